@@ -1,0 +1,23 @@
+"""Where packaged data lies: in the wheel beside the code, in a checkout beside the packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from erc.errors import ConvemoError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_dir(name: str) -> Path:
+    """The folder of `name` (configs, prompts, models, examples): the packaged copy first, then the checkout's.
+
+    Raises ConvemoError when neither is there.
+    """
+    packaged = _PACKAGE / f"_{name}"
+    if packaged.is_dir():
+        return packaged
+    checkout = _PACKAGE.parent / name
+    if checkout.is_dir():
+        return checkout
+    raise ConvemoError(f"the folder '{name}' is neither in {packaged} nor in {checkout}: reinstall convemo or run from a full checkout")

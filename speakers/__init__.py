@@ -1,0 +1,1 @@
+"""A persistent, inspectable, erasable memory of speakers: no torch, no emotion model."""
