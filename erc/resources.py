@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource_dir(name: str) -> Path:
-    """The folder of `name` (configs, prompts, models, examples): the packaged copy first, then the checkout's.
+    """The folder of `name` (configs or prompts): the packaged copy first, then the checkout's.
 
     Raises ConvemoError when neither is there.
     """
