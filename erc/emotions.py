@@ -1,0 +1,213 @@
+"""Label sets of emotions, and maps between them that act on probabilities.
+
+Sets and maps are data (`erc/ontology`): every one names its source, and every map says whether it was published with a
+corpus or chosen by this project, and whether it loses something. A map is never applied to a bare label: merging classes
+after the argmax gives another answer than merging their probabilities first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from erc.errors import ConfigError, InputError
+
+_ONTOLOGY = Path(__file__).resolve().parent / "ontology"
+_TOLERANCE = 1e-4  # float32 sums of 28 probabilities leave [0, 1] by less than this
+
+Provenance = Literal["published", "project"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionSet:
+    """The labels of one taxonomy, in the order of a model's outputs.
+
+    `neutral` is the label for no emotion, None where its absence is shown by no label at all. `multi_label` says that
+    several labels may hold at once (probabilities are independent), else exactly one holds (they are a distribution).
+    `aliases` maps other spellings to labels; `same_labels_as` names a set with the same labels in the same order, whose
+    maps serve this one too. `licence` is that of the data the set comes from.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    neutral: str | None
+    multi_label: bool
+    source: str
+    licence: str
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    same_labels_as: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ConfigError(f"emotion set {self.name}: labels must be there and differ, got {self.labels}")
+        if self.neutral is not None and self.neutral not in self.labels:
+            raise ConfigError(f"emotion set {self.name}: the neutral label {self.neutral!r} is not one of {self.labels}")
+        for alias, label in self.aliases.items():
+            if label not in self.labels or alias in self.labels:
+                raise ConfigError(f"emotion set {self.name}: alias {alias!r} -> {label!r} must lead from a new spelling to a label")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def canonical(self, label: str) -> str:
+        """The label as this set spells it, whatever the case or known alias of `label`.
+
+        Raises InputError, listing the labels, when there is none.
+        """
+        spelled = label.strip().casefold()
+        if spelled in self.labels:
+            return spelled
+        if spelled in self.aliases:
+            return self.aliases[spelled]
+        raise InputError(f"{label!r} is not an emotion of '{self.name}'; its labels are {', '.join(self.labels)}")
+
+    def index(self, label: str) -> int:
+        """The position of `label` (any known spelling) among the outputs."""
+        return self.labels.index(self.canonical(label))
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionMap:
+    """Carries probabilities over `source` to probabilities over `target`.
+
+    `assignment[i]` is the target position of source label i, None where it is dropped (multi-label sources only: a
+    distribution may not lose mass). `rest`, for multi-label sources, is the target position that receives the probability
+    that no source label holds.
+    """
+
+    source: EmotionSet
+    target: EmotionSet
+    provenance: Provenance
+    lossy: bool
+    notes: str
+    assignment: tuple[int | None, ...]
+    rest: int | None = None
+
+    def __post_init__(self) -> None:
+        where = f"emotion map {self.source.name} -> {self.target.name}"
+        if self.provenance not in get_args(Provenance):
+            raise ConfigError(f"{where}: provenance must be one of {get_args(Provenance)}, got {self.provenance!r}")
+        if len(self.assignment) != len(self.source):
+            raise ConfigError(f"{where}: {len(self.assignment)} assignments for {len(self.source)} labels")
+        if any(place is not None and not 0 <= place < len(self.target) for place in (*self.assignment, self.rest)):
+            raise ConfigError(f"{where}: an assignment points outside the {len(self.target)} target labels")
+        if not self.source.multi_label and (None in self.assignment or self.rest is not None):
+            raise ConfigError(f"{where}: a single-label source gives every label a place and leaves no rest")
+        merges = len(set(self.assignment)) < len(self.assignment) or None in self.assignment
+        if merges and not self.lossy:
+            raise ConfigError(f"{where}: it merges or drops labels, so it must say lossy")
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities of shape (..., C_source) to (..., C_target).
+
+        Classes of a single-label source exclude each other, so their probabilities add up and totals stay. Labels of a
+        multi-label source are taken as independent, so a group holds with 1 - prod(1 - p). Values stay within [0, 1].
+
+        Raises ValueError for another last dimension or for values outside [0, 1].
+        """
+        values = np.asarray(probabilities)
+        if values.ndim == 0 or values.shape[-1] != len(self.source):
+            raise ValueError(f"probabilities of shape {values.shape}: the last dimension must be {len(self.source)} ({self.source.name})")
+        if not np.all((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE)):
+            raise ValueError(f"probabilities must lie in [0, 1] for the map {self.source.name} -> {self.target.name}; give it no logits")
+        values = np.clip(values, 0.0, 1.0)
+        if not np.issubdtype(values.dtype, np.floating):
+            values = values.astype(np.float64)
+        mapped = [self._column(values, place) for place in range(len(self.target))]
+        return np.clip(np.stack(mapped, axis=-1), 0.0, 1.0)
+
+    def _column(self, values: np.ndarray, place: int) -> np.ndarray:
+        members = [i for i, assigned in enumerate(self.assignment) if assigned == place]
+        if not self.source.multi_label:
+            return values[..., members].sum(axis=-1)
+        none_holds = np.prod(1.0 - values[..., members], axis=-1)
+        if place == self.rest:
+            none_holds = none_holds * (1.0 - np.prod(1.0 - values, axis=-1))
+        return 1.0 - none_holds
+
+    def then(self, other: EmotionMap, *, provenance: Provenance, lossy: bool, notes: str) -> EmotionMap:
+        """This map followed by `other`, as one map.
+
+        Raises ConfigError when a single-label target would be read back as multi-label or the sets do not meet.
+        """
+        if other.source.labels != self.target.labels or other.rest is not None:
+            raise ConfigError(f"maps {self.source.name} -> {self.target.name} and {other.source.name} -> {other.target.name} do not compose")
+        assignment = tuple(None if place is None else other.assignment[place] for place in self.assignment)
+        rest = None if self.rest is None else other.assignment[self.rest]
+        return EmotionMap(self.source, other.target, provenance, lossy, notes, assignment, rest)
+
+
+def emotion_sets() -> tuple[str, ...]:
+    """Names of the label sets, in alphabetical order."""
+    return tuple(sorted(path.stem for path in (_ONTOLOGY / "sets").glob("*.json")))
+
+
+@cache
+def load_emotion_set(name: str) -> EmotionSet:
+    """The label set `name`. Raises ConfigError, listing the sets, for another name."""
+    if name not in emotion_sets():
+        raise ConfigError(f"no emotion set '{name}'; there are {', '.join(emotion_sets())}")
+    record = _read(_ONTOLOGY / "sets" / f"{name}.json")
+    record["labels"] = tuple(record["labels"])
+    record["aliases"] = MappingProxyType(record["aliases"])
+    loaded = EmotionSet(name=name, **record)
+    twin = loaded.same_labels_as
+    if twin is not None and load_emotion_set(twin).labels != loaded.labels:
+        raise ConfigError(f"emotion set {name}: it claims the labels of {twin} but differs from them")
+    return loaded
+
+
+def emotion_maps() -> tuple[tuple[str, str], ...]:
+    """Declared (source, target) pairs, without identities and those a twin set inherits."""
+    stems = sorted(path.stem for path in (_ONTOLOGY / "maps").glob("*.json"))
+    return tuple((source, target) for source, _, target in (stem.partition("__") for stem in stems))
+
+
+@cache
+def load_emotion_map(source: str, target: str) -> EmotionMap:
+    """The map from `source` to `target`; the identity where both have the same labels.
+
+    A set with the labels of another (`meld` and `ekman`) takes the other's maps. Nothing is composed unless a map
+    declares the set it goes through. Raises ConfigError, listing what there is from `source`, when no map is declared.
+    """
+    from_set, to_set = load_emotion_set(source), load_emotion_set(target)
+    if _base(from_set) == _base(to_set):
+        return EmotionMap(from_set, to_set, "published", False, "The labels are the same.", tuple(range(len(from_set))))
+    declared = {(_base(load_emotion_set(a)), _base(load_emotion_set(b))): (a, b) for a, b in emotion_maps()}
+    pair = declared.get((_base(from_set), _base(to_set)))
+    if pair is None:
+        reachable = sorted(b for a, b in declared if a == _base(from_set))
+        raise ConfigError(f"no map from '{source}' to '{target}'; from '{source}' there are maps to {', '.join(reachable) or 'no other set'}")
+    return _build_map(_read(_ONTOLOGY / "maps" / f"{pair[0]}__{pair[1]}.json"), from_set, to_set)
+
+
+def _build_map(record: dict[str, Any], source: EmotionSet, target: EmotionSet) -> EmotionMap:
+    says: dict[str, Any] = {key: record[key] for key in ("provenance", "lossy", "notes")}
+    if "via" in record:
+        first, second = load_emotion_map(source.name, record["via"]), load_emotion_map(record["via"], target.name)
+        return first.then(second, **says)
+    where = f"emotion map {source.name} -> {target.name}"
+    if set(record["groups"]) != set(target.labels):
+        raise ConfigError(f"{where}: groups {sorted(record['groups'])} must be the labels {sorted(target.labels)}")
+    placed: list[tuple[str, int | None]] = [(label, target.labels.index(goal)) for goal, members in record["groups"].items() for label in members]
+    placed += [(label, None) for label in record.get("dropped", [])]
+    if sorted(label for label, _ in placed) != sorted(source.labels):
+        raise ConfigError(f"{where}: every label of {source.name} must stand exactly once among groups and dropped")
+    places = dict(placed)
+    rest = target.labels.index(record["rest"]) if "rest" in record else None
+    return EmotionMap(source, target, assignment=tuple(places[label] for label in source.labels), rest=rest, **says)
+
+
+def _base(labels: EmotionSet) -> str:
+    return labels.same_labels_as or labels.name
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
