@@ -1,0 +1,1 @@
+"""Networks: tensors in, typed tensors out. Nothing here reads files of users or decides anything."""

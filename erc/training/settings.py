@@ -1,0 +1,25 @@
+"""The Trainer's settings, as plain values; a configuration file is turned into these at the door."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OptimSettings:
+    """How a run optimises. Learning rates are peaks of the schedule, `warmup_fraction` is of all steps."""
+
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    epochs: float = 3.0
+    batch_size: int = 32
+    warmup_fraction: float = 0.06
+    schedule: str = "cosine"
+    max_grad_norm: float = 1.0
+    ema_decay: float | None = 0.999
+    precision: str = "auto"
+    seed: int = 42
+    length_bucketing: bool = True
+    evaluations_per_epoch: int = 1
+    early_stopping: int | None = None

@@ -1,0 +1,43 @@
+"""What a task hands to the Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """A training set, how to batch it, its loss, and how a model is judged on the dev split."""
+
+    primary_metric: str
+    greater_is_better: bool
+
+    @property
+    def examples(self) -> Sequence[Any]:
+        """The training examples, in a fixed order."""
+        ...
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each example; batches are filled with neighbours in length."""
+        ...
+
+    def collate(self, examples: Sequence[Any]) -> Batch:
+        """Pads examples into tensors."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+        ...
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Figures on the dev split; `primary_metric` is one of the keys. The model is in evaluation mode."""
+        ...
+
+    def head_parameters(self, model: nn.Module) -> set[str]:
+        """Names of parameters that start from scratch and take the head's learning rate."""
+        ...

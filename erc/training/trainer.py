@@ -1,0 +1,231 @@
+"""The one Trainer: Hugging Face's, told by a `Task` how to batch, what the loss is and how a model is judged."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import get_last_checkpoint
+
+from erc.models.precision import resolve_precision
+from erc.training.ema import WeightAverage
+from erc.training.settings import OptimSettings
+from erc.training.task import Task
+
+_EMA_FILE = "ema.safetensors"
+
+
+class _Average(TrainerCallback):
+    """Feeds the weight average, and keeps it beside each checkpoint so that a killed run goes on with it."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+        assert model is not None
+        self.average.update(model)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            self.average.save(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _EMA_FILE)
+
+
+class _MetricsLog(TrainerCallback):
+    """Appends every logged figure to metrics.jsonl in the run folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            record = {"step": state.global_step, "epoch": state.epoch, **logs}
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record, default=float) + "\n")
+
+
+class ErcTrainer(Trainer):
+    """Hugging Face's Trainer with loss, evaluation and parameter groups taken from a Task."""
+
+    def __init__(self, *, task: Task, optim: OptimSettings, average: WeightAverage | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.task = task
+        self.optim = optim
+        self.average = average
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        if not self.optim.length_bucketing:
+            return super()._get_train_sampler(train_dataset)
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(batch, lengths=list(self.task.lengths))
+
+    def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:  # type: ignore[override]
+        return self.task.loss(model, inputs)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        target = self.model if model is None else model
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(_parameter_groups(target, self.task, self.optim), fused=True, betas=(0.9, 0.999))
+        return self.optimizer
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # type: ignore[override]
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        started = time.perf_counter()
+        if self.average is None:
+            figures = self.task.evaluate(model)
+        else:
+            with self.average.applied(model):
+                figures = self.task.evaluate(model)
+        model.train(was_training)
+        metrics = {f"eval_{key}": value for key, value in figures.items()} | {"eval_seconds": time.perf_counter() - started}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def _parameter_groups(model: nn.Module, task: Task, optim: OptimSettings) -> list[dict[str, Any]]:
+    """Four groups: head or body, with weight decay for matrices and without for vectors."""
+    head = task.head_parameters(model)
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name in head, parameter.dim() >= 2), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": optim.head_learning_rate if is_head else optim.learning_rate,
+            "weight_decay": optim.weight_decay if is_matrix else 0.0,
+        }
+        for (is_head, is_matrix), parameters in groups.items()
+    ]
+
+
+def _arguments(optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: Task, progress: bool) -> TrainingArguments:
+    use_cpu = not torch.cuda.is_available()
+    every = max(1, steps_per_epoch // optim.evaluations_per_epoch)
+    return TrainingArguments(
+        output_dir=str(run_dir),
+        num_train_epochs=optim.epochs,
+        per_device_train_batch_size=optim.batch_size,
+        learning_rate=optim.learning_rate,
+        warmup_steps=round(optim.warmup_fraction * steps_per_epoch * optim.epochs),
+        lr_scheduler_type=optim.schedule,
+        max_grad_norm=optim.max_grad_norm,
+        bf16=resolve_precision(optim.precision) == "bf16",
+        use_cpu=use_cpu,
+        seed=optim.seed,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=False,
+        metric_for_best_model=f"eval_{task.primary_metric}",
+        greater_is_better=task.greater_is_better,
+        logging_steps=max(1, min(50, steps_per_epoch // 4)),
+        report_to=[],
+        disable_tqdm=not progress,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not use_cpu,
+        label_names=[],
+    )
+
+
+def train(
+    *,
+    model: nn.Module,
+    task: Task,
+    optim: OptimSettings,
+    run_dir: Path,
+    resume: bool = True,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Trains `model` in place and leaves the averaged weights in it; returns the last dev figures.
+
+    The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was killed goes on from its
+    last checkpoint with the same data order. Where several evaluations fall into the run, the weights that scored best on dev are kept.
+    """
+    set_seed(optim.seed)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "settings.json").write_text(json.dumps(asdict(optim), indent=2) + "\n", encoding="utf-8")
+    average = None if optim.ema_decay is None else WeightAverage(model, decay=optim.ema_decay)
+    steps_per_epoch = math.ceil(len(task.examples) / optim.batch_size)
+    callbacks: list[TrainerCallback] = [_MetricsLog(run_dir / "metrics.jsonl")]
+    if average is not None:
+        callbacks.append(_Average(average))
+    best = _KeepBest(task, average, run_dir)
+    callbacks.append(best)
+    if optim.early_stopping is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=optim.early_stopping))
+    trainer = ErcTrainer(
+        task=task,
+        optim=optim,
+        average=average,
+        model=model,
+        args=_arguments(optim, run_dir, steps_per_epoch, task, progress),
+        train_dataset=task.examples,
+        eval_dataset=task.examples,  # never read: `evaluate` asks the task, but the library refuses to evaluate without one
+        data_collator=task.collate,
+        callbacks=callbacks,
+    )
+    checkpoint = get_last_checkpoint(str(run_dir)) if resume else None
+    if checkpoint is not None and average is not None and (Path(checkpoint) / _EMA_FILE).exists():
+        average.load(Path(checkpoint) / _EMA_FILE)
+    best.restore()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    best.load_into(model)
+    model.eval()
+    return best.figures
+
+
+class _KeepBest(TrainerCallback):
+    """Keeps the (averaged) weights of the best evaluation in the run folder."""
+
+    def __init__(self, task: Task, average: WeightAverage | None, directory: Path) -> None:
+        self.task = task
+        self.average = average
+        self.directory = directory
+        self.figures: dict[str, float] = {}
+
+    @property
+    def _weights(self) -> Path:
+        return self.directory / "best.safetensors"
+
+    @property
+    def _record(self) -> Path:
+        return self.directory / "best.json"
+
+    def restore(self) -> None:
+        """Takes up the record of an earlier part of the same run."""
+        if self._record.exists() and self._weights.exists():
+            self.figures = json.loads(self._record.read_text(encoding="utf-8"))
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, model: nn.Module | None = None, **kwargs: Any) -> None:
+        assert metrics is not None
+        assert model is not None
+        figures = {key.removeprefix("eval_"): float(value) for key, value in metrics.items() if key.startswith("eval_")}
+        score, best = figures[self.task.primary_metric], self.figures.get(self.task.primary_metric)
+        if best is None or (score > best if self.task.greater_is_better else score < best):
+            self.figures = {**figures, "step": float(state.global_step)}
+            source = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad} if self.average is None else self.average.average
+            save_file({name: value.contiguous().clone() for name, value in source.items()}, self._weights)
+            self._record.write_text(json.dumps(self.figures, indent=2) + "\n", encoding="utf-8")
+
+    @torch.no_grad()
+    def load_into(self, model: nn.Module) -> None:
+        """Leaves the best weights in the model."""
+        if self._weights.exists():
+            parameters = dict(model.named_parameters())
+            for name, value in load_file(self._weights).items():
+                parameters[name].copy_(value)

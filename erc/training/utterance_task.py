@@ -1,0 +1,116 @@
+"""Training the shared utterance classifier: many labels per text, weighted binary cross entropy, macro F1 on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from erc.models.batching import length_buckets, pad_tokens
+from erc.models.utterance import UtteranceClassifier
+from erc.training.losses import weighted_bce
+from erc.training.task import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """Token ids of a text and its multi-hot labels, (C,) float32."""
+
+    input_ids: tuple[int, ...]
+    targets: np.ndarray
+
+
+def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> list[tuple[int, ...]]:
+    """Token ids of each text, with the encoder's special tokens, cut at `max_tokens`."""
+    encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False, return_attention_mask=False, return_token_type_ids=False)
+    return [tuple(ids) for ids in encoded["input_ids"]]
+
+
+class UtteranceTask:
+    """Fits an `UtteranceClassifier`; `positive_weights` (C,) weigh each label's positives."""
+
+    primary_metric = "macro_f1"
+    greater_is_better = True
+
+    def __init__(
+        self, *, train: Sequence[LabelledText], dev: Sequence[LabelledText], pad_id: int, positive_weights: Tensor | None, precision: str = "auto"
+    ) -> None:
+        self._train = train
+        self._dev = dev
+        self._pad_id = pad_id
+        self._weights = positive_weights
+        self._precision = precision
+
+    @property
+    def examples(self) -> Sequence[LabelledText]:
+        return self._train
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(example.input_ids) for example in self._train]
+
+    def collate(self, examples: Sequence[LabelledText]) -> Batch:
+        input_ids, attention_mask = pad_tokens([e.input_ids for e in examples], pad_id=self._pad_id)
+        targets = torch.from_numpy(np.stack([e.targets for e in examples]))
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "targets": targets}
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        weights = None if self._weights is None else self._weights.to(output.logits.device)
+        return weighted_bce(output.logits, batch["targets"], weights)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, UtteranceClassifier)
+        logits = predict_logits(model, [e.input_ids for e in self._dev], pad_id=self._pad_id, precision=self._precision)
+        targets = np.stack([e.targets for e in self._dev])
+        return dev_figures(logits, targets)
+
+    def head_parameters(self, model: nn.Module) -> set[str]:
+        return {name for name, _ in model.named_parameters() if name.startswith("head.")}
+
+
+@torch.no_grad()
+def predict_logits(model: UtteranceClassifier, texts: Sequence[tuple[int, ...]], *, pad_id: int, precision: str = "auto", max_tokens: int = 8192) -> np.ndarray:
+    """Deterministic logits (N, C) float32 of tokenised texts, in their order."""
+    from erc.models.precision import resolve_precision
+
+    device = next(model.parameters()).device
+    logits: np.ndarray | None = None
+    for bucket in length_buckets([len(t) for t in texts], max_tokens=max_tokens):
+        input_ids, mask = pad_tokens([texts[i] for i in bucket], pad_id=pad_id)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
+            output = model(input_ids=input_ids.to(device), attention_mask=mask.to(device))
+        part = output.logits.float().cpu().numpy()
+        if logits is None:
+            logits = np.empty((len(texts), part.shape[1]), dtype=np.float32)
+        logits[bucket] = part
+    if logits is None:
+        raise ValueError("no texts to predict")
+    return logits
+
+
+def dev_figures(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Macro F1 with each label's best threshold on this split, beside macro and micro F1 at 0.5.
+
+    The first one selects checkpoints, because thresholds are tuned on dev in the end; it is optimistic as an estimate, and the
+    reported figures are cross-fitted instead.
+    """
+    from sklearn.metrics import f1_score
+
+    grid = np.linspace(-3.0, 4.0, 57)  # logits
+    best = np.zeros(targets.shape[1])
+    for cut in grid:
+        predicted = logits > cut
+        hit = (predicted & (targets > 0.5)).sum(axis=0)
+        denominator = predicted.sum(axis=0) + targets.sum(axis=0)
+        best = np.maximum(best, np.where(denominator > 0, 2 * hit / np.maximum(denominator, 1), 0.0))
+    at_half = logits > 0
+    return {
+        "macro_f1": float(best.mean()),
+        "macro_f1_at_half": float(f1_score(targets, at_half, average="macro", zero_division=0)),
+        "micro_f1_at_half": float(f1_score(targets, at_half, average="micro", zero_division=0)),
+    }
