@@ -1,0 +1,37 @@
+"""The root of the command `erc`: one module per verb is mounted here.
+
+Verb modules import torch and transformers inside their functions, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from erc import __version__
+
+EPILOG = """Exit codes: 0 success · 1 failure · 2 unusable input, option or configuration · 3 unusable model folder ·
+4 a package of an optional extra is missing · 130 interrupted."""
+
+app = typer.Typer(
+    name="erc",
+    help="Label every turn of a conversation with its emotion, remember each speaker, and say when unsure.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"erc {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")] = False,
+) -> None:
+    """Options that stand before the verb."""

@@ -1,0 +1,316 @@
+"""The one configuration tree of an experiment: frozen, typed, unknown keys refused.
+
+A YAML file states only how an experiment differs from the defaults written here. Configurations stop at the door: builders read
+these fields and pass plain arguments on, so nothing behind a builder ever sees this module.
+
+    config = load_config("configs/goemotions-minilm.yaml", ["optim.epochs=1", "head.hidden=256"])
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from erc.errors import ConfigError
+
+SCHEMA_VERSION: Final = 1
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""A share that may be nothing but never everything: dropout, smoothing, warm-up."""
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0)]
+Name = Annotated[str, Field(min_length=1)]
+FilePath = Annotated[Path, BeforeValidator(lambda value: Path(value) if isinstance(value, str) else value)]
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict (no "3" for 3), unknown keys and infinities refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class DataConfig(Section):
+    """Which corpus, which splits, how much of each text."""
+
+    corpus: Name
+    train_split: Name = "train"
+    dev_split: Name = "dev"
+    max_tokens: Annotated[int, Field(ge=4)] = 96
+    """Tokens of one utterance, special tokens included; longer texts lose their end."""
+    root: FilePath | None = None
+    """The data root; None asks the one setting that holds it."""
+
+
+class BackboneConfig(Section):
+    """The pretrained encoder and the noise it is trained with."""
+
+    name: Name = "sentence-transformers/all-MiniLM-L6-v2"
+    revision: Name | None = None
+    freeze_word_embeddings: bool = True
+    hidden_dropout: Rate = 0.1
+    attention_dropout: Rate = 0.0
+    attention: Literal["eager", "sdpa"] = "sdpa"
+
+
+class HeadConfig(Section):
+    """The classifier over the pooled encoder output."""
+
+    hidden: PositiveInt | None = None
+    """Width of the hidden layer; None takes the encoder's."""
+    dropout: Rate = 0.1
+    pooling: Literal["mean", "cls", "mean_cls"] = "mean_cls"
+
+
+class LossConfig(Section):
+    """What is minimised, and what a rare label weighs."""
+
+    kind: Literal["bce", "cross_entropy"] = "bce"
+    class_weights: Literal["none", "emcoder", "min_over_count", "inverse", "sqrt_inverse", "effective_number"] = "none"
+    label_smoothing: Rate = 0.0
+
+
+class OptimConfig(Section):
+    """How long, how fast, in which precision."""
+
+    learning_rate: PositiveFloat = 1e-4
+    head_learning_rate: PositiveFloat = 3e-4
+    weight_decay: NonNegativeFloat = 0.01
+    epochs: PositiveFloat = 3.0
+    batch_size: PositiveInt = 32
+    warmup_fraction: Rate = 0.06
+    """Share of all steps over which the learning rate climbs from zero."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    max_grad_norm: PositiveFloat = 1.0
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = 0.999
+    """Decay per step of the exponential moving average of the weights; None keeps the last weights."""
+    precision: Literal["bf16", "fp32", "auto"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    length_bucketing: bool = True
+    evaluations_per_epoch: PositiveInt = 1
+    early_stopping: PositiveInt | None = None
+    """Evaluations without a better dev score before training stops; None never stops early."""
+
+
+class UncertaintyConfig(Section):
+    """Monte-Carlo dropout as the artefact will use it when nobody asks for anything else."""
+
+    samples: PositiveInt = 50
+    mode: Literal["head", "top-k", "full"] = "head"
+    top_k: PositiveInt = 1
+    """Encoder layers, counted from the top, that are sampled in mode `top-k`."""
+
+
+class ArtefactConfig(Section):
+    """What is written, and from which artefact training starts."""
+
+    delta: Literal["int8", "int4", "none"] = "int4"
+    """How the difference to the pretrained weights is stored; `none` stores the trained weights whole."""
+    init_from: Name | None = None
+    """A model name or folder whose weights training starts from."""
+
+
+class EmoNetConfig(Section):
+    """The conversation model: its context encoder and what it is told of the speaker."""
+
+    context: Literal["window", "turn_causal", "hierarchical"] = "turn_causal"
+    token_window: Annotated[int, Field(ge=8)] = 256
+    """Tokens of past and target that context `window` encodes anew for each target."""
+    turn_window: PositiveInt = 12
+    """Turns before its own that a token may attend to in context `turn_causal`."""
+    memory_encoder: Literal["shared", "own", "none"] = "shared"
+    history_limit: PositiveInt = 12
+    """Most recent observations of the speaker that the behaviour GRU reads."""
+    memory_scope: Literal["global", "dialogue"] = "global"
+    speaker_text: Literal["none", "name", "local_tag", "global_tag"] = "local_tag"
+    global_speakers: bool = False
+    """Whether speakers of the training corpus get embeddings of their own, across conversations."""
+    speaker_dropout: Rate = 0.3
+    """Share of training turns whose speaker is shown as unknown, so that the unknown row is trained."""
+    join: Literal["sum", "concat"] = "sum"
+    bio: Literal["none", "linear", "attention"] = "none"
+
+
+class ExperimentConfig(Section):
+    """Everything one training run is made of."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """Name of the run folder and the artefact: lower-case letters, digits, dot, dash, underscore."""
+    task: Literal["utterance", "emonet", "llm"]
+    data: DataConfig
+    backbone: BackboneConfig = BackboneConfig()
+    head: HeadConfig = HeadConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    uncertainty: UncertaintyConfig = UncertaintyConfig()
+    artefact: ArtefactConfig = ArtefactConfig()
+    emonet: EmoNetConfig | None = None
+    """Present exactly when `task` is `emonet`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_emonet(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("task") == "emonet" and values.get("emonet") is None:
+            return {**values, "emonet": {}}
+        return values
+
+    @model_validator(mode="after")
+    def _section_fits_task(self) -> ExperimentConfig:
+        if self.task != "emonet" and self.emonet is not None:
+            raise ValueError(f"the section 'emonet' belongs to task 'emonet', but task is '{self.task}': remove the section or change the task")
+        return self
+
+    def to_yaml(self) -> str:
+        """The whole resolved tree, defaults included, as YAML that `load_config` reads back to an equal configuration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read an experiment from a YAML file and apply `section.key=value` overrides, whose values are read as YAML.
+
+    An override with nothing after `=` sets null. Later overrides win over earlier ones.
+    Raises ConfigError, naming file, line and key path, for a file that cannot be read, a key that is unknown or stands twice, and a
+    value of the wrong type or out of range.
+    """
+    source = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{source}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: cannot be read as UTF-8 text: {error}") from error
+    tree, lines = _parse(text, source)
+    overridden: dict[tuple[str, ...], str] = {}
+    for override in overrides:
+        overridden[_apply(tree, override)] = override
+    try:
+        return ExperimentConfig.model_validate(tree)
+    except ValidationError as error:
+        problems = [f"{_place(found['loc'], source, lines, overridden)}: {_explain(found)}" for found in error.errors()]
+        raise ConfigError("\n".join(problems)) from None
+
+
+# --- reading YAML ---------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, with 1e-4 read as a number (YAML 1.2) and a key that stands twice refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # the base class refuses such keys where they cannot be hashed, the schema refuses the rest
+            if key.value in seen:
+                problem = f"the key '{key.value}' stands twice in one section (first in line {seen[key.value]}): remove one"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen[key.value] = key.start_mark.line + 1
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+
+
+def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """The mapping in `text`, and the line on which each key path stands."""
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            tree = {} if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = source if mark is None else f"{source}:{mark.line + 1}"
+        raise ConfigError(f"{place}: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: a configuration is a mapping of keys to values, this is a {type(tree).__name__}")
+    lines: dict[tuple[str, ...], int] = {}
+    _collect_lines(node, (), lines)
+    return tree, lines
+
+
+def _collect_lines(node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+    if isinstance(node, yaml.MappingNode) and len(prefix) < 8:  # an alias may point at its own parent
+        for key, value in node.value:
+            path = (*prefix, str(key.value))
+            lines[path] = key.start_mark.line + 1
+            _collect_lines(value, path, lines)
+
+
+def _apply(tree: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Write one `a.b=value` into `tree` and return its key path."""
+    key, equals, text = override.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise ConfigError(f"override '{override}': write section.key=value, for example optim.epochs=1")
+    try:
+        value = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader: plain values only
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{override}': the value is not YAML: {getattr(error, 'problem', None) or error}") from None
+    section = tree
+    for depth, part in enumerate(path[:-1], start=1):
+        if section.get(part) is None:
+            section[part] = {}
+        section = section[part]
+        if not isinstance(section, dict):
+            raise ConfigError(f"override '{override}': '{'.'.join(path[:depth])}' is a value, not a section")
+    section[path[-1]] = value
+    return path
+
+
+# --- explaining what was refused ------------------------------------------------------------------------------------------------
+
+
+def _place(loc: tuple[int | str, ...], source: str, lines: Mapping[tuple[str, ...], int], overridden: Mapping[tuple[str, ...], str]) -> str:
+    """Where the refused value was written: an override, a line of the file, or the file."""
+    path = tuple(str(part) for part in loc)
+    for length in range(len(path), 0, -1):
+        if path[:length] in overridden:
+            return f"override '{overridden[path[:length]]}'"
+        if path[:length] in lines:
+            return f"{source}:{lines[path[:length]]}"
+    return source
+
+
+def _explain(found: ErrorDetails) -> str:
+    path = [str(part) for part in found["loc"]]
+    key, value, context = ".".join(path), found["input"], found.get("ctx", {})
+    if found["type"] == "extra_forbidden":
+        allowed = _keys_of(path[:-1])
+        where = f"section '{'.'.join(path[:-1])}'" if path[:-1] else "the top level"
+        return f"unknown key '{key}'{_nearest(path[-1], allowed)}. Known keys of {where}: {', '.join(allowed)}"
+    if found["type"] == "missing":
+        return f"the key '{key}' is required and missing"
+    if found["type"] == "value_error":
+        return str(context.get("error", found["msg"]))
+    if path == ["schema_version"]:
+        return f"schema_version {value!r} is not known: this version reads {SCHEMA_VERSION}"
+    near = _nearest(value, re.findall(r"'([^']+)'", str(context.get("expected", "")))) if isinstance(value, str) else ""
+    message = found["msg"][:1].lower() + found["msg"][1:]
+    return f"'{key}' is {value!r}, but {message.replace('input ', 'it ', 1)}{near}"
+
+
+def _nearest(word: str, candidates: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _keys_of(path: Sequence[str]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    model: type[BaseModel] = ExperimentConfig
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        options = typing.get_args(annotation) or (annotation,)
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)
