@@ -1,0 +1,133 @@
+"""What every test stands on: no network, one thread, and tiny real encoders made on the spot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+# Read when torch and the hub client are first imported, which happens after this file.
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PretrainedConfig
+
+pytest_plugins = ["required_groups"]
+
+SENTENCES = (
+    "I am so happy to see you again, thank you!",
+    "This is not what we agreed on and I am angry.",
+    "Why did nobody tell me? I was really worried about him.",
+    "Okay, let us start with the report from yesterday.",
+    "She was surprised, then sad, and then she laughed.",
+    "No. I do not want to talk about it now; it hurts.",
+)
+"""What the tiny vocabularies are learnt from; every other word falls apart into characters or bytes."""
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A randomly initialised BERT of two layers and width 32, saved as safetensors beside its WordPiece tokenizer."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig
+
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    characters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=characters, show_progress=False)
+    tokenizer.train_from_iterator([*SENTENCES, " ".join(characters), "".join(characters)], trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        **_sizes(),
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        max_position_embeddings=128,
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return _save(tmp_path_factory.mktemp("tiny") / "bert", config, tokenizer, names)
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in RoBERTa's shape: byte-level BPE, positions that start behind the padding index, no segments."""
+    from tokenizers import processors
+    from transformers import RobertaConfig
+
+    tokenizer = _byte_level_bpe(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    config = RobertaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        **_sizes(),
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
+    names = {"bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>"}
+    return _save(tmp_path_factory.mktemp("tiny") / "roberta", config, tokenizer, {**names, "unk_token": "<unk>", "mask_token": "<mask>"})
+
+
+@pytest.fixture(scope="session")
+def tiny_modernbert_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in ModernBERT's shape: rotary positions, local and global attention layers."""
+    from tokenizers import processors
+    from transformers import ModernBertConfig
+
+    tokenizer = _byte_level_bpe(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    config = ModernBertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        **_sizes(),
+        embedding_dropout=0.1,
+        mlp_dropout=0.1,
+        attention_dropout=0.1,
+        max_position_embeddings=128,
+        global_attn_every_n_layers=2,
+        local_attention=16,
+        pad_token_id=0,
+        cls_token_id=2,
+        sep_token_id=3,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return _save(tmp_path_factory.mktemp("tiny") / "modernbert", config, tokenizer, names)
+
+
+def _sizes() -> dict[str, int]:
+    return {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def _byte_level_bpe(specials: list[str]) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return tokenizer
+
+
+def _save(folder: Path, config: PretrainedConfig, tokenizer: Tokenizer, names: dict[str, str]) -> Path:
+    """Draw weights for `config` from a fixed seed, without moving the caller's random state, and save model and tokenizer."""
+    import torch
+    from transformers import AutoModel, PreTrainedTokenizerFast
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = AutoModel.from_config(config)
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **names).save_pretrained(folder)
+    return folder
