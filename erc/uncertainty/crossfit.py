@@ -1,0 +1,91 @@
+"""Out-of-fold probabilities and decisions: what is fitted on dev is reported on dev as if dev were new.
+
+The calibrator and the thresholds are fitted on all folds but one and applied to the fold left out. Turns of one dialogue
+never stand on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold
+
+from erc.uncertainty.calibration import Calibrator, PerLabelPlatt, Temperature
+from erc.uncertainty.checks import as_classes, as_matrix, as_multi_hot, group_index
+from erc.uncertainty.thresholds import LabelThresholds, fit_thresholds
+
+FitCalibrator = Callable[[np.ndarray, np.ndarray], Calibrator]
+FitThresholds = Callable[[np.ndarray, np.ndarray], LabelThresholds]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossFitted:
+    """Out-of-fold `probabilities` (B, C), `decisions` ((B, C) booleans, or (B,) classes) and the `fold` (B,) each row was held out in."""
+
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    fold: np.ndarray
+
+
+def assign_folds(targets: np.ndarray, *, groups: Any | None = None, folds: int = 5, seed: int = 0) -> np.ndarray:
+    """The fold (B,) of every row, numbered from 0, seeded.
+
+    Without groups: shuffled folds of equal size. With groups (dialogue ids): whole groups; for class indices (B,) also
+    stratified as far as the dialogues allow, unless a class has fewer members than there are folds.
+    """
+    labels = np.asarray(targets)
+    index, count = group_index(groups, rows=len(labels))
+    if not 2 <= folds <= count:
+        raise ValueError(f"folds={folds}: expected at least 2 and at most the {count} {'rows' if groups is None else 'groups'} there are")
+    splitter: Any
+    if groups is None:
+        splitter = KFold(folds, shuffle=True, random_state=seed)
+    elif labels.ndim == 1 and np.unique(labels, return_counts=True)[1].min() >= folds:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    else:
+        splitter = GroupKFold(folds, shuffle=True, random_state=seed)
+    assigned = np.empty(len(labels), dtype=np.int64)
+    for number, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), labels if labels.ndim == 1 else None, None if groups is None else index)):
+        assigned[held] = number
+    return assigned
+
+
+def cross_fitted(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    groups: Any | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    calibrate: FitCalibrator = PerLabelPlatt.fit,
+    threshold: FitThresholds = fit_thresholds,
+) -> CrossFitted:
+    """Multi-label: calibrator, then thresholds, fitted on the other folds; logits and multi-hot targets are (B, C)."""
+    values = as_matrix(logits, name="logits")
+    observed = as_multi_hot(targets, shape=values.shape)
+    fold = assign_folds(observed, groups=groups, folds=folds, seed=seed)
+    probabilities, decisions = np.empty(values.shape), np.empty(values.shape, dtype=bool)
+    for number in range(folds):
+        held = fold == number
+        calibrator = calibrate(values[~held], observed[~held])
+        thresholds = threshold(calibrator(values[~held]), observed[~held])
+        probabilities[held] = calibrator(values[held])
+        decisions[held] = thresholds.decide(probabilities[held])
+    return CrossFitted(probabilities=probabilities, decisions=decisions, fold=fold)
+
+
+def cross_fitted_classes(
+    logits: np.ndarray, targets: np.ndarray, *, groups: Any | None = None, folds: int = 5, seed: int = 0, calibrate: FitCalibrator = Temperature.fit
+) -> CrossFitted:
+    """Single-label: as `cross_fitted` with class indices (B,); the decision is the most probable class."""
+    values = as_matrix(logits, name="logits")
+    classes = as_classes(targets, rows=values.shape[0], classes=values.shape[1])
+    fold = assign_folds(classes, groups=groups, folds=folds, seed=seed)
+    probabilities = np.empty(values.shape)
+    for number in range(folds):
+        held = fold == number
+        probabilities[held] = calibrate(values[~held], classes[~held])(values[held])
+    return CrossFitted(probabilities=probabilities, decisions=probabilities.argmax(axis=1), fold=fold)

@@ -1,0 +1,193 @@
+"""The decision policy: which predictions are accepted and which go to a person.
+
+A policy is a threshold on a confidence, on an uncertainty, or on both, fitted on dev for a wanted coverage or for a
+wanted risk with a finite-sample guarantee, and saved alone. It knows nothing of how the numbers were made; a policy
+fitted on one kind of uncertainty does not transfer to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from erc.errors import ArtefactError, InputError
+from erc.uncertainty.checks import as_vector, group_index
+from erc.uncertainty.records import JsonDict, read_record, write_record
+from erc.uncertainty.risk_bounds import betting_p_value, binomial_p_value
+
+ACCEPT = "accept"
+REVIEW = "review"
+Signal = Literal["confidence", "uncertainty"]
+
+_STARTS = (0.2, 0.4, 0.6)  # coverages at which a walk of tests begins
+_GRID = tuple(round(0.02 * step, 2) for step in range(10, 51))  # coverages 0.20 to 1.00
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFit:
+    """How a policy came about: its target and what it gave on the dev data it was fitted on.
+
+    `delta` is the probability with which a risk guarantee may fail (None for a coverage target, which guarantees
+    nothing). `risk` is the mean loss of the accepted, averaged over dialogues' turns; None where no loss was given.
+    """
+
+    target: Literal["coverage", "risk"]
+    level: float
+    signal: Signal
+    delta: float | None
+    utterances: int
+    groups: int
+    coverage: float
+    risk: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPolicy:
+    """Accept where confidence >= `min_confidence` and uncertainty <= `max_uncertainty`; None sets no such condition."""
+
+    min_confidence: float | None = None
+    max_uncertainty: float | None = None
+    fitted: PolicyFit | None = None
+    kind: ClassVar[str] = "decision-policy"
+
+    @classmethod
+    def fit_coverage(cls, scores: np.ndarray, *, signal: Signal, coverage: float) -> DecisionPolicy:
+        """The policy that accepts at least the share `coverage` of dev `scores` (B,), and more only for ties.
+
+        `signal` says whether the scores are confidences (high is accepted) or uncertainties (low is).
+        """
+        certainty = _certainty(scores, signal)
+        if not 0.0 < coverage <= 1.0:
+            raise InputError(f"coverage={coverage}: expected a share above 0 and at most 1")
+        limit = _limit(certainty, coverage)
+        rows = len(certainty)
+        fit = PolicyFit("coverage", coverage, signal, None, rows, rows, float((certainty >= limit).mean()), None)
+        return cls._of(signal, limit, fit)
+
+    @classmethod
+    def fit_risk(
+        cls, scores: np.ndarray, losses: np.ndarray, *, signal: Signal, risk: float, delta: float = 0.1, groups: Any | None = None, seed: int = 0
+    ) -> DecisionPolicy:
+        """The policy of largest coverage whose risk is at most `risk` with probability at least 1 - `delta` over dev sets.
+
+        Learn then Test (Angelopoulos et al. 2021): thresholds are tested from strict to loose in three walks that start at
+        fixed coverages and stop at their first failure, each at delta/3, so the chance that any accepted threshold breaks the
+        limit is at most delta.
+
+        - With `groups` (dialogue ids), the guarantee is for a random turn of a random *new dialogue*: each dialogue gives one
+          number, the mean over its turns of (loss if accepted, else `risk`), whose expectation exceeds `risk` exactly when
+          the accepted turns' risk does. `losses` (B,) may be anything in [0, 1].
+        - Without, utterances are taken as independent; 0/1 losses get the exact binomial test of Clopper and Pearson.
+
+        InputError if no threshold can be certified; nothing weaker is returned in its place.
+        """
+        certainty = _certainty(scores, signal)
+        values = as_vector(losses, name="losses", rows=len(certainty))
+        if values.min() < 0 or values.max() > 1:
+            raise ValueError(f"losses range over [{values.min()}, {values.max()}]: expected [0, 1]")
+        if not 0.0 < risk < 1.0 or not 0.0 < delta < 1.0:
+            raise InputError(f"risk={risk}, delta={delta}: both must lie between 0 and 1")
+        index, count = group_index(groups, rows=len(certainty))
+        p_value = _tester(values, index, count, grouped=groups is not None, risk=risk, delta=delta / len(_STARTS), seed=seed)
+        limit = _loosest(certainty, p_value, delta / len(_STARTS))
+        if limit is None:
+            raise InputError(
+                f"no threshold on the {signal} keeps the risk at or below {risk} with probability {1 - delta:g} on {len(values)} utterances of "
+                f"{count} groups (risk of accepting all: {values.mean():.3f}); allow a higher risk or delta, or fit on more data"
+            )
+        accepted = certainty >= limit
+        turns = np.bincount(index, minlength=count)[index]
+        observed = float(np.average(values[accepted], weights=1.0 / turns[accepted]))
+        fit = PolicyFit("risk", risk, signal, delta, len(values), count, float(accepted.mean()), observed)
+        return cls._of(signal, limit, fit)
+
+    @classmethod
+    def _of(cls, signal: Signal, limit: float, fit: PolicyFit) -> DecisionPolicy:
+        # Adding 0.0 turns the -0.0 of a negated uncertainty into 0.0.
+        return cls(min_confidence=limit, fitted=fit) if signal == "confidence" else cls(max_uncertainty=-limit + 0.0, fitted=fit)
+
+    def accepts(self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None) -> np.ndarray:
+        """Booleans (B,): True where the prediction is accepted. ValueError if a signal that the policy needs is not given."""
+        shapes = {np.shape(signal) for signal in (confidence, uncertainty) if signal is not None}
+        if len(shapes) != 1:
+            raise ValueError(f"confidence and uncertainty have shapes {sorted(shapes)}: one shape is expected")
+        accepted = np.ones(shapes.pop(), dtype=bool)
+        # A NaN compares False and is therefore reviewed.
+        if self.min_confidence is not None:
+            accepted &= np.asarray(_given(confidence, "confidence")) >= self.min_confidence
+        if self.max_uncertainty is not None:
+            accepted &= np.asarray(_given(uncertainty, "uncertainty")) <= self.max_uncertainty
+        return accepted
+
+    def decide(self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None) -> np.ndarray:
+        """Strings (B,): 'accept' or 'review'."""
+        return np.where(self.accepts(confidence, uncertainty), ACCEPT, REVIEW)
+
+    def to_dict(self) -> JsonDict:
+        """The JSON record."""
+        fitted = None if self.fitted is None else asdict(self.fitted)
+        return write_record(self.kind, 1, {"min_confidence": self.min_confidence, "max_uncertainty": self.max_uncertainty, "fitted": fitted})
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> DecisionPolicy:
+        """The policy of a record; ArtefactError if it cannot be read."""
+        read = read_record(record, kind=cls.kind, version=1, fields=("min_confidence", "max_uncertainty", "fitted"))
+        for name in ("min_confidence", "max_uncertainty"):
+            if read[name] is not None and not isinstance(read[name], int | float):
+                raise ArtefactError(f"{cls.kind}: {name}={read[name]!r} is not a number")
+        if read["fitted"] is not None:
+            if set(read["fitted"]) != {field.name for field in fields(PolicyFit)}:
+                raise ArtefactError(f"{cls.kind}: 'fitted' has the keys {sorted(read['fitted'])}")
+            read["fitted"] = PolicyFit(**read["fitted"])
+        return cls(**read)
+
+
+def _given(signal: np.ndarray | None, name: str) -> np.ndarray:
+    if signal is None:
+        raise ValueError(f"this policy decides by {name}, which was not given")
+    return signal
+
+
+def _certainty(scores: np.ndarray, signal: Signal) -> np.ndarray:
+    values = as_vector(scores, name="scores")
+    if signal not in ("confidence", "uncertainty"):
+        raise ValueError(f"signal={signal!r}: expected 'confidence' or 'uncertainty'")
+    if not len(values):
+        raise ValueError("a policy cannot be fitted on no utterances")
+    return values if signal == "confidence" else -values
+
+
+def _limit(certainty: np.ndarray, coverage: float) -> float:
+    """The largest threshold with at least the share `coverage` at or above it."""
+    return float(np.sort(certainty)[::-1][max(int(np.ceil(coverage * len(certainty) - 1e-9)), 1) - 1])
+
+
+def _tester(
+    losses: np.ndarray, index: np.ndarray, count: int, *, grouped: bool, risk: float, delta: float, seed: int
+) -> Callable[[np.ndarray], float]:
+    """The p-value of "accepting these (B,) booleans breaks the limit"."""
+    if not grouped and np.isin(losses, (0.0, 1.0)).all():
+        return lambda accepted: binomial_p_value(int(losses[accepted].sum()), int(accepted.sum()), limit=risk)
+    turns = np.bincount(index, minlength=count)
+    order = np.random.default_rng(seed).permutation(count)  # the bets must not follow the order of the corpus
+
+    def p_value(accepted: np.ndarray) -> float:
+        means = np.bincount(index, weights=np.where(accepted, losses, risk), minlength=count) / turns
+        return betting_p_value(means[order], limit=risk, delta=delta)
+
+    return p_value
+
+
+def _loosest(certainty: np.ndarray, p_value: Callable[[np.ndarray], float], delta: float) -> float | None:
+    """The loosest threshold that any walk certifies."""
+    passed: list[float] = []
+    for start in _STARTS:
+        for coverage in (point for point in _GRID if point >= start):
+            limit = _limit(certainty, coverage)
+            if p_value(certainty >= limit) > delta:
+                break
+            passed.append(limit)
+    return min(passed, default=None)

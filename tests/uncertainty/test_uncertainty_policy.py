@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+
+from erc.errors import ArtefactError, InputError
+from erc.uncertainty.policy import DecisionPolicy
+from erc.uncertainty.risk_bounds import betting_p_value, binomial_p_value, clopper_pearson_upper
+
+
+def turns(dialogues, length, seed):
+    """Confidences, 0/1 losses whose rate is 0.6 (1 - confidence) + a dialogue's own shift, and dialogue ids."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(dialogues), length)
+    confidence = rng.random(len(groups))
+    rate = np.clip(0.6 * (1 - confidence) + rng.uniform(-0.1, 0.1, dialogues)[groups], 0, 1)
+    return confidence, (rng.random(len(groups)) < rate).astype(float), groups
+
+
+def test_coverage_policy_accepts_the_most_confident_share():
+    policy = DecisionPolicy.fit_coverage(np.array([0.9, 0.2, 0.8, 0.4, 0.6]), signal="confidence", coverage=0.6)
+    assert policy.min_confidence == 0.6
+    assert policy.decide(np.array([0.6, 0.59])).tolist() == ["accept", "review"]
+
+
+def test_coverage_policy_on_uncertainty_accepts_the_least_uncertain():
+    policy = DecisionPolicy.fit_coverage(np.array([0.0, 0.2, 0.8, 0.4]), signal="uncertainty", coverage=0.5)
+    assert policy.max_uncertainty == 0.2
+    assert policy.decide(uncertainty=np.array([0.2, 0.3])).tolist() == ["accept", "review"]
+
+
+def test_both_conditions_must_hold():
+    policy = DecisionPolicy(min_confidence=0.5, max_uncertainty=1.0)
+    decisions = policy.decide(np.array([0.6, 0.6, 0.4]), np.array([0.9, 1.1, 0.9]))
+    assert decisions.tolist() == ["accept", "review", "review"]
+
+
+def test_not_a_number_goes_to_review():
+    assert DecisionPolicy(min_confidence=0.0).decide(np.array([np.nan])).tolist() == ["review"]
+
+
+def test_missing_signal_is_an_error():
+    with pytest.raises(ValueError, match="decides by uncertainty"):
+        DecisionPolicy(max_uncertainty=1.0).decide(np.array([0.9]))
+
+
+def test_unreachable_risk_is_an_error_that_says_so():
+    confidence, losses, groups = turns(20, 5, seed=0)
+    with pytest.raises(InputError, match=r"no threshold on the confidence keeps the risk at or below 0\.01"):
+        DecisionPolicy.fit_risk(confidence, losses, signal="confidence", risk=0.01, groups=groups)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_risk_guarantee_holds_over_repeated_dev_sets(grouped):
+    # True risk of accepting confidence >= t is 0.6 (1 - (1 + t) / 2) = 0.3 (1 - t): the limit 0.2 is broken below t = 1/3.
+    runs, delta, broken, coverages = 120, 0.2, 0, []
+    for seed in range(runs):
+        confidence, losses, groups = turns(150, 6, seed=seed)
+        policy = DecisionPolicy.fit_risk(confidence, losses, signal="confidence", risk=0.2, delta=delta, groups=groups if grouped else None)
+        broken += policy.min_confidence < 1 / 3 - 1e-3
+        coverages.append(policy.fitted.coverage)
+    assert broken <= delta * runs  # the clipping at 0 and the walks make it conservative
+    assert np.mean(coverages) > 0.3  # and yet it accepts a good part of the 0.67 that would be allowed
+
+
+def test_harmless_losses_are_accepted_altogether():
+    confidence, _, groups = turns(100, 4, seed=1)
+    policy = DecisionPolicy.fit_risk(confidence, np.zeros(400), signal="confidence", risk=0.2, groups=groups)
+    assert policy.fitted.coverage == 1.0
+
+
+def test_policy_survives_json():
+    confidence, losses, groups = turns(150, 6, seed=3)
+    policy = DecisionPolicy.fit_risk(-confidence, losses, signal="uncertainty", risk=0.25, groups=groups)
+    assert DecisionPolicy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
+
+
+@pytest.mark.parametrize("change", [{"kind": "x"}, {"min_confidence": "0.5"}, {"fitted": {"target": "risk"}}], ids=str)
+def test_policy_record_it_does_not_understand_is_refused(change):
+    with pytest.raises(ArtefactError):
+        DecisionPolicy.from_dict({**DecisionPolicy(0.5).to_dict(), **change})
+
+
+def test_clopper_pearson_of_no_errors_is_the_rule_of_three():
+    assert clopper_pearson_upper(0, 100, delta=0.05) == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert clopper_pearson_upper(5, 5, delta=0.1) == 1.0
+
+
+def test_binomial_test_and_clopper_pearson_agree():
+    bound = clopper_pearson_upper(7, 60, delta=0.1)
+    assert binomial_p_value(7, 60, limit=bound) == pytest.approx(0.1)
+
+
+def test_betting_p_value_is_rarely_small_under_the_null():
+    rng = np.random.default_rng(0)
+    p_values = np.array([betting_p_value(rng.beta(2, 6, 200), limit=0.25, delta=0.1) for _ in range(500)])  # expectation exactly 0.25
+    assert (p_values <= 0.1).mean() <= 0.1 + 2 * np.sqrt(0.09 / 500)
+
+
+def test_betting_p_value_finds_a_clear_difference():
+    assert betting_p_value(np.random.default_rng(0).beta(2, 18, 200), limit=0.2, delta=0.1) < 0.01
