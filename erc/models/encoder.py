@@ -188,7 +188,7 @@ def load_encoder(
         config = AutoConfig.from_pretrained(place, **settings)
         if hasattr(config, "auto_map"):
             raise ArtefactError(f"encoder '{name}' asks to run code of its own (auto_map); such encoders are refused")
-        _set_dropouts(config, hidden_dropout)
+        seed_config(config, hidden_dropout)
         if pretrained:
             with _quiet():
                 backbone = AutoModel.from_pretrained(
@@ -219,8 +219,8 @@ def _extra(config: PretrainedConfig) -> dict[str, Any]:
     return {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
 
 
-def _set_dropouts(config: PretrainedConfig, p: float) -> None:
-    """Hidden dropouts at p, dropout on attention probabilities off."""
+def seed_config(config: PretrainedConfig, p: float) -> None:
+    """Sets hidden dropouts to p and switches dropout on attention probabilities off, which sampling could not reproduce."""
     for key in ("hidden_dropout_prob", "mlp_dropout", "embedding_dropout"):
         if hasattr(config, key):
             setattr(config, key, p)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from erc.models.batching import length_buckets, pad_tokens
+from erc.models.precision import resolve_precision
 from erc.models.utterance import UtteranceClassifier
 from erc.training.losses import weighted_bce
 from erc.training.task import Batch
@@ -76,8 +78,6 @@ class UtteranceTask:
 @torch.no_grad()
 def predict_logits(model: UtteranceClassifier, texts: Sequence[tuple[int, ...]], *, pad_id: int, precision: str = "auto", max_tokens: int = 8192) -> np.ndarray:
     """Deterministic logits (N, C) float32 of tokenised texts, in their order."""
-    from erc.models.precision import resolve_precision
-
     device = next(model.parameters()).device
     logits: np.ndarray | None = None
     for bucket in length_buckets([len(t) for t in texts], max_tokens=max_tokens):
@@ -99,8 +99,6 @@ def dev_figures(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     The first one selects checkpoints, because thresholds are tuned on dev in the end; it is optimistic as an estimate, and the
     reported figures are cross-fitted instead.
     """
-    from sklearn.metrics import f1_score
-
     grid = np.linspace(-3.0, 4.0, 57)  # logits
     best = np.zeros(targets.shape[1])
     for cut in grid:

@@ -1,0 +1,77 @@
+"""One labelled turn, and the record of it that is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from erc.data import Utterance
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FineEmotion:
+    """One of the 28 emotions, how probable it is, and how much of its uncertainty more training data could remove (nats)."""
+
+    emotion: str
+    probability: float
+    epistemic: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one turn.
+
+    `confidence` is the calibrated probability of `emotion`; `total`, `aleatoric` and `epistemic` are nats and belong to `emotion`
+    (the last two None where nothing was sampled); `decision` is `accept` or `review`.
+    """
+
+    conversation_id: str
+    utterance: Utterance
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+    fine: tuple[FineEmotion, ...]
+    total: float
+    aleatoric: float | None
+    epistemic: float | None
+    decision: str
+    model: str
+    past_utterances: int = 0
+    past_conversations: int = 0
+    speaker_id: str | None = None
+    truncated: bool = False
+
+    def to_record(self) -> dict[str, Any]:
+        """The JSON-able record of schema version 1; probabilities to four decimals."""
+        turn = self.utterance
+        return {
+            "conversation_id": self.conversation_id,
+            "utterance_id": turn.utterance_id,
+            "index": turn.index,
+            "speaker": turn.speaker,
+            "speaker_id": self.speaker_id,
+            "text": turn.text,
+            "start": turn.start,
+            "end": turn.end,
+            "timestamp": turn.timestamp,
+            "emotion": self.emotion,
+            "confidence": round(self.confidence, 4),
+            "probabilities": {label: round(p, 4) for label, p in self.probabilities.items()},
+            "fine": [
+                {"emotion": f.emotion, "probability": round(f.probability, 4), "epistemic": None if f.epistemic is None else round(f.epistemic, 4)}
+                for f in self.fine
+            ],
+            "uncertainty": {"total": _nats(self.total), "aleatoric": _nats(self.aleatoric), "epistemic": _nats(self.epistemic)},
+            "decision": self.decision,
+            "model": self.model,
+            "history": {"utterances": self.past_utterances, "conversations": self.past_conversations},
+            "schema_version": SCHEMA_VERSION,
+            **({"cues": turn.meta["cues"]} if "cues" in turn.meta else {}),
+        }
+
+
+def _nats(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 4)

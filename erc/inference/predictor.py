@@ -1,0 +1,120 @@
+"""The Predictor: conversations in, predictions out. Command, service and batch jobs all call this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from erc.data import Conversation
+from erc.inference.prediction import FineEmotion, Prediction
+from erc.inference.scores import Scorer, Scores
+from erc.inference.settings import InferenceSettings
+from erc.uncertainty.policy import DecisionPolicy
+from erc.uncertainty.thresholds import LabelThresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A conversation with one prediction for each of its turns, in their order."""
+
+    conversation: Conversation
+    predictions: tuple[Prediction, ...]
+
+
+class Predictor:
+    """Turns the belief of a scorer into decisions.
+
+    `fine_thresholds` say from which probability on one of the 28 emotions is reported; `policy` which turns go to a person (None:
+    every turn is accepted).
+    """
+
+    def __init__(
+        self, scorer: Scorer, *, fine_thresholds: LabelThresholds | None = None, policy: DecisionPolicy | None = None, settings: InferenceSettings | None = None
+    ) -> None:
+        self.scorer = scorer
+        self.fine_thresholds = fine_thresholds
+        self.policy = policy
+        self.settings = settings or InferenceSettings()
+
+    def label(self, conversations: Sequence[Conversation]) -> list[Labelled]:
+        """Labels conversations together: their turns share batches, their predictions do not depend on each other."""
+        return self._assemble(conversations, self.scorer.score(conversations))
+
+    def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
+        """Labels a stream in its order, holding no more than about `turns_per_window` turns at a time."""
+        window: list[Conversation] = []
+        turns = 0
+        for conversation in conversations:
+            window.append(conversation)
+            turns += len(conversation)
+            if turns >= self.settings.turns_per_window:
+                yield from self.label(window)
+                window, turns = [], 0
+        if window:
+            yield from self.label(window)
+
+    def _assemble(self, conversations: Sequence[Conversation], scores: Scores) -> list[Labelled]:
+        best = scores.probabilities.argmax(axis=-1) if len(scores.probabilities) else np.zeros(0, dtype=int)
+        confidence = scores.probabilities[np.arange(len(best)), best]
+        decisions = self._decide(confidence, scores.uncertainty.total)
+        reported = self._reported(scores.fine)
+        labelled, row = [], 0
+        for conversation in conversations:
+            predictions = []
+            for utterance in conversation:
+                aleatoric, epistemic = scores.uncertainty.aleatoric[row], scores.uncertainty.epistemic[row]
+                sampled = not np.isnan(epistemic)
+                predictions.append(
+                    Prediction(
+                        conversation_id=conversation.conversation_id,
+                        utterance=utterance,
+                        emotion=self.scorer.emotions.labels[best[row]],
+                        confidence=float(confidence[row]),
+                        probabilities=self._probabilities(scores.probabilities[row]),
+                        fine=self._fine(scores, row, reported[row]),
+                        total=float(scores.uncertainty.total[row]),
+                        aleatoric=float(aleatoric) if sampled else None,
+                        epistemic=float(epistemic) if sampled else None,
+                        decision=str(decisions[row]),
+                        model=self.scorer.identity,
+                        past_utterances=int(scores.seen[row, 0]),
+                        past_conversations=int(scores.seen[row, 1]),
+                        truncated=bool(scores.truncated[row]),
+                    )
+                )
+                row += 1
+            labelled.append(Labelled(conversation=conversation, predictions=tuple(predictions)))
+        return labelled
+
+    def _decide(self, confidence: np.ndarray, total: np.ndarray) -> np.ndarray:
+        if self.policy is None or not len(confidence):
+            return np.full(len(confidence), "accept")
+        return self.policy.decide(confidence, total)
+
+    def _probabilities(self, row: np.ndarray) -> dict[str, float]:
+        """Every emotion's probability, the likeliest first."""
+        order = np.argsort(-row, kind="stable")
+        return {self.scorer.emotions.labels[i]: float(row[i]) for i in order}
+
+    def _reported(self, fine: np.ndarray) -> np.ndarray:
+        """Which fine emotions stand in the record (U, F): those above their thresholds, else the likeliest one."""
+        chosen = fine >= 0.5 if self.fine_thresholds is None else self.fine_thresholds.decide(fine).astype(bool)
+        if len(fine):
+            empty = ~chosen.any(axis=-1)
+            chosen[empty, fine[empty].argmax(axis=-1)] = True
+        return chosen
+
+    def _fine(self, scores: Scores, row: int, chosen: np.ndarray) -> tuple[FineEmotion, ...]:
+        indices = np.flatnonzero(chosen)
+        order = indices[np.argsort(-scores.fine[row, indices], kind="stable")]
+        epistemic = scores.fine_epistemic
+        return tuple(
+            FineEmotion(
+                emotion=self.scorer.fine_emotions.labels[i],
+                probability=float(scores.fine[row, i]),
+                epistemic=None if epistemic is None else float(epistemic[row, i]),
+            )
+            for i in order
+        )

@@ -1,0 +1,34 @@
+"""How a Predictor computes: plain values, shared by command, service and batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from erc.errors import ConfigError
+
+UncertaintyMode = Literal["default", "off", "head", "top-k", "full"]
+MAX_SAMPLES = 1000  # beyond it nothing is learned, and a request could keep a machine busy for hours
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSettings:
+    """`uncertainty` is what is sampled (`default`: what the model's card says), `samples` how often (None: likewise).
+
+    `tokens_per_batch` bounds the padded tokens of one encoder pass, `turns_per_window` how many turns are held and sorted by
+    length at a time when a stream is labelled.
+    """
+
+    uncertainty: UncertaintyMode = "default"
+    samples: int | None = None
+    seed: int = 0
+    precision: str = "auto"
+    device: str = "cpu"
+    tokens_per_batch: int = 4096
+    turns_per_window: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.samples is not None and not 1 <= self.samples <= MAX_SAMPLES:
+            raise ConfigError(f"samples={self.samples}: choose between 1 and {MAX_SAMPLES}")
+        if self.uncertainty not in ("default", "off", "head", "top-k", "full"):
+            raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")

@@ -1,0 +1,193 @@
+"""Save and load a trained model as a self-describing folder.
+
+Belief (weights), calibration, thresholds and decision policy are separate files, each refitted alone. Nothing in a folder is code:
+weights are safetensors, the rest is JSON, and every file is checked against the manifest before it is parsed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from erc.errors import ArtefactError
+from erc.models.encoder import Encoder, load_encoder, resolve_encoder, seed_config
+from erc.persistence.delta import DeltaKind, decode, encode
+from erc.persistence.layout import LAYOUT, check_manifest, read_json, replace_folder, write_json, write_manifest
+from erc.persistence.networks import build_network
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArtefactInfo:
+    """Everything about a model that is not a weight: what it is, what it was trained from, on and with.
+
+    `architecture` are the arguments that build the network, `config` the exact resolved configuration of the run, `data` the SHA-256
+    of every corpus file, `uncertainty` the default Monte-Carlo settings (samples, mode, top_k).
+    """
+
+    kind: str
+    name: str
+    emotion_set: str
+    labels: tuple[str, ...]
+    base: str
+    architecture: Mapping[str, Any]
+    version: int = 1
+    delta: DeltaKind = "int4"
+    hidden_dropout: float = 0.1
+    max_tokens: int = 96
+    uncertainty: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    licences: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def identity(self) -> str:
+        """`name@version`, as it stands in every record."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A loaded model: network in evaluation mode and fp32, tokenizer, and the fitted objects beside it as plain dictionaries."""
+
+    info: ArtefactInfo
+    network: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    calibrator: Mapping[str, Any]
+    thresholds: Mapping[str, Any] | None
+    policy: Mapping[str, Any] | None
+    metrics: Mapping[str, Any]
+    folder: Path
+    sha256: str
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the libraries that shape a result."""
+    return {name: package_version(name) for name in ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")}
+
+
+def save_artefact(
+    folder: Path,
+    *,
+    info: ArtefactInfo,
+    network: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    calibrator: Mapping[str, Any],
+    thresholds: Mapping[str, Any] | None,
+    policy: Mapping[str, Any] | None,
+    metrics: Mapping[str, Any],
+    card: str,
+) -> Path:
+    """Writes the folder at once: a crash leaves either the old folder or the new one. Returns `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        write_json(temporary / LAYOUT.info, asdict(info))
+        weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
+        save_file(encode(weights, _base_weights(info, network), info.delta), temporary / LAYOUT.weights)
+        if info.delta == "none":
+            _encoder_of(network).config.save_pretrained(temporary / LAYOUT.encoder_config)
+        tokenizer.save_pretrained(temporary)
+        for name, value in ((LAYOUT.calibrator, calibrator), (LAYOUT.thresholds, thresholds), (LAYOUT.policy, policy), (LAYOUT.metrics, metrics)):
+            if value is not None:
+                write_json(temporary / name, value)
+        (temporary / LAYOUT.card).write_text(card, encoding="utf-8")
+        write_manifest(temporary)
+        replace_folder(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def load_info(folder: Path) -> ArtefactInfo:
+    """The description of a model folder, without its weights. Raises ArtefactError where it is of another version."""
+    raw = read_json(folder / LAYOUT.info)
+    if raw.get("format") != FORMAT:
+        raise ArtefactError(
+            f"{folder} has format {raw.get('format')}, this version of convemo reads format {FORMAT}: install the version that wrote it"
+        )
+    try:
+        return ArtefactInfo(**{**raw, "labels": tuple(raw["labels"]), "licences": tuple(raw.get("licences", ()))})
+    except (TypeError, KeyError) as error:
+        raise ArtefactError(f"{folder / LAYOUT.info} does not describe a model ({error})") from error
+
+
+def load_artefact(folder: Path) -> Artefact:
+    """Checks and loads a model folder, offline. Raises ArtefactError for one that is incomplete, altered or of another version."""
+    sha256 = check_manifest(folder)
+    info = load_info(folder)
+    if info.delta == "none":
+        encoder = _bare_encoder(folder / LAYOUT.encoder_config, info.hidden_dropout)
+    else:
+        encoder = load_encoder(info.base, hidden_dropout=info.hidden_dropout)
+    network = build_network(encoder, info)
+    try:
+        weights = decode(load_file(folder / LAYOUT.weights), _base_weights(info, network))
+        network.load_state_dict(weights, strict=True)
+    except (RuntimeError, OSError) as error:
+        raise ArtefactError(f"{folder / LAYOUT.weights} does not fit the network that artefact.json describes: {error}") from error
+    return Artefact(
+        info=info,
+        network=network.eval(),
+        tokenizer=load_saved_tokenizer(folder),
+        calibrator=read_json(folder / LAYOUT.calibrator),
+        thresholds=read_json(folder / LAYOUT.thresholds) if (folder / LAYOUT.thresholds).exists() else None,
+        policy=read_json(folder / LAYOUT.policy) if (folder / LAYOUT.policy).exists() else None,
+        metrics=read_json(folder / LAYOUT.metrics),
+        folder=folder,
+        sha256=sha256,
+    )
+
+
+def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; one that asks to run code of its own is refused."""
+    if "auto_map" in read_json(folder / "tokenizer_config.json"):
+        raise ArtefactError(f"{folder / 'tokenizer_config.json'} asks to run code of its own (auto_map); such tokenizers are refused")
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _encoder_of(network: nn.Module) -> Encoder:
+    for module in network.modules():
+        if isinstance(module, Encoder):
+            return module
+    raise ArtefactError("the network has no encoder to describe")
+
+
+def _bare_encoder(folder: Path, hidden_dropout: float) -> Encoder:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    seed_config(config, hidden_dropout)
+    extra = {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
+    return Encoder(AutoModel.from_config(config, attn_implementation="eager", **extra), hidden_dropout=hidden_dropout)
+
+
+def _base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
+    """Weights the model started from, under the names they have in `network`; empty where nothing is stored as a difference."""
+    if info.delta == "none":
+        return {}
+    path = Path(resolve_encoder(info.base)) / "model.safetensors"
+    if not path.exists():
+        raise ArtefactError(f"the base encoder {info.base} has no local model.safetensors ({path}): set artefact.delta=none, or use a folder as backbone")
+    base = load_file(path)
+    names: dict[str, Tensor] = {}
+    for module_name, module in network.named_modules():
+        if isinstance(module, Encoder):
+            prefix = f"{module_name}.backbone." if module_name else "backbone."
+            own = {name for name, _ in module.backbone.named_parameters()}
+            for name, value in base.items():
+                bare = name.removeprefix("bert.").removeprefix("roberta.").removeprefix("model.")
+                if bare in own:
+                    names[prefix + bare] = value.float()
+    return names

@@ -1,0 +1,85 @@
+"""Weights as a small difference to the public encoder they were trained from.
+
+A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or in 4 bits; vectors and new parameters are stored in
+half precision, and what training never touched is not stored at all. The scale of each row minimises the squared error over a few
+clipping points, which matters at 4 bits, where the largest entry of a row is a poor guide.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from erc.errors import ArtefactError
+
+DeltaKind = Literal["int8", "int4", "none"]
+_LEVELS = {"int8": 127, "int4": 7}
+_CODES, _SCALES, _SHAPE = "::codes", "::scales", "::columns"
+
+
+def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind) -> dict[str, Tensor]:
+    """Tensors to store for `weights` given the `base` they started from (missing keys of base are new parameters)."""
+    stored: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        start = base.get(name)
+        if start is not None and torch.equal(value, start):
+            continue
+        if kind == "none" or start is None or value.dim() != 2:
+            stored[name] = (value if kind == "none" else value.half()).contiguous()
+            continue
+        codes, scales = _quantise(value - start, _LEVELS[kind])
+        stored[name + _SCALES] = scales.half()
+        stored[name + _CODES] = _pack(codes) if kind == "int4" else codes
+        if kind == "int4":
+            stored[name + _SHAPE] = torch.tensor(value.shape[1])
+    return stored
+
+
+def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All weights in fp32 from what `encode` stored and the same base. Raises ArtefactError where they do not fit."""
+    weights = {name: value.clone() for name, value in base.items()}
+    for name, value in stored.items():
+        stem, mark, _ = name.partition("::")
+        if not mark:
+            weights[stem] = value.float()
+        elif name.endswith(_CODES):
+            if stem not in base:
+                raise ArtefactError(f"the model stores a difference for '{stem}', which the base encoder does not have")
+            columns = stored.get(stem + _SHAPE)
+            codes = value if columns is None else _unpack(value, int(columns))
+            if codes.shape != base[stem].shape:
+                raise ArtefactError(f"the difference for '{stem}' has shape {tuple(codes.shape)}, the base encoder has {tuple(base[stem].shape)}")
+            weights[stem] = base[stem] + codes.float() * stored[stem + _SCALES].float()
+    return weights
+
+
+def _quantise(difference: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Codes int8 (R, K) and scales (R, 1) in fp16 range; the best of a few clipping points per row."""
+    peak = difference.abs().amax(dim=1, keepdim=True)
+    best_error = torch.full_like(peak, float("inf"))
+    best_scale = torch.ones_like(peak)
+    shares = (1.0,) if levels > 7 else (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+    for share in shares:
+        scale = (peak * share / levels).clamp(min=1e-7).half().float()
+        restored = (difference / scale).round().clamp(-levels, levels) * scale
+        error = (restored - difference).square().sum(dim=1, keepdim=True)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scale = torch.where(better, scale, best_scale)
+    codes = (difference / best_scale).round().clamp(-levels, levels).to(torch.int8)
+    return codes, best_scale
+
+
+def _pack(codes: Tensor) -> Tensor:
+    """Two 4-bit codes in -7..7 per byte: int8 (R, K) -> uint8 (R, ceil(K / 2))."""
+    shifted = (codes + 8).to(torch.uint8)
+    if shifted.shape[1] % 2:
+        shifted = torch.cat([shifted, shifted.new_full((shifted.shape[0], 1), 8)], dim=1)
+    return (shifted[:, 0::2] | (shifted[:, 1::2] << 4)).contiguous()
+
+
+def _unpack(packed: Tensor, columns: int) -> Tensor:
+    low, high = (packed & 0x0F).to(torch.int8) - 8, (packed >> 4).to(torch.int8) - 8
+    return torch.stack([low, high], dim=2).flatten(1)[:, :columns]

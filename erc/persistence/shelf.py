@@ -1,0 +1,53 @@
+"""Which models there are, and where: shipped in the package, in the user's model folder, or at a path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from erc.errors import ArtefactError
+
+SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model on the shelf."""
+
+    name: str
+    path: Path
+    shipped: bool
+
+
+def user_shelf() -> Path:
+    """Where a user's own models lie: $CONVEMO_MODELS, else the user's data folder."""
+    setting = os.environ.get("CONVEMO_MODELS")
+    if setting:
+        return Path(setting)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "convemo" / "models"
+
+
+def list_models() -> tuple[ModelEntry, ...]:
+    """Every model that can be named, shipped ones first; a user's model never hides a shipped one of the same name."""
+    entries: dict[str, ModelEntry] = {}
+    for shelf, shipped in ((SHIPPED, True), (user_shelf(), False)):
+        if shelf.is_dir():
+            for path in sorted(shelf.iterdir()):
+                if (path / "artefact.json").is_file() and not path.name.startswith("."):
+                    entries.setdefault(path.name, ModelEntry(name=path.name, path=path, shipped=shipped))
+    return tuple(entries.values())
+
+
+def find_model(name: str) -> Path:
+    """The folder of a model given by name, `name@version` or path. Raises ArtefactError that lists the models there are."""
+    path = Path(name).expanduser()
+    if (path / "artefact.json").is_file():
+        return path
+    bare = name.partition("@")[0]
+    for entry in list_models():
+        if entry.name == bare:
+            return entry.path
+    known = ", ".join(entry.name for entry in list_models()) or "none"
+    raise ArtefactError(f"there is no model '{name}', neither as a folder nor by name (known: {known}); see `erc models list`")
