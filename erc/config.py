@@ -232,7 +232,7 @@ def _parse(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = source if mark is None else f"{source}:{mark.line + 1}"
-        raise ConfigError(f"{place}: {getattr(error, 'problem', None) or error}") from None
+        raise ConfigError(f"{place}: {_complaint(error)}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, this is a {type(tree).__name__}")
     lines: dict[tuple[str, ...], int] = {}
@@ -248,6 +248,12 @@ def _collect_lines(node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[
             _collect_lines(value, path, lines)
 
 
+def _complaint(error: yaml.YAMLError) -> str:
+    """What the YAML reader says, without its own picture of the place."""
+    said = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    return ", ".join(said) or str(error)
+
+
 def _apply(tree: dict[str, Any], override: str) -> tuple[str, ...]:
     """Write one `a.b=value` into `tree` and return its key path."""
     key, equals, text = override.partition("=")
@@ -257,7 +263,7 @@ def _apply(tree: dict[str, Any], override: str) -> tuple[str, ...]:
     try:
         value = yaml.load(text, Loader=_Loader)  # a subclass of SafeLoader: plain values only
     except yaml.YAMLError as error:
-        raise ConfigError(f"override '{override}': the value is not YAML: {getattr(error, 'problem', None) or error}") from None
+        raise ConfigError(f"override '{override}': the value is not YAML: {_complaint(error)}") from None
     section = tree
     for depth, part in enumerate(path[:-1], start=1):
         if section.get(part) is None:
