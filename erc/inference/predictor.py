@@ -31,7 +31,12 @@ class Predictor:
     """
 
     def __init__(
-        self, scorer: Scorer, *, fine_thresholds: LabelThresholds | None = None, policy: DecisionPolicy | None = None, settings: InferenceSettings | None = None
+        self,
+        scorer: Scorer,
+        *,
+        fine_thresholds: LabelThresholds | None = None,
+        policy: DecisionPolicy | None = None,
+        settings: InferenceSettings | None = None,
     ) -> None:
         self.scorer = scorer
         self.fine_thresholds = fine_thresholds

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
-
 from transformers.utils import logging as transformers_logging
 
 from erc.errors import ArtefactError
@@ -57,7 +56,7 @@ class Encoder(nn.Module):
 
     def __init__(self, backbone: PreTrainedModel, *, hidden_dropout: float) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone  # two families with different parts; the properties below give them one face
         self.hidden_size: int = backbone.config.hidden_size
         self.rotary = hasattr(backbone, "rotary_emb")
         if not self.rotary and not hasattr(getattr(backbone, "encoder", None), "layer"):
@@ -90,22 +89,25 @@ class Encoder(nn.Module):
         model = self.backbone
         if self.rotary:
             hidden = model.embeddings(input_ids=input_ids)
-            shared = {"config": model.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
-            masks = {"full_attention": create_bidirectional_mask(**shared), "sliding_attention": create_bidirectional_sliding_window_mask(**shared)}
+            shared: dict[str, Any] = {"config": model.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
+            masks: dict[str, Any] = {
+                "full_attention": create_bidirectional_mask(**shared),
+                "sliding_attention": create_bidirectional_sliding_window_mask(**shared),
+            }
             if position_ids is None:
                 position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
             rotary = {kind: model.rotary_emb(hidden, position_ids, kind) for kind in set(model.config.layer_types)}
             return EncoderState(hidden=hidden, masks=masks, rotary=rotary)
         hidden = model.embeddings(input_ids=input_ids, position_ids=position_ids)
-        mask = create_bidirectional_mask(config=model.config, inputs_embeds=hidden, attention_mask=attention_mask)
+        mask: Any = create_bidirectional_mask(config=model.config, inputs_embeds=hidden, attention_mask=attention_mask)
         return EncoderState(hidden=hidden, masks={"full_attention": mask}, rotary={})
 
     def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
         """Runs layers `first` up to (not including) `last`."""
         hidden = state.hidden
-        for layer in self.layers[first:last]:
+        for layer in list(self.layers)[first:last]:
             if self.rotary:
-                kind = layer.attention_type
+                kind: Any = layer.attention_type
                 hidden = layer(hidden, attention_mask=state.masks[kind], position_embeddings=state.rotary[kind])
             else:
                 hidden = layer(hidden, state.masks["full_attention"])

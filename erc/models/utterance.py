@@ -45,7 +45,9 @@ class EmotionHead(nn.Module):
 class UtteranceClassifier(nn.Module):
     """An encoder, a pooling and a head over C emotions."""
 
-    def __init__(self, *, encoder: Encoder, emotions: int, pooling: Pooling = "mean_cls", head_hidden: int | None = None, dropout: float = 0.1) -> None:
+    def __init__(
+        self, *, encoder: Encoder, emotions: int, pooling: Pooling = "mean_cls", head_hidden: int | None = None, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling: Pooling = pooling

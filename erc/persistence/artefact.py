@@ -179,7 +179,9 @@ def _base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
         return {}
     path = Path(resolve_encoder(info.base)) / "model.safetensors"
     if not path.exists():
-        raise ArtefactError(f"the base encoder {info.base} has no local model.safetensors ({path}): set artefact.delta=none, or use a folder as backbone")
+        raise ArtefactError(
+            f"the base encoder {info.base} has no local model.safetensors ({path}): set artefact.delta=none, or use a folder as backbone"
+        )
     base = load_file(path)
     names: dict[str, Tensor] = {}
     for module_name, module in network.named_modules():

@@ -68,16 +68,16 @@ class ErcTrainer(Trainer):
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedSampler(batch, lengths=list(self.task.lengths))
 
-    def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:  # type: ignore[override]
+    def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
         return self.task.loss(model, inputs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        target = self.model if model is None else model
+        target: nn.Module = self.model if model is None else model  # type: ignore[assignment]
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(_parameter_groups(target, self.task, self.optim), fused=True, betas=(0.9, 0.999))
         return self.optimizer
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # type: ignore[override]
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
@@ -211,7 +211,9 @@ class _KeepBest(TrainerCallback):
         if self._record.exists() and self._weights.exists():
             self.figures = json.loads(self._record.read_text(encoding="utf-8"))
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, model: nn.Module | None = None, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, model: nn.Module | None = None, **kwargs: Any
+    ) -> None:
         assert metrics is not None
         assert model is not None
         figures = {key.removeprefix("eval_"): float(value) for key, value in metrics.items() if key.startswith("eval_")}

@@ -76,7 +76,9 @@ class UtteranceTask:
 
 
 @torch.no_grad()
-def predict_logits(model: UtteranceClassifier, texts: Sequence[tuple[int, ...]], *, pad_id: int, precision: str = "auto", max_tokens: int = 8192) -> np.ndarray:
+def predict_logits(
+    model: UtteranceClassifier, texts: Sequence[tuple[int, ...]], *, pad_id: int, precision: str = "auto", max_tokens: int = 8192
+) -> np.ndarray:
     """Deterministic logits (N, C) float32 of tokenised texts, in their order."""
     device = next(model.parameters()).device
     logits: np.ndarray | None = None
