@@ -1,0 +1,116 @@
+"""Names: when two spellings are one name, when they merely look alike, and when a name is no name at all.
+
+Matching follows the idea of Unicode's NFKC_Casefold (UAX 31): compatibility forms, case and invisible characters do not
+count. Look-alikes follow the idea of a skeleton (UTS 39): it serves for warnings only and never joins two speakers.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from speakers.errors import InvalidRecordError
+from speakers.records import check_text
+
+LONGEST_NAME = 200
+"""In code points, counted after normalisation: one character may become eighteen under NFKC."""
+
+_IGNORABLE = (
+    (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
+    (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8),
+    (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+_DROP_IGNORABLE = {point: None for first, last in _IGNORABLE for point in range(first, last + 1)}
+
+_LOOKALIKES = str.maketrans(
+    # Cyrillic, then Greek, then Armenian and Latin letters, each above the ASCII letter it is drawn like.
+    "АВЕЅІЈКМНОРСТУХҮԌԛԝаеѕіјорсухһԁӏкг" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυκγ" + "օսցոհıȷɑɡ" + "I1|0",
+    "ABESlJKMHOPCTYXYGqwaesijopcyxhdlkr" + "ABEZHlKMNOPTYXaivopuky" + "ougnhijag" + "lllo",
+)
+
+_COLLECTIVE = frozenset(
+    "all|everyone|everybody|both|together|group|crowd|audience|others|the others|all others|the group|the gang|various|multiple|several|"
+    "multiple speakers|multiple people|them|they|we".split("|")
+)
+_GENERIC = frozenset(
+    "user|users|agent|assistant|bot|chatbot|ai|model|system|human|customer|client|caller|callee|operator|support|representative|rep|advisor|"
+    "host|guest|interviewer|interviewee|moderator|narrator|therapist|counselor|counsellor|patient|doctor|nurse|teacher|student|participant|"
+    "speaker|person|someone|somebody|unknown|unknown speaker|anonymous|me|you|self|i|other|man|woman|boy|girl|voice|n/a|none".split("|")
+)
+_NUMBERED = re.compile(
+    r"(?:speaker|spk|spkr|s|person|participant|channel|ch|voice|guest|user|agent|customer|caller|unknown|interviewer|interviewee|student|"
+    r"man|woman|speaker id)(?:[ _\-#.:]*\d{1,6}|[ _\-#.:]+[a-z])"
+)
+_SEVERAL = re.compile(r"\s+(?:and|&|\+)\s+|\s*[/;&]\s*")
+
+
+class NameKind(enum.Enum):
+    """What a name as written can be. Only PERSON is known beyond its conversation."""
+
+    PERSON = "person"
+    GENERIC = "generic"
+    COLLECTIVE = "collective"
+
+
+def normalise(name: str) -> str:
+    """The form under which names match. Normalising twice changes nothing.
+
+    Raises InvalidRecordError for a name with nothing visible, one that is too long, or one that no engine can hold.
+    """
+    current = check_text(name, "speaker name")
+    if len(current) > LONGEST_NAME * 4:
+        raise InvalidRecordError(f"speaker name of {len(current)} characters; at most {LONGEST_NAME} are kept")
+    while True:
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", current).translate(_DROP_IGNORABLE).casefold())
+        folded = " ".join(folded.translate(_DROP_IGNORABLE).split())
+        if folded == current:
+            break
+        current = folded
+    if not current:
+        raise InvalidRecordError(f"speaker name {name!r} has no visible character")
+    if len(current) > LONGEST_NAME:
+        raise InvalidRecordError(f"speaker name of {len(current)} characters after normalisation; at most {LONGEST_NAME} are kept")
+    return current
+
+
+def display(name: str) -> str:
+    """The form in which a name is shown: composed, in one line, without invisible characters that could reorder a page."""
+    return " ".join(unicodedata.normalize("NFC", name).translate(_DROP_IGNORABLE).split())
+
+
+def skeleton(name: str) -> str:
+    """What a name looks like: equal skeletons of unequal names deserve a warning."""
+    plain = unicodedata.normalize("NFKC", display(name)).translate(_LOOKALIKES).casefold()
+    return unicodedata.normalize("NFKC", plain).replace("i\u0307", "i").replace("rn", "m").replace("vv", "w")
+
+
+def hidden_characters(name: str) -> tuple[str, ...]:
+    """The invisible characters of a name as written, as `U+XXXX`: a reason to warn."""
+    return tuple(dict.fromkeys(f"U+{ord(character):04X}" for character in name if ord(character) in _DROP_IGNORABLE))
+
+
+def kind(name: str) -> NameKind:
+    """Whether a name is a person's, a role's or diarisation's (`SPEAKER_00`, `user`, `Agent`, `Speaker 1`), or everybody's (`ALL`)."""
+    plain = normalise(name).strip("#[]()<>*: ")
+    if plain in _COLLECTIVE:
+        return NameKind.COLLECTIVE
+    if not plain or plain in _GENERIC or plain.isdigit() or _NUMBERED.fullmatch(plain):
+        return NameKind.GENERIC
+    return NameKind.PERSON
+
+
+def owners(name: str | Sequence[str]) -> tuple[str, ...]:
+    """The names in an utterance's speaker field, in order; the first owns the utterance.
+
+    `A & B`, `A and B`, `A/B` and `A, B and C` name several. A lone comma (`Geller, Monica`) does not.
+    """
+    if not isinstance(name, str):
+        return tuple(part for part in name if part.strip()) or ("",)
+    parts = [part.strip() for part in _SEVERAL.split(name)]
+    if name.strip().casefold() == "n/a" or any(not part for part in parts):
+        return (name,)
+    if len(parts) > 1:
+        parts = [piece.strip() for part in parts for piece in part.split(",")]
+    return tuple(part for part in parts if part) or (name,)

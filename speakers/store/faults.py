@@ -1,0 +1,44 @@
+"""What an engine's error means to the person who ran the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+
+from speakers.errors import CorruptStoreError, StoreBusyError, StoreError, StoreFullError, StoreMissingError
+
+_MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
+    (StoreBusyError, ("locked", "is busy", "lock timeout", "deadlock"), "another process holds it for too long; try again when it has finished"),
+    (
+        StoreFullError,
+        ("disk is full", "disk i/o error", "no space left", "could not extend", "disk full"),
+        "nothing of this transaction was kept; free some space and run it again (what was acknowledged before stays readable)",
+    ),
+    (
+        CorruptStoreError,
+        ("malformed", "not a database", "file is encrypted", "corrupt", "no such table", "no such column", "does not exist"),
+        "the file is damaged or is not a speaker store; restore it from a backup or from an export",
+    ),
+    (StoreMissingError, ("unable to open", "connection refused", "could not connect", "connection failed", "could not translate"), "check the address"),
+)
+
+
+def meaning(error: DBAPIError, address: str) -> StoreError:
+    """The package's error for an engine's error, with the engine's own words."""
+    words = str(error.orig).strip()
+    lowered = words.casefold()
+    for kind, signs, advice in _MEANINGS:
+        if any(sign in lowered for sign in signs):
+            return kind(f"{address}: {words}: {advice}")
+    return StoreError(f"{address}: {words}")
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Raise the package's errors in place of the engine's. Statements and parameters (a person's words) stay out of the message."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise meaning(error, address) from None
