@@ -27,8 +27,9 @@ def read_dailydialog(path: Path, split: str) -> Corpus:
     can tell which label is missing. Raises InputError naming the line for files of different length or an unknown label id.
     """
     log = AnomalyLog()
+    files: tuple[Path, ...] = (path,)
     if path.suffix == ".parquet":
-        dialogues, files = _read_parquet(path), (path,)
+        dialogues = _read_parquet(path)
     else:
         beside = emotion_file(path)
         if not beside.is_file():
