@@ -48,7 +48,8 @@ def assign_folds(targets: np.ndarray, *, groups: Any | None = None, folds: int =
     else:
         splitter = GroupKFold(folds, shuffle=True, random_state=seed)
     assigned = np.empty(len(labels), dtype=np.int64)
-    for number, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), labels if labels.ndim == 1 else None, None if groups is None else index)):
+    strata = labels if labels.ndim == 1 else None
+    for number, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), strata, None if groups is None else index)):
         assigned[held] = number
     return assigned
 

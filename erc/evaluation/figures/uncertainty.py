@@ -1,0 +1,105 @@
+"""Uncertainty of each emotion: against its probability, and as distributions of its two parts.
+
+Shapes: B utterances, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc.evaluation.figures.canvas import BLUE, GREEN, GREY, INK, ORANGE, RED, frame, new_figure, save
+from erc.uncertainty.decomposition import Uncertainty
+
+_POINTS = 1_500  # of one panel: more only blacken it
+
+
+def probability_uncertainty_figure(
+    probabilities: np.ndarray,
+    uncertainty: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    path: str | Path,
+    *,
+    thresholds: Sequence[float] | None = None,
+    name: str = "epistemic uncertainty (nats)",
+    seed: int = 0,
+) -> Path:
+    """One small panel per emotion: each cell of (B, C) by its mean probability and its uncertainty, true labels in front.
+
+    The vertical line is the label's threshold. Of a label's negatives a seeded sample is drawn; every positive is shown.
+    """
+    observed = np.asarray(targets).astype(bool)
+    columns = min(7, len(labels))
+    rows = -(-len(labels) // columns)
+    figure, grid = new_figure(1.75 * columns + 0.6, 1.6 * rows + 0.8, rows=rows, columns=columns, squeeze=False, sharex=True, sharey=True)
+    rng = np.random.default_rng(seed)
+    for axes in grid.ravel()[len(labels) :]:
+        axes.set_visible(False)
+    for c, (axes, label) in enumerate(zip(grid.ravel(), labels, strict=False)):
+        negatives = np.flatnonzero(~observed[:, c])
+        negatives = rng.choice(negatives, min(_POINTS, len(negatives)), replace=False)
+        for chosen, colour, marker, size in ((negatives, GREY, ".", 5.0), (np.flatnonzero(observed[:, c]), RED, "x", 9.0)):
+            axes.scatter(probabilities[chosen, c], uncertainty[chosen, c], s=size, c=colour, marker=marker, linewidths=0.7, alpha=0.7, rasterized=True)
+        if thresholds is not None:
+            axes.axvline(thresholds[c], color=BLUE, linewidth=1)
+        frame(axes, grid="both")
+        axes.set_title(f"{label}  n={observed[:, c].sum():,}", fontsize=8, color=INK, loc="left")
+        axes.tick_params(labelsize=7)
+        axes.set_xlim(0, 1)
+        axes.set_xticks((0, 0.5, 1), ("0", ".5", "1"))
+        axes.set_ylim(0, None)
+    figure.supxlabel("mean probability", fontsize=9.5, color=INK)
+    figure.supylabel(name, fontsize=9.5, color=INK)
+    handles = _legend_handles(thresholds is not None)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8.5, frameon=False)
+    return save(figure, path)
+
+
+def uncertainty_ridges_figure(
+    uncertainty: Uncertainty, labels: Sequence[str], path: str | Path, *, title: str = "Aleatoric and epistemic uncertainty"
+) -> Path:
+    """Per emotion, the smoothed distribution over utterances of the aleatoric and the epistemic part (B, C), widest mean on top.
+
+    Each ridge is scaled to its own height; the tick is the mean.
+    """
+    order = np.argsort(-uncertainty.total.mean(axis=0), kind="stable")
+    figure, panels = new_figure(9.0, 1.3 + 0.27 * len(labels), rows=1, columns=2, sharey=True)
+    parts = (("aleatoric", uncertainty.aleatoric, ORANGE), ("epistemic", uncertainty.epistemic, GREEN))
+    for axes, (name, values, colour) in zip(panels, parts, strict=True):
+        end = float(np.quantile(values, 0.999)) or 1e-3
+        scale = np.linspace(0, end, 200)
+        for row, c in enumerate(order):
+            heights = _ridge(values[:, c], scale)
+            axes.fill_between(scale, row, row - 0.9 * heights, color=colour, alpha=0.75, linewidth=0)
+            axes.plot(scale, row - 0.9 * heights, color=INK, linewidth=0.6)
+            axes.plot([values[:, c].mean()] * 2, [row, row - 0.55], color=INK, linewidth=1.6)
+        frame(axes, title=title if name == "aleatoric" else "", x=f"{name} uncertainty (nats)", grid="x")
+        axes.set_xlim(0, end)
+        axes.set_ylim(len(labels) - 0.7, -1.2)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(np.arange(len(labels)), [labels[c] for c in order], fontsize=8.5)
+    return save(figure, path)
+
+
+def _ridge(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A histogram density smoothed over 1/50 of the scale, reflected at 0, square-rooted so that tails show, its peak at 1."""
+    from scipy.ndimage import gaussian_filter1d
+
+    step = scale[1] - scale[0]
+    counts = np.bincount(np.minimum((values / step).astype(int), len(scale) - 1), minlength=len(scale)).astype(float)
+    smooth = np.sqrt(gaussian_filter1d(counts, len(scale) / 50, mode="reflect"))
+    return smooth / max(smooth.max(), 1e-12)
+
+
+def _legend_handles(with_threshold: bool) -> list[Any]:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=RED, marker="x", linestyle="", markersize=5, label="label is true"),
+        Line2D([], [], color=GREY, marker=".", linestyle="", markersize=5, label="label is not"),
+    ]
+    return [*handles, Line2D([], [], color=BLUE, linewidth=1, label="threshold")] if with_threshold else handles

@@ -1,0 +1,53 @@
+"""Boolean masks of the turns of conversations, in reading order: conversation after conversation, turn after turn.
+
+The same order as the rows of every matrix that is scored; a mask has as many entries as there are turns in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+
+from erc.data.conversation import Conversation
+
+POSITION_EDGES = (1, 3, 6, 11)
+
+
+def dialogue_ids(conversations: Iterable[Conversation]) -> np.ndarray:
+    """The conversation id of every turn: the `groups` of folds, resamples and guarantees."""
+    return np.array([conversation.conversation_id for conversation in conversations for _ in conversation], dtype=object).astype(str)
+
+
+def first_of_speaker(conversations: Iterable[Conversation]) -> np.ndarray:
+    """True at the first turn of each speaker in the conversation, where only other conversations tell anything about them."""
+    mask = []
+    for conversation in conversations:
+        heard: set[str] = set()
+        for utterance in conversation:
+            mask.append(utterance.speaker not in heard)
+            heard.add(utterance.speaker)
+    return np.array(mask, dtype=bool)
+
+
+def first_in_conversation(conversations: Iterable[Conversation]) -> np.ndarray:
+    """True at the first turn of each conversation, which has no past at all."""
+    return np.array([utterance.index == 0 for conversation in conversations for utterance in conversation], dtype=bool)
+
+
+def position_buckets(conversations: Iterable[Conversation], *, edges: Sequence[int] = POSITION_EDGES) -> dict[str, np.ndarray]:
+    """Masks by the turn's index: with edges 1, 3, 6, 11 the buckets are '0', '1-2', '3-5', '6-10' and '11+'."""
+    if not edges or list(edges) != sorted(set(edges)) or edges[0] < 1:
+        raise ValueError(f"edges={tuple(edges)}: expected rising positive turn numbers")
+    positions = np.array([utterance.index for conversation in conversations for utterance in conversation], dtype=np.int64)
+    masks = {}
+    for low, high in zip((0, *edges), (*edges, None), strict=True):
+        name = f"{low}+" if high is None else str(low) if high == low + 1 else f"{low}-{high - 1}"
+        masks[name] = (positions >= low) & (positions < (high if high is not None else np.iinfo(np.int64).max))
+    return masks
+
+
+def known_speakers(conversations: Iterable[Conversation], known: Collection[str]) -> np.ndarray:
+    """True where the turn's owner is in `known`, for instance the speakers of the training split; `~mask` is the unknown ones."""
+    names = frozenset(known)
+    return np.array([utterance.speaker in names for conversation in conversations for utterance in conversation], dtype=bool)
