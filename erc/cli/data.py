@@ -30,11 +30,13 @@ def import_(
 ) -> None:
     """Copy a corpus into the data folder, checked by its reader and with checksums."""
     from erc.data.corpora.importing import import_corpus
+    from erc.emotions import load_emotion_set
 
     imported = import_corpus(name, source=source, root=root, replace=replace)
     for summary in imported.summaries:
         _talk(summary)
     stderr.print(f"imported {len(imported.files)} files into {imported.folder}", soft_wrap=True, highlight=False, markup=False)
+    stderr.print(f"licence: {load_emotion_set(name).licence}", highlight=False, markup=False)
     for file in imported.files:
         stdout.print(f"{file.sha256}  {file.name}", soft_wrap=True, highlight=False, markup=False)
 
