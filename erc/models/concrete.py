@@ -1,0 +1,63 @@
+"""Dropout whose rate is learnt (Gal, Hron, Kendall 2017, "Concrete dropout").
+
+In training a relaxed Bernoulli lets the gradient reach the rate; afterwards it is a `SeededDropout` with the rate that was learnt, so
+sampling, its seeds and its independence of the batch are the same.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from erc.models.dropout import SeededDropout, active_draw
+
+_EPSILON = 1e-7
+
+
+class ConcreteDropout(SeededDropout):
+    """Drops units of x (..., D) at a rate p = sigmoid(logit) that is a parameter of the model."""
+
+    def __init__(self, p: float, *, site: int, temperature: float = 0.1) -> None:
+        nn.Module.__init__(self)  # the parent's constructor would set p, which is computed here
+        if not 0.0 < p < 1.0:
+            raise ValueError(f"a learnt dropout cannot start at p={p}: it must lie strictly between 0 and 1")
+        self.site = site
+        self.temperature = temperature
+        self.logit = nn.Parameter(torch.tensor(math.log(p) - math.log1p(-p)))
+
+    @property
+    def p(self) -> float:  # type: ignore[override]
+        """The rate as it stands."""
+        return float(torch.sigmoid(self.logit.detach()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if active_draw() is not None or not self.training:
+            return super().forward(x)
+        rate = torch.sigmoid(self.logit)
+        noise = torch.rand_like(x, dtype=torch.float32).clamp(_EPSILON, 1.0 - _EPSILON)
+        dropped = torch.sigmoid((self.logit + torch.logit(noise)) / self.temperature)
+        return (x * (1.0 - dropped) / (1.0 - rate)).to(x.dtype)
+
+    def regulariser(self, *, features: int, weights: Tensor, weight_scale: float, dropout_scale: float) -> Tensor:
+        """What keeps the rate from 0 and 1, a scalar to add to the loss (equation 3 of the paper).
+
+        `weights` is the matrix of the layer that reads the dropped units, `features` how many units there are. `weight_scale` is
+        l^2 / N and `dropout_scale` 1 / N, or 2 / N for a squared error, with N training examples and prior length scale l.
+        """
+        rate = torch.sigmoid(self.logit)
+        negative_entropy = rate * torch.log(rate) + (1.0 - rate) * torch.log1p(-rate)
+        return weight_scale * weights.square().sum() / (1.0 - rate) + dropout_scale * features * negative_entropy
+
+
+def learn_dropout(model: nn.Module) -> list[ConcreteDropout]:
+    """Puts a `ConcreteDropout` of the same site and rate in the place of every active dropout of `model`; returns them."""
+    made: list[ConcreteDropout] = []
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is SeededDropout and child.p > 0.0:
+                concrete = ConcreteDropout(child.p, site=child.site)
+                setattr(parent, name, concrete)
+                made.append(concrete)
+    return made

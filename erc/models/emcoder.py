@@ -1,0 +1,146 @@
+"""EmCoder's encoder: a small pre-norm transformer with rotary positions, made for Monte-Carlo dropout (81,772,828 parameters with its head).
+
+RMSNorm before each sub-layer, no biases, SwiGLU, and dropout only after the attention output, after the feed-forward output and in the
+head: 13 sites. The published count leaves room for one more norm than the blocks and the final one have; it stands behind the embedding.
+Heads are not published; 12 of width 64 are taken. Weights are not published under a licence we could ship: it starts at random.
+
+Shapes: B rows, T tokens, D hidden width, H heads, F width of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from erc.models.dropout import SeededDropout
+from erc.models.encoder import EncoderState
+from erc.models.utterance import UtteranceClassifier
+
+
+@dataclass(frozen=True, slots=True)
+class EmCoderConfig:
+    """Sizes of the architecture; the defaults are the published ones."""
+
+    vocab_size: int = 50_368
+    hidden_size: int = 768
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 12
+    intermediate_size: int = 2_048
+    dropout: float = 0.1
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-6
+    pad_token_id: int = 50_283
+    max_position_embeddings: int = 8_192
+    model_type: str = "emcoder"
+
+
+class EmCoderBlock(nn.Module):
+    """Attention and SwiGLU, each behind its own RMSNorm; `project` and `merge` are the halves around the attention itself."""
+
+    def __init__(self, config: EmCoderConfig, *, site: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.attention_norm = nn.RMSNorm(width, eps=config.norm_eps)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.attention_output = nn.Linear(width, width, bias=False)
+        self.attention_dropout = SeededDropout(config.dropout, site=site)
+        self.feed_forward_norm = nn.RMSNorm(width, eps=config.norm_eps)
+        self.gate_and_value = nn.Linear(width, 2 * config.intermediate_size, bias=False)
+        self.feed_forward_output = nn.Linear(config.intermediate_size, width, bias=False)
+        self.feed_forward_dropout = SeededDropout(config.dropout, site=site + 1)
+
+    def project(self, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """hidden (..., T, D) -> rotated queries and keys, and values, each (..., T, H, F)."""
+        mixed = self.qkv(self.attention_norm(hidden))
+        query, key, value = mixed.view(*hidden.shape[:-1], 3, self.heads, -1).unbind(dim=-3)
+        return _rotate(query, rotary), _rotate(key, rotary), value
+
+    def merge(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """What follows attention: hidden and attended (..., T, D) -> (..., T, D)."""
+        hidden = hidden + self.attention_dropout(self.attention_output(attended))
+        gate, value = self.gate_and_value(self.feed_forward_norm(hidden)).chunk(2, dim=-1)
+        return hidden + self.feed_forward_dropout(self.feed_forward_output(F.silu(gate) * value))
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """hidden (B, T, D) under mask (B, 1, 1, T) bool -> (B, T, D)."""
+        query, key, value = (part.transpose(-3, -2) for part in self.project(hidden, rotary))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.merge(hidden, attended.transpose(-3, -2).flatten(-2))
+
+
+class EmCoderEncoder(nn.Module):
+    """The encoder, with the interface of `erc.models.encoder.Encoder`."""
+
+    def __init__(self, config: EmCoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or EmCoderConfig()
+        width = self.config.hidden_size
+        self.hidden_size = width
+        self.rotary = True
+        self.word_embeddings = nn.Embedding(self.config.vocab_size, width)
+        self.embedding_norm = nn.RMSNorm(width, eps=self.config.norm_eps)
+        self.layers = nn.ModuleList(EmCoderBlock(self.config, site=2 * i) for i in range(self.config.num_hidden_layers))
+        self.final_norm = nn.RMSNorm(width, eps=self.config.norm_eps)
+        self.dropout_sites = 2 * len(self.layers)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens a row may have; rotary positions know no limit, this is the tokenizer's."""
+        return self.config.max_position_embeddings
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """input_ids (B, T) -> (B, T, D)."""
+        return self.embedding_norm(self.word_embeddings(input_ids))
+
+    def rotary_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (B, T, F) of positions (B, T)."""
+        width = self.hidden_size // self.config.num_attention_heads
+        steps = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
+        angles = positions[..., None].float() * self.config.rope_theta**-steps
+        angles = torch.cat([angles, angles], dim=-1)
+        return angles.cos(), angles.sin()
+
+    def start(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> EncoderState:
+        """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        mask = attention_mask.bool()[:, None, None, :]
+        return EncoderState(hidden=self.embed(input_ids), masks={"full_attention": mask}, rotary={"full_attention": self.rotary_at(position_ids)})
+
+    def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
+        """Runs layers `first` up to (not including) `last`."""
+        hidden = state.hidden
+        for layer in self.layers[first:last]:
+            hidden = layer(hidden, state.masks["full_attention"], state.rotary["full_attention"])
+        return replace(state, hidden=hidden)
+
+    def finish(self, state: EncoderState) -> Tensor:
+        """Hidden states (B, T, D) after the final norm."""
+        return self.final_norm(state.hidden)
+
+    def forward(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """Hidden states (B, T, D) of input_ids (B, T) under attention_mask (B, T)."""
+        return self.finish(self.run(self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)))
+
+
+def build_emcoder(config: EmCoderConfig | None = None, *, emotions: int = 28) -> UtteranceClassifier:
+    """EmCoder as a whole: its encoder, the masked mean, and Linear, GELU, dropout, Linear."""
+    encoder = EmCoderEncoder(config)
+    dropout = encoder.config.dropout
+    classifier = UtteranceClassifier(encoder=encoder, emotions=emotions, pooling="mean", head_hidden=encoder.hidden_size, dropout=dropout)  # type: ignore[arg-type]
+    classifier.head.input_dropout = SeededDropout(0.0, site=classifier.head.input_dropout.site)  # its head has dropout in the middle alone
+    return classifier
+
+
+def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions (Su et al. 2021): x (..., T, H, F) turned by the angles of its positions, in fp32."""
+    cos, sin = (part.unsqueeze(-2) for part in rotary)
+    first, second = x.float().chunk(2, dim=-1)
+    return (x.float() * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)

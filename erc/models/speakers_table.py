@@ -1,0 +1,80 @@
+"""Global speaker identity: a row for each known speaker of the training corpus, and one for everybody else.
+
+Shapes: U turns, P width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from erc.data.chronology import speaker_key
+from erc.data.conversation import Conversation
+
+UNKNOWN = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerVocabulary:
+    """Names of one corpus in the order of their rows, which begin at 1; row 0 is the unknown speaker.
+
+    A name means nobody outside its corpus: a user's "Ross" is unknown.
+    """
+
+    corpus: str
+    names: tuple[str, ...]
+    _rows: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows = {speaker_key(self.corpus, name): row for row, name in enumerate(self.names, start=1)}
+        if len(rows) < len(self.names):
+            raise ValueError(f"speaker names of {self.corpus} stand twice, case and spacing aside")
+        object.__setattr__(self, "_rows", rows)
+
+    def __len__(self) -> int:
+        """Rows of the table, the unknown one included."""
+        return 1 + len(self.names)
+
+    def row(self, corpus: str | None, name: str) -> int:
+        """The speaker's row, 0 for a name or a corpus that is not known."""
+        return self._rows.get(speaker_key(corpus, name), UNKNOWN)
+
+    @classmethod
+    def from_conversations(cls, conversations: Iterable[Conversation], *, corpus: str, min_turns: int = 2) -> SpeakerVocabulary:
+        """The speakers of `corpus` with at least `min_turns` turns, most turns first."""
+        turns: Counter[str] = Counter()
+        names: dict[str, str] = {}
+        for conversation in conversations:
+            if conversation.corpus != corpus:
+                continue
+            for utterance in conversation:
+                key = speaker_key(corpus, utterance.speaker)
+                names.setdefault(key, utterance.speaker)
+                turns[key] += 1
+        order = sorted((key for key in turns if turns[key] >= min_turns), key=lambda key: (-turns[key], key))
+        return cls(corpus=corpus, names=tuple(names[key] for key in order))
+
+
+class SpeakerTable(nn.Module):
+    """An embedding (P,) for each row, added to the turn's vector.
+
+    In training a share `dropout` of the turns is shown as spoken by the unknown, so that row 0 is learnt too. All rows begin at
+    zero: the table says nothing until it has learnt something.
+    """
+
+    def __init__(self, *, rows: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(rows, width)
+        self.dropout = dropout
+        nn.init.zeros_(self.embedding.weight)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """rows (U,) int64 -> (U, P)."""
+        if self.training and self.dropout > 0.0:
+            hidden = torch.rand(rows.shape, device=rows.device) < self.dropout
+            rows = rows.masked_fill(hidden, UNKNOWN)
+        return self.embedding(rows)
