@@ -10,9 +10,12 @@ from typing import Annotated
 import typer
 
 from erc import __version__
+from erc.cli import data
 
-EPILOG = """Exit codes: 0 success · 1 failure · 2 unusable input, option or configuration · 3 unusable model folder ·
-4 a package of an optional extra is missing · 130 interrupted."""
+EPILOG = (
+    "Exit codes: 0 success; 1 failure; 2 unusable input, option or configuration; 3 unusable model folder; "
+    "4 a package of an optional extra is missing; 130 interrupted."
+)
 
 app = typer.Typer(
     name="erc",
@@ -35,3 +38,6 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")] = False,
 ) -> None:
     """Options that stand before the verb."""
+
+
+app.add_typer(data.app)
