@@ -12,6 +12,10 @@ from erc.errors import InputError
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[str, Any]:
+    return _EMPTY
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """One turn of a conversation.
@@ -30,7 +34,7 @@ class Utterance:
     end: float | None = None
     timestamp: str | None = None
     emotions: tuple[str, ...] = ()
-    meta: Mapping[str, Any] = field(default=_EMPTY, compare=False)
+    meta: Mapping[str, Any] = field(default_factory=_nothing, compare=False)
 
     def __post_init__(self) -> None:
         if not self.speakers:
@@ -49,7 +53,7 @@ class Conversation:
     conversation_id: str
     utterances: tuple[Utterance, ...]
     corpus: str | None = None
-    meta: Mapping[str, Any] = field(default=_EMPTY, compare=False)
+    meta: Mapping[str, Any] = field(default_factory=_nothing, compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
