@@ -1,0 +1,62 @@
+r"""Transcripts in, labelled transcripts out: one reader and one writer per format people have.
+
+Read: `text` (`NAME: text`), `csv`, `tsv`, `jsonl`, `vtt`, `srt`. Write: `jsonl`, `csv`, `parquet`, `vtt`.
+
+What happens to input that is not as it should be:
+
+=============================  =====================================================================================
+input                          what happens
+=============================  =====================================================================================
+a broken line, row or cue      told with file and line and skipped, the rest is read; with `strict` InputError
+empty file, no turn at all     InputError that says so, with the first problem
+one line                       one turn (a table needs its header line too)
+binary file                    InputError that names what it looks like
+encoding                       the byte-order mark decides (UTF-8, UTF-16, UTF-32); else UTF-8, and Windows-1252 with a
+                               note for the lines that are not; UTF-16 without a mark is told by its zero bytes
+lone surrogates, NUL           U+FFFD with a problem; the turn stays
+a turn of 200,000 characters   kept whole; readers do not truncate
+a turn without text            told and skipped
+a turn without a speaker       the speaker is `unknown`, with a note
+`http://x`, `12:30`            no speakers: a name holds a letter, and white space follows its colon
+an utterance id standing twice a fresh id for the later one, with a problem
+NaN, Infinity, deep nesting,   a broken line
+numbers of 4,300 digits
+a time that is none            left out with a problem; the turn stays
+a timestamp not in ISO 8601    kept in `meta["timestamp"]`, with a note; the order of the file stands
+a quote left open in CSV       costs its own line, not the rest of the file
+a labelled file of ours        read again; its predicted emotions are in `meta["record"]`, never gold labels
+=============================  =====================================================================================
+
+The conversation id is the file's name without its suffix unless a column gives one; utterance ids count from 0:
+`standup-0007` has index 7.
+"""
+
+from erc.transcripts.nouns import UNKNOWN_SPEAKER, Draft, Line, Log, Problem, Reader, Sniffed, Transcript
+from erc.transcripts.reading import READERS, iter_conversations, read_transcript
+from erc.transcripts.records import utterance_record
+from erc.transcripts.sniffing import sniff
+from erc.transcripts.writing import WRITERS, RecordWriter, open_writer, output_format, write_csv, write_jsonl, write_parquet, write_vtt
+
+__all__ = [
+    "READERS",
+    "UNKNOWN_SPEAKER",
+    "WRITERS",
+    "Draft",
+    "Line",
+    "Log",
+    "Problem",
+    "Reader",
+    "RecordWriter",
+    "Sniffed",
+    "Transcript",
+    "iter_conversations",
+    "open_writer",
+    "output_format",
+    "read_transcript",
+    "sniff",
+    "utterance_record",
+    "write_csv",
+    "write_jsonl",
+    "write_parquet",
+    "write_vtt",
+]

@@ -1,0 +1,101 @@
+"""From drafts to conversations: ids, indices, clean strings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from erc.data import Conversation, Utterance
+from erc.transcripts.decoding import scrub
+from erc.transcripts.nouns import UNKNOWN_SPEAKER, Draft, Log
+
+
+def utterance_id(conversation_id: str, index: int) -> str:
+    """The id of a turn that brings none: `standup-0007` for index 7."""
+    return f"{conversation_id}-{index:04d}"
+
+
+def gather(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Conversation]:
+    """Conversations in order of first appearance; turns of one id come together wherever they stand in the file."""
+    groups: dict[str, list[Draft]] = {}
+    for draft in _clean(drafts, default_id, log):
+        groups.setdefault(draft.conversation or default_id, []).append(draft)
+    for conversation_id, turns in groups.items():
+        yield _build(conversation_id, turns, log)
+
+
+def stream(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Conversation]:
+    """As `gather`, holding one conversation at a time: a conversation ends where the id changes.
+
+    An id that comes back later begins a new conversation `<id>~2`, and the log says so.
+    """
+    seen: dict[str, int] = {}
+    for conversation_id, group in itertools.groupby(_clean(drafts, default_id, log), key=lambda draft: draft.conversation or default_id):
+        turns = list(group)
+        seen[conversation_id] = times = seen.get(conversation_id, 0) + 1
+        if times > 1:
+            fresh = f"{conversation_id}~{times}"
+            log.problem(turns[0].line, f"conversation {conversation_id!r} comes back after others: kept apart as {fresh!r}; sort by conversation")
+            conversation_id = fresh
+        yield _build(conversation_id, turns, log)
+
+
+def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft]:
+    nameless, first = 0, 0
+    for draft in drafts:
+        draft.text, replaced = scrub(draft.text)
+        names = []
+        for name in draft.speakers:
+            name, count = scrub(name)
+            replaced += count
+            if name := " ".join(name.split()):
+                names.append(name)
+        for field in ("conversation", "utterance_id"):
+            value, count = scrub(getattr(draft, field) or "")
+            setattr(draft, field, value or None)
+            replaced += count
+        if replaced:
+            log.problem(draft.line, f"{replaced} character(s) that are no text (lone surrogates or NUL) became U+FFFD")
+        if not draft.text.strip():
+            log.problem(draft.line, "this turn has no text: skipped")
+            continue
+        if not names:
+            nameless, first = nameless + 1, first or draft.line
+            names = [UNKNOWN_SPEAKER]
+        draft.speakers = tuple(dict.fromkeys(names))
+        yield draft
+    if nameless:
+        log.note(f"{nameless} turn(s) name no speaker, the first at line {first}: {UNKNOWN_SPEAKER!r} stands in")
+
+
+def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
+    taken: set[str] = set()
+    utterances = []
+    for index, draft in enumerate(drafts):
+        wanted = draft.utterance_id or utterance_id(conversation_id, index)
+        given = _free(wanted, utterance_id(conversation_id, index), taken)
+        if given != wanted:
+            log.problem(draft.line, f"the utterance id {wanted!r} stands twice in conversation {conversation_id!r}: this turn is now {given!r}")
+        taken.add(given)
+        utterances.append(
+            Utterance(
+                utterance_id=given,
+                index=index,
+                speaker=draft.speakers[0],
+                text=draft.text,
+                speakers=draft.speakers,
+                start=draft.start,
+                end=draft.end,
+                timestamp=draft.timestamp,
+                emotions=draft.emotions,
+                meta={"line": draft.line, **draft.meta},
+            )
+        )
+    return Conversation(conversation_id=conversation_id, utterances=tuple(utterances))
+
+
+def _free(wanted: str, regular: str, taken: set[str]) -> str:
+    if wanted not in taken:
+        return wanted
+    candidates = itertools.chain([regular], (f"{regular}~{copy}" for copy in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,0 +1,118 @@
+"""Parquet with one fixed schema, so that files of different runs can be read together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from erc.errors import InputError
+from erc.transcripts.records import name_of, plain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_PER_GROUP = 1000
+"""Records held in memory before they are written."""
+
+
+def record_schema() -> pa.Schema:
+    """Columns of a labelled turn, in the order of the JSON record; every one may be null."""
+    import pyarrow as pa
+
+    number, text = pa.float64(), pa.string()
+    fine = pa.struct([("emotion", text), ("probability", number), ("epistemic", number)])
+    return pa.schema(
+        [
+            ("conversation_id", text),
+            ("utterance_id", text),
+            ("index", pa.int64()),
+            ("speaker", text),
+            ("speaker_id", text),
+            ("text", text),
+            ("start", number),
+            ("end", number),
+            ("timestamp", text),
+            ("emotion", text),
+            ("confidence", number),
+            ("probabilities", pa.map_(text, number)),
+            ("fine", pa.list_(fine)),
+            ("uncertainty", pa.struct([("total", number), ("aleatoric", number), ("epistemic", number)])),
+            ("decision", text),
+            ("model", text),
+            ("history", pa.struct([("utterances", pa.int64()), ("conversations", pa.int64())])),
+        ],
+        metadata={"convemo_record_version": "1"},
+    )
+
+
+class ParquetWriter:
+    """Row groups of `ROWS_PER_GROUP` records with `record_schema`; other keys of a record are left out."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = record_schema()
+        self._writer = pq.ParquetWriter(_Counting(stream), self._schema, compression="zstd")
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record. Raises InputError for a value that does not fit its column."""
+        try:
+            row = {name: plain(record.get(name)) for name in self._schema.names}
+        except TypeError as error:
+            raise InputError(f"{name_of(record)}: {error}") from error
+        if row["probabilities"] is not None:
+            row["probabilities"] = list(row["probabilities"].items())
+        self._rows.append(row)
+        if len(self._rows) >= ROWS_PER_GROUP:
+            self._flush()
+
+    def finish(self) -> None:
+        """Write the last row group and the footer."""
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        try:
+            table = pa.Table.from_pylist(self._rows, schema=self._schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(f"among the records from {name_of(self._rows[0])} on a value does not fit its Parquet column: {error}") from error
+        self._writer.write_table(table)
+        self._rows = []
+
+
+class _Counting:
+    """A stream that knows how far it is, which a pipe does not; closing it leaves the caller's stream open."""
+
+    closed = False
+    mode = "wb"
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._position = 0
+
+    def write(self, data: bytes) -> int:
+        self._stream.write(data)
+        self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False

@@ -1,0 +1,104 @@
+"""JSON Lines and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from erc.errors import InputError
+from erc.transcripts.formulas import defuse
+from erc.transcripts.records import name_of, plain
+
+CSV_COLUMNS = (
+    "conversation_id",
+    "utterance_id",
+    "index",
+    "speaker",
+    "speaker_id",
+    "text",
+    "start",
+    "end",
+    "timestamp",
+    "emotion",
+    "confidence",
+    "decision",
+    "uncertainty_total",
+    "uncertainty_aleatoric",
+    "uncertainty_epistemic",
+    "probabilities",
+    "fine",
+    "model",
+    "history_utterances",
+    "history_conversations",
+)
+"""The columns of a CSV file, always all of them; `probabilities` and `fine` are JSON texts."""
+_NESTED = ("uncertainty", "history")
+
+
+class JsonlWriter:
+    """One JSON object per line in UTF-8, all keys of the record, no NaN and no Infinity."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write one record. Raises InputError for a value that JSON does not have."""
+        self._stream.write((_json(record, record) + "\n").encode())
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+class CsvWriter:
+    """CSV in UTF-8 with `CSV_COLUMNS`; texts that a spreadsheet would run are defused (see `erc.transcripts.formulas`).
+
+    Numbers are written as numbers, negative ones too. Other keys of a record are left out.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._buffer = io.StringIO(newline="")
+        self._rows = csv.writer(self._buffer, lineterminator="\r\n")
+        self._row(CSV_COLUMNS)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write one record. Raises InputError for a number that is not finite."""
+        self._row([self._cell(record, column) for column in CSV_COLUMNS])
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def _row(self, cells: Any) -> None:
+        self._rows.writerow(cells)
+        self._stream.write(self._buffer.getvalue().encode())
+        self._buffer.seek(0)
+        self._buffer.truncate()
+
+    def _cell(self, record: Mapping[str, Any], column: str) -> Any:
+        outer, _, inner = column.partition("_")
+        if outer in _NESTED:
+            value = (record.get(outer) or {}).get(inner)
+        else:
+            value = record.get(column)
+        if value is None:
+            return ""
+        if column in ("probabilities", "fine"):
+            return _json(value, record)
+        try:
+            value = plain(value)
+        except TypeError as error:
+            raise InputError(f"{name_of(record)}: {column}: {error}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{name_of(record)}: {column} is {value}, which no reader takes for a number")
+        return defuse(value) if isinstance(value, str) else value
+
+
+def _json(value: Any, record: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name_of(record)} cannot be written as JSON: {error}") from error

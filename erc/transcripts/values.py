@@ -1,0 +1,54 @@
+"""Times, moments and labels as people write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+_CLOCK = re.compile(r"(?:(?P<hours>\d{1,6}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})(?:[.,](?P<fraction>\d{1,9}))?", re.ASCII)
+_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
+
+
+def clock_seconds(text: str) -> float | None:
+    """Seconds of `[hh:]mm:ss[.fff]`, None where the text is no clock time."""
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        return None
+    whole = int(match["hours"] or 0) * 3600 + int(match["minutes"]) * 60 + int(match["seconds"])
+    return float(f"{whole}.{match['fraction'] or 0}")
+
+
+def seconds(value: object) -> float | None:
+    """Seconds from the beginning of the recording: a number not below 0, `12.5` or `00:00:12.500`; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        return float(text) if _SECONDS.fullmatch(text) else clock_seconds(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def moment(value: object) -> str | None:
+    """An ISO 8601 moment from ISO text or from a number of seconds (or milliseconds) since 1970; None for anything else.
+
+    Text keeps its offset, or its lack of one; numbers are UTC. Numbers below 100,000,000 (March 1973) are no moments.
+    """
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value.strip()).isoformat()
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1e8 <= value < 1e14:
+            return None
+        return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, tz=UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def labels(value: object) -> tuple[str, ...]:
+    """Labels from a list of strings or from one string with `|`, `;` or `,` between them."""
+    parts = re.split(r"[|;,]", value) if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(dict.fromkeys(part.strip() for part in parts if isinstance(part, str) and part.strip()))

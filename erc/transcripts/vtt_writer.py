@@ -1,0 +1,97 @@
+"""WebVTT with the emotion in every cue: visible to viewers, and in a class for style sheets and programs.
+
+`<v.joy Ana>(joy) What a day!</v>`; a turn whose decision is `review` is marked `(joy?)` and gets the class `review`. Our
+reader takes the marks off again.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from erc.errors import InputError
+from erc.transcripts.records import name_of, plain
+from erc.transcripts.vtt import cue_fields, cue_time
+
+_CHARACTERS_PER_SECOND = 15.0
+_NO_CLASS = re.compile(r"[^\w-]+")
+
+
+@dataclass(slots=True)
+class _Pending:
+    cue_id: str | None
+    start: float
+    end: float | None
+    lines: list[str]
+
+
+class VttWriter:
+    """One cue per source cue where the record has `cues` (or `meta["cues"]`), else one cue per turn from `start` and `end`.
+
+    A turn without an end lasts until the next one begins, at most as long as it takes to read. Turns that shared a source
+    cue share it again.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._pending: _Pending | None = None
+        stream.write(b"WEBVTT\n\n")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Take one record. Raises InputError where it has no time."""
+        try:
+            record = plain(record)
+            cues = [cue_fields(cue) for cue in record.get("cues") or (record.get("meta") or {}).get("cues") or ()]
+            if not cues:
+                if record.get("start") is None:
+                    raise InputError(f"{name_of(record)} has no start: WebVTT needs times, write JSON Lines or CSV instead")
+                cues = [cue_fields({**record, "id": record.get("utterance_id")})]
+            for cue_id, start, end, text in cues:
+                self._take(cue_id, start, end, _voiced(record, text))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{name_of(record)} cannot be written as WebVTT: {error!r}") from error
+
+    def finish(self) -> None:
+        """Write the cue that was held back."""
+        if self._pending is not None:
+            self._flush(self._pending, None)
+            self._pending = None
+
+    def _take(self, cue_id: str | None, start: float, end: float | None, line: str) -> None:
+        pending = self._pending
+        if pending is not None and cue_id is not None and (pending.cue_id, pending.start, pending.end) == (cue_id, start, end):
+            pending.lines.append(line)
+            return
+        cue_time(start)  # refuse an impossible time at its own record
+        if pending is not None:
+            self._flush(pending, start)
+        self._pending = _Pending(cue_id, start, end, [line])
+
+    def _flush(self, cue: _Pending, following: float | None) -> None:
+        end = cue.end
+        if end is None:
+            end = cue.start + max(1.0, sum(map(len, cue.lines)) / _CHARACTERS_PER_SECOND)
+            if following is not None and cue.start < following < end:
+                end = following
+        head = "" if cue.cue_id is None else _one_line(str(cue.cue_id)).replace("-->", "--") + "\n"
+        payload = "\n".join(cue.lines)
+        self._stream.write(f"{head}{cue_time(cue.start)} --> {cue_time(end)}\n{payload}\n\n".encode())
+
+
+def _voiced(record: Mapping[str, Any], text: str) -> str:
+    emotion = record.get("emotion")
+    words = html.escape(_one_line(text), quote=False)
+    speaker = html.escape(_one_line(str(record.get("speaker") or "unknown")), quote=False)
+    if not emotion:
+        return f"<v {speaker}>{words}</v>"
+    name = _NO_CLASS.sub("-", str(emotion))
+    review = record.get("decision") == "review"
+    return f"<v.{name}{'.review' if review else ''} {speaker}>({name}{'?' if review else ''}) {words}</v>"
+
+
+def _one_line(text: str) -> str:
+    # A blank line would end the cue.
+    return " ".join(text.split())
