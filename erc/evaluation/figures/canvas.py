@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A", "#222222"
 SERIES = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
-SEQUENTIAL = "cividis"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 1, 1, 1)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 1)))
+SEQUENTIAL = "Blues"  # one hue from light to dark: readable in grey and with any colour vision
 _DPI = 160
 
 

@@ -19,7 +19,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 def reliability_figure(curves: Mapping[str, Reliability], path: str | Path, *, title: str = "Reliability") -> Path:
     """Frequency against probability for each named set of points, with binomial 95% bars; the diagonal is perfect calibration.
 
-    Below, how many cells each bin holds.
+    Below, how many cells each bin holds. Over all cells of a multi-label task take bins of equal width: nearly all bins of equal
+    mass lie next to 0.
     """
     figure, (axes, below) = new_figure(5.4, 6.4, rows=2, columns=1, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
@@ -28,20 +29,25 @@ def reliability_figure(curves: Mapping[str, Reliability], path: str | Path, *, t
         error = 1.96 * np.sqrt(np.maximum(points.frequency * (1 - points.frequency), 0) / points.count)
         reach = np.vstack([np.minimum(error, points.frequency), np.minimum(error, 1 - points.frequency)])
         label = name if points.error is None else f"{name} (ECE {points.error:.3f})"
-        axes.errorbar(
-            points.probability, points.frequency, yerr=reach, color=colour, linestyle=dash, marker=marker, markersize=4.5, linewidth=1.5, capsize=2, label=label
-        )
-        below.plot(points.probability, points.count, color=colour, linestyle=dash, marker=marker, markersize=3.5, linewidth=1.2)
+        look: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker}
+        axes.errorbar(points.probability, points.frequency, yerr=reach, markersize=4.5, linewidth=1.5, capsize=2, label=label, **look)
+        below.plot(points.probability, points.count, markersize=3.5, linewidth=1.2, **look)
     frame(axes, title=title, y="observed frequency", grid="both")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     axes.legend(fontsize=8.5, frameon=False, loc="upper left")
     frame(below, x="predicted probability", y="cells", grid="y")
+    counts = np.concatenate([points.count for points in curves.values()])
     below.set_yscale("log")
+    below.set_ylim(10 ** np.floor(np.log10(counts.min(initial=1))), 10 ** np.ceil(np.log10(counts.max(initial=1) + 1)))
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    below.minorticks_off()
     return save(figure, path)
 
 
-def rejection_figure(curves: Mapping[str, RejectionCurve], path: str | Path, *, title: str = "F1 when the most uncertain utterances are rejected") -> Path:
+def rejection_figure(
+    curves: Mapping[str, RejectionCurve], path: str | Path, *, title: str = "F1 when the most uncertain utterances are rejected"
+) -> Path:
     """Macro and micro F1 against the rejected share for each named uncertainty, with random rejection as the baseline.
 
     Below, how many labels still have at least ten positives: a macro-F1 that rises while labels run empty means little.
@@ -60,7 +66,8 @@ def rejection_figure(curves: Mapping[str, RejectionCurve], path: str | Path, *, 
         frame(below, x="share of utterances rejected", y="labels with\nn ≥ 10")
         below.xaxis.set_major_formatter(_percent)
         below.set_ylim(0, baseline.supports.shape[1] * 1.1)
-    grid[0, 0].legend(fontsize=8.5, frameon=False, loc="upper left")
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", fontsize=8.5, frameon=False, ncols=4)
     return save(figure, path)
 
 
@@ -74,7 +81,7 @@ def risk_coverage_figure(
     title: str = "Risk and coverage",
 ) -> Path:
     """Mean loss of the kept against coverage; the dotted line is random rejection, the thin one the oracle; `areas` go into the legend."""
-    figure, axes = new_figure(6.4, 4.4)
+    figure, axes = new_figure(6.4, 5.0)
     for number, (name, curve) in enumerate(curves.items()):
         colour, dash, _ = _style(number)
         area = f" (AURC {areas[name]:.4f})" if areas and name in areas else ""
@@ -90,7 +97,7 @@ def risk_coverage_figure(
     # The first few kept utterances swing between 0 and 1 and would squeeze everything else.
     settled = [curve.risk[curve.coverage >= 0.02] for curve in curves.values()]
     axes.set_ylim(0, 1.15 * max(whole, *(risks.max(initial=0.0) for risks in settled)) or 1.0)
-    axes.legend(fontsize=8.5, frameon=False)
+    figure.legend(loc="outside lower center", fontsize=8.5, frameon=False, ncols=2)
     return save(figure, path)
 
 

@@ -39,11 +39,12 @@ def probability_uncertainty_figure(
     rng = np.random.default_rng(seed)
     for axes in grid.ravel()[len(labels) :]:
         axes.set_visible(False)
+    dots: dict[str, Any] = {"linewidths": 0.7, "alpha": 0.7, "rasterized": True}
     for c, (axes, label) in enumerate(zip(grid.ravel(), labels, strict=False)):
         negatives = np.flatnonzero(~observed[:, c])
         negatives = rng.choice(negatives, min(_POINTS, len(negatives)), replace=False)
         for chosen, colour, marker, size in ((negatives, GREY, ".", 5.0), (np.flatnonzero(observed[:, c]), RED, "x", 9.0)):
-            axes.scatter(probabilities[chosen, c], uncertainty[chosen, c], s=size, c=colour, marker=marker, linewidths=0.7, alpha=0.7, rasterized=True)
+            axes.scatter(probabilities[chosen, c], uncertainty[chosen, c], s=size, c=colour, marker=marker, **dots)
         if thresholds is not None:
             axes.axvline(thresholds[c], color=BLUE, linewidth=1)
         frame(axes, grid="both")
@@ -79,6 +80,7 @@ def uncertainty_ridges_figure(
             axes.plot([values[:, c].mean()] * 2, [row, row - 0.55], color=INK, linewidth=1.6)
         frame(axes, title=title if name == "aleatoric" else "", x=f"{name} uncertainty (nats)", grid="x")
         axes.set_xlim(0, end)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(len(labels) - 0.7, -1.2)
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(np.arange(len(labels)), [labels[c] for c in order], fontsize=8.5)
@@ -86,11 +88,11 @@ def uncertainty_ridges_figure(
 
 
 def _ridge(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """A histogram density smoothed over 1/50 of the scale, reflected at 0, square-rooted so that tails show, its peak at 1."""
+    """A histogram density smoothed over 1/50 of the scale, reflected at the ends, square-rooted so that tails show, its peak at 1."""
     from scipy.ndimage import gaussian_filter1d
 
     step = scale[1] - scale[0]
-    counts = np.bincount(np.minimum((values / step).astype(int), len(scale) - 1), minlength=len(scale)).astype(float)
+    counts = np.bincount((values[values < scale[-1]] / step).astype(int), minlength=len(scale))[: len(scale)].astype(float)
     smooth = np.sqrt(gaussian_filter1d(counts, len(scale) / 50, mode="reflect"))
     return smooth / max(smooth.max(), 1e-12)
 
