@@ -103,11 +103,10 @@ def selective_replicates(
 
 
 def selective_scores(
-    uncertainty: np.ndarray, losses: np.ndarray, *, groups: Any | None = None, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95
 ) -> SelectiveScores:
-    """The three areas with bootstrap intervals over groups (dialogues; utterances without groups)."""
+    """The three areas with the intervals of their bootstrap `replicates` (R, 3), which `selective_replicates` draws."""
     point = _scores(uncertainty, losses, np.ones((1, len(np.asarray(losses)))))[0]
-    replicates = selective_replicates(uncertainty, losses, groups=groups, resamples=resamples, seed=seed)
     areas = [Interval.of(point[column], replicates[:, column], level=level) for column in range(3)]
     return SelectiveScores(risk=float(np.mean(losses)), aurc=areas[0], e_aurc=areas[1], augrc=areas[2])
 

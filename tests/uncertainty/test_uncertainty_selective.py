@@ -124,7 +124,8 @@ def test_replicates_equal_areas_of_the_drawn_rows():
 def test_interval_holds_the_estimate_and_repeats_with_the_seed():
     rng = np.random.default_rng(0)
     losses = (rng.random(400) < 0.3).astype(float)
-    first, again = (selective_scores(rng_scores, losses, resamples=200, seed=1) for rng_scores in [losses + np.arange(400) / 400] * 2)
+    scores = losses + np.arange(400) / 300
+    first, again = (selective_scores(scores, losses, selective_replicates(scores, losses, resamples=200, seed=1)) for _ in range(2))
     assert first == again
     assert first.aurc.low < first.aurc.estimate < first.aurc.high
 

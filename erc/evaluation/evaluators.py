@@ -1,0 +1,87 @@
+"""Evaluators that a trainer calls on dev logits: names to numbers, one of which picks the checkpoint.
+
+Shapes: B utterances, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from scipy.special import expit, log_softmax
+
+from erc.evaluation.metrics import multilabel_scores, singlelabel_scores
+from erc.uncertainty.calibration import Identity
+from erc.uncertainty.checks import as_classes, as_matrix, as_multi_hot
+from erc.uncertainty.counts import f1, label_counts
+from erc.uncertainty.crossfit import cross_fitted
+from erc.uncertainty.thresholds import LabelThresholds
+
+
+class Evaluator(Protocol):
+    """Called with logits and targets; the value under `primary_metric` chooses between checkpoints."""
+
+    @property
+    def primary_metric(self) -> str: ...
+
+    @property
+    def greater_is_better(self) -> bool: ...
+
+    def __call__(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MultiLabelEvaluator:
+    """Scores sigmoid logits (B, C) against multi-hot targets.
+
+    The primary metric is macro-F1 at per-label thresholds that are cross-fitted on the very dev set: early checkpoints and weighted
+    losses put their probabilities anywhere, and 0.5 would choose by that instead of by the ranking. `groups` are the
+    dialogue ids of dev, kept together in a fold; None for utterances without dialogues.
+    """
+
+    labels: tuple[str, ...]
+    groups: Sequence[Any] | None = None
+    folds: int = 5
+    seed: int = 0
+    primary_metric: ClassVar[str] = "macro_f1"
+    greater_is_better: ClassVar[bool] = True
+
+    def __call__(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """macro_f1, micro_f1, weighted_f1, samples_f1 (cross-fitted thresholds), macro_f1_at_half, micro_f1_at_half, loss (mean over cells, nats)."""
+        values = as_matrix(logits, name="logits", columns=len(self.labels))
+        observed = as_multi_hot(targets, shape=values.shape)
+        fitted = cross_fitted(values, observed, groups=self.groups, folds=self.folds, seed=self.seed, calibrate=lambda *_: Identity("sigmoid"))
+        tuned = multilabel_scores(fitted.decisions, observed, labels=self.labels)
+        counts = label_counts(LabelThresholds.constant(0.5, len(self.labels)).decide(expit(values)), observed)
+        return {
+            "macro_f1": tuned.macro.f1,
+            "micro_f1": tuned.micro.f1,
+            "weighted_f1": tuned.weighted.f1,
+            "samples_f1": tuned.samples.f1,
+            "macro_f1_at_half": float(f1(*counts).mean()),
+            "micro_f1_at_half": float(f1(*(np.sum(count) for count in counts))),
+            "loss": float((np.logaddexp(0.0, values) - values * observed).mean()),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SingleLabelEvaluator:
+    """Scores softmax logits (B, C) against class indices (B,); the primary metric is weighted F1, as the field's tables have it."""
+
+    labels: tuple[str, ...]
+    primary_metric: ClassVar[str] = "weighted_f1"
+    greater_is_better: ClassVar[bool] = True
+
+    def __call__(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """weighted_f1, macro_f1, accuracy, loss (mean over utterances, nats)."""
+        values = as_matrix(logits, name="logits", columns=len(self.labels))
+        classes = as_classes(targets, rows=values.shape[0], classes=values.shape[1])
+        scores = singlelabel_scores(values.argmax(axis=1), classes, labels=self.labels)
+        return {
+            "weighted_f1": scores.weighted.f1,
+            "macro_f1": scores.macro.f1,
+            "accuracy": scores.accuracy,
+            "loss": float(-log_softmax(values, axis=1)[np.arange(len(values)), classes].mean()),
+        }
