@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from erc import __version__
-from erc.cli import data
+from erc.cli import data, models
+from erc.cli.label import label
+from erc.cli.train import train
 
 EPILOG = (
     "Exit codes: 0 success; 1 failure; 2 unusable input, option or configuration; 3 unusable model folder; "
@@ -40,4 +42,7 @@ def root(
     """Options that stand before the verb."""
 
 
+app.command()(label)
+app.command()(train)
+app.add_typer(models.app)
 app.add_typer(data.app)

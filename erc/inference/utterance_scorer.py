@@ -22,7 +22,7 @@ from erc.models.dropout import require_dropout
 from erc.models.precision import torch_dtype
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence.artefact import Artefact
-from erc.uncertainty.calibration import load_calibrator
+from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_decomposition, binary_entropy
 
 _CHARACTERS_PER_TOKEN = 32  # a text is cut to this many characters per token before tokenising, so that a huge one costs no more than a long one
@@ -130,7 +130,7 @@ class UtteranceScorer:
             if samples is None:
                 mapped_parts["total"][bucket] = binary_entropy(mapped[bucket]).sum(axis=-1)
                 continue
-            sampled = self.calibrator(samples)
+            sampled = calibrate_samples(self.calibrator, samples)
             for store, decomposition in ((parts, binary_decomposition(sampled)), (mapped_parts, self._mapped(sampled))):
                 for name, values in store.items():
                     values[bucket] = getattr(decomposition, name)

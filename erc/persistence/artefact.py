@@ -96,7 +96,7 @@ def save_artefact(
     try:
         write_json(temporary / LAYOUT.info, asdict(info))
         weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
-        save_file(encode(weights, _base_weights(info, network), info.delta), temporary / LAYOUT.weights)
+        save_file(encode(weights, base_weights(info, network), info.delta), temporary / LAYOUT.weights)
         if info.delta == "none":
             _encoder_of(network).config.save_pretrained(temporary / LAYOUT.encoder_config)
         tokenizer.save_pretrained(temporary)
@@ -135,7 +135,7 @@ def load_artefact(folder: Path) -> Artefact:
         encoder = load_encoder(info.base, hidden_dropout=info.hidden_dropout)
     network = build_network(encoder, info)
     try:
-        weights = decode(load_file(folder / LAYOUT.weights), _base_weights(info, network))
+        weights = decode(load_file(folder / LAYOUT.weights), base_weights(info, network))
         network.load_state_dict(weights, strict=True)
     except (RuntimeError, OSError) as error:
         raise ArtefactError(f"{folder / LAYOUT.weights} does not fit the network that artefact.json describes: {error}") from error
@@ -173,7 +173,7 @@ def _bare_encoder(folder: Path, hidden_dropout: float) -> Encoder:
     return Encoder(AutoModel.from_config(config, attn_implementation="eager", **extra), hidden_dropout=hidden_dropout)
 
 
-def _base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
+def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
     """Weights the model started from, under the names they have in `network`; empty where nothing is stored as a difference."""
     if info.delta == "none":
         return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from erc.config import ExperimentConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +25,8 @@ class OptimSettings:
     length_bucketing: bool = True
     evaluations_per_epoch: int = 1
     early_stopping: int | None = None
+
+
+def optim_settings(config: ExperimentConfig) -> OptimSettings:
+    """The Trainer's settings of a configuration."""
+    return OptimSettings(**{field.name: getattr(config.optim, field.name) for field in fields(OptimSettings)})

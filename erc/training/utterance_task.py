@@ -20,10 +20,11 @@ from erc.training.task import Batch
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """Token ids of a text and its multi-hot labels, (C,) float32."""
+    """Token ids of a text, its multi-hot labels (C,) float32, and where teachers are used their mean probabilities (C,) float32."""
 
     input_ids: tuple[int, ...]
     targets: np.ndarray
+    soft: np.ndarray | None = None
 
 
 def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> list[tuple[int, ...]]:
@@ -33,19 +34,31 @@ def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, max_to
 
 
 class UtteranceTask:
-    """Fits an `UtteranceClassifier`; `positive_weights` (C,) weigh each label's positives."""
+    """Fits an `UtteranceClassifier`; `positive_weights` (C,) weigh each label's positives.
+
+    With teachers the loss is (1 - a) weighted BCE against the labels + a BCE against the teachers' mean probabilities, a being
+    `soft_share` (Hinton et al. 2015, for independent sigmoids). The teachers were trained with the weights, so their part has none.
+    """
 
     primary_metric = "macro_f1"
     greater_is_better = True
 
     def __init__(
-        self, *, train: Sequence[LabelledText], dev: Sequence[LabelledText], pad_id: int, positive_weights: Tensor | None, precision: str = "auto"
+        self,
+        *,
+        train: Sequence[LabelledText],
+        dev: Sequence[LabelledText],
+        pad_id: int,
+        positive_weights: Tensor | None,
+        precision: str = "auto",
+        soft_share: float = 0.0,
     ) -> None:
         self._train = train
         self._dev = dev
         self._pad_id = pad_id
         self._weights = positive_weights
         self._precision = precision
+        self._soft_share = soft_share
 
     @property
     def examples(self) -> Sequence[LabelledText]:
@@ -58,12 +71,18 @@ class UtteranceTask:
     def collate(self, examples: Sequence[LabelledText]) -> Batch:
         input_ids, attention_mask = pad_tokens([e.input_ids for e in examples], pad_id=self._pad_id)
         targets = torch.from_numpy(np.stack([e.targets for e in examples]))
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "targets": targets}
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "targets": targets}
+        if self._soft_share > 0.0:
+            batch["soft"] = torch.from_numpy(np.stack([e.soft for e in examples if e.soft is not None]))
+        return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         weights = None if self._weights is None else self._weights.to(output.logits.device)
-        return weighted_bce(output.logits, batch["targets"], weights)
+        hard = weighted_bce(output.logits, batch["targets"], weights)
+        if "soft" not in batch:
+            return hard
+        return (1.0 - self._soft_share) * hard + self._soft_share * weighted_bce(output.logits, batch["soft"], None)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, UtteranceClassifier)

@@ -196,3 +196,9 @@ def _fit_platt(logits: np.ndarray, targets: np.ndarray, pooled: float, slope_str
     bounds = [(_SMALLEST_SLOPE, None), (None, None)]
     slope, intercept = minimize(objective, np.array([1.0, pooled]), jac=True, method="L-BFGS-B", bounds=bounds).x
     return float(slope), float(intercept)
+
+
+def calibrate_samples(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
+    """Calibrated probabilities (S, B, C) of Monte-Carlo logits (S, B, C): every sample is calibrated as the single pass is."""
+    samples, rows, labels = logits.shape
+    return calibrator(logits.reshape(samples * rows, labels)).reshape(samples, rows, labels)

@@ -1,0 +1,172 @@
+"""`erc label`: transcripts in, labelled transcripts and a readable table out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from erc.cli.console import progress_bar, stderr, stdout
+from erc.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from erc.data import Conversation
+    from erc.inference.predictor import Labelled, Predictor
+    from erc.transcripts import Problem
+
+_PROBLEMS_TOLD = 100
+_TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
+
+
+def label(
+    files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON Lines, WebVTT or SRT; `-` is standard input.", show_default=False)],
+    output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
+    model: Annotated[str, typer.Option("--model", help="Name or folder of a model; see `erc models list`.")] = "default",
+    emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help="Format of the input, where sniffing is not wanted.")] = None,
+    map: Annotated[list[str] | None, typer.Option("--map", help="Column of a table, as text=message or speaker=who; repeat.")] = None,
+    uncertainty: Annotated[str, typer.Option("--uncertainty", help="What is sampled: off, head, top-k or full.")] = "default",
+    samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the Monte-Carlo samples.")] = 0,
+    precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of the table.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line instead of reporting and skipping it.")] = False,
+) -> None:
+    """Label every turn of FILES with its emotion, its uncertainty and a review mark."""
+    from erc.inference.loading import DEFAULT_MODEL, load_predictor
+    from erc.inference.settings import InferenceSettings
+
+    mapping = _mapping(map or [])
+    settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
+    _refuse_overwriting(files, output)
+    predictor = load_predictor(DEFAULT_MODEL if model == "default" else model, settings=settings, emotions=emotions)
+    talk = Talk()
+    conversations = talk.read(files, format=format, mapping=mapping, strict=strict)
+    sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
+    if sink is None:
+        _print_tables(_progress(predictor, conversations), talk)
+    else:
+        _write(sink, _progress(predictor, conversations), talk, table=output not in (None, "-") and not json)
+    talk.close()
+
+
+class Talk:
+    """What is said on standard error about one run: problems of the input, and a summary at the end."""
+
+    def __init__(self) -> None:
+        self.conversations = 0
+        self.turns = 0
+        self.review = 0
+        self.truncated = 0
+        self.problems = 0
+        self.files_failed: list[str] = []
+
+    def read(self, files: list[str], *, format: str | None, mapping: dict[str, str], strict: bool) -> Iterator[Conversation]:
+        """Every conversation of every file; a file that cannot be read is reported and the others go on."""
+        from erc.transcripts import iter_conversations
+
+        for name in files:
+            try:
+                source: Any = sys.stdin.buffer if name == "-" else Path(name)
+                yield from iter_conversations(
+                    source,
+                    format=format,
+                    mapping=mapping,
+                    strict=strict,
+                    name="stdin" if name == "-" else None,
+                    on_problem=self.problem,
+                    on_note=self.note,
+                )
+            except InputError as error:
+                if strict or len(files) == 1:
+                    raise
+                self.files_failed.append(name)
+                stderr.print(f"skipped: {error}", markup=False, highlight=False, soft_wrap=True)
+
+    def problem(self, problem: Problem) -> None:
+        """Tells one broken line; past the first hundred they are only counted."""
+        self.problems += 1
+        if self.problems <= _PROBLEMS_TOLD:
+            stderr.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        elif self.problems == _PROBLEMS_TOLD + 1:
+            stderr.print("more problems follow and are only counted", highlight=False)
+
+    def note(self, note: str) -> None:
+        """Tells how the input was understood."""
+        stderr.print(note, markup=False, highlight=False, soft_wrap=True)
+
+    def count(self, labelled: Labelled) -> None:
+        """Takes a labelled conversation into the summary."""
+        self.conversations += 1
+        self.turns += len(labelled.predictions)
+        self.review += sum(p.decision == "review" for p in labelled.predictions)
+        self.truncated += sum(p.truncated for p in labelled.predictions)
+
+    def close(self) -> None:
+        """Prints the summary; leaves with an error where a file could not be read."""
+        line = f"{self.turns} turns of {self.conversations} conversations labelled, {self.review} for review"
+        if self.problems:
+            line += f", {self.problems} problems in the input"
+        if self.truncated:
+            line += f"; {self.truncated} turns were longer than the model reads, only their beginning counted"
+        stderr.print(line, highlight=False)
+        if self.files_failed:
+            raise InputError(f"{len(self.files_failed)} files could not be read: {', '.join(self.files_failed)}")
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    for item in (part for pair in pairs for part in pair.split(",")):
+        field, equals, column = item.partition("=")
+        if not equals or not field.strip() or not column.strip():
+            raise ConfigError(f"--map {item}: write field=column, for example --map text=message --map speaker=who")
+        mapping[field.strip()] = column.strip()
+    return mapping
+
+
+def _refuse_overwriting(files: list[str], output: str | None) -> None:
+    if output is not None and output != "-":
+        for name in files:
+            if name != "-" and Path(name).resolve() == Path(output).resolve():
+                raise InputError(f"the output would overwrite the input {name}: choose another name with -o")
+
+
+def _progress(predictor: Predictor, conversations: Iterator[Conversation]) -> Iterator[Labelled]:
+    with progress_bar("labelling turns") as advance:
+        for labelled in predictor.stream(conversations):
+            advance(len(labelled.predictions))
+            yield labelled
+
+
+def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:
+    from erc.cli.table import conversation_table
+
+    shown = 0
+    for labelled in stream:
+        talk.count(labelled)
+        if shown < _TABLE_TURNS:
+            stdout.print(conversation_table(labelled, turns=_TABLE_TURNS - shown))
+        shown += len(labelled.predictions)
+    if shown > _TABLE_TURNS:
+        stderr.print(f"the table stops after {_TABLE_TURNS} turns; -o FILE writes all {shown}", highlight=False)
+
+
+def _write(sink: str, stream: Iterator[Labelled], talk: Talk, *, table: bool) -> None:
+    from erc.cli.table import conversation_table
+    from erc.transcripts import open_writer
+
+    shown = 0
+    target: Any = sys.stdout if sink == "-" else Path(sink)
+    with open_writer(target, "jsonl" if sink == "-" else None) as writer:
+        for labelled in stream:
+            talk.count(labelled)
+            for prediction in labelled.predictions:
+                writer.write(prediction.to_record())
+            if table and stdout.is_terminal and shown < _TABLE_TURNS:
+                stdout.print(conversation_table(labelled, turns=_TABLE_TURNS - shown))
+                shown += len(labelled.predictions)
+    if sink != "-":
+        stderr.print(f"written to {sink}", highlight=False)

@@ -1,0 +1,71 @@
+"""The table a person reads: who said what, how it felt, how sure the model is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from erc.inference.prediction import Prediction
+    from erc.inference.predictor import Labelled
+
+_FAMILIES = {
+    "yellow": "joy joyful positive amusement excitement admiration gratitude optimism pride relief powerful",
+    "magenta": "love caring desire",
+    "green": "peaceful approval trust",
+    "red": "anger mad negative annoyance disapproval",
+    "dark_olive_green3": "disgust",
+    "blue": "sadness sad grief remorse disappointment embarrassment pessimism",
+    "purple": "fear scared nervousness",
+    "cyan": "surprise curiosity confusion realization ambiguous anticipation",
+}
+_COLOURS = {emotion: colour for colour, family in _FAMILIES.items() for emotion in family.split()}
+_BAR = "▏▎▍▌▋▊▉█"
+
+
+def conversation_table(labelled: Labelled, *, turns: int | None = None) -> Table:
+    """A table of the first `turns` turns: speaker, text, emotion with its strength, finer emotions, uncertainty, review mark.
+
+    Emotion is told by its word; colour only repeats it. Control characters and bidirectional overrides of the text are shown as
+    their code, so that a transcript cannot redraw the terminal.
+    """
+    table = Table(title=_plain(labelled.conversation.conversation_id), title_justify="left", header_style="bold", expand=True, pad_edge=False)
+    table.add_column("speaker", no_wrap=True, max_width=16)
+    table.add_column("text", ratio=1, overflow="fold")
+    table.add_column("emotion", no_wrap=True)
+    table.add_column("finer", no_wrap=True)
+    table.add_column("unsure", no_wrap=True, justify="right")
+    table.add_column("", no_wrap=True, width=6)
+    for prediction in labelled.predictions[:turns]:
+        table.add_row(*_row(prediction))
+    return table
+
+
+def _row(prediction: Prediction) -> tuple[Text, ...]:
+    style = _COLOURS.get(prediction.emotion, "")
+    finer = [f for f in prediction.fine if f.emotion != prediction.emotion][:2]
+    return (
+        Text(_plain(prediction.utterance.speaker)),
+        Text(_plain(_shorten(prediction.utterance.text))),
+        Text(f"{_strength(prediction.confidence)} {prediction.confidence:4.0%} {prediction.emotion}", style=style),
+        Text(", ".join(f"{f.emotion} {f.probability:.0%}" for f in finer), style="dim"),
+        Text(f"{prediction.total:.2f}"),
+        Text("review", style="bold reverse") if prediction.decision == "review" else Text(""),
+    )
+
+
+def _strength(probability: float) -> str:
+    eighths = round(probability * 24)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_BAR[rest - 1] if rest else "")).ljust(3)
+
+
+def _shorten(text: str, limit: int = 240) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """`text` with what is not printable shown as its code."""
+    return "".join(c if c.isprintable() else " " if c in "\t\n\r" else f"<U+{ord(c):04X}>" for c in text)
