@@ -52,6 +52,9 @@ class JsonlWriter:
     def finish(self) -> None:
         """Nothing is held back."""
 
+    def discard(self) -> None:
+        """Nothing is held open."""
+
 
 class CsvWriter:
     """CSV in UTF-8 with `CSV_COLUMNS`; texts that a spreadsheet would run are defused (see `erc.transcripts.formulas`).
@@ -71,6 +74,9 @@ class CsvWriter:
 
     def finish(self) -> None:
         """Nothing is held back."""
+
+    def discard(self) -> None:
+        """Nothing is held open."""
 
     def _row(self, cells: Any) -> None:
         self._rows.writerow(cells)

@@ -60,6 +60,10 @@ class VttWriter:
             self._flush(self._pending, None)
             self._pending = None
 
+    def discard(self) -> None:
+        """Drop the cue that was held back."""
+        self._pending = None
+
     def _take(self, cue_id: str | None, start: float, end: float | None, line: str) -> None:
         pending = self._pending
         if pending is not None and cue_id is not None and (pending.cue_id, pending.start, pending.end) == (cue_id, start, end):

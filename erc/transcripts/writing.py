@@ -18,7 +18,7 @@ Target = Path | str | BinaryIO
 
 
 class RecordWriter(Protocol):
-    """Takes records in the order they are to stand in; `finish` is called once, after the last."""
+    """Takes records in the order they are to stand in; `finish` is called once, after the last, or `discard` after a failure."""
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write one record. Raises InputError for a record that the format cannot hold."""
@@ -26,6 +26,10 @@ class RecordWriter(Protocol):
 
     def finish(self) -> None:
         """Write what was held back."""
+        ...
+
+    def discard(self) -> None:
+        """Write nothing more and let go of everything."""
         ...
 
 
@@ -62,8 +66,12 @@ def open_writer(target: Target, format: str | None = None) -> Iterator[RecordWri
     factory = WRITERS[output_format(target, format)]
     with opened_for_writing(target) as stream:
         writer = factory(stream)
-        yield writer
-        writer.finish()
+        try:
+            yield writer
+            writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
 
 
 def write_jsonl(records: Iterable[Mapping[str, Any]], target: Target) -> int:

@@ -1,0 +1,98 @@
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from erc.errors import InputError
+from erc.transcripts import READERS, read_transcript
+
+
+def turns(text, **options):
+    data = text if isinstance(text, bytes) else text.encode()
+    transcript = read_transcript(io.BytesIO(data), format="text", name="talk.txt", **options)
+    return [(u.speaker, u.text) for c in transcript.conversations for u in c], transcript
+
+
+def test_plain_continuation_lines_join_the_turn_above():
+    assert turns("Ana: one\n  two\n\nthree\nBen: four\n")[0] == [("Ana", "one two three"), ("Ben", "four")]
+
+
+def test_plain_aside_is_kept_apart_from_the_name():
+    found, transcript = turns("Ana (quietly): hm\n")
+    assert found == [("Ana", "hm")]
+    assert transcript.conversations[0].utterances[0].meta["aside"] == "quietly"
+
+
+def test_plain_diarisation_label_loses_its_brackets():
+    assert turns("[SPEAKER_00]: yes\n[SPEAKER_01]: no\n")[0] == [("SPEAKER_00", "yes"), ("SPEAKER_01", "no")]
+
+
+@pytest.mark.parametrize("line", ["http://example.org is down", "12:30 is fine", "see https: or so", "so there is one thing I want: quiet"])
+def test_plain_urls_and_times_are_no_speakers(line):
+    assert turns(f"Ana: hi\n{line}\n")[0] == [("Ana", f"hi {line}")]
+
+
+def test_plain_lower_case_speakers_count_when_they_recur():
+    assert turns("ana: a\nben: b\nana: c\nben: d\n")[0] == [("ana", "a"), ("ben", "b"), ("ana", "c"), ("ben", "d")]
+
+
+def test_plain_right_to_left_name_loses_its_direction_marks():
+    assert turns("\u200fדנה\u200f: שלום\nAna: hi\n")[0] == [("דנה", "שלום"), ("Ana", "hi")]
+
+
+def test_plain_leading_clock_with_hours_becomes_the_start():
+    _, transcript = turns("[00:01:02.5] Ana: hi\n")
+    assert transcript.conversations[0].utterances[0].start == 62.5
+
+
+def test_plain_ids_count_from_zero_and_carry_the_file_stem():
+    _, transcript = turns("Ana: hi\n" * 8)
+    assert transcript.conversations[0].utterances[7].utterance_id == "talk-0007"
+
+
+def test_plain_line_before_the_first_speaker_is_told_with_its_number():
+    found, transcript = turns("minutes of monday\nAna: hi\n")
+    assert found == [("Ana", "hi")]
+    assert [(p.path, p.line) for p in transcript.problems] == [("talk.txt", 1)]
+
+
+def test_plain_strict_refuses_the_first_problem():
+    with pytest.raises(InputError, match=r"talk\.txt:1"):
+        turns("minutes of monday\nAna: hi\n", strict=True)
+
+
+def test_plain_turn_of_200000_characters_is_kept_whole():
+    assert turns("Ana: " + "x" * 200_000)[0] == [("Ana", "x" * 200_000)]
+
+
+def test_plain_nul_becomes_the_replacement_character_with_a_problem():
+    found, transcript = turns(b"Ana: a\0b and more of it\n")
+    assert found == [("Ana", "a\ufffdb and more of it")]
+    assert len(transcript.problems) == 1
+
+
+def test_plain_5000_turns_are_all_read():
+    assert len(turns("".join(f"Ana: turn {n}\nBen: reply {n}\n" for n in range(2500)))[0]) == 5000
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(sorted(READERS)), st.text(alphabet=st.characters(codec=None) | st.sampled_from(':\n\r"\',;{}[]()<>-.0123'), max_size=300))
+def test_any_text_raises_nothing_but_input_error(format, text):
+    try:
+        transcript = read_transcript(io.BytesIO(text.encode("utf-8", "surrogatepass")), format=format)
+    except InputError:
+        return
+    for conversation in transcript.conversations:
+        for utterance in conversation:
+            (utterance.text + utterance.speaker).encode()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=300))
+def test_any_bytes_raise_nothing_but_input_error(data):
+    try:
+        transcript = read_transcript(io.BytesIO(data))
+    except InputError:
+        return
+    assert transcript.turns > 0

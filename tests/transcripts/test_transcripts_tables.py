@@ -1,0 +1,128 @@
+import io
+import json
+
+import pytest
+
+from erc.errors import InputError
+from erc.transcripts import iter_conversations, read_transcript
+
+
+def read(text, **options):
+    return read_transcript(io.BytesIO(text.encode("utf-8", "surrogatepass")), name=options.pop("name", "chat.csv"), **options)
+
+
+def pairs(transcript):
+    return [(u.speaker, u.text) for c in transcript.conversations for u in c]
+
+
+def test_csv_obvious_columns_are_found_and_told():
+    transcript = read("who;message;sent_at\nAna;hi, you;2026-03-03 09:15\n")
+    assert pairs(transcript) == [("Ana", "hi, you")]
+    assert transcript.conversations[0].utterances[0].timestamp == "2026-03-03T09:15:00"
+    assert "text=message, speaker=who, timestamp=sent_at" in transcript.notes[0]
+
+
+def test_csv_mapping_wins_over_obvious_names():
+    assert pairs(read("text,line,speaker\nno,yes,Ana\n", mapping={"text": "line"})) == [("Ana", "yes")]
+
+
+def test_csv_unknown_mapped_column_lists_those_there_are():
+    with pytest.raises(InputError, match="'text', 'speaker'"):
+        read("text,speaker\nhi,Ana\n", mapping={"text": "body"})
+
+
+def test_csv_forgotten_quote_costs_its_own_line_only():
+    transcript = read('speaker,text\nAna,"oops\nBen,fine\nCy,"also, fine"\n')
+    assert pairs(transcript) == [("Ben", "fine"), ("Cy", "also, fine")]
+    assert [p.line for p in transcript.problems] == [2]
+
+
+def test_csv_forgotten_quote_before_plain_lines_costs_its_own_line_only():
+    transcript = read('speaker,text\nAna,"oops\nBen,fine\n')
+    assert pairs(transcript) == [("Ben", "fine")]
+
+
+def test_csv_line_break_in_quotes_stays_in_the_text():
+    assert pairs(read('speaker,text\nAna,"one\ntwo"\n')) == [("Ana", "one\ntwo")]
+
+
+def test_csv_row_with_too_many_cells_is_skipped_and_told():
+    transcript = read("speaker,text\nAna,well, no\nBen,ok\n")
+    assert pairs(transcript) == [("Ben", "ok")]
+    assert [p.line for p in transcript.problems] == [2]
+
+
+def test_csv_interleaved_conversations_are_gathered():
+    transcript = read("conversation_id,text\na,1\nb,2\na,3\n")
+    assert [(c.conversation_id, [u.text for u in c]) for c in transcript.conversations] == [("a", ["1", "3"]), ("b", ["2"])]
+
+
+def test_csv_streamed_conversation_that_returns_is_kept_apart():
+    problems = []
+    found = list(iter_conversations(io.BytesIO(b"conversation_id,text\na,1\nb,2\na,3\n"), format="csv", on_problem=problems.append))
+    assert [c.conversation_id for c in found] == ["a", "b", "a~2"]
+    assert [p.line for p in problems] == [4]
+
+
+def test_csv_cell_longer_than_the_module_ceiling_is_kept():
+    assert pairs(read("speaker,text\nAna," + "x" * 200_000)) == [("Ana", "x" * 200_000)]
+
+
+def test_csv_streaming_reads_no_further_than_it_must():
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            row = b"conversation_id,text\n" if not self.given else b"".join(b"c%d,hello\n" % self.given for _ in range(100))
+            self.given += 1
+            buffer[: len(row)] = row
+            return len(row)
+
+    stream = iter_conversations(io.BufferedReader(Endless()), format="csv")
+    assert len(next(stream)) == 100
+    stream.close()
+
+
+def test_jsonl_broken_lines_are_told_and_the_rest_is_read():
+    huge = '{"text": "b", "start": ' + "9" * 5000 + "}"
+    lines = ['{"text": "a"}', "{oops", '{"text": NaN}', "[" * 100_000, huge, "[1]", '{"text": 5}', '{"text": "c"}']
+    transcript = read("\n".join(lines), format="jsonl")
+    assert [text for _, text in pairs(transcript)] == ["a", "c"]
+    assert [p.line for p in transcript.problems] == [2, 3, 4, 5, 6, 7]
+
+
+def test_jsonl_lone_surrogate_is_replaced_and_a_pair_is_joined():
+    transcript = read('{"text": "\\ud800 \\ud83d\\ude00"}', format="jsonl")
+    assert pairs(transcript) == [("unknown", "\ufffd \U0001f600")]
+    assert len(transcript.problems) == 1
+
+
+def test_jsonl_duplicate_utterance_id_gets_a_fresh_one():
+    transcript = read('{"utterance_id": "u", "text": "a"}\n{"utterance_id": "u", "text": "b"}\n', format="jsonl", name="c")
+    assert [u.utterance_id for u in transcript.conversations[0]] == ["u", "c-0001"]
+    assert [p.line for p in transcript.problems] == [2]
+
+
+def test_jsonl_mapping_reaches_into_nested_objects():
+    line = json.dumps({"body": {"plain": "hi"}, "author": {"name": "Ana"}})
+    assert pairs(read(line, format="jsonl", mapping={"text": "body.plain", "speaker": "author.name"})) == [("Ana", "hi")]
+
+
+def test_jsonl_infinite_time_is_left_out_and_the_turn_stays():
+    transcript = read('{"text": "a", "start": 1e999}', format="jsonl")
+    assert transcript.conversations[0].utterances[0].start is None
+    assert len(transcript.problems) == 1
+
+
+def test_jsonl_prediction_never_passes_for_a_gold_label():
+    record = {"utterance_id": "u", "text": "a", "emotion": "joy", "decision": "accept", "model": "m@1"}
+    utterance = read(json.dumps(record), format="jsonl").conversations[0].utterances[0]
+    assert utterance.emotions == ()
+    assert utterance.meta["record"]["emotion"] == "joy"
+
+
+def test_jsonl_gold_label_is_read():
+    assert read('{"text": "a", "emotion": "joy"}', format="jsonl").conversations[0].utterances[0].emotions == ("joy",)
