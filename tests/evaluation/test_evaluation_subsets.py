@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from erc.data.conversation import Conversation, Utterance
+from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker, known_speakers, position_buckets
+
+
+def conversation(name, speakers):
+    turns = (Utterance(f"{name}-{i}", i, speaker, "Hm.") for i, speaker in enumerate(speakers))
+    return Conversation(name, tuple(turns))
+
+
+@pytest.fixture
+def scenes():
+    return [conversation("a", ["Ross", "Joey", "Ross"]), conversation("b", ["Joey", "Phoebe"])]
+
+
+def test_masks_follow_the_reading_order(scenes):
+    assert dialogue_ids(scenes).tolist() == ["a", "a", "a", "b", "b"]
+    assert first_of_speaker(scenes).tolist() == [True, True, False, True, True]
+    assert first_in_conversation(scenes).tolist() == [True, False, False, True, False]
+    assert known_speakers(scenes, {"Joey"}).tolist() == [False, True, False, True, False]
+
+
+def test_position_buckets_split_the_turns():
+    buckets = position_buckets([conversation("a", ["Ross"] * 15)])
+    assert list(buckets) == ["0", "1-2", "3-5", "6-10", "11+"]
+    assert [int(mask.sum()) for mask in buckets.values()] == [1, 2, 3, 5, 4]
+    np.testing.assert_array_equal(np.sum(list(buckets.values()), axis=0), np.ones(15))
+
+
+def test_edges_must_rise():
+    with pytest.raises(ValueError, match="rising"):
+        position_buckets([], edges=(3, 1))
+
+
+def test_no_conversations_give_empty_masks():
+    assert first_of_speaker([]).shape == first_in_conversation([]).shape == known_speakers([], {"a"}).shape == (0,)
