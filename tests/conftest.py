@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig
 
+    from erc.models.utterance import UtteranceClassifier
+
 pytest_plugins = ["required_groups"]
 
 SENTENCES = (
@@ -131,3 +133,67 @@ def _save(folder: Path, config: PretrainedConfig, tokenizer: Tokenizer, names: d
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **names).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def tiny_classifier(tiny_encoder_dir: Path) -> UtteranceClassifier:
+    """28 sigmoids over the tiny BERT, in evaluation mode, with a head strong enough that its probabilities differ."""
+    return build_classifier(tiny_encoder_dir)
+
+
+@pytest.fixture(scope="session")
+def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete folder of an utterance classifier that moved away from the tiny BERT; tests that alter it take a copy."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from erc.emotions import load_emotion_set
+    from erc.persistence.artefact import ArtefactInfo, save_artefact
+    from erc.uncertainty.calibration import PerLabelPlatt
+    from erc.uncertainty.policy import DecisionPolicy
+    from erc.uncertainty.thresholds import LabelThresholds
+
+    classifier = build_classifier(tiny_encoder_dir)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(3)
+        for parameter in classifier.encoder.layers.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.02)
+    labels = load_emotion_set("goemotions").labels
+    return save_artefact(
+        tmp_path_factory.mktemp("models") / "tiny-utterance",
+        info=ArtefactInfo(
+            kind="utterance",
+            name="tiny-utterance",
+            version=3,
+            emotion_set="goemotions",
+            labels=labels,
+            base=str(tiny_encoder_dir),
+            architecture={"pooling": "mean_cls", "head_hidden": 24, "dropout": 0.2},
+            delta="int8",
+            max_tokens=48,
+            uncertainty={"samples": 6, "mode": "head", "top_k": 1},
+        ),
+        network=classifier,
+        tokenizer=AutoTokenizer.from_pretrained(tiny_encoder_dir),
+        calibrator=PerLabelPlatt(slope=(0.9,) * len(labels), intercept=(0.1,) * len(labels)).to_dict(),
+        thresholds=LabelThresholds.constant(0.6, len(labels)).to_dict(),
+        policy={"goemotions": DecisionPolicy(min_confidence=0.8).to_dict()},
+        metrics={"dev": {"macro_f1": 0.1}},
+        card="# tiny-utterance\n",
+    )
+
+
+def build_classifier(folder: Path, *, dropout: float = 0.2, hidden_dropout: float = 0.1) -> UtteranceClassifier:
+    """An utterance classifier over a tiny encoder folder; the same weights at every call."""
+    import torch
+
+    from erc.models.encoder import load_encoder
+    from erc.models.utterance import UtteranceClassifier
+
+    encoder = load_encoder(str(folder), hidden_dropout=hidden_dropout)
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        classifier = UtteranceClassifier(encoder=encoder, emotions=28, head_hidden=24, dropout=dropout)
+    with torch.no_grad():
+        classifier.head.output.weight.mul_(4.0)
+    return classifier.eval()

