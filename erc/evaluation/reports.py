@@ -71,7 +71,7 @@ def multilabel_report(
         intervals = f1_intervals(decisions, observed, groups=groups, resamples=resamples, seed=seed)
         return scores.to_dict() | {"intervals": {f"{name}_f1": interval.to_dict() for name, interval in intervals.items()}}
 
-    signals = multilabel_signals(held.probabilities, mc)
+    signals = multilabel_signals(held.probabilities, uncalibrated=expit(values), mc=mc)
     losses = {name: loss(held.decisions, observed) for name, loss in _LOSSES.items()}
     cells = {"entropy": binary_entropy(held.probabilities)} | ({} if mc is None else {"mc_total": mc.total, "mc_epistemic": mc.epistemic})
     return {
@@ -140,7 +140,7 @@ def singlelabel_report(
         return singlelabel_scores(chosen, true, labels=labels).to_dict() | {"intervals": {name: found.to_dict() for name, found in named.items()}}
 
     everything = np.ones(len(classes), dtype=bool)
-    signals = singlelabel_signals(held.probabilities, mc)
+    signals = singlelabel_signals(held.probabilities, uncalibrated=array, mc=mc)
     nll = bootstrap_interval(_mean, _nll(held.probabilities, classes), groups=groups, resamples=min(resamples, _SELECTIVE_RESAMPLES), seed=seed)
     wrong = zero_one_loss(decided, classes)
     return {

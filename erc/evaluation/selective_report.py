@@ -23,19 +23,28 @@ BASELINE = "entropy"
 COVERAGES = (0.9, 0.8, 0.7, 0.5)
 
 
-def multilabel_signals(probabilities: np.ndarray, mc: Uncertainty | None = None) -> dict[str, np.ndarray]:
+def multilabel_signals(probabilities: np.ndarray, *, uncalibrated: np.ndarray, mc: Uncertainty | None = None) -> dict[str, np.ndarray]:
     """Utterance-level uncertainties (B,) by name, high meaning uncertain.
 
     `max_probability` is 1 minus the largest label probability, `entropy` the sum of the labels' binary entropies, both of the
-    deterministic pass (B, C); `mc_total` and `mc_epistemic` sum the per-label parts of `mc` (B, C).
+    deterministic pass (B, C); `entropy_uncalibrated` is that of the probabilities before calibration, which is where Monte-Carlo samples stand;
+    `mc_total` and `mc_epistemic` sum the per-label parts of `mc` (B, C).
     """
-    signals = {"max_probability": 1.0 - probabilities.max(axis=1), "entropy": binary_entropy(probabilities).sum(axis=1)}
+    signals = {
+        "max_probability": 1.0 - probabilities.max(axis=1),
+        "entropy": binary_entropy(probabilities).sum(axis=1),
+        "entropy_uncalibrated": binary_entropy(uncalibrated).sum(axis=1),
+    }
     return signals if mc is None else signals | _mc_signals(mc.utterance(), rows=len(probabilities))
 
 
-def singlelabel_signals(probabilities: np.ndarray, mc: Uncertainty | None = None) -> dict[str, np.ndarray]:
+def singlelabel_signals(probabilities: np.ndarray, *, uncalibrated: np.ndarray, mc: Uncertainty | None = None) -> dict[str, np.ndarray]:
     """As `multilabel_signals` for softmax probabilities (B, C) and an `mc` of shape (B,)."""
-    signals = {"max_probability": 1.0 - probabilities.max(axis=1), "entropy": categorical_entropy(probabilities)}
+    signals = {
+        "max_probability": 1.0 - probabilities.max(axis=1),
+        "entropy": categorical_entropy(probabilities),
+        "entropy_uncalibrated": categorical_entropy(uncalibrated),
+    }
     return signals if mc is None else signals | _mc_signals(mc, rows=len(probabilities))
 
 

@@ -61,7 +61,7 @@ def test_in_sample_figures_are_marked_and_reproduced_by_what_was_fitted(multilab
 def test_every_signal_stands_next_to_the_deterministic_entropy(multilabel):
     for loss in ("hamming", "jaccard", "zero_one"):
         signals = multilabel[-1]["selective"][loss]
-        assert set(signals) == {"max_probability", "entropy", "mc_total", "mc_epistemic"}
+        assert set(signals) == {"max_probability", "entropy", "entropy_uncalibrated", "mc_total", "mc_epistemic"}
         assert "against_entropy" not in signals["entropy"]
         gap = signals["mc_total"]["aurc"]["estimate"] - signals["entropy"]["aurc"]["estimate"]
         assert signals["mc_total"]["against_entropy"]["aurc"]["difference"] == pytest.approx(gap)
@@ -81,7 +81,7 @@ def test_intervals_hold_their_estimates(multilabel, singlelabel):
 
 def test_report_without_monte_carlo_has_the_deterministic_signals(multilabel):
     report = multilabel_report(*multilabel[:2], labels=LABELS, resamples=10)
-    assert set(report["selective"]["hamming"]) == {"max_probability", "entropy"}
+    assert set(report["selective"]["hamming"]) == {"max_probability", "entropy", "entropy_uncalibrated"}
     assert report["protocol"]["resampled"] == "utterances"
 
 

@@ -6,7 +6,7 @@ from scipy.special import expit, logit
 
 from erc.errors import ArtefactError
 from erc.uncertainty.counts import f1, label_counts
-from erc.uncertainty.thresholds import LabelThresholds, fit_thresholds, pooled_threshold
+from erc.uncertainty.thresholds import PRIOR_POSITIVES, LabelThresholds, fit_thresholds, pooled_threshold
 
 
 def scored(rates, n=4_000, seed=0, separation=2.5):
@@ -65,9 +65,23 @@ def test_shrinkage_raises_macro_f1_on_new_data_with_rare_labels():
     for seed in range(6):
         probabilities, targets = scored(rates, seed=seed)
         fresh, truth = scored(rates, n=40_000, seed=100 + seed)
-        figures = [f1(*label_counts(fit_thresholds(probabilities, targets, prior_positives=k).decide(fresh), truth)).mean() for k in (0, 10)]
+        both = [fit_thresholds(probabilities, targets, prior_positives=k) for k in (0, PRIOR_POSITIVES)]
+        figures = [f1(*label_counts(thresholds.decide(fresh), truth)).mean() for thresholds in both]
         gains.append(figures[1] - figures[0])
     assert np.mean(gains) > 0
+
+
+def test_in_sample_optimism_is_below_that_of_the_raw_f1_curve():
+    grid = np.linspace(0.02, 0.98, 97)
+    optimism = []
+    for seed in range(4):
+        probabilities, targets = scored([0.2] + [0.005] * 8, seed=seed)
+        fresh, truth = scored([0.2] + [0.005] * 8, n=40_000, seed=100 + seed)
+        naive = np.array([f1(*label_counts(probabilities >= value, targets)) for value in grid])
+        for decide in (fit_thresholds(probabilities, targets).decide, LabelThresholds(tuple(grid[naive.argmax(axis=0)])).decide):
+            optimism.append([f1(*label_counts(decide(p), t)).mean() for p, t in ((probabilities, targets), (fresh, truth))])
+    gaps = np.subtract(*np.array(optimism).T).reshape(4, 2).mean(axis=0)
+    assert gaps[0] < 0.5 * gaps[1]
 
 
 def test_pooled_threshold_of_identical_labels_is_their_common_one():
