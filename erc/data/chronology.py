@@ -100,7 +100,8 @@ class InMemoryHistory:
             return _NOBODY
         count = timeline.before(before)
         if self.scope == "global":
-            return SpeakerHistory(turns=tuple(timeline.turns[max(0, count - limit) : count]), utterances=count, conversations=timeline.conversations(count))
+            turns = tuple(timeline.turns[max(0, count - limit) : count])
+            return SpeakerHistory(turns=turns, utterances=count, conversations=timeline.conversations(count))
         own = [turn for turn in timeline.turns[:count] if turn.moment.conversation_id == before.conversation_id]
         return SpeakerHistory(turns=tuple(own[max(0, len(own) - limit) :]), utterances=len(own), conversations=min(1, len(own)))
 

@@ -207,8 +207,8 @@ class TurnBuilder:
             for place, turn in enumerate(past.turns):
                 split = len(turn.embedding)
                 if split + len(turn.probabilities) != self.observation_width:
-                    found = f"{split} + {len(turn.probabilities)}"
-                    raise InputError(f"a remembered turn has {found} values, this model reads {self.observation_width}: rebuild the speaker memory with its model")
+                    found = f"{split} + {len(turn.probabilities)} values, this model reads {self.observation_width}"
+                    raise InputError(f"a remembered turn has {found}: rebuild the speaker memory with the model that reads it")
                 values[row, place, :split] = turn.embedding
                 values[row, place, split:] = turn.probabilities
         return {"history": torch.from_numpy(values)}
@@ -219,7 +219,8 @@ class TurnBuilder:
         for row, past in enumerate(pasts):
             for place, turn in enumerate(past.turns):
                 if turn.text is None:
-                    raise InputError(f"turn {turn.moment.index} of {turn.moment.conversation_id} is remembered without its text, which this model reads")
+                    where = f"turn {turn.moment.index} of {turn.moment.conversation_id}"
+                    raise InputError(f"{where} is remembered without its text, which this model reads: store texts, or use a shared memory encoder")
                 index[row, place] = order.setdefault(turn.text, len(order))
         if not order:
             return {}

@@ -1,0 +1,87 @@
+"""`turn_causal`: one pass over the conversation, in which tokens also attend to the tokens of the W turns before theirs.
+
+Positions restart at each turn, and what looks back is gated and begins closed, so the model starts as the utterance model and opens
+from there. All turns are predicted at once; a live conversation keeps keys and values of the last W turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
+from erc.models.context_packed import CrossTurn, PackedState, Past, past_of, pool_packed, run_packed, start_packed
+from erc.models.context_parts import AnyEncoder, heads_of
+from erc.models.dropout import Draw
+from erc.models.pooling import Pooling
+from erc.models.turns import TurnBatch
+
+
+class TurnCausalContext(ContextEncoder):
+    """Attention over the own turn and, through a gate, over the `turn_window` turns before it.
+
+    `gate` is the initial bias of the sigmoid gates (-3 is nearly closed); None closes them exactly. A `turn_window` of 0 sees no past.
+    """
+
+    def __init__(self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", turn_window: int = 12, gate: float | None = None) -> None:
+        super().__init__(encoder=encoder, pooling=pooling)
+        self.turn_window = turn_window
+        heads = heads_of(encoder)
+        self.cross = nn.ModuleList(CrossTurn(heads=heads, window=turn_window, initial=gate) for _ in encoder.layers) if turn_window else None
+
+    def begin(self, batch: TurnBatch, *, split: int) -> PackedState:
+        past = past_of(batch, window=self.turn_window) if self.turn_window else None
+        state = start_packed(self.encoder, input_ids=batch.input_ids, attention_mask=batch.attention_mask, past=past)
+        return run_packed(self.encoder, self.cross, state, last=split)[0] if split else state
+
+    def complete(self, begun: PackedState, *, split: int, copies: int) -> Tensor:
+        state, _ = run_packed(self.encoder, self.cross, begun.repeat(copies), first=split)
+        return pool_packed(self.encoder, state, self.pooling)
+
+    def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        layers = len(self.encoder.layers)
+        state = start_packed(self.encoder, input_ids=turn.input_ids, attention_mask=turn.attention_mask)
+        earlier = [(tensors[f"key.{i}"], tensors[f"value.{i}"]) for i in range(layers)] if tensors else None
+        number = int(turn.turn[0])
+        if earlier is not None:
+            state = replace(state, past=_live_past(tensors, number=number, speaker=int(turn.local_speaker[0])))
+        kept: list[tuple[Tensor, Tensor]] = []
+        if split:
+            lower, kept = run_packed(self.encoder, self.cross, replace(state, earlier=earlier), last=split)
+            state = lower
+        with maybe_drawn(draw):
+            upper = replace(state.repeat(copies_of(draw)), earlier=None if earlier is None else earlier[split:])
+            state, more = run_packed(self.encoder, self.cross, upper, first=split)
+        return pool_packed(self.encoder, state, self.pooling), self._kept(turn, tensors, [*kept, *more])
+
+    def _kept(self, turn: TurnBatch, before: Mapping[str, Tensor], fresh: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Keys and values of the last W turns, this one included, and whose turn each token belongs to."""
+        if not self.turn_window:
+            return {}
+        tokens = int(turn.attention_mask.sum())
+        new = {"turn": turn.turn.expand(tokens), "speaker": turn.local_speaker.expand(tokens)}
+        new |= {f"{kind}.{i}": pair[place] for i, pair in enumerate(fresh) for place, kind in enumerate(("key", "value"))}
+        if not before:
+            return {name: value.clone() for name, value in new.items()}
+        recent = (before["turn"] > int(turn.turn[0]) - self.turn_window).nonzero().squeeze(1)
+
+        def joined(name: str, value: Tensor) -> Tensor:
+            axis = 0 if value.dim() == 1 else 1
+            return torch.cat([before[name].index_select(axis, recent), value], dim=axis)
+
+        return {name: joined(name, value) for name, value in new.items()}
+
+
+def _live_past(tensors: Mapping[str, Tensor], *, number: int, speaker: int) -> Past:
+    """Every kept token as the past of turn `number`; what is kept is never more than the window."""
+    turns = tensors["turn"]
+    place = torch.arange(len(turns), device=turns.device)
+    return Past(
+        place=place[None],
+        mask=torch.ones_like(place, dtype=torch.bool)[None],
+        distance=(number - turns)[None],
+        same_speaker=(tensors["speaker"] == speaker)[None],
+    )

@@ -1,0 +1,88 @@
+"""`hierarchical`: each utterance alone through the encoder, then a GRU over the turns and one over each speaker's turns.
+
+What the two GRUs add passes a projection that begins at zero, so the model starts exactly as the utterance model. They carry on from
+their last states in a live conversation.
+
+Shapes: B conversations, L turns of the longest, U turns of them all, P width of a turn's vector, G width of a GRU, S drawn networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
+from erc.models.context_packed import PackedState, pool_packed, run_packed, start_packed
+from erc.models.context_parts import AnyEncoder
+from erc.models.dropout import Draw, SeededDropout
+from erc.models.pooling import Pooling
+from erc.models.turns import TurnBatch
+
+_SITE = 20_000
+
+
+class HierarchicalContext(ContextEncoder):
+    """A turn's vector plus what a GRU over the conversation and a GRU over its speaker's turns make of it and of the turns before."""
+
+    def __init__(self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", width: int = 256, dropout: float = 0.1) -> None:
+        super().__init__(encoder=encoder, pooling=pooling)
+        self.norm = nn.LayerNorm(self.width)
+        self.input_dropout = SeededDropout(dropout, site=_SITE)
+        self.turns = nn.GRU(self.width, width, batch_first=True)
+        self.speakers = nn.GRU(self.width, width, batch_first=True)
+        self.state_dropout = SeededDropout(dropout, site=_SITE + 1)
+        self.output = nn.Linear(2 * width, self.width)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def begin(self, batch: TurnBatch, *, split: int) -> tuple[PackedState, TurnBatch]:
+        state = start_packed(self.encoder, input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+        return run_packed(self.encoder, None, state, last=split)[0] if split else state, batch
+
+    def complete(self, begun: tuple[PackedState, TurnBatch], *, split: int, copies: int) -> Tensor:
+        state, batch = begun
+        vectors = self._vectors(state, split, copies)
+        inputs = self.input_dropout(self.norm(vectors)).view(copies, len(batch), -1)
+        over_turns = _run_groups(self.turns, inputs, batch.conversation)
+        people = batch.conversation * (int(batch.local_speaker.max()) + 1) + batch.local_speaker
+        over_speakers = _run_groups(self.speakers, inputs, people)
+        return self._joined(vectors, over_turns, over_speakers)
+
+    def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        state, _ = self.begin(turn, split=split)
+        copies, speaker = copies_of(draw), int(turn.local_speaker[0])
+        with maybe_drawn(draw):
+            vectors = self._vectors(state, split, copies)
+            inputs = self.input_dropout(self.norm(vectors)).unsqueeze(1)
+            nothing = vectors.new_zeros(1, copies, self.turns.hidden_size)
+            known = tensors.get("speaker_states", nothing[:0])  # (speakers so far, S, G)
+            if speaker >= len(known):
+                known = torch.cat([known, nothing.expand(speaker + 1 - len(known), -1, -1)])
+            over_turns, turns = self.turns(inputs, tensors.get("turn_state", nothing))
+            over_speakers, own = self.speakers(inputs, known[speaker : speaker + 1].contiguous())
+            joined = self._joined(vectors, over_turns, over_speakers)
+        return joined, {"turn_state": turns, "speaker_states": known.index_copy(0, turn.local_speaker, own)}
+
+    def _vectors(self, state: PackedState, split: int, copies: int) -> Tensor:
+        return pool_packed(self.encoder, run_packed(self.encoder, None, state.repeat(copies), first=split)[0], self.pooling)
+
+    def _joined(self, vectors: Tensor, over_turns: Tensor, over_speakers: Tensor) -> Tensor:
+        states = torch.cat([over_turns, over_speakers], dim=-1).view(vectors.shape[0], -1)
+        return vectors + self.output(self.state_dropout(states))
+
+
+def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:
+    """Runs `gru` over the rows of each group in their order: inputs (S, U, P), group (U,) -> (S, U, G)."""
+    copies, rows, _ = inputs.shape
+    numbers, row_of = torch.unique(group, return_inverse=True)
+    order = torch.argsort(row_of, stable=True)
+    counts = torch.bincount(row_of, minlength=len(numbers))
+    firsts = counts.cumsum(0) - counts
+    place = torch.empty_like(row_of)
+    place[order] = torch.arange(rows, device=group.device) - firsts.repeat_interleave(counts)
+    padded = inputs.new_zeros(copies, len(numbers), int(counts.max()), inputs.shape[-1])
+    padded[:, row_of, place] = inputs
+    states, _ = gru(padded.flatten(0, 1))
+    return states.view(copies, len(numbers), -1, gru.hidden_size)[:, row_of, place]

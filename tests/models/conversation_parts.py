@@ -1,0 +1,149 @@
+"""Tiny conversation models and talks for the tests of this folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
+from erc.data.conversation import Conversation, Utterance
+from erc.data.history import Moment, PastUtterance
+from erc.models.behaviour import OwnMemory, SharedMemory
+from erc.models.context import ContextMode, TurnCausalContext, build_context
+from erc.models.context_parts import AnyEncoder
+from erc.models.emcoder import EmCoderConfig, EmCoderEncoder
+from erc.models.emonet import EmoNet
+from erc.models.encoder import load_encoder
+from erc.models.joins import BioJoin
+from erc.models.speakers_table import SpeakerTable, SpeakerVocabulary
+from erc.models.turns import TurnBuilder
+
+FAMILIES = ("bert", "roberta", "modernbert", "emcoder")
+MODES: tuple[ContextMode, ...] = ("window", "turn_causal", "hierarchical")
+LABELS = ("joy", "anger", "neutral")
+OBSERVATION = 12
+TINY_EMCODER = EmCoderConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, pad_token_id=0)
+
+TALK = (
+    ("Ana", "I am so happy to see you again, thank you!"),
+    ("Ben", "No."),
+    ("Ana", "Why did nobody tell me? I was really worried about him, and it hurts."),
+    ("Cleo", "Okay."),
+    ("Ben", "She was surprised, then sad, and then she laughed."),
+    ("Ana", "This is not what we agreed on and I am angry."),
+)
+OTHER_TALK = (("Ben", "Let us start."), ("Ana", "I do not want to talk about it now; it was not what we agreed on yesterday, I am worried."))
+
+
+def conversation(turns: tuple[tuple[str, str], ...] = TALK, *, name: str = "talk", corpus: str | None = "tiny") -> Conversation:
+    utterances = (Utterance(utterance_id=f"{name}-{i}", index=i, speaker=who, text=text, emotions=("joy",)) for i, (who, text) in enumerate(turns))
+    return Conversation(conversation_id=name, utterances=tuple(utterances), corpus=corpus)
+
+
+def encoder_of(folder: Path | None, *, seed: int = 3) -> AnyEncoder:
+    """A tiny encoder of a saved family, EmCoder's where there is no folder, with weights large enough for attention to matter."""
+    torch.manual_seed(seed)
+    encoder = EmCoderEncoder(TINY_EMCODER) if folder is None else load_encoder(str(folder), hidden_dropout=0.2)
+    for parameter in encoder.layers.parameters():
+        if parameter.dim() == 2:
+            parameter.data.mul_(4.0)
+    return encoder
+
+
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def remembered(talk: Conversation, *, time: float, width: int = OBSERVATION) -> list[tuple[str, PastUtterance]]:
+    """What a classifier might have made of each turn: fixed noise."""
+    random = np.random.default_rng(11)
+    return [
+        (
+            speaker_key(talk.corpus, turn.speaker),
+            PastUtterance(
+                moment=Moment(time=time, conversation_id=talk.conversation_id, index=turn.index),
+                embedding=random.normal(size=width - 4).astype(np.float16),
+                probabilities=random.uniform(size=4).astype(np.float32),
+                text=turn.text,
+            ),
+        )
+        for turn in talk
+    ]
+
+
+def history_of(*talks: Conversation) -> InMemoryHistory:
+    history = InMemoryHistory()
+    for name, time in sequence_numbers(talks).items():
+        talk = next(talk for talk in talks if talk.conversation_id == name)
+        for speaker, turn in remembered(talk, time=time):
+            history.add(speaker, turn)
+    return history
+
+
+class FixedBios:
+    """A bio for each speaker but Cleo."""
+
+    def bios(self, speaker: str, *, before: Moment) -> list[np.ndarray]:
+        if speaker.endswith("cleo"):
+            return []
+        return [np.full(6, len(speaker) + i, dtype=np.float32) for i in range(1 + (before.index > 1))]
+
+
+def builder(folder: Path, *, history: InMemoryHistory | None = None, own: bool = False, bios: bool = False, speaker_text: str = "local_tag") -> TurnBuilder:
+    return TurnBuilder(
+        tokenizer=tokenizer_of(folder),
+        max_tokens=40,
+        speaker_text=speaker_text,  # type: ignore[arg-type]
+        speakers=SpeakerVocabulary(corpus="tiny", names=("Ana", "Ben")),
+        history=history,
+        history_limit=3,
+        observation_width=OBSERVATION,
+        memory_texts=own,
+        bios=FixedBios() if bios else None,
+        labels=LABELS,
+    )
+
+
+def open_up(model: torch.nn.Module) -> None:
+    """Sets every parameter that starts at zero to noise, so that the parts that begin closed take part."""
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in model.named_parameters():
+        if "encoder." not in name and bool((parameter == 0).all()):
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    for module in model.modules():
+        if isinstance(module, TurnCausalContext) and module.cross is not None:
+            for cross in module.cross:
+                cross.gate.data.fill_(1.5)
+
+
+def emonet(mode: ContextMode, encoder: AnyEncoder, *, memory: str = "none", own: AnyEncoder | None = None, bio: bool = False, opened: bool = True) -> EmoNet:
+    """A tiny model in evaluation mode with windows smaller than the talk."""
+    torch.manual_seed(4)
+    context = build_context(mode, encoder=encoder, token_window=30, turn_window=2, width=16)
+    part = None
+    if memory == "shared":
+        part = SharedMemory(observation_width=OBSERVATION, width=8)
+    elif memory == "own":
+        assert own is not None
+        part = OwnMemory(encoder=own)
+    model = EmoNet(
+        context=context,
+        emotions=len(LABELS),
+        memory=part,
+        speakers=SpeakerTable(rows=3, width=context.width, dropout=0.5) if memory != "none" else None,
+        bio=BioJoin(kind="attention", width=context.width, bio_width=6) if bio else None,
+        dropout=0.2,
+    )
+    if opened:
+        open_up(model)
+    return model.eval()
+
+
+def changed_last(talk: Conversation) -> Conversation:
+    """The talk with another last turn."""
+    last = replace(talk.utterances[-1], text="Zebras quietly juggle 42 violins: why not?", speaker="Dora", speakers=("Dora",))
+    return replace(talk, utterances=(*talk.utterances[:-1], last))

@@ -1,0 +1,157 @@
+"""Every context mode over every encoder family: causal, indifferent to its batch, the same live, and starting as the utterance model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conversation_parts import FAMILIES, MODES, OTHER_TALK, builder, changed_last, conversation, emonet, encoder_of
+
+from erc.models.context import ContextMode, TurnCausalContext, build_context
+from erc.models.dropout import SeededDropout
+from erc.models.utterance import UtteranceClassifier
+
+TIMES = {"talk": 0.0, "other": 1.0, "third": 2.0}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def tokens_dir(family: str, request: pytest.FixtureRequest) -> Path:
+    """A folder whose tokenizer serves the family."""
+    return request.getfixturevalue({"roberta": "tiny_roberta_dir", "modernbert": "tiny_modernbert_dir"}.get(family, "tiny_encoder_dir"))
+
+
+@pytest.fixture
+def weights_dir(family: str, tokens_dir: Path) -> Path | None:
+    """The same folder, None for EmCoder, which has no saved weights."""
+    return None if family == "emcoder" else tokens_dir
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> ContextMode:
+    return request.param
+
+
+@torch.no_grad()
+def test_context_changing_a_later_turn_changes_no_earlier_output(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+    model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
+    talk = conversation()
+    first = model(batch=turns.batch([talk], times=TIMES)).logits
+    second = model(batch=turns.batch([changed_last(talk)], times=TIMES)).logits
+    torch.testing.assert_close(first[:-1], second[:-1], atol=1e-5, rtol=0)
+    assert (first[-1] - second[-1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_context_an_earlier_turn_within_the_window_is_seen(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+    model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
+    talk = conversation()
+    shorter = conversation((("Ana", "Zebras juggle violins."), *[(turn.speaker, turn.text) for turn in talk.utterances[1:]]))
+    first = model(batch=turns.batch([talk], times=TIMES)).logits
+    second = model(batch=turns.batch([shorter], times=TIMES)).logits
+    assert (first[1] - second[1]).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_context_answers_do_not_depend_on_the_batch(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+    model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
+    talk, other, third = conversation(), conversation(OTHER_TALK, name="other"), conversation(OTHER_TALK[::-1], name="third")
+    alone = model(batch=turns.batch([talk], times=TIMES))
+    together = model(batch=turns.batch([other, talk, third], times=TIMES))
+    torch.testing.assert_close(together.logits[2:8], alone.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.embedding[2:8], alone.embedding, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_context_live_turns_equal_the_batch(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+    model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
+    prepared = turns.prepare(conversation(), time=0.0)
+    expected = model(batch=turns.collate([prepared]))
+    state = model.live_state()
+    for row, turn in enumerate(prepared):
+        output, state = model.append(state, turns.collate([[turn]]))
+        torch.testing.assert_close(output.logits[0], expected.logits[row], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_context_starts_exactly_as_the_utterance_model(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+    encoder = encoder_of(weights_dir)
+    classifier = UtteranceClassifier(encoder=encoder, emotions=28).eval()  # type: ignore[arg-type]
+    batch = builder(tokens_dir).batch([conversation()], times=TIMES)
+    expected = classifier(input_ids=batch.input_ids, attention_mask=batch.attention_mask).embedding
+    found = emonet(mode, encoder, opened=False)(batch=batch).embedding
+    rows = slice(0, 1) if mode == "window" else slice(None)  # a window sees its past from the start
+    torch.testing.assert_close(found[rows], expected[rows], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_context_without_window_equals_the_encoder(weights_dir: Path | None, tokens_dir: Path) -> None:
+    encoder = encoder_of(weights_dir).eval()
+    batch = builder(tokens_dir).batch([conversation()], times=TIMES)
+    context = TurnCausalContext(encoder=encoder, pooling="cls", turn_window=0)
+    expected = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask)[:, 0]
+    torch.testing.assert_close(context(batch), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_context_sigmoid_gate_starts_nearly_closed(tiny_encoder_dir: Path) -> None:
+    encoder = encoder_of(tiny_encoder_dir)
+    batch = builder(tiny_encoder_dir).batch([conversation()], times=TIMES)
+    closed, ajar, wide = (build_context("turn_causal", encoder=encoder, gate=gate).eval()(batch) for gate in (None, -3.0, 3.0))
+    assert 0 < (ajar - closed).abs().max() < 0.25 * (wide - closed).abs().max()
+
+
+@torch.no_grad()
+def test_context_turn_causal_forgets_what_its_layers_cannot_reach(tiny_encoder_dir: Path) -> None:
+    model, turns = emonet("turn_causal", encoder_of(tiny_encoder_dir)).double(), builder(tiny_encoder_dir)
+    long = tuple(("Ana", f"I am number {i}.") for i in range(8))  # 2 layers that look back 2 turns each: turn 4 is reached, turn 5 is not
+    first = model(batch=turns.batch([conversation(long)], times=TIMES)).logits
+    second = model(batch=turns.batch([conversation((("Ana", "Zebras!"), *long[1:]))], times=TIMES)).logits
+    assert (first[4] - second[4]).abs().max() > 1e-6
+    torch.testing.assert_close(first[5:], second[5:], atol=1e-12, rtol=0)
+
+
+@torch.no_grad()
+def test_context_same_speaker_bias_tells_speakers_apart(tiny_encoder_dir: Path) -> None:
+    model, turns = emonet("turn_causal", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir, speaker_text="none")
+    same = conversation((("Ana", "I am happy."), ("Ben", "No."), ("Ana", "Why?")))
+    other = conversation((("Ana", "I am happy."), ("Ben", "No."), ("Cleo", "Why?")))
+    first, second = (model(batch=turns.batch([talk], times=TIMES)).logits for talk in (same, other))
+    torch.testing.assert_close(first[:2], second[:2], atol=1e-6, rtol=0)
+    assert (first[2] - second[2]).abs().max() > 1e-5
+
+
+def test_context_live_state_does_not_grow(mode: ContextMode, tiny_encoder_dir: Path) -> None:
+    model, turns = emonet(mode, encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
+    state, sizes = model.live_state(), []
+    for turn in turns.prepare(conversation(tuple(("Ana" if i % 2 else "Ben", "I am happy to see you.") for i in range(24))), time=0.0):
+        _, state = model.append(state, turns.collate([[turn]]))
+        sizes.append(state.nbytes)
+    assert sizes[-1] == sizes[11] > 0
+
+
+def test_context_gradient_reaches_gates_that_are_closed(tiny_encoder_dir: Path) -> None:
+    context = build_context("turn_causal", encoder=encoder_of(tiny_encoder_dir))
+    batch = builder(tiny_encoder_dir).batch([conversation()], times=TIMES)
+    context.eval()(batch).square().sum().backward()
+    assert isinstance(context, TurnCausalContext)
+    assert context.cross is not None
+    assert all(float(layer.gate.grad.abs().sum()) > 0 for layer in context.cross)  # type: ignore[union-attr]
+
+
+def test_context_window_refuses_more_than_the_encoder_reads(tiny_encoder_dir: Path) -> None:
+    with pytest.raises(ValueError, match="more than the 128 tokens"):
+        build_context("window", encoder=encoder_of(tiny_encoder_dir), token_window=128)
+
+
+def test_context_dropout_sites_are_distinct(mode: ContextMode, tiny_encoder_dir: Path) -> None:
+    model = emonet(mode, encoder_of(tiny_encoder_dir), memory="own", own=encoder_of(tiny_encoder_dir))
+    sites = [module.site for module in model.modules() if isinstance(module, SeededDropout)]
+    assert len(set(sites)) == len(sites)
+
+

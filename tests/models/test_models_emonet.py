@@ -1,0 +1,244 @@
+"""EmoNet as a whole: memory, identity, bios, sampling, live conversations and what it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conversation_parts import LABELS, MODES, OBSERVATION, OTHER_TALK, builder, conversation, emonet, encoder_of, history_of, remembered
+from safetensors.torch import load_file, save_file
+
+from erc.data.chronology import InMemoryHistory, speaker_key
+from erc.errors import ArtefactError, InputError, NoDropoutError
+from erc.models.behaviour import SharedMemory
+from erc.models.context import ContextMode, build_context
+from erc.models.dropout import SeededDropout
+from erc.models.emonet import EmoNet
+from erc.models.joins import MemoryJoin
+from erc.models.outputs import LiveState
+from erc.models.speakers_table import SpeakerTable, SpeakerVocabulary
+from erc.models.turns import TurnBatch, conversation_buckets
+from erc.models.utterance import McMode, UtteranceClassifier
+
+EARLIER, TALK = conversation(OTHER_TALK, name="other"), conversation()
+TIMES = {"other": 0.0, "talk": 1.0}
+MEMORIES = ("shared", "own")
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> ContextMode:
+    return request.param
+
+
+@pytest.fixture(params=MEMORIES)
+def memory(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def parts(folder: Path, mode: ContextMode, memory: str, *, opened: bool = True) -> tuple[EmoNet, TurnBatch, list[TurnBatch]]:
+    """A model with everything in it, the talk as a batch, and the same talk turn by turn."""
+    own = encoder_of(folder) if memory == "own" else None
+    model = emonet(mode, encoder_of(folder), memory=memory, own=own, bio=True, opened=opened)
+    turns = builder(folder, history=history_of(EARLIER, TALK), own=memory == "own", bios=True)
+    prepared = turns.prepare(TALK, time=1.0)
+    return model, turns.collate([prepared]), [turns.collate([[turn]]) for turn in prepared]
+
+
+@torch.no_grad()
+def test_emonet_live_with_memory_equals_the_batch(mode: ContextMode, memory: str, tiny_encoder_dir: Path) -> None:
+    model, batch, turns = parts(tiny_encoder_dir, mode, memory)
+    expected, state = model(batch=batch), model.live_state()
+    for row, turn in enumerate(turns):
+        output, state = model.append(state, turn)
+        torch.testing.assert_close(output.logits[0], expected.logits[row], atol=1e-5, rtol=0)
+        torch.testing.assert_close(output.embedding[0], expected.embedding[row], atol=1e-5, rtol=1e-5)
+
+
+def test_emonet_live_state_can_be_saved_and_gone_back_to(mode: ContextMode, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    model, _, turns = parts(tiny_encoder_dir, mode, "shared")
+    state = model.live_state()
+    for turn in turns[:3]:
+        _, state = model.append(state, turn)
+    save_file(state.to_tensors(), tmp_path / "state.safetensors")
+    expected, _ = model.append(state, turns[3])
+    model.append(state, replace(turns[3], input_ids=turns[3].input_ids.flip(1)))
+    resumed, after = model.append(LiveState.from_tensors(load_file(tmp_path / "state.safetensors")), turns[3])
+    assert torch.equal(resumed.logits, expected.logits)
+    assert after.turns == 4
+
+
+def test_emonet_live_state_refuses_a_turn_out_of_order(tiny_encoder_dir: Path) -> None:
+    model, _, turns = parts(tiny_encoder_dir, "hierarchical", "shared")
+    with pytest.raises(ValueError, match="awaits turn 0"):
+        model.append(model.live_state(), turns[1])
+
+
+@torch.no_grad()
+def test_emonet_memory_changes_the_answer_of_those_who_have_one(memory: str, tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)
+    assert batch.history_mask is not None
+    without = model(batch=replace(batch, history_mask=torch.zeros_like(batch.history_mask))).logits
+    differs = (model(batch=batch).logits - without).abs().amax(dim=1) > 1e-5
+    assert differs.tolist() == [True, True, True, False, True, True]  # Cleo speaks for the first time in turn 3
+
+
+@torch.no_grad()
+def test_emonet_closed_memory_contributes_exactly_nothing(memory: str, tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory, opened=False)
+    alone = emonet("hierarchical", model.context.encoder, opened=False)
+    torch.testing.assert_close(model(batch=batch).embedding, alone(batch=batch).embedding, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_emonet_history_reads_only_what_was_said_before(tiny_encoder_dir: Path) -> None:
+    model = emonet("hierarchical", encoder_of(tiny_encoder_dir), memory="shared")
+    past_only = builder(tiny_encoder_dir, history=history_of(EARLIER)).batch([EARLIER, TALK], times=TIMES)
+    with_future = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK)).batch([EARLIER, TALK], times=TIMES)
+    rows = len(EARLIER)
+    torch.testing.assert_close(model(batch=past_only).logits[:rows], model(batch=with_future).logits[:rows], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("sampling", ["head", "top-k", "full"])
+def test_emonet_samples_do_not_depend_on_the_batch(mode: ContextMode, sampling: McMode, memory: str, tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, mode, memory)
+    turns = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=memory == "own", bios=True)
+    together = model.mc_forward(turns.batch([EARLIER, TALK], times=TIMES), 5, seed=3, mode=sampling)
+    alone = model.mc_forward(batch, 5, seed=3, mode=sampling, max_batch_size=12)
+    assert alone.shape == (5, len(TALK), len(LABELS))
+    torch.testing.assert_close(together[:, len(EARLIER) :], alone, atol=1e-5, rtol=0)
+    assert float(alone.std(dim=0).min()) > 0
+
+
+@pytest.mark.parametrize("sampling", ["head", "top-k", "full"])
+def test_emonet_live_samples_equal_the_batch(mode: ContextMode, sampling: McMode, tiny_encoder_dir: Path) -> None:
+    model, batch, turns = parts(tiny_encoder_dir, mode, "own")
+    expected = model.mc_forward(batch, 3, seed=9, mode=sampling)
+    state = model.live_state()
+    for row, turn in enumerate(turns):
+        logits, state = model.mc_append(state, turn, 3, seed=9, mode=sampling)
+        torch.testing.assert_close(logits[:, 0], expected[:, row], atol=1e-5, rtol=0)
+
+
+def test_emonet_sampling_fewer_is_a_prefix_of_sampling_more(mode: ContextMode, tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, mode, "shared")
+    torch.testing.assert_close(model.mc_forward(batch, 1, mode="full"), model.mc_forward(batch, 4, mode="full")[:1], atol=1e-5, rtol=0)
+
+
+def test_emonet_sampling_leaves_the_model_as_it_was(tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "turn_causal", "shared")
+    with torch.no_grad():
+        before = model(batch=batch).logits
+        model.mc_forward(batch, 2, mode="full")
+        assert torch.equal(model(batch=batch).logits, before)
+    assert not model.training
+
+
+def test_emonet_without_dropout_refuses_to_sample(tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "turn_causal", "shared")
+    for module in model.modules():
+        if isinstance(module, SeededDropout):
+            module.p = 0.0
+    for sampling in ("head", "full"):
+        with pytest.raises(NoDropoutError):
+            model.mc_forward(batch, 2, mode=sampling)  # type: ignore[arg-type]
+
+
+def test_emonet_refuses_to_sample_nothing_or_while_training(tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "turn_causal", "shared")
+    with pytest.raises(ValueError, match="at least one"):
+        model.mc_forward(batch, 0)
+    with pytest.raises(RuntimeError, match="evaluation mode"):
+        model.train().mc_forward(batch, 1)
+
+
+def test_emonet_takes_over_encoder_and_head_of_a_classifier(tiny_encoder_dir: Path) -> None:
+    classifier = UtteranceClassifier(encoder=encoder_of(tiny_encoder_dir), emotions=28)  # type: ignore[arg-type]
+    fresh = encoder_of(tiny_encoder_dir)
+    for parameter in fresh.parameters():
+        parameter.data.zero_()
+    model = EmoNet(context=build_context("turn_causal", encoder=fresh), emotions=3).init_from(classifier)
+    assert torch.equal(model.head.dense.weight, classifier.head.dense.weight)
+    assert model.head.output.weight.shape[0] == 3
+    assert torch.equal(fresh.word_embeddings.weight, classifier.encoder.word_embeddings.weight)
+
+
+def test_emonet_refuses_a_classifier_over_another_encoder(tiny_encoder_dir: Path, tiny_roberta_dir: Path) -> None:
+    classifier = UtteranceClassifier(encoder=encoder_of(tiny_roberta_dir), emotions=28)  # type: ignore[arg-type]
+    with pytest.raises(ArtefactError, match="another encoder"):
+        EmoNet(context=build_context("turn_causal", encoder=encoder_of(tiny_encoder_dir)), emotions=3).init_from(classifier)
+
+
+@torch.no_grad()
+def test_shared_memory_reads_the_last_real_observation() -> None:
+    torch.manual_seed(0)
+    memory = SharedMemory(observation_width=OBSERVATION, width=8).eval()
+    seen = torch.randn(1, 2, OBSERVATION)
+    padded = torch.cat([seen, torch.randn(1, 3, OBSERVATION)], dim=1)
+    empty = torch.zeros(1, dtype=torch.long)
+
+    def state(history: torch.Tensor, real: int) -> torch.Tensor:
+        mask = torch.arange(history.shape[1])[None] < real
+        return memory(TurnBatch(empty[None], empty[None], empty, empty, empty, empty, history=history, history_mask=mask))
+
+    torch.testing.assert_close(state(padded, 2), state(seen, 2))
+    assert torch.equal(state(padded, 0), torch.zeros(1, 8))
+    assert not torch.allclose(state(seen, 2), state(seen.flip(1), 2))  # order matters
+
+
+def test_concat_join_begins_as_the_context() -> None:
+    join = MemoryJoin(kind="concat", width=4, memory=3)
+    context = torch.randn(5, 4)
+    assert torch.equal(join(context, torch.randn(5, 3)), context)
+    assert not torch.allclose(MemoryJoin(kind="concat", width=4, memory=3, zero_start=False)(context, torch.ones(5, 3)), context)
+
+
+def test_speaker_table_hides_a_share_of_speakers_in_training_alone() -> None:
+    table = SpeakerTable(rows=3, width=1, dropout=0.25)
+    table.embedding.weight.data.copy_(torch.tensor([[0.0], [1.0], [1.0]]))
+    rows = torch.tensor([1, 2]).repeat(4000)
+    torch.manual_seed(0)
+    assert float(table.train()(rows).detach().mean()) == pytest.approx(0.75, abs=0.03)
+    assert float(table.eval()(rows).detach().mean()) == 1.0
+
+
+def test_speaker_vocabulary_keeps_to_its_corpus() -> None:
+    talks = [conversation(name=f"t{i}") for i in range(2)] + [conversation(corpus="elsewhere", name="x")]
+    vocabulary = SpeakerVocabulary.from_conversations(talks, corpus="tiny", min_turns=3)
+    assert vocabulary.names == ("Ana", "Ben")
+    assert [vocabulary.row("tiny", name) for name in ("Ana", " ana ", "Cleo")] == [1, 1, 0]
+    assert vocabulary.row(None, "Ana") == vocabulary.row("elsewhere", "Ana") == 0
+
+
+def test_turn_builder_names_an_unknown_label(tiny_encoder_dir: Path) -> None:
+    turn = replace(TALK.utterances[0], emotions=("grumpy",))
+    with pytest.raises(InputError, match="talk-0: its emotion 'grumpy'"):
+        builder(tiny_encoder_dir).prepare(replace(TALK, utterances=(turn,)), time=0.0)
+
+
+def test_turn_builder_refuses_observations_of_another_model(tiny_encoder_dir: Path) -> None:
+    history = InMemoryHistory()
+    speaker, turn = remembered(EARLIER, time=0.0, width=OBSERVATION + 2)[0]
+    history.add(speaker, turn)
+    assert speaker == speaker_key("tiny", "Ben")
+    with pytest.raises(InputError, match=r"10 \+ 4 values, this model reads 12"):
+        builder(tiny_encoder_dir, history=history).batch([TALK], times=TIMES)
+
+
+def test_turn_builder_encodes_a_past_text_once(tiny_encoder_dir: Path) -> None:
+    batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=True).batch([EARLIER, TALK], times=TIMES)
+    assert batch.memory_ids is not None
+    assert batch.history_mask is not None
+    assert int(batch.history_mask.sum()) == 0 + 0 + 1 + 1 + 2 + 0 + 2 + 3
+    assert batch.memory_ids.shape[0] == 5  # every text but the last of each speaker
+
+
+def test_conversation_buckets_keep_the_token_budget(tiny_encoder_dir: Path) -> None:
+    prepared = [builder(tiny_encoder_dir).prepare(talk, time=0.0) for talk in (TALK, EARLIER, EARLIER, TALK)]
+    lengths = [sum(len(turn.input_ids) for turn in turns) for turns in prepared]
+    budget = 2 * lengths[1]
+    buckets = list(conversation_buckets(prepared, max_tokens=budget))
+    assert sorted(i for bucket in buckets for i in bucket) == [0, 1, 2, 3]
+    assert all(len(bucket) * max(lengths[i] for i in bucket) <= budget or len(bucket) == 1 for bucket in buckets)
+    assert [1, 2] in buckets
