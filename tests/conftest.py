@@ -138,6 +138,8 @@ def _save(folder: Path, config: PretrainedConfig, tokenizer: Tokenizer, names: d
 @pytest.fixture
 def tiny_classifier(tiny_encoder_dir: Path) -> UtteranceClassifier:
     """28 sigmoids over the tiny BERT, in evaluation mode, with a head strong enough that its probabilities differ."""
+    from tiny_parts import build_classifier
+
     return build_classifier(tiny_encoder_dir)
 
 
@@ -145,6 +147,7 @@ def tiny_classifier(tiny_encoder_dir: Path) -> UtteranceClassifier:
 def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete folder of an utterance classifier that moved away from the tiny BERT; tests that alter it take a copy."""
     import torch
+    from tiny_parts import build_classifier
     from transformers import AutoTokenizer
 
     from erc.emotions import load_emotion_set
@@ -181,19 +184,3 @@ def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.Tem
         metrics={"dev": {"macro_f1": 0.1}},
         card="# tiny-utterance\n",
     )
-
-
-def build_classifier(folder: Path, *, dropout: float = 0.2, hidden_dropout: float = 0.1) -> UtteranceClassifier:
-    """An utterance classifier over a tiny encoder folder; the same weights at every call."""
-    import torch
-
-    from erc.models.encoder import load_encoder
-    from erc.models.utterance import UtteranceClassifier
-
-    encoder = load_encoder(str(folder), hidden_dropout=hidden_dropout)
-    with torch.random.fork_rng():
-        torch.manual_seed(11)
-        classifier = UtteranceClassifier(encoder=encoder, emotions=28, head_hidden=24, dropout=dropout)
-    with torch.no_grad():
-        classifier.head.output.weight.mul_(4.0)
-    return classifier.eval()

@@ -6,7 +6,7 @@ Shapes: B utterances, T tokens, D hidden width, P pooled width, C emotions, S sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -84,23 +84,30 @@ class UtteranceClassifier(nn.Module):
     ) -> Tensor:
         """Monte-Carlo-dropout logits, shape (S, B, C), for input_ids and attention_mask of shape (B, T).
 
-        `mode` says what is sampled: `full` every dropout of encoder and head, `top-k` those of the `top_k` upper layers and of the
-        head (the layers below are computed once), `head` those of the head. Sample s of a seed is the same network for every
-        utterance, so the answer does not depend on the batch, its order or `max_batch_size` (rows per pass). The model must be in
-        evaluation mode, and is left as it was. Raises NoDropoutError for a model without dropout, ValueError for n_samples < 1.
+        `mode` says what is sampled: `full` every dropout of the encoder's layers and of the head, `top-k` those of the `top_k` upper
+        layers and of the head (the layers below are computed once), `head` those of the head. Sample s of a seed is the same network
+        for every utterance, so the answer does not depend on the batch, its order or `max_batch_size` (rows per pass). The model must
+        be in evaluation mode, and is left as it was. Raises NoDropoutError for a model without dropout, ValueError for an unknown mode
+        and for n_samples or top_k below 1.
         """
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples}: at least one sample is needed")
+        if mode not in get_args(McMode):
+            raise ValueError(f"mode={mode!r}: use one of {', '.join(get_args(McMode))}")
+        if top_k < 1:
+            raise ValueError(f"top_k={top_k}: at least one layer must be sampled, or use mode='head'")
         if self.training:
             raise RuntimeError("mc_forward needs the model in evaluation mode: call model.eval() first")
         require_dropout(self.head if mode == "head" else self, name="this model")
+        rows = input_ids.shape[0]
+        chunk = max(1, min(rows, max_batch_size))
         if mode == "head":
-            return self.mc_head(self(input_ids=input_ids, attention_mask=attention_mask).embedding, n_samples=n_samples, seed=seed)
+            cuts = [slice(first, first + chunk) for first in range(0, rows, chunk)]
+            embedding = torch.cat([self(input_ids=input_ids[cut], attention_mask=attention_mask[cut]).embedding for cut in cuts])
+            return self.mc_head(embedding, n_samples=n_samples, seed=seed)
         layers = len(self.encoder.layers)
         split = 0 if mode == "full" else max(0, layers - top_k)
-        rows = input_ids.shape[0]
         # Utterances first, then samples: the shared prefix of an utterance chunk is computed once.
-        chunk = max(1, min(rows, max_batch_size))
         samples_at_once = max(1, max_batch_size // chunk)
         logits = []
         for first in range(0, rows, chunk):
