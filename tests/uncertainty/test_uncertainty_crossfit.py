@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from erc.uncertainty.calibration import Identity
 from erc.uncertainty.crossfit import assign_folds, cross_fitted, cross_fitted_classes
@@ -45,7 +46,7 @@ def test_more_folds_than_dialogues_is_refused(dialogues):
 
 
 def test_fitting_never_sees_the_held_fold():
-    n = 40  # each row's logits are its own number
+    n = 20  # each row's logits are its own number
     targets = np.random.default_rng(0).random((n, 3)) < 0.5
     logits = np.arange(n, dtype=float)[:, None] + np.zeros(3)
     seen = []
@@ -54,9 +55,14 @@ def test_fitting_never_sees_the_held_fold():
         seen.append(set(values[:, 0]))
         return Identity("sigmoid")
 
-    fitted = cross_fitted(logits, targets, folds=4, calibrate=remember, threshold=lambda *_: LabelThresholds.constant(0.5, 3))
-    for number, rows in enumerate(seen):
-        assert rows == set(logits[fitted.fold != number, 0])
+    def remember_too(probabilities, _):
+        seen.append(set(np.round(logit(probabilities[:, 0]))))
+        return LabelThresholds.constant(0.5, 3)
+
+    fitted = cross_fitted(logits, targets, folds=4, calibrate=remember, threshold=remember_too)
+    for number in range(4):
+        rows = set(logits[fitted.fold != number, 0])
+        assert seen[2 * number] == seen[2 * number + 1] == rows
 
 
 def test_noise_scores_gain_nothing_out_of_fold():

@@ -48,6 +48,11 @@ def test_binary_decomposition_ignores_the_order_of_samples(samples, order):
     np.testing.assert_allclose(binary_decomposition(samples).epistemic, binary_decomposition(samples[list(order)]).epistemic, atol=1e-12)
 
 
+def test_rounding_never_makes_the_epistemic_part_negative():
+    equal = np.tile(np.linspace(0, 1, 1_000), (7, 1, 1))  # equal samples: the difference of the entropies is all rounding
+    assert binary_decomposition(equal).epistemic.min() == 0.0
+
+
 def test_half_precision_samples_near_one_keep_their_entropy():
     value = np.float16(0.9995)
     assert binary_decomposition(np.full((2, 1, 1), value)).total[0, 0] == pytest.approx(0.0042, abs=1e-3)

@@ -91,6 +91,12 @@ def test_binomial_test_and_clopper_pearson_agree():
     assert binomial_p_value(7, 60, limit=bound) == pytest.approx(0.1)
 
 
+def test_betting_p_value_of_two_values_by_hand():
+    # Limit 1/2, values 0 and 1/4. First stake from the prior variance 1/4; then mean (1/2 + 0)/2 and variance (1/4 + 1/16)/2.
+    first, second = (np.sqrt(2 * np.log(1 / 0.9) / (2 * variance)) for variance in (0.25, 0.15625))
+    assert betting_p_value(np.array([0.0, 0.25]), limit=0.5, delta=0.9) == pytest.approx(1 / ((1 + first / 2) * (1 + second / 4)))
+
+
 def test_betting_p_value_is_rarely_small_under_the_null():
     rng = np.random.default_rng(0)
     p_values = np.array([betting_p_value(rng.beta(2, 6, 200), limit=0.25, delta=0.1) for _ in range(500)])  # expectation exactly 0.25
