@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
 from erc.data.conversation import Conversation, Utterance
 from erc.data.history import Moment, PastUtterance
+from erc.data.windows import SpeakerText
 from erc.models.behaviour import OwnMemory, SharedMemory
 from erc.models.context import ContextMode, TurnCausalContext, build_context
 from erc.models.context_parts import AnyEncoder
@@ -93,11 +94,13 @@ class FixedBios:
         return [np.full(6, len(speaker) + i, dtype=np.float32) for i in range(1 + (before.index > 1))]
 
 
-def builder(folder: Path, *, history: InMemoryHistory | None = None, own: bool = False, bios: bool = False, speaker_text: str = "local_tag") -> TurnBuilder:
+def builder(
+    folder: Path, *, history: InMemoryHistory | None = None, own: bool = False, bios: bool = False, speaker_text: SpeakerText = "local_tag"
+) -> TurnBuilder:
     return TurnBuilder(
         tokenizer=tokenizer_of(folder),
         max_tokens=40,
-        speaker_text=speaker_text,  # type: ignore[arg-type]
+        speaker_text=speaker_text,
         speakers=SpeakerVocabulary(corpus="tiny", names=("Ana", "Ben")),
         history=history,
         history_limit=3,
@@ -120,7 +123,9 @@ def open_up(model: torch.nn.Module) -> None:
                 cross.gate.data.fill_(1.5)
 
 
-def emonet(mode: ContextMode, encoder: AnyEncoder, *, memory: str = "none", own: AnyEncoder | None = None, bio: bool = False, opened: bool = True) -> EmoNet:
+def emonet(
+    mode: ContextMode, encoder: AnyEncoder, *, memory: str = "none", own: AnyEncoder | None = None, bio: bool = False, opened: bool = True
+) -> EmoNet:
     """A tiny model in evaluation mode with windows smaller than the talk."""
     torch.manual_seed(4)
     context = build_context(mode, encoder=encoder, token_window=30, turn_window=2, width=16)
