@@ -1,1 +1,50 @@
-"""A persistent, inspectable, erasable memory of speakers: no torch, no emotion model."""
+"""The speaker memory: who spoke, what they felt before, and how to forget them. Knows nothing of emotion models."""
+
+from speakers.bios import DETERMINISTIC, BioWriter
+from speakers.errors import SpeakersError
+from speakers.history import SummaryRule
+from speakers.mapping import NameMap
+from speakers.records import (
+    Bio,
+    ConversationLabel,
+    Embedder,
+    Observation,
+    Passage,
+    Point,
+    Recall,
+    Receipt,
+    Resolution,
+    Speaker,
+    SpeakerContext,
+    SpeakerId,
+    Summary,
+    Uncertainty,
+)
+from speakers.registry import END, Options, Registry
+from speakers.tenancy import Policy
+
+__all__ = [
+    "DETERMINISTIC",
+    "END",
+    "Bio",
+    "BioWriter",
+    "ConversationLabel",
+    "Embedder",
+    "NameMap",
+    "Observation",
+    "Options",
+    "Passage",
+    "Point",
+    "Policy",
+    "Recall",
+    "Receipt",
+    "Registry",
+    "Resolution",
+    "Speaker",
+    "SpeakerContext",
+    "SpeakerId",
+    "SpeakersError",
+    "Summary",
+    "SummaryRule",
+    "Uncertainty",
+]

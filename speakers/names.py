@@ -30,15 +30,17 @@ _LOOKALIKES = str.maketrans(
     "ABESlJKMHOPCTYXYGqwaesijopcyxhdlkr" + "ABEZHlKMNOPTYXaivopuky" + "ougnhijag" + "lllo",
 )
 
-_COLLECTIVE = frozenset(
+_COLLECTIVE_TEXT = (
     "all|everyone|everybody|both|together|group|crowd|audience|others|the others|all others|the group|the gang|various|multiple|several|"
-    "multiple speakers|multiple people|them|they|we".split("|")
+    "multiple speakers|multiple people|them|they|we"
 )
-_GENERIC = frozenset(
+_COLLECTIVE = frozenset(_COLLECTIVE_TEXT.split("|"))
+_GENERIC_TEXT = (
     "user|users|agent|assistant|bot|chatbot|ai|model|system|human|customer|client|caller|callee|operator|support|representative|rep|advisor|"
     "host|guest|interviewer|interviewee|moderator|narrator|therapist|counselor|counsellor|patient|doctor|nurse|teacher|student|participant|"
-    "speaker|person|someone|somebody|unknown|unknown speaker|anonymous|me|you|self|i|other|man|woman|boy|girl|voice|n/a|none".split("|")
+    "speaker|person|someone|somebody|unknown|unknown speaker|anonymous|me|you|self|i|other|man|woman|boy|girl|voice|n/a|none"
 )
+_GENERIC = frozenset(_GENERIC_TEXT.split("|"))
 _NUMBERED = re.compile(
     r"(?:speaker|spk|spkr|s|person|participant|channel|ch|voice|guest|user|agent|customer|caller|unknown|interviewer|interviewee|student|"
     r"man|woman|speaker id)(?:[ _\-#.:]*\d{1,6}|[ _\-#.:]+[a-z])"

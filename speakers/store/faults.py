@@ -21,7 +21,11 @@ _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
         ("malformed", "not a database", "file is encrypted", "corrupt", "no such table", "no such column", "does not exist"),
         "the file is damaged or is not a speaker store; restore it from a backup or from an export",
     ),
-    (StoreMissingError, ("unable to open", "connection refused", "could not connect", "connection failed", "could not translate"), "check the address"),
+    (
+        StoreMissingError,
+        ("unable to open", "connection refused", "could not connect", "connection failed", "could not translate"),
+        "check the address",
+    ),
 )
 
 

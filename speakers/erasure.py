@@ -1,0 +1,187 @@
+"""Forgetting: a person, a conversation, or all that is older than the policy allows.
+
+Erasing is done in steps, each safe to repeat: the intent and the tombstones are committed, then the rows are deleted, then
+the files are cleaned, then the intent is struck out. Whatever step a crash interrupts, the next open goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, Select, delete, exists, func, or_, select
+
+from speakers import audit, identity, index_file
+from speakers.errors import ErasureIncompleteError, StoreError
+from speakers.records import Erasure
+from speakers.store import Store
+from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES, MOVES, OBSERVATIONS, PASSAGES, SPEAKERS, TENANTS, TOMBSTONES
+from speakers.tenancy import Tenant, bump, tenant_row
+
+_O = OBSERVATIONS.c
+_DAY = 86_400.0
+_TOUCHED = ("speakers", "aliases", "audit", "conversations", "observations", "moves", "bios", "passages", "erasures")
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What one transaction deleted, and the epochs on both sides of it."""
+
+    erasure: Erasure
+    observations: tuple[int, ...]
+    epoch_before: int
+    epoch_after: int
+
+
+def intend(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> None:
+    """Commit to erasing these speakers: tombstones keep their ids and names out from this transaction on."""
+    tenant_row(connection, tenant)
+    digests = {
+        tenant.tombstone_of_id(speaker_id)
+        for speaker_id in connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))).scalars()
+    }
+    names = connection.execute(select(ALIASES.c.scope, ALIASES.c.match_name).where(ALIASES.c.speaker.in_(speakers)))
+    digests |= {tenant.tombstone_of_name(row.scope, row.match_name) for row in names}
+    known = set(connection.execute(select(TOMBSTONES.c.digest).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests))).scalars())
+    rows = [{"tenant": tenant.row, "digest": digest, "at": now} for digest in sorted(digests - known)]
+    if rows:
+        connection.execute(TOMBSTONES.insert(), rows)
+    connection.execute(ERASURES.insert(), {"tenant": tenant.row, "speakers": json.dumps(list(speakers)), "at": now})
+
+
+def pending(connection: Connection, tenant: Tenant) -> Sequence[Row]:
+    """Erasures that were begun and not finished."""
+    return connection.execute(select(ERASURES).where(ERASURES.c.tenant == tenant.row).order_by(ERASURES.c.erasure)).all()
+
+
+def delete_speakers(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> Removal:
+    """Delete every row about the speakers. Nothing is left to delete when this is repeated."""
+    counters = tenant_row(connection, tenant)
+    group = sorted({member for speaker in speakers for member in identity.family(connection, speaker)})
+    ids = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(group), SPEAKERS.c.tenant == tenant.row)).scalars().all()
+    rows = tuple(connection.execute(select(_O.observation).where(_O.speaker.in_(group)).order_by(_O.observation)).scalars().all())
+    bios = _delete_bios(connection, BIOS.c.speaker.in_(group))
+    _delete_observations(connection, select(_O.observation).where(_O.speaker.in_(group)))
+    connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(group)))
+    entries = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(ids), AUDIT.c.other_id.in_(ids))
+    connection.execute(delete(MOVES).where(MOVES.c.audit.in_(select(AUDIT.c.audit).where(entries))))
+    logged = connection.execute(delete(AUDIT).where(entries)).rowcount
+    connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(group)))
+    erasure = Erasure(len(ids), len(rows), bios, logged)
+    if ids:
+        audit.log(connection, tenant, "forget", now=now, observations=len(rows), bios=bios)
+        bump(connection, tenant, removed=True)
+    return Removal(erasure, rows, counters.epoch, counters.epoch + bool(ids))
+
+
+def delete_conversations(connection: Connection, tenant: Tenant, conversations: Sequence[str], *, now: float) -> Removal:
+    """Delete conversations as if they had never been taken in: turns, the bios that may draw on them, and speakers known from nowhere else."""
+    counters = tenant_row(connection, tenant)
+    inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(conversations)
+    rows = tuple(connection.execute(select(_O.observation).where(inside).order_by(_O.observation)).scalars().all())
+    heard = connection.execute(select(_O.speaker, func.min(_O.time).label("time")).where(inside).group_by(_O.speaker)).all()
+    bios = sum(_delete_bios(connection, (BIOS.c.speaker == one.speaker) & (BIOS.c.time >= one.time)) for one in heard)
+    _delete_observations(connection, select(_O.observation).where(inside))
+    connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(conversations)))
+    scoped = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.scope.in_(conversations))
+    candidates = {one.speaker for one in heard} | set(connection.execute(scoped).scalars())
+    gone = [speaker for speaker in sorted(candidates) if _is_idle(connection, tenant, speaker)]
+    connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(gone)))
+    connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(gone)))
+    erasure = Erasure(len(gone), len(rows), bios, 0)
+    bump(connection, tenant, removed=True)
+    connection.execute(ERASURES.insert(), {"tenant": tenant.row, "speakers": "[]", "at": now})
+    return Removal(erasure, rows, counters.epoch, counters.epoch + 1)
+
+
+def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[str, ...]:
+    """The conversations taken in longer ago than the tenant's policy allows."""
+    if tenant.retention_days is None:
+        return ()
+    limit = now - tenant.retention_days * _DAY
+    where = (CONVERSATIONS.c.tenant == tenant.row) & (CONVERSATIONS.c.time < limit)
+    return tuple(connection.execute(select(CONVERSATIONS.c.conversation_id).where(where).order_by(CONVERSATIONS.c.sequence)).scalars())
+
+
+def finish(store: Store, tenant: Tenant, erasures: Sequence[int]) -> None:
+    """Clean the files of what deleted rows left behind, then strike the intents out. Raises ErasureIncompleteError."""
+    try:
+        scrub(store, tenant)
+        with store.write() as connection:
+            connection.execute(delete(ERASURES).where(ERASURES.c.tenant == tenant.row, ERASURES.c.erasure.in_(erasures)))
+        checkpoint(store)
+    except StoreError as error:
+        raise ErasureIncompleteError(f"the rows are deleted, but cleaning the files failed and goes on at the next open: {error}") from None
+
+
+def scrub(store: Store, tenant: Tenant) -> None:
+    """Remove cached derivations and rewrite the database, so that no page, log or index keeps deleted bytes.
+
+    `secure_delete` zeroes deleted cells, but a page that was split or balanced earlier may still hold a stale copy
+    of a row that moved on; only a rewrite is sure to leave it behind.
+    """
+    if store.path is not None:
+        index_file.remove(store.path, tenant.row)
+    with store.bare() as connection:
+        if store.path is None:
+            connection.exec_driver_sql(f"VACUUM FULL {', '.join(_TOUCHED)}")
+        else:
+            connection.exec_driver_sql("PRAGMA temp_store = FILE")  # the rewritten copy may be larger than memory, and holds nothing deleted
+            try:
+                connection.exec_driver_sql("VACUUM")
+            finally:
+                connection.exec_driver_sql("PRAGMA temp_store = MEMORY")
+    checkpoint(store)
+
+
+def checkpoint(store: Store) -> None:
+    """Move SQLite's write-ahead log into the database and cut it to nothing. Raises ErasureIncompleteError while a reader prevents it."""
+    if store.path is None:
+        return
+    deadline = time.monotonic() + store.busy_seconds
+    with store.bare() as connection:
+        while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+            if time.monotonic() > deadline:
+                raise ErasureIncompleteError(f"{store.address}: another process is reading, so its log still holds old pages; the next open finishes")
+            time.sleep(0.05)
+
+
+def _delete_bios(connection: Connection, where: object) -> int:
+    chosen = select(BIOS.c.bio).where(where)  # type: ignore[arg-type]
+    connection.execute(delete(PASSAGES).where(PASSAGES.c.bio.in_(chosen)))
+    return connection.execute(delete(BIOS).where(where)).rowcount  # type: ignore[arg-type]
+
+
+def _delete_observations(connection: Connection, chosen: Select[tuple[int]]) -> None:
+    """Delete observations with their moves, and conversations that are empty then."""
+    heard = connection.execute(select(_O.tenant, _O.conversation_id).where(_O.observation.in_(chosen)).distinct()).all()
+    connection.execute(delete(MOVES).where(MOVES.c.observation.in_(chosen)))
+    connection.execute(delete(OBSERVATIONS).where(_O.observation.in_(chosen)))
+    for tenant, conversation in heard:
+        left = exists().where(_O.tenant == tenant, _O.conversation_id == conversation)
+        connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant, CONVERSATIONS.c.conversation_id == conversation, ~left))
+
+
+def _is_idle(connection: Connection, tenant: Tenant, speaker: int) -> bool:
+    """Whether nothing would be lost with the speaker: no turns, no bio, no logged change, nobody merged into it."""
+    speaker_id = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker == speaker, SPEAKERS.c.tenant == tenant.row)).scalar_one()
+    uses = (
+        select(_O.observation).where(_O.speaker == speaker),
+        select(BIOS.c.bio).where(BIOS.c.speaker == speaker),
+        select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into == speaker),
+        select(AUDIT.c.audit).where(AUDIT.c.tenant == tenant.row, or_(AUDIT.c.speaker_id == speaker_id, AUDIT.c.other_id == speaker_id)),
+    )
+    return not any(connection.execute(query.limit(1)).first() for query in uses)
+
+
+def readmit(connection: Connection, tenant: Tenant, name: str, scope: str) -> bool:
+    """Lift the tombstone of a name, for another person who bears it; whether there was one. What was erased does not come back."""
+    digest = tenant.tombstone_of_name(scope, tenant.match_name(name))
+    return bool(connection.execute(delete(TOMBSTONES).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest == digest)).rowcount)
+
+
+def tenants_of(connection: Connection) -> tuple[str, ...]:
+    """The names of all tenants of the store."""
+    return tuple(connection.execute(select(TENANTS.c.name).order_by(TENANTS.c.tenant)).scalars())

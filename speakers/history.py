@@ -1,0 +1,106 @@
+"""What a model may read of a speaker: the last turns, a decayed summary, counts and the bio, all strictly before a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, tuple_
+
+from speakers.influence import capped_shares
+from speakers.records import Bio, Observation, Point, SpeakerContext, SpeakerId, Summary
+from speakers.store.codec import LabelSets, observations
+from speakers.store.tables import OBSERVATIONS
+
+_DAY = 86_400.0
+_O = OBSERVATIONS.c
+_ORDER = (_O.time, _O.sequence, _O.conversation_id, _O.position)
+_NEWEST_FIRST = tuple(column.desc() for column in _ORDER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryRule:
+    """How a summary is made: over the last `window` turns, each worth half of one `half_life_days` younger,
+    with no conversation above a share of `cap`."""
+
+    window: int = 128
+    half_life_days: float = 30.0
+    cap: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.window < 1 or not self.half_life_days > 0 or not 0 < self.cap <= 1:
+            raise ValueError(f"{self}: window is at least 1, half_life_days above 0, cap above 0 and at most 1")
+
+
+def before_point(before: Point) -> ColumnElement[bool]:
+    """The predicate "strictly before the point", in the form both engines answer from the index."""
+    bound = (before.time, before.sequence, before.conversation_id, before.index)
+    return tuple_(*_ORDER) < tuple_(*bound)
+
+
+def last_rows(connection: Connection, speaker: int, before: Point, limit: int) -> Sequence[Row]:
+    """The speaker's last rows before a point, oldest first."""
+    query = select(OBSERVATIONS).where(_O.speaker == speaker, before_point(before)).order_by(*_NEWEST_FIRST).limit(limit)
+    return connection.execute(query).all()[::-1]
+
+
+def summary(connection: Connection, sets: LabelSets, speaker: int, before: Point, rule: SummaryRule) -> Summary:
+    """The decayed, bounded emotion weights before a point."""
+    columns = select(_O.time, _O.sequence, _O.label_set, _O.weights).where(_O.speaker == speaker, before_point(before), _O.weights.is_not(None))
+    rows = connection.execute(columns.order_by(*_NEWEST_FIRST).limit(rule.window)).all()
+    labels = {row: sets.labels(connection, row) for row in dict.fromkeys(row.label_set for row in rows)}
+    return summarise([(row.time, row.sequence, labels[row.label_set], row.weights) for row in rows], rule)
+
+
+def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: SummaryRule) -> Summary:
+    """The summary of turns (time, conversation, labels, float32 weights as bytes), newest first.
+
+    Ages are counted from the newest of them, so neither a clock that jumped nor a long silence makes a weight negative or void.
+    """
+    if not turns:
+        return Summary()
+    times = np.array([turn[0] for turn in turns])
+    decay = np.exp2((times - times[0]) / (rule.half_life_days * _DAY))
+    _, member = np.unique(np.array([turn[1] for turn in turns]), return_inverse=True)
+    mass = np.bincount(member, weights=decay)
+    shares = capped_shares(mass, rule.cap)
+    worth = np.divide(shares, mass, out=np.zeros_like(shares), where=mass > 0)[member] * decay
+    weights: dict[str, float] = {}
+    for labels in dict.fromkeys(turn[2] for turn in turns):
+        chosen = [position for position, turn in enumerate(turns) if turn[2] == labels]
+        matrix = np.frombuffer(b"".join(turns[position][3] for position in chosen), dtype="<f4").reshape(len(chosen), len(labels))
+        for label, weight in zip(labels, (worth[chosen] @ matrix.astype(np.float64)).tolist(), strict=True):
+            weights[label] = weights.get(label, 0.0) + weight
+    return Summary(weights, max(0.0, 1.0 - float(shares.sum())))
+
+
+def counts(connection: Connection, speaker: int, before: Point) -> tuple[int, int]:
+    """How many turns and conversations there were before a point, answered from the index alone."""
+    query = select(func.count(), func.count(_O.conversation_id.distinct())).select_from(OBSERVATIONS)
+    utterances, conversations = connection.execute(query.where(_O.speaker == speaker, before_point(before))).one()
+    return utterances, conversations
+
+
+def context(
+    connection: Connection,
+    sets: LabelSets,
+    *,
+    speaker: int,
+    speaker_id: SpeakerId,
+    before: Point,
+    limit: int,
+    rule: SummaryRule,
+    width: int | None,
+    bio: Bio | None,
+) -> SpeakerContext:
+    """Everything a model may read of the speaker before a point."""
+    last = last_rows(connection, speaker, before, limit) if limit else []
+    utterances, conversations = counts(connection, speaker, before)
+    turns: tuple[Observation, ...] = observations(connection, last, speaker=speaker_id, sets=sets, width=width)
+    return SpeakerContext(speaker_id, turns, summary(connection, sets, speaker, before, rule), utterances, conversations, bio)
+
+
+def touching(conversations: Sequence[tuple[str, str]]) -> ColumnElement[bool]:
+    """The predicate "is one of these (conversation, utterance) turns"."""
+    return or_(*(and_(_O.conversation_id == conversation, _O.utterance_id == utterance) for conversation, utterance in conversations))

@@ -1,0 +1,143 @@
+"""Who is this: from a name as written to a speaker of the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Row, select
+
+from speakers import names
+from speakers.errors import UnknownSpeakerError
+from speakers.mapping import NameMap
+from speakers.names import NameKind
+from speakers.records import Resolution, Speaker, SpeakerId
+from speakers.store.tables import ALIASES, SPEAKERS, TOMBSTONES
+from speakers.tenancy import Tenant
+
+EVERYWHERE = ""
+"""The scope of a name that is known in every conversation of its tenant."""
+
+
+def scope_of(name: str | Sequence[str], conversation_id: str, mapping: NameMap | None) -> tuple[str, str]:
+    """The owner's name and scope: the first of several names; generic and collective names stay inside their conversation.
+
+    A name the mapping knows, alone or as first of several, is that person everywhere.
+    """
+    whole = name if isinstance(name, str) else None
+    mapped = mapping.lookup(whole, conversation_id) if mapping is not None and whole is not None else None
+    if mapped is not None:
+        return mapped, EVERYWHERE
+    first = names.owners(name)[0]
+    mapped = mapping.lookup(first, conversation_id) if mapping is not None else None
+    if mapped is not None:
+        return mapped, EVERYWHERE
+    return first, EVERYWHERE if names.kind(first) is NameKind.PERSON else conversation_id
+
+
+def find_by_name(connection: Connection, tenant: Tenant, name: str, scope: str) -> Row | None:
+    """The speaker row a name leads to in a scope, merges followed."""
+    query = (
+        select(SPEAKERS)
+        .join(ALIASES, ALIASES.c.speaker == SPEAKERS.c.speaker)
+        .where(ALIASES.c.tenant == tenant.row, ALIASES.c.scope == scope, ALIASES.c.match_name == tenant.match_name(name))
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _follow(connection, row)
+
+
+def find_by_id(connection: Connection, tenant: Tenant, speaker_id: str, *, follow: bool = True) -> Row:
+    """The speaker row of an id, merges followed unless asked not to. Raises UnknownSpeakerError."""
+    row = connection.execute(select(SPEAKERS).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker_id == speaker_id)).one_or_none()
+    if row is None:
+        raise UnknownSpeakerError(f"no speaker {speaker_id!r}; 'erc speakers list' shows those there are")
+    return _follow(connection, row) if follow else row
+
+
+def _follow(connection: Connection, row: Row) -> Row:
+    while row.merged_into is not None:
+        row = connection.execute(select(SPEAKERS).where(SPEAKERS.c.speaker == row.merged_into)).one()
+    return row
+
+
+def find(connection: Connection, tenant: Tenant, name_or_id: str, *, scope: str = EVERYWHERE) -> Row:
+    """The speaker of an id or of a name. Raises UnknownSpeakerError."""
+    if name_or_id.startswith("spk_") and len(name_or_id) == 30:
+        return find_by_id(connection, tenant, name_or_id)
+    row = find_by_name(connection, tenant, name_or_id, scope)
+    if row is None:
+        raise UnknownSpeakerError(f"no speaker is called {name_or_id!r}; 'erc speakers list' shows those there are")
+    return row
+
+
+def is_erased(connection: Connection, tenant: Tenant, *digests: str) -> bool:
+    """Whether any of the digests is a tombstone."""
+    query = select(TOMBSTONES.c.digest).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def resolve(connection: Connection, tenant: Tenant, name: str, scope: str) -> Resolution | None:
+    """Who the name is, without writing; None where a new speaker would have to be made."""
+    row = find_by_name(connection, tenant, name, scope)
+    if row is not None:
+        return Resolution(speaker(connection, row), False, warnings_about(connection, tenant, name, row.speaker))
+    if is_erased(connection, tenant, tenant.tombstone_of_name(scope, tenant.match_name(name))):
+        return Resolution(None)
+    return None
+
+
+def create(
+    connection: Connection, tenant: Tenant, name: str, scope: str, *, now: float, speaker_id: SpeakerId | None = None, named: bool = True
+) -> int:
+    """Make a speaker that answers to the name (unless not `named`) and return its row number."""
+    values = {
+        "tenant": tenant.row, "speaker_id": speaker_id or tenant.new_id(name, scope), "scope": scope, "created_at": now, "basis": 0,
+        "name": None if tenant.pseudonymous else names.display(name),
+    }  # fmt: skip
+    row = connection.execute(SPEAKERS.insert().values(**values).returning(SPEAKERS.c.speaker)).scalar_one()
+    if named:
+        add_alias(connection, tenant, row, name, scope)
+    return row
+
+
+def add_alias(connection: Connection, tenant: Tenant, row: int, name: str, scope: str) -> int:
+    """Let a speaker answer to one more name; the caller has made sure that the name is free."""
+    values = {
+        "tenant": tenant.row, "speaker": row, "scope": scope, "match_name": tenant.match_name(name), "skeleton": tenant.match_skeleton(name),
+        "name": None if tenant.pseudonymous else names.display(name),
+    }  # fmt: skip
+    return connection.execute(ALIASES.insert().values(**values).returning(ALIASES.c.alias)).scalar_one()
+
+
+def warnings_about(connection: Connection, tenant: Tenant, name: str, row: int | None) -> tuple[str, ...]:
+    """What a person should look at: invisible characters, and other speakers' names that look the same."""
+    found = []
+    hidden = names.hidden_characters(name)
+    if hidden:
+        found.append(f"the name {names.display(name)!r} was written with invisible characters ({', '.join(hidden)})")
+    query = (
+        select(SPEAKERS, ALIASES.c.name.label("alias"))
+        .join(ALIASES, ALIASES.c.speaker == SPEAKERS.c.speaker)
+        .where(ALIASES.c.tenant == tenant.row, ALIASES.c.scope == EVERYWHERE, ALIASES.c.skeleton == tenant.match_skeleton(name))
+    )
+    for other in connection.execute(query):
+        target = _follow(connection, other)
+        if target.speaker != row:
+            shown = "another name" if other.alias is None else repr(other.alias)
+            found.append(f"the name {names.display(name)!r} looks like {shown} of {target.speaker_id}; they stay two speakers unless merged")
+    return tuple(found)
+
+
+def speaker(connection: Connection, row: Row) -> Speaker:
+    """The frozen noun of a row, with every name that leads to it."""
+    rows = connection.execute(select(ALIASES.c.name).where(ALIASES.c.speaker.in_(family(connection, row.speaker))).order_by(ALIASES.c.alias))
+    aliases = tuple(dict.fromkeys(name for (name,) in rows if name is not None and name != row.name))
+    return Speaker(SpeakerId(row.speaker_id), row.name, row.scope or None, aliases)
+
+
+def family(connection: Connection, row: int) -> tuple[int, ...]:
+    """The speaker's row and the rows merged into it, directly or not."""
+    found, fresh = [row], [row]
+    while fresh:
+        fresh = list(connection.execute(select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into.in_(fresh))).scalars())
+        found += fresh
+    return tuple(found)

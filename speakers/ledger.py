@@ -1,0 +1,186 @@
+"""Taking conversations in: the order of turns, and one transaction per conversation."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Row, select
+
+from speakers.errors import InvalidRecordError, UnknownSpeakerError
+from speakers.records import Embedder, Observation, Point, Receipt
+from speakers.store.codec import LabelSets, observation_values, settle_embedder
+from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
+from speakers.tenancy import Tenant, tenant_row
+
+_CHUNK = 500
+"""Bound parameters per statement: far below every engine's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A conversation's place in the order: its sequence, and the clock at its first ingestion in UTC seconds."""
+
+    sequence: int
+    time: float
+
+
+def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, now: float) -> tuple[Place, bool]:
+    """The conversation's place and whether it has been taken in; else the place it would get now.
+
+    The clock never runs backwards in the order: a conversation taken in later has a time at least as late.
+    """
+    where = (CONVERSATIONS.c.tenant == tenant.row) & (CONVERSATIONS.c.conversation_id == conversation_id)
+    row = connection.execute(select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(where)).one_or_none()
+    if row is not None:
+        return Place(row.sequence, row.time), True
+    counters = connection.execute(select(TENANTS.c.next_sequence, TENANTS.c.clock).where(TENANTS.c.tenant == tenant.row)).one()
+    return Place(counters.next_sequence, max(now, counters.clock)), False
+
+
+class Timeline:
+    """Times of one conversation's turns, such that time never contradicts the index.
+
+    A turn without a timestamp, or with one that contradicts its neighbours, takes the nearest time that does not: an earlier
+    turn never comes to stand after a later one, whatever a transcript's clock did.
+    """
+
+    def __init__(self, place: Place, stored: Iterable[tuple[int, float]] = ()) -> None:
+        self._place = place
+        self._turns = sorted(stored)
+
+    def add(self, turns: Sequence[tuple[int, float | None]]) -> list[float]:
+        """Times of new turns given as (index, timestamp or None) in rising index; they are part of the timeline from then on."""
+        times = []
+        for position, (index, timestamp) in enumerate(turns):
+            at = bisect_left(self._turns, (index, -math.inf))
+            earliest = self._turns[at - 1][1] if at else -math.inf
+            latest = self._turns[at][1] if at < len(self._turns) else math.inf
+            if timestamp is None and at:
+                timestamp = earliest
+            elif timestamp is None:
+                following = (later for _, later in turns[position + 1 :] if later is not None)
+                timestamp = min(self._place.time, next(following, math.inf))
+            time = min(max(timestamp, earliest), latest)
+            insort(self._turns, (index, time))
+            times.append(time)
+        return times
+
+
+def points(
+    connection: Connection, tenant: Tenant, conversation_id: str, turns: Sequence[tuple[int, float | None]], *, now: float
+) -> tuple[Point, ...]:
+    """The points at which turns (index, timestamp or None; rising) of a conversation stand or would stand if recorded now."""
+    place, known = place_of(connection, tenant, conversation_id, now=now)
+    stored = {row.position: row.time for row in _stored_turns(connection, tenant, conversation_id)} if known else {}
+    fresh = [(index, timestamp) for index, timestamp in turns if index not in stored]
+    times = stored | dict(zip((index for index, _ in fresh), Timeline(place, stored.items()).add(fresh), strict=True))
+    return tuple(Point(times[index], place.sequence, conversation_id, index) for index, _ in turns)
+
+
+def record(
+    connection: Connection,
+    tenant: Tenant,
+    conversation_id: str,
+    observations: Sequence[Observation],
+    *,
+    embedder: Embedder | None,
+    sets: LabelSets,
+    now: float,
+) -> Receipt:
+    """Take in what is new of a conversation, inside a write transaction.
+
+    Turns known before keep their first place and content. Turns of forgotten speakers are counted and dropped.
+    """
+    _check(conversation_id, observations)
+    tenant_row(connection, tenant)  # locks: sequence numbers and row numbers rise in the order of commits
+    place, known = place_of(connection, tenant, conversation_id, now=now)
+    stored = _stored_turns(connection, tenant, conversation_id) if known else []
+    owners, erased = _owners(connection, tenant, {observation.speaker for observation in observations})
+    ids, taken = {row.utterance_id for row in stored}, {row.position: row.utterance_id for row in stored}
+    fresh = sorted((one for one in observations if one.utterance_id not in ids and one.speaker not in erased), key=lambda one: one.index)
+    for one in fresh:
+        if taken.setdefault(one.index, one.utterance_id) != one.utterance_id:
+            raise InvalidRecordError(f"conversation {conversation_id!r}: turn {one.index} is {taken[one.index]!r} already, not {one.utterance_id!r}")
+    dropped = sum(one.utterance_id not in ids and one.speaker in erased for one in observations)
+    receipt = Receipt(conversation_id, len(fresh), len(observations) - len(fresh) - dropped, dropped)
+    if not fresh:
+        return receipt
+    if not known:
+        connection.execute(
+            CONVERSATIONS.insert(), {"tenant": tenant.row, "conversation_id": conversation_id, "sequence": place.sequence, "time": place.time}
+        )
+    times = Timeline(place, ((row.position, row.time) for row in stored)).add([(one.index, one.timestamp) for one in fresh])
+    rows = _rows(connection, tenant, fresh, times, place, owners, embedder, sets)
+    connection.execute(OBSERVATIONS.insert(), rows)
+    counters = {"next_sequence": TENANTS.c.next_sequence + (not known), "generation": TENANTS.c.generation + 1}
+    if not known:
+        counters["clock"] = place.time  # type: ignore[assignment]
+    connection.execute(TENANTS.update().where(TENANTS.c.tenant == tenant.row).values(**counters))
+    return receipt
+
+
+def _rows(
+    connection: Connection,
+    tenant: Tenant,
+    fresh: Sequence[Observation],
+    times: Sequence[float],
+    place: Place,
+    owners: dict[str, int],
+    embedder: Embedder | None,
+    sets: LabelSets,
+) -> list[dict[str, object]]:
+    with_vectors = embedder if any(one.vector is not None for one in fresh) else None
+    embedder_row = settle_embedder(connection, tenant.row, with_vectors)
+    width = None if with_vectors is None else with_vectors.width
+    rows = []
+    for one, time in zip(fresh, times, strict=True):
+        values = observation_values(one, keeps_text=tenant.keeps_text, width=width)
+        label_set, weights = sets.encode(connection, one.weights)
+        values |= {
+            "tenant": tenant.row, "speaker": owners[one.speaker], "sequence": place.sequence, "time": time, "label_set": label_set,
+            "weights": weights, "embedder": None if one.vector is None else embedder_row,
+        }  # fmt: skip
+        rows.append(values)
+    return rows
+
+
+def _check(conversation_id: str, observations: Sequence[Observation]) -> None:
+    seen: set[str] = set()
+    for one in observations:
+        if one.conversation_id != conversation_id:
+            raise InvalidRecordError(f"utterance {one.utterance_id!r} belongs to {one.conversation_id!r}, not to {conversation_id!r}")
+        if one.utterance_id in seen:
+            raise InvalidRecordError(f"conversation {conversation_id!r}: utterance id {one.utterance_id!r} stands twice")
+        seen.add(one.utterance_id)
+
+
+def _stored_turns(connection: Connection, tenant: Tenant, conversation_id: str) -> Sequence[Row]:
+    where = (OBSERVATIONS.c.tenant == tenant.row) & (OBSERVATIONS.c.conversation_id == conversation_id)
+    query = select(OBSERVATIONS.c.utterance_id, OBSERVATIONS.c.position, OBSERVATIONS.c.time).where(where)
+    return connection.execute(query.order_by(OBSERVATIONS.c.position)).all()
+
+
+def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple[dict[str, int], set[str]]:
+    """Row numbers of the owners, merges followed, and the ids that belong to forgotten speakers. Raises UnknownSpeakerError for any other id."""
+    found: dict[str, int] = {}
+    wanted = sorted(speakers)
+    for start in range(0, len(wanted), _CHUNK):
+        where = (SPEAKERS.c.tenant == tenant.row) & SPEAKERS.c.speaker_id.in_(wanted[start : start + _CHUNK])
+        for row in connection.execute(select(SPEAKERS.c.speaker_id, SPEAKERS.c.speaker, SPEAKERS.c.merged_into).where(where)).all():
+            target, merged = row.speaker, row.merged_into
+            while merged is not None:
+                target = merged
+                merged = connection.execute(select(SPEAKERS.c.merged_into).where(SPEAKERS.c.speaker == target)).scalar_one()
+            found[row.speaker_id] = target
+    missing = {tenant.tombstone_of_id(speaker): speaker for speaker in wanted if speaker not in found}
+    if not missing:
+        return found, set()
+    where = (TOMBSTONES.c.tenant == tenant.row) & TOMBSTONES.c.digest.in_(list(missing))
+    erased = {missing[digest] for digest in connection.execute(select(TOMBSTONES.c.digest).where(where)).scalars()}
+    unknown = set(missing.values()) - erased
+    if unknown:
+        raise UnknownSpeakerError(f"no speaker {min(unknown)!r} in this memory; resolve the name first")
+    return found, erased

@@ -1,0 +1,205 @@
+"""What of the past is nearest to the turn at hand: within one speaker, or across all of a tenant's."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import Connection, Row, select
+
+from speakers import bios, index_file
+from speakers.errors import EmbedderMismatchError
+from speakers.history import before_point
+from speakers.memory import VectorIndex, best, exact_cosine, unit
+from speakers.records import Hit, PassageHit, Point, Recall, SpeakerId
+from speakers.store import Store
+from speakers.store.codec import LabelSets, observations, stored_embedder, vector_matrix
+from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
+from speakers.tenancy import Tenant
+
+_O = OBSERVATIONS.c
+
+GATHER_LIMIT = 4_096
+"""A speaker with at most this many turns before the point is scanned row by row; a longer past goes through the index."""
+
+_PAGE = 20_000
+_CHUNK = 500
+
+
+class Recaller:
+    """Answers `recall` for one tenant and keeps its index in step with the rows."""
+
+    def __init__(self, store: Store, tenant: Tenant, sets: LabelSets) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._sets = sets
+        self._index: VectorIndex | None = None
+        self._cached = 0
+        self._lock = threading.RLock()
+
+    def recall(self, connection: Connection, vector: np.ndarray, *, speaker: Row | None, before: Point, k: int) -> Recall:
+        """The k nearest observations strictly before a point, and as many passages of the speaker's bio of that point."""
+        stored = stored_embedder(connection, self._tenant.row)
+        if stored is None or k < 1:
+            return Recall()
+        width = stored[1].width
+        query = np.asarray(vector)
+        if query.shape != (width,) or not np.isfinite(query).all():
+            raise EmbedderMismatchError(f"a query of shape {query.shape}; this memory keeps finite vectors of {stored[1].name} with shape ({width},)")
+        if speaker is None:
+            return Recall(self._rank(connection, query, self._across(connection, query, before, k, width), k, width, None))
+        ids, raws = self._within(connection, query, speaker.speaker, before, k, width)
+        matrix = vector_matrix(raws, width)
+        scores = exact_cosine(matrix, query)
+        chosen = best(ids, scores, k)
+        hits = self._hits(connection, ids[chosen], scores[chosen], width, SpeakerId(speaker.speaker_id))
+        return Recall(hits, _passages(connection, speaker, before, query, k, width))
+
+    def rebuild(self, connection: Connection) -> int:
+        """Make the index afresh from the rows; returns how many vectors it holds."""
+        with self._lock:
+            self._index = None
+            stored = stored_embedder(connection, self._tenant.row)
+            if stored is None:
+                return 0
+            return len(self._fresh(connection, stored[1].width, use_file=False))
+
+    def save(self) -> None:
+        """Cache the index beside the database, unless rows were erased meanwhile. In-memory only on PostgreSQL."""
+        path = self._store.path
+        with self._lock:
+            index = self._index
+            if index is None or path is None:
+                return
+            target = index_file.path_of(path, self._tenant.row)
+            draft = index_file.write_draft(target, index, self._tenant.secret)
+            try:
+                # An erasure that ended before this has raised the epoch; one that comes after removes the file.
+                with self._store.write() as connection:
+                    if self._state(connection)[1] == index.epoch:
+                        with contextlib.suppress(FileNotFoundError):  # an erasure took the draft away
+                            draft.replace(target)
+                            self._cached = len(index)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def save_if_grown(self) -> None:
+        """Cache the index where it has grown by more than a tenth since it was read or cached."""
+        if self._index is not None and len(self._index) > 1.1 * self._cached:
+            self.save()
+
+    def drop(self, ids: Sequence[int], *, epoch_before: int, epoch_after: int) -> None:
+        """Take erased rows out of the index held in memory; an index of another state is thrown away."""
+        with self._lock:
+            if self._index is None:
+                return
+            if self._index.epoch != epoch_before:
+                self._index = None
+                return
+            self._index.remove(np.asarray(ids, np.int64))
+            self._index.epoch = epoch_after
+            self._cached = 0
+
+    def _state(self, connection: Connection) -> tuple[int, int]:
+        row = connection.execute(select(TENANTS.c.generation, TENANTS.c.epoch).where(TENANTS.c.tenant == self._tenant.row)).one()
+        return row.generation, row.epoch
+
+    def _fresh(self, connection: Connection, width: int, *, use_file: bool = True) -> VectorIndex:
+        """The index of this snapshot's state: kept, caught up with newer rows, read from its file, or made anew."""
+        generation, epoch = self._state(connection)
+        index = self._index
+        if index is None and use_file and self._store.path is not None:
+            index = index_file.read(index_file.path_of(self._store.path, self._tenant.row), self._tenant.secret, width=width)
+            self._cached = 0 if index is None else len(index)
+        if index is None or index.epoch != epoch or index.width != width or index.generation > generation:
+            index = VectorIndex(width, -1, epoch)
+            self._cached = 0
+        if index.generation != generation:
+            self._catch_up(connection, index)
+            index.generation = generation
+        self._index = index
+        return index
+
+    def _catch_up(self, connection: Connection, index: VectorIndex) -> None:
+        columns = select(_O.observation, _O.vector, _O.time, _O.sequence, _O.position).where(_O.tenant == self._tenant.row, _O.vector.is_not(None))
+        last = int(index.ids[-1]) if len(index) else -1
+        while True:
+            rows = connection.execute(columns.where(_O.observation > last).order_by(_O.observation).limit(_PAGE)).all()
+            if not rows:
+                return
+            ids, raws, times, sequences, positions = zip(*rows, strict=True)
+            index.add(
+                ids=np.array(ids, np.int64), vectors=unit(vector_matrix(raws, index.width)), times=np.array(times, np.float64),
+                sequences=np.array(sequences, np.int64), positions=np.array(positions, np.int64),
+            )  # fmt: skip
+            last = ids[-1]
+
+    def _within(
+        self, connection: Connection, query: np.ndarray, speaker: int, before: Point, k: int, width: int
+    ) -> tuple[np.ndarray, Sequence[bytes]]:
+        """Ids and kept vectors that include the speaker's k nearest: all of a short past, the index's candidates of a long one."""
+        past = (_O.speaker == speaker) & before_point(before)
+        probe = connection.execute(select(_O.observation).where(past).limit(GATHER_LIMIT + 1)).all()
+        if len(probe) <= GATHER_LIMIT:
+            return _split(connection.execute(select(_O.observation, _O.vector).where(past, _O.vector.is_not(None))).all())
+        with self._lock:
+            index = self._fresh(connection, width)
+            ids = np.array(connection.execute(select(_O.observation).where(past)).scalars().all(), np.int64)
+            proposed = index.candidates(query, k, allowed=ids[np.isin(ids, index.ids)])
+        return self._vectors(connection, proposed)
+
+    def _across(self, connection: Connection, query: np.ndarray, before: Point, k: int, width: int) -> np.ndarray:
+        with self._lock:
+            index = self._fresh(connection, width)
+            same_time = index.times == before.time
+            past = (index.times < before.time) | (same_time & (index.sequences < before.sequence))
+            level = same_time & (index.sequences == before.sequence)
+            if level.any():  # one conversation holds a sequence number; a point may name another that was never taken in
+                where = (CONVERSATIONS.c.tenant == self._tenant.row) & (CONVERSATIONS.c.sequence == before.sequence)
+                holder = connection.execute(select(CONVERSATIONS.c.conversation_id).where(where)).scalar_one()
+                if holder == before.conversation_id:
+                    level &= index.positions < before.index
+                elif holder > before.conversation_id:
+                    level[:] = False
+                past |= level
+            return index.candidates(query, k, allowed=None if past.all() else index.ids[past])
+
+    def _rank(
+        self, connection: Connection, query: np.ndarray, proposed: np.ndarray, k: int, width: int, speaker: SpeakerId | None
+    ) -> tuple[Hit, ...]:
+        ids, raws = self._vectors(connection, proposed)
+        scores = exact_cosine(vector_matrix(raws, width), query)
+        chosen = best(ids, scores, k)
+        return self._hits(connection, ids[chosen], scores[chosen], width, speaker)
+
+    def _vectors(self, connection: Connection, ids: np.ndarray) -> tuple[np.ndarray, Sequence[bytes]]:
+        rows: list[Row] = []
+        for start in range(0, len(ids), _CHUNK):
+            wanted = ids[start : start + _CHUNK].tolist()
+            rows += connection.execute(select(_O.observation, _O.vector).where(_O.observation.in_(wanted), _O.tenant == self._tenant.row)).all()
+        return _split(rows)
+
+    def _hits(self, connection: Connection, ids: np.ndarray, scores: np.ndarray, width: int, speaker: SpeakerId | None) -> tuple[Hit, ...]:
+        found: dict[int, Row] = {}
+        for start in range(0, len(ids), _CHUNK):
+            query = select(OBSERVATIONS, SPEAKERS.c.speaker_id).join(SPEAKERS, SPEAKERS.c.speaker == _O.speaker)
+            rows = connection.execute(query.where(_O.observation.in_(ids[start : start + _CHUNK].tolist()))).all()
+            found |= {row.observation: row for row in rows}
+        ordered = observations(connection, (found[row] for row in ids.tolist()), speaker=speaker, sets=self._sets, width=width)
+        return tuple(Hit(one, score) for one, score in zip(ordered, scores.tolist(), strict=True))
+
+
+def _split(rows: Sequence[Row]) -> tuple[np.ndarray, Sequence[bytes]]:
+    return np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
+
+
+def _passages(connection: Connection, speaker: Row, before: Point, query: np.ndarray, k: int, width: int) -> tuple[PassageHit, ...]:
+    bio = bios.current(connection, speaker, before=before, width=width)
+    kept = [] if bio is None else [(position, one) for position, one in enumerate(bio.passages) if one.vector is not None]
+    if bio is None or not kept:
+        return ()
+    scores = exact_cosine(np.stack([one.vector for _, one in kept if one.vector is not None]), query)
+    chosen = best(np.array([position for position, _ in kept]), scores, k)
+    return tuple(PassageHit(kept[one][1], bio.version, float(scores[one])) for one in chosen.tolist())

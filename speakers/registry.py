@@ -1,0 +1,347 @@
+"""The one door to the speaker memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+from sqlalchemy import Connection, Row, select
+
+from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
+from speakers.bios import DETERMINISTIC, BioWriter, Embed
+from speakers.errors import ErasureIncompleteError, InvalidRecordError, UnknownSpeakerError
+from speakers.exchange import ImportReceipt
+from speakers.history import SummaryRule
+from speakers.mapping import NameMap
+from speakers.recall import Recaller
+from speakers.records import AuditEntry, Bio, Embedder, Erasure, Observation, Point, Recall, Receipt, Resolution, Speaker, SpeakerContext, SpeakerId
+from speakers.store import Store
+from speakers.store.codec import LabelSets, stored_embedder
+from speakers.store.tables import OBSERVATIONS, SPEAKERS
+from speakers.tenancy import Policy, Tenant, find_tenant, make_tenant
+
+T = TypeVar("T")
+END = Point(time=float(np.finfo(np.float64).max), sequence=2**62, conversation_id="", index=0)
+"""A point after every turn. To be written out where all of the past is meant: no look-up assumes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a memory is opened: what the tenant keeps, how summaries are made, how long to wait for another process."""
+
+    policy: Policy = field(default_factory=Policy)
+    summary: SummaryRule = field(default_factory=SummaryRule)
+    busy_seconds: float = 30.0
+    create: bool = True
+
+
+class Registry:
+    """The memory of one tenant. Safe to share between threads; each process opens its own."""
+
+    def __init__(self, store: Store, tenant: Tenant, *, clock: Callable[[], float], options: Options) -> None:
+        self._store, self._tenant, self._clock, self._options = store, tenant, clock, options
+        self._sets = LabelSets(tenant.row)
+        self._recaller = Recaller(store, tenant, self._sets)
+
+    @classmethod
+    def open(
+        cls, address: str | Path, *, tenant: str = "default", clock: Callable[[], float] = time.time, options: Options | None = None
+    ) -> Registry:
+        """Open or make the memory at a path, `sqlite:///` or `postgresql://` URL; `clock` gives UTC seconds.
+
+        An erasure that a crash cut short is finished first, and what the retention policy no longer allows is erased.
+        """
+        options = options or Options()
+        store = Store.open(address, create=options.create, busy_seconds=options.busy_seconds)
+        try:
+            with store.read() as connection:
+                found = find_tenant(connection, tenant, options.policy)
+            if found is None:
+                with store.write() as connection:
+                    found = make_tenant(connection, tenant, options.policy)
+            registry = cls(store, found, clock=clock, options=options)
+            registry._resume()
+            registry.expire()
+            if store.path is not None:
+                index_file.sweep(store.path)
+        except BaseException:
+            store.close()
+            raise
+        return registry
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cache the index if it has grown, and let go of the database."""
+        try:
+            self._recaller.save_if_grown()
+        finally:
+            self._store.close()
+
+    @property
+    def address(self) -> str:
+        """The path, or the URL without its password."""
+        return self._store.address
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose memory this is, and its policy."""
+        return self._tenant
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """Whose vectors are kept; None before the first."""
+        with self._store.read() as connection:
+            stored = stored_embedder(connection, self._tenant.row)
+        return None if stored is None else stored[1]
+
+    # Who is this
+
+    def resolve(self, name: str | Sequence[str], *, conversation_id: str, mapping: NameMap | None = None) -> Resolution:
+        """The speaker of a name as written, made if new. The first of several names owns the utterance; generic names
+        (`SPEAKER_00`, `user`, `ALL`) stay inside their conversation unless the mapping names a person."""
+        owner, scope = identity.scope_of(name, conversation_id, mapping)
+        with self._store.read() as connection:
+            known = identity.resolve(connection, self._tenant, owner, scope)
+        if known is not None:
+            return known
+        with self._write() as connection:
+            known = identity.resolve(connection, self._tenant, owner, scope)  # another process may have been first
+            if known is not None:
+                return known
+            warnings = identity.warnings_about(connection, self._tenant, owner, None)
+            identity.create(connection, self._tenant, owner, scope, now=self._clock())
+            made = identity.resolve(connection, self._tenant, owner, scope)
+            assert made is not None
+            return Resolution(made.speaker, True, warnings)
+
+    def find(self, name_or_id: str, *, conversation_id: str | None = None) -> Speaker:
+        """The speaker of an id or of a name (one that is bound to a conversation, if that is given). Raises UnknownSpeakerError."""
+        return self._about(name_or_id, conversation_id, identity.speaker)
+
+    def speakers(self) -> tuple[Speaker, ...]:
+        """All speakers in the order in which they were met, each merged one under its target."""
+        with self._store.read() as connection:
+            return tuple(identity.speaker(connection, row) for row in self._all(connection))
+
+    def rename(self, speaker: str, name: str) -> int:
+        """Show a speaker under another name, keeping the old one as an alias; returns the audit entry."""
+        return self._change(speaker, lambda connection, row: aliases.rename(connection, self._tenant, row, name, now=self._clock()))
+
+    def alias(self, speaker: str, name: str) -> int:
+        """Let a speaker answer to one more name; returns the audit entry."""
+        return self._change(speaker, lambda connection, row: aliases.alias(connection, self._tenant, row, name, now=self._clock()))
+
+    def merge(self, source: str, target: str) -> int:
+        """Make `source` the same person as `target`; returns the audit entry with which `undo` reverses it."""
+
+        def change(connection: Connection, row: Row) -> int:
+            return aliases.merge(connection, self._tenant, row, identity.find(connection, self._tenant, target), now=self._clock())
+
+        return self._change(source, change)
+
+    def split(
+        self, speaker: str, *, conversations: Sequence[str] = (), utterances: Sequence[tuple[str, str]] = (), name: str | None = None
+    ) -> tuple[int, SpeakerId]:
+        """Give the turns of some conversations, or some (conversation, utterance) turns, to a new speaker: audit entry and new id."""
+        chosen = {"conversations": conversations, "utterances": utterances, "name": name, "now": self._clock()}
+        return self._change(speaker, lambda connection, row: aliases.split(connection, self._tenant, row, **chosen))  # type: ignore[arg-type]
+
+    def undo(self, entry: int) -> int:
+        """Reverse a rename, alias, merge or split to the byte. Raises NotReversibleError."""
+        with self._write() as connection:
+            return aliases.undo(connection, self._tenant, entry, now=self._clock())
+
+    def log(self, speaker: str | None = None) -> tuple[AuditEntry, ...]:
+        """The logged changes, of one speaker or of all."""
+        with self._store.read() as connection:
+            chosen = None if speaker is None else (identity.find(connection, self._tenant, speaker).speaker_id,)
+            return audit.entries(connection, self._tenant, speakers=chosen)
+
+    # Taking in
+
+    def point_for(self, conversation_id: str, index: int, timestamp: float | None = None) -> Point:
+        """Where a turn stands in the order, or would stand if its conversation were recorded now."""
+        return self.points_for(conversation_id, [(index, timestamp)])[0]
+
+    def points_for(self, conversation_id: str, turns: Sequence[tuple[int, float | None]]) -> tuple[Point, ...]:
+        """As `point_for`, for turns (index, timestamp or None) in rising index: the very points that `record` would give them."""
+        with self._store.read() as connection:
+            return ledger.points(connection, self._tenant, conversation_id, turns, now=self._clock())
+
+    def record(self, conversation_id: str, observations: Sequence[Observation], *, embedder: Embedder | None = None) -> Receipt:
+        """Take in a conversation's turns in one transaction, durable once this returns. Turns known before change nothing.
+
+        `embedder` says whose the vectors are and is needed where there are any.
+        """
+        if self._tenant.retention_days is not None:
+            self.expire()
+        with self._write() as connection:
+            return ledger.record(
+                connection, self._tenant, conversation_id, observations, embedder=embedder, sets=self._sets, now=self._clock()
+            )  # fmt: skip
+
+    def correct(self, conversation_id: str, utterance_id: str, emotion: str | None) -> None:
+        """Keep a person's correction of a turn, beside the labels of the models; None takes it back."""
+        columns = OBSERVATIONS.c
+        where = (columns.tenant == self._tenant.row) & (columns.conversation_id == conversation_id) & (columns.utterance_id == utterance_id)
+        with self._write() as connection:
+            if not connection.execute(OBSERVATIONS.update().where(where).values(correction=emotion)).rowcount:
+                raise InvalidRecordError(f"no utterance {utterance_id!r} of conversation {conversation_id!r} is remembered")
+
+    # What the models read
+
+    def context(self, speaker: SpeakerId, *, before: Point, limit: int = 12) -> SpeakerContext:
+        """The speaker's last turns, decayed summary, counts and bio, all strictly before a point. Raises UnknownSpeakerError."""
+        return self.contexts([(speaker, before)], limit=limit)[0]
+
+    def contexts(self, wanted: Sequence[tuple[SpeakerId, Point]], *, limit: int = 12) -> tuple[SpeakerContext, ...]:
+        """The contexts of several (speaker, before) pairs, read from one snapshot and in the order asked for."""
+        if limit < 0:
+            raise InvalidRecordError(f"limit={limit}: at least 0")
+        with self._store.read() as connection:
+            stored = stored_embedder(connection, self._tenant.row)
+            width = None if stored is None else stored[1].width
+            rows = {speaker: identity.find_by_id(connection, self._tenant, speaker) for speaker in dict.fromkeys(one for one, _ in wanted)}
+            return tuple(
+                history.context(
+                    connection, self._sets, speaker=rows[speaker].speaker, speaker_id=SpeakerId(rows[speaker].speaker_id), before=before,
+                    limit=limit, rule=self._options.summary, width=width,
+                    bio=bios.current(connection, rows[speaker], before=before, width=width),
+                )
+                for speaker, before in wanted
+            )  # fmt: skip
+
+    def recall(self, vector: np.ndarray, *, speaker: SpeakerId | None, before: Point, k: int) -> Recall:
+        """The k past observations (and bio passages) nearest to a vector of shape (width,) by cosine, strictly before a point.
+
+        `speaker=None` searches across all speakers of the tenant. Equal to an exact scan of the rows, ties included.
+        """
+        with self._store.read() as connection:
+            row = None if speaker is None else identity.find_by_id(connection, self._tenant, speaker)
+            return self._recaller.recall(connection, vector, speaker=row, before=before, k=k)
+
+    def write_bio(
+        self, speaker: SpeakerId, *, before: Point, writer: BioWriter = DETERMINISTIC, embed: Embed | None = None, embedder: Embedder | None = None
+    ) -> Bio:
+        """Write the next version of a speaker's bio from the turns strictly before a point. `embed` makes vectors of the passages, as `embedder`."""
+        if (embed is None) != (embedder is None):
+            raise InvalidRecordError("embed and embedder go together: the callable, and whose vectors it makes")
+        if not self._tenant.keeps_text and writer is not DETERMINISTIC:
+            raise InvalidRecordError("this memory keeps no words, so only the deterministic writer may write here")
+        with self._store.read() as connection:
+            row = identity.find_by_id(connection, self._tenant, speaker)
+            past = history.last_rows(connection, row.speaker, before, bios.MOST_TURNS)
+            turns = history.observations(connection, past, speaker=SpeakerId(row.speaker_id), sets=self._sets, width=None)
+        passages = bios.embedded(writer.write(turns), embed)
+        with self._write() as connection:
+            row = identity.find_by_id(connection, self._tenant, speaker)  # forgotten meanwhile: refused here
+            return bios.store(connection, self._tenant, row, before=before, turns=turns, writer=writer, passages=passages, embedder=embedder)
+
+    def bio_versions(self, speaker: SpeakerId) -> tuple[Bio, ...]:
+        """Every version of a speaker's bio, oldest first."""
+        return self._about(speaker, None, lambda connection, row: tuple(one for one, _ in bios.versions(connection, row, width=None)))
+
+    def rebuild(self) -> int:
+        """Make the vector index afresh from the rows and cache it; returns how many vectors it holds."""
+        with self._store.read() as connection:
+            held = self._recaller.rebuild(connection)
+        self._recaller.save()
+        return held
+
+    # The person's rights
+
+    def forget(self, speaker: str, *, conversation_id: str | None = None) -> Erasure:
+        """Erase a person: rows, bios, vectors, log, caches. The id and the names stay refused, by keyed digests alone.
+
+        Raises ErasureIncompleteError while another process keeps old pages alive; the next open finishes.
+        """
+        with self._write() as connection:
+            row = identity.find(connection, self._tenant, speaker, scope=conversation_id or identity.EVERYWHERE)
+            erasure.intend(connection, self._tenant, identity.family(connection, row.speaker), now=self._clock())
+        return self._resume()
+
+    def readmit(self, name: str, *, conversation_id: str | None = None) -> bool:
+        """Let a forgotten name be used again, by another person who bears it; whether it was a forgotten one."""
+        with self._write() as connection:
+            return erasure.readmit(connection, self._tenant, name, conversation_id or identity.EVERYWHERE)
+
+    def delete_conversation(self, conversation_id: str) -> Erasure:
+        """Leave the memory as if the conversation had never been taken in."""
+        return self._delete([conversation_id])
+
+    def expire(self) -> Erasure:
+        """Erase what was taken in longer ago than the retention policy allows."""
+        with self._store.read() as connection:
+            old = erasure.expired(connection, self._tenant, now=self._clock())
+        return self._delete(old) if old else Erasure(0, 0, 0, 0)
+
+    def export(self, speaker: str | None = None) -> Iterator[str]:
+        """Everything held about a person, or about all, as JSON Lines; one snapshot, held until the last line is read."""
+        with self._store.read() as connection:
+            rows = self._all(connection) if speaker is None else [identity.find(connection, self._tenant, speaker)]
+            for line in exchange.export(connection, self._tenant, self._sets, rows):
+                yield json.dumps(line, ensure_ascii=False, allow_nan=False)
+
+    def import_lines(self, lines: Iterable[str], *, source: str = "import") -> ImportReceipt:
+        """Take an export in, all of it or none. What is known stays as it is; who was forgotten stays forgotten."""
+        with self._write() as connection:
+            return exchange.Importer(connection, self._tenant, self._sets, now=self._clock()).take(exchange.parse(lines, source=source))
+
+    # Within
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        try:
+            with self._store.write() as connection:
+                yield connection
+        except BaseException:
+            self._sets.forget_uncommitted()
+            raise
+
+    def _about(self, name_or_id: str, conversation_id: str | None, read: Callable[[Connection, Row], T]) -> T:
+        with self._store.read() as connection:
+            return read(connection, identity.find(connection, self._tenant, name_or_id, scope=conversation_id or identity.EVERYWHERE))
+
+    def _change(self, name_or_id: str, change: Callable[[Connection, Row], T]) -> T:
+        with self._write() as connection:
+            return change(connection, identity.find(connection, self._tenant, name_or_id))
+
+    def _all(self, connection: Connection) -> Sequence[Row]:
+        where = (SPEAKERS.c.tenant == self._tenant.row) & SPEAKERS.c.merged_into.is_(None)
+        return connection.execute(select(SPEAKERS).where(where).order_by(SPEAKERS.c.speaker)).all()
+
+    def _delete(self, conversations: Sequence[str]) -> Erasure:
+        with self._write() as connection:
+            removal = erasure.delete_conversations(connection, self._tenant, conversations, now=self._clock())
+        self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
+        self._resume()
+        return removal.erasure
+
+    def _resume(self) -> Erasure:
+        """Carry every erasure that was begun to its end; what the last of them removed."""
+        with self._store.read() as connection:
+            begun = erasure.pending(connection, self._tenant)
+        done = Erasure(0, 0, 0, 0)
+        for row in begun:
+            with self._write() as connection:
+                removal = erasure.delete_speakers(connection, self._tenant, json.loads(row.speakers), now=self._clock())
+            self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
+            done = removal.erasure
+        if begun:
+            erasure.finish(self._store, self._tenant, [row.erasure for row in begun])
+        return done
+
+
+__all__ = ["END", "ErasureIncompleteError", "Options", "Registry", "UnknownSpeakerError"]

@@ -1,0 +1,154 @@
+"""From nouns to rows and back: weights and vectors as little-endian bytes, points as four columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, select
+
+from speakers.errors import EmbedderMismatchError, InvalidRecordError
+from speakers.records import ConversationLabel, Embedder, Observation, Point, SpeakerId, Uncertainty
+from speakers.store.tables import EMBEDDERS, LABEL_SETS
+
+
+def vector_bytes(vector: np.ndarray, width: int) -> bytes:
+    """A vector of shape (width,) as float16 where it is float16, else float32; the length tells which."""
+    if vector.shape != (width,):
+        raise EmbedderMismatchError(f"a vector of shape {vector.shape} where the embedder makes ({width},)")
+    kept = np.asarray(vector, dtype="<f2" if vector.dtype == np.float16 else "<f4")
+    if not np.isfinite(kept).all():
+        raise InvalidRecordError("a vector holds numbers that are not finite in the precision it is kept in")
+    return kept.tobytes()
+
+
+def vector_array(raw: bytes, width: int) -> np.ndarray:
+    """The kept vector, shape (width,), read-only."""
+    return np.frombuffer(raw, dtype="<f2" if len(raw) == 2 * width else "<f4")
+
+
+def vector_matrix(raws: Sequence[bytes], width: int) -> np.ndarray:
+    """Kept vectors as float32, shape (len(raws), width), whatever precision each was kept in."""
+    if raws and all(len(raw) == 4 * width for raw in raws):
+        return np.frombuffer(b"".join(raws), dtype="<f4").reshape(len(raws), width)
+    matrix = np.empty((len(raws), width), dtype=np.float32)
+    for position, raw in enumerate(raws):
+        matrix[position] = vector_array(raw, width)
+    return matrix
+
+
+class LabelSets:
+    """The tenant's label sets, each stored once. Label names are a model's vocabulary and say nothing of a person."""
+
+    def __init__(self, tenant: int) -> None:
+        self._tenant = tenant
+        self._labels: dict[int, tuple[str, ...]] = {}
+        self._rows: dict[tuple[str, ...], int] = {}
+
+    def encode(self, connection: Connection, weights: Mapping[str, float]) -> tuple[int | None, bytes | None]:
+        """The set's number and the weights in its order, as float32; a set not seen before is stored in this transaction."""
+        if not weights:
+            return None, None
+        labels = tuple(weights)
+        row = self._rows.get(labels)
+        if row is None:
+            row = self._intern(connection, labels)
+        return row, np.fromiter(weights.values(), dtype="<f4", count=len(labels)).tobytes()
+
+    def labels(self, connection: Connection, row: int) -> tuple[str, ...]:
+        """The labels of a set, in order."""
+        if row not in self._labels:
+            raw = connection.execute(select(LABEL_SETS.c.labels).where(LABEL_SETS.c.label_set == row)).scalar_one()
+            self._labels[row] = tuple(json.loads(raw))
+        return self._labels[row]
+
+    def decode(self, connection: Connection, row: int | None, raw: bytes | None) -> dict[str, float]:
+        """Label to weight."""
+        if row is None or raw is None:
+            return {}
+        return dict(zip(self.labels(connection, row), np.frombuffer(raw, dtype="<f4").tolist(), strict=True))
+
+    def forget_uncommitted(self) -> None:
+        """Drop what a transaction that was rolled back may have left here."""
+        self._rows.clear()
+        self._labels.clear()
+
+    def _intern(self, connection: Connection, labels: tuple[str, ...]) -> int:
+        text = json.dumps(labels, ensure_ascii=False)
+        where = (LABEL_SETS.c.tenant == self._tenant) & (LABEL_SETS.c.labels == text)
+        row = connection.execute(select(LABEL_SETS.c.label_set).where(where)).scalar_one_or_none()
+        if row is None:
+            insert = LABEL_SETS.insert().values(tenant=self._tenant, labels=text).returning(LABEL_SETS.c.label_set)
+            row = connection.execute(insert).scalar_one()
+        self._rows[labels] = row
+        return row
+
+
+def stored_embedder(connection: Connection, tenant: int) -> tuple[int, Embedder] | None:
+    """The one embedder whose vectors the tenant keeps, with its row; None before the first vector."""
+    row = connection.execute(select(EMBEDDERS).where(EMBEDDERS.c.tenant == tenant)).one_or_none()
+    return None if row is None else (row.embedder, Embedder(row.name, row.revision, row.width))
+
+
+def settle_embedder(connection: Connection, tenant: int, offered: Embedder | None) -> int | None:
+    """The row of the offered embedder, stored if it is the tenant's first. Raises EmbedderMismatchError for another."""
+    if offered is None:
+        return None
+    stored = stored_embedder(connection, tenant)
+    if stored is None:
+        values = {"tenant": tenant, "name": offered.name, "revision": offered.revision, "width": offered.width}
+        return connection.execute(EMBEDDERS.insert().values(**values).returning(EMBEDDERS.c.embedder)).scalar_one()
+    if stored[1] != offered:
+        raise EmbedderMismatchError(
+            f"this memory keeps vectors of {stored[1].name}@{stored[1].revision} ({stored[1].width} wide), not of "
+            f"{offered.name}@{offered.revision} ({offered.width} wide); use that embedder, or another store or tenant"
+        )
+    return stored[0]
+
+
+def observation_values(observation: Observation, *, keeps_text: bool, width: int | None) -> dict[str, Any]:
+    """The columns an observation fills by itself: identity in the order and foreign keys are the caller's."""
+    if observation.vector is not None and width is None:
+        raise EmbedderMismatchError(f"utterance {observation.utterance_id!r} has a vector; say whose it is: record(..., embedder=Embedder(...))")
+    uncertainty, label = observation.uncertainty, observation.label
+    return {
+        "conversation_id": observation.conversation_id,
+        "utterance_id": observation.utterance_id,
+        "position": observation.index,
+        "timestamp": observation.timestamp,
+        "text": observation.text if keeps_text else None,
+        "total": None if uncertainty is None else uncertainty.total,
+        "aleatoric": None if uncertainty is None else uncertainty.aleatoric,
+        "epistemic": None if uncertainty is None else uncertainty.epistemic,
+        "emotion": None if label is None else label.emotion,
+        "confidence": None if label is None else label.confidence,
+        "correction": observation.correction,
+        "model": observation.model,
+        "vector": None if observation.vector is None or width is None else vector_bytes(observation.vector, width),
+    }
+
+
+def observations(
+    connection: Connection, rows: Iterable[Row], *, speaker: SpeakerId | None, sets: LabelSets, width: int | None
+) -> tuple[Observation, ...]:
+    """Observations from their rows; a row names its own speaker (`speaker_id`) where `speaker` is None."""
+    return tuple(
+        Observation(
+            speaker=speaker or SpeakerId(row.speaker_id),
+            conversation_id=row.conversation_id,
+            utterance_id=row.utterance_id,
+            index=row.position,
+            text=row.text,
+            timestamp=row.timestamp,
+            weights=sets.decode(connection, row.label_set, row.weights),
+            uncertainty=None if row.total is None else Uncertainty(row.total, row.aleatoric, row.epistemic),
+            label=None if row.emotion is None else ConversationLabel(row.emotion, row.confidence),
+            correction=row.correction,
+            model=row.model,
+            vector=None if row.vector is None or width is None else vector_array(row.vector, width),
+            point=Point(row.time, row.sequence, row.conversation_id, row.position),
+        )
+        for row in rows
+    )
