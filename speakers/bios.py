@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
 from speakers.records import Bio, Embedder, Observation, Passage, Point
 from speakers.store.codec import settle_embedder, vector_array, vector_bytes
@@ -154,15 +154,20 @@ def embedded(passages: Sequence[Passage], embed: Embed | None) -> tuple[Passage,
     return tuple(replace(passage, vector=vector) for passage, vector in zip(passages, vectors, strict=True))
 
 
+_POINT = (BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position)
+_CURRENT = (
+    select(BIOS)
+    .where(BIOS.c.speaker == bindparam("of"), BIOS.c.basis == bindparam("basis_now"))
+    .where(tuple_(*_POINT) <= tuple_(*(bindparam(column.name, type_=column.type) for column in _POINT)))
+    .order_by(BIOS.c.version.desc())
+    .limit(1)
+)
+
+
 def current(connection: Connection, speaker: Row, *, before: Point, width: int | None) -> Bio | None:
     """The latest bio that was written from nothing at or after `before` and that still describes this speaker's turns."""
-    point = tuple_(BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position)
-    query = select(BIOS).where(
-        BIOS.c.speaker == speaker.speaker,
-        BIOS.c.basis == speaker.basis,
-        point <= tuple_(before.time, before.sequence, before.conversation_id, before.index),
-    )
-    row = connection.execute(query.order_by(BIOS.c.version.desc()).limit(1)).one_or_none()
+    bounds = {"time": before.time, "sequence": before.sequence, "conversation_id": before.conversation_id, "position": before.index}
+    row = connection.execute(_CURRENT, bounds | {"of": speaker.speaker, "basis_now": speaker.basis}).one_or_none()
     return None if row is None else _bio(connection, row, width)
 
 

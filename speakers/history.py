@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or_, select, tuple_
 
 from speakers.influence import capped_shares
 from speakers.records import Bio, Observation, Point, SpeakerContext, SpeakerId, Summary
@@ -14,9 +14,20 @@ from speakers.store.codec import LabelSets, observations
 from speakers.store.tables import OBSERVATIONS
 
 _DAY = 86_400.0
+_MOST_HALVINGS = 900.0  # keeps every weight above zero in float64, so that each conversation keeps its claim to a share
 _O = OBSERVATIONS.c
 _ORDER = (_O.time, _O.sequence, _O.conversation_id, _O.position)
 _NEWEST_FIRST = tuple(column.desc() for column in _ORDER)
+_BOUNDS = tuple(bindparam(f"before_{column.name}", type_=column.type) for column in _ORDER)
+
+PAST = (_O.speaker == bindparam("past_speaker")) & (tuple_(*_ORDER) < tuple_(*_BOUNDS))
+"""A speaker's rows strictly before a point, in the form both engines answer from one index; `past` gives the parameters."""
+
+# Statements are built once: for look-ups this small, building them would cost more than running them.
+_LAST = select(OBSERVATIONS).where(PAST).order_by(*_NEWEST_FIRST).limit(bindparam("rows"))
+_WEIGHTS = select(_O.time, _O.sequence, _O.label_set, _O.weights).where(PAST, _O.weights.is_not(None))
+_WINDOW = _WEIGHTS.order_by(*_NEWEST_FIRST).limit(bindparam("rows"))
+_COUNTS = select(func.count(), func.count(_O.conversation_id.distinct())).select_from(OBSERVATIONS).where(PAST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,22 +44,20 @@ class SummaryRule:
             raise ValueError(f"{self}: window is at least 1, half_life_days above 0, cap above 0 and at most 1")
 
 
-def before_point(before: Point) -> ColumnElement[bool]:
-    """The predicate "strictly before the point", in the form both engines answer from the index."""
-    bound = (before.time, before.sequence, before.conversation_id, before.index)
-    return tuple_(*_ORDER) < tuple_(*bound)
+def past(speaker: int, before: Point) -> dict[str, object]:
+    """The parameters of `PAST`."""
+    bounds = (before.time, before.sequence, before.conversation_id, before.index)
+    return {"past_speaker": speaker} | {bound.key: value for bound, value in zip(_BOUNDS, bounds, strict=True)}
 
 
 def last_rows(connection: Connection, speaker: int, before: Point, limit: int) -> Sequence[Row]:
     """The speaker's last rows before a point, oldest first."""
-    query = select(OBSERVATIONS).where(_O.speaker == speaker, before_point(before)).order_by(*_NEWEST_FIRST).limit(limit)
-    return connection.execute(query).all()[::-1]
+    return connection.execute(_LAST, past(speaker, before) | {"rows": limit}).all()[::-1]
 
 
 def summary(connection: Connection, sets: LabelSets, speaker: int, before: Point, rule: SummaryRule) -> Summary:
     """The decayed, bounded emotion weights before a point."""
-    columns = select(_O.time, _O.sequence, _O.label_set, _O.weights).where(_O.speaker == speaker, before_point(before), _O.weights.is_not(None))
-    rows = connection.execute(columns.order_by(*_NEWEST_FIRST).limit(rule.window)).all()
+    rows = connection.execute(_WINDOW, past(speaker, before) | {"rows": rule.window}).all()
     labels = {row: sets.labels(connection, row) for row in dict.fromkeys(row.label_set for row in rows)}
     return summarise([(row.time, row.sequence, labels[row.label_set], row.weights) for row in rows], rule)
 
@@ -61,7 +70,8 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
     if not turns:
         return Summary()
     times = np.array([turn[0] for turn in turns])
-    decay = np.exp2((times - times[0]) / (rule.half_life_days * _DAY))
+    halvings = (times[0] - times) / (rule.half_life_days * _DAY)
+    decay = np.exp2(-np.minimum(halvings, _MOST_HALVINGS))
     _, member = np.unique(np.array([turn[1] for turn in turns]), return_inverse=True)
     mass = np.bincount(member, weights=decay)
     shares = capped_shares(mass, rule.cap)
@@ -77,8 +87,7 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
 
 def counts(connection: Connection, speaker: int, before: Point) -> tuple[int, int]:
     """How many turns and conversations there were before a point, answered from the index alone."""
-    query = select(func.count(), func.count(_O.conversation_id.distinct())).select_from(OBSERVATIONS)
-    utterances, conversations = connection.execute(query.where(_O.speaker == speaker, before_point(before))).one()
+    utterances, conversations = connection.execute(_COUNTS, past(speaker, before)).one()
     return utterances, conversations
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers import names
 from speakers.errors import UnknownSpeakerError
@@ -16,6 +16,9 @@ from speakers.tenancy import Tenant
 
 EVERYWHERE = ""
 """The scope of a name that is known in every conversation of its tenant."""
+
+
+_BY_ID = select(SPEAKERS).where(SPEAKERS.c.tenant == bindparam("of_tenant"), SPEAKERS.c.speaker_id == bindparam("wanted"))
 
 
 def scope_of(name: str | Sequence[str], conversation_id: str, mapping: NameMap | None) -> tuple[str, str]:
@@ -47,7 +50,7 @@ def find_by_name(connection: Connection, tenant: Tenant, name: str, scope: str) 
 
 def find_by_id(connection: Connection, tenant: Tenant, speaker_id: str, *, follow: bool = True) -> Row:
     """The speaker row of an id, merges followed unless asked not to. Raises UnknownSpeakerError."""
-    row = connection.execute(select(SPEAKERS).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker_id == speaker_id)).one_or_none()
+    row = connection.execute(_BY_ID, {"of_tenant": tenant.row, "wanted": speaker_id}).one_or_none()
     if row is None:
         raise UnknownSpeakerError(f"no speaker {speaker_id!r}; 'erc speakers list' shows those there are")
     return _follow(connection, row) if follow else row

@@ -115,7 +115,7 @@ def record(
     times = Timeline(place, ((row.position, row.time) for row in stored)).add([(one.index, one.timestamp) for one in fresh])
     rows = _rows(connection, tenant, fresh, times, place, owners, embedder, sets)
     connection.execute(OBSERVATIONS.insert(), rows)
-    counters = {"next_sequence": TENANTS.c.next_sequence + (not known), "generation": TENANTS.c.generation + 1}
+    counters = {"next_sequence": TENANTS.c.next_sequence + int(not known), "generation": TENANTS.c.generation + 1}
     if not known:
         counters["clock"] = place.time  # type: ignore[assignment]
     connection.execute(TENANTS.update().where(TENANTS.c.tenant == tenant.row).values(**counters))

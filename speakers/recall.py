@@ -7,11 +7,11 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers import bios, index_file
 from speakers.errors import EmbedderMismatchError
-from speakers.history import before_point
+from speakers.history import PAST, past
 from speakers.memory import VectorIndex, best, exact_cosine, unit
 from speakers.records import Hit, PassageHit, Point, Recall, SpeakerId
 from speakers.store import Store
@@ -23,6 +23,12 @@ _O = OBSERVATIONS.c
 
 GATHER_LIMIT = 4_096
 """A speaker with at most this many turns before the point is scanned row by row; a longer past goes through the index."""
+
+_IDS = select(_O.observation).where(PAST)
+_PROBE = _IDS.limit(GATHER_LIMIT + 1)
+_GATHER = select(_O.observation, _O.vector).where(PAST, _O.vector.is_not(None))
+_CHOSEN = select(OBSERVATIONS, SPEAKERS.c.speaker_id).join(SPEAKERS, SPEAKERS.c.speaker == _O.speaker)
+_CHOSEN = _CHOSEN.where(_O.observation.in_(bindparam("ids", expanding=True)))
 
 _PAGE = 20_000
 _CHUNK = 500
@@ -140,13 +146,12 @@ class Recaller:
         self, connection: Connection, query: np.ndarray, speaker: int, before: Point, k: int, width: int
     ) -> tuple[np.ndarray, Sequence[bytes]]:
         """Ids and kept vectors that include the speaker's k nearest: all of a short past, the index's candidates of a long one."""
-        past = (_O.speaker == speaker) & before_point(before)
-        probe = connection.execute(select(_O.observation).where(past).limit(GATHER_LIMIT + 1)).all()
-        if len(probe) <= GATHER_LIMIT:
-            return _split(connection.execute(select(_O.observation, _O.vector).where(past, _O.vector.is_not(None))).all())
+        parameters = past(speaker, before)
+        if len(connection.execute(_PROBE, parameters).all()) <= GATHER_LIMIT:
+            return _split(connection.execute(_GATHER, parameters).all())
         with self._lock:
             index = self._fresh(connection, width)
-            ids = np.array(connection.execute(select(_O.observation).where(past)).scalars().all(), np.int64)
+            ids = np.array(connection.execute(_IDS, parameters).scalars().all(), np.int64)
             proposed = index.candidates(query, k, allowed=ids[np.isin(ids, index.ids)])
         return self._vectors(connection, proposed)
 
@@ -154,7 +159,7 @@ class Recaller:
         with self._lock:
             index = self._fresh(connection, width)
             same_time = index.times == before.time
-            past = (index.times < before.time) | (same_time & (index.sequences < before.sequence))
+            earlier = (index.times < before.time) | (same_time & (index.sequences < before.sequence))
             level = same_time & (index.sequences == before.sequence)
             if level.any():  # one conversation holds a sequence number; a point may name another that was never taken in
                 where = (CONVERSATIONS.c.tenant == self._tenant.row) & (CONVERSATIONS.c.sequence == before.sequence)
@@ -163,8 +168,8 @@ class Recaller:
                     level &= index.positions < before.index
                 elif holder > before.conversation_id:
                     level[:] = False
-                past |= level
-            return index.candidates(query, k, allowed=None if past.all() else index.ids[past])
+                earlier |= level
+            return index.candidates(query, k, allowed=None if earlier.all() else index.ids[earlier])
 
     def _rank(
         self, connection: Connection, query: np.ndarray, proposed: np.ndarray, k: int, width: int, speaker: SpeakerId | None
@@ -184,8 +189,7 @@ class Recaller:
     def _hits(self, connection: Connection, ids: np.ndarray, scores: np.ndarray, width: int, speaker: SpeakerId | None) -> tuple[Hit, ...]:
         found: dict[int, Row] = {}
         for start in range(0, len(ids), _CHUNK):
-            query = select(OBSERVATIONS, SPEAKERS.c.speaker_id).join(SPEAKERS, SPEAKERS.c.speaker == _O.speaker)
-            rows = connection.execute(query.where(_O.observation.in_(ids[start : start + _CHUNK].tolist()))).all()
+            rows = connection.execute(_CHOSEN, {"ids": ids[start : start + _CHUNK].tolist()}).all()
             found |= {row.observation: row for row in rows}
         ordered = observations(connection, (found[row] for row in ids.tolist()), speaker=speaker, sets=self._sets, width=width)
         return tuple(Hit(one, score) for one, score in zip(ordered, scores.tolist(), strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import EmbedderMismatchError, InvalidRecordError
 from speakers.records import ConversationLabel, Embedder, Observation, Point, SpeakerId, Uncertainty
@@ -86,9 +86,12 @@ class LabelSets:
         return row
 
 
+_EMBEDDER = select(EMBEDDERS).where(EMBEDDERS.c.tenant == bindparam("of_tenant"))
+
+
 def stored_embedder(connection: Connection, tenant: int) -> tuple[int, Embedder] | None:
     """The one embedder whose vectors the tenant keeps, with its row; None before the first vector."""
-    row = connection.execute(select(EMBEDDERS).where(EMBEDDERS.c.tenant == tenant)).one_or_none()
+    row = connection.execute(_EMBEDDER, {"of_tenant": tenant}).one_or_none()
     return None if row is None else (row.embedder, Embedder(row.name, row.revision, row.width))
 
 

@@ -18,12 +18,12 @@ _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
     ),
     (
         CorruptStoreError,
-        ("malformed", "not a database", "file is encrypted", "corrupt", "no such table", "no such column", "does not exist"),
+        ("malformed", "not a database", "file is encrypted", "corrupt", "no such table", "no such column"),
         "the file is damaged or is not a speaker store; restore it from a backup or from an export",
     ),
     (
         StoreMissingError,
-        ("unable to open", "connection refused", "could not connect", "connection failed", "could not translate"),
+        ("unable to open", "connection refused", "could not connect", "connection failed", "could not translate", "fatal:"),
         "check the address",
     ),
 )

@@ -1,0 +1,152 @@
+"""Who is this: names, scopes, warnings, and changes that can be undone."""
+
+from __future__ import annotations
+
+import pytest
+from speakers_support import dump, make, meet
+
+from speakers import END, NameMap, Registry
+from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleError, UnknownSpeakerError
+
+LOGGED = ("audit",)
+
+
+def test_resolve_knows_a_name_again_in_another_conversation(registry: Registry) -> None:
+    first = registry.resolve("José", conversation_id="a")
+    again = registry.resolve("JOSE\u0301", conversation_id="b")
+    assert (first.created, again.created) == (True, False)
+    assert first.speaker == again.speaker
+
+
+def test_ids_are_opaque(registry: Registry) -> None:
+    speaker = meet(registry, "Ana")
+    assert len(speaker) == 30
+    assert speaker.startswith("spk_")
+
+
+@pytest.mark.parametrize("name", ["SPEAKER_00", "user", "ALL", "Speaker 1"])
+def test_generic_names_stay_in_their_conversation(registry: Registry, name: str) -> None:
+    assert meet(registry, name, "a") == meet(registry, name, "a")
+    assert meet(registry, name, "a") != meet(registry, name, "b")
+
+
+def test_mapping_turns_generic_names_into_people(registry: Registry) -> None:
+    names = NameMap.of({"Monica Geller": ["Mon"], "conversations": {"a": {"SPEAKER_00": "Monica Geller"}}})
+    first = registry.resolve("SPEAKER_00", conversation_id="a", mapping=names).speaker
+    second = registry.resolve("mon", conversation_id="b", mapping=names).speaker
+    assert first == second
+    assert first is not None
+    assert (first.name, first.scope) == ("Monica Geller", None)
+
+
+def test_several_names_belong_to_the_first(registry: Registry) -> None:
+    monica = meet(registry, "Monica")
+    assert meet(registry, "Monica & Rachel") == monica
+    assert registry.resolve(["Monica", "Rachel"], conversation_id="x").speaker == registry.find("Monica")
+    assert len(registry.speakers()) == 1
+
+
+@pytest.mark.parametrize("twin", ["Аna", "Anа"])
+def test_lookalikes_warn_and_stay_two(registry: Registry, twin: str) -> None:
+    ana = meet(registry, "Ana")
+    found = registry.resolve(twin, conversation_id="hall")
+    assert found.speaker is not None
+    assert found.speaker.speaker_id != ana
+    assert any(ana in warning for warning in found.warnings)
+
+
+def test_invisible_characters_warn(registry: Registry) -> None:
+    meet(registry, "Ana")
+    found = registry.resolve("A\u200bna", conversation_id="hall")
+    assert not found.created
+    assert "U+200B" in found.warnings[0]
+
+
+def test_rename_keeps_the_old_name_as_an_alias(registry: Registry) -> None:
+    ana = meet(registry, "Ana")
+    registry.rename("Ana", "Anna Lind")
+    found = registry.find("ana")
+    assert (found.speaker_id, found.name, found.aliases) == (ana, "Anna Lind", ("Ana",))
+
+
+def test_a_taken_name_is_refused(registry: Registry) -> None:
+    meet(registry, "Ana")
+    bo = meet(registry, "Bo")
+    with pytest.raises(NameTakenError, match="merge"):
+        registry.rename(bo, "ANA")
+    with pytest.raises(NameTakenError):
+        registry.alias(bo, "Ana")
+
+
+def test_merge_leads_turns_and_names_to_the_target(registry: Registry) -> None:
+    ana, mon = meet(registry, "Ana"), meet(registry, "Mon")
+    registry.record("c", [make(ana, "c", 0), make(mon, "c", 1)])
+    registry.merge("Mon", "Ana")
+    assert meet(registry, "mon") == ana
+    assert registry.context(ana, before=END).utterances == 2
+    assert registry.context(mon, before=END).speaker == ana
+    registry.record("d", [make(mon, "d", 0)])
+    assert registry.context(ana, before=END).utterances == 3
+    with pytest.raises(InvalidRecordError):
+        registry.merge("Mon", "Ana")
+
+
+@pytest.mark.parametrize("change", ["merge", "split", "named split", "rename", "alias"])
+def test_undo_restores_every_row_to_the_byte(registry: Registry, change: str) -> None:
+    ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
+    registry.record("c", [make(ana if index % 2 else bo, "c", index, text=f"{index}") for index in range(6)])
+    registry.record("d", [make(ana, "d", 0)])
+    registry.write_bio(ana, before=END)
+    before = dump(registry, without=LOGGED)
+    changes = {
+        "merge": lambda: registry.merge(bo, ana),
+        "split": lambda: registry.split(ana, conversations=["c"])[0],
+        "named split": lambda: registry.split(ana, utterances=[("c", "c-1"), ("d", "d-0")], name="Anna")[0],
+        "rename": lambda: registry.rename(ana, "Anna"),
+        "alias": lambda: registry.alias(ana, "Annie"),
+    }
+    entry = changes[change]()
+    assert dump(registry, without=LOGGED) != before
+    registry.undo(entry)
+    assert dump(registry, without=LOGGED) == before
+    assert [one.action for one in registry.log(ana)][-1] == "undo"
+
+
+def test_undo_goes_backwards_only(registry: Registry) -> None:
+    ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
+    merged = registry.merge(bo, ana)
+    renamed = registry.rename(ana, "Anna")
+    with pytest.raises(NotReversibleError, match=str(renamed)):
+        registry.undo(merged)
+    registry.undo(renamed)
+    registry.undo(merged)
+    with pytest.raises(NotReversibleError, match="undone"):
+        registry.undo(merged)
+    with pytest.raises(NotReversibleError):
+        registry.undo(9999)
+
+
+def test_turns_recorded_after_a_merge_stay_with_the_target(registry: Registry) -> None:
+    ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
+    entry = registry.merge(bo, ana)
+    registry.record("c", [make(bo, "c", 0)])
+    registry.undo(entry)
+    assert registry.context(ana, before=END).utterances == 1
+    assert registry.context(bo, before=END).utterances == 0
+
+
+def test_split_moves_what_was_named(registry: Registry) -> None:
+    ana = meet(registry, "Ana")
+    registry.record("c", [make(ana, "c", 0), make(ana, "c", 1)])
+    registry.record("d", [make(ana, "d", 0)])
+    _, other = registry.split("Ana", conversations=["d"], utterances=[("c", "c-1")], name="Other Ana")
+    assert registry.context(ana, before=END).utterances == 1
+    assert registry.context(other, before=END).utterances == 2
+    assert meet(registry, "other ana") == other
+    with pytest.raises(InvalidRecordError):
+        registry.split("Ana", conversations=["nowhere"])
+
+
+def test_unknown_speakers_are_unknown(registry: Registry) -> None:
+    with pytest.raises(UnknownSpeakerError, match="list"):
+        registry.find("Nobody")

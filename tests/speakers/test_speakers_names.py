@@ -1,0 +1,83 @@
+"""When two spellings are one name, and when a name is no name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speakers.errors import InvalidRecordError
+from speakers.names import NameKind, hidden_characters, kind, normalise, owners, skeleton
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("José", "Jose\u0301"), ("ＡＮＡ", "ana"), ("Straße", "STRASSE"), ("ﬁona", "Fiona"), ("A\u200bna", "Ana"), ("\u202eAna", "ana"), (" Ana  B ", "ana b")],
+)
+def test_normalise_joins_spellings_of_one_name(one: str, other: str) -> None:
+    assert normalise(one) == normalise(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("Аna", "Ana"), ("Jose", "José"), ("Ana", "Anna"), ("Οlga", "Olga")])
+def test_normalise_keeps_different_names_apart(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+
+
+@given(st.text(max_size=40))
+@settings(deadline=None)
+def test_normalise_twice_changes_nothing(name: str) -> None:
+    try:
+        once = normalise(name)
+    except InvalidRecordError:
+        return
+    assert normalise(once) == once
+
+
+@pytest.mark.parametrize("name", ["", "  ", "\u200b", "a\x00b", "\ud800", "x" * 201, "\ufdfa" * 60])
+def test_normalise_refuses_what_is_no_name(name: str) -> None:
+    with pytest.raises(InvalidRecordError):
+        normalise(name)
+
+
+@pytest.mark.parametrize(("one", "other"), [("Аnа", "Ana"), ("Іris", "lris"), ("B0b", "Bob"), ("Οlga", "Olga"), ("Modem", "Modern")])
+def test_skeleton_shows_lookalikes(one: str, other: str) -> None:
+    assert skeleton(one) == skeleton(other)
+
+
+def test_skeleton_keeps_accents() -> None:
+    assert skeleton("José") != skeleton("Jose")
+
+
+def test_hidden_characters_are_named() -> None:
+    assert hidden_characters("A\u200bn\u202ea") == ("U+200B", "U+202E")
+
+
+@pytest.mark.parametrize("name", ["SPEAKER_00", "speaker 1", "Speaker A", "user", "Agent", "S1", "spk-2", "Unknown Speaker", "7", "[Guest 3]"])
+def test_kind_knows_generic_names(name: str) -> None:
+    assert kind(name) is NameKind.GENERIC
+
+
+@pytest.mark.parametrize("name", ["ALL", "Everyone", "both", "The Gang"])
+def test_kind_knows_collective_names(name: str) -> None:
+    assert kind(name) is NameKind.COLLECTIVE
+
+
+@pytest.mark.parametrize("name", ["Ana", "Su", "Agent Smith", "Allie", "Manfred", "Userine", "S. Geller"])
+def test_kind_leaves_people_people(name: str) -> None:
+    assert kind(name) is NameKind.PERSON
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("Monica & Rachel", ("Monica", "Rachel")),
+        ("Monica and Rachel", ("Monica", "Rachel")),
+        ("Ross/Chandler", ("Ross", "Chandler")),
+        ("Monica, Rachel and Ross", ("Monica", "Rachel", "Ross")),
+        ("Geller, Monica", ("Geller, Monica",)),
+        ("Andrea", ("Andrea",)),
+        (["Ross", "Ana"], ("Ross", "Ana")),
+    ],
+)
+def test_owners_names_the_first_first(written: str | list[str], expected: tuple[str, ...]) -> None:
+    assert owners(written) == expected
