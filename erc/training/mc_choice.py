@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -82,10 +83,10 @@ def sampled_entropy(
 ) -> np.ndarray:
     """Total predictive entropy (N,) in nats, summed over labels, of texts in their order."""
     device = next(network.parameters()).device
+    sampled = copy.deepcopy(network).to(torch_dtype(precision)).eval()
     total = np.empty(len(texts))
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=torch_dtype(precision) == torch.bfloat16):
-        for bucket in length_buckets([len(t) for t in texts], max_tokens=4096):
-            ids, mask = pad_tokens([texts[i] for i in bucket], pad_id=pad_id)
-            logits = network.mc_forward(ids.to(device), mask.to(device), samples, mode=mode, top_k=top_k)
-            total[bucket] = binary_decomposition(calibrate_samples(calibrator, logits.float().cpu().numpy())).utterance().total
+    for bucket in length_buckets([len(t) for t in texts], max_tokens=4096):
+        ids, mask = pad_tokens([texts[i] for i in bucket], pad_id=pad_id)
+        logits = sampled.mc_forward(ids.to(device), mask.to(device), samples, mode=mode, top_k=top_k)
+        total[bucket] = binary_decomposition(calibrate_samples(calibrator, logits.float().cpu().numpy())).utterance().total
     return total
