@@ -14,7 +14,6 @@ from speakers.store.codec import LabelSets, observations
 from speakers.store.tables import OBSERVATIONS
 
 _DAY = 86_400.0
-_MOST_HALVINGS = 900.0  # keeps every weight above zero in float64, so that each conversation keeps its claim to a share
 _O = OBSERVATIONS.c
 _ORDER = (_O.time, _O.sequence, _O.conversation_id, _O.position)
 _NEWEST_FIRST = tuple(column.desc() for column in _ORDER)
@@ -71,11 +70,12 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
         return Summary()
     times = np.array([turn[0] for turn in turns])
     halvings = (times[0] - times) / (rule.half_life_days * _DAY)
-    decay = np.exp2(-np.minimum(halvings, _MOST_HALVINGS))
-    _, member = np.unique(np.array([turn[1] for turn in turns]), return_inverse=True)
+    _, first, member = np.unique(np.array([turn[1] for turn in turns]), return_index=True, return_inverse=True)
+    newest = halvings[first]  # rows come newest first, so a conversation's first row is its newest
+    decay = np.exp2(newest[member] - halvings)
     mass = np.bincount(member, weights=decay)
-    shares = capped_shares(mass, rule.cap)
-    worth = np.divide(shares, mass, out=np.zeros_like(shares), where=mass > 0)[member] * decay
+    shares = capped_shares(np.log2(mass) - newest, rule.cap)
+    worth = (shares / mass)[member] * decay
     weights: dict[str, float] = {}
     for labels in dict.fromkeys(turn[2] for turn in turns):
         chosen = [position for position, turn in enumerate(turns) if turn[2] == labels]
