@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from erc.training.run_folder import save_whole
 
 
 class WeightAverage:
@@ -52,7 +54,7 @@ class WeightAverage:
 
     def save(self, path: Path) -> None:
         """Writes the average and its step count as safetensors."""
-        save_file({**self.average, "_steps": torch.tensor(self.steps)}, path)
+        save_whole({**self.average, "_steps": torch.tensor(self.steps)}, path)
 
     def load(self, path: Path) -> None:
         """Takes up an average written by `save`."""

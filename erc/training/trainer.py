@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
 from erc.models.precision import resolve_precision
 from erc.training.ema import WeightAverage
+from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, SETTINGS_FILE, last_checkpoint, prepare, save_whole
 from erc.training.settings import OptimSettings
 from erc.training.task import Task
-
-_EMA_FILE = "ema.safetensors"
 
 
 class _Average(TrainerCallback):
@@ -37,7 +36,7 @@ class _Average(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            self.average.save(Path(args.output_dir) / f"checkpoint-{state.global_step}" / _EMA_FILE)
+            self.average.save(Path(args.output_dir) / f"checkpoint-{state.global_step}" / EMA_FILE)
 
 
 class _MetricsLog(TrainerCallback):
@@ -53,6 +52,35 @@ class _MetricsLog(TrainerCallback):
                 stream.write(json.dumps(record, default=float) + "\n")
 
 
+class _Bar(ProgressCallback):
+    """The progress bar on standard error; the library's own also prints every figure to standard output, where results belong."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        shown = {key: value for key, value in (logs or {}).items() if isinstance(value, float) and key != "epoch"}
+        if state.is_world_process_zero and self.training_bar is not None:
+            self.training_bar.set_postfix(shown)
+
+
+class _LengthGrouped(LengthGroupedSampler):
+    """Neighbours in length share a batch, in an order that depends on the seed and the epoch alone.
+
+    Drawn from the global generator, the order of an epoch would be another one for a run that is resumed within it.
+    """
+
+    def __init__(self, batch_size: int, lengths: Sequence[int], *, seed: int) -> None:
+        super().__init__(batch_size, lengths=list(lengths), generator=torch.Generator())
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the library before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed((self.seed << 16) + self.epoch)
+        return super().__iter__()
+
+
 class ErcTrainer(Trainer):
     """Hugging Face's Trainer with loss, evaluation and parameter groups taken from a Task."""
 
@@ -66,7 +94,7 @@ class ErcTrainer(Trainer):
         if not self.optim.length_bucketing:
             return super()._get_train_sampler(train_dataset)
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(batch, lengths=list(self.task.lengths))
+        return _LengthGrouped(batch, self.task.lengths, seed=self.optim.seed)
 
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
         return self.task.loss(model, inputs)
@@ -153,15 +181,18 @@ def train(
 ) -> dict[str, float]:
     """Trains `model` in place and leaves the averaged weights in it; returns the last dev figures.
 
-    The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was killed goes on from its
-    last checkpoint with the same data order. Where several evaluations fall into the run, the weights that scored best on dev are kept.
+    The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was killed goes on from its last
+    whole checkpoint with the same data order, without it what an earlier run left in the folder is taken away. Where several evaluations
+    fall into the run, the weights that scored best on dev are kept.
     """
     set_seed(optim.seed)
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "settings.json").write_text(json.dumps(asdict(optim), indent=2) + "\n", encoding="utf-8")
+    checkpoint = last_checkpoint(run_dir, averaged=optim.ema_decay is not None) if resume else None
+    prepare(run_dir, checkpoint)
+    (run_dir / SETTINGS_FILE).write_text(json.dumps(asdict(optim), indent=2) + "\n", encoding="utf-8")
     average = None if optim.ema_decay is None else WeightAverage(model, decay=optim.ema_decay)
     steps_per_epoch = math.ceil(len(task.examples) / optim.batch_size)
-    callbacks: list[TrainerCallback] = [_MetricsLog(run_dir / "metrics.jsonl")]
+    callbacks: list[TrainerCallback] = [_MetricsLog(run_dir / METRICS_FILE)]
     if average is not None:
         callbacks.append(_Average(average))
     best = _KeepBest(task, average, run_dir)
@@ -179,11 +210,16 @@ def train(
         data_collator=task.collate,
         callbacks=callbacks,
     )
-    checkpoint = get_last_checkpoint(str(run_dir)) if resume else None
-    if checkpoint is not None and average is not None and (Path(checkpoint) / _EMA_FILE).exists():
-        average.load(Path(checkpoint) / _EMA_FILE)
+    for printing in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printing)
+    if progress:
+        trainer.add_callback(_Bar)
+    if checkpoint is not None and average is not None:
+        average.load(checkpoint / EMA_FILE)
     best.restore()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    for patched in ("forward", "_original_forward"):  # the library wraps forward in autocast and would leave it so
+        model.__dict__.pop(patched, None)
     best.load_into(model)
     model.eval()
     return best.figures
@@ -200,11 +236,11 @@ class _KeepBest(TrainerCallback):
 
     @property
     def _weights(self) -> Path:
-        return self.directory / "best.safetensors"
+        return self.directory / BEST_WEIGHTS
 
     @property
     def _record(self) -> Path:
-        return self.directory / "best.json"
+        return self.directory / BEST_RECORD
 
     def restore(self) -> None:
         """Takes up the record of an earlier part of the same run."""
@@ -221,7 +257,7 @@ class _KeepBest(TrainerCallback):
         if best is None or (score > best if self.task.greater_is_better else score < best):
             self.figures = {**figures, "step": float(state.global_step)}
             source = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad} if self.average is None else self.average.average
-            save_file({name: value.contiguous().clone() for name, value in source.items()}, self._weights)
+            save_whole({name: value.contiguous().clone() for name, value in source.items()}, self._weights)
             self._record.write_text(json.dumps(self.figures, indent=2) + "\n", encoding="utf-8")
 
     @torch.no_grad()
