@@ -1,0 +1,99 @@
+"""The utterance classifier's task: a tiny encoder learns it, and its figures are what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_parts import build_classifier
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from erc.models.utterance import UtteranceClassifier
+from erc.training.settings import OptimSettings
+from erc.training.trainer import train
+from erc.training.utterance_task import LabelledText, UtteranceTask, dev_figures, predict_logits, tokenize
+
+WORDS = {"happy": 0, "angry": 1, "worried": 2}
+
+
+@pytest.fixture
+def tokenizer(tiny_encoder_dir: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(tiny_encoder_dir)
+
+
+def _examples(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[LabelledText]:
+    """Texts of fillers among which each of three words stands with probability one half, and stands for its label."""
+    generator = np.random.default_rng(seed)
+    fillers = ["i", "was", "about", "it", "and", "then", "she", "us", "report"]
+    texts, targets = [], []
+    for _ in range(count):
+        held = generator.random(3) < 0.5
+        words = [word for word, label in WORDS.items() if held[label]] + list(generator.choice(fillers, size=generator.integers(1, 5)))
+        texts.append(" ".join(generator.permutation(words)))
+        targets.append(held.astype(np.float32))
+    return [LabelledText(input_ids=ids, targets=t) for ids, t in zip(tokenize(texts, tokenizer, max_tokens=16), targets, strict=True)]
+
+
+def _classifier(folder: Path) -> UtteranceClassifier:
+    torch.manual_seed(0)
+    return UtteranceClassifier(encoder=build_classifier(folder).encoder, emotions=3, head_hidden=16)
+
+
+def test_utterance_task_is_learned_by_a_tiny_encoder(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    task = UtteranceTask(train=_examples(tokenizer, 480, 0), dev=_examples(tokenizer, 100, 1), pad_id=0, positive_weights=None, precision="fp32")
+    model = _classifier(tiny_encoder_dir)
+    before = task.evaluate(model.eval())
+    optim = OptimSettings(learning_rate=3e-3, head_learning_rate=6e-3, epochs=4.0, batch_size=32, precision="fp32", ema_decay=0.9)
+    figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
+    assert figures["step"] <= 60
+    assert before["macro_f1_at_half"] < 0.75
+    assert figures["macro_f1_at_half"] > 0.9
+    assert task.evaluate(model)["macro_f1"] == pytest.approx(figures["macro_f1"])
+
+
+def test_utterance_task_puts_the_head_alone_in_the_heads_group(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    task = UtteranceTask(train=_examples(tokenizer, 2, 0), dev=[], pad_id=0, positive_weights=None)
+    names = {"head.dense.weight", "head.dense.bias", "head.output.weight", "head.output.bias"}
+    assert task.head_parameters(_classifier(tiny_encoder_dir)) == names
+
+
+def test_utterance_task_loss_mixes_labels_and_teachers(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Where the teachers say what the labels say, the weighted and the plain part differ by the positives' weight alone."""
+    examples = [LabelledText(e.input_ids, e.targets, soft=e.targets) for e in _examples(tokenizer, 8, 0)]
+    model = _classifier(tiny_encoder_dir).eval()
+
+    def loss(weights: torch.Tensor | None, share: float) -> float:
+        task = UtteranceTask(train=examples, dev=[], pad_id=0, positive_weights=weights, soft_share=share)
+        return task.loss(model, task.collate(examples)).item()
+
+    plain, weighted = loss(None, 0.0), loss(torch.full((3,), 4.0), 0.0)
+    assert weighted > 1.3 * plain
+    assert loss(torch.full((3,), 4.0), 0.25) == pytest.approx(0.75 * weighted + 0.25 * plain, rel=1e-5)
+
+
+def test_tokenize_cuts_at_the_limit_and_keeps_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    short, long = tokenize(["happy", "happy " * 50], tokenizer, max_tokens=7)
+    assert len(long) == 7
+    assert (short[0], short[-1]) == (long[0], long[-1]) == (2, 3)
+
+
+def test_predict_logits_keeps_the_order_of_the_texts(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    model = _classifier(tiny_encoder_dir).eval()
+    texts = [example.input_ids for example in _examples(tokenizer, 40, 2)]
+    together = predict_logits(model, texts, pad_id=0, precision="fp32", max_tokens=64)
+    alone = np.concatenate([predict_logits(model, [text], pad_id=0, precision="fp32") for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    with pytest.raises(ValueError, match="no texts"):
+        predict_logits(model, [], pad_id=0)
+
+
+def test_dev_figures_by_hand() -> None:
+    """Label 0 is right at a threshold above 0.5 only, label 1 at 0.5 already, label 2 has no positives."""
+    logits = np.array([[2.0, 3.0, -3.0], [1.0, -3.0, -3.0]])
+    targets = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    figures = dev_figures(logits, targets)
+    assert figures["macro_f1"] == pytest.approx((1 + 1 + 0) / 3)
+    assert figures["macro_f1_at_half"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert figures["micro_f1_at_half"] == pytest.approx(4 / 5)
