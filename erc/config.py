@@ -136,16 +136,27 @@ class EmoNetConfig(Section):
     """Tokens of past and target that context `window` encodes anew for each target."""
     turn_window: PositiveInt = 12
     """Turns before its own that a token may attend to in context `turn_causal`."""
+    gate_bias: float | None = None
+    """Initial bias of the sigmoid gates on looking back in `turn_causal`, such as -3; None for gates that begin exactly closed."""
+    context_width: PositiveInt = 256
+    """Width of the recurrent layers in context `hierarchical`."""
     memory_encoder: Literal["shared", "own", "none"] = "shared"
     history_limit: PositiveInt = 12
     """Most recent observations of the speaker that the behaviour GRU reads."""
-    memory_scope: Literal["global", "dialogue"] = "global"
+    memory_width: PositiveInt = 256
+    """Width of the behaviour GRU over shared observations; an own memory is as wide as its encoder."""
+    history: Literal["off", "dialogue", "global", "shuffled_speakers", "other_speaker"] = "global"
+    """What the memory reads: nothing, the speaker's turns of this conversation or of all; the last two are controls with a wrong owner."""
+    dev_sees_train: bool = False
+    """Whether a speaker's history on dev holds what the training split says of earlier conversations."""
     speaker_text: Literal["none", "name", "local_tag", "global_tag"] = "local_tag"
     global_speakers: bool = False
     """Whether speakers of the training corpus get embeddings of their own, across conversations."""
     speaker_dropout: Rate = 0.3
     """Share of training turns whose speaker is shown as unknown, so that the unknown row is trained."""
     join: Literal["sum", "concat"] = "sum"
+    zero_start: bool = True
+    """Whether the memory contributes exactly nothing before training."""
     bio: Literal["none", "linear", "attention"] = "none"
 
 

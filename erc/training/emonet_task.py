@@ -1,0 +1,144 @@
+"""Training a conversation model: examples are whole conversations, one class a turn, weighted F1 on dev.
+
+History is chronological: every look-up is strictly before the turn it is for, so a second epoch sees no more than the first, and nothing
+of an epoch or an evaluation is left for the next. On dev a speaker's history begins with dev; that of the training split is added only
+where asked for, and then only what was broadcast earlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from erc.data.chronology import InMemoryHistory, NoHistory, OtherSpeakerHistory, sequence_numbers, shuffled_speakers
+from erc.data.conversation import Conversation
+from erc.data.corpora.corpus import chronological
+from erc.data.history import HistoryProvider
+from erc.models.emonet import EmoNet
+from erc.models.precision import resolve_precision
+from erc.models.turns import NO_LABEL, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, token_count
+from erc.training.features import Features, filled, observations
+from erc.training.losses import weighted_cross_entropy
+from erc.training.task import Batch
+
+HistoryKind = Literal["off", "dialogue", "global", "shuffled_speakers", "other_speaker"]
+BuilderFactory = Callable[[HistoryProvider], TurnBuilder]
+
+
+def corpus_history(
+    kind: HistoryKind, conversations: Sequence[Conversation], times: dict[str, float], features: Features | None, *, seed: int = 0
+) -> HistoryProvider:
+    """The history of a corpus: none, within the dialogue, across dialogues, or one of two controls in which it is somebody else's."""
+    if kind == "off":
+        return NoHistory()
+    turns = observations(conversations, times, features)
+    if kind == "shuffled_speakers":
+        return shuffled_speakers(turns, seed=seed)
+    history = filled(InMemoryHistory(scope="dialogue" if kind == "dialogue" else "global"), turns)
+    return OtherSpeakerHistory(history, history.speakers) if kind == "other_speaker" else history
+
+
+class EmoNetTask:
+    """Fits an `EmoNet` to the labelled turns of `train`; turns without a label are context only.
+
+    `builder` makes a `TurnBuilder` over a history, with the model's labels. `features` are those of train and dev together, needed
+    where the memory reads stored observations. `class_weights` is (C,). With `dev_sees_train` a dev look-up finds the training
+    conversations that are earlier in the corpus's chronology.
+    """
+
+    primary_metric = "weighted_f1"
+    greater_is_better = True
+
+    def __init__(
+        self,
+        *,
+        train: Sequence[Conversation],
+        dev: Sequence[Conversation],
+        builder: BuilderFactory,
+        features: Features | None = None,
+        history: HistoryKind = "global",
+        dev_sees_train: bool = False,
+        class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        precision: str = "auto",
+        batch_tokens: int = 4_096,
+        seed: int = 0,
+    ) -> None:
+        times = sequence_numbers(chronological((*train, *dev)))
+        seen_on_dev = (*train, *dev) if dev_sees_train else dev
+        self._train_builder = builder(corpus_history(history, train, times, features, seed=seed))
+        self._dev_builder = builder(corpus_history(history, seen_on_dev, times, features, seed=seed))
+        self._train = [self._train_builder.prepare(talk, time=times[talk.conversation_id]) for talk in train]
+        self._dev = [self._dev_builder.prepare(talk, time=times[talk.conversation_id]) for talk in dev]
+        self._weights = class_weights
+        self._label_smoothing = label_smoothing
+        self._precision = precision
+        self._batch_tokens = batch_tokens
+
+    @property
+    def examples(self) -> Sequence[Sequence[PreparedTurn]]:
+        return self._train
+
+    @property
+    def lengths(self) -> list[int]:
+        return [token_count(turns) for turns in self._train]
+
+    def collate(self, examples: Sequence[Sequence[PreparedTurn]]) -> Batch:
+        return self._train_builder.collate(examples).tensors()
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        turns = TurnBatch(**batch)
+        assert turns.labels is not None
+        logits = model(batch=turns).logits
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        return weighted_cross_entropy(logits, turns.labels, weights, label_smoothing=self._label_smoothing)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, EmoNet)
+        logits = predict_turns(model, self._dev_builder, self._dev, max_tokens=self._batch_tokens, precision=self._precision)
+        labels = np.array([turn.label for turns in self._dev for turn in turns])
+        return turn_figures(np.concatenate(logits), labels)
+
+    def head_parameters(self, model: nn.Module) -> set[str]:
+        encoders = ("context.encoder.", "memory.encoder.")
+        return {name for name, _ in model.named_parameters() if not name.startswith(encoders)}
+
+
+@torch.no_grad()
+def predict_turns(
+    model: EmoNet, builder: TurnBuilder, prepared: Sequence[Sequence[PreparedTurn]], *, max_tokens: int = 4_096, precision: str = "auto"
+) -> list[np.ndarray]:
+    """Deterministic logits (L, C) float32 of every turn of each conversation, in their order. The model is in evaluation mode."""
+    device = next(model.parameters()).device
+    logits: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(prepared)
+    for bucket in conversation_buckets(prepared, max_tokens=max_tokens):
+        batch = builder.collate([prepared[i] for i in bucket]).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
+            rows = model(batch=batch).logits.float().cpu().numpy()
+        ends = np.cumsum([len(prepared[i]) for i in bucket])
+        for number, part in zip(bucket, np.split(rows, ends[:-1]), strict=True):
+            logits[number] = part
+    return logits
+
+
+def turn_figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Weighted F1, macro F1 and accuracy over the labelled turns, and the mean negative log-likelihood: logits (U, C), labels (U,)."""
+    from sklearn.metrics import f1_score
+
+    logits, labels = logits[labels != NO_LABEL], labels[labels != NO_LABEL]
+    if not len(labels):
+        raise ValueError("the dev split has no labelled turn")
+    predicted = logits.argmax(axis=1)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    classes = range(logits.shape[1])
+    return {
+        "weighted_f1": float(f1_score(labels, predicted, labels=classes, average="weighted", zero_division=0)),
+        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
+        "accuracy": float((predicted == labels).mean()),
+        "nll": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
+    }

@@ -1,0 +1,152 @@
+"""What the shared utterance classifier makes of a corpus, computed once and kept on disk.
+
+The classifier was trained on another corpus (GoEmotions), so its features are as good on train as on dev and need no cross-fitting.
+
+Shapes: N utterances, P width of the embedding, C labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from erc.data.chronology import InMemoryHistory, speaker_key
+from erc.data.conversation import Conversation
+from erc.data.history import Moment, PastUtterance
+from erc.models.batching import length_buckets, pad_tokens
+from erc.models.precision import resolve_precision
+from erc.models.utterance import UtteranceClassifier
+from erc.training.utterance_task import tokenize
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """embeddings (N, P) float16 and probabilities (N, C) float32; `rows` finds an utterance by (conversation id, index)."""
+
+    embeddings: np.ndarray
+    probabilities: np.ndarray
+    rows: Mapping[tuple[str, int], int]
+
+    @property
+    def width(self) -> int:
+        """P + C, the width of one observation."""
+        return int(self.embeddings.shape[1] + self.probabilities.shape[1])
+
+
+def corpus_features(
+    classifier: UtteranceClassifier,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Conversation],
+    *,
+    cache_dir: Path | None,
+    checksums: Iterable[str] = (),
+    max_tokens: int = 96,
+    precision: str = "auto",
+    batch_tokens: int = 8_192,
+) -> Features:
+    """Features of every utterance, from `cache_dir` where they were computed before.
+
+    The file is found by a digest of the texts, the corpus files' `checksums`, the classifier's weights, the precision and
+    `max_tokens`; another one of these makes another file. It is written whole or not at all. A file that does not hold what its name
+    promises is computed anew.
+    """
+    texts = [utterance.text for conversation in conversations for utterance in conversation]
+    places = [(conversation.conversation_id, utterance.index) for conversation in conversations for utterance in conversation]
+    rows = {place: row for row, place in enumerate(places)}
+    if len(rows) < len(places):
+        raise ValueError("a conversation id stands twice, so its utterances cannot be told apart")
+    kind = resolve_precision(precision)
+    turns = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
+    digest = _digest(["features", str(_FORMAT), kind, str(max_tokens), *sorted(checksums), weights_digest(classifier), *turns])
+    path = None if cache_dir is None else cache_dir / f"features-{digest}.safetensors"
+    if path is not None and path.exists():
+        found = load_file(path)
+        if set(found) == {"embeddings", "probabilities"} and len(found["embeddings"]) == len(found["probabilities"]) == len(texts):
+            return Features(embeddings=found["embeddings"], probabilities=found["probabilities"], rows=rows)
+    tokens = tokenize(texts, tokenizer, max_tokens=max_tokens)
+    embeddings, probabilities = _encode(classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens)
+    if path is not None:
+        _write(path, {"embeddings": embeddings, "probabilities": probabilities})
+    return Features(embeddings=embeddings, probabilities=probabilities, rows=rows)
+
+
+def observations(conversations: Iterable[Conversation], times: Mapping[str, float], features: Features | None) -> list[tuple[str, PastUtterance]]:
+    """Every turn as it is remembered, with its speaker's key; without features only the text is."""
+    nothing = np.zeros(0, dtype=np.float32)
+    remembered = []
+    for conversation in conversations:
+        for turn in conversation:
+            row = None if features is None else features.rows[conversation.conversation_id, turn.index]
+            past = PastUtterance(
+                moment=Moment(time=times[conversation.conversation_id], conversation_id=conversation.conversation_id, index=turn.index),
+                embedding=nothing if features is None else features.embeddings[row],
+                probabilities=nothing if features is None else features.probabilities[row],
+                text=turn.text,
+            )
+            remembered.append((speaker_key(conversation.corpus, turn.speaker), past))
+    return remembered
+
+
+def filled(history: InMemoryHistory, turns: Iterable[tuple[str, PastUtterance]]) -> InMemoryHistory:
+    """`history` with `turns` in it."""
+    for speaker, turn in turns:
+        history.add(speaker, turn)
+    return history
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _encode(
+    classifier: UtteranceClassifier, tokens: Sequence[tuple[int, ...]], *, pad_id: int, precision: str, batch_tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
+    device = next(classifier.parameters()).device
+    embeddings = np.zeros((len(tokens), classifier.embedding_width), dtype=np.float16)
+    probabilities = np.zeros((len(tokens), classifier.head.output.out_features), dtype=np.float32)
+    was_training = classifier.training
+    classifier.eval()
+    for bucket in length_buckets([len(ids) for ids in tokens], max_tokens=batch_tokens):
+        input_ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=pad_id)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            output = classifier(input_ids=input_ids.to(device), attention_mask=mask.to(device))
+        embeddings[bucket] = output.embedding.float().cpu().numpy().astype(np.float16)
+        probabilities[bucket] = torch.sigmoid(output.logits.float()).cpu().numpy()
+    classifier.train(was_training)
+    return embeddings, probabilities
+
+
+def _digest(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.hexdigest()[:32]
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(arrays, unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""Several tasks over one encoder: each batch mixes examples of all in proportion to their number, each task with its own head and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from erc.training.task import Batch, Task
+
+
+class TaskExample(NamedTuple):
+    """An example and the task it belongs to."""
+
+    task: str
+    example: Any
+
+
+class MultiTaskModel(nn.Module):
+    """Models by task name that share parts of theirs, such as the encoder; shared weights are trained by all.
+
+    Its state holds a shared weight once, under the name of the first task that has it, because safetensors refuses it twice.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+
+    def forward(self, *, task: str, **inputs: Any) -> Any:
+        """Runs the model of one task."""
+        return self.parts[task](**inputs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """All weights, each once."""
+        shared = self._shared()
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name not in shared}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Takes up what `state_dict` gave."""
+        again = {name: state_dict[first] for name, first in self._shared().items() if first in state_dict}
+        return super().load_state_dict({**state_dict, **again}, strict=strict, assign=assign)
+
+    def _shared(self) -> dict[str, str]:
+        """Further names of shared weights, and the first name of each."""
+        first: dict[int, str] = {}
+        named = [*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)]
+        return {name: first[id(value)] for name, value in named if first.setdefault(id(value), name) != name}
+
+
+class MultiTask:
+    """Trains a `MultiTaskModel`. The loss of a batch is the mean of the tasks' losses, weighed by their examples in it.
+
+    A dev evaluation gives every task's figures under its name, and the mean of their primary metrics, which chooses the checkpoint.
+    """
+
+    primary_metric = "mean_primary"
+    greater_is_better = True
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        if any("/" in name or "." in name for name in tasks):
+            raise ValueError(f"task names may hold no slash or dot: {', '.join(tasks)}")
+        if not all(task.greater_is_better for task in tasks.values()):
+            raise ValueError("a mean of primary metrics needs tasks whose primary metric is better when greater")
+        self.tasks = dict(tasks)
+
+    @property
+    def examples(self) -> Sequence[TaskExample]:
+        return [TaskExample(name, example) for name, task in self.tasks.items() for example in task.examples]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [length for task in self.tasks.values() for length in task.lengths]
+
+    def collate(self, examples: Sequence[TaskExample]) -> Batch:
+        batch: Batch = {}
+        for name, task in self.tasks.items():
+            own = [example.example for example in examples if example.task == name]
+            if own:
+                batch |= {f"{name}/{key}": value for key, value in task.collate(own).items()}
+                batch[f"{name}/#"] = torch.tensor(len(own))
+        return batch
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        network = getattr(model, "module", model)
+        assert isinstance(network, MultiTaskModel)
+        counts = {name: int(batch[f"{name}/#"]) for name in self.tasks if f"{name}/#" in batch}
+        losses = []
+        for name, count in counts.items():
+            own = {key.partition("/")[2]: value for key, value in batch.items() if key.startswith(f"{name}/") and not key.endswith("/#")}
+            losses.append(self.tasks[name].loss(network.parts[name], own) * (count / sum(counts.values())))
+        total = losses[0]
+        for loss in losses[1:]:
+            total = total + loss
+        return total
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, MultiTaskModel)
+        figures: dict[str, float] = {}
+        primary = []
+        for name, task in self.tasks.items():
+            own = task.evaluate(model.parts[name])
+            primary.append(own[task.primary_metric])
+            figures |= {f"{name}_{key}": value for key, value in own.items()}
+        return figures | {self.primary_metric: sum(primary) / len(primary)}
+
+    def head_parameters(self, model: nn.Module) -> set[str]:
+        assert isinstance(model, MultiTaskModel)
+        return {f"parts.{name}.{key}" for name, task in self.tasks.items() for key in task.head_parameters(model.parts[name])}

@@ -1,0 +1,313 @@
+"""Training conversation models: the task, its histories and controls, features on disk, several tasks at once, and every configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from erc.config import ExperimentConfig, load_config
+from erc.data.chronology import sequence_numbers, speaker_key
+from erc.data.conversation import Conversation, Utterance
+from erc.data.history import HistoryProvider, Moment
+from erc.errors import ConfigError
+from erc.models.dropout import SeededDropout
+from erc.models.emonet import EmoNet
+from erc.models.emonet_build import EmoNetSettings, build_emonet
+from erc.models.encoder import Encoder, load_encoder, load_tokenizer
+from erc.models.speakers_table import SpeakerVocabulary
+from erc.models.turns import TurnBatch, TurnBuilder
+from erc.models.utterance import UtteranceClassifier
+from erc.resources import resource_dir
+from erc.training.emonet_settings import emonet_settings
+from erc.training.emonet_task import EmoNetTask, HistoryKind, corpus_history, predict_turns, turn_figures
+from erc.training.features import Features, corpus_features, weights_digest
+from erc.training.multitask import MultiTask, MultiTaskModel
+from erc.training.settings import OptimSettings
+from erc.training.trainer import train
+
+LABELS = ("joy", "anger")
+LINES = {"joy": "I am so happy to see you again, thank you!", "anger": "This is not what we agreed on and I am angry."}
+
+
+def talk(name: str, moods: str, *, episode: int, speakers: str = "AB") -> Conversation:
+    """A conversation whose turns are happy (j), angry (a) or unlabelled (-)."""
+    words = {"j": "joy", "a": "anger"}
+    turns = []
+    for i, mood in enumerate(moods):
+        labels = (words[mood],) if mood in words else ()
+        text = LINES[labels[0]] if labels else "Okay."
+        turns.append(Utterance(f"{name}-{i}", i, speakers[i % len(speakers)], text, emotions=labels))
+    return Conversation(name, tuple(turns), corpus="tiny", meta={"season": 1, "episode": episode})
+
+
+TRAIN = [talk("t1", "ja-j", episode=1), talk("t3", "aajj", episode=3), talk("t4", "ja", episode=4)]
+DEV = [talk("d2", "ajj", episode=2), talk("d5", "j-a", episode=5)]
+
+
+def encoder(folder: Path) -> Encoder:
+    torch.manual_seed(1)
+    return load_encoder(str(folder), hidden_dropout=0.1)
+
+
+def tiny_classifier(folder: Path) -> UtteranceClassifier:
+    torch.manual_seed(2)
+    return UtteranceClassifier(encoder=encoder(folder), emotions=4).eval()
+
+
+def make_builder(folder: Path, history: HistoryProvider, *, width: int | None = None, own: bool = False) -> TurnBuilder:
+    return TurnBuilder(
+        tokenizer=load_tokenizer(str(folder)),
+        max_tokens=40,
+        speakers=SpeakerVocabulary(corpus="tiny", names=("A", "B")),
+        history=history,
+        observation_width=width,
+        memory_texts=own,
+        labels=LABELS,
+    )
+
+
+@pytest.fixture
+def features(tiny_encoder_dir: Path) -> Features:
+    return corpus_features(tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir)), [*TRAIN, *DEV], cache_dir=None, precision="fp32")
+
+
+def make_task(folder: Path, features: Features, *, history: HistoryKind = "global", dev_sees_train: bool = False) -> EmoNetTask:
+    builder = partial(make_builder, folder, width=features.width)
+    return EmoNetTask(
+        train=TRAIN, dev=DEV, builder=builder, features=features, history=history, dev_sees_train=dev_sees_train, precision="fp32", batch_tokens=64
+    )
+
+
+def make_model(folder: Path, features: Features) -> EmoNet:
+    torch.manual_seed(3)
+    settings = EmoNetSettings(context="hierarchical", context_width=16, observation_width=features.width, memory_width=8, speaker_rows=3)
+    return build_emonet(settings, encoder=encoder(folder), emotions=len(LABELS))
+
+
+def test_emonet_task_trains_by_the_trainer(tiny_encoder_dir: Path, features: Features, tmp_path: Path) -> None:
+    task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
+    optim = OptimSettings(epochs=8, batch_size=2, learning_rate=2e-3, head_learning_rate=5e-3, precision="fp32", ema_decay=None, warmup_fraction=0.0)
+    before = task.evaluate(model.eval())
+    figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
+    assert figures["weighted_f1"] == 1.0
+    assert figures["nll"] < before["nll"]
+
+
+def test_emonet_task_learns_from_labelled_turns_alone(tiny_encoder_dir: Path, features: Features) -> None:
+    task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features).eval()
+    batch = task.collate(task.examples)
+    assert batch["labels"].tolist() == [0, 1, -100, 0, 1, 1, 0, 0, 0, 1]
+    with torch.no_grad():
+        logits, labels = model(batch=TurnBatch(**batch)).logits, batch["labels"]
+        expected = torch.nn.functional.cross_entropy(logits[labels >= 0], labels[labels >= 0])
+        torch.testing.assert_close(task.loss(model, batch), expected)
+
+
+def test_emonet_task_gives_the_head_rate_to_all_but_encoders(tiny_encoder_dir: Path, features: Features) -> None:
+    task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
+    head = task.head_parameters(model)
+    assert {name.split(".")[0] for name in head} == {"context", "memory", "join", "speakers", "head"}
+    assert not any(name.startswith("context.encoder.") for name in head)
+    body = {name for name, _ in model.named_parameters()} - head
+    assert body == {f"context.encoder.{name}" for name, _ in model.context.encoder.named_parameters()}
+
+
+def test_predict_turns_keeps_order_and_is_indifferent_to_the_budget(tiny_encoder_dir: Path, features: Features) -> None:
+    model = make_model(tiny_encoder_dir, features).eval()
+    builder = make_builder(tiny_encoder_dir, corpus_history("global", TRAIN, sequence_numbers(TRAIN), features), width=features.width)
+    prepared = [builder.prepare(conversation, time=float(i)) for i, conversation in enumerate(TRAIN)]
+    small, large = (predict_turns(model, builder, prepared, max_tokens=budget, precision="fp32") for budget in (1, 10_000))
+    assert [len(rows) for rows in small] == [4, 4, 2]
+    for first, second in zip(small, large, strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dev_sees_train", "expected"),
+    [("off", False, [0] * 6), ("dialogue", False, [0, 0, 1, 0, 0, 1]), ("global", False, [0, 0, 1, 2, 1, 3]), ("global", True, [2, 2, 3, 7, 6, 8])],
+)
+def test_emonet_task_dev_history_is_chronological(
+    kind: HistoryKind, dev_sees_train: bool, expected: list[int], tiny_encoder_dir: Path, features: Features
+) -> None:
+    asked: list[tuple[str, Moment, int]] = []
+
+    class Watching:
+        def __init__(self, inner: HistoryProvider) -> None:
+            self.inner = inner
+
+        def history(self, speaker: str, *, before: Moment, limit: int):  # type: ignore[no-untyped-def]
+            found = self.inner.history(speaker, before=before, limit=limit)
+            assert all(turn.moment < before for turn in found.turns)
+            asked.append((before.conversation_id, before, found.utterances))
+            return found
+
+    task = EmoNetTask(
+        train=TRAIN,
+        dev=DEV,
+        builder=lambda history: make_builder(tiny_encoder_dir, Watching(history), width=features.width),
+        features=features,
+        history=kind,
+        dev_sees_train=dev_sees_train,
+        precision="fp32",
+    )
+    task.evaluate(make_model(tiny_encoder_dir, features).eval())
+    assert [count for _, _, count in sorted(asked)] == expected
+
+
+def test_controls_give_the_same_amount_of_somebody_elses_history(features: Features) -> None:
+    times = sequence_numbers(TRAIN)
+    before = Moment(9.0, "end", 0)
+    own, other = (corpus_history(kind, TRAIN, times, features) for kind in ("global", "other_speaker"))
+    a, b = speaker_key("tiny", "A"), speaker_key("tiny", "B")
+
+    def moments(history: HistoryProvider, speaker: str) -> list[Moment]:
+        return [turn.moment for turn in history.history(speaker, before=before, limit=99).turns]
+
+    assert moments(own, a) == moments(other, b) != moments(own, b)
+    shuffled = corpus_history("shuffled_speakers", TRAIN, times, features, seed=1)
+    assert len(moments(shuffled, a)) == len(moments(own, a))
+    assert moments(shuffled, a) != moments(own, a)
+
+
+def test_turn_figures_by_hand_and_without_unlabelled_turns() -> None:
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [5.0, 0.0]], dtype=np.float32)
+    figures = turn_figures(logits, np.array([0, 1, 1, -100]))
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["weighted_f1"] == pytest.approx(2 / 3)  # F1 of both classes is 2/3
+    right, wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
+    assert figures["nll"] == pytest.approx((2 * right + wrong) / 3)
+
+
+def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
+    first = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
+    classifier.forward = None  # type: ignore[method-assign, assignment]
+    second = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
+    assert first.embeddings.dtype == np.float16
+    assert (first.embeddings == second.embeddings).all()
+    assert (first.probabilities == second.probabilities).all()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
+
+
+def test_features_are_those_of_the_classifier(tiny_encoder_dir: Path, features: Features) -> None:
+    classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
+    encoded = tokenizer(DEV[1].utterances[2].text, return_tensors="pt")
+    with torch.no_grad():
+        output = classifier(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
+    row = features.rows["d5", 2]
+    np.testing.assert_allclose(features.embeddings[row], output.embedding[0].numpy(), atol=2e-3)
+    np.testing.assert_allclose(features.probabilities[row], torch.sigmoid(output.logits)[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["text", "checksum", "weights"])
+def test_features_of_something_else_are_computed_anew(change: str, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
+    corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
+    talks, checksums = list(TRAIN), []
+    if change == "text":
+        talks[0] = replace(talks[0], utterances=(replace(talks[0].utterances[0], text="No."), *talks[0].utterances[1:]))
+    elif change == "checksum":
+        checksums = ["abc"]
+    else:
+        before = weights_digest(classifier)
+        classifier.head.output.bias.data[0] += 1.0
+        assert weights_digest(classifier) != before
+    corpus_features(classifier, tokenizer, talks, cache_dir=tmp_path, checksums=checksums, precision="fp32")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_multitask_loss_weighs_tasks_by_their_examples(tiny_encoder_dir: Path, features: Features) -> None:
+    shared = encoder(tiny_encoder_dir)
+    settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
+    model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")}).eval()
+    first, second = make_task(tiny_encoder_dir, features), make_task(tiny_encoder_dir, features)
+    both = MultiTask({"one": first, "two": second})
+    assert len(both.examples) == len(both.lengths) == 6
+    batch = both.collate([both.examples[0], both.examples[4], both.examples[5]])
+    with torch.no_grad():
+        one = first.loss(model.parts["one"], first.collate(first.examples[:1]))
+        two = second.loss(model.parts["two"], second.collate(second.examples[1:]))
+        torch.testing.assert_close(both.loss(model, batch), one / 3 + 2 * two / 3)
+    figures = both.evaluate(model)
+    assert figures["mean_primary"] == pytest.approx((figures["one_weighted_f1"] + figures["two_weighted_f1"]) / 2)
+
+
+def test_multitask_trains_a_shared_encoder_once_and_every_head(tiny_encoder_dir: Path, features: Features, tmp_path: Path) -> None:
+    shared = encoder(tiny_encoder_dir)
+    settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
+    model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")})
+    task = MultiTask({name: make_task(tiny_encoder_dir, features) for name in ("one", "two")})
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    optim = OptimSettings(epochs=1, batch_size=3, precision="fp32", ema_decay=None, warmup_fraction=0.0)
+    train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert {"parts.one.head.output.weight", "parts.two.head.output.weight"} <= moved
+    assert any(name.startswith("parts.one.context.encoder.") for name in moved)
+    assert not any(name.startswith("parts.two.context.encoder.") for name in before)  # the same weights, listed once
+
+
+def test_multitask_state_holds_shared_weights_once_and_loads_them(tiny_encoder_dir: Path) -> None:
+    shared = encoder(tiny_encoder_dir)
+    settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
+    model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")})
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    assert len({value.data_ptr() for value in model.state_dict().values()}) == len(state)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    model.load_state_dict(state)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert model.parts["two"].context.encoder is shared
+
+
+class _Bios:
+    def bios(self, speaker: str, *, before: Moment) -> list[np.ndarray]:
+        return [np.ones(6, dtype=np.float32)]
+
+
+CONFIGS = sorted(path.name for path in resource_dir("configs").glob("*.yaml") if "task: emonet" in path.read_text(encoding="utf-8"))
+
+
+def shrunk(name: str) -> ExperimentConfig:
+    """A shipped configuration with windows a tiny encoder can read."""
+    small = ["emonet.token_window=60", "data.max_tokens=30", "emonet.context_width=16", "emonet.memory_width=8"]
+    return load_config(resource_dir("configs") / name, small)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(name: str, features: Features, request: pytest.FixtureRequest) -> None:
+    config = shrunk(name)
+    assert config.emonet is not None
+    family = "roberta" if "roberta" in config.backbone.name else "modernbert" if "ModernBERT" in config.backbone.name else "encoder"
+    folder: Path = request.getfixturevalue(f"tiny_{family}_dir")
+    settings = emonet_settings(config, observation_width=features.width, speaker_rows=3, bio_width=6)
+    model = build_emonet(settings, encoder=encoder(folder), emotions=2, memory_encoder=encoder(folder) if settings.memory_encoder == "own" else None)
+
+    def builder(history: HistoryProvider) -> TurnBuilder:
+        made = make_builder(folder, history, width=features.width, own=settings.memory_encoder == "own")
+        made.bios = _Bios() if settings.bio != "none" else None
+        return made
+
+    task = EmoNetTask(train=TRAIN, dev=DEV, builder=builder, features=features, history=config.emonet.history, precision="fp32")
+    batch = task.collate(task.examples[: config.optim.batch_size])
+    loss = task.loss(model.train(), batch)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+    assert set(task.evaluate(model.eval())) == {"weighted_f1", "macro_f1", "accuracy", "nll"}
+    samples = model.mc_forward(TurnBatch(**batch), 2, mode="full")
+    assert float(samples.std(dim=0).min()) > 0
+    assert any(isinstance(module, SeededDropout) for module in model.context.encoder.modules())
+
+
+def test_emonet_settings_say_what_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"artefact\.init_from"):
+        emonet_settings(shrunk("emonet-meld.yaml"))
+    with pytest.raises(ConfigError, match="needs bios"):
+        emonet_settings(shrunk("bioserc-encoder-meld.yaml"))
+    with pytest.raises(ConfigError, match="no section 'emonet'"):
+        emonet_settings(load_config(resource_dir("configs") / "goemotions-minilm.yaml"))
