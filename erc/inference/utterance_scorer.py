@@ -15,27 +15,31 @@ from torch import Tensor
 from erc.data import Conversation
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
+from erc.inference.sampled import SampledUncertainty
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.dropout import require_dropout
 from erc.models.precision import torch_dtype
-from erc.models.utterance import UtteranceClassifier
+from erc.models.utterance import UtteranceClassifier, UtteranceOutput
 from erc.persistence.artefact import Artefact
-from erc.uncertainty.calibration import calibrate_samples, load_calibrator
-from erc.uncertainty.decomposition import Uncertainty, binary_decomposition, binary_entropy
+from erc.uncertainty.calibration import load_calibrator
+from erc.uncertainty.decomposition import Uncertainty, binary_entropy
 
 _CHARACTERS_PER_TOKEN = 32  # a text is cut to this many characters per token before tokenising, so that a huge one costs no more than a long one
+_PARTS = ("total", "aleatoric", "epistemic")
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceScores:
     """Belief about U texts over the classifier's own labels.
 
-    `probabilities` (U, F) calibrated; `per_label` their uncertainty (U, F) or None; `mapped` (U, C) the same belief over the
-    reported set with its `uncertainty` (U,) summed over labels; `embedding` (U, P) float32; `truncated` (U,) bool.
+    `logits` (U, F) float32 before calibration; `probabilities` (U, F) calibrated; `per_label` their uncertainty (U, F) or None;
+    `mapped` (U, C) the same belief over the reported set with its `uncertainty` (U,) summed over labels; `embedding` (U, P) float32;
+    `truncated` (U,) bool.
     """
 
+    logits: np.ndarray
     probabilities: np.ndarray
     per_label: Uncertainty | None
     mapped: np.ndarray
@@ -59,6 +63,7 @@ class UtteranceScorer:
         self._fine = load_emotion_set(artefact.info.emotion_set)
         self._emotions = load_emotion_set(target) if target else self._fine
         self._map = load_emotion_map(self._fine.name, self._emotions.name)
+        self._sampled = SampledUncertainty(self.calibrator, self._map)
         defaults = artefact.info.uncertainty
         wanted = self.settings.uncertainty
         self.mode: str = str(defaults.get("mode", "head")) if wanted == "default" else wanted
@@ -115,26 +120,27 @@ class UtteranceScorer:
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
         """Scores of U texts, in their order; how they are batched does not change a score beyond rounding."""
         labels = len(self._fine)
-        probabilities = np.empty((len(texts), labels))
-        mapped = np.empty((len(texts), len(self._emotions)))
+        logits = np.empty((len(texts), labels), dtype=np.float32)
         embedding = np.empty((len(texts), self.network.embedding_width), dtype=np.float32)
-        parts = {name: np.empty((len(texts), labels)) for name in ("total", "aleatoric", "epistemic")}
-        mapped_parts = {name: np.full(len(texts), np.nan) for name in ("total", "aleatoric", "epistemic")}
+        parts = {name: np.empty((len(texts), labels)) for name in _PARTS}
+        mapped_parts = {name: np.full(len(texts), np.nan) for name in _PARTS}
         tokens, truncated = self.tokenize(texts) if texts else ([], np.zeros(0, dtype=bool))
         for bucket in length_buckets([len(t) for t in tokens], max_tokens=self.settings.tokens_per_batch):
             ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0)
-            logits, pooled, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))
-            probabilities[bucket] = self.calibrator(logits)
-            mapped[bucket] = self._map.apply(probabilities[bucket])
-            embedding[bucket] = pooled
-            if samples is None:
-                mapped_parts["total"][bucket] = binary_entropy(mapped[bucket]).sum(axis=-1)
-                continue
-            sampled = calibrate_samples(self.calibrator, samples)
-            for store, decomposition in ((parts, binary_decomposition(sampled)), (mapped_parts, self._mapped(sampled))):
-                for name, values in store.items():
-                    values[bucket] = getattr(decomposition, name)
+            output, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))
+            logits[bucket] = output.logits.float().cpu().numpy()
+            embedding[bucket] = output.embedding.float().cpu().numpy()
+            if samples is not None:
+                per_label, per_turn = self._sampled(samples)
+                for name in _PARTS:
+                    parts[name][bucket] = getattr(per_label, name)
+                    mapped_parts[name][bucket] = getattr(per_turn, name)
+        probabilities = self.calibrator(logits)
+        mapped = self._map.apply(probabilities)
+        if self.mode == "off":
+            mapped_parts["total"] = binary_entropy(mapped).sum(axis=-1)
         return UtteranceScores(
+            logits=logits,
             probabilities=probabilities,
             per_label=None if self.mode == "off" else Uncertainty(**parts),
             mapped=mapped,
@@ -143,20 +149,11 @@ class UtteranceScorer:
             truncated=truncated,
         )
 
-    def _mapped(self, sampled: np.ndarray) -> Uncertainty:
-        """Uncertainty (U,) over the reported set: per-label entropies, summed."""
-        return binary_decomposition(self._map.apply(sampled)).utterance()
-
-    def _pass(self, ids: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Logits (B, F), embedding (B, P) of the deterministic pass, and logits (S, B, F) of the sampled one or None."""
+    def _pass(self, ids: Tensor, mask: Tensor) -> tuple[UtteranceOutput, Tensor | None]:
+        """The deterministic pass, and the logits (S, B, F) of the sampled one or None."""
         output = self.network(input_ids=ids, attention_mask=mask)
-        samples: Tensor | None = None
+        if self.mode == "off":
+            return output, None
         if self.mode == "head":
-            samples = self.network.mc_head(output.embedding, n_samples=self.samples, seed=self.settings.seed)
-        elif self.mode in ("top-k", "full"):
-            samples = self.network.mc_forward(ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k)  # type: ignore[arg-type]
-        return (
-            output.logits.float().cpu().numpy(),
-            output.embedding.float().cpu().numpy(),
-            None if samples is None else samples.float().cpu().numpy(),
-        )
+            return output, self.network.mc_head(output.embedding, n_samples=self.samples, seed=self.settings.seed)
+        return output, self.network.mc_forward(ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k)  # type: ignore[arg-type]
