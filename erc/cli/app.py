@@ -11,6 +11,7 @@ import typer
 
 from erc import __version__
 from erc.cli import data, models
+from erc.cli.evaluate import evaluate
 from erc.cli.label import label
 from erc.cli.train import train
 
@@ -44,5 +45,6 @@ def root(
 
 app.command()(label)
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(models.app)
 app.add_typer(data.app)

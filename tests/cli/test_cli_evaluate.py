@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from erc.cli.app import app
+from erc.errors import InputError
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def comments(tmp_path: Path) -> Path:
+    path = tmp_path / "test.tsv"
+    path.write_text("".join(f"I am happy {i}\t{i % 28}\tc{i}\n" for i in range(30)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Path:
+    path = tmp_path / "chat.csv"
+    path.write_text("speaker,text,emotion\n" + "".join(f"Ana,I am happy {i},{('joy', 'anger')[i % 2]}\n" for i in range(12)), encoding="utf-8")
+    return path
+
+
+def test_evaluate_prints_tables_and_writes_report_and_figures(tiny_utterance_artefact: Path, comments: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), str(comments), "-o", str(folder), "--samples", "2"])
+    assert result.exit_code == 0, result.output
+    for expected in ("cross-fitted here", "shipped thresholds", "0.5, uncalibrated", "admiration", "MCC", "AURC", "Monte-Carlo total"):
+        assert expected in result.stdout
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert report["model"]["name"] == "tiny-utterance@3"
+    assert sorted(report["figures"]) == sorted(path.name for path in folder.glob("*.png"))
+
+
+def test_evaluate_json_is_the_report_and_nothing_else(tiny_utterance_artefact: Path, chat: Path, tmp_path: Path) -> None:
+    command = ["evaluate", str(tiny_utterance_artefact), str(chat), "-o", str(tmp_path), "--json", "--uncertainty", "off"]
+    result = runner.invoke(app, command)
+    assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert "figures are in" in result.stderr
+
+
+def test_evaluate_default_folder_names_model_and_data(
+    tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), str(chat), "--uncertainty", "off"]).exit_code == 0
+    assert Path("runs/evaluate/tiny-utterance-chat/report.json").is_file()
+
+
+def test_evaluate_unknown_label_names_file_line_and_label(tiny_utterance_artefact: Path, tmp_path: Path) -> None:
+    path = tmp_path / "chat.csv"
+    path.write_text("speaker,text,emotion\nAna,hello,hungry\n", encoding="utf-8")
+    result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), str(path)])
+    assert isinstance(result.exception, InputError)
+    assert "chat.csv:2: 'hungry'" in str(result.exception)
