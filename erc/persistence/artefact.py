@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
@@ -32,7 +33,8 @@ class ArtefactInfo:
     """Everything about a model that is not a weight: what it is, what it was trained from, on and with.
 
     `architecture` are the arguments that build the network, `config` the exact resolved configuration of the run, `data` the SHA-256
-    of every corpus file, `uncertainty` the default Monte-Carlo settings (samples, mode, top_k).
+    of every corpus file, `uncertainty` the default Monte-Carlo settings (samples, mode, top_k), `reads` what a conversation model
+    reads beside the text (its shared classifier and that one's hash, how speakers are written, how far a history goes back).
     """
 
     kind: str
@@ -49,6 +51,7 @@ class ArtefactInfo:
     config: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
+    reads: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -94,6 +97,7 @@ def save_artefact(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        _as_any_folder(temporary)
         write_json(temporary / LAYOUT.info, asdict(info))
         weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
         save_file(encode(weights, base_weights(info, network), info.delta), temporary / LAYOUT.weights)
@@ -115,14 +119,19 @@ def save_artefact(
 def load_info(folder: Path) -> ArtefactInfo:
     """The description of a model folder, without its weights. Raises ArtefactError where it is of another version."""
     raw = read_json(folder / LAYOUT.info)
+    if not isinstance(raw, dict):
+        raise ArtefactError(f"{folder / LAYOUT.info} does not describe a model")
     if raw.get("format") != FORMAT:
         raise ArtefactError(
             f"{folder} has format {raw.get('format')}, this version of convemo reads format {FORMAT}: install the version that wrote it"
         )
     try:
-        return ArtefactInfo(**{**raw, "labels": tuple(raw["labels"]), "licences": tuple(raw.get("licences", ()))})
+        info = ArtefactInfo(**{**raw, "labels": tuple(raw["labels"]), "licences": tuple(raw.get("licences", ()))})
     except (TypeError, KeyError) as error:
         raise ArtefactError(f"{folder / LAYOUT.info} does not describe a model ({error})") from error
+    if info.delta not in get_args(DeltaKind):
+        raise ArtefactError(f"{folder / LAYOUT.info} says delta '{info.delta}', known are: {', '.join(get_args(DeltaKind))}")
+    return info
 
 
 def load_artefact(folder: Path) -> Artefact:
@@ -137,7 +146,7 @@ def load_artefact(folder: Path) -> Artefact:
     try:
         weights = decode(load_file(folder / LAYOUT.weights), base_weights(info, network))
         network.load_state_dict(weights, strict=True)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise ArtefactError(f"{folder / LAYOUT.weights} does not fit the network that artefact.json describes: {error}") from error
     return Artefact(
         info=info,
@@ -152,11 +161,22 @@ def load_artefact(folder: Path) -> Artefact:
     )
 
 
+def _as_any_folder(folder: Path) -> None:
+    """Gives a folder the permissions that the user's others get; a temporary one is born readable by its owner alone."""
+    sibling = folder / "permissions"
+    sibling.mkdir()
+    folder.chmod(sibling.stat().st_mode & 0o777)
+    sibling.rmdir()
+
+
 def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; one that asks to run code of its own is refused."""
     if "auto_map" in read_json(folder / "tokenizer_config.json"):
         raise ArtefactError(f"{folder / 'tokenizer_config.json'} asks to run code of its own (auto_map); such tokenizers are refused")
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the library lets through whatever its parsers raise, bare Exception included
+        raise ArtefactError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
 def _encoder_of(network: nn.Module) -> Encoder:
@@ -167,7 +187,12 @@ def _encoder_of(network: nn.Module) -> Encoder:
 
 
 def _bare_encoder(folder: Path, hidden_dropout: float) -> Encoder:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if "auto_map" in read_json(folder / "config.json"):
+        raise ArtefactError(f"{folder / 'config.json'} asks to run code of its own (auto_map); such encoders are refused")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{folder / 'config.json'} does not describe an encoder: {error}") from error
     seed_config(config, hidden_dropout)
     extra = {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
     return Encoder(AutoModel.from_config(config, attn_implementation="eager", **extra), hidden_dropout=hidden_dropout)

@@ -20,9 +20,14 @@ _CODES, _SCALES, _SHAPE = "::codes", "::scales", "::columns"
 
 
 def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind) -> dict[str, Tensor]:
-    """Tensors to store for `weights` given the `base` they started from (missing keys of base are new parameters)."""
+    """Tensors to store for `weights` given the `base` they started from (missing keys of base are new parameters).
+
+    Raises ArtefactError for weights that are not finite.
+    """
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
+        if not bool(value.isfinite().all()):
+            raise ArtefactError(f"'{name}' holds values that are not finite: the training has diverged, there is nothing to save")
         start = base.get(name)
         if start is not None and torch.equal(value, start):
             continue
@@ -47,6 +52,8 @@ def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
         elif name.endswith(_CODES):
             if stem not in base:
                 raise ArtefactError(f"the model stores a difference for '{stem}', which the base encoder does not have")
+            if stem + _SCALES not in stored:
+                raise ArtefactError(f"the model stores a difference for '{stem}' without its scales")
             columns = stored.get(stem + _SHAPE)
             codes = value if columns is None else _unpack(value, int(columns))
             if codes.shape != base[stem].shape:

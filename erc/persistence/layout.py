@@ -27,6 +27,10 @@ class Layout:
     manifest: str = "MANIFEST.json"
     encoder_config: str = "encoder"
 
+    def is_artefact(self, folder: Path) -> bool:
+        """Whether `folder` is a model's, whole or not: only such a folder may be replaced."""
+        return (folder / self.info).is_file() or (folder / self.manifest).is_file()
+
 
 LAYOUT = Layout()
 
@@ -47,7 +51,7 @@ def read_json(path: Path) -> Any:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LAYOUT.manifest)
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / LAYOUT.manifest)
 
 
 def write_manifest(folder: Path) -> None:
@@ -67,16 +71,16 @@ def check_manifest(folder: Path) -> str:
     if not folder.is_dir():
         raise ArtefactError(f"{folder} is not a model folder")
     manifest = folder / LAYOUT.manifest
-    entries = read_json(manifest).get("files", {})
+    entries = _entries(manifest)
     present = {path.relative_to(folder).as_posix() for path in _files(folder)}
     for name, entry in entries.items():
         if name not in present:
             raise ArtefactError(f"{folder / name} is missing though the manifest lists it: install or train the model again")
         content = (folder / name).read_bytes()
         found = hashlib.sha256(content).hexdigest()
-        if found != entry["sha256"]:
+        if found != entry.get("sha256"):
             raise ArtefactError(
-                f"{folder / name} has SHA-256 {found} ({len(content)} bytes), the manifest says {entry['sha256']} ({entry['bytes']} bytes): "
+                f"{folder / name} has SHA-256 {found} ({len(content)} bytes), the manifest says {entry.get('sha256')} ({entry.get('bytes')} bytes): "
                 "the file was altered or cut off; install or train the model again"
             )
     strangers = sorted(present - set(entries))
@@ -85,11 +89,33 @@ def check_manifest(folder: Path) -> str:
     return hashlib.sha256(manifest.read_bytes()).hexdigest()
 
 
+def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
+    """What a manifest says of each file."""
+    content = read_json(manifest)
+    entries = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ArtefactError(f"{manifest} is not the manifest of a model: install or train the model again")
+    return entries
+
+
 def replace_folder(temporary: Path, target: Path) -> None:
-    """Puts a finished folder in the place of `target`; a crash in between leaves the old one beside it as `.old`."""
-    old = target.with_name(target.name + ".old")
+    """Puts a finished folder in the place of `target`, and the old one back where that fails.
+
+    A kill between the two renames leaves the old folder beside it under a hidden name, `.NAME.old`. Raises ArtefactError where
+    `target` is a folder with other things in it.
+    """
+    old = target.with_name(f".{target.name}.old")
     if target.exists():
+        if not LAYOUT.is_artefact(target) and (not target.is_dir() or any(target.iterdir())):
+            raise ArtefactError(f"{target} is not a model folder and is not empty: it is left as it is, save the model elsewhere")
+        if old.exists():  # of a save that was killed at its very end
+            shutil.rmtree(old)
         os.replace(target, old)
-    os.replace(temporary, target)
+    try:
+        os.replace(temporary, target)
+    except BaseException:
+        if old.exists():
+            os.replace(old, target)
+        raise
     if old.exists():
         shutil.rmtree(old)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erc.errors import ArtefactError
+from erc.persistence.artefact import load_info
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 
@@ -42,12 +43,15 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 def find_model(name: str) -> Path:
     """The folder of a model given by name, `name@version` or path. Raises ArtefactError that lists the models there are."""
-    path = Path(name).expanduser()
-    if (path / "artefact.json").is_file():
+    path = Path(os.path.expanduser(name))
+    if os.path.isfile(path / "artefact.json"):  # unlike Path.is_file, this answers False for names no file can have
         return path
-    bare = name.partition("@")[0]
+    bare, at, version = name.partition("@")
     for entry in list_models():
         if entry.name == bare:
+            there = load_info(entry.path).version if at else None
+            if at and version != str(there):
+                raise ArtefactError(f"there is no '{name}': the model '{bare}' in {entry.path} is version {there}")
             return entry.path
     known = ", ".join(entry.name for entry in list_models()) or "none"
     raise ArtefactError(f"there is no model '{name}', neither as a folder nor by name (known: {known}); see `erc models list`")

@@ -1,0 +1,80 @@
+"""The shelf of models: which one a name means."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from erc.errors import ArtefactError
+from erc.persistence import find_model, list_models, shelf
+
+
+@pytest.fixture
+def shelves(tiny_utterance_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A shipped shelf with `one`, the user's with `one` and `two`, and an empty working folder."""
+    places = {name: tmp_path / name for name in ("shipped", "user", "here")}
+    for place in places.values():
+        place.mkdir()
+    for place, name in (("shipped", "one"), ("user", "one"), ("user", "two")):
+        shutil.copytree(tiny_utterance_artefact, places[place] / name)
+    (places["user"] / "not-a-model").mkdir()
+    shutil.copytree(tiny_utterance_artefact, places["user"] / ".two-halfwritten")
+    monkeypatch.setattr(shelf, "SHIPPED", places["shipped"])
+    monkeypatch.setenv("CONVEMO_MODELS", str(places["user"]))
+    monkeypatch.chdir(places["here"])
+    return places
+
+
+def test_shelf_lists_each_name_once_and_shipped_models_first(shelves: dict[str, Path]) -> None:
+    assert [(entry.name, entry.shipped, entry.path) for entry in list_models()] == [
+        ("one", True, shelves["shipped"] / "one"),
+        ("two", False, shelves["user"] / "two"),
+    ]
+
+
+def test_shelf_finds_a_shipped_model_before_a_users_of_the_same_name(shelves: dict[str, Path]) -> None:
+    assert find_model("one") == shelves["shipped"] / "one"
+    assert find_model("two") == shelves["user"] / "two"
+
+
+def test_shelf_takes_a_path_for_what_it_is(shelves: dict[str, Path]) -> None:
+    assert find_model(str(shelves["user"] / "one")) == shelves["user"] / "one"
+
+
+def test_shelf_finds_the_version_that_was_asked_for_or_says_which_there_is(shelves: dict[str, Path]) -> None:
+    assert find_model("one@3") == shelves["shipped"] / "one"
+    for wanted in ("one@2", "one@", "one@latest"):
+        with pytest.raises(ArtefactError, match="version 3"):
+            find_model(wanted)
+
+
+@pytest.mark.parametrize("name", ["three", "", "three@1", "../user/nothing", "x" * 5000, "a\0b", "~nobody-of-this-name/model"], ids=range(7))
+def test_shelf_without_the_model_says_which_there_are(shelves: dict[str, Path], name: str) -> None:
+    with pytest.raises(ArtefactError, match="known: one, two"):
+        find_model(name)
+
+
+def test_shelf_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "SHIPPED", tmp_path / "none")
+    monkeypatch.setenv("CONVEMO_MODELS", str(tmp_path / "neither"))
+    assert list_models() == ()
+    with pytest.raises(ArtefactError, match="known: none"):
+        find_model("goemotions-minilm")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CONVEMO_MODELS": "/a", "XDG_DATA_HOME": "/b", "HOME": "/c"}, "/a"),
+        ({"XDG_DATA_HOME": "/b", "HOME": "/c"}, "/b/convemo/models"),
+        ({"HOME": "/c"}, "/c/.local/share/convemo/models"),
+    ],
+)
+def test_shelf_of_the_user_follows_the_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
+    for name in ("CONVEMO_MODELS", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert shelf.user_shelf() == Path(expected)
