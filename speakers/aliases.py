@@ -11,7 +11,7 @@ from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleErr
 from speakers.history import touching
 from speakers.records import SpeakerId
 from speakers.store.tables import ALIASES, AUDIT, BIOS, MOVES, OBSERVATIONS, SPEAKERS
-from speakers.tenancy import Tenant, tenant_row
+from speakers.tenancy import Tenant
 
 
 def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
@@ -43,7 +43,6 @@ def merge(connection: Connection, tenant: Tenant, source: Row, target: Row, *, n
     """Make `source` the same person as `target`: its turns and names lead there from now on."""
     if source.speaker == target.speaker:
         raise InvalidRecordError(f"{source.speaker_id} cannot be merged with itself; the names may have been merged before")
-    tenant_row(connection, tenant)
     entry = audit.log(connection, tenant, "merge", now=now, speaker=source.speaker_id, other=target.speaker_id, basis=target.basis)
     _move(connection, entry, source.speaker, target.speaker, OBSERVATIONS.c.speaker == source.speaker)
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=target.speaker))
@@ -65,7 +64,6 @@ def split(
 
     With a `name` the new speaker answers to it; without one it shows the old name and is reached by its id alone.
     """
-    tenant_row(connection, tenant)
     if not conversations and not utterances:
         raise InvalidRecordError("a split needs the conversations or the utterances that belong to the other person")
     chosen = or_(OBSERVATIONS.c.conversation_id.in_(list(conversations)), touching(utterances)) if utterances else None
@@ -103,7 +101,6 @@ def undo(connection: Connection, tenant: Tenant, number: int, *, now: float) -> 
 
     Raises NotReversibleError where the entry is unknown, undone, not a change of identity, or covered by a later change.
     """
-    tenant_row(connection, tenant)
     row = connection.execute(select(AUDIT).where(AUDIT.c.tenant == tenant.row, AUDIT.c.audit == number)).one_or_none()
     if row is None or row.action not in _REVERSE:
         raise NotReversibleError(f"entry {number} is not a change that can be undone; 'erc speakers log' lists them")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, or_, select
+from sqlalchemy import Connection, Row, Select, delete, exists, func, or_, select, tuple_
 
 from speakers import audit, identity, index_file
 from speakers.errors import ErasureIncompleteError, StoreError
@@ -37,7 +37,6 @@ class Removal:
 
 def intend(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> None:
     """Commit to erasing these speakers: tombstones keep their ids and names out from this transaction on."""
-    tenant_row(connection, tenant)
     digests = {
         tenant.tombstone_of_id(speaker_id)
         for speaker_id in connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))).scalars()
@@ -81,8 +80,10 @@ def delete_conversations(connection: Connection, tenant: Tenant, conversations: 
     counters = tenant_row(connection, tenant)
     inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(conversations)
     rows = tuple(connection.execute(select(_O.observation).where(inside).order_by(_O.observation)).scalars().all())
-    heard = connection.execute(select(_O.speaker, func.min(_O.time).label("time")).where(inside).group_by(_O.speaker)).all()
-    bios = sum(_delete_bios(connection, (BIOS.c.speaker == one.speaker) & (BIOS.c.time >= one.time)) for one in heard)
+    first = (func.min(_O.time), _O.sequence, _O.conversation_id, func.min(_O.position))  # within a conversation time follows the index
+    heard = connection.execute(select(_O.speaker, *first).where(inside).group_by(_O.speaker, _O.sequence, _O.conversation_id)).all()
+    written = tuple_(BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position)
+    bios = sum(_delete_bios(connection, (BIOS.c.speaker == one[0]) & (written > tuple_(*one[1:]))) for one in heard)
     _delete_observations(connection, select(_O.observation).where(inside))
     connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(conversations)))
     scoped = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.scope.in_(conversations))

@@ -122,7 +122,6 @@ class Importer:
     """Takes lines into one tenant, inside one write transaction: all of them or none."""
 
     def __init__(self, connection: Connection, tenant: Tenant, sets: LabelSets, *, now: float) -> None:
-        tenant_row(connection, tenant)
         self._connection, self._tenant, self._sets, self._now = connection, tenant, sets, now
         self._embedder: Embedder | None = None
         self._owners: dict[str, int | None] = {}

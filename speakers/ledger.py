@@ -13,7 +13,7 @@ from speakers.errors import InvalidRecordError, UnknownSpeakerError
 from speakers.records import Embedder, Observation, Point, Receipt
 from speakers.store.codec import LabelSets, observation_values, settle_embedder
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
-from speakers.tenancy import Tenant, tenant_row
+from speakers.tenancy import Tenant
 
 _CHUNK = 500
 """Bound parameters per statement: far below every engine's limit."""
@@ -90,12 +90,12 @@ def record(
     sets: LabelSets,
     now: float,
 ) -> Receipt:
-    """Take in what is new of a conversation, inside a write transaction.
+    """Take in what is new of a conversation, inside a write transaction that holds the tenant: sequence numbers and row
+    numbers rise in the order of commits.
 
     Turns known before keep their first place and content. Turns of forgotten speakers are counted and dropped.
     """
     _check(conversation_id, observations)
-    tenant_row(connection, tenant)  # locks: sequence numbers and row numbers rise in the order of commits
     place, known = place_of(connection, tenant, conversation_id, now=now)
     stored = _stored_turns(connection, tenant, conversation_id) if known else []
     owners, erased = _owners(connection, tenant, {observation.speaker for observation in observations})

@@ -25,7 +25,7 @@ from speakers.records import AuditEntry, Bio, Embedder, Erasure, Observation, Po
 from speakers.store import Store
 from speakers.store.codec import LabelSets, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS
-from speakers.tenancy import Policy, Tenant, find_tenant, make_tenant
+from speakers.tenancy import Policy, Tenant, find_tenant, make_tenant, tenant_row
 
 T = TypeVar("T")
 END = Point(time=float(np.finfo(np.float64).max), sequence=2**62, conversation_id="", index=0)
@@ -305,6 +305,7 @@ class Registry:
     def _write(self) -> Iterator[Connection]:
         try:
             with self._store.write() as connection:
+                tenant_row(connection, self._tenant)  # writers of one tenant take turns on either engine
                 yield connection
         except BaseException:
             self._sets.forget_uncommitted()

@@ -30,8 +30,8 @@ _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
 
 
 def meaning(error: DBAPIError, address: str) -> StoreError:
-    """The package's error for an engine's error, with the engine's own words."""
-    words = str(error.orig).strip()
+    """The package's error for an engine's error, with the engine's own words: the first line, for later ones may quote a row."""
+    words = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
     lowered = words.casefold()
     for kind, signs, advice in _MEANINGS:
         if any(sign in lowered for sign in signs):

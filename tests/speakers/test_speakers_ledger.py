@@ -131,7 +131,14 @@ def test_another_embedder_is_refused(registry: Registry) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"text": "a\x00b"}, {"text": "\ud800"}, {"timestamp": float("nan")}, {"weights": {"joy": 1.5}}, {"weights": {"joy": float("nan")}}, {"vector": np.full(8, np.inf)}],
+    [
+        {"text": "a\x00b"},
+        {"text": "\ud800"},
+        {"timestamp": float("nan")},
+        {"weights": {"joy": 1.5}},
+        {"weights": {"joy": float("nan")}},
+        {"vector": np.full(8, np.inf)},
+    ],
 )
 def test_what_no_engine_can_hold_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(InvalidRecordError, match="'c-0'"):

@@ -12,7 +12,15 @@ from speakers.names import NameKind, hidden_characters, kind, normalise, owners,
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("José", "Jose\u0301"), ("ＡＮＡ", "ana"), ("Straße", "STRASSE"), ("ﬁona", "Fiona"), ("A\u200bna", "Ana"), ("\u202eAna", "ana"), (" Ana  B ", "ana b")],
+    [
+        ("José", "Jose\u0301"),
+        ("ＡＮＡ", "ana"),
+        ("Straße", "STRASSE"),
+        ("ﬁona", "Fiona"),
+        ("A\u200bna", "Ana"),
+        ("\u202eAna", "ana"),
+        (" Ana  B ", "ana b"),
+    ],
 )
 def test_normalise_joins_spellings_of_one_name(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)

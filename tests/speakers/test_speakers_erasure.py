@@ -1,0 +1,238 @@
+"""The person's rights: forget, export, import, retention, and what a policy keeps at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
+
+from speakers import END, Options, Policy, Registry
+from speakers import erasure as erasure_module
+from speakers.errors import ErasureIncompleteError, InvalidRecordError, NameTakenError, PolicyMismatchError, UnknownSpeakerError
+
+NAME, OTHER, WORDS = "Zebedee Quillfeather", "Zeb Quillfeather", "the marmalade submarine sings "
+
+
+def live(registry: Registry, name: str = NAME, conversations: int = 8, turns: int = 12) -> None:
+    """A person and another one, in and out of each other's pages."""
+    drawn = vectors(conversations * turns, 1)
+    for number in range(conversations):
+        here = f"talk{number}"
+        owners = [meet(registry, name, here), meet(registry, "Keeper", here)]
+        lines = []
+        for index in range(turns):
+            mine = index % 2 == 0
+            text = f"{WORDS}{number}.{index} " * 9 if mine else f"something else {index}"
+            vector = drawn[number * turns + index]
+            lines.append(make(owners[not mine], here, index, text=text, weights={"joy": 0.5}, vector=vector))
+        registry.record(here, lines, embedder=EMBEDDER)
+
+
+def traces(folder: Path, *, conversations: int = 8, turns: int = 12) -> list[str]:
+    """Where in the folder anything of the person can still be found: names, words in three encodings, vectors, whole or scaled."""
+    from speakers.memory import unit
+
+    drawn = vectors(conversations * turns, 1)[::2]
+    needles = {
+        f"{text!r} as {code}": text.encode(code) for text in (NAME, OTHER, NAME.casefold(), WORDS) for code in ("utf-8", "utf-16-le", "utf-16-be")
+    }
+    needles |= {f"vector {number}": vector.tobytes() for number, vector in enumerate(drawn)}
+    needles |= {f"unit vector {number}": vector.tobytes() for number, vector in enumerate(unit(drawn))}
+    return [
+        f"{what} in {path.name}" for path in folder.rglob("*") if path.is_file() for what, needle in needles.items() if needle in path.read_bytes()
+    ]
+
+
+def test_forget_leaves_no_byte_in_the_folder(tmp_path: Path) -> None:
+    with Registry.open(tmp_path / "s.db") as registry:
+        live(registry)
+        zeb = meet(registry, NAME)
+        registry.rename(zeb, OTHER)
+        registry.write_bio(zeb, before=END, embed=lambda texts: vectors(len(texts), 2), embedder=EMBEDDER)
+        registry.rebuild()
+        assert len(traces(tmp_path)) > 20  # the search finds what there is
+        done = registry.forget(NAME)
+        assert (done.speakers, done.observations, done.bios) == (1, 48, 1)
+        assert traces(tmp_path) == []
+        keeper = registry.context(meet(registry, "Keeper"), before=END, limit=1)
+        assert keeper.utterances == 48
+    assert traces(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", ["delete_speakers", "finish", "checkpoint"])
+def test_forget_that_is_interrupted_goes_on_at_the_next_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    registry = Registry.open(tmp_path / "s.db")
+    live(registry, conversations=2)
+    with monkeypatch.context() as patch:
+
+        def crash(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(erasure_module, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            registry.forget(NAME)
+    registry._store.close()
+    with Registry.open(tmp_path / "s.db") as again:
+        assert again.resolve(NAME, conversation_id="x").erased
+        assert traces(tmp_path) == []
+        assert not dump(again)["erasures"]
+
+
+def test_forget_says_so_while_a_reader_holds_old_pages(tmp_path: Path) -> None:
+    options = Options(busy_seconds=0.3)
+    with Registry.open(tmp_path / "s.db", options=options) as registry, Registry.open(tmp_path / "s.db", options=options) as reader:
+        live(registry, conversations=2)
+        with reader._store.read() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
+            with pytest.raises(ErasureIncompleteError, match="reading"):
+                registry.forget(NAME)
+        registry._resume()
+        assert traces(tmp_path) == []
+
+
+def test_forgotten_stays_forgotten(registry: Registry) -> None:
+    live(registry, conversations=2)
+    zeb = meet(registry, NAME)
+    held = list(registry.export(NAME))
+    registry.forget(NAME)
+    with pytest.raises(UnknownSpeakerError):
+        registry.context(zeb, before=END)
+    assert registry.resolve(NAME.upper(), conversation_id="new").erased
+    receipt = registry.record("talk0", [make(zeb, "talk0", 0, text="again")])
+    assert (receipt.recorded, receipt.erased) == (0, 1)
+    imported = registry.import_lines(held)
+    assert (imported.observations, imported.erased) == (0, 12)
+    with pytest.raises(NameTakenError):
+        registry.rename("Keeper", NAME)
+    assert registry.readmit(NAME)
+    assert registry.resolve(NAME, conversation_id="new").created
+
+
+def test_forget_takes_merged_speakers_along(registry: Registry) -> None:
+    live(registry, conversations=2)
+    live(registry, OTHER, conversations=3)
+    registry.merge(OTHER, NAME)
+    assert registry.forget(NAME).speakers == 2
+    assert registry.resolve(OTHER, conversation_id="x").erased
+    text = repr(dump(registry))
+    assert "Quillfeather" not in text
+    assert "marmalade" not in text
+
+
+def test_forgetting_a_generic_name_concerns_its_conversation_alone(registry: Registry) -> None:
+    meet(registry, "user", "a")
+    meet(registry, "user", "b")
+    registry.forget("user", conversation_id="a")
+    assert registry.resolve("user", conversation_id="a").erased
+    assert not registry.resolve("user", conversation_id="b").erased
+
+
+def test_tombstones_name_nobody_and_differ_between_stores(fresh: object) -> None:
+    kept = []
+    for _ in range(2):
+        with Registry.open(fresh()) as registry:  # type: ignore[operator]
+            meet(registry, NAME)
+            registry.forget(NAME)
+            kept.append({row[1] for row in dump(registry)["tombstones"]})
+    assert kept[0].isdisjoint(kept[1])
+    assert all(len(str(digest)) == 64 for digest in kept[0])
+
+
+def test_export_and_import_give_the_same_memory(fresh: object, clock: Clock) -> None:
+    with Registry.open(fresh(), clock=clock) as one, Registry.open(fresh(), clock=clock) as other:  # type: ignore[operator]
+        live(one, conversations=3)
+        live(one, OTHER, conversations=5)
+        one.merge(OTHER, NAME)
+        zeb = meet(one, NAME)
+        one.write_bio(zeb, before=END, embed=lambda texts: vectors(len(texts), 2), embedder=EMBEDDER)
+        lines = list(one.export())
+        receipt = other.import_lines(lines)
+        assert (receipt.speakers, receipt.observations, receipt.warnings) == (2, 60, ())
+        for speaker in one.speakers():
+            assert other.find(speaker.speaker_id) == speaker
+            assert other.context(speaker.speaker_id, before=END, limit=99) == one.context(speaker.speaker_id, before=END, limit=99)
+        assert meet(other, OTHER) == zeb
+        query = vectors(1, 77)[0]
+        found = [[hit.observation.utterance_id for hit in store.recall(query, speaker=zeb, before=END, k=9).observations] for store in (one, other)]
+        assert found[0] == found[1]
+        again = other.import_lines(lines)
+        assert (again.speakers, again.observations, again.known) == (0, 0, 60)
+
+
+def test_export_of_a_person_holds_theirs_alone(registry: Registry) -> None:
+    live(registry, conversations=2)
+    lines = [json.loads(line) for line in registry.export(NAME)]
+    assert {line["kind"] for line in lines} >= {"memory", "speaker", "observation"}
+    assert sum(line["kind"] == "observation" for line in lines) == 12
+    assert "something else" not in repr(lines)
+    assert "Keeper" not in repr(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "import:2: not a JSON"),
+        ('{"kind": "memory", "version": 99}', "import:2: export version 99"),
+        ('{"kind": "cake"}', "import:2: unknown kind"),
+        ('{"kind": "observation", "speaker_id": "x"}', "import:2: speaker 'x' has no line"),
+        ('{"kind": "speaker"}', "import:2: a damaged speaker line"),
+        ("[1]", "import:2: a line of an export"),
+    ],
+)
+def test_import_names_the_line_and_keeps_nothing(registry: Registry, line: str, words: str) -> None:
+    good = '{"kind": "conversation", "conversation_id": "c", "sequence": 1, "time": 5.0}'
+    before = dump(registry)
+    with pytest.raises(InvalidRecordError, match=words):
+        registry.import_lines([good, line])
+    assert dump(registry) == before
+
+
+def test_import_keeps_namesakes_apart_and_says_so(fresh: object) -> None:
+    with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
+        live(one, conversations=1)
+        here = meet(other, NAME)
+        receipt = other.import_lines(one.export(NAME))
+        assert "two speakers" in receipt.warnings[0]
+        assert other.context(here, before=END).utterances == 0
+        assert len(other.speakers()) == 2
+
+
+def test_no_text_policy_stores_no_words(tmp_path: Path) -> None:
+    options = Options(policy=Policy(text=False))
+    with Registry.open(tmp_path / "s.db", options=options) as registry:
+        live(registry, conversations=2)
+        registry.write_bio(meet(registry, NAME), before=END)
+        found = traces(tmp_path, conversations=2)
+        assert not [one for one in found if WORDS in one]
+    with Registry.open(tmp_path / "s.db") as again:  # the policy is the store's, not the opener's
+        assert not again.tenant.keeps_text
+    with pytest.raises(PolicyMismatchError, match="keeps_text"):
+        Registry.open(tmp_path / "s.db", options=Options(policy=Policy(text=True)))
+
+
+def test_pseudonymous_policy_stores_no_names(tmp_path: Path) -> None:
+    options = Options(policy=Policy(pseudonymous=True))
+    with Registry.open(tmp_path / "s.db", options=options) as registry:
+        zeb = meet(registry, NAME)
+        assert meet(registry, NAME.upper()) == zeb
+        assert registry.resolve("Zebedee Quillfeаther", conversation_id="x").warnings  # a Cyrillic letter, still noticed
+        registry.rename(NAME, OTHER)
+        assert meet(registry, OTHER) == zeb
+        assert traces(tmp_path, conversations=1, turns=1) == []
+        registry.forget(OTHER)
+        assert registry.resolve(NAME, conversation_id="x").erased
+
+
+def test_retention_erases_what_is_too_old(fresh: object, clock: Clock) -> None:
+    options = Options(policy=Policy(retention_days=30))
+    with Registry.open(fresh(), clock=clock, options=options) as registry:  # type: ignore[operator]
+        live(registry, conversations=1)
+        clock.now += 20 * 86_400
+        ana = meet(registry, "Ana", "new")
+        registry.record("new", [make(ana, "new", 0, timestamp=1.0)])
+        clock.now += 11 * 86_400
+        assert registry.expire().observations == 12
+        assert registry.context(ana, before=END).utterances == 1
+        assert [one.name for one in registry.speakers()] == ["Ana"]

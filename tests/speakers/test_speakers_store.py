@@ -1,0 +1,241 @@
+"""The database itself: versions, damage, full disks, tenants, many writers."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
+from sqlalchemy import inspect
+
+from speakers import END, Options, Registry, migrations
+from speakers.errors import CorruptStoreError, NewerStoreError, StoreBusyError, StoreError, StoreFullError, StoreMissingError, UnknownSpeakerError
+from speakers.store import Store
+from speakers.store.tables import METADATA
+
+
+def test_migrations_make_the_tables_that_queries_use(address: str) -> None:
+    store = Store.open(address)
+    with store.read() as connection:
+        made = inspect(connection)
+        for name, table in METADATA.tables.items():
+            assert [column["name"] for column in made.get_columns(name)] == [column.name for column in table.columns]
+    store.close()
+
+
+@pytest.mark.parametrize("version", range(1, migrations.LATEST))
+def test_an_older_store_is_brought_up_to_date(address: str, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "STEPS", migrations.STEPS[:version])
+        patch.setattr(migrations, "LATEST", version)
+        Store.open(address).close()
+    with Registry.open(address) as registry:
+        ana = meet(registry, "Ana")
+        registry.record("c", [make(ana, "c", 0)])
+        assert registry.context(ana, before=END).utterances == 1
+
+
+def test_a_newer_store_is_refused(address: str) -> None:
+    store = Store.open(address)
+    with store.write() as connection:
+        connection.exec_driver_sql("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
+    store.close()
+    with pytest.raises(NewerStoreError, match=r"99.*upgrade"):
+        Registry.open(address)
+
+
+def filled(path: Path, conversations: int = 30) -> None:
+    with Registry.open(path) as registry:
+        ana = meet(registry, "Ana")
+        for number in range(conversations):
+            name = f"c{number}"
+            registry.record(name, [make(ana, name, index, text="word " * 50, vector=vectors(1)[0]) for index in range(5)], embedder=EMBEDDER)
+
+
+@pytest.mark.parametrize("kept", [50, 4096, 40_000])
+def test_a_truncated_file_is_refused(tmp_path: Path, kept: int) -> None:
+    filled(tmp_path / "s.db")
+    raw = (tmp_path / "s.db").read_bytes()
+    assert len(raw) > 40_960
+    (tmp_path / "s.db").write_bytes(raw[:kept])
+    with pytest.raises(CorruptStoreError, match=r"s\.db.*restore"):
+        Registry.open(tmp_path / "s.db")
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    filled(tmp_path / "s.db")
+    raw = bytearray((tmp_path / "s.db").read_bytes())
+    for start in range(4096, len(raw), 4096):
+        raw[start : start + 200] = b"\xff" * 200
+    (tmp_path / "s.db").write_bytes(bytes(raw))
+    with pytest.raises(CorruptStoreError, match="restore"):
+        Registry.open(tmp_path / "s.db")
+
+
+def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("dear diary, " * 20)
+    with pytest.raises(CorruptStoreError, match="not a speaker store"):
+        Registry.open(tmp_path / "notes.txt")
+    with sqlite3.connect(tmp_path / "other.db") as connection:
+        connection.execute("CREATE TABLE cakes (name TEXT)")
+    connection.close()
+    with pytest.raises(CorruptStoreError, match="another file"):
+        Registry.open(tmp_path / "other.db")
+
+
+@pytest.mark.parametrize("address", ["nowhere/s.db", ":memory:", "mysql://host/db", ".", "postgresql://tester@127.0.0.1:1/nothing"])
+def test_addresses_that_lead_nowhere_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError):
+        Registry.open(address)
+
+
+def test_a_missing_file_is_not_made_when_told_not_to(tmp_path: Path) -> None:
+    with pytest.raises(StoreMissingError):
+        Registry.open(tmp_path / "s.db", options=Options(create=False))
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """As a full disk: no file of this process may grow beyond `size` bytes."""
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old_handler)
+
+
+def test_a_full_disk_fails_the_write_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Registry.open(path) as registry:
+        ana = meet(registry, "Ana")
+        registry.record("c0", [make(ana, "c0", 0, text="kept")])
+        acknowledged = 1
+        full = max(one.stat().st_size for one in tmp_path.iterdir()) + 100_000
+        with file_size_limit(full):
+            with pytest.raises(StoreFullError, match="free some space"):  # noqa: PT012  the disk is full at some turn of the loop
+                for number in range(1, 200):
+                    registry.record(f"c{number}", [make(ana, f"c{number}", 0, text="x" * 20_000)])
+                    acknowledged += 1
+            assert registry.context(ana, before=END).utterances == acknowledged
+        assert registry.record("later", [make(ana, "later", 0)]).recorded == 1
+        assert registry.context(ana, before=END).utterances == acknowledged + 1
+    with Registry.open(path) as again:
+        assert again.context(ana, before=END).utterances == acknowledged + 1
+
+
+def test_a_writer_that_is_kept_waiting_too_long_says_so(file_registry: Registry) -> None:
+    ana = meet(file_registry, "Ana")
+    impatient = Registry.open(file_registry.address, options=Options(busy_seconds=0.1))
+    with file_registry._store.write():
+        with pytest.raises(StoreBusyError, match="another process"):
+            impatient.record("c", [make(ana, "c", 0)])
+        assert impatient.context(ana, before=END).utterances == 0  # reads go on
+    impatient.close()
+
+
+def test_an_abandoned_transaction_leaves_nothing(registry: Registry, address: str) -> None:
+    ana = meet(registry, "Ana")
+    before = dump(registry)
+    broken = Registry.open(address)
+
+    def half_done() -> None:
+        with broken._write() as connection:
+            connection.exec_driver_sql("UPDATE tenants SET next_sequence = 77")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half_done()
+    broken.close()
+    assert dump(registry) == before
+    assert registry.record("c", [make(ana, "c", 0)]).recorded == 1
+
+
+def test_threads_and_stores_write_together_without_loss(address: str) -> None:
+    stores = [Registry.open(address) for _ in range(3)]
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        registry = stores[number % 3]
+        try:
+            for turn in range(6):
+                name = f"w{number}-{turn}"
+                speaker = meet(registry, f"Person {'abc'[turn % 3]}{turn % 3}", name)
+                registry.record(name, [make(speaker, name, index, weights={f"l{turn}": 0.5}) for index in range(3)])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    rows = dump(stores[0])
+    assert len(rows["observations"]) == 108
+    assert len(rows["speakers"]) == 3
+    sequences = sorted(row[2] for row in rows["conversations"])  # type: ignore[type-var]
+    assert sequences == list(range(1, 37))
+    for store in stores:
+        store.close()
+
+
+CANARY = "kanarienvogel"
+
+
+def test_tenants_never_see_each_other(address: str, clock: Clock) -> None:
+    with Registry.open(address, tenant="a", clock=clock) as one, Registry.open(address, tenant="b", clock=clock) as other:
+        secret = meet(one, CANARY)
+        one.record("c", [make(secret, "c", 0, text=CANARY, weights={CANARY: 1.0}, vector=vectors(1)[0])], embedder=EMBEDDER)
+        one.write_bio(secret, before=END)
+        one.rename(secret, CANARY + "2")
+        outside = (
+            other.find,
+            lambda who: other.context(who, before=END),
+            lambda who: other.rename(who, "x"),
+            other.forget,
+            lambda who: list(other.export(who)),
+        )
+        for use in outside:
+            for who in (secret, CANARY):
+                with pytest.raises(UnknownSpeakerError) as raised:
+                    use(who)
+                with pytest.raises(UnknownSpeakerError) as absent:
+                    use(str(who)[:-1] + ("x" if who == CANARY else "0"))
+                assert type(raised.value) is type(absent.value)
+        with pytest.raises(UnknownSpeakerError):
+            other.record("c", [make(secret, "c", 0)])
+        assert other.resolve(CANARY, conversation_id="c").created
+        mine = meet(other, "Ana")
+        other.record("c", [make(mine, "c", 0, vector=vectors(1, 4)[0])], embedder=EMBEDDER)
+        shown = "\n".join(other.export()) + repr(other.log()) + repr(other.recall(vectors(1)[0], speaker=None, before=END, k=9))
+        assert secret not in shown
+        assert shown.count(CANARY) == 4  # the name given to this tenant itself: as name, alias, matching form and skeleton
+        one.forget(secret)
+        assert not other.resolve(CANARY, conversation_id="c").erased
+
+
+def test_one_tenants_answers_do_not_depend_on_another(fresh: object, clock: Clock) -> None:
+    answers = []
+    for crowded in (False, True):
+        address = fresh()  # type: ignore[operator]
+        with Registry.open(address, tenant="a", clock=clock) as one, Registry.open(address, tenant="b", clock=clock) as other:
+            for number in range(3):
+                for registry in (one, other) if crowded else (one,):
+                    ana, name = meet(registry, "Ana"), f"c{number}"
+                    seed = number if registry is one else 50
+                    registry.record(name, [make(ana, name, 0, weights={"joy": 0.5}, vector=vectors(1, seed)[0])], embedder=EMBEDDER)
+            hits = one.recall(vectors(1, 9)[0], speaker=None, before=END, k=9).observations
+            context = one.context(meet(one, "Ana"), before=END)
+            answers.append(([(hit.observation.point, hit.score) for hit in hits], context.summary, context.utterances))
+    assert answers[0] == answers[1]
