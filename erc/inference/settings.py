@@ -32,3 +32,5 @@ class InferenceSettings:
             raise ConfigError(f"samples={self.samples}: choose between 1 and {MAX_SAMPLES}")
         if self.uncertainty not in ("default", "off", "head", "top-k", "full"):
             raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise ConfigError(f"precision '{self.precision}' is unknown: use auto, bf16 or fp32")

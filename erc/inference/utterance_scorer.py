@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
 from erc.inference.sampled import SampledUncertainty
 from erc.inference.scores import Scores
-from erc.inference.settings import InferenceSettings
+from erc.inference.settings import MAX_SAMPLES, InferenceSettings
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.dropout import require_dropout
 from erc.models.precision import torch_dtype
-from erc.models.utterance import UtteranceClassifier, UtteranceOutput
+from erc.models.utterance import McMode, UtteranceClassifier, UtteranceOutput
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
@@ -64,11 +65,9 @@ class UtteranceScorer:
         self._emotions = load_emotion_set(target) if target else self._fine
         self._map = load_emotion_map(self._fine.name, self._emotions.name)
         self._sampled = SampledUncertainty(self.calibrator, self._map)
-        defaults = artefact.info.uncertainty
-        wanted = self.settings.uncertainty
-        self.mode: str = str(defaults.get("mode", "head")) if wanted == "default" else wanted
-        self.samples = self.settings.samples or int(defaults.get("samples", 50))
-        self.top_k = int(defaults.get("top_k", 1))
+        mode, samples, self.top_k = _default_sampling(artefact)
+        self.mode: str = mode if self.settings.uncertainty == "default" else self.settings.uncertainty
+        self.samples = self.settings.samples or samples
         if self.mode != "off":
             require_dropout(artefact.network, name=artefact.info.identity)
         self.network: UtteranceClassifier = artefact.network.to(device=self.settings.device, dtype=torch_dtype(self.settings.precision)).eval()
@@ -105,16 +104,17 @@ class UtteranceScorer:
         limit = self.artefact.info.max_tokens
         characters = limit * _CHARACTERS_PER_TOKEN
         encoded = self.artefact.tokenizer(
-            [text[:characters] for text in texts],
+            # A lone surrogate, half a character that JSON may hold, is no text to a tokenizer: it is read as a question mark.
+            [text[:characters].encode("utf-8", "replace").decode("utf-8") for text in texts],
             truncation=True,
             max_length=limit,
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,
             return_overflowing_tokens=False,
-        )["input_ids"]
-        truncated = np.array([len(ids) >= limit or len(text) > characters for ids, text in zip(encoded, texts, strict=True)], dtype=bool)
-        return encoded, truncated
+        )
+        cut = [len(text) > characters or bool(one.overflowing) for one, text in zip(encoded.encodings, texts, strict=True)]
+        return encoded["input_ids"], np.array(cut, dtype=bool)
 
     @torch.inference_mode()
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
@@ -157,3 +157,16 @@ class UtteranceScorer:
         if self.mode == "head":
             return output, self.network.mc_head(output.embedding, n_samples=self.samples, seed=self.settings.seed)
         return output, self.network.mc_forward(ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k)  # type: ignore[arg-type]
+
+
+def _default_sampling(artefact: Artefact) -> tuple[str, int, int]:
+    """Mode, number of samples and upper layers that a model's description asks for; ArtefactError where they make no sense."""
+    stated = artefact.info.uncertainty
+    mode, samples, top_k = stated.get("mode", "head"), stated.get("samples", 50), stated.get("top_k", 1)
+    whole = isinstance(samples, int) and isinstance(top_k, int)
+    if mode not in get_args(McMode) or not whole or not 1 <= samples <= MAX_SAMPLES or top_k < 1:
+        raise ArtefactError(
+            f"{artefact.info.identity} asks for uncertainty with mode={mode!r}, samples={samples!r}, top_k={top_k!r}: mode must be one of "
+            f"{', '.join(get_args(McMode))}, samples between 1 and {MAX_SAMPLES}, top_k at least 1; install or train the model again"
+        )
+    return mode, samples, top_k
