@@ -53,7 +53,7 @@ class Predictor:
         turns = 0
         for conversation in conversations:
             window.append(conversation)
-            turns += len(conversation)
+            turns += max(1, len(conversation))  # a stream of empty conversations must not be held for ever either
             if turns >= self.settings.turns_per_window:
                 yield from self.label(window)
                 window, turns = [], 0
