@@ -1,0 +1,1 @@
+"""Labelling by a language model: prompts, exact label scores, retrieval, back ends and recipes."""

@@ -1,0 +1,139 @@
+"""LoRA adapters: attached, saved so that any PEFT server can load them, and sampled as drawn networks."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from erc.errors import ArtefactError, ConfigError
+from erc.models.dropout import SeededDropout
+
+RECORD = "erc_llm.json"
+"""What this project knows of an adapter, beside PEFT's own files."""
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Low-rank adaptation. `targets` are names of linear layers, or "all-linear"; `rank_stabilised` scales by alpha / sqrt(r)."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+    targets: tuple[str, ...] | str = "all-linear"
+    rank_stabilised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRecord:
+    """What an adapter was trained for: `base` id and `revision`, prompt and its hash, labels in order, and how scores become probabilities."""
+
+    base: str
+    revision: str | None
+    prompt: str
+    prompt_sha256: str
+    chat_template_sha256: str | None
+    labels: tuple[str, ...]
+    label_set: str
+    calibrator: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Writes the record into an adapter folder."""
+        content = {"version": _VERSION, **asdict(self), "labels": list(self.labels)}
+        (folder / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> AdapterRecord:
+        """Reads it back. Raises ArtefactError where the folder has none or it is of another version."""
+        path = folder / RECORD
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ArtefactError(f"{path} is missing: the folder is no adapter made by `erc train`") from None
+        except ValueError as error:
+            raise ArtefactError(f"{path}: not readable as JSON: {error}") from None
+        if content.pop("version", None) != _VERSION:
+            raise ArtefactError(f"{path}: written by another version (this one reads version {_VERSION})")
+        try:
+            return cls(**{**content, "labels": tuple(content["labels"])})
+        except (TypeError, KeyError) as error:
+            raise ArtefactError(f"{path}: {error}") from None
+
+
+def attach_lora(model: Any, settings: LoraSettings) -> Any:
+    """`model` with fresh LoRA layers whose dropouts are seeded; everything else is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        use_rslora=settings.rank_stabilised,
+        bias="none",
+    )
+    try:
+        with _quiet_peft():
+            adapted = get_peft_model(model, config)
+    except ValueError as error:
+        raise ConfigError(f"LoRA cannot be attached to targets {targets}: {error}") from None
+    seed_lora_dropouts(adapted)
+    return adapted
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """PEFT still asks transformers for an attribute under its old name, which is no news for our user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
+
+
+def seed_lora_dropouts(model: nn.Module) -> int:
+    """Puts a `SeededDropout` in the place of every adapter dropout; returns how many there are. They hold no weights, so files stay as they are."""
+    sites = 0
+    for name, module in list(model.named_modules()):
+        if name.rpartition(".")[2] != "lora_dropout":
+            continue
+        for adapter, dropout in list(module.named_children()):
+            if isinstance(dropout, nn.Dropout):
+                module[adapter] = SeededDropout(dropout.p, site=sites)
+            sites += isinstance(dropout, nn.Dropout | SeededDropout)
+    return sites
+
+
+def save_adapter(model: Any, folder: Path, record: AdapterRecord) -> None:
+    """Writes a PEFT folder (safetensors) that vLLM and plain PEFT load as it is, with our record beside."""
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = record.base
+        config.revision = record.revision
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    record.save(folder)
+
+
+def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
+    """`model` with the adapter of `folder`, its dropouts seeded. Raises ArtefactError for a folder without safetensors weights."""
+    from peft import PeftModel
+
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise ArtefactError(f"{folder / name} is missing: an adapter folder holds adapter_config.json and adapter_model.safetensors")
+    try:
+        with _quiet_peft():
+            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable, local_files_only=True)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ArtefactError(f"the adapter {folder} does not fit this base model: {error}") from None
+    seed_lora_dropouts(adapted)
+    return adapted if trainable else adapted.eval()
+
+

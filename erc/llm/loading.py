@@ -1,0 +1,54 @@
+"""Loading a causal language model: safetensors only, no code of the model's own, one of three precisions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from erc.errors import ArtefactError, ConfigError, MissingExtraError
+
+LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
+
+
+def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision = "auto", device: str | None = None) -> tuple[Any, Any]:
+    """(model in evaluation mode, tokenizer) of a folder or hub id.
+
+    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. Raises ArtefactError where the model cannot be
+    found, asks to run code of its own, or comes without safetensors.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from erc.models.precision import torch_dtype
+
+    if precision not in ("auto", "fp32", "bf16", "4bit"):
+        raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    quantised = {"quantization_config": _four_bit(place)} if precision == "4bit" else {}
+    dtype = torch.bfloat16 if precision == "4bit" else torch_dtype(precision)
+    shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(name, **shared)
+        if hasattr(config, "auto_map"):
+            raise ArtefactError(f"model '{name}' asks to run code of its own (auto_map); such models are refused")
+        tokenizer = AutoTokenizer.from_pretrained(name, **shared)
+        model: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
+    if not quantised:
+        model = model.to(place)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
+    return model.eval(), tokenizer
+
+
+def _four_bit(device: str) -> Any:
+    from importlib.util import find_spec
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not device.startswith("cuda"):
+        raise ConfigError("precision '4bit' needs a CUDA GPU: use bf16 or fp32 here")
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtraError("bitsandbytes", "llm")
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)

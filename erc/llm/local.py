@@ -1,0 +1,123 @@
+"""The local back end: a Hugging Face causal language model, with or without a LoRA adapter.
+
+Shapes: B prompts, K labels, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc.llm.adapters import load_adapter
+from erc.llm.encoding import PromptEncoder
+from erc.llm.live import LivePrefix, common_prefix
+from erc.llm.loading import LlmPrecision, load_base
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.scores import LabelScores
+from erc.llm.scoring import DrawSpec, Strategy, read_prefixes, score_answers
+from erc.models.batching import length_buckets
+from erc.models.dropout import require_dropout
+
+
+class LocalScorer:
+    """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, model_id: str, strategy: Strategy = "tree", max_tokens: int = 8192) -> None:
+        self.model = model
+        self.encoder = PromptEncoder(tokenizer)
+        self.model_id = model_id
+        self.strategy: Strategy = strategy
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        revision: str | None = None,
+        adapter: Path | None = None,
+        precision: LlmPrecision = "auto",
+        device: str | None = None,
+        max_tokens: int = 8192,
+    ) -> LocalScorer:
+        """The model `name` (folder or hub id), with the adapter in `adapter`."""
+        model, tokenizer = load_base(name, revision=revision, precision=precision, device=device)
+        if adapter is not None:
+            model = load_adapter(model, adapter)
+        model_id = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}")
+        return cls(model, tokenizer, model_id=model_id, max_tokens=max_tokens)
+
+    def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
+        """Exact log-likelihoods of every label after every prompt."""
+        answers = [self.encoder.answer_ids(label) for label in labels]
+        rows = [self.encoder.prompt_ids(prompt) for prompt in prompts]
+        values = self._run(rows, [answers] * len(rows), draw=None)[0] if rows else np.zeros((0, len(labels)))
+        return LabelScores.of(labels, values)
+
+    def sample(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int) -> np.ndarray:
+        """Log-likelihoods (S, B, K) under `samples` networks drawn by the adapter's dropout.
+
+        A draw is a whole network, the same for every prompt and batch. Raises NoDropoutError without adapter dropout.
+        """
+        require_dropout(self.model, name=f"the language model {self.model_id}")
+        answers = [self.encoder.answer_ids(label) for label in labels]
+        rows = [self.encoder.prompt_ids(prompt) for prompt in prompts]
+        return self._run(rows, [answers] * len(rows), draw=DrawSpec(seed, tuple(range(samples))))
+
+    def score_each(self, prompts: Sequence[RenderedPrompt], answers: Sequence[Sequence[str]]) -> np.ndarray:
+        """Log-likelihoods (B, K) where every prompt has its own K answers."""
+        ids = [[self.encoder.answer_ids(answer) for answer in of_prompt] for of_prompt in answers]
+        return self._run([self.encoder.prompt_ids(prompt) for prompt in prompts], ids, draw=None)[0]
+
+    def score_yes_no(self, prompts: Sequence[Sequence[RenderedPrompt]], *, yes: str = "yes", no: str = "no") -> np.ndarray:
+        """Log-odds (B, K) of yes against no; `prompts[b][k]` asks of turn b for label k.
+
+        The prompts of a turn differ only at their end, so what they share is read once: the tokens of the rest cancel in the odds.
+        """
+        if not prompts:
+            return np.zeros((0, 0))
+        rows, continuations = [], []
+        for of_turn in prompts:
+            ids = [self.encoder.prompt_ids(prompt) for prompt in of_turn]
+            shared = min(*(common_prefix(ids[0], other) for other in ids), min(map(len, ids)) - 1)
+            rows.append(ids[0][:shared])
+            continuations.append([[*row[shared:], *self.encoder.answer_ids(word)] for row in ids for word in (yes, no)])
+        scores = self._run(rows, continuations, draw=None)[0]
+        return scores[:, 0::2] - scores[:, 1::2]
+
+    def live(self) -> LivePrefix:
+        """A cache for one conversation that goes on; see `score_live`."""
+        return LivePrefix(self.model)
+
+    def score_live(self, prefix: LivePrefix, prompt: RenderedPrompt, labels: Sequence[str]) -> LabelScores:
+        """As `score` for one prompt, reading only what the conversation's cache does not hold yet."""
+        answers = [self.encoder.answer_ids(label) for label in labels]
+        return LabelScores.of(labels, prefix.score(self.encoder.prompt_ids(prompt), answers, strategy=self.strategy).numpy())
+
+    def _run(self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]], *, draw: DrawSpec | None) -> np.ndarray:
+        """(S, B, K) with S = 1 without a draw."""
+        draws = [None] if draw is None else list(self._draws(draw, max(map(len, rows), default=1)))
+        count = len(answers[0]) if answers else 0
+        parts = []
+        for part in draws:
+            repeats = 1 if part is None else part.rows
+            values = np.zeros((repeats, len(rows), count))
+            for bucket in length_buckets([len(row) * repeats for row in rows], max_tokens=self.max_tokens):
+                state = read_prefixes(self.model, [rows[i] for i in bucket], pad_id=self._pad_id, draw=part)
+                found = score_answers(self.model, state, [answers[i] for i in bucket], strategy=self.strategy)
+                values[:, bucket] = found.view(repeats, len(bucket), count).numpy()
+            parts.append(values)
+        return np.concatenate(parts)
+
+    def _draws(self, draw: DrawSpec, longest: int) -> Iterator[DrawSpec]:
+        at_once = max(1, self.max_tokens // longest)
+        for first in range(0, len(draw.samples), at_once):
+            yield DrawSpec(draw.seed, draw.samples[first : first + at_once])
+
+    @property
+    def _pad_id(self) -> int:
+        pad = self.encoder.tokenizer.pad_token_id
+        return 0 if pad is None else int(pad)

@@ -1,0 +1,63 @@
+"""What a prompt is told beside the dialogue: bios, the speaker's past emotions, demonstrations.
+
+Whoever holds the speaker memory fills these in; nothing here looks anything up, and nothing here may be newer than the target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from erc.data.history import Moment
+
+Retrieval = Literal["recency", "similarity", "both", "none"]
+"""Which of a speaker's past turns stand in the prompt: the last ones, those most like the target, both, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One earlier turn of the speaker: the emotion predicted for it then (never a gold label), with its confidence in [0, 1]."""
+
+    emotion: str
+    confidence: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerBio:
+    """Passages of a speaker's bio, under the name the dialogue uses. `version` names the bio for the record."""
+
+    name: str
+    passages: tuple[str, ...]
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerNotes:
+    """What is known at a moment: bios of the dialogue's speakers (the same for all its turns), and the target speaker's past, oldest first."""
+
+    bios: tuple[SpeakerBio, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
+
+
+NO_NOTES = SpeakerNotes()
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A labelled turn of a training corpus with the turns before it: (name, text) pairs, oldest first, the last one labelled."""
+
+    turns: tuple[tuple[str, str], ...]
+    emotion: str
+    conversation_id: str = ""
+
+
+class NotesProvider(Protocol):
+    """Answers what a prompt may know of its speakers before a moment."""
+
+    def notes(self, speaker: str, *, others: tuple[str, ...], text: str, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
+        """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` strictly before `before`.
+
+        `text` is the target, by which similar turns and passages are found.
+        """
+        ...

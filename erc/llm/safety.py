@@ -1,0 +1,107 @@
+"""Text of others inside a prompt: what would steer a model's reader is broken up but stays legible.
+
+Utterances, names, bios and demonstrations are written by people who may want to steer the model. Three things keep them text.
+They are put on one line, so that no text can begin a line of its own and forge a turn or close a fence. Strings that a tokenizer
+or a chat template would read as control tokens are broken by a middle dot after their first character (`<|im_start|>` becomes
+`<·|im_start|>`): still readable, no longer a token. And every text is capped in length. What a text asks for can still sway a
+model's judgement of that dialogue; it can never add a label, because labels are scored and not read from the model's words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+SEPARATOR = "·"
+_FAMILIES = (
+    r"<\|[^<>|]{0,40}\|>",  # <|im_start|>, <|eot_id|>, <|end|>, <|assistant|>
+    r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant|tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
+    r"\[/?(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|dialogue|end of dialogue|cls|sep|pad|mask|unk|bos|eos)\]",
+    r"<[｜|][^<>]{0,40}[｜|]>",  # the full-width bars of DeepSeek's template
+)
+_KEPT_FORMATS = "\u200d\u200c"  # joiners: emoji and several scripts are spelled with them
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most characters of each kind of text in a prompt; what is longer loses its middle, which is marked."""
+
+    name: int = 40
+    utterance: int = 600
+    history: int = 120
+    passage: int = 500
+
+
+class Neutraliser:
+    """Makes texts safe to stand in a prompt for a given tokenizer.
+
+    `markers` are further strings to break, usually a tokenizer's own special and added tokens.
+    """
+
+    def __init__(self, markers: Iterable[str] = (), *, limits: Limits | None = None) -> None:
+        self.limits = Limits() if limits is None else limits
+        literal = sorted({marker for marker in markers if len(marker.strip()) > 1}, key=lambda marker: (-len(marker), marker))
+        # A lookahead finds markers that overlap, too; breaking the first character of each leaves none whole.
+        self._pattern = re.compile(f"(?={'|'.join([*map(re.escape, literal), *_FAMILIES])})", re.IGNORECASE)
+
+    @classmethod
+    def for_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, *, limits: Limits | None = None) -> Neutraliser:
+        """Breaks every special and added token of `tokenizer`, beside the markers of the known families."""
+        added = [str(token.content) for token in tokenizer.added_tokens_decoder.values()]
+        return cls([*map(str, tokenizer.all_special_tokens), *added], limits=limits)
+
+    def line(self, text: str, *, cap: int) -> str:
+        """`text` on one line, at most `cap` characters before markers are broken, without control characters or whole markers."""
+        flat = " ".join("".join(character for character in text if _visible(character)).split())
+        return self._broken(_capped(flat, cap))
+
+    def name(self, name: str) -> str:
+        """A speaker's name as it may begin a line `Name: text`: no colon, no bracket or quote at its start, never empty."""
+        flat = self.line(name, cap=self.limits.name).replace(":", SEPARATOR).lstrip("[]<>\"'`#*- ")
+        return flat or "Someone"
+
+    def utterance(self, text: str) -> str:
+        """The text of a turn; double quotes become typographic ones, so that a quotation cannot be closed from inside."""
+        return _quotes(self.line(text, cap=self.limits.utterance))
+
+    def history(self, text: str) -> str:
+        """A remembered turn, shortened."""
+        return _quotes(self.line(text, cap=self.limits.history))
+
+    def passage(self, text: str) -> str:
+        """A passage of a bio."""
+        return _quotes(self.line(text, cap=self.limits.passage))
+
+    def _broken(self, text: str) -> str:
+        folded = unicodedata.normalize("NFKC", text)
+        if folded != text and len(self._pattern.findall(folded)) > len(self._pattern.findall(text)):
+            text = " ".join(folded.split())  # a tokenizer that folds compatibility characters would see the marker
+        # Inserting never joins characters that stood apart, so nothing that was no marker becomes one.
+        pieces, last = [], 0
+        for found in self._pattern.finditer(text):
+            pieces.append(text[last : found.start() + 1] + SEPARATOR)
+            last = found.start() + 1
+        return "".join([*pieces, text[last:]])
+
+
+def _visible(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return character in _KEPT_FORMATS
+    return category not in ("Cc", "Cs") or character.isspace()
+
+
+def _capped(text: str, cap: int) -> str:
+    """At most `cap` characters: two thirds from the beginning, the rest from the end, where a long turn comes to its point."""
+    if len(text) <= cap:
+        return text
+    head = (cap - 3) * 2 // 3
+    return f"{text[:head]} … {text[len(text) - (cap - 3 - head) :]}"
+
+
+def _quotes(text: str) -> str:
+    return text.replace('"', "”")

@@ -1,0 +1,165 @@
+"""The local back end: exact scores of labels, drawn networks, yes-or-no questions, live conversations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from lm_parts import build_model, build_tokenizer
+from peft import PeftModel
+
+from erc.data.conversation import Context, Conversation, Utterance
+from erc.errors import ArtefactError, ConfigError, NoDropoutError
+from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, load_adapter, save_adapter
+from erc.llm.builder import PromptBuilder
+from erc.llm.loading import load_base
+from erc.llm.local import LocalScorer
+from erc.llm.prompts import PromptTemplate
+from erc.models.dropout import Draw, drawn
+
+LABELS = ("joy", "sadness", "neutral", "mad")
+
+
+def conversation(turns=6):
+    texts = [f"This is turn number {i}, said by someone {'angry' if i % 2 else 'happy'}." for i in range(turns)]
+    return Conversation("c", tuple(Utterance(f"u{i}", i, "Ross" if i % 2 else "Monica", text) for i, text in enumerate(texts)))
+
+
+def prompts_of(tokenizer, turns=6):
+    from erc.llm.encoding import PromptEncoder
+
+    builder = PromptBuilder(encoder=PromptEncoder(tokenizer), labels=LABELS)
+    talk = conversation(turns)
+    return [builder.emotion(Context.causal(talk, index)) for index in range(turns)]
+
+
+def adapted(dropout=0.3):
+    model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=dropout))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.data.normal_(std=0.5)
+    return model.eval()
+
+
+def plain_log_likelihood(model, prefix, ids):
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0].double().log_softmax(-1)
+    return sum(logits[len(prefix) + i - 1, token].item() for i, token in enumerate(ids))
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_score_equals_plain_passes_over_prompt_and_label(chat, tiny_lm):
+    tokenizer = build_tokenizer(chat=chat)
+    scorer = LocalScorer(tiny_lm, tokenizer, model_id="tiny", max_tokens=900)
+    prompts = prompts_of(tokenizer)
+    scores = scorer.score(prompts, LABELS)
+    for row, prompt in zip(scores.log_likelihood, prompts, strict=True):
+        ids = scorer.encoder.prompt_ids(prompt)
+        expected = [plain_log_likelihood(tiny_lm, ids, scorer.encoder.answer_ids(label)) for label in LABELS]
+        np.testing.assert_allclose(row, expected, atol=1e-4)
+    assert set(scores.best) <= set(LABELS)
+    assert scores.score_kind == "exact"
+
+
+def test_samples_are_the_passes_of_the_drawn_networks(chat_tokenizer):
+    model = adapted()
+    scorer = LocalScorer(model, chat_tokenizer, model_id="tiny", max_tokens=1500)
+    prompts = prompts_of(chat_tokenizer, 3)
+    samples = scorer.sample(prompts, LABELS, seed=5, samples=4)
+    assert samples.shape == (4, 3, 4)
+    for s in (0, 3):
+        for b, prompt in enumerate(prompts):
+            ids = scorer.encoder.prompt_ids(prompt)
+            with drawn(Draw(seed=5, samples=(s,))):
+                expected = [plain_log_likelihood(model, ids, scorer.encoder.answer_ids(label)) for label in LABELS]
+            np.testing.assert_allclose(samples[s, b], expected, atol=1e-4)
+    assert samples.std(axis=0).max() > 0.05
+
+
+def test_samples_leave_deterministic_scores_alone(chat_tokenizer):
+    scorer = LocalScorer(adapted(), chat_tokenizer, model_id="tiny")
+    prompts = prompts_of(chat_tokenizer, 2)
+    before = scorer.score(prompts, LABELS).log_likelihood
+    scorer.sample(prompts, LABELS, seed=1, samples=2)
+    np.testing.assert_array_equal(scorer.score(prompts, LABELS).log_likelihood, before)
+
+
+def test_sample_refuses_a_model_without_dropout(chat_tokenizer):
+    scorer = LocalScorer(adapted(dropout=0.0), chat_tokenizer, model_id="tiny")
+    with pytest.raises(NoDropoutError, match="Monte-Carlo"):
+        scorer.sample(prompts_of(chat_tokenizer, 1), LABELS, seed=1, samples=2)
+
+
+def test_yes_no_odds_equal_separate_passes(tiny_lm, chat_tokenizer):
+    scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny")
+    builder = PromptBuilder(encoder=scorer.encoder, labels=LABELS, template=PromptTemplate.load("erc_yes_no"))
+    contexts = [Context.causal(conversation(), index) for index in (1, 4)]
+    asked = [[builder.emotion(context, label=label) for label in LABELS] for context in contexts]
+    odds = scorer.score_yes_no(asked)
+    for b, of_turn in enumerate(asked):
+        for k, prompt in enumerate(of_turn):
+            ids = scorer.encoder.prompt_ids(prompt)
+            yes, no = (plain_log_likelihood(tiny_lm, ids, scorer.encoder.answer_ids(word)) for word in ("yes", "no"))
+            assert odds[b, k] == pytest.approx(yes - no, abs=1e-4)
+
+
+def test_live_scores_equal_batch_scores_and_reread_little(tiny_lm, chat_tokenizer):
+    scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny")
+    prompts = prompts_of(chat_tokenizer, 6)
+    live = scorer.live()
+    rows = [scorer.score_live(live, prompt, LABELS).log_likelihood[0] for prompt in prompts]
+    np.testing.assert_allclose(rows, scorer.score(prompts, LABELS).log_likelihood, atol=1e-4)
+    assert live.tokens_read < 0.6 * sum(len(scorer.encoder.prompt_ids(prompt)) for prompt in prompts)
+
+
+def test_score_of_no_prompts_is_empty(tiny_lm, chat_tokenizer):
+    assert LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score([], LABELS).log_likelihood.shape == (0, 4)
+
+
+def record():
+    return AdapterRecord("tiny/base", "main", "erc/v1", "ab", None, LABELS, "ekman", {"kind": "identity"})
+
+
+def test_adapter_comes_back_with_the_same_scores_and_record(tmp_path, chat_tokenizer):
+    model = adapted()
+    prompts = prompts_of(chat_tokenizer, 2)
+    expected = LocalScorer(model, chat_tokenizer, model_id="a").score(prompts, LABELS).log_likelihood
+    save_adapter(model, tmp_path, record())
+    loaded = load_adapter(build_model(), tmp_path)
+    np.testing.assert_allclose(LocalScorer(loaded, chat_tokenizer, model_id="a").score(prompts, LABELS).log_likelihood, expected, atol=1e-6)
+    assert AdapterRecord.load(tmp_path) == record()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_adapter_folder_is_plain_peft(tmp_path, chat_tokenizer):
+    model = adapted()
+    save_adapter(model, tmp_path, record())
+    plain = PeftModel.from_pretrained(build_model(), str(tmp_path)).eval()
+    ids = torch.arange(5, 25)[None]
+    torch.testing.assert_close(plain(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert plain.peft_config["default"].base_model_name_or_path == "tiny/base"
+    assert not list(tmp_path.glob("*.bin"))
+
+
+def test_adapter_without_weights_is_refused(tmp_path):
+    save_adapter(adapted(), tmp_path, record())
+    (tmp_path / "adapter_model.safetensors").unlink()
+    with pytest.raises(ArtefactError, match="adapter_model"):
+        load_adapter(build_model(), tmp_path)
+
+
+def test_base_loads_from_a_folder_and_scores(tiny_lm_dir, chat_tokenizer):
+    scorer = LocalScorer.load(str(tiny_lm_dir), precision="fp32", device="cpu")
+    assert scorer.score(prompts_of(chat_tokenizer, 1), LABELS).best[0] in LABELS
+
+
+def test_base_that_is_missing_is_an_artefact_error(tmp_path):
+    with pytest.raises(ArtefactError, match="cannot be loaded"):
+        load_base(str(tmp_path / "none"), precision="fp32", device="cpu")
+
+
+def test_four_bit_without_a_gpu_is_refused(tiny_lm_dir):
+    with pytest.raises(ConfigError, match="GPU"):
+        load_base(str(tiny_lm_dir), precision="4bit", device="cpu")
