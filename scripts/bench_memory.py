@@ -1,0 +1,65 @@
+"""Memory while a long stream of turns is read, labelled and written.
+
+python scripts/bench_memory.py [--model NAME] [--turns N]
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_common import arguments, conversations, predictor, print_machine, print_table, texts_of, verdict
+
+TURNS_PER_CONVERSATION = 12
+POINTS = 10
+
+
+def main() -> None:
+    """Prints the memory of the process at every tenth of the stream; the growth after the first tenth is the figure."""
+    options = arguments(__doc__, turns=100_000)
+    from erc.transcripts import iter_conversations, open_writer
+
+    labeller = predictor(options.model)
+    print_machine()
+    rows, sizes, done = [], [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "stream.jsonl"
+        write_stream(source, options.turns)
+        started = time.perf_counter()
+        with open_writer(Path(folder) / "labelled.jsonl") as writer:
+            for labelled in labeller.stream(iter_conversations(source)):
+                for prediction in labelled.predictions:
+                    writer.write(prediction.to_record())
+                done += len(labelled.predictions)
+                if done >= (len(rows) + 1) * options.turns // POINTS:
+                    sizes.append(resident_mib())
+                    rows.append([f"{done:,}", f"{sizes[-1]:,.0f}", f"{done / (time.perf_counter() - started):,.0f}"])
+    print_table(f"{options.turns:,} turns, JSON Lines to JSON Lines", ["turns", "resident MiB", "turns/s"], rows)
+    verdict("memory at the end against that after a tenth", sizes[-1] / sizes[0], most=1.05)
+
+
+def write_stream(path: Path, turns: int) -> None:
+    """Conversations of a dozen turns made of the benchmark's texts over and over."""
+    texts = texts_of(conversations()[1])
+    with path.open("w", encoding="utf-8") as stream:
+        for number in range(turns):
+            conversation = f"c{number // TURNS_PER_CONVERSATION}"
+            stream.write(json.dumps({"conversation_id": conversation, "speaker": f"speaker {number % 3}", "text": texts[number % len(texts)]}) + "\n")
+
+
+def resident_mib() -> float:
+    """Memory the process holds now; its peak so far where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()
