@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markdown import Markdown
@@ -23,7 +23,7 @@ def list_(json: _Json = False) -> None:
     from erc.persistence.layout import read_json
     from erc.persistence.shelf import list_models
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for entry in list_models():
         info = read_json(entry.path / "artefact.json")
         size = sum(p.stat().st_size for p in entry.path.rglob("*") if p.is_file())
@@ -44,8 +44,8 @@ def list_(json: _Json = False) -> None:
         return
     table = Table("name", "version", "kind", "emotions", "base", "size", "shipped")
     for row in rows:
-        size, shipped = f"{row['bytes'] / 1e6:.1f} MB", "yes" if row["shipped"] else "no"
-        table.add_row(row["name"], str(row["version"]), row["kind"], row["emotions"], row["base"], size, shipped)
+        size, kept = f"{row['bytes'] / 1e6:.1f} MB", "yes" if row["shipped"] else "no"
+        table.add_row(row["name"], str(row["version"]), row["kind"], row["emotions"], row["base"], size, kept)
     stdout.print(table)
 
 

@@ -59,7 +59,8 @@ class Conversation:
         seen: set[str] = set()
         for position, utterance in enumerate(self.utterances):
             if utterance.index != position:
-                raise InputError(f"conversation {self.conversation_id}: utterance {utterance.utterance_id} has index {utterance.index} at position {position}")
+                where = f"conversation {self.conversation_id}: utterance {utterance.utterance_id}"
+                raise InputError(f"{where} has index {utterance.index} at position {position}")
             if utterance.utterance_id in seen:
                 raise InputError(f"conversation {self.conversation_id}: utterance id {utterance.utterance_id} stands twice")
             seen.add(utterance.utterance_id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from erc.data import Conversation
+from erc.data import Conversation, Utterance
 from erc.inference.prediction import FineEmotion, Prediction
 from erc.inference.scores import Scorer, Scores
 from erc.inference.settings import InferenceSettings
@@ -61,37 +62,37 @@ class Predictor:
             yield from self.label(window)
 
     def _assemble(self, conversations: Sequence[Conversation], scores: Scores) -> list[Labelled]:
-        best = scores.probabilities.argmax(axis=-1) if len(scores.probabilities) else np.zeros(0, dtype=int)
-        confidence = scores.probabilities[np.arange(len(best)), best]
+        turns = [(conversation.conversation_id, utterance) for conversation in conversations for utterance in conversation]
+        predictions = iter(self.predictions(turns, scores))
+        return [Labelled(conversation=c, predictions=tuple(itertools.islice(predictions, len(c)))) for c in conversations]
+
+    def predictions(self, turns: Sequence[tuple[str, Utterance]], scores: Scores) -> list[Prediction]:
+        """Decisions about turns, given as (conversation id, utterance), from the belief about them in the same order."""
+        rows = np.arange(len(turns))
+        best = scores.probabilities.argmax(axis=-1) if len(rows) else rows
+        confidence = scores.probabilities[rows, best]
         decisions = self._decide(confidence, scores.uncertainty.total)
         reported = self._reported(scores.fine)
-        labelled, row = [], 0
-        for conversation in conversations:
-            predictions = []
-            for utterance in conversation:
-                aleatoric, epistemic = scores.uncertainty.aleatoric[row], scores.uncertainty.epistemic[row]
-                sampled = not np.isnan(epistemic)
-                predictions.append(
-                    Prediction(
-                        conversation_id=conversation.conversation_id,
-                        utterance=utterance,
-                        emotion=self.scorer.emotions.labels[best[row]],
-                        confidence=float(confidence[row]),
-                        probabilities=self._probabilities(scores.probabilities[row]),
-                        fine=self._fine(scores, row, reported[row]),
-                        total=float(scores.uncertainty.total[row]),
-                        aleatoric=float(aleatoric) if sampled else None,
-                        epistemic=float(epistemic) if sampled else None,
-                        decision=str(decisions[row]),
-                        model=self.scorer.identity,
-                        past_utterances=int(scores.seen[row, 0]),
-                        past_conversations=int(scores.seen[row, 1]),
-                        truncated=bool(scores.truncated[row]),
-                    )
-                )
-                row += 1
-            labelled.append(Labelled(conversation=conversation, predictions=tuple(predictions)))
-        return labelled
+        sampled = ~np.isnan(scores.uncertainty.epistemic)
+        return [
+            Prediction(
+                conversation_id=conversation_id,
+                utterance=utterance,
+                emotion=self.scorer.emotions.labels[best[row]],
+                confidence=float(confidence[row]),
+                probabilities=self._probabilities(scores.probabilities[row]),
+                fine=self._fine(scores, row, reported[row]),
+                total=float(scores.uncertainty.total[row]),
+                aleatoric=float(scores.uncertainty.aleatoric[row]) if sampled[row] else None,
+                epistemic=float(scores.uncertainty.epistemic[row]) if sampled[row] else None,
+                decision=str(decisions[row]),
+                model=self.scorer.identity,
+                past_utterances=int(scores.seen[row, 0]),
+                past_conversations=int(scores.seen[row, 1]),
+                truncated=bool(scores.truncated[row]),
+            )
+            for row, (conversation_id, utterance) in enumerate(turns)
+        ]
 
     def _decide(self, confidence: np.ndarray, total: np.ndarray) -> np.ndarray:
         if self.policy is None or not len(confidence):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from torch import nn
 
 from erc.errors import ArtefactError
+from erc.models.emonet_build import EmoNetSettings, build_emonet
 from erc.models.encoder import Encoder
 from erc.models.utterance import UtteranceClassifier
 
@@ -21,7 +23,14 @@ def _utterance(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
     return UtteranceClassifier(encoder=encoder, emotions=len(info.labels), **info.architecture)
 
 
-NETWORKS: Final[dict[str, NetworkBuilder]] = {"utterance": _utterance}
+def _emonet(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
+    settings = EmoNetSettings(**info.architecture)
+    # A second encoder has the architecture of the first; its weights come with the artefact.
+    second = copy.deepcopy(encoder) if settings.memory_encoder == "own" else None
+    return build_emonet(settings, encoder=encoder, emotions=len(info.labels), memory_encoder=second)
+
+
+NETWORKS: Final[dict[str, NetworkBuilder]] = {"utterance": _utterance, "emonet": _emonet}
 
 
 def build_network(encoder: Encoder, info: ArtefactInfo) -> nn.Module:

@@ -21,9 +21,12 @@ from erc.data.history import HistoryProvider
 from erc.models.emonet import EmoNet
 from erc.models.precision import resolve_precision
 from erc.models.turns import NO_LABEL, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, token_count
+from erc.models.utterance import McMode
 from erc.training.features import Features, filled, observations
 from erc.training.losses import weighted_cross_entropy
 from erc.training.task import Batch
+from erc.uncertainty.calibration import Calibrator, calibrate_samples
+from erc.uncertainty.decomposition import categorical_decomposition
 
 HistoryKind = Literal["off", "dialogue", "global", "shuffled_speakers", "other_speaker"]
 BuilderFactory = Callable[[HistoryProvider], TurnBuilder]
@@ -80,6 +83,16 @@ class EmoNetTask:
         self._batch_tokens = batch_tokens
 
     @property
+    def dev(self) -> Sequence[Sequence[PreparedTurn]]:
+        """The dev conversations, made ready."""
+        return self._dev
+
+    @property
+    def dev_builder(self) -> TurnBuilder:
+        """What makes batches of them, over their history."""
+        return self._dev_builder
+
+    @property
     def examples(self) -> Sequence[Sequence[PreparedTurn]]:
         return self._train
 
@@ -123,6 +136,32 @@ def predict_turns(
         for number, part in zip(bucket, np.split(rows, ends[:-1]), strict=True):
             logits[number] = part
     return logits
+
+
+@torch.inference_mode()
+def sampled_turn_entropy(
+    model: EmoNet,
+    builder: TurnBuilder,
+    prepared: Sequence[Sequence[PreparedTurn]],
+    calibrator: Calibrator,
+    *,
+    samples: int,
+    mode: McMode,
+    top_k: int = 1,
+    max_tokens: int = 4_096,
+    precision: str = "auto",
+) -> np.ndarray:
+    """Total predictive entropy (U,) in nats of every turn, from `samples` joint draws of the network."""
+    device = next(model.parameters()).device
+    ends = np.cumsum([0, *(len(turns) for turns in prepared)])
+    total = np.empty(ends[-1])
+    for bucket in conversation_buckets(prepared, max_tokens=max_tokens):
+        batch = builder.collate([prepared[i] for i in bucket]).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
+            logits = model.mc_forward(batch, samples, mode=mode, top_k=top_k).float().cpu().numpy()
+        rows = np.concatenate([np.arange(ends[i], ends[i + 1]) for i in bucket])
+        total[rows] = categorical_decomposition(calibrate_samples(calibrator, logits)).total
+    return total
 
 
 def turn_figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

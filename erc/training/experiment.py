@@ -24,4 +24,8 @@ def run_experiment(config: ExperimentConfig, run_dir: Path, *, resume: bool = Tr
         from erc.training.utterance_experiment import run_utterance
 
         return run_utterance(config, run_dir, resume=resume, progress=progress)
+    if config.task == "emonet":
+        from erc.training.emonet_experiment import run_emonet
+
+        return run_emonet(config, run_dir, resume=resume, progress=progress)
     raise ConfigError(f"task '{config.task}' cannot be trained yet")

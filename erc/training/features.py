@@ -8,6 +8,7 @@ Shapes: N utterances, P width of the embedding, C labels.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from scipy.special import expit
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -26,6 +28,7 @@ from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import resolve_precision
 from erc.models.utterance import UtteranceClassifier
 from erc.training.utterance_task import tokenize
+from erc.uncertainty.calibration import Calibrator
 
 _FORMAT = 1
 
@@ -51,11 +54,12 @@ def corpus_features(
     *,
     cache_dir: Path | None,
     checksums: Iterable[str] = (),
+    calibrator: Calibrator | None = None,
     max_tokens: int = 96,
     precision: str = "auto",
     batch_tokens: int = 8_192,
 ) -> Features:
-    """Features of every utterance, from `cache_dir` where they were computed before.
+    """Features of every utterance, from `cache_dir` where they were computed before; probabilities as `calibrator` has them (None: sigmoids).
 
     The file is found by a digest of the texts, the corpus files' `checksums`, the classifier's weights, the precision and
     `max_tokens`; another one of these makes another file. It is written whole or not at all. A file that does not hold what its name
@@ -67,15 +71,17 @@ def corpus_features(
     if len(rows) < len(places):
         raise ValueError("a conversation id stands twice, so its utterances cannot be told apart")
     kind = resolve_precision(precision)
+    calibration = "" if calibrator is None else json.dumps(calibrator.to_dict())
     turns = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
-    digest = _digest(["features", str(_FORMAT), kind, str(max_tokens), *sorted(checksums), weights_digest(classifier), *turns])
+    digest = _digest(["features", str(_FORMAT), kind, str(max_tokens), *sorted(checksums), weights_digest(classifier), calibration, *turns])
     path = None if cache_dir is None else cache_dir / f"features-{digest}.safetensors"
     if path is not None and path.exists():
         found = load_file(path)
         if set(found) == {"embeddings", "probabilities"} and len(found["embeddings"]) == len(found["probabilities"]) == len(texts):
             return Features(embeddings=found["embeddings"], probabilities=found["probabilities"], rows=rows)
     tokens = tokenize(texts, tokenizer, max_tokens=max_tokens)
-    embeddings, probabilities = _encode(classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens)
+    embeddings, logits = _encode(classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens)
+    probabilities = (expit(logits) if calibrator is None else calibrator(logits)).astype(np.float32)
     if path is not None:
         _write(path, {"embeddings": embeddings, "probabilities": probabilities})
     return Features(embeddings=embeddings, probabilities=probabilities, rows=rows)
@@ -120,7 +126,7 @@ def _encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     device = next(classifier.parameters()).device
     embeddings = np.zeros((len(tokens), classifier.embedding_width), dtype=np.float16)
-    probabilities = np.zeros((len(tokens), classifier.head.output.out_features), dtype=np.float32)
+    logits = np.zeros((len(tokens), classifier.head.output.out_features), dtype=np.float32)
     was_training = classifier.training
     classifier.eval()
     for bucket in length_buckets([len(ids) for ids in tokens], max_tokens=batch_tokens):
@@ -128,9 +134,9 @@ def _encode(
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             output = classifier(input_ids=input_ids.to(device), attention_mask=mask.to(device))
         embeddings[bucket] = output.embedding.float().cpu().numpy().astype(np.float16)
-        probabilities[bucket] = torch.sigmoid(output.logits.float()).cpu().numpy()
+        logits[bucket] = output.logits.float().cpu().numpy()
     classifier.train(was_training)
-    return embeddings, probabilities
+    return embeddings, logits
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ MODES: tuple[Mode, ...] = ("head", "top-k", "full")  # cheapest first
 
 @dataclass(frozen=True, slots=True)
 class ModeFigures:
-    """A mode's AURC of summed total entropy against Hamming loss, and the seconds it took."""
+    """A mode's AURC of total entropy on dev, and the seconds it took."""
 
     mode: str
     samples: int
@@ -35,7 +35,7 @@ class ModeFigures:
 
 @dataclass(frozen=True, slots=True)
 class McChoice:
-    """The chosen mode, the figures it was chosen by, and the AURC of the deterministic pass's entropy for comparison."""
+    """The chosen mode and the figures it was chosen by."""
 
     mode: str
     figures: tuple[ModeFigures, ...]
@@ -45,24 +45,12 @@ class McChoice:
         return asdict(self)
 
 
-def choose_mode(
-    network: UtteranceClassifier,
-    texts: Sequence[tuple[int, ...]],
-    targets: np.ndarray,
-    decisions: np.ndarray,
-    calibrator: Calibrator,
-    *,
-    samples: int,
-    pad_id: int,
-    precision: str = "auto",
-    top_k: int = 1,
-) -> McChoice:
-    """Measures every mode with N = `samples` on dev; `targets` and `decisions` are (N, C), the loss is their Hamming distance."""
-    losses = (decisions != (targets > 0.5)).mean(axis=1)
+def choose_mode(entropy: Callable[[Mode], np.ndarray], losses: np.ndarray, *, samples: int) -> McChoice:
+    """Measures every mode on dev: `entropy` gives a mode's total predictive entropy (N,) from `samples` draws, `losses` are (N,)."""
     figures = []
     for mode in MODES:
         started = time.perf_counter()
-        total = sampled_entropy(network, texts, calibrator, samples=samples, mode=mode, pad_id=pad_id, precision=precision, top_k=top_k)
+        total = entropy(mode)
         figures.append(ModeFigures(mode=mode, samples=samples, aurc=aurc(total, losses), seconds=time.perf_counter() - started))
     full = figures[-1].aurc
     chosen = next(f.mode for f in figures if f.aurc <= full * (1.0 + TOLERANCE))

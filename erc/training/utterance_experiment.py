@@ -22,7 +22,7 @@ from erc.persistence.artefact import ArtefactInfo, base_weights, installed_versi
 from erc.persistence.layout import write_json
 from erc.training.compression import compress_in_place
 from erc.training.losses import as_tensor, emcoder_weights
-from erc.training.mc_choice import choose_mode
+from erc.training.mc_choice import choose_mode, sampled_entropy
 from erc.training.policies import fit_policy
 from erc.training.settings import optim_settings
 from erc.training.trainer import train
@@ -31,6 +31,7 @@ from erc.training.utterance_data import labelled_texts
 from erc.training.utterance_task import LabelledText, UtteranceTask, predict_logits
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted
+from erc.uncertainty.losses import hamming_loss
 
 REPORTED_SETS = ("goemotions", "ekman", "sentiment")
 """Emotion sets a user can have the classifier report in; each has its own decision policy."""
@@ -135,16 +136,11 @@ def finish_utterance(
     report = multilabel_report(logits, targets, labels=emotions.labels)
     calibrator = load_calibrator(report["fitted"]["calibrator"])
     folds = cross_fitted(logits, targets)
+    drawn: dict[str, Any] = {"samples": config.uncertainty.samples, "pad_id": pad, "precision": precision, "top_k": config.uncertainty.top_k}
     choice = choose_mode(
-        network,
-        texts,
-        targets,
-        folds.decisions,
-        calibrator,
+        lambda mode: sampled_entropy(network, texts, calibrator, mode=mode, **drawn),
+        hamming_loss(folds.decisions, targets > 0.5),
         samples=config.uncertainty.samples,
-        pad_id=pad,
-        precision=precision,
-        top_k=config.uncertainty.top_k,
     )
     write_json(run_dir / "report.json", report)
     info = _info(config, emotions, corpora, mode=choice.mode)

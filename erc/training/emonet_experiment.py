@@ -1,0 +1,261 @@
+"""Training a conversation model from its configuration, and fitting on dev what ships with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from erc.config import ExperimentConfig
+from erc.data import Conversation, HistoryProvider
+from erc.data.corpora import Corpus, load_corpus
+from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
+from erc.errors import ConfigError
+from erc.evaluation.reports import singlelabel_report
+from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker
+from erc.models.emonet import EmoNet
+from erc.models.emonet_build import build_emonet
+from erc.models.encoder import Encoder, load_encoder, load_tokenizer
+from erc.models.speakers_table import SpeakerVocabulary
+from erc.models.turns import NO_LABEL, TurnBuilder
+from erc.models.utterance import UtteranceClassifier
+from erc.persistence import find_model, load_artefact
+from erc.persistence.artefact import Artefact, ArtefactInfo, base_weights, installed_versions, save_artefact
+from erc.persistence.layout import write_json
+from erc.training.compression import compress_in_place
+from erc.training.emonet_card import emonet_card
+from erc.training.emonet_settings import emonet_settings
+from erc.training.emonet_task import EmoNetTask, predict_turns, sampled_turn_entropy
+from erc.training.features import Features, corpus_features
+from erc.training.losses import as_tensor, class_weights
+from erc.training.mc_choice import choose_mode
+from erc.training.policies import fit_policy
+from erc.training.settings import optim_settings
+from erc.training.trainer import train
+from erc.uncertainty.calibration import Temperature, load_calibrator
+from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
+
+DEFAULT_UTTERANCE_MODEL = "goemotions-minilm"
+_LICENCES = {"meld": "MELD: GPL-3.0", "emorynlp": "EmoryNLP emotion detection: Apache-2.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """What a conversation model is trained from: two splits, the shared classifier, its features, the speakers of the corpus."""
+
+    train: Corpus
+    dev: Corpus
+    emotions: EmotionSet
+    tokenizer: PreTrainedTokenizerBase
+    shared: Artefact | None
+    features: Features | None
+    speakers: SpeakerVocabulary | None
+
+
+def run_emonet(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Path:
+    """Trains, compresses, calibrates and saves; see `run_experiment`."""
+    parts = gather(config, cache_dir=run_dir.parent / "features")
+    network = build_network(config, parts)
+    task = make_task(config, parts)
+    figures = train(model=network, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
+    return finish_emonet(config, run_dir, network, task, parts, figures)
+
+
+def gather(config: ExperimentConfig, *, cache_dir: Path | None) -> Ingredients:
+    """Loads the splits and the shared classifier, and computes its features where the memory reads them."""
+    emonet = config.emonet
+    assert emonet is not None
+    if emonet.bio != "none":
+        raise ConfigError("emonet.bio needs bios of the corpus's speakers, which `erc train` cannot write yet: train from Python with a BioProvider")
+    splits = [load_corpus(config.data.corpus, split, root=config.data.root) for split in (config.data.train_split, config.data.dev_split)]
+    shared = None if config.artefact.init_from is None else load_artefact(find_model(config.artefact.init_from))
+    tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision) if shared is None else shared.tokenizer
+    talks = [conversation for corpus in splits for conversation in corpus.conversations]
+    features = None
+    if emonet.memory_encoder == "shared" and shared is not None:
+        assert isinstance(shared.network, UtteranceClassifier)
+        features = corpus_features(
+            shared.network,
+            shared.tokenizer,
+            talks,
+            cache_dir=cache_dir,
+            checksums=[file.sha256 for corpus in splits for file in corpus.files],
+            calibrator=load_calibrator(shared.calibrator),
+            max_tokens=shared.info.max_tokens,
+            precision=config.optim.precision,
+        )
+    named = emonet.global_speakers or emonet.speaker_text == "global_tag"
+    speakers = SpeakerVocabulary.from_conversations(splits[0].conversations, corpus=config.data.corpus) if named else None
+    emotions = load_emotion_set(splits[0].emotion_set)
+    return Ingredients(splits[0], splits[1], emotions, tokenizer, shared, features, speakers)
+
+
+def build_network(config: ExperimentConfig, parts: Ingredients) -> EmoNet:
+    """The network of a configuration, seeded; it starts from the shared classifier where there is one."""
+    torch.manual_seed(config.optim.seed)
+    width = None if parts.features is None else parts.features.width
+    settings = emonet_settings(config, observation_width=width, speaker_rows=0 if parts.speakers is None else len(parts.speakers))
+    second = _encoder(config) if settings.memory_encoder == "own" else None
+    network = build_emonet(settings, encoder=_encoder(config), emotions=len(parts.emotions), memory_encoder=second)
+    if parts.shared is not None:
+        assert isinstance(parts.shared.network, UtteranceClassifier)
+        network.init_from(parts.shared.network)
+    return network
+
+
+def _encoder(config: ExperimentConfig) -> Encoder:
+    backbone = config.backbone
+    encoder = load_encoder(backbone.name, revision=backbone.revision, hidden_dropout=backbone.hidden_dropout, attention=backbone.attention)
+    encoder.word_embeddings.weight.requires_grad_(not backbone.freeze_word_embeddings)
+    return encoder
+
+
+def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
+    """The Trainer's task of a configuration."""
+    emonet = config.emonet
+    assert emonet is not None
+    emotions = parts.emotions
+
+    def builder(history: HistoryProvider) -> TurnBuilder:
+        return TurnBuilder(
+            tokenizer=parts.tokenizer,
+            max_tokens=config.data.max_tokens,
+            speaker_text=emonet.speaker_text,
+            speakers=parts.speakers,
+            history=None if emonet.memory_encoder == "none" else history,
+            history_limit=emonet.history_limit,
+            observation_width=None if parts.features is None else parts.features.width,
+            memory_texts=emonet.memory_encoder == "own",
+            labels=emotions.labels,
+        )
+
+    golds = [turn.emotions[0] for talk in parts.train.conversations for turn in talk if turn.emotions]
+    counts = np.bincount([emotions.index(gold) for gold in golds], minlength=len(emotions))
+    return EmoNetTask(
+        train=parts.train.conversations,
+        dev=parts.dev.conversations,
+        builder=builder,
+        features=parts.features,
+        history="off" if emonet.memory_encoder == "none" else emonet.history,
+        dev_sees_train=emonet.dev_sees_train,
+        class_weights=as_tensor(class_weights(counts, config.loss.class_weights)),
+        label_smoothing=config.loss.label_smoothing,
+        precision=config.optim.precision,
+        seed=config.optim.seed,
+    )
+
+
+def finish_emonet(config: ExperimentConfig, run_dir: Path, network: EmoNet, task: EmoNetTask, parts: Ingredients, figures: dict[str, float]) -> Path:
+    """Compresses the trained network, fits calibrator and policies on its dev outputs, and saves the artefact."""
+    info = _info(config, parts, network)
+    precision = config.optim.precision
+    full = _labelled(np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision)), task)
+    stored_bytes = compress_in_place(network, base_weights(info, network), config.artefact.delta)
+    every = np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision))
+    logits, labels = _labelled(every, task)
+    keep = _gold(task) != NO_LABEL
+    talks = parts.dev.conversations
+    groups = np.asarray(dialogue_ids(talks))[keep]
+    calibrator = Temperature.fit(logits, labels)
+    folds = cross_fitted_classes(logits, labels, groups=groups)
+    drawn: dict[str, Any] = {"samples": config.uncertainty.samples, "top_k": config.uncertainty.top_k, "precision": precision}
+    choice = choose_mode(
+        lambda mode: sampled_turn_entropy(network, task.dev_builder, task.dev, calibrator, mode=mode, **drawn)[keep],
+        (logits.argmax(axis=1) != labels).astype(float),
+        samples=config.uncertainty.samples,
+    )
+    report = singlelabel_report(
+        calibrator(logits), labels, labels=parts.emotions.labels, groups=groups, subsets=_subsets(talks, keep), resamples=1_000
+    )
+    write_json(run_dir / "report.json", report)
+    info = _info(config, parts, network, mode=choice.mode)
+    metrics = {
+        "split": f"{parts.dev.name} {parts.dev.split}",
+        "training": figures,
+        "compression": {"delta": config.artefact.delta, "bytes": stored_bytes, "accuracy_full": float((full[0].argmax(axis=1) == labels).mean())},
+        "monte_carlo": choice.to_dict(),
+        "dev": {key: report[key] for key in ("data", "protocol", "scores", "subsets", "calibration")},
+    }
+    policies = _policies(folds, labels, groups, parts.emotions)
+    return save_artefact(
+        run_dir / config.name,
+        info=info,
+        network=network,
+        tokenizer=parts.tokenizer,
+        calibrator=calibrator.to_dict(),
+        thresholds=parts.shared.thresholds if parts.shared is not None else None,
+        policy=policies,
+        metrics=metrics,
+        card=emonet_card(info, metrics, policies),
+    )
+
+
+def _gold(task: EmoNetTask) -> np.ndarray:
+    return np.array([turn.label for turns in task.dev for turn in turns])
+
+
+def _labelled(logits: np.ndarray, task: EmoNetTask) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and classes of the turns that have a gold label."""
+    labels = _gold(task)
+    return logits[labels != NO_LABEL], labels[labels != NO_LABEL]
+
+
+def _subsets(talks: Sequence[Conversation], keep: np.ndarray) -> dict[str, np.ndarray]:
+    first = first_of_speaker(talks)
+    named = {"first_of_speaker": first, "later_of_speaker": ~first, "first_in_conversation": first_in_conversation(talks)}
+    return {name: np.asarray(mask)[keep] for name, mask in named.items()}
+
+
+def _policies(folds: CrossFitted, labels: np.ndarray, groups: np.ndarray, emotions: EmotionSet) -> dict[str, Any]:
+    """A policy for each set the model can report in, calibrated over dialogues."""
+    policies = {}
+    for name in (emotions.name, "ekman", "sentiment"):
+        try:
+            emotion_map = load_emotion_map(emotions.name, name)
+        except ConfigError:
+            continue
+        probabilities, gold = emotion_map.apply(folds.probabilities), emotion_map.apply(np.eye(len(emotions))[labels])
+        best = probabilities.argmax(axis=1)
+        rows = np.arange(len(best))
+        policies[name] = fit_policy(probabilities[rows, best], gold[rows, best] < 0.5, groups=groups).to_dict()
+    return policies
+
+
+def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: str | None = None) -> ArtefactInfo:
+    emonet = config.emonet
+    assert emonet is not None
+    width = None if parts.features is None else parts.features.width
+    settings = emonet_settings(config, observation_width=width, speaker_rows=0 if parts.speakers is None else len(parts.speakers))
+    shared = parts.shared
+    return ArtefactInfo(
+        kind="emonet",
+        name=config.name,
+        emotion_set=parts.emotions.name,
+        labels=parts.emotions.labels,
+        base=config.backbone.name,
+        architecture=asdict(settings),
+        delta=config.artefact.delta,
+        hidden_dropout=config.backbone.hidden_dropout,
+        max_tokens=config.data.max_tokens,
+        uncertainty={"mode": mode or config.uncertainty.mode, "samples": config.uncertainty.samples, "top_k": config.uncertainty.top_k},
+        config=config.model_dump(mode="json"),
+        data={f"{corpus.name}/{file.name}": file.sha256 for corpus in (parts.train, parts.dev) for file in corpus.files},
+        licences=tuple(filter(None, (_LICENCES.get(config.data.corpus), *(shared.info.licences if shared is not None else ())))),
+        reads={
+            "utterance_model": DEFAULT_UTTERANCE_MODEL if shared is None else shared.info.name,
+            "utterance_sha256": None if shared is None else shared.sha256,
+            "memory_encoder": emonet.memory_encoder,
+            "history": emonet.history,
+            "history_limit": 0 if emonet.memory_encoder == "none" else emonet.history_limit,
+            "observation_width": width,
+            "speaker_text": emonet.speaker_text,
+            "speaker_corpus": config.data.corpus,
+            "speakers": None if parts.speakers is None else list(parts.speakers.names),
+        },
+        versions=installed_versions(),
+    )
