@@ -78,8 +78,9 @@ def normalise(name: str) -> str:
 
 
 def display(name: str) -> str:
-    """The form in which a name is shown: composed, in one line, without invisible characters that could reorder a page."""
-    return " ".join(unicodedata.normalize("NFC", name).translate(_DROP_IGNORABLE).split())
+    """The form in which a name is shown: composed, in one line, without invisible or control characters that could redraw a page."""
+    plain = " ".join(unicodedata.normalize("NFC", name).translate(_DROP_IGNORABLE).split())
+    return "".join(character for character in plain if unicodedata.category(character) != "Cc")
 
 
 def skeleton(name: str) -> str:

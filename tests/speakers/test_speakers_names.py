@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speakers.errors import InvalidRecordError
-from speakers.names import NameKind, hidden_characters, kind, normalise, owners, skeleton
+from speakers.names import NameKind, display, hidden_characters, kind, normalise, owners, skeleton
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,10 @@ def test_skeleton_shows_lookalikes(one: str, other: str) -> None:
 
 def test_skeleton_keeps_accents() -> None:
     assert skeleton("José") != skeleton("Jose")
+
+
+def test_display_drops_what_could_redraw_a_page() -> None:
+    assert display("A\u202ena\x1b[2J\n B") == "Ana[2J B"
 
 
 def test_hidden_characters_are_named() -> None:

@@ -1,0 +1,82 @@
+"""`erc speakers`: thin shells, so one test per way of use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from speakers_support import EMBEDDER, make, meet, vectors
+from typer.testing import CliRunner
+
+from erc.cli.speakers import app
+from speakers import END, Registry
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> str:
+    path = tmp_path / "s.db"
+    with Registry.open(path) as registry:
+        for number in range(2):
+            people = enumerate(["Ana", "Bo"])
+            lines = [make(meet(registry, name), f"c{number}", index, text=f"[red] {name}", weights={"joy": 0.5}) for index, name in people]
+            registry.record(f"c{number}", lines)
+        registry.record("c9", [make(meet(registry, "Bo"), "c9", 0, vector=vectors(1)[0])], embedder=EMBEDDER)
+    return str(path)
+
+
+def run(memory: str, *words: str, code: int = 0, feed: str | None = None) -> str:
+    done = CliRunner(env={"CONVEMO_MEMORY": memory, "COLUMNS": "200"}).invoke(app, list(words), input=feed)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_list_counts_everybody(memory: str) -> None:
+    people = json.loads(run(memory, "list", "--json"))
+    assert [(one["name"], one["utterances"], one["conversations"]) for one in people] == [("Ana", 2, 2), ("Bo", 3, 3)]
+    assert "Ana" in run(memory, "list")
+
+
+def test_show_prints_words_as_they_are(memory: str) -> None:
+    assert "joy: [red] Ana" in run(memory, "show", "ana")
+    shown = json.loads(run(memory, "show", "Ana", "--json"))
+    assert shown["context"]["observations"][0]["text"] == "[red] Ana"
+
+
+def test_path_is_the_file(memory: str) -> None:
+    assert run(memory, "path").strip() == memory
+
+
+def test_changes_are_logged_and_undone(memory: str) -> None:
+    entry = json.loads(run(memory, "merge", "Bo", "Ana", "--json"))["log"]
+    assert [one["utterances"] for one in json.loads(run(memory, "list", "--json"))] == [5]
+    run(memory, "undo", str(entry))
+    run(memory, "rename", "Ana", "Anna")
+    run(memory, "alias", "Anna", "Annie")
+    fresh = json.loads(run(memory, "split", "Bo", "--conversation", "c0", "--utterance", "c1:c1-1", "--name", "Bob", "--json"))["speaker_id"]
+    with Registry.open(memory) as registry:
+        assert registry.find("annie").name == "Anna"
+        assert registry.find("Bob").speaker_id == fresh
+        assert registry.context(fresh, before=END).utterances == 2
+    assert [one["action"] for one in json.loads(run(memory, "log", "--json"))] == ["merge", "undo", "rename", "alias", "split"]
+
+
+def test_split_needs_a_pair(memory: str) -> None:
+    run(memory, "split", "Bo", "--utterance", "c1", code=2)
+
+
+def test_export_forget_import(memory: str, tmp_path: Path) -> None:
+    kept = tmp_path / "bo.jsonl"
+    run(memory, "export", "Bo", "--output", str(kept))
+    assert run(memory, "export", "Bo") == kept.read_text(encoding="utf-8")
+    run(memory, "forget", "Bo", code=1, feed="n\n")
+    assert json.loads(run(memory, "forget", "Bo", "--yes", "--json"))["observations"] == 3
+    assert json.loads(run(memory, "import", str(kept), "--json"))["erased"] == 3
+    elsewhere = str(tmp_path / "new.db")
+    assert json.loads(run(elsewhere, "import", str(kept), "--json"))["observations"] == 3
+
+
+def test_rebuild_counts_vectors(memory: str) -> None:
+    assert json.loads(run(memory, "rebuild", "--json")) == {"vectors": 1}
