@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
-from erc.models.context_packed import CrossTurn, PackedState, Past, past_of, pool_packed, run_packed, start_packed
+from erc.models.context_packed import CrossTurn, PackedState, Packing, Row, pool_packed, run_packed, start_packed
 from erc.models.context_parts import AnyEncoder, heads_of
 from erc.models.dropout import Draw
 from erc.models.pooling import Pooling
@@ -33,8 +33,7 @@ class TurnCausalContext(ContextEncoder):
         self.cross = nn.ModuleList(CrossTurn(heads=heads, window=turn_window, initial=gate) for _ in encoder.layers) if turn_window else None
 
     def begin(self, batch: TurnBatch, *, split: int) -> PackedState:
-        past = past_of(batch, window=self.turn_window) if self.turn_window else None
-        state = start_packed(self.encoder, input_ids=batch.input_ids, attention_mask=batch.attention_mask, past=past)
+        state = self._start(batch, before=None)
         return run_packed(self.encoder, self.cross, state, last=split)[0] if split else state
 
     def complete(self, begun: PackedState, *, split: int, copies: int) -> Tensor:
@@ -43,11 +42,8 @@ class TurnCausalContext(ContextEncoder):
 
     def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         layers = len(self.encoder.layers)
-        state = start_packed(self.encoder, input_ids=turn.input_ids, attention_mask=turn.attention_mask)
+        state = self._start(turn, before=_kept_row(tensors) if tensors else None)
         earlier = [(tensors[f"key.{i}"], tensors[f"value.{i}"]) for i in range(layers)] if tensors else None
-        number = int(turn.turn[0])
-        if earlier is not None:
-            state = replace(state, past=_live_past(tensors, number=number, speaker=int(turn.local_speaker[0])))
         kept: list[tuple[Tensor, Tensor]] = []
         if split:
             lower, kept = run_packed(self.encoder, self.cross, replace(state, earlier=earlier), last=split)
@@ -56,6 +52,11 @@ class TurnCausalContext(ContextEncoder):
             upper = replace(state.repeat(copies_of(draw)), earlier=None if earlier is None else earlier[split:])
             state, more = run_packed(self.encoder, self.cross, upper, first=split)
         return pool_packed(self.encoder, state, self.pooling), self._kept(turn, tensors, [*kept, *more])
+
+    def _start(self, batch: TurnBatch, *, before: Row | None) -> PackedState:
+        row = Packing.of(batch.attention_mask).row(turn=batch.turn, speaker=batch.local_speaker, conversation=batch.conversation)
+        texts = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        return start_packed(self.encoder, **texts, row=row, before=before, window=self.turn_window)
 
     def _kept(self, turn: TurnBatch, before: Mapping[str, Tensor], fresh: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Keys and values of the last W turns, this one included, and whose turn each token belongs to."""
@@ -66,7 +67,7 @@ class TurnCausalContext(ContextEncoder):
         new |= {f"{kind}.{i}": pair[place] for i, pair in enumerate(fresh) for place, kind in enumerate(("key", "value"))}
         if not before:
             return {name: value.clone() for name, value in new.items()}
-        recent = (before["turn"] > int(turn.turn[0]) - self.turn_window).nonzero().squeeze(1)
+        recent = (before["turn"] > turn.turn - self.turn_window).nonzero().squeeze(1)
 
         def joined(name: str, value: Tensor) -> Tensor:
             axis = 0 if value.dim() == 1 else 1
@@ -75,13 +76,7 @@ class TurnCausalContext(ContextEncoder):
         return {name: joined(name, value) for name, value in new.items()}
 
 
-def _live_past(tensors: Mapping[str, Tensor], *, number: int, speaker: int) -> Past:
-    """Every kept token as the past of turn `number`; what is kept is never more than the window."""
-    turns = tensors["turn"]
-    place = torch.arange(len(turns), device=turns.device)
-    return Past(
-        place=place[None],
-        mask=torch.ones_like(place, dtype=torch.bool)[None],
-        distance=(number - turns)[None],
-        same_speaker=(tensors["speaker"] == speaker)[None],
-    )
+def _kept_row(tensors: Mapping[str, Tensor]) -> Row:
+    """The row of the kept tokens; no query is compared with their positions, which are therefore not kept."""
+    turn = tensors["turn"]
+    return Row(turn=turn, position=torch.zeros_like(turn), speaker=tensors["speaker"], conversation=torch.zeros_like(turn))

@@ -1,11 +1,12 @@
 """One pass over whole conversations without padding: every real token once, attention within turns and, gated, over earlier turns.
 
-Projections and feed-forward layers run over the real tokens of all turns in one row (X of them), and attention over padded blocks of
-turns, so nothing is ever as large as the square of a conversation. With `CrossTurn` absent or its gates closed, each turn comes out as
-the encoder alone would give it.
+Projections and feed-forward layers run over the real tokens of all turns in one row. For attention the row is cut into chunks of
+neighbouring turns; the keys of a chunk are its own tokens and those of the W turns before it, which lie side by side. So nothing is
+ever as large as the square of a conversation. Without `CrossTurn`, or with its gates closed, each turn comes out as the encoder alone
+would give it.
 
-Shapes: S drawn networks, U turns, T tokens of the longest, X real tokens of all turns, P tokens of a turn's window of earlier turns, D
-hidden width, H heads, F width of a head, W turns in the window.
+Shapes: S drawn networks, U turns, T tokens of the longest, X real tokens of all turns, X' those in the row of keys, N chunks, Q tokens of
+a chunk, K tokens of its keys, D hidden width, H heads, F width of a head, W turns in the window.
 """
 
 from __future__ import annotations
@@ -17,15 +18,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erc.models.context_parts import AnyEncoder, Projected, Rotary, embed, finish, heads_of, merge, own_mask, project, reach
+from erc.models.context_parts import AnyEncoder, Projected, Rotary, embed, finish, heads_of, merge, project, reach
 from erc.models.dropout import active_draw, drawn
 from erc.models.pooling import Pooling, pool
-from erc.models.turns import TurnBatch
+
+_CHUNK_TOKENS = 96
+_NEVER = -1e9  # finite, so that a padded query gives numbers that nobody reads instead of NaN
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tokens side by side: which turn each belongs to, its position in it, its speaker, and its turn's conversation. All (X',) int64.
+
+    Turns are numbered in order, without a gap within a conversation.
+    """
+
+    turn: Tensor
+    position: Tensor
+    speaker: Tensor
+    conversation: Tensor
+
+    def __add__(self, other: Row) -> Row:
+        """This row and another behind it."""
+        names = ("turn", "position", "speaker", "conversation")
+        return Row(**{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Where each turn's tokens lie in the packed row: mask (U, T) bool, place (U, T) indices into the row, X where there is none."""
+    """The packed row of turns (U, T) under `mask` bool: `place` (U, T) says where each token lies in it, X where there is none."""
 
     mask: Tensor
     place: Tensor
@@ -37,62 +58,132 @@ class Packing:
         place = (mask.flatten().cumsum(0) - 1).view_as(mask)
         return cls(mask=mask, place=place.masked_fill(~mask, int(mask.sum())))
 
-    @property
+    def spread(self, values: Tensor) -> Tensor:
+        """values (U,) of turns -> (X,) of their tokens."""
+        return values.unsqueeze(1).expand_as(self.mask)[self.mask]
+
     def positions(self) -> Tensor:
-        """Each packed token's position within its turn, (1, X)."""
-        return torch.arange(self.mask.shape[1], device=self.mask.device).expand_as(self.mask)[self.mask].unsqueeze(0)
+        """Each packed token's position within its turn, (X,)."""
+        return torch.arange(self.mask.shape[1], device=self.mask.device).expand_as(self.mask)[self.mask]
+
+    def row(self, *, turn: Tensor, speaker: Tensor, conversation: Tensor) -> Row:
+        """The row of keys these turns make; turn, speaker and conversation are (U,)."""
+        return Row(turn=self.spread(turn), position=self.positions(), speaker=self.spread(speaker), conversation=self.spread(conversation))
 
     def pad(self, packed: Tensor) -> Tensor:
-        """packed (S, X, ...) -> (S * U, T, ...), zeros where there is no token."""
-        filled = torch.cat([packed, packed.new_zeros(packed.shape[0], 1, *packed.shape[2:])], dim=1)
-        return filled.index_select(1, self.place.flatten()).view(-1, self.mask.shape[1], *packed.shape[2:])
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """padded (S * U, T, ...) -> (S, X, ...)."""
-        index = self.mask.flatten().nonzero().squeeze(1)
-        return padded.reshape(-1, self.mask.numel(), *padded.shape[2:]).index_select(1, index)
+        """packed (S, X, D) -> (S * U, T, D), zeros where there is no token."""
+        filled = torch.cat([packed, packed.new_zeros(packed.shape[0], 1, packed.shape[2])], dim=1)
+        return filled.index_select(1, self.place.flatten()).view(-1, self.mask.shape[1], packed.shape[2])
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """The tokens of earlier turns that each turn may attend to.
+class Lags:
+    """Which turn looks back how far, turn by turn (I of a chunk's queries, J of its keys and one for padding).
 
-    place (U, P) indices into the keys, mask (U, P) bool, distance (U, P) in turns, 1 to W, same_speaker (U, P) bool.
+    pair (N, I, J) counts the turns between from 0, W more for the same speaker, and is 2 W where nothing may be seen; query (N, Q, I) and
+    key (N, J, K) are 1 where a token is of a turn; seen (N, Q) is 1 for tokens that have anything to look back on.
     """
 
-    place: Tensor
-    mask: Tensor
-    distance: Tensor
-    same_speaker: Tensor
+    pair: Tensor
+    query: Tensor
+    key: Tensor
+    seen: Tensor
 
 
-def past_of(batch: TurnBatch, *, window: int) -> Past | None:
-    """For every turn the real tokens of the `window` turns before it in its conversation; None where there are none at all."""
-    lengths: list[int] = batch.attention_mask.sum(1).tolist()
-    starts = [0]
-    for length in lengths:
-        starts.append(starts[-1] + length)
-    turns: list[int] = batch.turn.tolist()
-    speakers: list[int] = batch.local_speaker.tolist()
-    rows: list[tuple[list[int], list[int], list[int]]] = []
-    first_row = 0
-    for row, turn in enumerate(turns):
-        if turn == 0:
-            first_row = row
-        before = range(max(first_row, row - window), row)
-        place = list(range(starts[before.start], starts[row])) if before else []
-        distance = [row - other for other in before for _ in range(lengths[other])]
-        same = [int(speakers[other] == speakers[row]) for other in before for _ in range(lengths[other])]
-        rows.append((place, distance, same))
-    width = max(len(place) for place, _, _ in rows)
-    if width == 0:
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """How the row is cut for attention.
+
+    query (N, Q) and key (N, K) are places in the rows of queries and keys, padded in front, so that the last Q keys are the queries' own
+    tokens; token (X,) says where in the flattened (N, Q) each packed token stands. own (N, Q, Q) bool marks keys of the query's turn, apart
+    (N, Q, Q) how far they are from it in tokens. `lags` is None where no turn has a past.
+    """
+
+    query: Tensor
+    key: Tensor
+    token: Tensor
+    own: Tensor
+    apart: Tensor
+    lags: Lags | None = None
+
+
+def cut(queries: Row, keys: Row, *, first: int, window: int) -> Chunks:
+    """Chunks of `queries`, which is the end of `keys` from place `first` on; a token looks back `window` turns."""
+    turns: list[int] = keys.turn.tolist()
+    talks: list[int] = keys.conversation.tolist()
+    query_spans, key_spans = [], []
+    begin = 0
+    for start, stop in _spans(turns[first:], talks[first:]):
+        here = first + start
+        while talks[begin] != talks[here] or turns[begin] < turns[here] - window:
+            begin += 1
+        query_spans.append(range(start, stop))
+        key_spans.append(range(begin, first + stop))
+    query, real_query = _table(query_spans, queries.turn.device)
+    key, real_key = _table(key_spans, queries.turn.device)
+    turn, position = queries.turn[query], queries.position[query]
+    own = real_query[:, :, None] & real_query[:, None, :] & (turn[:, :, None] == turn[:, None, :])
+    apart = (position[:, :, None] - position[:, None, :]).abs()
+    chunks = Chunks(query=query, key=key, token=real_query.flatten().nonzero().squeeze(1), own=own, apart=apart)
+    return replace(chunks, lags=_lags(queries, keys, chunks, real_query, real_key, window)) if window else chunks
+
+
+def _lags(queries: Row, keys: Row, chunks: Chunks, real_query: Tensor, real_key: Tensor, window: int) -> Lags | None:
+    query_turn, query_zero, query_speaker = _turns_of(queries, chunks.query, real_query)
+    key_turn, key_zero, key_speaker = _turns_of(keys, chunks.key, real_key)
+    rows = torch.arange(query_speaker.shape[1], device=query_turn.device) + query_zero[:, None]
+    columns = torch.arange(key_speaker.shape[1], device=query_turn.device) + key_zero[:, None]
+    behind = rows[:, :, None] - columns[:, None, :]
+    visible = (behind > 0) & (behind <= window)
+    visible[:, :, -1] = False  # the last column stands for padding
+    pair = behind - 1 + window * (query_speaker[:, :, None] == key_speaker[:, None, :])
+    query_is = F.one_hot(query_turn, query_speaker.shape[1])
+    key_is = F.one_hot(key_turn, key_speaker.shape[1]).transpose(1, 2)
+    seen = visible.any(-1).gather(1, query_turn) & real_query
+    if not bool(seen.any()):
         return None
-    table = torch.zeros(len(rows), 4, width, dtype=torch.long)
-    for row, (place, distance, same) in enumerate(rows):
-        if place:
-            table[row, :, : len(place)] = torch.tensor([place, [1] * len(place), distance, same])
-    table = table.to(batch.input_ids.device)
-    return Past(place=table[:, 0], mask=table[:, 1].bool(), distance=table[:, 2], same_speaker=table[:, 3].bool())
+    return Lags(pair=pair.masked_fill(~visible, 2 * window), query=query_is, key=key_is, seen=seen)
+
+
+def _turns_of(row: Row, place: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a table (N, width) of places: each token's turn counted from the chunk's first, that first turn (N,), and the turns' speakers.
+
+    Padding is given the last of the columns, which is nobody's turn.
+    """
+    turn = row.turn[place]
+    zero = turn.masked_fill(~real, int(turn.max()) + 1).amin(1)
+    local = turn - zero[:, None]
+    columns = int(local.masked_fill(~real, 0).max()) + 2
+    local = local.masked_fill(~real, columns - 1)
+    speakers = torch.full((len(place), columns), -1, device=place.device).scatter(1, local, row.speaker[place])
+    return local, zero, speakers
+
+
+def _spans(turns: Sequence[int], talks: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of whole turns of one conversation, of at most `_CHUNK_TOKENS` tokens unless a turn alone is longer."""
+    spans: list[tuple[int, int]] = []
+    start = turn_start = 0
+    for place in range(1, len(turns) + 1):
+        ended = place == len(turns)
+        if not ended and turns[place] == turns[turn_start] and talks[place] == talks[turn_start]:
+            continue
+        if turn_start > start and (place - start > _CHUNK_TOKENS or talks[turn_start] != talks[start]):
+            spans.append((start, turn_start))
+            start = turn_start
+        turn_start = place
+        if ended:
+            spans.append((start, place))
+    return spans
+
+
+def _table(spans: Sequence[range], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ranges as a table (N, width) padded in front, and which of its places are real."""
+    starts = torch.tensor([span.start for span in spans], device=device).unsqueeze(1)
+    stops = torch.tensor([span.stop for span in spans], device=device).unsqueeze(1)
+    width = max(len(span) for span in spans)
+    place = stops - width + torch.arange(width, device=device)
+    real = place >= starts
+    return place.masked_fill(~real, 0), real
 
 
 class CrossTurn(nn.Module):
@@ -105,29 +196,32 @@ class CrossTurn(nn.Module):
         super().__init__()
         self.bounded = initial is not None
         self.gate = nn.Parameter(torch.full((heads,), 0.0 if initial is None else initial))
-        self.bias = nn.Parameter(torch.zeros(heads, 2, window))
+        self.bias = nn.Parameter(torch.zeros(2 * window, heads))
 
     def gates(self) -> Tensor:
-        """How far each head is open, (H,)."""
-        return torch.sigmoid(self.gate) if self.bounded else torch.tanh(self.gate)
+        """How far each head is open, (H, 1, 1)."""
+        return (torch.sigmoid(self.gate) if self.bounded else torch.tanh(self.gate))[:, None, None]
 
-    def biases(self, past: Past) -> Tensor:
-        """Logit offsets (U, H, 1, P) for tokens of earlier turns, minus infinity where there is no token."""
-        bias = self.bias[:, past.same_speaker.long(), past.distance.clamp(min=1) - 1]  # (H, U, P)
-        return bias.masked_fill(~past.mask, -torch.inf).transpose(0, 1).unsqueeze(2)
+    def biases(self, lags: Lags, dtype: torch.dtype) -> Tensor:
+        """Logit offsets (N, H, Q, K), learnt for turns and spread to their tokens; what may not be seen is as good as minus infinity."""
+        table = torch.cat([self.bias, self.bias.new_full((1, self.bias.shape[1]), _NEVER)]).to(dtype)
+        turns = F.embedding(lags.pair, table).transpose(2, 3).flatten(2)  # (N, I, H * J)
+        rows = (lags.query.to(dtype) @ turns).view(len(lags.pair), -1, lags.pair.shape[2])  # (N, Q * H, J)
+        spread = rows @ lags.key.to(dtype)
+        return spread.view(len(spread), lags.query.shape[1], -1, spread.shape[-1]).transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedState:
     """Turns on their way through the layers: hidden (S, X, D), and what every layer needs beside it.
 
-    `earlier` holds, for a live turn, each layer's keys and values of the turns before it, (S, X', H, F).
+    `earlier` holds, for a live turn, each coming layer's keys and values of the turns before it, (S, X' - X, H, F).
     """
 
     hidden: Tensor
     packing: Packing
     rotary: Rotary
-    past: Past | None
+    chunks: Chunks
     earlier: Sequence[tuple[Tensor, Tensor]] | None = None
 
     def repeat(self, times: int) -> PackedState:
@@ -135,11 +229,22 @@ class PackedState:
         return replace(self, hidden=self.hidden.repeat(times, 1, 1))
 
 
-def start_packed(encoder: AnyEncoder, *, input_ids: Tensor, attention_mask: Tensor, past: Past | None = None) -> PackedState:
-    """Embeds the real tokens of texts (U, T); positions restart in each text."""
+def start_packed(
+    encoder: AnyEncoder, *, input_ids: Tensor, attention_mask: Tensor, row: Row | None = None, before: Row | None = None, window: int = 0
+) -> PackedState:
+    """Embeds the real tokens of texts (U, T); positions restart in each text.
+
+    `row` says whose turns they are where tokens look back `window` turns; without it every text stands alone. `before` is the row of
+    tokens kept from earlier turns.
+    """
     packing = Packing.of(attention_mask)
-    hidden, rotary = embed(encoder, input_ids[packing.mask].unsqueeze(0), packing.positions)
-    return PackedState(hidden=hidden, packing=packing, rotary=rotary, past=past)
+    if row is None:
+        texts = torch.arange(len(input_ids), device=input_ids.device)
+        row, window = packing.row(turn=texts, speaker=texts, conversation=torch.zeros_like(texts)), 0
+    keys = row if before is None else before + row
+    chunks = cut(row, keys, first=len(keys.turn) - len(row.turn), window=window)
+    hidden, rotary = embed(encoder, input_ids[packing.mask].unsqueeze(0), row.position.unsqueeze(0))
+    return PackedState(hidden=hidden, packing=packing, rotary=rotary, chunks=chunks)
 
 
 def run_packed(
@@ -148,7 +253,7 @@ def run_packed(
     """Runs layers `first` up to `last`; also gives each layer's keys and values of these turns, (S, X, H, F)."""
     draw = active_draw()
     if draw is not None:  # a token's mask depends on its position in its own turn
-        with drawn(replace(draw, positions=state.packing.positions)):
+        with drawn(replace(draw, positions=state.packing.positions().unsqueeze(0))):
             return _run(encoder, cross, state, first, last)
     return _run(encoder, cross, state, first, last)
 
@@ -158,47 +263,40 @@ def _run(
 ) -> tuple[PackedState, list[tuple[Tensor, Tensor]]]:
     hidden, kept = state.hidden, []
     heads = heads_of(encoder)
-    masks: dict[int | None, Tensor] = {}
     for number, layer in list(enumerate(encoder.layers))[first:last]:
         parts = project(layer, hidden, state.rotary, heads=heads)
-        distance = reach(layer)
-        if distance not in masks:
-            masks[distance] = own_mask(state.packing.mask, distance)
-        query = state.packing.pad(parts.query).transpose(1, 2)  # (S * U, H, T, F)
-        attended = _attend_own(query, parts, state.packing, masks[distance])
-        if cross is not None and state.past is not None:
-            looking_back: CrossTurn = cross[number]  # type: ignore[assignment]
-            keys, values = (parts.key, parts.value) if state.earlier is None else state.earlier[number - first]
-            gates = looking_back.gates()[:, None, None].to(attended.dtype)
-            attended = attended + gates * _attend_past(query, keys, values, state.past, looking_back)
-        hidden = merge(layer, hidden, state.packing.pack(attended.transpose(1, 2)).flatten(-2))
         kept.append((parts.key, parts.value))
+        if state.earlier is not None:
+            keys, values = state.earlier[number - first]
+            parts = Projected(parts.query, torch.cat([keys, parts.key], dim=1), torch.cat([values, parts.value], dim=1))
+        looking_back: CrossTurn | None = None if cross is None else cross[number]  # type: ignore[assignment]
+        hidden = merge(layer, hidden, attend(parts, state.chunks, looking_back, distance=reach(layer)))
     return replace(state, hidden=hidden), kept
 
 
-def _attend_own(query: Tensor, parts: Projected, packing: Packing, mask: Tensor) -> Tensor:
-    """Attention within each turn: query (S * U, H, T, F) -> (S * U, H, T, F)."""
-    key, value = (packing.pad(part).transpose(1, 2) for part in (parts.key, parts.value))
-    copies = query.shape[0] // mask.shape[0]
-    # A padded query attends to the turn's first token, which keeps its (unused) answer finite where local attention reaches no real token.
-    empty = ~mask.any(dim=-1, keepdim=True)
-    mask = mask | (empty & (torch.arange(mask.shape[-1], device=mask.device) == 0))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask.repeat(copies, 1, 1, 1))
+def attend(parts: Projected, chunks: Chunks, cross: CrossTurn | None, *, distance: int | None) -> Tensor:
+    """Attention within each turn, `distance` tokens to either side (None for all), plus gated attention to earlier turns.
 
+    query (S, X, H, F), key and value (S, X', H, F) -> (S, X, D).
+    """
 
-def _attend_past(query: Tensor, keys: Tensor, values: Tensor, past: Past, cross: CrossTurn) -> Tensor:
-    """Attention to earlier turns: query (S * U, H, T, F), keys and values (S, X', H, F) -> (S * U, H, T, F), zeros without a past."""
-    turns, width = past.place.shape
-    chosen = past.place.flatten()
+    def gather(x: Tensor, index: Tensor) -> Tensor:
+        return x.index_select(1, index.flatten()).view(x.shape[0], *index.shape, *x.shape[2:]).transpose(2, 3)  # (S, N, H, Q or K, F)
 
-    def gather(x: Tensor) -> Tensor:
-        return x.index_select(1, chosen).view(-1, width, *x.shape[2:]).transpose(1, 2)  # (S * U, H, P, F)
-
-    copies = query.shape[0] // turns
-    nothing = ~past.mask.any(dim=1)
-    bias = cross.biases(past).masked_fill(nothing[:, None, None, None], 0.0).to(query.dtype)
-    answer = F.scaled_dot_product_attention(query, gather(keys), gather(values), attn_mask=bias.repeat(copies, 1, 1, 1))
-    return answer.masked_fill(nothing.repeat(copies)[:, None, None, None], 0.0)
+    with torch.autocast(parts.query.device.type, enabled=False):  # the inputs' precision throughout, no copies to and fro
+        query, key, value = gather(parts.query, chunks.query), gather(parts.key, chunks.key), gather(parts.value, chunks.key)
+        query = query * query.shape[-1] ** -0.5
+        width = query.shape[-2]
+        own = chunks.own if distance is None else chunks.own & (chunks.apart <= distance)
+        scores = query @ key.transpose(-1, -2)
+        weights = scores[..., -width:].masked_fill(~own.unsqueeze(1), _NEVER).softmax(dim=-1)
+        answer = weights @ value[..., -width:, :]
+        if cross is not None and chunks.lags is not None:
+            looking = (scores + cross.biases(chunks.lags, scores.dtype)).softmax(dim=-1)
+            gates = cross.gates().to(scores.dtype) * chunks.lags.seen[:, None, :, None]
+            answer = answer + gates * (looking @ value)
+        answer = answer.transpose(2, 3).flatten(-2)  # (S, N, Q, D)
+    return answer.flatten(1, 2).index_select(1, chunks.token)
 
 
 def pool_packed(encoder: AnyEncoder, state: PackedState, pooling: Pooling) -> Tensor:

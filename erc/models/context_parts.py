@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
@@ -82,13 +81,3 @@ def reach(layer: Any) -> int | None:
     """How far a token sees to either side within its own text, None for all of it (ModernBERT's local layers)."""
     window = getattr(getattr(layer, "attn", None), "sliding_window", None)
     return None if window is None else int(window) - 1
-
-
-def own_mask(mask: Tensor, distance: int | None) -> Tensor:
-    """Which tokens see which within each text: mask (U, T) bool -> (U, 1, T, T) or (U, 1, 1, T) bool."""
-    keys = mask[:, None, None, :]
-    if distance is None:
-        return keys
-    places = torch.arange(mask.shape[1], device=mask.device)
-    near = (places[:, None] - places[None, :]).abs() <= distance
-    return keys & near
