@@ -135,5 +135,3 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
         raise ArtefactError(f"the adapter {folder} does not fit this base model: {error}") from None
     seed_lora_dropouts(adapted)
     return adapted if trainable else adapted.eval()
-
-

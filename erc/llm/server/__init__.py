@@ -1,0 +1,6 @@
+"""Label scores from any server that speaks the OpenAI HTTP interface (vLLM, llama.cpp, SGLang)."""
+
+from erc.llm.server.backend import ServerScorer
+from erc.llm.server.transport import ServerError, Transport, TransportSettings
+
+__all__ = ["ServerError", "ServerScorer", "Transport", "TransportSettings"]

@@ -1,0 +1,86 @@
+"""A model server as a back end for label scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from erc.llm.encoding import PromptEncoder
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.scores import LabelScores, ScoreKind
+from erc.llm.server.cache import AnswerCache, cache_key
+from erc.llm.server.modes import Mode, PromptScores, chosen, coded, echoed
+from erc.llm.server.transport import ServerError, Transport, UnreachableError
+
+_KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choice": "none"}
+_PROBE = RenderedPrompt("Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", "")
+_PROBE_LABELS = ("yes", "no")
+
+
+class ServerScorer:
+    """Scores by an OpenAI-compatible server.
+
+    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses. `mode` None asks the server
+    what it can do, once, from exact to a bare choice. `cache` keeps answers on disk.
+    """
+
+    def __init__(
+        self, transport: Transport, *, model: str, encoder: PromptEncoder | None = None, mode: Mode | None = None, cache: Path | None = None
+    ) -> None:
+        self.transport = transport
+        self.model = model
+        self.encoder = encoder
+        self.cache = None if cache is None else AnswerCache(cache)
+        self.mode: Mode = self.probe() if mode is None else mode
+        if self.mode == "completions" and encoder is None:
+            raise ServerError("exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes")
+
+    @property
+    def model_id(self) -> str:
+        """Model and address."""
+        return f"{self.model}@{self.transport.url}"
+
+    def probe(self) -> Mode:
+        """The most exact mode the server has. Raises ServerError, with what was tried, where it has none."""
+        modes: tuple[Mode, ...] = ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
+        problems = []
+        for mode in modes:
+            try:
+                self._ask(_PROBE, _PROBE_LABELS, mode)
+                return mode
+            except UnreachableError:
+                raise
+            except ServerError as error:
+                problems.append(f"{mode}: {error}")
+        raise ServerError(f"{self.transport.url} offers no way to score labels.\n" + "\n".join(problems))
+
+    def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
+        """Scores every prompt over `labels`; several requests at a time, answers on disk asked no more."""
+        found = self.transport.map(lambda prompt: self._cached(prompt, labels), prompts)
+        values = np.array([scores.values for scores in found], dtype=np.float64).reshape(len(prompts), len(labels))
+        return LabelScores.of(labels, values, kind=_KINDS[self.mode], truncated=np.array([scores.truncated for scores in found], dtype=bool))
+
+    def close(self) -> None:
+        """Closes connections and cache."""
+        self.transport.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    def _cached(self, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
+        if self.cache is None:
+            return self._ask(prompt, labels, self.mode)
+        key = cache_key(prompt_sha256=prompt.sha256, model_id=self.model_id, mode=self.mode, labels=labels)
+        kept = self.cache.get(key)
+        if kept is not None:
+            return PromptScores(tuple(map(float, kept["values"])), bool(kept["truncated"]))
+        scores = self._ask(prompt, labels, self.mode)
+        self.cache.put(key, {"values": scores.values, "truncated": scores.truncated})
+        return scores
+
+    def _ask(self, prompt: RenderedPrompt, labels: Sequence[str], mode: Mode) -> PromptScores:
+        if mode == "completions":
+            assert self.encoder is not None
+            return echoed(self.transport, self.model, self.encoder, prompt, labels)
+        return (coded if mode == "codes" else chosen)(self.transport, self.model, prompt, labels)

@@ -1,0 +1,142 @@
+"""HTTP to a model server: timeouts, a limit on requests under way, and retries that wait longer each time."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx2
+
+from erc.errors import ConvemoError
+
+T = TypeVar("T")
+R = TypeVar("R")
+_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+class ServerError(ConvemoError):
+    """A model server cannot be reached, refuses a request, or answers something that is no answer."""
+
+    exit_code = 5
+
+
+class UnreachableError(ServerError):
+    """No answer at all came from the address, however often it was asked."""
+
+
+class RefusedError(ServerError):
+    """The server understood and said no (a 4xx status): asking again would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """Seconds and counts. The wait before retry n is drawn from [0, min(backoff_cap, backoff * 2^n)]; a server's Retry-After is a least wait."""
+
+    connect_timeout: float = 5.0
+    read_timeout: float = 60.0
+    retries: int = 4
+    backoff: float = 0.5
+    backoff_cap: float = 20.0
+    concurrency: int = 8
+
+
+class Transport:
+    """Posts JSON to `url` (for instance http://localhost:8000/v1). Safe to share among threads.
+
+    `api_key` goes into the Authorization header and into nothing else. `sleep` and `jitter` are there for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        settings: TransportSettings | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.settings = TransportSettings() if settings is None else settings
+        self._sleep = sleep
+        self._jitter = jitter
+        self._slots = threading.BoundedSemaphore(self.settings.concurrency)
+        timeout = httpx2.Timeout(self.settings.read_timeout, connect=self.settings.connect_timeout)
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._client = httpx2.Client(timeout=timeout, headers=headers, follow_redirects=False)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The JSON object the server answers. Raises RefusedError for a 4xx status, ServerError when all retries failed."""
+        return self._ask("POST", path, body)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """As `post`, without a body."""
+        return self._ask("GET", path, None)
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """`function` of every item, several at a time, in order. The first error ends it."""
+        if len(items) < 2:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(max_workers=min(self.settings.concurrency, len(items))) as pool:
+            futures = [pool.submit(function, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        problem = "was not asked"
+        reached = False
+        for attempt in range(self.settings.retries + 1):
+            least = 0.0
+            try:
+                with self._slots:
+                    response = self._client.request(method, f"{self.url}{path}", json=body)
+                reached = True
+                if response.status_code == 200:
+                    return _object(response)
+                problem = f"answered {response.status_code}: {response.text[:200]}"
+                if response.status_code not in _RETRIED:
+                    raise RefusedError(f"{self.url}{path} {problem}")
+                least = _retry_after(response)
+            except (httpx2.TransportError, httpx2.DecodingError) as error:
+                problem = f"failed: {type(error).__name__} {error}".rstrip()
+            except _NoAnswerError as error:
+                problem = str(error)
+            if attempt < self.settings.retries:
+                drawn = self._jitter() * min(self.settings.backoff_cap, self.settings.backoff * 2**attempt)
+                self._sleep(max(least, drawn))
+        raise (ServerError if reached else UnreachableError)(
+            f"{self.url}{path} {problem} (asked {self.settings.retries + 1} times): check the address and that the server is up"
+        )
+
+
+class _NoAnswerError(Exception):
+    """Status 200 with a body that is no JSON object."""
+
+
+def _object(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        content = response.json()
+    except ValueError:
+        raise _NoAnswerError(f"answered something that is no JSON: {response.text[:80]!r}") from None
+    if not isinstance(content, dict):
+        raise _NoAnswerError("answered JSON that is no object")
+    return content
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    """Seconds a server asks to wait, at most a minute; 0 where it says nothing or gives a date."""
+    try:
+        return min(60.0, max(0.0, float(response.headers.get("Retry-After", "0"))))
+    except ValueError:
+        return 0.0

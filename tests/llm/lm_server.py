@@ -1,0 +1,118 @@
+"""A small HTTP server on the loopback that speaks the OpenAI interface over a tiny model, with faults on demand."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Behaviour:
+    """What the server can do, and the faults of the next requests, first to last: a status, or one of the words below."""
+
+    model: Any = None
+    completions: bool = True
+    top_logprobs: bool = True
+    constrained: bool = True
+    preferred: str = "joy"
+    faults: list[Any] = field(default_factory=list)
+    requests: list[tuple[str, dict]] = field(default_factory=list)
+    under_way: int = 0
+    most_under_way: int = 0
+    delay: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        does: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with does.lock:
+            does.requests.append((self.path, body))
+            does.under_way += 1
+            does.most_under_way = max(does.most_under_way, does.under_way)
+            fault = does.faults.pop(0) if does.faults else None
+        try:
+            time.sleep(does.delay)
+            self.respond(does, body, fault)
+        finally:
+            with does.lock:
+                does.under_way -= 1
+
+    def respond(self, does: Behaviour, body: dict, fault: Any) -> None:
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+        elif fault == "hang":
+            time.sleep(0.6)
+            self.close_connection = True
+        elif fault == "garbage":
+            self.send(200, b"<html>not json")
+        elif isinstance(fault, int):
+            self.send(fault, b'{"error": "fault"}', {"Retry-After": "7"} if fault == 429 else {})
+        elif self.path.endswith("/completions") and not self.path.endswith("/chat/completions"):
+            self.answer(self.completion(does, body) if does.completions else None)
+        else:
+            self.answer(self.chat(does, body))
+
+    def answer(self, content: dict | None) -> None:
+        self.send(404, b'{"error": "no such route"}') if content is None else self.send(200, json.dumps(content).encode())
+
+    def send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def completion(self, does: Behaviour, body: dict) -> dict:
+        ids = body["prompt"]
+        with torch.inference_mode():
+            logits = does.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
+        values = [None, *(logits[i, token].item() for i, token in enumerate(ids[1:])), logits[-1].max().item()]
+        return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
+
+    def chat(self, does: Behaviour, body: dict) -> dict | None:
+        text = body["messages"][-1]["content"]
+        if "logprobs" in body:
+            legend = dict(re.findall(r"^(\w) = (.+)$", text, flags=re.MULTILINE))
+            if not does.top_logprobs:
+                return {"choices": [{"message": {"content": "A"}, "logprobs": None}]}
+            # The preferred label has probability 0.5, the first in the order 0.2 more than its share: a pull of position.
+            entries = [
+                {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i} for i, (code, label) in enumerate(legend.items())
+            ]
+            entries = sorted([*entries, {"token": "The", "logprob": -9.0}], key=lambda entry: -entry["logprob"])[: body["top_logprobs"]]
+            return {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"token": "A", "top_logprobs": entries}]}}]}
+        allowed = body["response_format"]["json_schema"]["schema"]["properties"]["emotion"]["enum"]
+        word = does.preferred if does.preferred in allowed else allowed[0]
+        return {"choices": [{"message": {"content": json.dumps({"emotion": word}) if does.constrained else "I think joy."}}]}
+
+
+@contextmanager
+def running(behaviour: Behaviour) -> Iterator[str]:
+    """The address of a running server; it stops at the end of the block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.behaviour = behaviour  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,188 @@
+"""The server back end against a real HTTP server: equal scores, what it can do, its faults, the cache."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from lm_server import Behaviour, running
+
+from erc.errors import ArtefactError
+from erc.llm.encoding import PromptEncoder
+from erc.llm.local import LocalScorer
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.server import ServerError, ServerScorer, Transport, TransportSettings
+from erc.llm.server.modes import echoed_sum
+from erc.llm.server.transport import RefusedError, UnreachableError
+
+LABELS = ("joy", "sadness", "neutral")
+PROMPTS = [RenderedPrompt("Judge.", (("dialogue", f"A: hi number {i}"),), "Emotion:", "t/v1", "00") for i in range(5)]
+FAST = TransportSettings(connect_timeout=1.0, read_timeout=0.3, retries=3, backoff=1.0, backoff_cap=3.0, concurrency=3)
+
+
+@pytest.fixture
+def behaviour(tiny_lm):
+    return Behaviour(model=tiny_lm)
+
+
+@pytest.fixture
+def server(behaviour):
+    with running(behaviour) as url:
+        yield url
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def transport(server, waits):
+    made = Transport(server, settings=FAST, sleep=waits.append, jitter=lambda: 0.5)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def encoder(chat_tokenizer):
+    return PromptEncoder(chat_tokenizer)
+
+
+def test_echoed_scores_equal_the_local_back_end(transport, encoder, tiny_lm, chat_tokenizer):
+    scorer = ServerScorer(transport, model="tiny", encoder=encoder)
+    assert scorer.mode == "completions"
+    found, expected = scorer.score(PROMPTS, LABELS), LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score(PROMPTS, LABELS)
+    np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, atol=1e-4)
+    assert found.score_kind == "exact"
+
+
+def test_codes_average_two_orders(transport, behaviour):
+    scorer = ServerScorer(transport, model="tiny")
+    scores = scorer.score(PROMPTS[:1], LABELS)
+    assert scorer.mode == "codes"
+    # joy first: exp(-0.7), exp(-2.0), exp(-2.4); reversed, with joy last: exp(-0.7), exp(-2.0) for sadness, exp(-1.6) for neutral
+    first = np.exp([-0.7, -2.0, -2.4])
+    second = np.exp([-0.7, -2.0, -1.6])
+    np.testing.assert_allclose(scores.probabilities[0], 0.5 * (first / first.sum() + second / second.sum()), atol=1e-9)
+    assert scores.score_kind == "codes"
+    assert not scores.truncated[0]
+
+
+def test_codes_outside_the_likeliest_are_bounded_and_flagged(transport):
+    labels = tuple(f"label{i}" for i in range(28))
+    scores = ServerScorer(transport, model="tiny", mode="codes").score(PROMPTS[:1], labels)
+    assert scores.truncated[0]
+    assert np.isfinite(scores.log_likelihood).all()
+
+
+def test_choice_is_marked_as_uncalibrated(transport, behaviour):
+    behaviour.completions = behaviour.top_logprobs = False
+    behaviour.preferred = "sadness"
+    scorer = ServerScorer(transport, model="tiny")
+    scores = scorer.score(PROMPTS[:2], LABELS)
+    assert (scorer.mode, scores.score_kind, scores.best) == ("choice", "none", ("sadness", "sadness"))
+    assert np.isnan(scores.entropy).all()
+
+
+def test_server_that_ignores_constraints_is_refused(transport, behaviour):
+    behaviour.completions = behaviour.top_logprobs = behaviour.constrained = False
+    with pytest.raises(ServerError, match="no way to score"):
+        ServerScorer(transport, model="tiny")
+
+
+def test_exact_scores_need_a_tokenizer(transport):
+    with pytest.raises(ServerError, match="tokenizer"):
+        ServerScorer(transport, model="tiny", mode="completions")
+
+
+@pytest.mark.parametrize("fault", [500, 503, "garbage", "drop", "hang"])
+def test_transient_fault_is_asked_again(transport, behaviour, encoder, waits, fault):
+    scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions")
+    expected = scorer.score(PROMPTS[:1], LABELS).log_likelihood
+    behaviour.faults = [fault, fault]
+    np.testing.assert_array_equal(scorer.score(PROMPTS[:1], LABELS).log_likelihood, expected)
+    assert waits == [0.5, 1.0]
+
+
+def test_rate_limit_waits_as_long_as_the_server_asks(transport, behaviour, encoder, waits):
+    behaviour.faults = [429]
+    ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], LABELS)
+    assert waits == [7.0]
+
+
+def test_lasting_fault_is_an_error_after_all_retries(transport, behaviour, encoder):
+    behaviour.faults = [500] * 50
+    with pytest.raises(ServerError, match=r"answered 500.*asked 4 times"):
+        ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], LABELS)
+    assert len(behaviour.requests) == 4
+
+
+def test_refusal_is_not_asked_again(transport, behaviour, encoder, waits):
+    behaviour.faults = [400]
+    with pytest.raises(RefusedError, match="answered 400"):
+        ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], LABELS)
+    assert (len(behaviour.requests), waits) == (1, [])
+
+
+def test_address_without_a_server_is_named_at_once(encoder):
+    waits: list[float] = []
+    transport = Transport("http://127.0.0.1:9/v1", settings=FAST, sleep=waits.append)
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
+        ServerScorer(transport, model="tiny", encoder=encoder)
+    assert len(waits) == FAST.retries
+    transport.close()
+
+
+def test_requests_under_way_are_limited(transport, behaviour, encoder):
+    behaviour.delay = 0.02
+    ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS * 2, LABELS)
+    assert 2 <= behaviour.most_under_way <= FAST.concurrency
+
+
+def test_answers_on_disk_are_not_asked_again(server, behaviour, encoder, tmp_path):
+    rows = []
+    for _ in range(2):
+        transport = Transport(server, settings=FAST)
+        scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions", cache=tmp_path / "answers.sqlite")
+        rows.append(scorer.score(PROMPTS, LABELS).log_likelihood)
+        scorer.close()
+    np.testing.assert_array_equal(*rows)
+    assert len(behaviour.requests) == len(PROMPTS) * len(LABELS)
+
+
+def test_cache_tells_labels_models_and_prompts_apart(transport, behaviour, tmp_path):
+    first = ServerScorer(transport, model="tiny", mode="choice", cache=tmp_path / "answers.sqlite")
+    first.score(PROMPTS[:1], LABELS)
+    first.score(PROMPTS[:1], tuple(reversed(LABELS)))
+    first.score(PROMPTS[1:2], LABELS)
+    second = ServerScorer(transport, model="other", mode="choice", cache=tmp_path / "answers.sqlite")
+    second.score(PROMPTS[:1], LABELS)
+    second.score(PROMPTS[:1], LABELS)
+    assert len(behaviour.requests) == 4
+    assert second.cache is not None
+    assert len(second.cache) == 4
+    first.cache.close()
+    second.cache.close()
+
+
+def test_cache_holds_no_text(transport, tmp_path):
+    scorer = ServerScorer(transport, model="tiny", mode="choice", cache=tmp_path / "answers.sqlite")
+    scorer.score([RenderedPrompt("Judge.", (("dialogue", "A: canary-7731"),), "E:", "t/v1", "00")], LABELS)
+    scorer.cache.close()
+    assert all(b"canary-7731" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_cache_file_that_is_no_database_is_an_artefact_error(transport, tmp_path):
+    (tmp_path / "answers.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(ArtefactError, match="answer cache"):
+        ServerScorer(transport, model="tiny", mode="choice", cache=tmp_path / "answers.sqlite")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[None, -1.0], [None, -1.0, -1.0, -1.0, -1.0], [None, -1.0, None], [None, -1.0, math.nan], None],
+)
+def test_echo_that_does_not_fit_is_an_error(values):
+    with pytest.raises(ServerError):
+        echoed_sum({"choices": [{"logprobs": {"token_logprobs": values}}]}, prefix=2, answer=1)
