@@ -242,3 +242,17 @@ def test_conversation_buckets_keep_the_token_budget(tiny_encoder_dir: Path) -> N
     assert sorted(i for bucket in buckets for i in bucket) == [0, 1, 2, 3]
     assert all(len(bucket) * max(lengths[i] for i in bucket) <= budget or len(bucket) == 1 for bucket in buckets)
     assert [1, 2] in buckets
+
+
+@torch.no_grad()
+def test_emonet_live_in_bf16_stays_near_the_batch(mode: ContextMode, memory: str, tiny_encoder_dir: Path) -> None:
+    model, batch, turns = parts(tiny_encoder_dir, mode, memory)
+    exact = model(batch=batch).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        together, state = model(batch=batch).logits.float(), model.live_state()
+        for row, turn in enumerate(turns):
+            output, state = model.append(state, turn)
+            torch.testing.assert_close(output.logits[0].float(), together[row], atol=0.1, rtol=0)
+        samples, _ = model.mc_append(model.live_state(), turns[0], 2, mode="full")
+    assert bool(samples.isfinite().all())
+    torch.testing.assert_close(together, exact, atol=0.15, rtol=0)
