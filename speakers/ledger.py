@@ -7,16 +7,37 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import InvalidRecordError, UnknownSpeakerError
 from speakers.records import Embedder, Observation, Point, Receipt
 from speakers.store.codec import LabelSets, observation_values, settle_embedder
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
-from speakers.tenancy import Tenant
+from speakers.tenancy import Tenant, bump
 
 _CHUNK = 500
 """Bound parameters per statement: far below every engine's limit."""
+
+# Statements are built once: a conversation is small, and building them would cost as much as running them.
+_PLACE = select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(
+    CONVERSATIONS.c.tenant == bindparam("of"), CONVERSATIONS.c.conversation_id == bindparam("conversation")
+)
+_COUNTERS = select(TENANTS.c.next_sequence, TENANTS.c.clock).where(TENANTS.c.tenant == bindparam("of"))
+_TURNS = (
+    select(OBSERVATIONS.c.utterance_id, OBSERVATIONS.c.position, OBSERVATIONS.c.time)
+    .where(OBSERVATIONS.c.tenant == bindparam("of"), OBSERVATIONS.c.conversation_id == bindparam("conversation"))
+    .order_by(OBSERVATIONS.c.position)
+)
+_OWNERS = select(SPEAKERS.c.speaker_id, SPEAKERS.c.speaker, SPEAKERS.c.merged_into).where(
+    SPEAKERS.c.tenant == bindparam("of"), SPEAKERS.c.speaker_id.in_(bindparam("ids", expanding=True))
+)
+_ADVANCE = (
+    TENANTS.update()
+    .where(TENANTS.c.tenant == bindparam("of"))
+    .values(next_sequence=bindparam("next"), clock=bindparam("now"), generation=TENANTS.c.generation + 1)
+)
+_OPEN = CONVERSATIONS.insert()
+_INSERT = OBSERVATIONS.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +53,10 @@ def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, no
 
     The clock never runs backwards in the order: a conversation taken in later has a time at least as late.
     """
-    where = (CONVERSATIONS.c.tenant == tenant.row) & (CONVERSATIONS.c.conversation_id == conversation_id)
-    row = connection.execute(select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(where)).one_or_none()
+    row = connection.execute(_PLACE, {"of": tenant.row, "conversation": conversation_id}).one_or_none()
     if row is not None:
         return Place(row.sequence, row.time), True
-    counters = connection.execute(select(TENANTS.c.next_sequence, TENANTS.c.clock).where(TENANTS.c.tenant == tenant.row)).one()
+    counters = connection.execute(_COUNTERS, {"of": tenant.row}).one()
     return Place(counters.next_sequence, max(now, counters.clock)), False
 
 
@@ -109,16 +129,14 @@ def record(
     if not fresh:
         return receipt
     if not known:
-        connection.execute(
-            CONVERSATIONS.insert(), {"tenant": tenant.row, "conversation_id": conversation_id, "sequence": place.sequence, "time": place.time}
-        )
+        connection.execute(_OPEN, {"tenant": tenant.row, "conversation_id": conversation_id, "sequence": place.sequence, "time": place.time})
     times = Timeline(place, ((row.position, row.time) for row in stored)).add([(one.index, one.timestamp) for one in fresh])
     rows = _rows(connection, tenant, fresh, times, place, owners, embedder, sets)
-    connection.execute(OBSERVATIONS.insert(), rows)
-    counters = {"next_sequence": TENANTS.c.next_sequence + int(not known), "generation": TENANTS.c.generation + 1}
-    if not known:
-        counters["clock"] = place.time  # type: ignore[assignment]
-    connection.execute(TENANTS.update().where(TENANTS.c.tenant == tenant.row).values(**counters))
+    connection.execute(_INSERT, rows)
+    if known:
+        bump(connection, tenant)
+    else:
+        connection.execute(_ADVANCE, {"of": tenant.row, "next": place.sequence + 1, "now": place.time})
     return receipt
 
 
@@ -158,9 +176,7 @@ def _check(conversation_id: str, observations: Sequence[Observation]) -> None:
 
 
 def _stored_turns(connection: Connection, tenant: Tenant, conversation_id: str) -> Sequence[Row]:
-    where = (OBSERVATIONS.c.tenant == tenant.row) & (OBSERVATIONS.c.conversation_id == conversation_id)
-    query = select(OBSERVATIONS.c.utterance_id, OBSERVATIONS.c.position, OBSERVATIONS.c.time).where(where)
-    return connection.execute(query.order_by(OBSERVATIONS.c.position)).all()
+    return connection.execute(_TURNS, {"of": tenant.row, "conversation": conversation_id}).all()
 
 
 def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple[dict[str, int], set[str]]:
@@ -168,8 +184,7 @@ def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple
     found: dict[str, int] = {}
     wanted = sorted(speakers)
     for start in range(0, len(wanted), _CHUNK):
-        where = (SPEAKERS.c.tenant == tenant.row) & SPEAKERS.c.speaker_id.in_(wanted[start : start + _CHUNK])
-        for row in connection.execute(select(SPEAKERS.c.speaker_id, SPEAKERS.c.speaker, SPEAKERS.c.merged_into).where(where)).all():
+        for row in connection.execute(_OWNERS, {"of": tenant.row, "ids": wanted[start : start + _CHUNK]}).all():
             target, merged = row.speaker, row.merged_into
             while merged is not None:
                 target = merged

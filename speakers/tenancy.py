@@ -8,7 +8,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import PolicyMismatchError
 from speakers.names import normalise, skeleton
@@ -71,9 +71,12 @@ class Tenant:
         return self.digest("erased name", scope, match_name)
 
 
+_LOCK = select(TENANTS).where(TENANTS.c.tenant == bindparam("of")).with_for_update()
+
+
 def tenant_row(connection: Connection, tenant: Tenant) -> Row:
     """The tenant's counters; inside a write transaction the row stays locked, so writers of one tenant take turns."""
-    return connection.execute(select(TENANTS).where(TENANTS.c.tenant == tenant.row).with_for_update()).one()
+    return connection.execute(_LOCK, {"of": tenant.row}).one()
 
 
 def find_tenant(connection: Connection, name: str, policy: Policy) -> Tenant | None:

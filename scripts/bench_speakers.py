@@ -1,0 +1,176 @@
+"""How fast the speaker memory takes in, looks up and rebuilds, each beside the plainest thing that could do it.
+
+    OMP_NUM_THREADS=1 python scripts/bench_speakers.py --sizes 10000 100000 1000000
+
+Intake is compared with bare `sqlite3` inserts of the same rows into the same tables, in the same transaction size and under the
+same pragmas. Recall within a speaker is compared with a FAISS flat search over all rows. Speakers have 100 turns each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speakers import END, ConversationLabel, Embedder, Observation, Registry, SpeakerId, Uncertainty
+from speakers.memory import unit
+from speakers.store.tables import CONVERSATIONS, OBSERVATIONS
+
+LABELS = tuple(f"emotion{number}" for number in range(28))
+TURNS_PER_SPEAKER = 100
+WORDS = "what a perfectly ordinary line of some conversation looks like, give or take a few words"
+
+
+def conversation(name: str, owners: Sequence[SpeakerId], turns: int, width: int, draw: np.random.Generator) -> list[Observation]:
+    """A conversation as the labelling pipeline would record it."""
+    weights = draw.random((turns, len(LABELS)), dtype=np.float32)
+    vectors = draw.standard_normal((turns, width), dtype=np.float32)
+    return [
+        Observation(
+            owners[index % len(owners)], name, f"{name}-{index:04d}", index, text=f"{WORDS} {index}",
+            weights=dict(zip(LABELS, weights[index].tolist(), strict=True)), uncertainty=Uncertainty(0.6, 0.5, 0.1),
+            label=ConversationLabel("joy", 0.8), model="bench@1", vector=vectors[index],
+        )
+        for index in range(turns)
+    ]  # fmt: skip
+
+
+def meet(registry: Registry, name: str) -> SpeakerId:
+    """The id of a name."""
+    speaker = registry.resolve(name, conversation_id="bench").speaker
+    assert speaker is not None
+    return speaker.speaker_id
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds one call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def percentiles(work: Callable[[int], Any], repeats: int) -> tuple[float, float]:
+    """Median and 99th percentile in milliseconds over calls with their number."""
+    times = [1000 * timed(lambda number=number: work(number)) for number in range(repeats)]  # type: ignore[misc]
+    return float(np.percentile(times, 50)), float(np.percentile(times, 99))
+
+
+def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: int = 3) -> dict[str, float]:
+    """Acknowledged observations per second, the memory's and bare `sqlite3`'s, in turns so that both meet the same load."""
+    rates: dict[str, list[float]] = {"memory": [], "bare": []}
+    for number in range(rounds):
+        path, bare = folder / f"memory{turns}-{number}.db", folder / f"bare{turns}-{number}.db"
+        with Registry.open(path) as registry:
+            owners = [meet(registry, f"Citizen {one}") for one in range(4)]
+            draw = np.random.default_rng(number)
+            talks = {f"c{one}": conversation(f"c{one}", owners, turns, width, draw) for one in range(conversations)}
+            take_in(registry, {"warm": conversation("warm", owners, turns, width, draw)}, width)  # each process compiles its statements once
+            rates["memory"].append(turns * conversations / timed(lambda registry=registry, talks=talks: take_in(registry, talks, width)))
+            with registry._store.read() as connection:
+                heads = [tuple(row) for row in connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))][1:]
+                rows = [tuple(row) for row in connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))][turns:]
+            with registry._store.bare() as connection:
+                connection.exec_driver_sql(f"VACUUM INTO '{bare}'")
+        with sqlite3.connect(bare) as copy:  # the same tables, indexes and speakers, without the rows to be inserted
+            copy.execute("DELETE FROM observations")
+            copy.execute("DELETE FROM conversations")
+        copy.close()
+        rates["bare"].append(turns * conversations / timed(lambda bare=bare, heads=heads, rows=rows: insert_bare(bare, heads, rows, turns)))
+    best = {name: float(np.median(values)) for name, values in rates.items()}
+    return {"memory_per_s": best["memory"], "bare_sqlite_per_s": best["bare"], "ratio": best["memory"] / best["bare"]}
+
+
+def take_in(registry: Registry, talks: Mapping[str, Sequence[Observation]], width: int) -> None:
+    """Record conversations, one transaction each."""
+    for name, talk in talks.items():
+        registry.record(name, talk, embedder=Embedder("bench", "1", width))
+
+
+def insert_bare(path: Path, heads: Sequence[tuple[Any, ...]], rows: Sequence[tuple[Any, ...]], turns: int) -> None:
+    """The same rows by the standard library alone."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "temp_store = MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+    head = f"INSERT INTO conversations VALUES ({', '.join('?' * len(heads[0]))})"
+    row = f"INSERT INTO observations VALUES ({', '.join('?' * len(rows[0]))})"
+    for number, conversation_head in enumerate(heads):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(head, conversation_head)
+        connection.executemany(row, rows[number * turns : (number + 1) * turns])
+        connection.execute("COMMIT")
+    connection.close()
+
+
+def fill(registry: Registry, have: int, want: int, width: int, draw: np.random.Generator) -> None:
+    """Grow the memory to `want` observations: each conversation has 10 speakers with 10 turns, each speaker 10 conversations."""
+    block = 10 * TURNS_PER_SPEAKER
+    for start in range(have, want, block):
+        owners = [meet(registry, f"Citizen {start + one}") for one in range(10)]
+        for number in range(10):
+            name = f"talk{start}-{number}"
+            registry.record(name, conversation(name, owners, block // 10, width, draw), embedder=Embedder("bench", "1", width))
+
+
+def lookups(registry: Registry, size: int, width: int, repeats: int, draw: np.random.Generator) -> dict[str, float]:
+    """Times of `context`, `recall` within a speaker and across speakers, a FAISS flat search over all rows, and a rebuild."""
+    people = [registry.find(f"Citizen {start + 3}").speaker_id for start in range(0, size, 10 * TURNS_PER_SPEAKER)]
+    asked = [people[number] for number in draw.integers(len(people), size=repeats)]
+    queries = draw.standard_normal((repeats, width))
+    figures: dict[str, float] = {"observations": size}
+    figures["rebuild_s"] = timed(registry.rebuild)
+    figures["rebuild_s_per_million"] = figures["rebuild_s"] * 1e6 / size
+    for number in range(3):  # statements are compiled once
+        registry.context(asked[number], before=END)
+        registry.recall(queries[number], speaker=asked[number], before=END, k=10)
+    calls: dict[str, tuple[Callable[[int], Any], int]] = {
+        "context": (lambda number: registry.context(asked[number], before=END), repeats),
+        "recall": (lambda number: registry.recall(queries[number], speaker=asked[number], before=END, k=10), repeats),
+        "recall_across": (lambda number: registry.recall(queries[number], speaker=None, before=END, k=10), 10),
+        "flat_over_all": (lambda number: flat(registry, queries[number]), 10),
+    }
+    for name, (call, count) in calls.items():
+        figures[f"{name}_p50_ms"], figures[f"{name}_p99_ms"] = percentiles(call, count)
+    figures["flat_over_recall"] = figures["flat_over_all_p50_ms"] / figures["recall_p50_ms"]
+    return figures
+
+
+def flat(registry: Registry, query: np.ndarray) -> None:
+    """A FAISS flat search over every row of the memory."""
+    index = registry._recaller._index
+    assert index is not None
+    index._faiss.search(unit(query[None, :]), 10)
+
+
+def main() -> None:
+    """Measure and print one JSON object per line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--turns", type=int, nargs="*", default=[20, 100], help="turns per transaction in the intake comparison")
+    parser.add_argument("--repeats", type=int, default=500)
+    arguments = parser.parse_args()
+    draw = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for turns in arguments.turns:
+            figures = intake(folder, width=arguments.width, turns=turns, conversations=max(20, 4000 // turns))
+            print(json.dumps({"bench": "intake", "turns": turns} | figures), flush=True)
+        for old in folder.iterdir():
+            old.unlink()
+        with Registry.open(folder / "speakers.db") as registry:
+            have = 0
+            for size in sorted(arguments.sizes):
+                fill(registry, have, size, arguments.width, draw)
+                have = size
+                print(json.dumps({"bench": "lookup"} | lookups(registry, size, arguments.width, arguments.repeats, draw)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
