@@ -28,6 +28,7 @@ from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
 
 _CHARACTERS_PER_TOKEN = 32  # a text is cut to this many characters per token before tokenising, so that a huge one costs no more than a long one
+_CPU_TOKENS = 1024  # activations of more tokens leave a core's cache, which costs a labelling run a fifth of its speed
 _PARTS = ("total", "aleatoric", "epistemic")
 
 
@@ -71,6 +72,11 @@ class UtteranceScorer:
         if self.mode != "off":
             require_dropout(artefact.network, name=artefact.info.identity)
         self.network: UtteranceClassifier = artefact.network.to(device=self.settings.device, dtype=torch_dtype(self.settings.precision)).eval()
+
+    @property
+    def _tokens_per_batch(self) -> int:
+        wanted = self.settings.tokens_per_batch
+        return min(wanted, _CPU_TOKENS) if self.settings.device == "cpu" else wanted
 
     @property
     def identity(self) -> str:
@@ -125,7 +131,7 @@ class UtteranceScorer:
         parts = {name: np.empty((len(texts), labels)) for name in _PARTS}
         mapped_parts = {name: np.full(len(texts), np.nan) for name in _PARTS}
         tokens, truncated = self.tokenize(texts) if texts else ([], np.zeros(0, dtype=bool))
-        for bucket in length_buckets([len(t) for t in tokens], max_tokens=self.settings.tokens_per_batch):
+        for bucket in length_buckets([len(t) for t in tokens], max_tokens=self._tokens_per_batch):
             ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0)
             output, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))
             logits[bucket] = output.logits.float().cpu().numpy()
