@@ -1,0 +1,70 @@
+"""Training prompts: what each task shows, hides and asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from erc.data.conversation import Context, Conversation, Utterance
+from erc.errors import ConfigError
+from erc.llm.builder import PromptBuilder
+from erc.llm.encoding import PromptEncoder
+from erc.llm.tasks import CHARACTERISTICS, TaskPrompts
+
+LABELS = ("joy", "sadness", "neutral")
+TURNS = [("Ross", "hello", "joy"), ("Rachel", "go away", "sadness"), ("Ross", "secret words", "neutral"), ("Joey", "pizza", "unknown")]
+TALK = Conversation("c", tuple(Utterance(f"u{i}", i, name, text, emotions=(label,)) for i, (name, text, label) in enumerate(TURNS)))
+
+
+@pytest.fixture(scope="module")
+def prompts(chat_tokenizer):
+    return TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=LABELS))
+
+
+def test_speaker_identification_asks_among_those_who_spoke(prompts):
+    made = prompts.speaker_identification(Context.causal(TALK, 2))
+    assert (made.answer, made.candidates) == ("Ross", ("Ross", "Rachel"))
+    assert "Ross: secret words" not in made.prompt.user
+    assert 'Who says next, "secret words"?' in made.prompt.user
+
+
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_speaker_identification_leaves_out_turns_that_cannot_be_told(prompts, index):
+    assert prompts.speaker_identification(Context.causal(TALK, index)) is None
+
+
+def test_emotion_impact_hides_the_target(prompts):
+    made = prompts.emotion_impact(Context.causal(TALK, 2), "neutral")
+    assert "secret words" not in made.prompt.system + made.prompt.user
+    assert (made.answer, made.candidates) == ("neutral", LABELS)
+
+
+def test_emotion_impact_needs_a_past(prompts):
+    assert prompts.emotion_impact(Context.causal(TALK, 0), "joy") is None
+
+
+def test_turn_without_a_label_of_the_set_is_no_example(prompts):
+    assert [made.answer for made in prompts.of_conversation(TALK, "erc")] == ["joy", "sadness", "neutral"]
+
+
+@pytest.mark.parametrize("kind", CHARACTERISTICS)
+def test_characteristic_asks_a_question_of_its_kind(prompts, kind):
+    questions = {prompts.characteristic_prompt(Context.causal(TALK, 2), other).user for other in CHARACTERISTICS}
+    assert len(questions) == 9
+    assert prompts.characteristic_prompt(Context.causal(TALK, 2), kind).user in questions
+
+
+def test_unknown_characteristic_is_an_error(prompts):
+    with pytest.raises(ConfigError, match="oWant"):
+        prompts.characteristic_prompt(Context.causal(TALK, 2), "zWant")
+
+
+def test_commonsense_names_the_listeners(prompts):
+    assert "how do Ross and Rachel take it?" in prompts.commonsense_prompt(Context.causal(TALK, 3)).user
+    assert "take it" not in prompts.commonsense_prompt(Context.causal(TALK, 0)).user
+
+
+def test_generated_answer_is_one_capped_line(prompts):
+    made = prompts.generated("interlocutor_commonsense", prompts.commonsense_prompt(Context.causal(TALK, 1)), "He wants\nout. " + "x" * 999)
+    assert made.answer.startswith("He wants out. ")
+    assert len(made.answer) <= 300
+    assert made.candidates == ()
