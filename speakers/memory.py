@@ -110,8 +110,12 @@ class VectorIndex:
             return np.empty(0, np.int64)
         parameters: Any = None
         if allowed is not None:
+            refused = np.setdiff1d(self.ids, allowed, assume_unique=True)
+            fewer = allowed if len(allowed) <= len(refused) else refused  # a selector's cost grows with the ids it lists
+            batch = faiss.IDSelectorBatch(np.ascontiguousarray(fewer, np.int64))
+            selector = batch if fewer is allowed else faiss.IDSelectorNot(batch)
             parameters = faiss.SearchParameters()
-            parameters.sel = selector = faiss.IDSelectorBatch(np.ascontiguousarray(allowed, np.int64))  # noqa: F841  FAISS keeps a bare pointer
+            parameters.sel = selector  # FAISS keeps bare pointers: `batch` and `selector` live to the end of this call
         wanted = unit(np.asarray(query)[None, :])
         slack = 2 * (2 * self.width + 16) * 2.0**-24  # twice the worst rounding of a float32 dot product of unit vectors
         drawn = min(available, k + 8)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from speakers import bios, index_file
 from speakers.errors import EmbedderMismatchError
@@ -41,6 +41,7 @@ class Recaller:
         self._store = store
         self._tenant = tenant
         self._sets = sets
+        self._mine = (_O.tenant + 0) == tenant.row  # the sum keeps a planner from walking the tenant's index where row numbers are given
         self._index: VectorIndex | None = None
         self._cached = 0
         self._lock = threading.RLock()
@@ -113,23 +114,26 @@ class Recaller:
         return row.generation, row.epoch
 
     def _fresh(self, connection: Connection, width: int, *, use_file: bool = True) -> VectorIndex:
-        """The index of this snapshot's state: kept, caught up with newer rows, read from its file, or made anew."""
+        """The index with every row of this snapshot: kept, caught up, read from its file, or made anew.
+
+        Another thread may have taken it further already: then it also holds rows this snapshot does not know.
+        """
         generation, epoch = self._state(connection)
         index = self._index
         if index is None and use_file and self._store.path is not None:
             index = index_file.read(index_file.path_of(self._store.path, self._tenant.row), self._tenant.secret, width=width)
             self._cached = 0 if index is None else len(index)
-        if index is None or index.epoch != epoch or index.width != width or index.generation > generation:
+        if index is None or index.epoch != epoch or index.width != width:
             index = VectorIndex(width, -1, epoch)
             self._cached = 0
-        if index.generation != generation:
+        if index.generation < generation:
             self._catch_up(connection, index)
             index.generation = generation
         self._index = index
         return index
 
     def _catch_up(self, connection: Connection, index: VectorIndex) -> None:
-        columns = select(_O.observation, _O.vector, _O.time, _O.sequence, _O.position).where(_O.tenant == self._tenant.row, _O.vector.is_not(None))
+        columns = select(_O.observation, _O.vector, _O.time, _O.sequence, _O.position).where(self._mine, _O.vector.is_not(None))
         last = int(index.ids[-1]) if len(index) else -1
         while True:
             rows = connection.execute(columns.where(_O.observation > last).order_by(_O.observation).limit(_PAGE)).all()
@@ -169,6 +173,9 @@ class Recaller:
                 elif holder > before.conversation_id:
                     level[:] = False
                 earlier |= level
+            if index.generation > self._state(connection)[0]:
+                newest = connection.execute(select(func.max(_O.observation)).where(_O.tenant == self._tenant.row)).scalar()
+                earlier &= index.ids <= (-1 if newest is None else newest)
             return index.candidates(query, k, allowed=None if earlier.all() else index.ids[earlier])
 
     def _rank(
@@ -183,7 +190,7 @@ class Recaller:
         rows: list[Row] = []
         for start in range(0, len(ids), _CHUNK):
             wanted = ids[start : start + _CHUNK].tolist()
-            rows += connection.execute(select(_O.observation, _O.vector).where(_O.observation.in_(wanted), _O.tenant == self._tenant.row)).all()
+            rows += connection.execute(select(_O.observation, _O.vector).where(_O.observation.in_(wanted), self._mine)).all()
         return _split(rows)
 
     def _hits(self, connection: Connection, ids: np.ndarray, scores: np.ndarray, width: int, speaker: SpeakerId | None) -> tuple[Hit, ...]:
