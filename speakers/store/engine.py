@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class Store:
         store = cls(engine, path=path, busy_seconds=busy_seconds)
         if path is not None:
             event.listen(engine, "connect", _prepare_sqlite)
+        else:
+            event.listen(engine, "connect", partial(_prepare_postgresql, milliseconds=max(1, int(1000 * busy_seconds))))
         event.listen(engine, "begin", _begin)
         try:
             if path is not None and not fresh:
@@ -202,6 +205,11 @@ def _prepare_sqlite(raw: sqlite3.Connection, _: Any) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "temp_store = MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _prepare_postgresql(raw: Any, _: Any, *, milliseconds: int) -> None:
+    raw.execute(f"SET lock_timeout = {milliseconds}")  # waiting for another process ends on both engines
+    raw.commit()
 
 
 def _begin(connection: Connection) -> None:

@@ -134,10 +134,10 @@ def test_a_full_disk_fails_the_write_and_loses_nothing(tmp_path: Path) -> None:
         assert again.context(ana, before=END).utterances == acknowledged + 1
 
 
-def test_a_writer_that_is_kept_waiting_too_long_says_so(file_registry: Registry) -> None:
-    ana = meet(file_registry, "Ana")
-    impatient = Registry.open(file_registry.address, options=Options(busy_seconds=0.1))
-    with file_registry._store.write():
+def test_a_writer_that_is_kept_waiting_too_long_says_so(registry: Registry, address: str) -> None:
+    ana = meet(registry, "Ana")
+    impatient = Registry.open(address, options=Options(busy_seconds=0.1))
+    with registry._write():
         with pytest.raises(StoreBusyError, match="another process"):
             impatient.record("c", [make(ana, "c", 0)])
         assert impatient.context(ana, before=END).utterances == 0  # reads go on
