@@ -43,7 +43,7 @@ def load_shared(artefact: Artefact) -> Artefact:
     wanted = reads.get("utterance_sha256")
     if wanted is not None and shared.sha256 != wanted:
         raise ArtefactError(
-            f"{artefact.info.identity} was trained with the {shared.info.name} whose manifest has SHA-256 {wanted[:12]}..., the one in "
+            f"{artefact.info.identity} was trained with a {shared.info.name} of SHA-256 {wanted[:12]}..., the one in "
             f"{shared.folder} has {shared.sha256[:12]}...: install the models together, or train the conversation model again"
         )
     return shared

@@ -25,7 +25,8 @@ class Prediction:
     """What the model says of one turn.
 
     `confidence` is the calibrated probability of `emotion`; `total`, `aleatoric` and `epistemic` are nats and belong to `emotion`
-    (the last two None where nothing was sampled); `decision` is `accept` or `review`.
+    (the last two None where nothing was sampled); `decision` is `accept` or `review`; `truncated` says that the text was longer than
+    the model reads.
     """
 
     conversation_id: str
@@ -68,6 +69,7 @@ class Prediction:
             "decision": self.decision,
             "model": self.model,
             "history": {"utterances": self.past_utterances, "conversations": self.past_conversations},
+            "truncated": self.truncated,
             "schema_version": SCHEMA_VERSION,
             **({"cues": turn.meta["cues"]} if "cues" in turn.meta else {}),
         }

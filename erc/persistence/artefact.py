@@ -6,10 +6,12 @@ weights are safetensors, the rest is JSON, and every file is checked against the
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from erc.errors import ArtefactError
-from erc.models.encoder import Encoder, load_encoder, resolve_encoder, seed_config
+from erc.models.encoder import Encoder, file_sha256, load_encoder, resolve_encoder, seed_config
 from erc.persistence.delta import DeltaKind, decode, encode
 from erc.persistence.layout import LAYOUT, check_manifest, read_json, replace_folder, write_json, write_manifest
 from erc.persistence.networks import build_network
@@ -51,6 +53,8 @@ class ArtefactInfo:
     config: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
+    base_sha256: str | None = None
+    """Of the base encoder's weights; a difference over other weights would be silently wrong."""
     reads: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
@@ -74,6 +78,7 @@ class Artefact:
     metrics: Mapping[str, Any]
     folder: Path
     sha256: str
+    """Over weights, calibrator, tokenizer and architecture: what a model that reads this one's output depends on."""
 
 
 def installed_versions() -> dict[str, str]:
@@ -98,6 +103,8 @@ def save_artefact(
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _as_any_folder(temporary)
+        if info.delta != "none" and info.base_sha256 is None:
+            info = replace(info, base_sha256=file_sha256(base_file(info.base)))
         write_json(temporary / LAYOUT.info, asdict(info))
         weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
         save_file(encode(weights, base_weights(info, network), info.delta), temporary / LAYOUT.weights)
@@ -136,8 +143,11 @@ def load_info(folder: Path) -> ArtefactInfo:
 
 def load_artefact(folder: Path) -> Artefact:
     """Checks and loads a model folder, offline. Raises ArtefactError for one that is incomplete, altered or of another version."""
-    sha256 = check_manifest(folder)
+    stored = check_manifest(folder)
     info = load_info(folder)
+    # What is read as numbers, and how: a reworded card or a refitted policy does not make it another model.
+    meaning = json.dumps([info.kind, info.base, info.labels, dict(info.architecture), info.max_tokens], sort_keys=True)
+    sha256 = hashlib.sha256((stored + meaning).encode()).hexdigest()
     if info.delta == "none":
         encoder = _bare_encoder(folder / LAYOUT.encoder_config, info.hidden_dropout)
     else:
@@ -198,14 +208,24 @@ def _bare_encoder(folder: Path, hidden_dropout: float) -> Encoder:
     return Encoder(AutoModel.from_config(config, attn_implementation="eager", **extra), hidden_dropout=hidden_dropout)
 
 
+def base_file(base: str) -> Path:
+    """Where the weights of a base encoder lie, if it is a local one."""
+    return Path(resolve_encoder(base)) / "model.safetensors"
+
+
 def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
     """Weights the model started from, under the names they have in `network`; empty where nothing is stored as a difference."""
     if info.delta == "none":
         return {}
-    path = Path(resolve_encoder(info.base)) / "model.safetensors"
+    path = base_file(info.base)
     if not path.exists():
         raise ArtefactError(
             f"the base encoder {info.base} has no local model.safetensors ({path}): set artefact.delta=none, or use a folder as backbone"
+        )
+    if info.base_sha256 is not None and file_sha256(path) != info.base_sha256:
+        raise ArtefactError(
+            f"{info.identity} is a difference to a {info.base} of SHA-256 {info.base_sha256[:12]}..., {path} has {file_sha256(path)[:12]}...: "
+            "bring the base encoder it was trained from"
         )
     base = load_file(path)
     names: dict[str, Tensor] = {}

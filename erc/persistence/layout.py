@@ -64,7 +64,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def check_manifest(folder: Path) -> str:
-    """Compares every file with the manifest before anything is parsed; returns the hash of the manifest itself.
+    """Compares every file with the manifest before anything is parsed; returns one SHA-256 over weights, calibrator and tokenizer.
 
     Raises ArtefactError for a file that is missing, altered or not listed.
     """
@@ -86,7 +86,8 @@ def check_manifest(folder: Path) -> str:
     strangers = sorted(present - set(entries))
     if strangers:
         raise ArtefactError(f"{folder / strangers[0]} is not in the manifest: remove it, or install the model again")
-    return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    belief = (LAYOUT.weights, LAYOUT.calibrator, "tokenizer.json")
+    return hashlib.sha256("".join(entries.get(name, {}).get("sha256", "") for name in belief).encode()).hexdigest()
 
 
 def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
