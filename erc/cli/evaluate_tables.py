@@ -41,13 +41,13 @@ def _ways(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     tuned, shipped = report["tuned"], report.get("shipped")
     yield "cross-fitted here", tuned["cross_fitted"]
     if shipped is not None:
-        yield f"shipped thresholds{' (in-sample)' if shipped['in_sample'] else ''}", shipped
+        yield f"shipped{' (in-sample)' if shipped['in_sample'] else ' thresholds'}", shipped
     yield "0.5, uncalibrated", report["at_half"]
     yield "fitted here (optimistic)", tuned["in_sample"]
 
 
 def _overview(ways: Sequence[tuple[str, Mapping[str, Any]]], averages: Sequence[str] = _AVERAGES) -> Table:
-    table = _table("Scores", "decided by", "average", "precision", "recall", "F1", "95% interval")
+    table = _table("Scores", "decided by", "average", "prec.", "recall", "F1", "95% interval")
     for way, scores in ways:
         for average in averages:
             interval = scores["intervals"].get(f"{average}_f1")
@@ -61,7 +61,7 @@ def _overview(ways: Sequence[tuple[str, Mapping[str, Any]]], averages: Sequence[
 
 
 def _per_label(rows: Sequence[Mapping[str, Any]], calibration: Mapping[str, Any], title: str, thresholds: Mapping[str, float] | None) -> Table:
-    headers = ["label", "accuracy", "precision", "recall", "F1", "MCC", "support", "ECE"] + ([] if thresholds is None else ["threshold"])
+    headers = ["label", "acc.", "prec.", "recall", "F1", "MCC", "support", "ECE"] + ([] if thresholds is None else ["thr."])
     table = _table(title, *headers)
     errors = {row["label"]: row["ece"] for row in calibration.get("per_label") or calibration["per_class"]}
     for row in rows:
@@ -92,7 +92,7 @@ def _calibration(parts: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _selective(loss: str, signals: Mapping[str, Mapping[str, Any]]) -> Table:
     """Areas of every uncertainty; the last two columns take off the AURC of the entropy of one deterministic pass, which costs nothing."""
-    title = f"{_LOSSES.get(loss, loss)} of the turns that are kept, the surest first (lower is better)"
+    title = f"{_LOSSES.get(loss, loss)} of the turns kept, the surest first (lower is better)"
     table = _table(title, "ranked by", "AURC", "95% interval", "AUGRC", "- entropy", "p")
     for name, scores in signals.items():
         area, against = scores["aurc"], scores.get("against_entropy", {}).get("aurc")
