@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, select
 
 from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
 from speakers.bios import DETERMINISTIC, BioWriter, Embed
-from speakers.errors import ErasureIncompleteError, InvalidRecordError, UnknownSpeakerError
+from speakers.errors import InvalidRecordError
 from speakers.exchange import ImportReceipt
 from speakers.history import SummaryRule
 from speakers.mapping import NameMap
@@ -344,5 +344,3 @@ class Registry:
             erasure.finish(self._store, self._tenant, [row.erasure for row in begun])
         return done
 
-
-__all__ = ["END", "ErasureIncompleteError", "Options", "Registry", "UnknownSpeakerError"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from speakers_support import Clock
 
-from speakers import Options, Registry
+from speakers import Registry
 
 
 @pytest.fixture
@@ -105,11 +105,4 @@ def address(fresh: Callable[[], str]) -> str:
 @pytest.fixture
 def registry(address: str, clock: Clock) -> Iterator[Registry]:
     with Registry.open(address, clock=clock) as opened:
-        yield opened
-
-
-@pytest.fixture
-def file_registry(tmp_path: Path, clock: Clock) -> Iterator[Registry]:
-    """For what concerns files alone."""
-    with Registry.open(tmp_path / "speakers.db", clock=clock, options=Options(busy_seconds=2.0)) as opened:
         yield opened
