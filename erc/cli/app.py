@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from erc import __version__
-from erc.cli import data, models
+from erc.cli import data, models, speakers
 from erc.cli.evaluate import evaluate
 from erc.cli.label import label
 from erc.cli.train import train
@@ -47,4 +47,5 @@ app.command()(label)
 app.command()(train)
 app.command()(evaluate)
 app.add_typer(models.app)
+app.add_typer(speakers.app)
 app.add_typer(data.app)

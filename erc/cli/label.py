@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +16,11 @@ from erc.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from erc.data import Conversation
     from erc.inference.predictor import Labelled, Predictor
+    from erc.inference.speaker_context import RememberingPredictor
     from erc.transcripts import Problem
 
 _PROBLEMS_TOLD = 100
+_WIDTH = 130  # columns of a table that no terminal sets a width for
 _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
 
 
@@ -26,6 +29,9 @@ def label(
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
     model: Annotated[str, typer.Option("--model", help="Name or folder of a model; see `erc models list`.")] = "default",
     emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
+    memory: Annotated[str | None, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL.")] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose memory, where one store holds several.")] = "default",
+    names: Annotated[Path | None, typer.Option("--names", help="YAML file of aliases: which written names are one person.")] = None,
     format: Annotated[str | None, typer.Option("--format", help="Format of the input, where sniffing is not wanted.")] = None,
     map: Annotated[list[str] | None, typer.Option("--map", help="Column of a table, as text=message or speaker=who; repeat.")] = None,
     uncertainty: Annotated[str, typer.Option("--uncertainty", help="What is sampled: off, head, top-k or full.")] = "default",
@@ -46,11 +52,31 @@ def label(
     talk = Talk()
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict)
     sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
-    if sink is None:
-        _print_tables(_progress(predictor, conversations), talk)
-    else:
-        _write(sink, _progress(predictor, conversations), talk, table=output not in (None, "-") and not json)
+    with _remembering(predictor, memory, tenant, names) as labeller:
+        labelled = _progress(labeller, conversations)
+        if sink is None:
+            _print_tables(labelled, talk)
+        else:
+            _write(sink, labelled, talk, table=sink != "-" and not json)
     talk.close()
+
+
+@contextmanager
+def _remembering(predictor: Predictor, memory: str | None, tenant: str, names: Path | None) -> Iterator[Predictor | RememberingPredictor]:
+    """The predictor itself, or with a speaker memory around it that is closed in the end."""
+    if memory is None:
+        if names is not None:
+            raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
+        yield predictor
+        return
+    from erc.inference.speaker_context import RememberingPredictor
+    from speakers import NameMap, Registry
+
+    def warn(message: str) -> None:
+        stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    with Registry.open(memory, tenant=tenant) as registry:
+        yield RememberingPredictor(predictor, registry, names=None if names is None else NameMap.read(names), warn=warn)
 
 
 class Talk:
@@ -134,28 +160,31 @@ def _refuse_overwriting(files: list[str], output: str | None) -> None:
                 raise InputError(f"the output would overwrite the input {name}: choose another name with -o")
 
 
-def _progress(predictor: Predictor, conversations: Iterator[Conversation]) -> Iterator[Labelled]:
+def _progress(predictor: Predictor | RememberingPredictor, conversations: Iterator[Conversation]) -> Iterator[Labelled]:
     with progress_bar("labelling turns") as advance:
         for labelled in predictor.stream(conversations):
             advance(len(labelled.predictions))
             yield labelled
 
 
-def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:
+def _print_table(labelled: Labelled, turns: int) -> None:
     from erc.cli.table import conversation_table
 
+    stdout.print(conversation_table(labelled, turns=turns), width=None if stdout.is_terminal else _WIDTH)
+
+
+def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:
     shown = 0
     for labelled in stream:
         talk.count(labelled)
         if shown < _TABLE_TURNS:
-            stdout.print(conversation_table(labelled, turns=_TABLE_TURNS - shown))
+            _print_table(labelled, _TABLE_TURNS - shown)
         shown += len(labelled.predictions)
     if shown > _TABLE_TURNS:
         stderr.print(f"the table stops after {_TABLE_TURNS} turns; -o FILE writes all {shown}", highlight=False)
 
 
 def _write(sink: str, stream: Iterator[Labelled], talk: Talk, *, table: bool) -> None:
-    from erc.cli.table import conversation_table
     from erc.transcripts import open_writer
 
     shown = 0
@@ -165,8 +194,8 @@ def _write(sink: str, stream: Iterator[Labelled], talk: Talk, *, table: bool) ->
             talk.count(labelled)
             for prediction in labelled.predictions:
                 writer.write(prediction.to_record())
-            if table and stdout.is_terminal and shown < _TABLE_TURNS:
-                stdout.print(conversation_table(labelled, turns=_TABLE_TURNS - shown))
+            if table and shown < _TABLE_TURNS:
+                _print_table(labelled, _TABLE_TURNS - shown)
                 shown += len(labelled.predictions)
     if sink != "-":
         stderr.print(f"written to {sink}", highlight=False)

@@ -1,0 +1,178 @@
+"""The bridge to the speaker memory: what it knows before a conversation is read, and what it keeps afterwards.
+
+This file alone knows both sides. The memory hears of labels as strings with weights and of vectors with the name of who made them; the
+models hear of a `HistoryProvider`, the same Protocol that training reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
+from erc.data.chronology import speaker_key
+from erc.errors import ConvemoError
+from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
+from erc.inference.predictor import Labelled, Predictor
+from erc.inference.scores import Scores
+from erc.inference.utterance_scorer import UtteranceScorer
+from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """A `HistoryProvider` over contexts that were read in one go, by speaker id.
+
+    Every context lies strictly before its conversation, so `before` can only be later than all of it; the conversation's own turns
+    are not the memory's business.
+    """
+
+    contexts: Mapping[str, SpeakerContext]
+    labels: tuple[str, ...]
+
+    def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
+        """At most `limit` remembered turns of the speaker id `speaker`, oldest first."""
+        context = self.contexts.get(speaker)
+        if context is None:
+            return SpeakerHistory((), 0, 0)
+        chosen = context.observations[-limit:] if limit else ()
+        return SpeakerHistory(tuple(self._past(one) for one in chosen), context.utterances, context.conversations)
+
+    def _past(self, observation: Observation) -> PastUtterance:
+        assert observation.point is not None
+        assert observation.vector is not None
+        point = observation.point
+        return PastUtterance(
+            moment=Moment(point.time, point.conversation_id, point.index),
+            embedding=observation.vector,
+            probabilities=np.array([observation.weights.get(label, 0.0) for label in self.labels], dtype=np.float32),
+            text=observation.text,
+        )
+
+
+class RememberingPredictor:
+    """Labels conversations one after the other with a speaker memory: reads each speaker's past, labels, then keeps the turns.
+
+    A conversation is kept in one transaction, after its predictions are made and before they are given out. Labelling the same file
+    again changes nothing in the memory and reads the same past. `names` maps aliases to people; `warn` is told of look-alike names.
+    """
+
+    def __init__(self, predictor: Predictor, registry: Registry, *, names: NameMap | None = None, warn: Warn = lambda message: None) -> None:
+        self.predictor = predictor
+        self.registry = registry
+        self.names = names
+        self.warn = warn
+        scorer = predictor.scorer
+        self._emonet = scorer if isinstance(scorer, EmoNetScorer) else None
+        shared = scorer.utterance if isinstance(scorer, EmoNetScorer) else scorer
+        if not isinstance(shared, UtteranceScorer):
+            raise ConvemoError(f"{scorer.identity} makes no observations that a speaker memory could keep")
+        self._shared = shared
+        self.embedder = Embedder(shared.artefact.info.name, shared.artefact.sha256[:16], shared.network.embedding_width)
+        known = registry.embedder
+        if known is not None and known != self.embedder:
+            raise ConvemoError(
+                f"the memory {registry.address} holds vectors of {_described(known)}, this model makes those of {_described(self.embedder)}: "
+                "use the model it was begun with, or another memory"
+            )
+
+    def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
+        """Labels a stream in its order; a later conversation reads what an earlier one left."""
+        for conversation in conversations:
+            yield self.label(conversation)
+
+    def label(self, conversation: Conversation) -> Labelled:
+        """Labels one conversation and keeps its turns."""
+        if not len(conversation):
+            return Labelled(conversation=conversation, predictions=())
+        identities = self._identities(conversation)
+        scores = self._score(conversation, identities)
+        turns = [(conversation.conversation_id, utterance) for utterance in conversation]
+        predictions = [
+            replace(prediction, speaker_id=identities.get(prediction.utterance.speaker)) for prediction in self.predictor.predictions(turns, scores)
+        ]
+        observations = self._observations(conversation, identities, scores, [(p.emotion, p.confidence) for p in predictions])
+        if observations:
+            self.registry.record(conversation.conversation_id, observations, embedder=self.embedder)
+        return Labelled(conversation=conversation, predictions=tuple(predictions))
+
+    def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None) -> StoredPast:
+        """What the memory knows of a conversation's speakers strictly before its first turn."""
+        if identities is None:
+            identities = self._identities(conversation)
+        start = self._start(conversation)
+        limit = int(self._emonet.reads.get("history_limit", 0)) if self._emonet is not None else 0
+        wanted = tuple(dict.fromkeys(identities.values()))
+        contexts = self.registry.contexts([(speaker, start) for speaker in wanted], limit=limit)
+        return StoredPast(
+            provider=StoredHistory(dict(zip(wanted, contexts, strict=True)), self._shared.fine_emotions.labels),
+            times={conversation.conversation_id: start.time},
+            keys={(conversation.conversation_id, speaker_key(conversation.corpus, name)): one for name, one in identities.items()},
+        )
+
+    def _score(self, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> Scores:
+        if self._emonet is None:
+            return self.predictor.scorer.score([conversation])
+        return self._emonet.score_after([conversation], self.stored_past(conversation, identities))
+
+    def _identities(self, conversation: Conversation) -> dict[str, SpeakerId]:
+        """The id of every speaker as written; a person who asked to be forgotten has none, and nothing is kept of them."""
+        identities: dict[str, SpeakerId] = {}
+        for name in conversation.speakers:
+            resolution = self.registry.resolve(name, conversation_id=conversation.conversation_id, mapping=self.names)
+            for warning in resolution.warnings:
+                self.warn(f"{conversation.conversation_id}: {warning}")
+            if resolution.speaker is not None:
+                identities[name] = resolution.speaker.speaker_id
+        return identities
+
+    def _start(self, conversation: Conversation) -> Point:
+        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation]
+        return self.registry.points_for(conversation.conversation_id, turns[:1])[0]
+
+    def _observations(
+        self, conversation: Conversation, identities: Mapping[str, SpeakerId], scores: Scores, labels: Sequence[tuple[str, float]]
+    ) -> list[Observation]:
+        names = self._shared.fine_emotions.labels
+        return [
+            Observation(
+                speaker=identities[utterance.speaker],
+                conversation_id=conversation.conversation_id,
+                utterance_id=utterance.utterance_id,
+                index=utterance.index,
+                text=utterance.text,
+                timestamp=seconds(utterance.timestamp),
+                weights=dict(zip(names, map(float, scores.fine[row]), strict=True)),
+                uncertainty=_uncertainty(scores, row),
+                label=ConversationLabel(*labels[row]) if self._emonet is not None else None,
+                model=self.predictor.scorer.identity,
+                vector=scores.embedding[row].astype(np.float16),
+            )
+            for row, utterance in enumerate(conversation)
+            if utterance.speaker in identities
+        ]
+
+
+def _described(embedder: Embedder) -> str:
+    return f"{embedder.name} (revision {embedder.revision}, width {embedder.width})"
+
+
+def _uncertainty(scores: Scores, row: int) -> Uncertainty | None:
+    parts = [float(values[row]) for values in (scores.uncertainty.total, scores.uncertainty.aleatoric, scores.uncertainty.epistemic)]
+    return None if np.isnan(parts).any() else Uncertainty(*parts)
+
+
+def seconds(timestamp: str | None) -> float | None:
+    """UTC seconds of an ISO 8601 moment; one without a zone is taken as UTC. None for none, and for one that is no moment."""
+    if timestamp is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
