@@ -1,0 +1,175 @@
+"""Training a causal language model to answer, by the one Trainer.
+
+Shapes: R rows, T tokens in a row, N answer tokens, E examples, K candidate answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from erc.evaluation.evaluators import SingleLabelEvaluator
+from erc.llm.masks import attention_argument, computing_dtype, tree_mask
+from erc.llm.scoring import read_prefixes, score_answers
+from erc.models.batching import length_buckets
+from erc.training.llm_batches import LlmExample, collate_examples
+from erc.training.task import Batch
+
+LlmLoss = Literal["tokens", "labels", "both"]
+"""`tokens`: the answer's tokens, as language models are usually tuned. `labels`: the right label against the other labels of the set,
+which is what scoring asks. `both`: their sum."""
+
+
+class LlmTask:
+    """Fits an adapter to answers.
+
+    `class_weights` (K,) apply to emotion examples; `label_smoothing` spreads over the closed set of an example; `row_tokens`
+    packs examples into rows of that many tokens. With dev emotion examples the primary metric is weighted F1, else the loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Sequence[LlmExample],
+        dev: Sequence[LlmExample],
+        labels: Sequence[str],
+        pad_id: int,
+        loss: LlmLoss = "tokens",
+        class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        row_tokens: int | None = None,
+        max_tokens: int = 8192,
+    ) -> None:
+        self._train = train
+        self._dev = dev
+        self._labels = tuple(labels)
+        self._pad_id = pad_id
+        self._loss: LlmLoss = loss
+        self._class_weights = class_weights
+        self._smoothing = label_smoothing
+        self._row_tokens = row_tokens
+        self._max_tokens = max_tokens
+        self._emotions = [example for example in dev if example.emotion]
+        self.primary_metric = "weighted_f1" if self._emotions else "loss"
+        self.greater_is_better = bool(self._emotions)
+
+    @property
+    def examples(self) -> Sequence[LlmExample]:
+        return self._train
+
+    @property
+    def lengths(self) -> list[int]:
+        return [example.length for example in self._train]
+
+    def collate(self, examples: Sequence[LlmExample]) -> Batch:
+        return collate_examples(examples, pad_id=self._pad_id, row_tokens=self._row_tokens)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        scores, counts = answer_scores(model, batch)
+        return answer_loss(scores, counts, batch, kind=self._loss, class_weights=self._class_weights, label_smoothing=self._smoothing)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        if not self._emotions:
+            return {"loss": self._dev_loss(model)}
+        scores = predict_answers(model, self._emotions, pad_id=self._pad_id, max_tokens=self._max_tokens)
+        targets = [example.target for example in self._emotions]
+        return SingleLabelEvaluator(self._labels)(scores.numpy(), torch.tensor(targets).numpy())
+
+    def head_parameters(self, model: nn.Module) -> set[str]:
+        return set()
+
+    @torch.no_grad()
+    def _dev_loss(self, model: nn.Module) -> float:
+        total = weight = 0.0
+        for bucket in length_buckets([example.length for example in self._dev], max_tokens=self._max_tokens):
+            batch = {name: value.to(_device(model)) for name, value in self.collate([self._dev[i] for i in bucket]).items()}
+            total += float(self.loss(model, batch)) * len(bucket)
+            weight += len(bucket)
+        if not weight:
+            raise ValueError("no dev examples to judge the model by")
+        return total / weight
+
+
+def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Log-likelihoods (E, K) of every candidate, minus infinity where an example has fewer, and their token counts (E, K)."""
+    segments, positions = batch["segments"], batch["position_ids"]
+    mask = tree_mask(segments=segments, branches=batch["branches"])
+    argument = attention_argument(mask, positions, positions, config=model.config, dtype=computing_dtype(model))
+    # Logits are only made where an answer's token is predicted: a vocabulary is large and a prompt long.
+    columns = torch.unique(batch["token_column"])
+    output = model(input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, logits_to_keep=columns, use_cache=False)
+    logits = output.logits[batch["token_row"], torch.searchsorted(columns, batch["token_column"])].float()
+    found = logits.gather(1, batch["token_id"][:, None]).squeeze(1) - logits.logsumexp(dim=1)
+    count = batch["answer_example"].shape[0]
+    answers = torch.zeros(count, device=found.device).index_add(0, batch["token_answer"], found)
+    sizes = torch.zeros(count, device=found.device).index_add(0, batch["token_answer"], torch.ones_like(found))
+    shape = (batch["target"].shape[0], int(batch["answer_place"].max()) + 1)
+    place = (batch["answer_example"], batch["answer_place"])
+    scores = torch.full(shape, -math.inf, device=found.device).index_put(place, answers)
+    return scores, torch.zeros(shape, device=found.device).index_put(place, sizes)
+
+
+def answer_loss(scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """The mean loss of the examples, weighted by task and class; a scalar in nats.
+
+    `tokens` is per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens. `labels` is the cross
+    entropy of the softmax over candidates. Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
+    """
+    real = counts > 0
+    size = real.sum(dim=1)
+    smoothing = torch.where(size > 1, label_smoothing, 0.0)
+    share = real / size[:, None] * smoothing[:, None]
+    share = share.scatter_add(1, batch["target"][:, None], (1.0 - smoothing)[:, None])
+    weight = batch["weight"]
+    if class_weights is not None:
+        weight = torch.where(batch["emotion"], weight * class_weights.to(weight.device)[batch["target"].clamp_max(len(class_weights) - 1)], weight)
+    total = scores.new_zeros(())
+    if kind in ("tokens", "both"):
+        spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
+        total = total + (weight * spent).sum() / (weight * (share * counts).sum(dim=1)).sum().clamp_min(1e-8)
+    if kind in ("labels", "both"):
+        spent = -(share * scores.log_softmax(dim=1).masked_fill(~real, 0.0)).sum(dim=1)
+        closed = weight * (size > 1)
+        total = total + (closed * spent).sum() / closed.sum().clamp_min(1e-8)
+    return total
+
+
+def predict_answers(model: Any, examples: Sequence[LlmExample], *, pad_id: int, max_tokens: int = 8192) -> Tensor:
+    """Log-likelihoods (E, K) float64 of examples that all have K candidates."""
+    scores = torch.zeros(len(examples), len(examples[0].answers), dtype=torch.double)
+    for bucket in length_buckets([len(example.prompt) for example in examples], max_tokens=max_tokens):
+        state = read_prefixes(model, [examples[i].prompt for i in bucket], pad_id=pad_id)
+        scores[bucket] = score_answers(model, state, [examples[i].answers for i in bucket])
+    return scores
+
+
+def prepare_for_training(model: Any, *, gradient_checkpointing: bool = False, neftune_alpha: float = 0.0) -> list[Any]:
+    """Switches on what costs memory or noise only in training; returns handles whose `remove()` ends the noise.
+
+    NEFTune (Jain et al. 2024) adds uniform noise of size alpha / sqrt(T * D) to a row's embeddings, here with T tokens of the row.
+    Gradient checkpointing computes activations anew in the backward pass.
+    """
+    if gradient_checkpointing:
+        # Newer releases of transformers have another name for it and warn of the old one.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    if not neftune_alpha:
+        return []
+
+    def noise(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        # Scoring runs in evaluation mode, or without gradients while the model is left in training mode: neither is noisy.
+        if not module.training or not torch.is_grad_enabled():
+            return output
+        size = neftune_alpha / math.sqrt(output.shape[1] * output.shape[2])
+        return output + torch.empty_like(output).uniform_(-size, size)
+
+    return [model.get_input_embeddings().register_forward_hook(noise)]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

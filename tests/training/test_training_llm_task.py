@@ -1,0 +1,182 @@
+"""Training a language model: masks, packing, losses and weights, and that it learns."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from erc.llm.adapters import LoraSettings, attach_lora
+from erc.training.llm_batches import LlmExample, collate_examples, pack
+from erc.training.llm_task import LlmTask, answer_loss, answer_scores, predict_answers, prepare_for_training
+from erc.training.settings import OptimSettings
+from erc.training.trainer import train
+
+LABELS = ("joy", "sadness", "neutral")
+ANSWERS = ((5, 6, 2), (7, 2), (8, 9, 10, 2))
+
+
+def build_model(model_type="llama", seed=3, **overrides):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = AutoConfig.for_model(model_type, **sizes, head_dim=8, intermediate_size=48, pad_token_id=0, bos_token_id=1, eos_token_id=2, **overrides)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        if parameter.dim() >= 2:
+            parameter.data.mul_(4.0)
+    return model.eval()
+
+
+def example(seed, length=12, target=1, **settings):
+    prompt = torch.randint(11, 60, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return LlmExample(tuple(prompt), settings.pop("answers", ANSWERS), target, **settings)
+
+
+def naive(model, one):
+    rows = []
+    for ids in one.answers:
+        logits = model(input_ids=torch.tensor([[*one.prompt, *ids]])).logits[0].log_softmax(-1)
+        rows.append(sum(logits[len(one.prompt) + i - 1, token] for i, token in enumerate(ids)))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("row_tokens", [None, 30, 200])
+@pytest.mark.parametrize(
+    ("family", "extra"), [("llama", {}), ("gemma2", {"sliding_window": 6, "query_pre_attn_scalar": 8}), ("mistral", {"sliding_window": 6})]
+)
+@torch.no_grad()
+def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
+    model = build_model(family, **extra)
+    examples = [example(1, 12), example(2, 5), example(3, 17), example(4, 8, answers=ANSWERS[:2])]
+    scores, counts = answer_scores(model, collate_examples(examples, pad_id=0, row_tokens=row_tokens))
+    for row, one in zip(scores, examples, strict=True):
+        torch.testing.assert_close(row[: len(one.answers)], naive(model, one), atol=1e-4, rtol=0)
+    assert scores[3, 2] == -math.inf
+    assert counts[0].tolist() == [3, 2, 4]
+
+
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), row=st.integers(10, 60))
+@settings(deadline=None)
+def test_packing_keeps_every_example_once_and_within_a_row(lengths, row):
+    rows = pack(lengths, row_tokens=row)
+    assert sorted(index for part in rows for index in part) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in part) <= row or len(part) == 1 for part in rows)
+
+
+def test_packing_saves_padding():
+    examples = [example(i, length) for i, length in enumerate([40, 5, 6, 7, 8, 5])]
+    packed, plain = (collate_examples(examples, pad_id=0, row_tokens=size)["input_ids"].numel() for size in (60, None))
+    assert packed < 0.6 * plain
+
+
+def batch_of(*examples):
+    return collate_examples(examples, pad_id=0)
+
+
+def test_token_loss_is_the_mean_over_answer_tokens():
+    examples = [example(1, target=0), example(2, target=1)]
+    scores = torch.tensor([[-3.0, -9.0, -9.0], [-9.0, -1.0, -9.0]])
+    counts = torch.tensor([[3.0, 2, 4], [3, 2, 4]])
+    loss = answer_loss(scores, counts, batch_of(*examples), kind="tokens", class_weights=None, label_smoothing=0.0)
+    assert loss.item() == pytest.approx((3 + 1) / 5)
+
+
+def test_label_loss_is_the_cross_entropy_over_the_set_with_class_weights():
+    examples = [example(1, target=0, emotion=True), example(2, target=1, emotion=True)]
+    scores, counts = torch.tensor([[0.0, -1.0, -2.0], [-2.0, -2.0, 0.0]]), torch.ones(2, 3)
+    found = answer_loss(scores, counts, batch_of(*examples), kind="labels", class_weights=torch.tensor([1.0, 3.0, 1.0]), label_smoothing=0.1)
+    expected = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=0.1)(scores, torch.tensor([0, 1]))
+    assert found.item() == pytest.approx(((expected[0] + 3 * expected[1]) / 4).item(), rel=1e-5)
+
+
+def test_class_weights_leave_auxiliary_tasks_alone():
+    examples = [example(1, target=0), example(2, target=1)]
+    scores, counts = torch.tensor([[0.0, -1.0, -2.0], [-2.0, -2.0, 0.0]]), torch.ones(2, 3)
+    settings = {"kind": "labels", "label_smoothing": 0.0}
+    weighted = answer_loss(scores, counts, batch_of(*examples), class_weights=torch.tensor([1.0, 9.0, 1.0]), **settings)
+    assert weighted.item() == answer_loss(scores, counts, batch_of(*examples), class_weights=None, **settings).item()
+
+
+def test_task_weights_scale_an_example():
+    heavy, light = example(1, target=0, weight=1.0), example(2, target=0, weight=0.1)
+    scores, counts = torch.tensor([[0.0, -1.0], [-5.0, 0.0]]), torch.ones(2, 2)
+    found = answer_loss(scores, counts, batch_of(heavy, light), kind="labels", class_weights=None, label_smoothing=0.0)
+    each = torch.nn.CrossEntropyLoss(reduction="none")(scores, torch.tensor([0, 0]))
+    assert found.item() == pytest.approx(((each[0] + 0.1 * each[1]) / 1.1).item(), rel=1e-5)
+
+
+def test_free_text_has_a_token_loss_only():
+    free = example(1, target=0, answers=((5, 6, 2),))
+    scores, counts = torch.tensor([[-3.0]]), torch.tensor([[3.0]])
+    arguments = {"class_weights": None, "label_smoothing": 0.2}
+    assert answer_loss(scores, counts, batch_of(free), kind="labels", **arguments).item() == 0.0
+    assert answer_loss(scores, counts, batch_of(free), kind="both", **arguments).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
+def test_gradients_are_finite_where_candidates_differ_in_number(kind):
+    model = build_model()
+    scores, counts = answer_scores(model, batch_of(example(1), example(2, answers=ANSWERS[:2]), example(3, target=0, answers=ANSWERS[:1])))
+    answer_loss(scores, counts, batch_of(example(1), example(2), example(3, target=0)), kind=kind, class_weights=None, label_smoothing=0.1).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_noise_is_there_in_training_only():
+    model = build_model()
+    handles = prepare_for_training(model, neftune_alpha=50.0)
+    ids = torch.arange(11, 31)[None]
+    quiet = model(input_ids=ids).logits
+    assert torch.equal(quiet, model(input_ids=ids).logits)
+    model.train()
+    assert not torch.allclose(quiet, model(input_ids=ids).logits)
+    with torch.no_grad():
+        assert torch.equal(quiet, model(input_ids=ids).logits)
+    handles[0].remove()
+    assert torch.equal(quiet, model(input_ids=ids).logits)
+
+
+def test_checkpointing_gives_the_same_gradients():
+    gradients = []
+    for checkpointing in (False, True):
+        model = attach_lora(build_model(), LoraSettings(r=2, dropout=0.0)).train()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_" in name:
+                    parameter.fill_(0.05)
+        prepare_for_training(model, gradient_checkpointing=checkpointing)
+        task = LlmTask(train=[example(1)], dev=[example(1)], labels=LABELS, pad_id=0)
+        task.loss(model, task.collate(task.examples)).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert gradients[0]
+    torch.testing.assert_close(*gradients)
+
+
+def test_dev_scores_equal_plain_passes():
+    model, examples = build_model(), [example(i, length) for i, length in enumerate((4, 9, 30))]
+    expected = torch.stack([naive(model, one) for one in examples]).double().detach()
+    torch.testing.assert_close(predict_answers(model, examples, pad_id=0, max_tokens=40), expected, atol=1e-4, rtol=0)
+
+
+def planted(count, seed):
+    """The emotion is told by one token of the prompt."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for i in range(count):
+        prompt = torch.randint(20, 60, (8,), generator=generator).tolist()
+        prompt[int(torch.randint(0, 8, (1,), generator=generator))] = 11 + i % 3
+        made.append(LlmExample(tuple(prompt), ANSWERS, i % 3, emotion=True))
+    return made
+
+
+def test_an_adapter_learns_a_planted_signal(tmp_path):
+    model = attach_lora(build_model(), LoraSettings(r=8, alpha=32, dropout=0.05))
+    task = LlmTask(train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss="labels", row_tokens=256)
+    optim = OptimSettings(learning_rate=2e-2, epochs=5, batch_size=12, ema_decay=None, precision="fp32", warmup_fraction=0.1, weight_decay=0.0)
+    figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
+    assert figures["accuracy"] > 0.6
