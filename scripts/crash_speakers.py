@@ -137,24 +137,28 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stores", type=int, default=10, help="begin a new store after so many runs")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further run after so long")
     arguments = parser.parse_args()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["speakers", "faiss"])
-    acknowledged_total, problems, started = 0, [], time.monotonic()
+    acknowledged_total, problems, done, started = 0, 0, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         past: dict[str, set[str]] = {}
         for number in range(arguments.runs):
+            if time.monotonic() - started > arguments.seconds:
+                break
             path = Path(folder) / f"{number // arguments.stores}.db"
             if number % arguments.stores == 0:
                 past = {"open": set(), "recorded": set(), "forgotten": set()}
             for what, names in run(path, arguments.seed + number, context).items():
                 past[what] |= names
                 acknowledged_total += len(names) if what == "recorded" else 0
-            problems += [f"run {number}: {problem}" for problem in check(path, past)]
-    for problem in problems:
-        print(problem, file=sys.stderr)
+            for problem in check(path, past):
+                problems += 1
+                print(f"run {number}: {problem}", file=sys.stderr, flush=True)
+            done += 1
     figures = {
-        "runs": arguments.runs, "conversations_acknowledged": acknowledged_total, "problems": len(problems),
+        "runs": done, "conversations_acknowledged": acknowledged_total, "problems": problems,
         "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
     print(json.dumps(figures))
