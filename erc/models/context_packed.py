@@ -23,6 +23,7 @@ from erc.models.dropout import active_draw, drawn
 from erc.models.pooling import Pooling, pool
 
 _CHUNK_TOKENS = 96
+_CHUNKS_AT_ONCE = 16  # bounds what a long conversation needs at a time
 _NEVER = -1e9  # finite, so that a padded query gives numbers that nobody reads instead of NaN
 
 
@@ -105,6 +106,14 @@ class Chunks:
     own: Tensor
     apart: Tensor
     lags: Lags | None = None
+
+    def part(self, start: int, stop: int) -> Chunks:
+        """Chunks `start` up to `stop`; `token` is still that of all."""
+        rows = slice(start, stop)
+        lags = None
+        if self.lags is not None:
+            lags = Lags(pair=self.lags.pair[rows], query=self.lags.query[rows], key=self.lags.key[rows], seen=self.lags.seen[rows])
+        return replace(self, query=self.query[rows], key=self.key[rows], own=self.own[rows], apart=self.apart[rows], lags=lags)
 
 
 def cut(queries: Row, keys: Row, *, first: int, window: int) -> Chunks:
@@ -280,6 +289,14 @@ def attend(parts: Projected, chunks: Chunks, cross: CrossTurn | None, *, distanc
     query (S, X, H, F), key and value (S, X', H, F) -> (S, X, D).
     """
 
+    size = len(chunks.query) if torch.is_grad_enabled() else _CHUNKS_AT_ONCE  # training keeps every weight in any case
+    answers = [_attend(parts, chunks.part(start, start + size), cross, distance) for start in range(0, len(chunks.query), size)]
+    return torch.cat(answers, dim=1).flatten(1, 2).index_select(1, chunks.token)
+
+
+def _attend(parts: Projected, chunks: Chunks, cross: CrossTurn | None, distance: int | None) -> Tensor:
+    """The answer at every place of some chunks, padding included, (S, N, Q, D)."""
+
     def gather(x: Tensor, index: Tensor) -> Tensor:
         return x.index_select(1, index.flatten()).view(x.shape[0], *index.shape, *x.shape[2:]).transpose(2, 3)  # (S, N, H, Q or K, F)
 
@@ -295,8 +312,7 @@ def attend(parts: Projected, chunks: Chunks, cross: CrossTurn | None, *, distanc
             looking = (scores + cross.biases(chunks.lags, scores.dtype)).softmax(dim=-1)
             gates = cross.gates().to(scores.dtype) * chunks.lags.seen[:, None, :, None]
             answer = answer + gates * (looking @ value)
-        answer = answer.transpose(2, 3).flatten(-2)  # (S, N, Q, D)
-    return answer.flatten(1, 2).index_select(1, chunks.token)
+    return answer.transpose(2, 3).flatten(-2)
 
 
 def pool_packed(encoder: AnyEncoder, state: PackedState, pooling: Pooling) -> Tensor:
