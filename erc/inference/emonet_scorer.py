@@ -15,6 +15,7 @@ from torch import Tensor
 
 from erc.data import Conversation, HistoryProvider, Moment, PastUtterance, SpeakerHistory
 from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
+from erc.data.corpora.corpus import chronological
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
 from erc.inference.scores import Scores
@@ -85,7 +86,7 @@ class EmoNetScorer:
         return make_builder(self.artefact, history)
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """Belief about every turn, each from its past alone; a corpus's speakers are known across its conversations, in the order given."""
+        """Belief about every turn, each from its past alone; a corpus's speakers are known across its conversations, in chronological order."""
         return self.score_after(conversations, None)
 
     def score_after(self, conversations: Sequence[Conversation], stored: StoredPast | None) -> Scores:
@@ -172,7 +173,7 @@ class _Past:
     def __init__(self, conversations: Sequence[Conversation], turns: UtteranceScores, stored: StoredPast | None) -> None:
         self.stored = stored
         self.conversations = conversations
-        self.times = dict(stored.times) if stored is not None else sequence_numbers(conversations)
+        self.times = dict(stored.times) if stored is not None else sequence_numbers(chronological(conversations))
         self.within = InMemoryHistory(scope="dialogue")
         self.across = InMemoryHistory(scope="global")
         row = 0

@@ -17,9 +17,10 @@ from erc.evaluation.bootstrap import f1_intervals
 from erc.evaluation.calibration_metrics import multilabel_calibration
 from erc.evaluation.metrics import multilabel_scores
 from erc.evaluation.reports import multilabel_report, singlelabel_report
-from erc.evaluation.subsets import dialogue_ids
+from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker, known_speakers, position_buckets
+from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.gold import GoldData
-from erc.inference.loading import fine_thresholds
+from erc.inference.loading import fine_thresholds, load_shared
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.persistence.artefact import Artefact
@@ -86,7 +87,7 @@ def evaluate(artefact: Artefact, data: GoldData, *, settings: InferenceSettings 
         body = multilabel_report(belief.logits, targets, **shared)
         body["shipped"] = _shipped(artefact, belief, targets, data, groups, resamples=resamples, seed=seed)
     else:
-        body = singlelabel_report(belief.probabilities, targets.argmax(axis=1), **shared)
+        body = singlelabel_report(belief.probabilities, targets.argmax(axis=1), subsets=_subsets(artefact, data, labelled), **shared)
     seen = seen_in_training(artefact, data)
     head = {
         "model": {"name": artefact.info.identity, "kind": artefact.info.kind, "emotion_set": artefact.info.emotion_set, "sha256": artefact.sha256},
@@ -122,7 +123,19 @@ def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSet
     return Belief(_distribution(scores.mapped), None, scores.uncertainty if sampled else None, sampling)
 
 
-BELIEVERS: Mapping[str, Believer] = {"utterance": _utterance_belief}
+def _emonet_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> Belief:
+    own = artefact.info.emotion_set
+    if data.emotions.multi_label:
+        raise InputError(f"{artefact.info.identity} knows the emotions of {own}, the data has several labels a turn", path=data.source)
+    utterance = UtteranceScorer(load_shared(artefact), settings=replace(settings, uncertainty="off"))
+    scorer = EmoNetScorer(artefact, utterance=utterance, settings=settings, target=data.emotions.name)
+    scores = scorer.score(data.conversations)
+    sampled = scorer.mode != "off"
+    sampling = {"mode": scorer.mode, "samples": scorer.samples if sampled else 0, "truncated": int(scores.truncated.sum())}
+    return Belief(_distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling)
+
+
+BELIEVERS: Mapping[str, Believer] = {"utterance": _utterance_belief, "emonet": _emonet_belief}
 """Kind of artefact to what asks it. Add an entry to evaluate another kind of model."""
 
 
@@ -136,6 +149,19 @@ def _rows(belief: Belief, mask: np.ndarray) -> Belief:
     mc = belief.mc and Uncertainty(belief.mc.total[mask], belief.mc.aleatoric[mask], belief.mc.epistemic[mask])
     logits = None if belief.logits is None else belief.logits[mask]
     return replace(belief, probabilities=belief.probabilities[mask], logits=logits, mc=mc)
+
+
+def _subsets(artefact: Artefact, data: GoldData, labelled: np.ndarray) -> dict[str, np.ndarray]:
+    """Named masks over the labelled turns: first of its speaker or of the conversation, by position, by acquaintance with the speaker."""
+    talks = data.conversations
+    first = first_of_speaker(talks)
+    masks = {"first_of_speaker": first, "later_of_speaker": ~first, "first_in_conversation": first_in_conversation(talks)}
+    masks |= {f"position_{place}": mask for place, mask in position_buckets(talks).items()}
+    names = artefact.info.reads.get("speakers")
+    if names:
+        known = known_speakers(talks, set(names))
+        masks |= {"known_speaker": known, "unknown_speaker": ~known}
+    return {name: np.asarray(mask)[labelled] for name, mask in masks.items()}
 
 
 def _groups(data: GoldData, labelled: np.ndarray) -> np.ndarray | None:
