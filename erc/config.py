@@ -160,6 +160,58 @@ class EmoNetConfig(Section):
     bio: Literal["none", "linear", "attention"] = "none"
 
 
+class LoraConfig(Section):
+    """Low-rank adapters over a frozen language model."""
+
+    r: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Rate = 0.05
+    targets: Name = "all-linear"
+    """Names of linear layers, separated by spaces, or all-linear."""
+    rank_stabilised: bool = False
+    """Scale by alpha / sqrt(r) instead of alpha / r."""
+
+
+class LlmStageConfig(Section):
+    """One stage of training: its tasks with the weights of their losses."""
+
+    tasks: Annotated[
+        dict[Literal["erc", "speaker_identification", "emotion_impact", "speaker_characteristic", "interlocutor_commonsense"], PositiveFloat],
+        Field(min_length=1),
+    ]
+    epochs: PositiveFloat | None = None
+    """None takes optim.epochs."""
+    learning_rate: PositiveFloat | None = None
+    characteristic: Literal["xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"] = "oReact"
+    """Which characteristic the task speaker_characteristic learns."""
+
+
+class LlmConfig(Section):
+    """The language-model path: base model, adapter, what the prompt shows, and the stages of training."""
+
+    base: Name = "Qwen/Qwen2.5-1.5B-Instruct"
+    revision: Name | None = None
+    precision: Literal["auto", "fp32", "bf16", "4bit"] = "auto"
+    lora: LoraConfig = LoraConfig()
+    max_tokens: Annotated[int, Field(ge=64)] = 1024
+    """Tokens of a whole prompt; the oldest turns give way, never the target."""
+    turns: Annotated[int, Field(ge=0)] | None = 12
+    block: PositiveInt = 4
+    """Turns that are dropped at once, so that consecutive prompts share their beginning."""
+    bios: bool = False
+    history: Annotated[int, Field(ge=0)] = 0
+    """Most past turns of the speaker, with their predicted emotions, in the prompt."""
+    retrieval: Literal["recency", "similarity", "both", "none"] = "recency"
+    demonstrations: Annotated[int, Field(ge=0)] = 0
+    loss: Literal["tokens", "labels", "both"] = "tokens"
+    neftune: NonNegativeFloat = 0.0
+    pack_tokens: PositiveInt | None = 2048
+    """Tokens of a row into which examples are packed; None gives each a row of its own."""
+    gradient_checkpointing: bool = False
+    stages: Annotated[dict[Name, LlmStageConfig], Field(min_length=1)] = {"erc": LlmStageConfig(tasks={"erc": 1.0})}
+    """Stages by name, trained in the order written."""
+
+
 class ExperimentConfig(Section):
     """Everything one training run is made of."""
 
@@ -178,18 +230,22 @@ class ExperimentConfig(Section):
     """Present where an utterance classifier learns from teachers."""
     emonet: EmoNetConfig | None = None
     """Present exactly when `task` is `emonet`."""
+    llm: LlmConfig | None = None
+    """Present exactly when `task` is `llm`."""
 
     @model_validator(mode="before")
     @classmethod
-    def _default_emonet(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and values.get("task") == "emonet" and values.get("emonet") is None:
-            return {**values, "emonet": {}}
+    def _default_section(cls, values: Any) -> Any:
+        task = values.get("task") if isinstance(values, Mapping) else None
+        if task in ("emonet", "llm") and values.get(task) is None:
+            return {**values, task: {}}
         return values
 
     @model_validator(mode="after")
     def _section_fits_task(self) -> ExperimentConfig:
-        if self.task != "emonet" and self.emonet is not None:
-            raise ValueError(f"the section 'emonet' belongs to task 'emonet', but task is '{self.task}': remove the section or change the task")
+        for name in ("emonet", "llm"):
+            if self.task != name and getattr(self, name) is not None:
+                raise ValueError(f"the section '{name}' belongs to task '{name}', but task is '{self.task}': remove the section or change the task")
         return self
 
     def to_yaml(self) -> str:
@@ -338,8 +394,11 @@ def _nearest(word: str, candidates: Sequence[str]) -> str:
 def _keys_of(path: Sequence[str]) -> list[str]:
     """The keys that the section at `path` knows."""
     model: type[BaseModel] = ExperimentConfig
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         annotation = model.model_fields[part].annotation
+        if typing.get_origin(annotation) is dict:
+            next(parts, None)  # the entry's own name
         options = typing.get_args(annotation) or (annotation,)
         model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
     return list(model.model_fields)

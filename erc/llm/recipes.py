@@ -1,0 +1,58 @@
+"""A recipe: what the prompts of a system show, and the stages in which it is trained.
+
+InstructERC, CKERC, BiosERC, LaERC-S and the rebuild with speaker memory are five recipes of one path (`configs/llm-*.yaml`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from erc.errors import ConfigError
+from erc.llm.notes import Retrieval
+from erc.llm.tasks import TASKS, Characteristic, TaskName
+
+GENERATED: frozenset[TaskName] = frozenset({"speaker_characteristic", "interlocutor_commonsense"})
+"""Tasks whose answers a language model wrote beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: tasks with the weights of their losses; None takes the run's epochs or learning rate."""
+
+    name: str
+    tasks: Mapping[TaskName, float]
+    epochs: float | None = None
+    learning_rate: float | None = None
+    characteristic: Characteristic = "oReact"
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.tasks) - set(TASKS)):
+            raise ConfigError(f"stage '{self.name}': no task '{unknown[0]}'; there are {', '.join(TASKS)}")
+        if not self.tasks or any(weight <= 0 for weight in self.tasks.values()):
+            raise ConfigError(f"stage '{self.name}': it needs tasks, each with a positive weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What prompts show and how an adapter is trained, stage after stage; the last stage teaches emotions."""
+
+    stages: tuple[Stage, ...]
+    bios: bool = False
+    history: int = 0
+    retrieval: Retrieval = "recency"
+    demonstrations: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stages or "erc" not in self.stages[-1].tasks:
+            raise ConfigError("the last stage of a recipe must train the task erc: it is what labels are scored with")
+
+    @property
+    def needs_notes(self) -> bool:
+        """Whether its prompts read a speaker memory."""
+        return self.bios or (self.history > 0 and self.retrieval != "none")
+
+    @property
+    def generated(self) -> tuple[TaskName, ...]:
+        """The tasks for which a model has to write answers before training."""
+        return tuple(task for task in TASKS if task in GENERATED and any(task in stage.tasks for stage in self.stages))
