@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -34,8 +32,15 @@ TURNS = 6
 
 def write(path: str, worker: str, seed: int, report: Connection) -> None:
     """Work on the store until killed, reporting what was acknowledged as (what, conversation or name)."""
+    try:
+        _write(path, worker, seed, report)
+    except Exception as error:
+        report.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _write(path: str, worker: str, seed: int, report: Connection) -> None:
     draw = random.Random(seed)
-    vectors = np.random.default_rng(seed)
+    vectors = np.random.default_rng((seed, ord(worker)))
     with Registry.open(path) as registry:
         report.send(("open", ""))
         for number in range(10_000):
@@ -67,7 +72,7 @@ def write(path: str, worker: str, seed: int, report: Connection) -> None:
 def run(path: Path, seed: int, context: Any) -> dict[str, set[str]]:
     """One run: start, kill, and return what was acknowledged."""
     draw = random.Random(seed)
-    acknowledged: dict[str, set[str]] = {"open": set(), "recorded": set(), "forgotten": set()}
+    acknowledged: dict[str, set[str]] = {"open": set(), "recorded": set(), "forgotten": set(), "failed": set()}
     pipes, processes = [], []
     for worker in ("a", "b"):
         receive, send = context.Pipe(duplex=False)
@@ -79,7 +84,7 @@ def run(path: Path, seed: int, context: Any) -> dict[str, set[str]]:
     pipes[0].poll(30)
     time.sleep(draw.uniform(0.0, 0.3))
     for process in processes:
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     for process, receive in zip(processes, pipes, strict=True):
         process.join()
         try:
@@ -93,7 +98,7 @@ def run(path: Path, seed: int, context: Any) -> dict[str, set[str]]:
 
 def check(path: Path, acknowledged: dict[str, set[str]]) -> list[str]:
     """What is wrong with the store after a run; empty when all is well."""
-    wrong = []
+    wrong = [f"a writer failed: {failure}" for failure in acknowledged["failed"]]
     with Registry.open(path) as registry:
         with registry._store.read() as connection:
             verdict = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
@@ -149,7 +154,7 @@ def main() -> int:
                 break
             path = Path(folder) / f"{number // arguments.stores}.db"
             if number % arguments.stores == 0:
-                past = {"open": set(), "recorded": set(), "forgotten": set()}
+                past = {"open": set(), "recorded": set(), "forgotten": set(), "failed": set()}
             for what, names in run(path, arguments.seed + number, context).items():
                 past[what] |= names
                 acknowledged_total += len(names) if what == "recorded" else 0

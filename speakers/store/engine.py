@@ -49,7 +49,7 @@ class Store:
         engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=20, hide_parameters=True, **_arguments(path, busy_seconds))
         store = cls(engine, path=path, busy_seconds=busy_seconds)
         if path is not None:
-            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds=busy_seconds))
         else:
             event.listen(engine, "connect", partial(_prepare_postgresql, milliseconds=max(1, int(1000 * busy_seconds))))
         event.listen(engine, "begin", _begin)
@@ -199,10 +199,19 @@ def _inspect_file(path: Path, *, create: bool) -> bool:
     return False
 
 
-def _prepare_sqlite(raw: sqlite3.Connection, _: Any) -> None:
+def _prepare_sqlite(raw: sqlite3.Connection, _: Any, *, busy_seconds: float) -> None:
     raw.isolation_level = None  # transactions are opened by _begin, never by the driver
     cursor = raw.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "temp_store = MEMORY"):
+    deadline = time.monotonic() + busy_seconds
+    while True:  # two processes that make one store at once: the switch to WAL answers "locked" without waiting
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "temp_store = MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

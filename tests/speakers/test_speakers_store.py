@@ -190,6 +190,26 @@ def test_threads_and_stores_write_together_without_loss(address: str) -> None:
         store.close()
 
 
+def test_many_may_make_one_store_at_once(address: str) -> None:
+    gate, made, failures = threading.Barrier(6), [], []
+
+    def work() -> None:
+        gate.wait()
+        try:
+            with Registry.open(address) as registry:
+                made.append(registry.tenant.secret)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(set(made)) == 1
+
+
 CANARY = "kanarienvogel"
 
 
