@@ -1,0 +1,43 @@
+"""From a configuration to the plain settings of the language-model path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from erc.config import ExperimentConfig
+from erc.errors import ConfigError
+from erc.llm.adapters import LoraSettings
+from erc.llm.builder import Budget
+from erc.llm.recipes import Recipe, Stage
+from erc.training.settings import OptimSettings, optim_settings
+
+
+def llm_recipe(config: ExperimentConfig) -> Recipe:
+    """The recipe of `config`. Raises ConfigError where its task is another or its last stage does not teach emotions."""
+    if config.llm is None:
+        raise ConfigError(f"experiment '{config.name}' has no section 'llm': its task is '{config.task}'")
+    llm = config.llm
+    stages = tuple(Stage(name, dict(stage.tasks), stage.epochs, stage.learning_rate, stage.characteristic) for name, stage in llm.stages.items())
+    return Recipe(stages=stages, bios=llm.bios, history=llm.history, retrieval=llm.retrieval, demonstrations=llm.demonstrations)
+
+
+def lora_settings(config: ExperimentConfig) -> LoraSettings:
+    """The adapter of `config`."""
+    assert config.llm is not None
+    lora = config.llm.lora
+    targets = lora.targets if lora.targets == "all-linear" else tuple(lora.targets.split())
+    return LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout, targets=targets, rank_stabilised=lora.rank_stabilised)
+
+
+def prompt_budget(config: ExperimentConfig) -> Budget:
+    """How much a prompt of `config` may hold."""
+    assert config.llm is not None
+    return Budget(max_tokens=config.llm.max_tokens, max_turns=config.llm.turns, block=config.llm.block)
+
+
+def stage_optim(config: ExperimentConfig, stage: Stage) -> OptimSettings:
+    """The Trainer's settings for one stage."""
+    base = optim_settings(config)
+    changed = replace(base, epochs=stage.epochs or base.epochs, learning_rate=stage.learning_rate or base.learning_rate)
+    # A model in 4 bits computes in bf16; all others follow the configured precision.
+    return replace(changed, precision="bf16") if config.llm is not None and config.llm.precision == "4bit" else changed
