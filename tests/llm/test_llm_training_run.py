@@ -1,0 +1,75 @@
+"""A recipe from configuration to adapter folder, over a toy corpus and a tiny model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from erc.config import ExperimentConfig, load_config
+from erc.data.conversation import Conversation, Utterance
+from erc.data.corpora import Corpus
+from erc.errors import ConfigError
+from erc.llm.adapters import AdapterRecord
+from erc.llm.calibration import ContextualCalibrator
+from erc.llm.local import LocalScorer
+from erc.resources import resource_dir
+from erc.training import llm_experiment
+from erc.training.llm_experiment import Supplies, check_supplies, run_llm
+from erc.training.llm_settings import llm_recipe
+
+EMOTIONS = ("joy", "sadness", "neutral")
+RECIPES = sorted(path.name for path in resource_dir("configs").glob("llm-*.yaml"))
+
+
+def toy(split, count):
+    talks = []
+    for c in range(count):
+        turns = tuple(
+            Utterance(f"{split}{c}-{i}", i, "AB"[i % 2], f"{EMOTIONS[(c + i) % 3]} {i}", emotions=(EMOTIONS[(c + i) % 3],)) for i in range(4)
+        )
+        talks.append(Conversation(f"{split}{c}", turns, corpus="meld"))
+    return Corpus("meld", split, tuple(talks), "meld", "toy", (), ())
+
+
+def config_of(base, **llm):
+    section = {"base": str(base), "precision": "fp32", "lora": {"r": 2}, "max_tokens": 900, "pack_tokens": 2000, **llm}
+    optim = {"epochs": 1.0, "batch_size": 4, "ema_decay": None, "precision": "fp32"}
+    return ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm=section, optim=optim)
+
+
+def test_two_stages_leave_an_adapter_that_scores(tmp_path, tiny_lm_dir, monkeypatch):
+    monkeypatch.setattr(llm_experiment, "load_corpus", lambda name, split, root: toy(split, 3 if split == "train" else 2))
+    stages = {"first": {"tasks": {"speaker_identification": 1.0}}, "second": {"tasks": {"erc": 1.0, "emotion_impact": 0.1}}}
+    folder = run_llm(config_of(tiny_lm_dir, stages=stages), tmp_path, resume=False, progress=False)
+    record = AdapterRecord.load(folder)
+    assert (record.prompt, record.label_set) == ("erc/v1+few_shot/v1", "meld")
+    assert (tmp_path / "first" / "metrics.jsonl").exists()
+    scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
+    builder = llm_experiment.PromptBuilder(encoder=scorer.encoder, labels=record.labels)
+    assert builder.sha256 == record.prompt_sha256
+    scores = ContextualCalibrator.from_dict(record.calibrator).calibrated(scorer.score([builder.content_free()], record.labels))
+    np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipe_ends_by_teaching_emotions(name):
+    assert "erc" in llm_recipe(load_config(resource_dir("configs") / name)).stages[-1].tasks
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bios": True}, "speaker memory"),
+        ({"history": 3}, "speaker memory"),
+        ({"demonstrations": 1}, "embedding"),
+        ({"stages": {"a": {"tasks": {"speaker_characteristic": 1.0}}, "b": {"tasks": {"erc": 1.0}}}}, "speaker_characteristic/oReact"),
+    ],
+)
+def test_recipe_without_what_it_needs_says_so(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        check_supplies(llm_recipe(config_of("base", **changes)), Supplies())
+
+
+def test_recipe_that_never_teaches_emotions_is_refused():
+    with pytest.raises(ConfigError, match="last stage"):
+        llm_recipe(config_of("base", stages={"a": {"tasks": {"speaker_identification": 1.0}}}))
