@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
+from speakers.errors import InvalidRecordError
 from speakers.records import Bio, Embedder, Observation, Passage, Point
 from speakers.store.codec import settle_embedder, vector_array, vector_bytes
 from speakers.store.tables import BIOS, PASSAGES
@@ -149,8 +150,8 @@ def embedded(passages: Sequence[Passage], embed: Embed | None) -> tuple[Passage,
     if embed is None or not passages:
         return tuple(passages)
     vectors = np.asarray(embed([passage.text for passage in passages]))
-    if vectors.ndim != 2 or len(vectors) != len(passages):
-        raise ValueError(f"the embedder gave shape {vectors.shape} for {len(passages)} passages; one row each is needed")
+    if vectors.ndim != 2 or len(vectors) != len(passages) or not np.isfinite(vectors).all():
+        raise InvalidRecordError(f"the embedder gave shape {vectors.shape} for {len(passages)} passages; one row of finite numbers each is needed")
     return tuple(replace(passage, vector=vector) for passage, vector in zip(passages, vectors, strict=True))
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, select
 from speakers import audit, bios, identity
 from speakers.errors import InvalidRecordError
 from speakers.records import ConversationLabel, Embedder, Observation, Passage, Point, SpeakerId, Uncertainty
-from speakers.store.codec import LabelSets, observation_values, observations, settle_embedder, stored_embedder
+from speakers.store.codec import Vocabulary, observation_values, observations, settle_embedder, stored_embedder
 from speakers.store.tables import ALIASES, BIOS, CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
 from speakers.tenancy import Tenant, bump, tenant_row
 
@@ -37,7 +37,7 @@ class ImportReceipt:
     warnings: tuple[str, ...] = ()
 
 
-def export(connection: Connection, tenant: Tenant, sets: LabelSets, speakers: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def export(connection: Connection, tenant: Tenant, sets: Vocabulary, speakers: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """The lines about these speakers, as plain dictionaries."""
     yield {"kind": "memory", "version": VERSION, "pseudonymous": tenant.pseudonymous}
     stored = stored_embedder(connection, tenant.row)
@@ -121,7 +121,7 @@ def parse(lines: Iterable[str], *, source: str = "import") -> Iterator[tuple[str
 class Importer:
     """Takes lines into one tenant, inside one write transaction: all of them or none."""
 
-    def __init__(self, connection: Connection, tenant: Tenant, sets: LabelSets, *, now: float) -> None:
+    def __init__(self, connection: Connection, tenant: Tenant, sets: Vocabulary, *, now: float) -> None:
         self._connection, self._tenant, self._sets, self._now = connection, tenant, sets, now
         self._embedder: Embedder | None = None
         self._owners: dict[str, int | None] = {}

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or
 
 from speakers.influence import capped_shares
 from speakers.records import Bio, Observation, Point, SpeakerContext, SpeakerId, Summary
-from speakers.store.codec import LabelSets, observations
+from speakers.store.codec import Vocabulary, observations
 from speakers.store.tables import OBSERVATIONS
 
 _DAY = 86_400.0
@@ -54,7 +54,7 @@ def last_rows(connection: Connection, speaker: int, before: Point, limit: int) -
     return connection.execute(_LAST, past(speaker, before) | {"rows": limit}).all()[::-1]
 
 
-def summary(connection: Connection, sets: LabelSets, speaker: int, before: Point, rule: SummaryRule) -> Summary:
+def summary(connection: Connection, sets: Vocabulary, speaker: int, before: Point, rule: SummaryRule) -> Summary:
     """The decayed, bounded emotion weights before a point."""
     rows = connection.execute(_WINDOW, past(speaker, before) | {"rows": rule.window}).all()
     labels = {row: sets.labels(connection, row) for row in dict.fromkeys(row.label_set for row in rows)}
@@ -93,7 +93,7 @@ def counts(connection: Connection, speaker: int, before: Point) -> tuple[int, in
 
 def context(
     connection: Connection,
-    sets: LabelSets,
+    sets: Vocabulary,
     *,
     speaker: int,
     speaker_id: SpeakerId,

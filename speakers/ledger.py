@@ -11,9 +11,10 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import InvalidRecordError, UnknownSpeakerError
 from speakers.records import Embedder, Observation, Point, Receipt
-from speakers.store.codec import LabelSets, observation_values, settle_embedder
+from speakers.store.bulk import insert_rows
+from speakers.store.codec import Vocabulary, observation_values
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
-from speakers.tenancy import Tenant, bump
+from speakers.tenancy import Tenant, bump, tenant_row
 
 _CHUNK = 500
 """Bound parameters per statement: far below every engine's limit."""
@@ -22,7 +23,6 @@ _CHUNK = 500
 _PLACE = select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(
     CONVERSATIONS.c.tenant == bindparam("of"), CONVERSATIONS.c.conversation_id == bindparam("conversation")
 )
-_COUNTERS = select(TENANTS.c.next_sequence, TENANTS.c.clock).where(TENANTS.c.tenant == bindparam("of"))
 _TURNS = (
     select(OBSERVATIONS.c.utterance_id, OBSERVATIONS.c.position, OBSERVATIONS.c.time)
     .where(OBSERVATIONS.c.tenant == bindparam("of"), OBSERVATIONS.c.conversation_id == bindparam("conversation"))
@@ -37,7 +37,6 @@ _ADVANCE = (
     .values(next_sequence=bindparam("next"), clock=bindparam("now"), generation=TENANTS.c.generation + 1)
 )
 _OPEN = CONVERSATIONS.insert()
-_INSERT = OBSERVATIONS.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +47,14 @@ class Place:
     time: float
 
 
-def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, now: float) -> tuple[Place, bool]:
-    """The conversation's place and whether it has been taken in; else the place it would get now.
+def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, now: float, counters: Row) -> tuple[Place, bool]:
+    """The conversation's place and whether it has been taken in; else the place it would get now by the tenant's `counters`.
 
     The clock never runs backwards in the order: a conversation taken in later has a time at least as late.
     """
     row = connection.execute(_PLACE, {"of": tenant.row, "conversation": conversation_id}).one_or_none()
     if row is not None:
         return Place(row.sequence, row.time), True
-    counters = connection.execute(_COUNTERS, {"of": tenant.row}).one()
     return Place(counters.next_sequence, max(now, counters.clock)), False
 
 
@@ -93,7 +91,8 @@ def points(
     connection: Connection, tenant: Tenant, conversation_id: str, turns: Sequence[tuple[int, float | None]], *, now: float
 ) -> tuple[Point, ...]:
     """The points at which turns (index, timestamp or None; rising) of a conversation stand or would stand if recorded now."""
-    place, known = place_of(connection, tenant, conversation_id, now=now)
+    counters = connection.execute(select(TENANTS).where(TENANTS.c.tenant == tenant.row)).one()
+    place, known = place_of(connection, tenant, conversation_id, now=now, counters=counters)
     stored = {row.position: row.time for row in _stored_turns(connection, tenant, conversation_id)} if known else {}
     fresh = [(index, timestamp) for index, timestamp in turns if index not in stored]
     times = stored | dict(zip((index for index, _ in fresh), Timeline(place, stored.items()).add(fresh), strict=True))
@@ -107,16 +106,17 @@ def record(
     observations: Sequence[Observation],
     *,
     embedder: Embedder | None,
-    sets: LabelSets,
+    sets: Vocabulary,
     now: float,
 ) -> Receipt:
-    """Take in what is new of a conversation, inside a write transaction that holds the tenant: sequence numbers and row
-    numbers rise in the order of commits.
+    """Take in what is new of a conversation, inside a write transaction. It takes hold of the tenant first, so that sequence
+    and row numbers rise in the order of commits.
 
     Turns known before keep their first place and content. Turns of forgotten speakers are counted and dropped.
     """
     _check(conversation_id, observations)
-    place, known = place_of(connection, tenant, conversation_id, now=now)
+    counters = tenant_row(connection, tenant)
+    place, known = place_of(connection, tenant, conversation_id, now=now, counters=counters)
     stored = _stored_turns(connection, tenant, conversation_id) if known else []
     owners, erased = _owners(connection, tenant, {observation.speaker for observation in observations})
     ids, taken = {row.utterance_id for row in stored}, {row.position: row.utterance_id for row in stored}
@@ -132,7 +132,7 @@ def record(
         connection.execute(_OPEN, {"tenant": tenant.row, "conversation_id": conversation_id, "sequence": place.sequence, "time": place.time})
     times = Timeline(place, ((row.position, row.time) for row in stored)).add([(one.index, one.timestamp) for one in fresh])
     rows = _rows(connection, tenant, fresh, times, place, owners, embedder, sets)
-    connection.execute(_INSERT, rows)
+    insert_rows(connection, OBSERVATIONS, rows)
     if known:
         bump(connection, tenant)
     else:
@@ -148,10 +148,10 @@ def _rows(
     place: Place,
     owners: dict[str, int],
     embedder: Embedder | None,
-    sets: LabelSets,
+    sets: Vocabulary,
 ) -> list[dict[str, object]]:
     with_vectors = embedder if any(one.vector is not None for one in fresh) else None
-    embedder_row = settle_embedder(connection, tenant.row, with_vectors)
+    embedder_row = sets.settle(connection, with_vectors)
     width = None if with_vectors is None else with_vectors.width
     rows = []
     for one, time in zip(fresh, times, strict=True):

@@ -15,7 +15,7 @@ from speakers.history import PAST, past
 from speakers.memory import VectorIndex, best, exact_cosine, unit
 from speakers.records import Hit, PassageHit, Point, Recall, SpeakerId
 from speakers.store import Store
-from speakers.store.codec import LabelSets, observations, stored_embedder, vector_matrix
+from speakers.store.codec import Vocabulary, observations, stored_embedder, vector_matrix
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
 from speakers.tenancy import Tenant
 
@@ -37,7 +37,7 @@ _CHUNK = 500
 class Recaller:
     """Answers `recall` for one tenant and keeps its index in step with the rows."""
 
-    def __init__(self, store: Store, tenant: Tenant, sets: LabelSets) -> None:
+    def __init__(self, store: Store, tenant: Tenant, sets: Vocabulary) -> None:
         self._store = store
         self._tenant = tenant
         self._sets = sets

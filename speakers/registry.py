@@ -23,7 +23,7 @@ from speakers.mapping import NameMap
 from speakers.recall import Recaller
 from speakers.records import AuditEntry, Bio, Embedder, Erasure, Observation, Point, Recall, Receipt, Resolution, Speaker, SpeakerContext, SpeakerId
 from speakers.store import Store
-from speakers.store.codec import LabelSets, stored_embedder
+from speakers.store.codec import Vocabulary, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS
 from speakers.tenancy import Policy, Tenant, find_tenant, make_tenant, tenant_row
 
@@ -47,7 +47,7 @@ class Registry:
 
     def __init__(self, store: Store, tenant: Tenant, *, clock: Callable[[], float], options: Options) -> None:
         self._store, self._tenant, self._clock, self._options = store, tenant, clock, options
-        self._sets = LabelSets(tenant.row)
+        self._sets = Vocabulary(tenant.row)
         self._recaller = Recaller(store, tenant, self._sets)
 
     @classmethod
@@ -187,7 +187,7 @@ class Registry:
         """
         if self._tenant.retention_days is not None:
             self.expire()
-        with self._write() as connection:
+        with self._write(hold=False) as connection:
             return ledger.record(
                 connection, self._tenant, conversation_id, observations, embedder=embedder, sets=self._sets, now=self._clock()
             )  # fmt: skip
@@ -302,10 +302,11 @@ class Registry:
     # Within
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def _write(self, *, hold: bool = True) -> Iterator[Connection]:
         try:
             with self._store.write() as connection:
-                tenant_row(connection, self._tenant)  # writers of one tenant take turns on either engine
+                if hold:
+                    tenant_row(connection, self._tenant)  # writers of one tenant take turns on either engine
                 yield connection
         except BaseException:
             self._sets.forget_uncommitted()

@@ -19,7 +19,7 @@ def vector_bytes(vector: np.ndarray, width: int) -> bytes:
     if vector.shape != (width,):
         raise EmbedderMismatchError(f"a vector of shape {vector.shape} where the embedder makes ({width},)")
     kept = np.asarray(vector, dtype="<f2" if vector.dtype == np.float16 else "<f4")
-    if not np.isfinite(kept).all():
+    if kept.dtype != vector.dtype and not np.isfinite(kept).all():
         raise InvalidRecordError("a vector holds numbers that are not finite in the precision it is kept in")
     return kept.tobytes()
 
@@ -39,13 +39,15 @@ def vector_matrix(raws: Sequence[bytes], width: int) -> np.ndarray:
     return matrix
 
 
-class LabelSets:
-    """The tenant's label sets, each stored once. Label names are a model's vocabulary and say nothing of a person."""
+class Vocabulary:
+    """What a tenant's rows share and the store keeps once: label sets and the embedder. Nothing here is ever changed or deleted,
+    so it is looked up once per process. Label names are a model's vocabulary and say nothing of a person."""
 
     def __init__(self, tenant: int) -> None:
         self._tenant = tenant
         self._labels: dict[int, tuple[str, ...]] = {}
         self._rows: dict[tuple[str, ...], int] = {}
+        self._embedder: tuple[int, Embedder] | None = None
 
     def encode(self, connection: Connection, weights: Mapping[str, float]) -> tuple[int | None, bytes | None]:
         """The set's number and the weights in its order, as float32; a set not seen before is stored in this transaction."""
@@ -70,8 +72,18 @@ class LabelSets:
             return {}
         return dict(zip(self.labels(connection, row), np.frombuffer(raw, dtype="<f4").tolist(), strict=True))
 
+    def settle(self, connection: Connection, offered: Embedder | None) -> int | None:
+        """The row of the offered embedder, stored if it is the tenant's first. Raises EmbedderMismatchError for another."""
+        if self._embedder is None or self._embedder[1] != offered:
+            row = settle_embedder(connection, self._tenant, offered)
+            if row is None or offered is None:
+                return None
+            self._embedder = (row, offered)
+        return self._embedder[0]
+
     def forget_uncommitted(self) -> None:
         """Drop what a transaction that was rolled back may have left here."""
+        self._embedder = None
         self._rows.clear()
         self._labels.clear()
 
@@ -134,7 +146,7 @@ def observation_values(observation: Observation, *, keeps_text: bool, width: int
 
 
 def observations(
-    connection: Connection, rows: Iterable[Row], *, speaker: SpeakerId | None, sets: LabelSets, width: int | None
+    connection: Connection, rows: Iterable[Row], *, speaker: SpeakerId | None, sets: Vocabulary, width: int | None
 ) -> tuple[Observation, ...]:
     """Observations from their rows; a row names its own speaker (`speaker_id`) where `speaker` is None."""
     return tuple(
