@@ -1,8 +1,8 @@
 """Weights as a small difference to the public encoder they were trained from.
 
-A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or in 4 bits; vectors and new parameters are stored in
-half precision, and what training never touched is not stored at all. The scale of each row minimises the squared error over a few
-clipping points, which matters at 4 bits, where the largest entry of a row is a poor guide.
+A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or in 4 bits; a large new matrix likewise with W0 = 0,
+in 8 bits; vectors and small new matrices are stored in half precision, and what training never touched is not stored at all. The scale
+of each row minimises the squared error over a few clipping points, which matters at 4 bits, where the largest entry is a poor guide.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from erc.errors import ArtefactError
 
 DeltaKind = Literal["int8", "int4", "none"]
 _LEVELS = {"int8": 127, "int4": 7}
-_CODES, _SCALES, _SHAPE = "::codes", "::scales", "::columns"
+_CODES, _SCALES, _SHAPE, _NEW = "::codes", "::scales", "::columns", "::new"
+_LARGE = 4096  # entries; smaller new matrices, such as an output layer, are worth their full half precision
 
 
 def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind) -> dict[str, Tensor]:
@@ -30,6 +31,10 @@ def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind)
             raise ArtefactError(f"'{name}' holds values that are not finite: the training has diverged, there is nothing to save")
         start = base.get(name)
         if start is not None and torch.equal(value, start):
+            continue
+        if start is None and kind != "none" and value.dim() == 2 and value.numel() >= _LARGE:
+            codes, scales = _quantise(value, _LEVELS["int8"])
+            stored[name + _NEW], stored[name + _SCALES] = codes, scales.half()
             continue
         if kind == "none" or start is None or value.dim() != 2:
             stored[name] = (value if kind == "none" else value.half()).contiguous()
@@ -49,6 +54,10 @@ def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
         stem, mark, _ = name.partition("::")
         if not mark:
             weights[stem] = value.float()
+        elif name.endswith(_NEW):
+            if stem + _SCALES not in stored:
+                raise ArtefactError(f"the model stores '{stem}' without its scales")
+            weights[stem] = value.float() * stored[stem + _SCALES].float()
         elif name.endswith(_CODES):
             if stem not in base:
                 raise ArtefactError(f"the model stores a difference for '{stem}', which the base encoder does not have")

@@ -146,3 +146,13 @@ def test_delta_of_the_default_encoder_stays_within_twelve_megabytes() -> None:
     for kind, limit in (("int8", 12_000_000), ("int4", 6_500_000)):
         stored = encode(weights, base, kind)  # type: ignore[arg-type]
         assert sum(value.numel() * value.element_size() for value in stored.values()) < limit
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_large_new_matrix_is_stored_in_eight_bits_and_restored_within_half_a_step(kind: str) -> None:
+    torch.manual_seed(3)
+    value = torch.randn(64, 96)
+    stored = encode({"gru.weight": value}, {}, kind)  # type: ignore[arg-type]
+    assert sum(part.numel() * part.element_size() for part in stored.values()) == 64 * 96 + 2 * 64
+    step = value.abs().amax(dim=1, keepdim=True) / 127
+    assert bool(((decode(stored, {})["gru.weight"] - value).abs() <= 0.51 * step).all())
