@@ -6,7 +6,7 @@ Shapes: U turns, C emotions, F fine emotions, S samples, P embedding width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ class EmoNetScorer:
     def score_after(self, conversations: Sequence[Conversation], stored: StoredPast | None) -> Scores:
         """As `score`, with what a speaker memory holds of the speakers before these conversations."""
         turns = self.utterance.score_texts([utterance.text for conversation in conversations for utterance in conversation])
+        conversations = _told_apart(conversations)
         past = _Past(conversations, turns, stored)
         builder = self.builder(past)
         prepared = [builder.prepare(conversation, time=past.times[conversation.conversation_id]) for conversation in past.conversations]
@@ -161,6 +162,18 @@ def make_builder(artefact: Artefact, history: HistoryProvider) -> TurnBuilder:
         observation_width=reads.get("observation_width"),
         memory_texts=reads.get("memory_encoder") == "own",
     )
+
+
+def _told_apart(conversations: Sequence[Conversation]) -> list[Conversation]:
+    """The conversations under ids that differ: two transcripts may be called alike without one being the other's past."""
+    seen: set[str] = set()
+    apart = []
+    for number, conversation in enumerate(conversations):
+        if conversation.conversation_id in seen:
+            conversation = replace(conversation, conversation_id=f"{conversation.conversation_id}\0{number}")  # no transcript's id has a NUL
+        seen.add(conversation.conversation_id)
+        apart.append(conversation)
+    return apart
 
 
 class _Past:

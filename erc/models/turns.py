@@ -168,6 +168,8 @@ class TurnBuilder:
         return 0 if self.speakers is None else self.speakers.row(corpus, name)
 
     def _tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        if not texts:  # of a conversation without turns; tokenizers refuse an empty list
+            return []
         encoded = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_tokens, padding=False, return_attention_mask=False, return_token_type_ids=False
         )
