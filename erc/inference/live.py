@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from erc.data import Moment, PastUtterance, SpeakerHistory, Utterance
@@ -115,8 +115,17 @@ class LiveConversation:
             )
             samples = drawn.float().cpu().numpy()
         self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
-        scores = scorer.belief(output.logits.float().cpu().numpy(), samples, read, np.array([[seen.utterances, seen.conversations]]))
+        counts = np.array([[seen.utterances, seen.conversations]]) * (self._past.limit > 0)  # without a memory nothing rests on the past
+        scores = scorer.belief(output.logits.float().cpu().numpy(), samples, read, counts)
         return self.predictor.predictions([(self.conversation_id, utterance)], scores)[0]
+
+    @property
+    def _drawn(self) -> dict[str, Any] | None:
+        """Which networks the sampled state is the past of; None in a mode that keeps no such state."""
+        scorer = self._scorer
+        if scorer.mode in ("off", "head"):
+            return None
+        return {"mode": scorer.mode, "samples": scorer.samples, "seed": scorer.settings.seed, "top_k": scorer.top_k}
 
     def _remember(self, moment: Moment, utterance: Utterance, embedding: np.ndarray, probabilities: np.ndarray) -> None:
         past = PastUtterance(
@@ -135,6 +144,7 @@ class LiveConversation:
             tensors[f"past.{number}.probabilities"] = torch.from_numpy(np.stack([t.probabilities for t in past]))
         record = {
             "model": self._scorer.artefact.sha256,
+            "drawn": self._drawn,
             "conversation_id": self.conversation_id,
             "corpus": self.corpus,
             "time": self.time,
@@ -146,19 +156,23 @@ class LiveConversation:
 
     @classmethod
     def load(cls, path: Path, predictor: Predictor, *, stored: StoredPast | None = None) -> LiveConversation:
-        """Goes on with a conversation that `save` wrote. Raises ArtefactError where another model wrote it."""
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {}).get("live", "{}"))
+        """Goes on with a conversation that `save` wrote.
+
+        Raises InputError for a file that holds none, ArtefactError where another model wrote it, and ConfigError where this predictor
+        samples networks whose past the file does not hold.
+        """
+        record, tensors = _read(path)
         live = cls(predictor, conversation_id=str(record.get("conversation_id", "live")), corpus=record.get("corpus"), stored=stored)
         if record.get("model") != live._scorer.artefact.sha256:
             raise ArtefactError(f"{path} holds the state of another model: label the conversation again with {live._scorer.identity}")
-        tensors = load_file(path)
+        if live._drawn is not None and live._drawn != record.get("drawn"):
+            wanted = ", ".join(f"{name}={value}" for name, value in live._drawn.items())
+            raise ConfigError(f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off")
         live.time = float(record["time"])
         live._speakers = dict(record["speakers"])
-        live._state, live._sampled = (
-            LiveState.from_tensors({name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")})
-            for part in ("state", "sampled")
-        )
+        live._state = _part(tensors, "state")
+        if live._drawn is not None:
+            live._sampled = _part(tensors, "sampled")
         live._past.counts = dict(record["counts"])
         for number, (speaker, turns) in enumerate(record["turns"].items()):
             embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()
@@ -170,3 +184,22 @@ class LiveConversation:
                 maxlen=max(1, live._past.limit),
             )
         return live
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The record and the tensors of a saved conversation."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = (file.metadata() or {}).get("live")
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot be read as the state of a live conversation: {error}", path=path) from error
+    if record is None:
+        raise InputError("holds no state of a live conversation", path=path)
+    return json.loads(record), tensors
+
+
+def _part(tensors: dict[str, torch.Tensor], name: str) -> LiveState:
+    """One of the two states in a file."""
+    prefix = f"{name}."
+    return LiveState.from_tensors({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
