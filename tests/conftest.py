@@ -184,3 +184,16 @@ def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.Tem
         metrics={"dev": {"macro_f1": 0.1}},
         card="# tiny-utterance\n",
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_shelf(tiny_utterance_artefact: Path) -> Path:
+    """A model shelf for CONVEMO_MODELS: `tiny-utterance`, and `tiny-hierarchical`, `tiny-turn_causal` and `tiny-window` that read it."""
+    from tiny_emonet import save_tiny_emonet
+
+    from erc.persistence.artefact import load_artefact
+
+    shared, shelf = load_artefact(tiny_utterance_artefact), tiny_utterance_artefact.parent
+    for context in ("hierarchical", "turn_causal", "window"):
+        save_tiny_emonet(shelf / f"tiny-{context}", shared, context=context)
+    return shelf

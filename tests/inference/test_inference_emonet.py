@@ -1,0 +1,282 @@
+"""Conversation models at work: the same answers however turns are batched, and turn by turn as at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_emonet import ANA, BEN, HISTORY_LIMIT, save_tiny_emonet, talk
+
+from erc.emotions import load_emotion_map, load_emotion_set
+from erc.errors import ArtefactError, ConfigError, InputError
+from erc.inference.live import LiveConversation
+from erc.inference.loading import load_predictor
+from erc.inference.prediction import Prediction
+from erc.inference.predictor import Predictor
+from erc.inference.settings import InferenceSettings
+from erc.persistence.artefact import load_artefact
+
+CONTEXTS = ("hierarchical", "turn_causal", "window")
+FP32 = InferenceSettings(precision="fp32")
+
+
+@pytest.fixture(autouse=True)
+def shelf(tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+    return tiny_shelf
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_shelf: Path) -> Iterator[dict[str, Predictor]]:
+    """One predictor of each context, in fp32 with the artefact's own sampling."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+        yield {context: load_predictor(f"tiny-{context}", settings=FP32) for context in CONTEXTS}
+
+
+def predictor(context: str, **changes: Any) -> Predictor:
+    return load_predictor(f"tiny-{context}", settings=replace(FP32, **changes))
+
+
+def numbers(predictions: Iterator[Prediction] | tuple[Prediction, ...] | list[Prediction]) -> np.ndarray:
+    """Probabilities and parts of uncertainty, one row a turn."""
+    return np.array([[*(p.probabilities[k] for k in sorted(p.probabilities)), p.total, p.aleatoric or 0, p.epistemic or 0] for p in predictions])
+
+
+def counts(predictions: Any) -> list[tuple[int, int]]:
+    return [(p.past_utterances, p.past_conversations) for p in predictions]
+
+
+# --- the same whatever is labelled beside it ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_emonet_numbers_do_not_depend_on_batches_order_or_company(context: str, loaded: dict[str, Predictor]) -> None:
+    alone = numbers(loaded[context].label([talk("a")])[0].predictions)
+    company = [talk("b", BEN), talk("a"), talk("c", ANA[::-1])]
+    by_name = {one.conversation.conversation_id: one for one in loaded[context].label(company[::-1])}
+    np.testing.assert_allclose(numbers(by_name["a"].predictions), alone, atol=1e-5)
+    np.testing.assert_allclose(numbers(loaded[context].label(company)[1].predictions), alone, atol=1e-5)
+    small = predictor(context, tokens_per_batch=1).label(company)
+    np.testing.assert_allclose(numbers(small[1].predictions), alone, atol=1e-5)
+
+
+def test_emonet_numbers_do_not_depend_on_threads(loaded: dict[str, Predictor]) -> None:
+    threads = torch.get_num_threads()
+    one = numbers(loaded["hierarchical"].label([talk("a")])[0].predictions)
+    try:
+        torch.set_num_threads(2)
+        two = numbers(loaded["hierarchical"].label([talk("a")])[0].predictions)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_emonet_in_bf16_is_within_five_hundredths_of_fp32(context: str, loaded: dict[str, Predictor]) -> None:
+    """The stated tolerance of half-precision labelling: no probability moves by .05."""
+    full = numbers(loaded[context].label([talk("a")])[0].predictions)[:, :7]
+    reduced = numbers(predictor(context, precision="bf16").label([talk("a")])[0].predictions)[:, :7]
+    assert 0.0 < np.abs(reduced - full).max() < 0.05
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_emonet_later_turn_changes_no_earlier_prediction(context: str, loaded: dict[str, Predictor]) -> None:
+    turns = [*ANA[:4], ("Ana", "I am angry, and it hurts!"), *ANA[5:]]
+    before, after = (numbers(loaded[context].label([talk("a", given)])[0].predictions) for given in (ANA, turns))
+    np.testing.assert_allclose(after[:4], before[:4], atol=1e-5)
+    assert np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4  # each turn from the changed one on does hear of it
+
+
+# --- whose past it is -----------------------------------------------------------------------------------------------------------
+
+
+def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(loaded: dict[str, Predictor]) -> None:
+    first, second = loaded["hierarchical"].label([talk("a"), talk("b", BEN)])
+    assert counts(first.predictions) == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (2, 1), (2, 1)]
+    assert counts(second.predictions) == [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]
+
+
+def test_emonet_speakers_of_a_corpus_are_known_in_its_later_conversations(loaded: dict[str, Predictor]) -> None:
+    first, second = loaded["hierarchical"].label([talk("a", corpus="meld"), talk("b", BEN, corpus="meld")])
+    assert counts(first.predictions) == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (2, 1), (2, 1)]
+    assert counts(second.predictions) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
+    alone = loaded["hierarchical"].label([talk("b", BEN, corpus="meld")])[0]
+    assert np.abs(numbers(second.predictions) - numbers(alone.predictions))[0].max() > 1e-4
+
+
+def test_emonet_two_transcripts_of_one_name_are_both_labelled(loaded: dict[str, Predictor]) -> None:
+    """Two files may be called alike: each is read as if it were alone."""
+    first, second = loaded["hierarchical"].label([talk("chat"), talk("chat", BEN)])
+    for one, turns in ((first, ANA), (second, BEN)):
+        alone = loaded["hierarchical"].label([talk("chat", turns)])[0]
+        np.testing.assert_allclose(numbers(one.predictions), numbers(alone.predictions), atol=1e-5)
+        assert counts(one.predictions) == counts(alone.predictions)
+
+
+def test_emonet_empty_conversations_are_labelled_with_nothing(loaded: dict[str, Predictor]) -> None:
+    assert loaded["hierarchical"].label([]) == []
+    labelled = loaded["hierarchical"].label([talk("none", ()), talk("a"), talk("nothing", ())])
+    assert [len(one.predictions) for one in labelled] == [0, len(ANA), 0]
+
+
+# --- what is reported -----------------------------------------------------------------------------------------------------------
+
+
+def test_emonet_reports_seven_emotions_and_the_shared_classifiers_fine_ones(loaded: dict[str, Predictor]) -> None:
+    prediction = loaded["hierarchical"].label([talk("a")])[0].predictions[2]
+    fine = load_predictor("tiny-utterance", settings=FP32).label([talk("a")])[0].predictions[2]
+    assert set(prediction.probabilities) == set(load_emotion_set("meld").labels)
+    assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
+    assert [(f.emotion, pytest.approx(f.probability, abs=1e-5)) for f in prediction.fine] == [(f.emotion, f.probability) for f in fine.fine]
+    assert prediction.model == "tiny-hierarchical@1"
+    assert prediction.decision == ("accept" if prediction.confidence >= 0.4 else "review")
+
+
+def test_emonet_reports_sentiment_through_the_map_of_probabilities(loaded: dict[str, Predictor]) -> None:
+    own = loaded["hierarchical"].label([talk("a")])[0].predictions
+    mapped = load_predictor("tiny-hierarchical", settings=FP32, emotions="sentiment").label([talk("a")])[0].predictions
+    emotion_map = load_emotion_map("meld", "sentiment")
+    for before, after in zip(own, mapped, strict=True):
+        row = np.array([before.probabilities[label] for label in emotion_map.source.labels])
+        assert after.probabilities == pytest.approx(dict(zip(emotion_map.target.labels, emotion_map.apply(row), strict=True)), abs=1e-5)
+
+
+def test_emonet_asked_for_the_28_emotions_hands_over_to_the_classifier_it_reads() -> None:
+    prediction = load_predictor("tiny-hierarchical", settings=FP32, emotions="goemotions").label([talk("a")])[0].predictions[0]
+    assert (prediction.model, len(prediction.probabilities)) == ("tiny-utterance@3", 28)
+
+
+def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(shelf: Path, tmp_path: Path) -> None:
+    shared = load_artefact(shelf / "tiny-utterance")
+    folder = save_tiny_emonet(tmp_path / "strange", replace(shared, sha256="0" * 64), context="window")
+    with pytest.raises(ArtefactError, match="was trained with a tiny-utterance of SHA-256 000000000000"):
+        load_predictor(str(folder), settings=FP32)
+
+
+@pytest.mark.parametrize("memory", ["own", "none"])
+def test_emonet_with_another_memory_answers_live_as_at_once(memory: Any, shelf: Path, tmp_path: Path) -> None:
+    folder = save_tiny_emonet(tmp_path / f"tiny-{memory}", load_artefact(shelf / "tiny-utterance"), context="hierarchical", memory=memory)
+    model = load_predictor(str(folder), settings=FP32)
+    whole, live = model.label([talk("a")])[0].predictions, LiveConversation(model, conversation_id="a")
+    turns = [live.append_utterance(utterance) for utterance in talk("a")]
+    np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
+    assert counts(turns) == counts(whole)
+    if memory == "none":
+        assert set(counts(whole)) == {(0, 0)}
+
+
+# --- a conversation that is still going on --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["off", "head", "top-k", "full"])
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_live_conversation_answers_as_labelling_it_at_once(context: str, mode: str) -> None:
+    model = predictor(context, uncertainty=mode, samples=2)
+    whole = model.label([talk("a")])[0].predictions
+    live = LiveConversation(model, conversation_id="a")
+    turns = [live.append_utterance(utterance) for utterance in talk("a")]
+    np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
+    assert [(p.emotion, p.decision, p.utterance) for p in turns] == [(p.emotion, p.decision, p.utterance) for p in whole]
+    assert [[f.emotion for f in p.fine] for p in turns] == [[f.emotion for f in p.fine] for p in whole]
+    assert counts(turns) == counts(whole)
+
+
+@pytest.mark.parametrize(("context", "mode"), [("hierarchical", "head"), ("turn_causal", "full"), ("window", "head")])
+def test_live_conversation_goes_on_from_its_file(context: str, mode: str, tmp_path: Path) -> None:
+    model = predictor(context, uncertainty=mode, samples=2)
+    whole = model.label([talk("a")])[0].predictions
+    live = LiveConversation(model, conversation_id="a")
+    for utterance in talk("a").utterances[:4]:
+        live.append_utterance(utterance)
+    live.save(tmp_path / "live.safetensors")
+    resumed = LiveConversation.load(tmp_path / "live.safetensors", predictor(context, uncertainty=mode, samples=2))
+    assert (len(resumed), resumed.conversation_id, resumed.state_bytes) == (4, "a", live.state_bytes)
+    turns = [resumed.append_utterance(utterance) for utterance in talk("a").utterances[4:]]
+    np.testing.assert_allclose(numbers(turns), numbers(whole[4:]), atol=1e-5)
+    assert counts(turns) == counts(whole[4:])
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None:
+    live = LiveConversation(predictor(context, uncertainty="off"))
+    sizes = []
+    for number in range(60):
+        live.append("AB"[number % 2], "I am so happy to see you again, thank you!")
+        sizes.append(live.state_bytes)
+    assert sizes[59] == sizes[19]
+    assert len(live) == 60
+
+
+def test_live_state_of_another_model_is_refused(loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    live = LiveConversation(loaded["hierarchical"])
+    live.append("Ana", "No.")
+    live.save(tmp_path / "live.safetensors")
+    with pytest.raises(ArtefactError, match="state of another model"):
+        LiveConversation.load(tmp_path / "live.safetensors", loaded["window"])
+
+
+@pytest.mark.parametrize(
+    ("begun", "changes"),
+    [("full", {"uncertainty": "full", "seed": 1}), ("full", {"uncertainty": "full", "samples": 3}), ("head", {"uncertainty": "full"})],
+)
+def test_live_state_of_other_samples_is_refused(begun: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    """Sampled states are the past of certain drawn networks: others would answer with a past that is not theirs."""
+    live = LiveConversation(predictor("hierarchical", uncertainty=begun, samples=2))
+    live.append("Ana", "No.")
+    live.save(tmp_path / "live.safetensors")
+    with pytest.raises(ConfigError, match="was not sampled with mode=full"):
+        LiveConversation.load(tmp_path / "live.safetensors", predictor("hierarchical", **{"samples": 2, **changes}))
+
+
+def test_live_state_goes_on_in_a_mode_that_needs_no_sampled_past(loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    live = LiveConversation(predictor("hierarchical", uncertainty="full", samples=2), conversation_id="a")
+    live.append_utterance(talk("a").utterances[0])
+    live.save(tmp_path / "live.safetensors")
+    resumed = LiveConversation.load(tmp_path / "live.safetensors", loaded["hierarchical"])
+    whole = loaded["hierarchical"].label([talk("a")])[0].predictions
+    np.testing.assert_allclose(numbers([resumed.append_utterance(talk("a").utterances[1])]), numbers(whole[1:2]), atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no such state", b"\x02\0\0\0\0\0\0\0{}"])
+def test_live_state_that_is_none_is_told(content: bytes | None, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    path = tmp_path / "live.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises((ArtefactError, InputError), match=r"live\.safetensors"):
+        LiveConversation.load(path, loaded["hierarchical"])
+
+
+def test_live_turn_out_of_order_is_refused_and_changes_nothing(loaded: dict[str, Predictor]) -> None:
+    live = LiveConversation(loaded["hierarchical"], conversation_id="a")
+    live.append_utterance(talk("a").utterances[0])
+    for index in (0, 2):
+        with pytest.raises(InputError, match=f"next one has index 1, not {index}"):
+            live.append_utterance(talk("a").utterances[index])
+    with pytest.raises(InputError, match="needs a speaker"):
+        live.append("  ", "No.")
+    assert len(live) == 1
+    whole = loaded["hierarchical"].label([talk("a")])[0].predictions
+    np.testing.assert_allclose(numbers([live.append_utterance(talk("a").utterances[1])]), numbers(whole[1:2]), atol=1e-5)
+
+
+def test_live_conversation_needs_a_conversation_model(tiny_utterance_artefact: Path) -> None:
+    with pytest.raises(ConfigError, match="reads turns by themselves"):
+        LiveConversation(load_predictor(str(tiny_utterance_artefact), settings=FP32))
+
+
+def test_live_speaker_reads_no_more_than_the_limit_of_their_past(loaded: dict[str, Predictor]) -> None:
+    """What lies further back than the model's window and the speaker's last observations is forgotten: two pasts, one answer."""
+    answers = []
+    for opening in ("I am so happy!", "It hurts, no."):
+        live = LiveConversation(loaded["turn_causal"])
+        live.append("Ana", opening)
+        answers.append([live.append("Ana", "Okay.") for _ in range(HISTORY_LIMIT + 3)])
+    first, second = (numbers(one) for one in answers)
+    assert np.abs(first[0] - second[0]).max() > 1e-4
+    np.testing.assert_allclose(first[-1], second[-1], atol=1e-5)
