@@ -1,0 +1,176 @@
+"""Labelling with a speaker memory: the store answers as the in-memory history does, and keeps what it is meant to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_emonet import ANA, BEN, talk
+
+from erc.data import Conversation
+from erc.errors import ConvemoError
+from erc.inference.emonet_scorer import EmoNetScorer
+from erc.inference.live import LiveConversation
+from erc.inference.loading import load_predictor
+from erc.inference.prediction import Prediction
+from erc.inference.predictor import Predictor
+from erc.inference.settings import InferenceSettings
+from erc.inference.speaker_context import RememberingPredictor, seconds
+from speakers import END, NameMap, Registry
+
+FP32 = InferenceSettings(precision="fp32", uncertainty="head", samples=2)
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_shelf: Path) -> Iterator[Predictor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+        yield load_predictor("tiny-hierarchical", settings=FP32)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    with Registry.open(str(tmp_path / "speakers.db")) as opened:
+        yield opened
+
+
+def numbers(predictions: Any) -> np.ndarray:
+    return np.array([[*(p.probabilities[k] for k in sorted(p.probabilities)), p.total, p.epistemic or 0] for p in predictions])
+
+
+def counts(predictions: Any) -> list[tuple[int, int]]:
+    return [(p.past_utterances, p.past_conversations) for p in predictions]
+
+
+def held_by(registry: Registry) -> list[str]:
+    """Everything the memory would export."""
+    return list(registry.export())
+
+
+def test_remembering_predicts_from_the_store_what_the_corpus_history_predicts(predictor: Predictor, registry: Registry) -> None:
+    talks = [talk("a"), talk("b", BEN), talk("c", ANA[::-1])]
+    stored = list(RememberingPredictor(predictor, registry).stream(talks))
+    in_memory = predictor.label([replace(one, corpus="meld") for one in talks])
+    for one, other in zip(stored, in_memory, strict=True):
+        np.testing.assert_allclose(numbers(one.predictions), numbers(other.predictions), atol=1e-5)
+        assert counts(one.predictions) == counts(other.predictions)
+    fresh = predictor.label([talks[2]])[0]
+    assert np.abs(numbers(stored[2].predictions) - numbers(fresh.predictions))[0].max() > 1e-4  # the past does matter
+
+
+def test_remembering_the_same_file_again_changes_nothing(predictor: Predictor, registry: Registry) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    first = remembering.label(talk("b", BEN))
+    held = held_by(registry)
+    again = remembering.label(talk("b", BEN))
+    assert numbers(again.predictions).tolist() == numbers(first.predictions).tolist()
+    assert again.predictions == first.predictions
+    assert held_by(registry) == held
+
+
+def test_remembering_survives_the_process(predictor: Predictor, tmp_path: Path) -> None:
+    address = str(tmp_path / "speakers.db")
+    with Registry.open(address) as registry:
+        RememberingPredictor(predictor, registry).label(talk("a"))
+    with Registry.open(address) as registry:
+        later = RememberingPredictor(predictor, registry).label(talk("b", BEN))
+    assert counts(later.predictions) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
+
+
+def test_remembering_names_the_person_in_each_record(predictor: Predictor, registry: Registry) -> None:
+    predictions = RememberingPredictor(predictor, registry).label(talk("a")).predictions
+    ids = {p.utterance.speaker: p.to_record()["speaker_id"] for p in predictions}
+    assert ids == {speaker.name: str(speaker.speaker_id) for speaker in registry.speakers()}
+    assert set(ids) == {"Ana", "Ben", "Cleo"}
+
+
+def test_remembering_keeps_what_the_classifier_read_and_what_the_model_said(predictor: Predictor, registry: Registry) -> None:
+    labelled = RememberingPredictor(predictor, registry).label(talk("a"))
+    ben = next(speaker for speaker in registry.speakers() if speaker.name == "Ben")
+    kept = registry.context(ben.speaker_id, before=END, limit=9).observations
+    said: list[Prediction] = [p for p in labelled.predictions if p.utterance.speaker == "Ben"]
+    assert [one.text for one in kept] == [p.utterance.text for p in said]
+    for one, prediction in zip(kept, said, strict=True):
+        assert one.label is not None
+        assert (one.label.emotion, one.label.confidence) == (prediction.emotion, pytest.approx(prediction.confidence))
+        assert one.model == "tiny-hierarchical@1"
+        assert {f.emotion: one.weights[f.emotion] for f in prediction.fine} == pytest.approx({f.emotion: f.probability for f in prediction.fine})
+
+
+def test_remembering_forgotten_person_has_no_past_and_leaves_none(predictor: Predictor, registry: Registry) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    registry.forget("Ana")
+    later = remembering.label(talk("b", BEN)).predictions
+    assert [p.speaker_id is None for p in later] == [False, True, False, True, False]
+    assert counts(later) == [(3, 1), (0, 0), (4, 2), (1, 1), (1, 1)]  # within the conversation itself Ana is still heard
+    assert "Ana" not in {speaker.name for speaker in registry.speakers()}
+    assert not any("Okay." in line for line in held_by(registry) if '"text"' in line)
+
+
+def test_remembering_alias_of_the_name_map_is_one_person(predictor: Predictor, registry: Registry) -> None:
+    remembering = RememberingPredictor(predictor, registry, names=NameMap.of({"Ana": ["Ana Lima"]}))
+    remembering.label(talk("a"))
+    later = remembering.label(talk("b", [("Ana Lima", "No."), ("Ana", "Okay.")])).predictions
+    assert later[0].speaker_id == later[1].speaker_id is not None
+    assert later[0].past_utterances == 3
+
+
+def test_remembering_generic_names_are_nobody_elsewhere(predictor: Predictor, registry: Registry) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    turns = [("Speaker 1", "I am so happy!"), ("Speaker 1", "Okay.")]
+    remembering.label(talk("a", turns))
+    assert counts(remembering.label(talk("b", turns)).predictions) == [(0, 0), (1, 1)]
+
+
+def test_remembering_tells_of_names_that_look_alike(predictor: Predictor, registry: Registry) -> None:
+    told: list[str] = []
+    remembering = RememberingPredictor(predictor, registry, warn=told.append)
+    remembering.label(talk("a", [("Anna", "No.")]))
+    remembering.label(talk("b", [("\u0410nna", "No.")]))
+    assert len(told) == 1
+    assert told[0].startswith("b: ")
+
+
+def test_remembering_refuses_a_memory_of_another_embedder(predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    RememberingPredictor(predictor, registry).label(talk("a"))
+    assert isinstance(predictor.scorer, EmoNetScorer)
+    monkeypatch.setattr(predictor.scorer.utterance, "artefact", replace(predictor.scorer.utterance.artefact, sha256="f" * 64))
+    with pytest.raises(ConvemoError, match=r"holds vectors of tiny-utterance \(revision .*ffffffffffffffff"):
+        RememberingPredictor(predictor, registry)
+
+
+def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_label(tiny_utterance_artefact: Path, registry: Registry) -> None:
+    alone = load_predictor(str(tiny_utterance_artefact), settings=FP32)
+    labelled = RememberingPredictor(alone, registry).label(talk("a"))
+    assert numbers(labelled.predictions).tolist() == numbers(alone.label([talk("a")])[0].predictions).tolist()
+    ana = next(speaker for speaker in registry.speakers() if speaker.name == "Ana")
+    assert [one.label for one in registry.context(ana.speaker_id, before=END).observations] == [None] * 3
+
+
+def test_remembering_conversation_without_turns_keeps_nothing(predictor: Predictor, registry: Registry) -> None:
+    assert RememberingPredictor(predictor, registry).label(Conversation("none", ())).predictions == ()
+    assert registry.speakers() == ()
+
+
+def test_live_conversation_reads_the_memory_as_labelling_does(predictor: Predictor, registry: Registry) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN)))
+    turns = [live.append_utterance(utterance) for utterance in talk("b", BEN)]
+    whole = remembering.label(talk("b", BEN)).predictions
+    np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
+    assert counts(turns) == counts(whole)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(None, None), ("1970-01-01T00:01:00Z", 60.0), ("1970-01-01T00:01:00", 60.0), ("1970-01-01T01:00:00+01:00", 0.0), ("yesterday", None)],
+)
+def test_seconds_of_a_timestamp(written: str | None, expected: float | None) -> None:
+    assert seconds(written) == expected
