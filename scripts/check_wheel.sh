@@ -26,10 +26,10 @@ unset PYTHONPATH
 "$scratch/venv/bin/erc" --help > /dev/null
 "$scratch/venv/bin/erc" label standup.txt -o labelled.jsonl > /dev/null
 
-turns=$(grep -c . standup.txt)
+turns=$(grep -c '^[^[:space:]].*: ' standup.txt)  # a line that begins with white space goes on with the turn before it
 labelled=$(grep -c '"emotion"' labelled.jsonl)
 if [ "$turns" -ne "$labelled" ]; then
-    echo "wheel: standup.txt has $turns lines, labelled.jsonl has $labelled labelled turns" >&2
+    echo "wheel: standup.txt has $turns turns, labelled.jsonl has $labelled labelled turns" >&2
     exit 1
 fi
 echo "wheel: ok ($labelled turns labelled)"
