@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-stdout = Console()
+_PIPED_WIDTH = 130
+"""Columns of a table where no terminal and no COLUMNS sets a width; the 80 that are usual would squeeze the text away."""
+stdout = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH)
 """For results only, so that they can be piped."""
 stderr = Console(stderr=True)
 """For talk, warnings and progress."""

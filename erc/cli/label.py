@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from erc.transcripts import Problem
 
 _PROBLEMS_TOLD = 100
-_WIDTH = 130  # columns of a table that no terminal sets a width for
 _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
 
 
@@ -170,7 +169,7 @@ def _progress(predictor: Predictor | RememberingPredictor, conversations: Iterat
 def _print_table(labelled: Labelled, turns: int) -> None:
     from erc.cli.table import conversation_table
 
-    stdout.print(conversation_table(labelled, turns=turns), width=None if stdout.is_terminal else _WIDTH)
+    stdout.print(conversation_table(labelled, turns=turns, width=stdout.width))
 
 
 def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:

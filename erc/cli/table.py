@@ -22,35 +22,38 @@ _FAMILIES = {
     "cyan": "surprise curiosity confusion realization ambiguous anticipation",
 }
 _COLOURS = {emotion: colour for colour, family in _FAMILIES.items() for emotion in family.split()}
+_WIDE = 110
 _BAR = "▏▎▍▌▋▊▉█"
 
 
-def conversation_table(labelled: Labelled, *, turns: int | None = None) -> Table:
+def conversation_table(labelled: Labelled, *, turns: int | None = None, width: int = _WIDE) -> Table:
     """A table of the first `turns` turns: speaker, text, emotion with its strength, finer emotions, uncertainty, review mark.
 
     Emotion is told by its word; colour only repeats it. Control characters and bidirectional overrides of the text are shown as
-    their code, so that a transcript cannot redraw the terminal.
+    their code, so that a transcript cannot redraw the terminal. Below 110 columns of `width` the finer emotions are left out.
     """
+    wide = width >= _WIDE
     table = Table(title=_plain(labelled.conversation.conversation_id), title_justify="left", header_style="bold", expand=True, pad_edge=False)
     table.add_column("speaker", no_wrap=True, max_width=16)
-    table.add_column("text", ratio=1, overflow="fold")
+    table.add_column("text", ratio=1, overflow="fold", min_width=16)
     table.add_column("emotion", no_wrap=True)
-    table.add_column("finer", no_wrap=True)
+    if wide:
+        table.add_column("finer", no_wrap=True, max_width=36)
     table.add_column("unsure", no_wrap=True, justify="right")
     table.add_column("", no_wrap=True, width=6)
     for prediction in labelled.predictions[:turns]:
-        table.add_row(*_row(prediction))
+        table.add_row(*_row(prediction, wide=wide))
     return table
 
 
-def _row(prediction: Prediction) -> tuple[Text, ...]:
+def _row(prediction: Prediction, *, wide: bool) -> tuple[Text, ...]:
     style = _COLOURS.get(prediction.emotion, "")
     finer = [f for f in prediction.fine if f.emotion != prediction.emotion][:2]
     return (
         Text(_plain(prediction.utterance.speaker)),
         Text(_plain(_shorten(prediction.utterance.text))),
         Text(f"{_strength(prediction.confidence)} {prediction.confidence:4.0%} {prediction.emotion}", style=style),
-        Text(", ".join(f"{f.emotion} {f.probability:.0%}" for f in finer), style="dim"),
+        *([Text(", ".join(f"{f.emotion} {f.probability:.0%}" for f in finer), style="dim")] if wide else []),
         Text(f"{prediction.total:.2f}"),
         Text("review", style="bold reverse") if prediction.decision == "review" else Text(""),
     )
