@@ -187,8 +187,7 @@ def _write(sink: str, stream: Iterator[Labelled], talk: Talk, *, table: bool) ->
     from erc.transcripts import open_writer
 
     shown = 0
-    target: Any = sys.stdout if sink == "-" else Path(sink)
-    with open_writer(target, "jsonl" if sink == "-" else None) as writer:
+    with open_writer(sink) as writer:
         for labelled in stream:
             talk.count(labelled)
             for prediction in labelled.predictions:
