@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -76,34 +77,37 @@ class InMemoryHistory:
 
     def __init__(self, *, scope: MemoryScope = "global") -> None:
         self.scope: MemoryScope = scope
-        self._speakers: dict[str, _Timeline] = {}
+        self._timelines: dict[tuple[str, str | None], _Timeline] = {}  # by speaker, and within a dialogue by conversation id
 
     def add(self, speaker: str, turn: PastUtterance) -> None:
         """Files `turn` under the key `speaker`; a turn at the same moment is replaced."""
-        self._speakers.setdefault(speaker, _Timeline()).add(turn)
+        self._timelines.setdefault(self._place(speaker, turn.moment), _Timeline()).add(turn)
 
     def clear(self) -> None:
         """Forgets every turn."""
-        self._speakers.clear()
+        self._timelines.clear()
 
     @property
     def speakers(self) -> tuple[str, ...]:
         """Keys that have turns, most turns first."""
-        return tuple(sorted(self._speakers, key=lambda key: (-len(self._speakers[key].turns), key)))
+        counts: Counter[str] = Counter()
+        for (speaker, _), timeline in self._timelines.items():
+            counts[speaker] += len(timeline.turns)
+        return tuple(sorted(counts, key=lambda key: (-counts[key], key)))
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """At most `limit` turns of `speaker` strictly before `before`, oldest first."""
         if limit < 0:
             raise ValueError(f"limit={limit}: a history cannot be negative")
-        timeline = self._speakers.get(speaker)
+        timeline = self._timelines.get(self._place(speaker, before))
         if timeline is None:
             return _NOBODY
         count = timeline.before(before)
-        if self.scope == "global":
-            turns = tuple(timeline.turns[max(0, count - limit) : count])
-            return SpeakerHistory(turns=turns, utterances=count, conversations=timeline.conversations(count))
-        own = [turn for turn in timeline.turns[:count] if turn.moment.conversation_id == before.conversation_id]
-        return SpeakerHistory(turns=tuple(own[max(0, len(own) - limit) :]), utterances=len(own), conversations=min(1, len(own)))
+        turns = tuple(timeline.turns[max(0, count - limit) : count])
+        return SpeakerHistory(turns=turns, utterances=count, conversations=timeline.conversations(count))
+
+    def _place(self, speaker: str, moment: Moment) -> tuple[str, str | None]:
+        return speaker, None if self.scope == "global" else moment.conversation_id
 
 
 class NoHistory:

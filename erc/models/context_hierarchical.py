@@ -8,7 +8,7 @@ Shapes: B conversations, L turns of the longest, U turns of them all, P width of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from erc.models.pooling import Pooling
 from erc.models.turns import TurnBatch
 
 _SITE = 20_000
+_CPU_TOKENS = 1024  # activations of more tokens leave a core's cache, and a long conversation would cost more a turn than a short one
 
 
 class HierarchicalContext(ContextEncoder):
@@ -37,13 +38,12 @@ class HierarchicalContext(ContextEncoder):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def begin(self, batch: TurnBatch, *, split: int) -> tuple[PackedState, TurnBatch]:
-        state = start_packed(self.encoder, input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-        return run_packed(self.encoder, None, state, last=split)[0] if split else state, batch
+    def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[PackedState], TurnBatch]:
+        return [self._begin(batch, rows, split) for rows in _parts(batch)], batch
 
-    def complete(self, begun: tuple[PackedState, TurnBatch], *, split: int, copies: int) -> Tensor:
-        state, batch = begun
-        vectors = self._vectors(state, split, copies)
+    def complete(self, begun: tuple[list[PackedState], TurnBatch], *, split: int, copies: int) -> Tensor:
+        states, batch = begun
+        vectors = self._vectors(states, split, copies)
         inputs = self.input_dropout(self.norm(vectors)).view(copies, len(batch), -1)
         over_turns = _run_groups(self.turns, inputs, batch.conversation)
         people = batch.conversation * (int(batch.local_speaker.max()) + 1) + batch.local_speaker
@@ -51,10 +51,10 @@ class HierarchicalContext(ContextEncoder):
         return self._joined(vectors, over_turns, over_speakers)
 
     def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        state, _ = self.begin(turn, split=split)
+        states, _ = self.begin(turn, split=split)
         copies, speaker = copies_of(draw), int(turn.local_speaker[0])
         with maybe_drawn(draw):
-            vectors = self._vectors(state, split, copies)
+            vectors = self._vectors(states, split, copies)
             inputs = self.input_dropout(self.norm(vectors)).unsqueeze(1)
             nothing = vectors.new_zeros(1, copies, self.turns.hidden_size)
             known = tensors.get("speaker_states", nothing[:0])  # (speakers so far, S, G)
@@ -65,12 +65,27 @@ class HierarchicalContext(ContextEncoder):
             joined = self._joined(vectors, over_turns, over_speakers)
         return joined, {"turn_state": turns, "speaker_states": known.index_copy(0, turn.local_speaker, own)}
 
-    def _vectors(self, state: PackedState, split: int, copies: int) -> Tensor:
-        return pool_packed(self.encoder, run_packed(self.encoder, None, state.repeat(copies), first=split)[0], self.pooling)
+    def _begin(self, batch: TurnBatch, rows: slice, split: int) -> PackedState:
+        state = start_packed(self.encoder, input_ids=batch.input_ids[rows], attention_mask=batch.attention_mask[rows])
+        return run_packed(self.encoder, None, state, last=split)[0] if split else state
+
+    def _vectors(self, states: Sequence[PackedState], split: int, copies: int) -> Tensor:
+        """Vectors (S * U, P) of the turns alone."""
+        parts = [pool_packed(self.encoder, run_packed(self.encoder, None, state.repeat(copies), first=split)[0], self.pooling) for state in states]
+        return torch.cat([part.view(copies, -1, self.width) for part in parts], dim=1).flatten(0, 1)
 
     def _joined(self, vectors: Tensor, over_turns: Tensor, over_speakers: Tensor) -> Tensor:
         states = torch.cat([over_turns, over_speakers], dim=-1).view(vectors.shape[0], -1)
         return vectors + self.output(self.state_dropout(states))
+
+
+def _parts(batch: TurnBatch) -> list[slice]:
+    """The turns in runs of about `_CPU_TOKENS` real tokens, where that is faster; else all at once."""
+    if torch.is_grad_enabled() or batch.input_ids.device.type != "cpu":  # training keeps every activation in any case
+        return [slice(0, len(batch))]
+    runs = (batch.attention_mask.sum(1).cumsum(0) - 1) // _CPU_TOKENS
+    ends = torch.unique_consecutive(runs, return_counts=True)[1].cumsum(0).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:
