@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-def arguments(description: str | None, **numbers: int) -> argparse.Namespace:
+def arguments(description: str | None, *, model: str = "goemotions-minilm", **numbers: int) -> argparse.Namespace:
     """The command line of a benchmark: `--model` and whole numbers with their defaults. Sets the environment torch reads on import."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--model", default="goemotions-minilm", help="name or folder of a model (goemotions-minilm)")
+    parser.add_argument("--model", default=model, help=f"name or folder of a model ({model})")
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"({default:,})")
     return parser.parse_args()
