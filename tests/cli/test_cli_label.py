@@ -1,0 +1,195 @@
+"""`erc label`: transcripts in, records and tables out, and what is said where something is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from erc.cli import console, label
+from erc.cli.app import app
+from erc.errors import ArtefactError, ConfigError, ConvemoError, InputError
+
+CHAT = "Ana: I am so happy to see you again!\nBen: No.\nAna: Why did nobody tell me?\n"
+EMOTIONS = {"neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"}
+
+
+@pytest.fixture(autouse=True)
+def place(tiny_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny models on the shelf, and a folder of the test's own to stand in."""
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+    monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chat.txt").write_text(CHAT, encoding="utf-8")
+    return tmp_path
+
+
+def run(*arguments: str, model: str = "tiny-hierarchical", stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["label", *arguments, "--model", model, "--samples", "2", "--precision", "fp32"], input=stdin)
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def failure(result: Result) -> ConvemoError:
+    """The error meant for the user that ended a run."""
+    assert isinstance(result.exception, ConvemoError), result.output
+    return result.exception
+
+
+def test_label_piped_prints_one_record_a_turn_and_talks_elsewhere() -> None:
+    result = run("chat.txt")
+    found = records(result.stdout)
+    assert result.exit_code == 0
+    assert [(one["speaker"], one["text"]) for one in found][1] == ("Ben", "No.")
+    assert {one["emotion"] for one in found} <= EMOTIONS
+    assert [one["history"]["utterances"] for one in found] == [0, 0, 1]
+    assert {one["model"] for one in found} == {"tiny-hierarchical@1"}
+    assert {one["speaker_id"] for one in found} == {None}
+    assert "3 turns of 1 conversations labelled" in result.stderr
+
+
+def test_label_with_an_output_file_writes_it_and_prints_the_table(place: Path) -> None:
+    result = run("chat.txt", "-o", "out.jsonl")
+    assert len(records((place / "out.jsonl").read_text(encoding="utf-8"))) == 3
+    assert all(word in result.stdout for word in ("speaker", "emotion", "Ana", "Why did"))
+    assert "written to out.jsonl" in result.stderr
+
+
+def test_label_with_json_and_an_output_file_prints_no_table(place: Path) -> None:
+    assert run("chat.txt", "-o", "out.jsonl", "--json").stdout == ""
+    assert (place / "out.jsonl").is_file()
+
+
+def test_label_at_a_terminal_prints_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label.stdout, "_force_terminal", True)
+    monkeypatch.setattr(console.stdout, "_width", 100)
+    result = run("chat.txt")
+    assert all(word in result.stdout for word in ("speaker", "emotion", "unsure"))
+    assert '"emotion"' not in result.stdout
+
+
+def test_label_reads_standard_input_and_calls_it_so() -> None:
+    found = records(run("-", stdin=CHAT).stdout)
+    assert [one["conversation_id"] for one in found] == ["stdin"] * 3
+
+
+def test_label_takes_named_columns(place: Path) -> None:
+    (place / "calls.csv").write_text("who,message\nAna,Okay.\nBen,No.\n", encoding="utf-8")
+    found = records(run("calls.csv", "--map", "text=message", "--map", "speaker=who").stdout)
+    assert [(one["speaker"], one["text"]) for one in found] == [("Ana", "Okay."), ("Ben", "No.")]
+
+
+@pytest.mark.parametrize("pair", ["text", "=message", "text="])
+def test_label_mapping_that_is_none_is_refused(pair: str) -> None:
+    error = failure(run("chat.txt", "--map", pair))
+    assert isinstance(error, ConfigError)
+    assert "field=column" in str(error)
+
+
+@pytest.mark.parametrize(("emotions", "count", "model"), [("sentiment", 4, "tiny-hierarchical@1"), ("goemotions", 28, "tiny-utterance@3")])
+def test_label_reports_in_another_set(emotions: str, count: int, model: str) -> None:
+    found = records(run("chat.txt", "--emotions", emotions).stdout)
+    assert {(len(one["probabilities"]), one["model"]) for one in found} == {(count, model)}
+
+
+def test_label_set_without_a_map_is_refused() -> None:
+    assert failure(run("chat.txt", "--emotions", "semeval2018")).exit_code == 2
+
+
+def test_label_broken_line_is_told_and_the_rest_labelled(place: Path) -> None:
+    (place / "log.jsonl").write_text('{"speaker": "Ana", "text": "Okay."}\n{"speaker": \n{"speaker": "Ben", "text": "No."}\n', encoding="utf-8")
+    result = run("log.jsonl")
+    assert result.exit_code == 0
+    assert [one["text"] for one in records(result.stdout)] == ["Okay.", "No."]
+    assert "log.jsonl:2" in result.stderr
+    assert "1 problems in the input" in result.stderr
+
+
+def test_label_strict_stops_at_the_broken_line(place: Path) -> None:
+    (place / "log.jsonl").write_text('{"speaker": "Ana", "text": "Okay."}\n{"speaker": \n', encoding="utf-8")
+    error = failure(run("log.jsonl", "--strict"))
+    assert (type(error), error.exit_code) == (InputError, 2)
+    assert "log.jsonl:2" in str(error)
+
+
+def test_label_missing_file_among_several_is_told_and_the_others_written(place: Path) -> None:
+    result = run("chat.txt", "absent.txt", "-o", "out.jsonl")
+    assert failure(result).exit_code == 2
+    assert "absent.txt" in str(result.exception)
+    assert "skipped: absent.txt" in result.stderr
+    assert len(records((place / "out.jsonl").read_text(encoding="utf-8"))) == 3
+
+
+def test_label_two_files_of_one_name_are_two_conversations(place: Path) -> None:
+    (place / "other").mkdir()
+    (place / "other" / "chat.txt").write_text("Ana: It hurts.\n", encoding="utf-8")
+    found = records(run("chat.txt", "other/chat.txt").stdout)
+    assert [one["history"]["utterances"] for one in found] == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("output", ["chat.txt", "./sub/../chat.txt"])
+def test_label_output_that_is_an_input_is_refused(output: str, place: Path) -> None:
+    (place / "sub").mkdir()
+    error = failure(run("chat.txt", "-o", output))
+    assert error.exit_code == 2
+    assert "would overwrite the input" in str(error)
+    assert (place / "chat.txt").read_text(encoding="utf-8") == CHAT
+
+
+def test_label_unknown_model_lists_the_models() -> None:
+    error = failure(run("chat.txt", model="nothing-like-it"))
+    assert (type(error), error.exit_code) == (ArtefactError, 3)
+    assert "tiny-hierarchical" in str(error)
+    assert "tiny-utterance" in str(error)
+
+
+@pytest.mark.parametrize("option", [("--samples", "0"), ("--samples", "100000"), ("--uncertainty", "some"), ("--precision", "fp8")])
+def test_label_option_out_of_range_is_refused(option: tuple[str, str]) -> None:
+    result = CliRunner().invoke(app, ["label", "chat.txt", "--model", "tiny-utterance", *option])
+    assert failure(result).exit_code == 2
+    assert option[1] in str(result.exception)
+
+
+# --- with a speaker memory ------------------------------------------------------------------------------------------------------
+
+
+def test_label_without_a_memory_keeps_nothing(place: Path) -> None:
+    run("chat.txt", "-o", "out.jsonl")
+    assert sorted(path.name for path in place.iterdir()) == ["chat.txt", "out.jsonl"]
+
+
+def test_label_with_a_memory_knows_the_speaker_next_time(place: Path) -> None:
+    (place / "next.txt").write_text("Ana: It hurts.\nCleo: Okay.\n", encoding="utf-8")
+    first = records(run("chat.txt", "--memory", "speakers.db").stdout)
+    second = records(run("next.txt", "--memory", "speakers.db").stdout)
+    assert [one["history"] for one in second] == [{"utterances": 2, "conversations": 1}, {"utterances": 0, "conversations": 0}]
+    assert second[0]["speaker_id"] == first[0]["speaker_id"] is not None
+
+
+def test_label_same_file_again_answers_the_same(place: Path) -> None:
+    first, again = (run("chat.txt", "--memory", "speakers.db").stdout for _ in range(2))
+    assert first == again
+
+
+def test_label_memory_knows_aliases_of_a_name_file(place: Path) -> None:
+    (place / "names.yaml").write_text("Ana: [Ana Lima]\n", encoding="utf-8")
+    (place / "next.txt").write_text("Ana Lima: It hurts.\n", encoding="utf-8")
+    for name in ("chat.txt", "next.txt"):
+        found = records(run(name, "--memory", "speakers.db", "--names", "names.yaml").stdout)
+    assert found[0]["history"]["utterances"] == 2
+
+
+def test_label_tenants_of_one_memory_know_nothing_of_each_other() -> None:
+    run("chat.txt", "--memory", "speakers.db", "--tenant", "one")
+    other = records(run("chat.txt", "--memory", "speakers.db", "--tenant", "two").stdout)
+    assert [one["history"]["utterances"] for one in other] == [0, 0, 1]
+
+
+def test_label_name_file_without_a_memory_is_refused() -> None:
+    assert "give --memory too" in str(failure(run("chat.txt", "--names", "names.yaml")))
