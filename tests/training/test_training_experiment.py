@@ -1,0 +1,180 @@
+"""A whole run, from corpus files and a configuration to a model folder that labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from erc.config import ExperimentConfig, load_config
+from erc.data import Conversation, Utterance
+from erc.data.corpora.meld import COLUMNS
+from erc.emotions import load_emotion_set
+from erc.errors import ConfigError
+from erc.inference.loading import load_predictor
+from erc.inference.settings import InferenceSettings
+from erc.persistence.artefact import Artefact, load_artefact
+from erc.resources import resource_dir
+from erc.training.emonet_experiment import build_network, gather, make_task
+from erc.training.experiment import run_experiment
+from erc.training.settings import optim_settings
+from erc.training.trainer import train
+
+SAID = {
+    "joy": "I am so happy to see you again, thank you!",
+    "anger": "This is not what we agreed on and I am angry.",
+    "neutral": "Okay, let us start with the report.",
+}
+SMALL = ("data.max_tokens=24", "optim.epochs=1", "optim.batch_size=4", "optim.precision=fp32", "uncertainty.samples=2")
+PARTS = ("emonet.context_width=16", "emonet.memory_width=8", "emonet.token_window=50", "head.hidden=16")
+CONFIGS = sorted(path.stem for path in resource_dir("configs").glob("*.yaml") if path.name.startswith(("compm", "emonet")))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a few dialogues of MELD's and EmoryNLP's layouts, and comments of GoEmotions'."""
+    root = tmp_path_factory.mktemp("data")
+    for name in ("meld", "emorynlp", "goemotions"):
+        (root / name).mkdir()
+    for split, count in (("train", 8), ("dev", 10)):
+        _meld(root / "meld" / f"{split}_sent_emo.csv", count)
+        short, season = ("trn", "s01") if split == "train" else ("dev", "s02")
+        _emorynlp(root / "emorynlp" / f"emotion-detection-{short}.json", count, season=season)
+        rows = [f"I am happy {i} and it hurts\t{i % 28}\tc{split}{i}" for i in range(56)]
+        (root / "goemotions" / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
+def _meld(path: Path, dialogues: int) -> None:
+    moods = cycle(SAID)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["Sr No.", *COLUMNS])
+        writer.writeheader()
+        for dialogue in range(dialogues):
+            for turn in range(4):
+                mood = next(moods)
+                row = {"Utterance": SAID[mood], "Speaker": ("Ross", "Rachel")[turn % 2], "Emotion": mood, "Sentiment": "neutral"}
+                place = {"Dialogue_ID": dialogue, "Utterance_ID": turn, "Season": 1, "Episode": 1 + dialogue}
+                times = {"StartTime": f"00:00:0{turn},000", "EndTime": f"00:00:0{turn},900"}
+                writer.writerow({"Sr No.": 1, **row, **place, **times})
+
+
+def _emorynlp(path: Path, scenes: int, *, season: str) -> None:
+    labels = dict(zip(SAID, ("Joyful", "Mad", "Neutral"), strict=True))
+    moods = cycle(SAID)
+    episodes = []
+    for number in range(1, scenes + 1):
+        name = f"{season}_e{number:02d}"
+        turns = []
+        for turn in range(1, 5):
+            mood = next(moods)
+            who = ("Ross Geller", "Rachel Green")[turn % 2]
+            identifier = f"{name}_c01_u{turn:03d}"
+            turns.append({"utterance_id": identifier, "speakers": [who], "transcript": SAID[mood], "emotion": labels[mood]})
+        episodes.append({"episode_id": name, "scenes": [{"scene_id": f"{name}_c01", "utterances": turns}]})
+    path.write_text(json.dumps({"season_id": season, "episodes": episodes}), encoding="utf-8")
+
+
+def configured(name: str, data: Path, backbone: Path, *changes: str) -> ExperimentConfig:
+    given = [*SMALL, f"data.root={data}", f"backbone.name={backbone}", *changes]
+    return load_config(resource_dir("configs") / f"{name}.yaml", given)
+
+
+@pytest.fixture(scope="module")
+def emonet_config(data: Path, tiny_encoder_dir: Path, tiny_utterance_artefact: Path) -> ExperimentConfig:
+    return configured("emonet-meld", data, tiny_encoder_dir, *PARTS, f"artefact.init_from={tiny_utterance_artefact}", "artefact.delta=int8")
+
+
+@pytest.fixture(scope="module")
+def emonet_run(emonet_config: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished conversation model."""
+    run = tmp_path_factory.mktemp("runs") / "emonet"
+    assert run_experiment(emonet_config, run, progress=False) == run / "emonet-meld-minilm"
+    return run
+
+
+@pytest.fixture(scope="module")
+def emonet(emonet_run: Path) -> Artefact:
+    return load_artefact(emonet_run / "emonet-meld-minilm")
+
+
+def test_run_experiment_emonet_says_what_it_reads(emonet: Artefact, tiny_utterance_artefact: Path) -> None:
+    info, shared = emonet.info, load_artefact(tiny_utterance_artefact)
+    assert (info.kind, info.emotion_set, info.labels) == ("emonet", "meld", load_emotion_set("meld").labels)
+    assert info.reads["utterance_sha256"] == shared.sha256
+    assert info.reads["utterance_model"] == "tiny-utterance"
+    assert info.reads["observation_width"] == shared.network.embedding_width + 28  # type: ignore[operator]
+    assert set(info.data) == {"meld/train_sent_emo.csv", "meld/dev_sent_emo.csv"}
+    assert info.config["optim"]["epochs"] == 1.0
+
+
+def test_run_experiment_emonet_predicts_from_its_folder_what_it_was_calibrated_on(
+    emonet_run: Path, emonet: Artefact, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accuracy over dev through the Predictor is the one in the card: training and labelling read the same past."""
+    from erc.data.corpora import load_corpus
+
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
+    predictor = load_predictor(str(emonet.folder), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    dev = load_corpus("meld", "dev", root=data).conversations
+    right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions]
+    assert emonet.metrics["dev"]["scores"]["accuracy"] == pytest.approx(np.mean(right))
+    assert predictor.policy is not None
+
+
+def test_run_experiment_emonet_card_has_the_figures(emonet: Artefact) -> None:
+    card, scores = (emonet.folder / "README.md").read_text(encoding="utf-8"), emonet.metrics["dev"]["scores"]
+    for expected in (f"{scores['weighted']['f1']:.3f}", f"{scores['accuracy']:.3f}", "`tiny-utterance`", "first in conversation", "AURC", "GPL-3.0"):
+        assert expected in card
+    assert set(emonet.policy or {}) == {"meld", "ekman", "sentiment"}
+    assert emonet.info.uncertainty["mode"] == emonet.metrics["monte_carlo"]["mode"]
+
+
+def test_run_experiment_refuses_the_folder_of_another_configuration(emonet_config: ExperimentConfig, emonet_run: Path) -> None:
+    other = emonet_config.model_copy(update={"optim": emonet_config.optim.model_copy(update={"seed": 7})})
+    before = (emonet_run / "config.yaml").read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds another configuration"):
+        run_experiment(other, emonet_run, progress=False)
+    assert (emonet_run / "config.yaml").read_text(encoding="utf-8") == before
+
+
+def test_run_experiment_records_the_configuration_it_can_be_run_from(emonet_config: ExperimentConfig, emonet_run: Path) -> None:
+    assert load_config(emonet_run / "config.yaml") == emonet_config
+
+
+def test_run_experiment_bios_are_refused_before_training(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    config = configured("bioserc-encoder-meld", data, tiny_encoder_dir, *PARTS)
+    with pytest.raises(ConfigError, match=r"emonet\.bio needs bios"):
+        run_experiment(config, tmp_path, progress=False)
+
+
+def test_run_experiment_utterance_saves_a_model_that_labels(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    config = configured("goemotions-minilm", data, tiny_encoder_dir, "distillation=", "head.hidden=16", "optim.batch_size=16")
+    folder = run_experiment(config, tmp_path / "run", progress=False)
+    artefact = load_artefact(folder)
+    assert (artefact.info.kind, artefact.info.licences) == ("utterance", ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",))
+    assert set(artefact.policy or {}) == {"goemotions", "ekman", "sentiment"}
+    figure = artefact.metrics["dev"]["tuned"]["cross_fitted"]["macro"]["f1"]
+    assert f"{figure:.3f}" in (folder / "README.md").read_text(encoding="utf-8")
+    predictor = load_predictor(str(folder), settings=InferenceSettings(precision="fp32"))
+    talk = Conversation("c", (Utterance("u", 0, "Ana", SAID["joy"]),))
+    assert len(predictor.label([talk])[0].predictions[0].probabilities) == 28
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configuration_trains_from_corpus_files(
+    name: str, data: Path, tmp_path: Path, tiny_utterance_artefact: Path, request: pytest.FixtureRequest
+) -> None:
+    plain = load_config(resource_dir("configs") / f"{name}.yaml")
+    family = "roberta" if "roberta" in plain.backbone.name else "modernbert" if "ModernBERT" in plain.backbone.name else "encoder"
+    start = [f"artefact.init_from={tiny_utterance_artefact}"] if plain.artefact.init_from is not None else []
+    config = configured(name, data, request.getfixturevalue(f"tiny_{family}_dir"), *PARTS, *start, "optim.epochs=0.25")
+    parts = gather(config, cache_dir=tmp_path / "features")
+    network = build_network(config, parts)
+    figures = train(model=network, task=make_task(config, parts), optim=optim_settings(config), run_dir=tmp_path, progress=False)
+    assert np.isfinite(figures["nll"])
+    assert (parts.features is not None) == (config.emonet is not None and config.emonet.memory_encoder == "shared")
