@@ -30,10 +30,12 @@ def build_context(
     """The context encoder of a mode over `encoder`.
 
     `window` reads `token_window`; `turn_causal` reads `turn_window` and `gate` (the initial bias of its sigmoid gates, None for gates
-    that start exactly closed); `hierarchical` reads `width` and `dropout` of its recurrent layers.
+    that start exactly closed); `hierarchical` reads `width` and `dropout` of its recurrent layers. Raises ValueError for another mode.
     """
     if mode == "window":
         return WindowContext(encoder=encoder, pooling=pooling, token_window=token_window)
     if mode == "turn_causal":
         return TurnCausalContext(encoder=encoder, pooling=pooling, turn_window=turn_window, gate=gate)
-    return HierarchicalContext(encoder=encoder, pooling=pooling, width=width, dropout=dropout)
+    if mode == "hierarchical":
+        return HierarchicalContext(encoder=encoder, pooling=pooling, width=width, dropout=dropout)
+    raise ValueError(f"context '{mode}' is unknown: use window, turn_causal or hierarchical")

@@ -39,5 +39,5 @@ def build_network(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
         raise ArtefactError(f"the model '{info.name}' is of kind '{info.kind}', known are: {', '.join(sorted(NETWORKS))}")
     try:
         return NETWORKS[info.kind](encoder, info)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ArtefactError(f"the architecture of '{info.name}' does not fit kind '{info.kind}': {error}") from error
