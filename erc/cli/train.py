@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from erc.cli.console import stderr
+from erc.cli.console import stderr, stdout
 from erc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from erc.config import ExperimentConfig
+    from erc.training.dry_run import Plan
 
 
 def train(
@@ -17,15 +21,43 @@ def train(
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default runs/NAME.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of going on from the last checkpoint.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and what training would take; train nothing.")] = False,
 ) -> None:
     """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
     from erc.config import load_config
     from erc.training.experiment import run_experiment
 
     experiment = load_config(_find(config), overrides or [])
+    if dry_run:
+        _show(experiment)
+        return
     run_dir = run or Path("runs") / experiment.name
     artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet)
-    stderr.print(f"the model lies in {artefact}; use it with --model {artefact}", highlight=False)
+    name = f"llm:{artefact}" if experiment.task == "llm" else artefact
+    stderr.print(f"the model lies in {artefact}; use it with --model {name}", highlight=False)
+
+
+def _show(experiment: ExperimentConfig) -> None:
+    """The configuration as it would be recorded on standard output, the estimate on standard error."""
+    from erc.training.dry_run import plan_training
+
+    stdout.print(experiment.to_yaml(), end="", markup=False, highlight=False, soft_wrap=True)
+    _print_plan(plan_training(experiment))
+
+
+def _print_plan(plan: Plan) -> None:
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    trained = "all of them trained, with a head on top" if plan.trained is None else f"{plan.trained:,} trained in the adapter"
+    stderr.print(f"{plan.base}: {plan.parameters:,} parameters, {trained}", markup=False, highlight=False, soft_wrap=True)
+    if plan.memory is None:
+        return
+    table = Table("memory", "GiB", title=f"estimate at {plan.precision}")
+    for purpose, size in {**asdict(plan.memory), "total": plan.memory.total}.items():
+        table.add_row(purpose, f"{size / 2**30:.2f}", end_section=purpose == "cache")
+    stderr.print(table)
 
 
 def _find(config: Path) -> Path:
@@ -34,8 +66,9 @@ def _find(config: Path) -> Path:
 
     if config.is_file():
         return config
-    shipped = resource_dir("configs") / (config.name if config.suffix else f"{config.name}.yaml")
-    if shipped.is_file():
-        return shipped
+    for name in (config.name, f"{config.name}.yaml"):  # a name may hold dots of its own, as llm-llama-3.2-1b does
+        shipped = resource_dir("configs") / name
+        if shipped.is_file():
+            return shipped
     names = ", ".join(sorted(path.stem for path in resource_dir("configs").glob("*.yaml")))
     raise ConfigError(f"{config}: there is no such configuration file; shipped ones are {names}")

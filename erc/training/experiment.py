@@ -28,4 +28,6 @@ def run_experiment(config: ExperimentConfig, run_dir: Path, *, resume: bool = Tr
         from erc.training.emonet_experiment import run_emonet
 
         return run_emonet(config, run_dir, resume=resume, progress=progress)
-    raise ConfigError(f"task '{config.task}' cannot be trained yet")
+    from erc.training.llm_experiment import run_llm
+
+    return run_llm(config, run_dir, resume=resume, progress=progress)

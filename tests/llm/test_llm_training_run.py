@@ -14,7 +14,8 @@ from erc.llm.calibration import ContextualCalibrator
 from erc.llm.local import LocalScorer
 from erc.resources import resource_dir
 from erc.training import llm_experiment
-from erc.training.llm_experiment import Supplies, check_supplies, run_llm
+from erc.training.experiment import run_experiment
+from erc.training.llm_experiment import Supplies, check_supplies
 from erc.training.llm_settings import llm_recipe
 
 EMOTIONS = ("joy", "sadness", "neutral")
@@ -40,7 +41,8 @@ def config_of(base, **llm):
 def test_two_stages_leave_an_adapter_that_scores(tmp_path, tiny_lm_dir, monkeypatch):
     monkeypatch.setattr(llm_experiment, "load_corpus", lambda name, split, root: toy(split, 3 if split == "train" else 2))
     stages = {"first": {"tasks": {"speaker_identification": 1.0}}, "second": {"tasks": {"erc": 1.0, "emotion_impact": 0.1}}}
-    folder = run_llm(config_of(tiny_lm_dir, stages=stages), tmp_path, resume=False, progress=False)
+    folder = run_experiment(config_of(tiny_lm_dir, stages=stages), tmp_path, progress=False)
+    assert folder == tmp_path / "toy"
     record = AdapterRecord.load(folder)
     assert (record.prompt, record.label_set) == ("erc/v1+few_shot/v1", "meld")
     assert (tmp_path / "first" / "metrics.jsonl").exists()
