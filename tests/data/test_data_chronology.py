@@ -102,3 +102,10 @@ def test_shuffled_speakers_keep_how_much_each_has_and_when_anybody_spoke() -> No
     assert 0 < sum(t.embedding[0] < 20 for t in pasts["ben"]) < 11
     again = shuffled_speakers(turns, seed=1).history("ben", before=at(99, 0), limit=99).turns
     assert [t.moment for t in again] == [t.moment for t in pasts["ben"]]
+
+
+def test_speakers_within_dialogues_stand_once_most_turns_first() -> None:
+    history = InMemoryHistory(scope="dialogue")
+    for owner, moment in (("ana", at(0, 0)), ("ben", at(0, 1)), ("ben", at(1, 0)), ("ana", at(2, 0)), ("ben", at(2, 1))):
+        history.add(owner, turn(moment))
+    assert history.speakers == ("ben", "ana")

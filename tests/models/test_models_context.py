@@ -8,6 +8,7 @@ import pytest
 import torch
 from conversation_parts import FAMILIES, MODES, OTHER_TALK, builder, changed_last, conversation, emonet, encoder_of
 
+from erc.models import context_hierarchical
 from erc.models.context import ContextMode, TurnCausalContext, build_context
 from erc.models.dropout import SeededDropout
 from erc.models.utterance import UtteranceClassifier
@@ -155,3 +156,17 @@ def test_context_dropout_sites_are_distinct(mode: ContextMode, tiny_encoder_dir:
     assert len(set(sites)) == len(sites)
 
 
+
+
+@torch.no_grad()
+def test_hierarchical_read_in_parts_answers_the_same(tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, turns = emonet("hierarchical", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
+    batch = turns.batch([conversation(), conversation(OTHER_TALK, name="other")], times=TIMES)
+    answers = []
+    for tokens in (1_000_000, 20):
+        monkeypatch.setattr(context_hierarchical, "_CPU_TOKENS", tokens)
+        answers.append((len(model.context.begin(batch, split=0)[0]), model(batch=batch).logits, model.mc_forward(batch, 3, mode="top-k")))
+    (whole, logits, samples), (parts, cut_logits, cut_samples) = answers
+    assert whole == 1 < parts
+    torch.testing.assert_close(cut_logits, logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cut_samples, samples, atol=1e-5, rtol=0)
