@@ -36,6 +36,7 @@ class Model:
     people: dict[str, Person] = field(default_factory=dict)
     turns: dict[tuple[str, int], tuple[str, float]] = field(default_factory=dict)  # (conversation, index) -> owner, time
     sequences: dict[str, int] = field(default_factory=dict)
+    taken_in: dict[str, float] = field(default_factory=dict)  # the clock at each conversation's first ingestion
     next_sequence: int = 1
     clock: float = 0.0
     erased: set[tuple[str, str]] = field(default_factory=set)
@@ -111,6 +112,7 @@ class Memory(RuleBasedStateMachine):
         assert receipt.recorded == len(fresh)
         if fresh and conversation not in self.model.sequences:
             self.model.clock = max(self.model.clock, self.now)
+            self.model.taken_in[conversation] = self.model.clock
             self.model.sequences[conversation] = self.model.next_sequence
             self.model.next_sequence += 1
         for index, owner in fresh:
@@ -230,6 +232,7 @@ class Memory(RuleBasedStateMachine):
         self.registry.import_lines(lines)
         renumbered = {talk: number for number, (talk, _) in enumerate(sorted(self.model.sequences.items(), key=lambda pair: pair[1]), start=1)}
         self.model.sequences, self.model.next_sequence = renumbered, len(renumbered) + 1
+        self.model.clock = max((self.model.taken_in[talk] for talk in renumbered), default=0.0)  # the forgotten leave no trace in an export
         self.model.log, self.model.erased = [], set()
 
     @invariant()
