@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PLOT = ROOT / "docs" / "cost_per_turn.png"
 LENGTHS = (10, 50, 200, 1_000, 5_000)
-SPEAKERS = 4
+SPEAKERS = ("Ana", "Ben", "Cleo", "Dana")  # the same people in every conversation
 EARLY, LATE, AROUND = 20, 400, 10
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     labelling(ours, *tasks["compm-emorynlp"], dialogues=options.dialogues, repeats=options.repeats)
     training(tasks, steps=options.steps)
     live(ours["default"], options.repeats)
-    growth(ours["default"], turns=options.turns, repeats=options.repeats)
+    growth(ours["default"], turns=options.turns, repeats=max(1, options.repeats // 2))
     memory(ours["default"], options.repeats)
 
 
@@ -220,7 +220,7 @@ def talk(name: str, turns: int, texts: Sequence[str], first: int = 0) -> Convers
     from erc.data import Conversation, Utterance
 
     said = (texts[(first + i) % len(texts)] for i in range(turns))
-    return Conversation(name, tuple(Utterance(f"{name}-{i}", i, f"Speaker {i % SPEAKERS}", text) for i, text in enumerate(said)))
+    return Conversation(name, tuple(Utterance(f"{name}-{i}", i, SPEAKERS[i % len(SPEAKERS)], text) for i, text in enumerate(said)))
 
 
 def dev_texts() -> list[str]:
@@ -250,7 +250,7 @@ def live(p: Predictor, repeats: int) -> None:
                     size[turn] = conversation.state_bytes
     medians = {turn: statistics.median(values) for turn, values in seconds.items()}
     rows = [[f"turn {turn}", f"{1000 * medians[turn]:.2f}", f"{size[turn]:,}"] for turn in medians]
-    title = f"A live turn (median of {len(seconds[EARLY])} around each; {SPEAKERS} speakers)"
+    title = f"A live turn (median of {len(seconds[EARLY])} around each; {len(SPEAKERS)} speakers)"
     print_table(title, ["", "ms", "state, bytes"], rows)
     verdict(f"a turn at {LATE}, against one at {EARLY}", medians[LATE] / medians[EARLY], most=1.3)
 
@@ -260,6 +260,7 @@ def growth(p: Predictor, *, turns: int, repeats: int) -> None:
     texts = dev_texts()
     lengths = [length for length in LENGTHS if length <= turns]
     talks = {length: [talk(f"talk{number}", length, texts, number * length) for number in range(turns // length)] for length in lengths}
+    p.label(talks[lengths[0]][:50])
     seconds = rounds({str(length): lambda t=talks[length]: p.label(t) for length in lengths}, repeats)
     clock = [1000 * seconds[str(length)][0] / turns for length in lengths]
     cpu = [1000 * seconds[str(length)][1] / turns for length in lengths]
