@@ -44,8 +44,8 @@ def list_(json: _Json = False) -> None:
         return
     table = Table("name", "version", "kind", "emotions", "base", "size", "shipped")
     for row in rows:
-        size, kept = f"{row['bytes'] / 1e6:.1f} MB", "yes" if row["shipped"] else "no"
-        table.add_row(row["name"], str(row["version"]), row["kind"], row["emotions"], row["base"], size, kept)
+        megabytes, kept = f"{row['bytes'] / 1e6:.1f} MB", "yes" if row["shipped"] else "no"
+        table.add_row(row["name"], str(row["version"]), row["kind"], row["emotions"], row["base"], megabytes, kept)
     stdout.print(table)
 
 
