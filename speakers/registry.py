@@ -111,20 +111,28 @@ class Registry:
     def resolve(self, name: str | Sequence[str], *, conversation_id: str, mapping: NameMap | None = None) -> Resolution:
         """The speaker of a name as written, made if new. The first of several names owns the utterance; generic names
         (`SPEAKER_00`, `user`, `ALL`) stay inside their conversation unless the mapping names a person."""
-        owner, scope = identity.scope_of(name, conversation_id, mapping)
+        return self.resolve_all([name], conversation_id=conversation_id, mapping=mapping)[0]
+
+    def resolve_all(self, names: Sequence[str | Sequence[str]], *, conversation_id: str, mapping: NameMap | None = None) -> tuple[Resolution, ...]:
+        """As `resolve`, for the names of a conversation in their order; those that are new are made in one transaction."""
+        wanted = [identity.scope_of(name, conversation_id, mapping) for name in names]
         with self._store.read() as connection:
-            known = identity.resolve(connection, self._tenant, owner, scope)
+            found = [identity.resolve(connection, self._tenant, owner, scope) for owner, scope in wanted]
+        if all(found):
+            return tuple(one for one in found if one is not None)
+        with self._write() as connection:
+            return tuple(self._resolved(connection, owner, scope) for owner, scope in wanted)
+
+    def _resolved(self, connection: Connection, owner: str, scope: str) -> Resolution:
+        """The speaker of a name, made if new; another process or an earlier name of the same call may have been first."""
+        known = identity.resolve(connection, self._tenant, owner, scope)
         if known is not None:
             return known
-        with self._write() as connection:
-            known = identity.resolve(connection, self._tenant, owner, scope)  # another process may have been first
-            if known is not None:
-                return known
-            warnings = identity.warnings_about(connection, self._tenant, owner, None)
-            identity.create(connection, self._tenant, owner, scope, now=self._clock())
-            made = identity.resolve(connection, self._tenant, owner, scope)
-            assert made is not None
-            return Resolution(made.speaker, True, warnings)
+        warnings = identity.warnings_about(connection, self._tenant, owner, None)
+        identity.create(connection, self._tenant, owner, scope, now=self._clock())
+        made = identity.resolve(connection, self._tenant, owner, scope)
+        assert made is not None
+        return Resolution(made.speaker, True, warnings)
 
     def find(self, name_or_id: str, *, conversation_id: str | None = None) -> Speaker:
         """The speaker of an id or of a name (one that is bound to a conversation, if that is given). Raises UnknownSpeakerError."""

@@ -150,3 +150,12 @@ def test_split_moves_what_was_named(registry: Registry) -> None:
 def test_unknown_speakers_are_unknown(registry: Registry) -> None:
     with pytest.raises(UnknownSpeakerError, match="list"):
         registry.find("Nobody")
+
+
+def test_resolve_all_gives_each_name_what_resolve_gives_and_makes_a_person_once(registry: Registry) -> None:
+    made = registry.resolve_all(["Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"], conversation_id="talk")
+    assert [one.created for one in made] == [True, True, False, False]
+    assert made[0].speaker == made[2].speaker == made[3].speaker
+    again = registry.resolve_all(["Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"], conversation_id="talk")
+    assert again == tuple(registry.resolve(name, conversation_id="talk") for name in ("Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"))
+    assert len(registry.speakers()) == 2
