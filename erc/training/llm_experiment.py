@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from erc.llm.recipes import GENERATED, Recipe, Stage
 from erc.llm.retrieval import DemonstrationIndex, Embed, Origin
 from erc.llm.tasks import LabelledPrompt, TaskName, TaskPrompts
 from erc.training.llm_batches import LlmExample, encode_example
+from erc.training.llm_calibration import fit_policies, turn_groups
 from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm_task import LlmTask, predict_answers, prepare_for_training
 from erc.training.losses import as_tensor, class_weights
@@ -82,7 +83,12 @@ def run_llm(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: 
         figures = train(model=model, task=task, optim=stage_optim(config, stage), run_dir=run_dir / stage.name, resume=resume, progress=progress)
     for handle in handles:
         handle.remove()
-    calibrator = fit_calibrator(model, tokenizer, prompts, [example for example in dev if example.emotion])
+    judged = [example for example in dev if example.emotion]
+    scores = predict_answers(model, judged, pad_id=tokenizer.pad_token_id).numpy()
+    targets = np.array([example.target for example in judged])
+    prior = content_free_prior(LocalScorer(model, tokenizer, model_id="trained"), [prompts.builder.content_free()], labels)
+    calibrator = ContextualCalibrator.fit(labels, scores, targets, prior=prior)
+    groups = turn_groups(splits[1].conversations, labels)
     folder = run_dir / config.name
     record = AdapterRecord(
         base=llm.base,
@@ -95,6 +101,7 @@ def run_llm(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: 
         calibrator=calibrator.to_dict(),
         extra={
             "figures": figures,
+            "policy": fit_policies(scores, targets, groups, label_set=splits[0].emotion_set, prior=prior),
             "config": json.loads(config.model_dump_json()),
             "files": {file.name: file.sha256 for s in splits for file in s.files},
         },
@@ -197,11 +204,3 @@ def stage_task(
         label_smoothing=config.loss.label_smoothing,
         row_tokens=config.llm.pack_tokens,
     )
-
-
-def fit_calibrator(model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]) -> ContextualCalibrator:
-    """Content-free prior, temperature and bias, fitted on the dev emotions."""
-    labels = prompts.builder.labels
-    prior = content_free_prior(LocalScorer(model, tokenizer, model_id="trained"), [prompts.builder.content_free()], labels)
-    scores = predict_answers(model, dev, pad_id=tokenizer.pad_token_id).numpy()
-    return ContextualCalibrator.fit(labels, scores, np.array([example.target for example in dev]), prior=prior)

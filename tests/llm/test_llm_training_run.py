@@ -45,6 +45,7 @@ def test_two_stages_leave_an_adapter_that_scores(tmp_path, tiny_lm_dir, monkeypa
     assert folder == tmp_path / "toy"
     record = AdapterRecord.load(folder)
     assert (record.prompt, record.label_set) == ("erc/v1+few_shot/v1", "meld")
+    assert set(record.extra["policy"]) == {"meld", "ekman", "sentiment"}
     assert (tmp_path / "first" / "metrics.jsonl").exists()
     scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
     builder = llm_experiment.PromptBuilder(encoder=scorer.encoder, labels=record.labels)

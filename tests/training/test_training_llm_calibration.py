@@ -1,0 +1,46 @@
+"""Policies of an adapter: fitted on turns that their calibrator has not seen, dialogue by dialogue."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from erc.data.conversation import Conversation, Utterance
+from erc.emotions import load_emotion_set
+from erc.training.llm_calibration import fit_policies, turn_groups
+from erc.uncertainty.policy import DecisionPolicy
+
+LABELS = load_emotion_set("meld").labels
+
+
+def made(dialogues: int, *, right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores whose likeliest label is gold in a share `right` of the turns, ten turns a dialogue."""
+    generator = np.random.default_rng(4)
+    targets = np.arange(10 * dialogues) % len(LABELS)
+    scores = generator.normal(size=(len(targets), len(LABELS)))
+    told = np.where(generator.random(len(targets)) < right, targets, generator.integers(0, len(LABELS), len(targets)))
+    scores[np.arange(len(targets)), told] += 6.0
+    return scores, targets, np.repeat(np.arange(dialogues), 10)
+
+
+def test_turn_groups_number_the_dialogues_of_turns_with_one_known_label() -> None:
+    emotions = (("joy",), ("joy", "anger"), (), ("unknown",), ("anger",))
+    talks = [Conversation(f"c{n}", tuple(Utterance(f"{n}-{i}", i, "A", "x", emotions=e) for i, e in enumerate(emotions))) for n in range(2)]
+    assert turn_groups(talks, LABELS).tolist() == [0, 0, 1, 1]
+
+
+def test_fit_policies_promise_more_of_a_model_that_errs_less() -> None:
+    prior = np.zeros(len(LABELS))
+    risks = []
+    for right in (1.0, 0.75):
+        scores, targets, groups = made(60, right=right)
+        policy = DecisionPolicy.from_dict(fit_policies(scores, targets, groups, label_set="meld", prior=prior)["meld"])
+        assert policy.fitted is not None
+        assert policy.fitted.target == "risk"
+        assert policy.fitted.groups == 60
+        risks.append(policy.fitted.level)
+    assert risks[0] == 0.15 < risks[1]
+
+
+def test_fit_policies_of_one_dialogue_are_none() -> None:
+    scores, targets, groups = made(1, right=1.0)
+    assert fit_policies(scores, targets, groups, label_set="meld", prior=np.zeros(len(LABELS))) == {}
