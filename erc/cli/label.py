@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from erc.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from erc.data import Conversation
     from erc.inference.predictor import Labelled, Predictor
+    from erc.inference.settings import InferenceSettings
     from erc.inference.speaker_context import RememberingPredictor
     from erc.transcripts import Problem
 
@@ -26,7 +27,12 @@ _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds 
 def label(
     files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON Lines, WebVTT or SRT; `-` is standard input.", show_default=False)],
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
-    model: Annotated[str, typer.Option("--model", help="Name or folder of a model; see `erc models list`.")] = "default",
+    model: Annotated[
+        str, typer.Option("--model", help="Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or llm:ID.")
+    ] = "default",
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over a language model.")] = None,
+    server: Annotated[str | None, typer.Option("--server", help="Address of an OpenAI-compatible server that runs it, ending in /v1.")] = None,
+    second: Annotated[str | None, typer.Option("--second", help="Language model that is asked of the turns which --model marks for review.")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL.")] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose memory, where one store holds several.")] = "default",
@@ -41,23 +47,44 @@ def label(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line instead of reporting and skipping it.")] = False,
 ) -> None:
     """Label every turn of FILES with its emotion, its uncertainty and a review mark."""
-    from erc.inference.loading import DEFAULT_MODEL, load_predictor
+    from erc.inference.loading import DEFAULT_MODEL
     from erc.inference.settings import InferenceSettings
 
     mapping = _mapping(map or [])
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
     _refuse_overwriting(files, output)
-    predictor = load_predictor(DEFAULT_MODEL if model == "default" else model, settings=settings, emotions=emotions)
+    predictor = _predictor(DEFAULT_MODEL if model == "default" else model, second, settings, emotions=emotions, adapter=adapter, server=server)
+    _tell_untrusted(predictor)
     talk = Talk()
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict)
     sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
-    with _remembering(predictor, memory, tenant, names) as labeller:
+    with closing(predictor), _remembering(predictor, memory, tenant, names) as labeller:
         labelled = _progress(labeller, conversations)
         if sink is None:
             _print_tables(labelled, talk)
         else:
             _write(sink, labelled, talk, table=sink != "-" and not json)
     talk.close()
+
+
+def _predictor(
+    model: str, second: str | None, settings: InferenceSettings, *, emotions: str | None, adapter: Path | None, server: str | None
+) -> Predictor:
+    """The predictor of `model`, with `second` behind it; `adapter` and `server` belong to whichever of them is a language model."""
+    from erc.inference.loading import load_cascade, load_predictor
+
+    if second is None:
+        return load_predictor(model, settings=settings, emotions=emotions, adapter=adapter, server=server)
+    return load_cascade(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server)
+
+
+def _tell_untrusted(predictor: Predictor) -> None:
+    """Says where a language model's confidence was never held against people's labels."""
+    scorer = getattr(predictor, "second", predictor).scorer
+    if getattr(scorer, "calibrated", True):
+        return
+    note = f"{scorer.identity} is not calibrated: its probabilities are only an order, and every turn it answers is marked for review"
+    stderr.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

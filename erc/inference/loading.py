@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from erc.errors import ArtefactError
+from pathlib import Path
+
+from erc.errors import ArtefactError, ConfigError
 from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.predictor import Predictor
 from erc.inference.scores import Scorer
@@ -14,16 +16,32 @@ from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
 
 DEFAULT_MODEL = "emonet-meld-minilm"
+SHARED_MODEL = "goemotions-minilm"
+"""The utterance classifier beside a language model: it names the fine emotions and makes what a speaker memory keeps."""
+LLM_PREFIX = "llm:"
 
 
-def load_predictor(model: str = DEFAULT_MODEL, *, settings: InferenceSettings | None = None, emotions: str | None = None) -> Predictor:
-    """The Predictor of a model given by name or folder.
+def load_predictor(
+    model: str = DEFAULT_MODEL,
+    *,
+    settings: InferenceSettings | None = None,
+    emotions: str | None = None,
+    adapter: Path | None = None,
+    server: str | None = None,
+) -> Predictor:
+    """The Predictor of a model given by name or folder, or of a language model given as `llm:PATH_OR_ID`.
+
+    `adapter` (a folder) and `server` (an address) are for language models.
 
     `emotions` names the set to report in (None: the model's own). Asked for the 28 emotions, a conversation model hands over to the
     utterance classifier it reads, which is the one that knows them. Raises ArtefactError for a model that cannot be used and
     ConfigError for a set it cannot report in.
     """
     settings = settings or InferenceSettings()
+    if model.startswith(LLM_PREFIX):
+        return _language_model(model, settings=settings, emotions=emotions, adapter=adapter, server=server)
+    if adapter is not None or server is not None:
+        raise ConfigError(f"--adapter and --server are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none")
     artefact = load_artefact(find_model(model))
     if artefact.info.kind == "emonet" and emotions != "goemotions":
         shared = load_shared(artefact)
@@ -34,6 +52,38 @@ def load_predictor(model: str = DEFAULT_MODEL, *, settings: InferenceSettings | 
         scorer = UtteranceScorer(artefact, settings=settings, target=emotions)
         thresholds = fine_thresholds(artefact)
     return Predictor(scorer, fine_thresholds=thresholds, policy=policy_for(artefact, scorer.emotions.name), settings=settings)
+
+
+def load_cascade(
+    model: str,
+    second: str,
+    *,
+    settings: InferenceSettings | None = None,
+    emotions: str | None = None,
+    adapter: Path | None = None,
+    server: str | None = None,
+) -> Predictor:
+    """The Predictor of `model` with the language model `second` for the turns it marks for review, both in the set of the first.
+
+    `adapter` and `server` are the second's. Raises ConfigError where the two know no common set.
+    """
+    from erc.inference.cascade import CascadePredictor
+
+    if not second.startswith(LLM_PREFIX):
+        raise ConfigError(f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language model")
+    first = load_predictor(model, settings=settings, emotions=emotions)
+    behind = load_predictor(second, settings=settings, emotions=first.scorer.emotions.name, adapter=adapter, server=server)
+    return CascadePredictor(first, behind)
+
+
+def _language_model(model: str, *, settings: InferenceSettings, emotions: str | None, adapter: Path | None, server: str | None) -> Predictor:
+    # The language-model path asks for much that labelling by the small models does without: it is only imported here.
+    from erc.inference.llm_loading import llm_policy, load_llm_scorer
+
+    shared = load_artefact(find_model(SHARED_MODEL))
+    utterance = UtteranceScorer(shared, settings=settings)
+    scorer = load_llm_scorer(model, utterance=utterance, adapter=adapter, server=server, settings=settings, emotions=emotions)
+    return Predictor(scorer, fine_thresholds=fine_thresholds(shared), policy=llm_policy(scorer), settings=settings)
 
 
 def load_shared(artefact: Artefact) -> Artefact:

@@ -48,6 +48,12 @@ class Predictor:
         """Labels conversations together: their turns share batches, their predictions do not depend on each other."""
         return self._assemble(conversations, self.scorer.score(conversations))
 
+    def close(self) -> None:
+        """Frees what the model holds beyond memory: the connections of a language model that runs on a server."""
+        close = getattr(self.scorer, "close", None)
+        if close is not None:
+            close()
+
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
         """Labels a stream in its order, holding no more than about `turns_per_window` turns at a time."""
         window: list[Conversation] = []

@@ -14,10 +14,15 @@ import numpy as np
 
 from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
 from erc.data.chronology import speaker_key
+from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError
+from erc.inference.cascade import CascadePredictor
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
+from erc.inference.llm_scorer import LlmScorer
+from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled, Predictor
-from erc.inference.scores import Scores
+from erc.inference.scores import Scorer, Scores
+from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.utterance_scorer import UtteranceScorer
 from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
 
@@ -69,7 +74,8 @@ class RememberingPredictor:
         self.warn = warn
         scorer = predictor.scorer
         self._emonet = scorer if isinstance(scorer, EmoNetScorer) else None
-        shared = scorer.utterance if isinstance(scorer, EmoNetScorer) else scorer
+        self._in_context = isinstance(scorer, EmoNetScorer | LlmScorer)
+        shared = scorer.utterance if isinstance(scorer, EmoNetScorer | LlmScorer) else scorer
         if not isinstance(shared, UtteranceScorer):
             raise ConvemoError(f"{scorer.identity} makes no observations that a speaker memory could keep")
         self._shared = shared
@@ -93,10 +99,11 @@ class RememberingPredictor:
         identities = self._identities(conversation)
         scores = self._score(conversation, identities)
         turns = [(conversation.conversation_id, utterance) for utterance in conversation]
-        predictions = [
-            replace(prediction, speaker_id=identities.get(prediction.utterance.speaker)) for prediction in self.predictor.predictions(turns, scores)
-        ]
-        observations = self._observations(conversation, identities, scores, [(p.emotion, p.confidence) for p in predictions])
+        made = self.predictor.predictions(turns, scores)
+        if isinstance(self.predictor, CascadePredictor):
+            made = self.predictor.refined([conversation], made, notes=self._notes(self.predictor.second.scorer, conversation, identities))
+        predictions = [replace(prediction, speaker_id=identities.get(prediction.utterance.speaker)) for prediction in made]
+        observations = self._observations(conversation, identities, scores, predictions)
         if observations:
             self.registry.record(conversation.conversation_id, observations, embedder=self.embedder)
         return Labelled(conversation=conversation, predictions=tuple(predictions))
@@ -116,15 +123,31 @@ class RememberingPredictor:
         )
 
     def _score(self, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> Scores:
+        scorer = self.predictor.scorer
+        if isinstance(scorer, LlmScorer):
+            return scorer.score_turns([conversation], notes=self._notes(scorer, conversation, identities))
         if self._emonet is None:
-            return self.predictor.scorer.score([conversation])
+            return scorer.score([conversation])
         return self._emonet.score_after([conversation], self.stored_past(conversation, identities))
+
+    def _notes(self, scorer: Scorer, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> RegistryNotes | None:
+        """What the prompts of a language model may know of the speakers, strictly before the conversation."""
+        if not isinstance(scorer, LlmScorer) or not scorer.model.notes.any:
+            return None
+        return RegistryNotes(
+            registry=self.registry,
+            identities=identities,
+            start=self._start(conversation),
+            emotions=load_emotion_map(self._shared.fine_emotions.name, scorer.model.emotion_set),
+            embed=lambda text: self._shared.score_texts([text]).embedding[0],
+            limit=scorer.model.notes.history,
+        )
 
     def _identities(self, conversation: Conversation) -> dict[str, SpeakerId]:
         """The id of every speaker as written; a person who asked to be forgotten has none, and nothing is kept of them."""
         identities: dict[str, SpeakerId] = {}
-        for name in conversation.speakers:
-            resolution = self.registry.resolve(name, conversation_id=conversation.conversation_id, mapping=self.names)
+        found = self.registry.resolve_all(conversation.speakers, conversation_id=conversation.conversation_id, mapping=self.names)
+        for name, resolution in zip(conversation.speakers, found, strict=True):
             for warning in resolution.warnings:
                 self.warn(f"{conversation.conversation_id}: {warning}")
             if resolution.speaker is not None:
@@ -136,7 +159,7 @@ class RememberingPredictor:
         return self.registry.points_for(conversation.conversation_id, turns[:1])[0]
 
     def _observations(
-        self, conversation: Conversation, identities: Mapping[str, SpeakerId], scores: Scores, labels: Sequence[tuple[str, float]]
+        self, conversation: Conversation, identities: Mapping[str, SpeakerId], scores: Scores, predictions: Sequence[Prediction]
     ) -> list[Observation]:
         names = self._shared.fine_emotions.labels
         return [
@@ -149,8 +172,8 @@ class RememberingPredictor:
                 timestamp=seconds(utterance.timestamp),
                 weights=dict(zip(names, map(float, scores.fine[row]), strict=True)),
                 uncertainty=_uncertainty(scores, row),
-                label=ConversationLabel(*labels[row]) if self._emonet is not None else None,
-                model=self.predictor.scorer.identity,
+                label=ConversationLabel(predictions[row].emotion, predictions[row].confidence) if self._in_context else None,
+                model=predictions[row].model,
                 vector=scores.embedding[row].astype(np.float16),
             )
             for row, utterance in enumerate(conversation)

@@ -1,0 +1,132 @@
+"""From `llm:PATH_OR_ID` to a language model behind the Predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from erc.emotions import load_emotion_set
+from erc.errors import ArtefactError, ConfigError
+from erc.inference.llm_scorer import LanguageModel, LlmScorer, PromptNotes
+from erc.inference.settings import InferenceSettings
+from erc.inference.utterance_scorer import UtteranceScorer
+from erc.llm.adapters import RECORD, AdapterRecord
+from erc.llm.builder import Budget, PromptBuilder
+from erc.llm.calibration import ContextualCalibrator
+from erc.llm.encoding import PromptEncoder
+from erc.llm.local import LocalScorer
+from erc.llm.scores import Scorer as LabelScorer
+from erc.llm.server import ServerScorer, Transport
+from erc.models.dropout import SeededDropout
+from erc.uncertainty.policy import DecisionPolicy
+
+PREFIX = "llm:"
+"""Names of language models begin so."""
+DEFAULT_EMOTIONS = "ekman"
+"""What a model without an adapter is asked for where no set is named."""
+REVIEW_ALL = DecisionPolicy(min_confidence=2.0)
+"""No probability reaches it: every turn goes to a person."""
+
+
+def load_llm_scorer(
+    model: str,
+    *,
+    utterance: UtteranceScorer,
+    adapter: Path | None = None,
+    server: str | None = None,
+    settings: InferenceSettings | None = None,
+    emotions: str | None = None,
+) -> LlmScorer:
+    """The scorer of `llm:PATH_OR_ID`: a base model, with `adapter` over it, or an adapter folder, which names its base.
+
+    With `server` the model is one that runs there under that name; its tokenizer is read from `adapter`, else from PATH_OR_ID.
+    Raises ArtefactError or ConfigError for what cannot be used.
+    """
+    settings = settings or InferenceSettings()
+    name = model.removeprefix(PREFIX)
+    if not name:
+        raise ConfigError("--model llm: names no model; write llm:FOLDER or llm:ORGANISATION/NAME")
+    if adapter is None and server is None and (Path(name) / RECORD).is_file():
+        adapter = Path(name)
+        name = AdapterRecord.load(adapter).base
+    record = None if adapter is None else AdapterRecord.load(adapter)
+    if record is not None and server is None and record.base != name:
+        raise ConfigError(f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model llm:{adapter}")
+    if server is not None:
+        loaded = _served(name, server, adapter, record, emotions)
+    else:
+        loaded = _local(name, adapter, record, settings, emotions)
+    return LlmScorer(loaded, utterance=utterance, settings=settings, target=emotions)
+
+
+def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
+    """The policy fitted for the set reported in. Without one every turn goes to a person: nothing tells how far the model can be trusted."""
+    record = scorer.model.policies.get(scorer.emotions.name) if scorer.calibrated else None
+    return REVIEW_ALL if record is None else DecisionPolicy.from_dict(record)
+
+
+def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settings: InferenceSettings, emotions: str | None) -> LanguageModel:
+    revision = None if record is None else record.revision
+    backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=settings.precision)  # type: ignore[arg-type]
+    dropout = any(part.p > 0 for part in backend.model.modules() if isinstance(part, SeededDropout))
+    builder, emotion_set = _prompts(backend.encoder, record, emotions)
+    return _described(backend.model_id, backend, builder, emotion_set, record, exact=True, dropout=dropout)
+
+
+def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord | None, emotions: str | None) -> LanguageModel:
+    from transformers import AutoTokenizer
+
+    source = name if adapter is None else str(adapter)  # a server may have any name for an adapter; its folder holds the tokenizer
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}") from error
+    encoder = PromptEncoder(tokenizer)
+    backend = ServerScorer(Transport(server), model=name, encoder=encoder)
+    builder, emotion_set = _prompts(encoder, record, emotions)
+    return _described(backend.model_id, backend, builder, emotion_set, record, exact=backend.mode == "completions", dropout=False)
+
+
+def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None) -> tuple[PromptBuilder, str]:
+    """The builder of the prompts, and the set they ask for: the adapter's, else the one to report in."""
+    if record is None:
+        asked = load_emotion_set(emotions or DEFAULT_EMOTIONS)
+        if asked.multi_label:
+            raise ConfigError(f"a language model is asked for one emotion of a set; those of '{asked.name}' may hold together: use ekman")
+        return PromptBuilder(encoder=encoder, labels=asked.labels), asked.name
+    own = load_emotion_set(record.label_set)
+    if tuple(own.labels) != record.labels:
+        raise ArtefactError(f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}")
+    llm = _trained_with(record)
+    budget = Budget(max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4))
+    builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
+    if builder.sha256 != record.prompt_sha256:
+        raise ArtefactError(f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again")
+    if llm.get("demonstrations"):
+        raise ConfigError("the adapter was trained with demonstrations of its corpus, which are not shown here: train it with llm.demonstrations=0")
+    return builder, own.name
+
+
+def _described(
+    name: str, backend: LabelScorer, builder: PromptBuilder, emotion_set: str, record: AdapterRecord | None, *, exact: bool, dropout: bool
+) -> LanguageModel:
+    # What was fitted on exact scores says nothing of letter codes or bare choices.
+    calibrator = None if record is None or not exact or record.calibrator is None else ContextualCalibrator.from_dict(record.calibrator)
+    llm = {} if record is None else _trained_with(record)
+    return LanguageModel(
+        name=f"{PREFIX}{name}",
+        backend=backend,
+        builder=builder,
+        emotion_set=emotion_set,
+        calibrator=calibrator,
+        policies={} if record is None else record.extra.get("policy", {}),
+        dropout=dropout,
+        notes=PromptNotes(bios=llm.get("bios", False), history=llm.get("history", 0), retrieval=llm.get("retrieval", "recency")),
+    )
+
+
+def _trained_with(record: AdapterRecord) -> Mapping[str, Any]:
+    """The section `llm` of the configuration that the adapter was trained from."""
+    section = record.extra.get("config", {}).get("llm")
+    return section if isinstance(section, Mapping) else {}

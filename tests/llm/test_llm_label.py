@@ -1,0 +1,280 @@
+"""A language model behind the Predictor: records, calibration, cascade, speaker memory, and the command."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import numpy as np
+import pytest
+from lm_parts import build_model
+from lm_server import Behaviour, running
+from tiny_emonet import ANA, BEN, talk
+from typer.testing import CliRunner
+
+from erc.cli.app import app
+from erc.data import Moment
+from erc.data.conversation import Context
+from erc.emotions import load_emotion_map, load_emotion_set
+from erc.errors import ArtefactError, ConfigError, NoDropoutError
+from erc.inference import loading
+from erc.inference.cascade import CascadePredictor
+from erc.inference.loading import load_cascade, load_predictor
+from erc.inference.settings import InferenceSettings
+from erc.inference.speaker_context import RememberingPredictor
+from erc.inference.speaker_notes import RegistryNotes
+from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
+from erc.llm.builder import PromptBuilder
+from erc.llm.calibration import ContextualCalibrator
+from erc.llm.encoding import PromptEncoder
+from erc.llm.local import LocalScorer
+from erc.uncertainty.calibration import Temperature
+from erc.uncertainty.policy import DecisionPolicy
+from speakers import END, Registry
+
+LABELS = load_emotion_set("meld").labels
+FAST = InferenceSettings(precision="fp32", uncertainty="off")
+SHORT = talk("a", ANA[:3])
+
+
+@pytest.fixture(autouse=True)
+def shelf(tiny_shelf, monkeypatch):
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+    monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
+    monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory, tiny_lm_dir, chat_tokenizer):
+    """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("adapter") / "tiny"
+    model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=0.3))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.data.normal_(std=0.5)
+    builder = PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=LABELS)
+    calibrator = ContextualCalibrator(LABELS, (0.0,) * 7, Temperature(temperature=5.0, bias=(0.0,) * 7))
+    llm = {"bios": True, "history": 2, "retrieval": "recency", "max_tokens": 900}
+    record = AdapterRecord(
+        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, None, LABELS, "meld", calibrator.to_dict(),
+        {"config": {"llm": llm}, "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()}},
+    )  # fmt: skip
+    save_adapter(model, folder, record)
+    chat_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def numbers(predictions):
+    return np.array([[prediction.probabilities[label] for label in LABELS] for prediction in predictions])
+
+
+def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue(tiny_lm_dir):
+    predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld")
+    predictions = predictor.label([SHORT, talk("b", BEN[:2])])[0].predictions
+    scorer = LocalScorer.load(str(tiny_lm_dir), precision="fp32")
+    builder = PromptBuilder(encoder=scorer.encoder, labels=LABELS)
+    expected = scorer.score([builder.emotion(Context.causal(SHORT, index)) for index in range(3)], LABELS).probabilities
+    np.testing.assert_allclose(numbers(predictions), expected, atol=1e-6)
+
+
+def test_predictor_takes_the_fine_emotions_from_the_shared_classifier(tiny_lm_dir):
+    found, expected = (load_predictor(name, settings=FAST).label([SHORT])[0].predictions for name in (f"llm:{tiny_lm_dir}", "tiny-utterance"))
+    assert [one.fine for one in found] == [one.fine for one in expected]
+
+
+def test_predictor_without_calibration_sends_every_turn_to_review(tiny_lm_dir):
+    predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST)
+    assert {one.decision for one in predictor.label([SHORT])[0].predictions} == {"review"}
+
+
+def test_predictor_of_an_adapter_applies_its_calibrator_and_policy(adapter):
+    predictor = load_predictor(f"llm:{adapter}", settings=FAST)
+    predictions = predictor.label([SHORT])[0].predictions
+    model = predictor.scorer.model
+    raw = model.backend.score([model.builder.emotion(Context.causal(SHORT, index)) for index in range(3)], LABELS).log_likelihood
+    flat = np.exp(raw / 5.0)
+    np.testing.assert_allclose(numbers(predictions), flat / flat.sum(axis=1, keepdims=True), atol=1e-6)
+    assert [one.decision for one in predictions] == ["accept" if one.confidence >= 0.3 else "review" for one in predictions]
+
+
+def test_predictor_of_an_adapter_draws_its_dropout(adapter):
+    drawn = load_predictor(f"llm:{adapter}", settings=InferenceSettings(precision="fp32", samples=3)).label([SHORT])[0].predictions
+    plain = load_predictor(f"llm:{adapter}", settings=FAST).label([SHORT])[0].predictions
+    assert all(one.epistemic > 1e-4 and one.total == pytest.approx(one.aleatoric + one.epistemic) for one in drawn)
+    assert {one.epistemic for one in plain} == {None}
+    np.testing.assert_allclose(numbers(drawn), numbers(plain), atol=1e-6)
+
+
+def test_predictor_does_not_see_the_future(adapter):
+    predictor = load_predictor(f"llm:{adapter}", settings=FAST)
+    whole, start = (predictor.label([one])[0].predictions for one in (talk("a", ANA[:4]), talk("a", ANA[:2])))
+    np.testing.assert_allclose(numbers(whole[:2]), numbers(start), atol=1e-6)
+
+
+def test_predictor_reports_in_a_mapped_set(adapter):
+    found = load_predictor(f"llm:{adapter}", settings=FAST, emotions="sentiment").label([SHORT])[0].predictions
+    own = load_predictor(f"llm:{adapter}", settings=FAST).label([SHORT])[0].predictions
+    expected = load_emotion_map("meld", "sentiment").apply(numbers(own))
+    np.testing.assert_allclose([[one.probabilities[label] for label in load_emotion_set("sentiment").labels] for one in found], expected, atol=1e-6)
+    assert {one.decision for one in found} == {"review"}  # no policy was fitted for this set
+
+
+def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
+    with (
+        running(Behaviour(model=tiny_lm)) as url,
+        closing(load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld", server=url)) as predictor,
+    ):
+        served = predictor.label([SHORT])[0].predictions
+    local = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld").label([SHORT])[0].predictions
+    np.testing.assert_allclose(numbers(served), numbers(local), atol=1e-4)
+    assert url in served[0].model
+
+
+def test_bare_choice_of_a_server_has_no_uncertainty_and_no_calibration(adapter, tiny_lm):
+    with (
+        running(Behaviour(model=tiny_lm, completions=False, top_logprobs=False, preferred="anger")) as url,
+        closing(load_predictor("llm:served", settings=FAST, adapter=adapter, server=url)) as predictor,
+    ):
+        found = predictor.label([SHORT])[0].predictions
+    assert {(one.emotion, one.decision, one.to_record()["uncertainty"]["total"]) for one in found} == {("anger", "review", None)}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "given", "error"),
+    [
+        ("tiny-hierarchical", FAST, {"server": "http://localhost:1/v1"}, ConfigError),
+        ("llm:", FAST, {}, ConfigError),
+        ("llm:{base}", FAST, {"emotions": "goemotions"}, ConfigError),
+        ("llm:{base}", InferenceSettings(uncertainty="head"), {}, ConfigError),
+        ("llm:{base}", InferenceSettings(uncertainty="full"), {}, NoDropoutError),
+        ("llm:./absent", FAST, {}, ArtefactError),
+    ],
+)
+def test_what_a_language_model_cannot_do_is_refused(name, settings, given, error, tiny_lm_dir):
+    with pytest.raises(error):
+        load_predictor(name.format(base=tiny_lm_dir), settings=settings, **given)
+
+
+def test_adapter_over_another_base_is_refused(adapter):
+    with pytest.raises(ConfigError, match="was trained over"):
+        load_predictor("llm:another/base", settings=FAST, adapter=adapter)
+
+
+# --- cascade --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cascade(adapter):
+    """A first model that is unsure of some turns and sure of others."""
+    made = load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=FAST)
+    confidence = sorted(one.confidence for one in super(CascadePredictor, made)._assemble([talk("a")], made.scorer.score([talk("a")]))[0].predictions)
+    made.policy = DecisionPolicy(min_confidence=confidence[3])
+    return made
+
+
+def test_cascade_asks_the_second_of_the_turns_for_review_alone(cascade, adapter):
+    found = cascade.label([talk("a")])[0].predictions
+    first = load_predictor("tiny-hierarchical", settings=FAST).label([talk("a")])[0].predictions
+    second = load_predictor(f"llm:{adapter}", settings=FAST).label([talk("a")])[0].predictions
+    unsure = [one.confidence < cascade.policy.min_confidence for one in first]
+    assert sum(unsure) == 3
+    for answer, one, other, passed_on in zip(found, first, second, unsure, strict=True):
+        expected = other if passed_on else one
+        assert answer.model == expected.model
+        np.testing.assert_allclose(numbers([answer]), numbers([expected]), atol=1e-5)
+
+
+def test_cascade_of_two_sets_is_refused(adapter):
+    with pytest.raises(ConfigError):
+        load_cascade("tiny-utterance", f"llm:{adapter}", settings=FAST)
+    with pytest.raises(ConfigError, match="language model"):
+        load_cascade("tiny-hierarchical", "tiny-utterance", settings=FAST)
+
+
+# --- speaker memory -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with Registry.open(str(tmp_path / "speakers.db")) as opened:
+        yield opened
+
+
+def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry):
+    remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
+    before = remembering.label(talk("a")).predictions
+    ana = next(one for one in registry.speakers() if one.name == "Ana")
+    later = talk("b", BEN)
+    start = remembering._start(later)
+    registry.write_bio(ana.speaker_id, before=start)
+    notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
+    found = notes.notes("Ana", others=("Ben",), text="No.", before=notes.moment(1), retrieval="recency", limit=2)
+    own = [one for one in before if one.utterance.speaker == "Ana"]
+    assert [(one.emotion, one.text) for one in found.history] == [(one.emotion, one.utterance.text) for one in own[-2:]]
+    assert [(bio.name, bio.version) for bio in found.bios] == [("Ana", "history/1#1")]
+    after = remembering.label(later).predictions
+    alone = remembering.predictor.label([later])[0].predictions
+    assert np.abs(numbers(after) - numbers(alone)).max() > 1e-3
+    assert [(one.past_utterances, one.past_conversations) for one in after[:2]] == [(3, 1), (3, 1)]
+
+
+def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, registry):
+    remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
+    remembering.label(talk("a"))
+    later = talk("b", BEN)
+    notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
+
+    def texts(retrieval, limit):
+        found = notes.notes("Ana", others=(), text=ANA[0][1], before=notes.moment(0), retrieval=retrieval, limit=limit)
+        return [one.text for one in found.history]
+
+    said = [text for name, text in ANA if name == "Ana"]
+    assert texts("similarity", 1) == [said[0]]
+    assert texts("both", 2) == [said[0], said[-1]]
+    assert texts("none", 2) == []
+
+
+def test_notes_ask_for_nothing_before_their_conversation(registry):
+    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"), lambda text: np.zeros(3))
+    with pytest.raises(ValueError, match="ahead of the conversation"):
+        notes.notes("Ana", others=(), text="x", before=Moment(-1.0, "c", 0), retrieval="recency", limit=1)
+
+
+def test_notes_know_nothing_of_a_person_without_identity(registry):
+    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"), lambda text: np.zeros(3))
+    found = notes.notes("Ana", others=("Ben",), text="x", before=notes.moment(2), retrieval="both", limit=4)
+    assert (found.bios, found.history, notes.counts("Ana")) == ((), (), (0, 0))
+
+
+def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, registry):
+    labelled = RememberingPredictor(cascade, registry).label(talk("a")).predictions
+    assert len({one.model for one in labelled}) == 2
+    for speaker in registry.speakers():
+        said = [one for one in labelled if one.speaker_id == speaker.speaker_id]
+        kept = registry.context(speaker.speaker_id, before=END).observations
+        assert [(one.model, one.label.emotion) for one in kept] == [(one.model, one.emotion) for one in said]
+
+
+# --- the command ----------------------------------------------------------------------------------------------------------------
+
+
+def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir):
+    (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32", "--json"])
+    assert result.exit_code == 0, result.output
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {(one["decision"], one["model"]) for one in found} == {("review", f"llm:{tiny_lm_dir}")}
+    assert "is not calibrated" in result.stderr
+
+
+def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter, monkeypatch):
+    monkeypatch.setattr(loading, "policy_for", lambda artefact, emotion_set: DecisionPolicy(min_confidence=2.0))
+    (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
+    call = ["label", str(tmp_path / "chat.txt"), "--model", "tiny-hierarchical", "--second", f"llm:{adapter}", "--uncertainty", "off", "--json"]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {f"llm:{AdapterRecord.load(adapter).base}+{adapter.name}"}
