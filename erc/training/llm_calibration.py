@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
 from erc.llm.calibration import ContextualCalibrator
 from erc.training.policies import fit_policy
+from erc.uncertainty.crossfit import cross_fitted_classes
 
 _REPORTED = ("ekman", "sentiment")
 
@@ -24,25 +26,23 @@ def turn_groups(conversations: Sequence[Conversation], labels: Sequence[str]) ->
 def fit_policies(log_likelihood: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, label_set: str, prior: np.ndarray) -> dict[str, Any]:
     """The record of a policy for each set the adapter can be reported in; empty with fewer than two dialogues.
 
-    Confidence is that of a calibrator fitted on the other half of the dialogues: one that has seen a turn is too sure of it.
+    Confidence is that of a calibrator fitted on other dialogues: one that has seen a turn is too sure of it.
     `log_likelihood` (N, K), `targets` (N,), `groups` (N,), `prior` (K,).
     """
     emotions = load_emotion_set(label_set)
-    halves = np.searchsorted(np.unique(groups), groups) % 2
-    if len(np.unique(halves)) < 2:
+    dialogues = len(np.unique(groups))
+    if dialogues < 2:
         return {}
-    own = np.empty(log_likelihood.shape)
-    for half in (0, 1):
-        fitted = ContextualCalibrator.fit(emotions.labels, log_likelihood[halves != half], targets[halves != half], prior=prior)
-        own[halves == half] = fitted(log_likelihood[halves == half])
+    fit = partial(ContextualCalibrator.fit, emotions.labels, prior=prior)
+    folds = cross_fitted_classes(log_likelihood, targets, groups=groups, folds=min(5, dialogues), calibrate=fit)  # type: ignore[arg-type]
     policies = {}
-    rows = np.arange(len(own))
+    rows = np.arange(len(targets))
     for name in dict.fromkeys((label_set, *_REPORTED)):
         try:
             emotion_map = load_emotion_map(label_set, name)
         except ConfigError:
             continue
-        probabilities, gold = emotion_map.apply(own), emotion_map.apply(np.eye(len(emotions))[targets])
+        probabilities, gold = emotion_map.apply(folds.probabilities), emotion_map.apply(np.eye(len(emotions))[targets])
         best = probabilities.argmax(axis=1)
         policies[name] = fit_policy(probabilities[rows, best], gold[rows, best] < 0.5, groups=groups).to_dict()
     return policies

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,8 @@ from erc.llm.scoring import read_prefixes, score_answers
 from erc.models.batching import length_buckets
 from erc.training.llm_batches import LlmExample, collate_examples
 from erc.training.task import Batch
+from erc.uncertainty.calibration import Temperature
+from erc.uncertainty.crossfit import cross_fitted_classes
 
 LlmLoss = Literal["tokens", "labels", "both"]
 """`tokens`: the answer's tokens, as language models are usually tuned. `labels`: the right label against the other labels of the set,
@@ -28,7 +32,8 @@ class LlmTask:
     """Fits an adapter to answers.
 
     `class_weights` (K,) apply to emotion examples; `label_smoothing` spreads over the closed set of an example; `row_tokens`
-    packs examples into rows of that many tokens. With dev emotion examples the primary metric is weighted F1, else the loss.
+    packs examples into rows of that many tokens. With dev emotion examples the primary metric is weighted F1 of calibrated scores, else the
+    loss.
     """
 
     def __init__(
@@ -75,9 +80,9 @@ class LlmTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self._emotions:
             return {"loss": self._dev_loss(model)}
-        scores = predict_answers(model, self._emotions, pad_id=self._pad_id, max_tokens=self._max_tokens)
-        targets = [example.target for example in self._emotions]
-        return SingleLabelEvaluator(self._labels)(scores.numpy(), torch.tensor(targets).numpy())
+        scores = predict_answers(model, self._emotions, pad_id=self._pad_id, max_tokens=self._max_tokens).numpy()
+        targets = np.array([example.target for example in self._emotions])
+        return SingleLabelEvaluator(self._labels)(as_labelled(scores, targets), targets)
 
     def head_parameters(self, model: nn.Module) -> set[str]:
         return set()
@@ -92,6 +97,18 @@ class LlmTask:
         if not weight:
             raise ValueError("no dev examples to judge the model by")
         return total / weight
+
+
+def as_labelled(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Log-probabilities (E, K) of dev scores (E, K) as labelling will see them: under a temperature and a bias per label, out of fold.
+
+    A sum over tokens favours labels of few tokens, most of all where a model was taught by its tokens and is not yet sure of any. Labelling
+    takes that off by the fitted calibrator, so a checkpoint must not be judged by it. With fewer than two examples nothing is fitted.
+    """
+    if len(scores) < 2:
+        return scores
+    fit = partial(Temperature.fit, bias=True)
+    return np.log(np.maximum(cross_fitted_classes(scores, targets, folds=min(5, len(scores)), calibrate=fit).probabilities, 1e-30))
 
 
 def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from erc.llm.adapters import LoraSettings, attach_lora
 from erc.training.llm_batches import LlmExample, collate_examples, pack
-from erc.training.llm_task import LlmTask, answer_loss, answer_scores, predict_answers, prepare_for_training
+from erc.training.llm_task import LlmTask, answer_loss, answer_scores, as_labelled, predict_answers, prepare_for_training
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
@@ -174,9 +175,50 @@ def planted(count, seed):
     return made
 
 
-def test_an_adapter_learns_a_planted_signal(tmp_path):
+@pytest.mark.parametrize(("loss", "learning_rate", "epochs"), [("labels", 2e-2, 5), ("tokens", 5e-3, 12)])
+def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_path):
     model = attach_lora(build_model(), LoraSettings(r=8, alpha=32, dropout=0.05))
-    task = LlmTask(train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss="labels", row_tokens=256)
-    optim = OptimSettings(learning_rate=2e-2, epochs=5, batch_size=12, ema_decay=None, precision="fp32", warmup_fraction=0.1, weight_decay=0.0)
+    task = LlmTask(train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss=loss, row_tokens=256)
+    optim = OptimSettings(
+        learning_rate=learning_rate, epochs=epochs, batch_size=12, ema_decay=None, precision="fp32", warmup_fraction=0.1, weight_decay=0.0
+    )
     figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
-    assert figures["accuracy"] > 0.6
+    assert figures["accuracy"] > 0.9
+
+
+def test_dev_figures_do_not_favour_labels_of_few_tokens():
+    """Scores that tell the classes apart, under a cost per label that its tokens bring: the likeliest is always the shortest label."""
+    targets = np.arange(300) % 3
+    scores = 3.0 * np.eye(3)[targets] - np.array([8.0, 4.0, 10.0])
+    assert set(scores.argmax(axis=1)) == {1}
+    assert (as_labelled(scores, targets).argmax(axis=1) == targets).all()
+
+
+def test_dev_figures_of_scores_that_tell_nothing_stay_at_chance():
+    generator = np.random.default_rng(0)
+    targets, scores = np.arange(300) % 3, generator.normal(size=(300, 3))
+    assert (as_labelled(scores, targets).argmax(axis=1) == targets).mean() < 0.45
+
+
+def test_token_loss_has_the_gradients_of_an_ordinary_language_model_loss():
+    """Packed rows with all candidates laid out, against one padded row for each prompt with its answer and no loss on the prompt."""
+    model = attach_lora(build_model(), LoraSettings(r=4, dropout=0.0)).train()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
+    examples = planted(9, 1)
+    task = LlmTask(train=examples, dev=examples, labels=LABELS, pad_id=0, loss="tokens", row_tokens=64)
+    task.loss(model, task.collate(examples)).backward()
+    found = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    rows = [[*one.prompt, *one.answers[one.target]] for one in examples]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    hidden = [[-100] * len(one.prompt) + list(one.answers[one.target]) for one in examples]
+    labels = torch.tensor([row + [-100] * (width - len(row)) for row in hidden])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+    expected = [p.grad for p in model.parameters() if p.grad is not None]
+    assert max(float(grad.abs().max()) for grad in expected) > 1e-3
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-3)
