@@ -13,6 +13,7 @@ import numpy as np
 
 from erc.llm.adapters import load_adapter
 from erc.llm.encoding import PromptEncoder
+from erc.llm.generation import GenerationSettings, generate
 from erc.llm.live import LivePrefix, common_prefix
 from erc.llm.loading import LlmPrecision, load_base
 from erc.llm.prompts import RenderedPrompt
@@ -87,6 +88,10 @@ class LocalScorer:
             continuations.append([[*row[shared:], *self.encoder.answer_ids(word)] for row in ids for word in (yes, no)])
         scores = self._run(rows, continuations, draw=None)[0]
         return scores[:, 0::2] - scores[:, 1::2]
+
+    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+        """The text the model writes after each prompt."""
+        return generate(self.model, self.encoder, prompts, settings=settings or GenerationSettings(), pad_id=self._pad_id)
 
     def live(self) -> LivePrefix:
         """A cache for one conversation that goes on; see `score_live`."""
