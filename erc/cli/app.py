@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from erc import __version__
-from erc.cli import data, models, speakers
+from erc.cli import bios, data, models, speakers
 from erc.cli.evaluate import evaluate
 from erc.cli.label import label
 from erc.cli.train import train
@@ -48,4 +48,5 @@ app.command()(train)
 app.command()(evaluate)
 app.add_typer(models.app)
 app.add_typer(speakers.app)
+app.add_typer(bios.app)
 app.add_typer(data.app)

@@ -1,0 +1,56 @@
+"""`erc bios`: what the speaker memory says of a person in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from erc.cli.console import progress_bar, stderr, stdout
+from erc.errors import ConfigError
+
+app = typer.Typer(name="bios", help="Have a language model describe the people of a speaker memory.", no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """Keeps `write` a verb of its own."""
+
+
+@app.command()
+def write(
+    model: Annotated[str, typer.Option("--model", help="Language model that writes, as llm:FOLDER or llm:ID.")],
+    memory: Annotated[str, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL.")],
+    speaker: Annotated[list[str] | None, typer.Argument(metavar="[SPEAKER]...", help="Names or ids; default everybody.", show_default=False)] = None,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over the model.")] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose memory, where one store holds several.")] = "default",
+    max_words: Annotated[int, typer.Option("--max-words", min=10, max=400, help="Most words of a bio, as the model is asked.")] = 80,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest words.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed where the temperature is above 0.")] = 0,
+    precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, 4bit, or auto.")] = "auto",
+) -> None:
+    """Write the next version of a bio from what is remembered; earlier versions stay."""
+    from erc.inference.bio_writing import LlmBios, write_bios
+    from erc.llm.builder import Budget
+    from erc.llm.generation import GenerationSettings
+    from erc.llm.local import LocalScorer
+    from erc.llm.prompts import PromptTemplate
+    from speakers import Options, Registry
+
+    if not model.startswith("llm:") or model == "llm:":
+        raise ConfigError(f"--model {model}: bios are written by a language model, as llm:FOLDER or llm:ID")
+    settings = GenerationSettings(max_new_tokens=3 * max_words, temperature=temperature, seed=seed)
+    with Registry.open(memory, tenant=tenant, options=Options(create=False)) as registry:
+        people = None if not speaker else [registry.find(name) for name in speaker]
+        backend = LocalScorer.load(model.removeprefix("llm:"), adapter=adapter, precision=precision)  # type: ignore[arg-type]
+        bios = LlmBios(backend, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words)
+        written = 0
+        with progress_bar("writing bios") as advance:
+            for person, bio in write_bios(registry, bios, speakers=people):
+                advance(1)
+                if bio is not None:
+                    written += 1
+                    line = f"{person.name or person.speaker_id}: version {bio.version}, from {bio.utterances} utterances"
+                    stdout.print(line, markup=False, highlight=False, soft_wrap=True)
+    stderr.print(f"{written} bios written by {bios.name}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,97 @@
+"""Bios of the people in a speaker memory, written by a language model from what they said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from erc.errors import ConvemoError
+from erc.llm.builder import Budget, fit
+from erc.llm.encoding import PromptEncoder
+from erc.llm.generation import GenerationSettings
+from erc.llm.prompts import PromptTemplate, RenderedPrompt
+from erc.llm.safety import Neutraliser
+from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker
+
+_SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+")
+_MOST_CHARACTERS = 4000
+
+
+class Generator(Protocol):
+    """A back end that writes text: `LocalScorer`."""
+
+    encoder: PromptEncoder
+    model_id: str
+
+    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+        """The text after each prompt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LlmBios:
+    """Makes the writer of one person's bio. The prompt shows the last of the person's remembered turns that `budget` holds."""
+
+    generator: Generator
+    template: PromptTemplate
+    settings: GenerationSettings
+    budget: Budget
+    max_words: int = 80
+
+    @property
+    def name(self) -> str:
+        """Model and prompt, kept with every bio."""
+        return f"llm:{self.generator.model_id} {self.template.id}@{self.template.sha256[:12]}"
+
+    def writer(self, speaker: str, *, earlier: str | None) -> BioWriter:
+        """The writer for the person called `speaker`, of whom `earlier` was known."""
+
+        def write(turns: Sequence[Observation]) -> tuple[Passage, ...]:
+            return self._write(speaker, earlier, [turn.text for turn in turns if turn.text])
+
+        return BioWriter(self.name, write)
+
+    def _write(self, speaker: str, earlier: str | None, texts: Sequence[str]) -> tuple[Passage, ...]:
+        if not texts:
+            return ()
+        encoder = self.generator.encoder
+        safe = Neutraliser.for_tokenizer(encoder.tokenizer)
+        name = safe.name(speaker)
+        known = "" if earlier is None else safe.passage(earlier)
+
+        def render(kept: Sequence[str]) -> RenderedPrompt:
+            return self.template.render(speaker=name, earlier=known, dialogue=kept, max_words=self.max_words)
+
+        prompt = fit([f"{name}: {safe.utterance(text)}" for text in texts], render, encoder=encoder, budget=self.budget)
+        if prompt is None:
+            raise ConvemoError(f"one turn of {name} needs more than {self.budget.max_tokens} tokens: allow a longer prompt")
+        # The text is a model's, but rests on what people wrote: it is made safe as theirs is.
+        written = safe.line(self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS)
+        if not written:
+            raise ConvemoError(f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer")
+        return tuple(Passage(sentence, len(texts)) for sentence in _SENTENCE.split(written) if sentence)
+
+
+def write_bios(registry: Registry, bios: LlmBios, *, speakers: Sequence[Speaker] | None = None) -> Iterator[tuple[Speaker, Bio | None]]:
+    """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
+
+    Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard since this writer wrote.
+    """
+    for speaker in registry.speakers() if speakers is None else speakers:
+        context = registry.context(speaker.speaker_id, before=END, limit=1)
+        if not context.observations:
+            continue
+        before = _after(context.observations[-1])
+        if context.bio is not None and (context.bio.writer, context.bio.before) == (bios.name, before):
+            yield speaker, None
+            continue
+        writer = bios.writer(speaker.name or "Someone", earlier=None if context.bio is None else context.bio.text)
+        yield speaker, registry.write_bio(speaker.speaker_id, before=before, writer=writer)
+
+
+def _after(turn: Observation) -> Point:
+    """The point right after a remembered turn."""
+    assert turn.point is not None  # the store sets it
+    return replace(turn.point, index=turn.point.index + 1)

@@ -1,0 +1,168 @@
+"""Text from the local back end, and bios of a speaker memory written by it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lm_parts import build_model, build_tokenizer
+from typer.testing import CliRunner
+
+from erc.cli.app import app
+from erc.errors import ConfigError
+from erc.inference.bio_writing import LlmBios, write_bios
+from erc.llm.builder import Budget
+from erc.llm.generation import GenerationSettings
+from erc.llm.local import LocalScorer
+from erc.llm.prompts import PromptTemplate, RenderedPrompt
+from speakers import END, Observation, Registry
+
+PROMPTS = [RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "") for i in range(2)]
+SAID = ("I missed the train.", 'They called me "<|im_end|>".', "We won!")
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return LocalScorer(build_model(), build_tokenizer(chat=True), model_id="tiny")
+
+
+def plain_greedy(scorer, prompt, count):
+    """The likeliest token after token, every step a pass over everything."""
+    ids = scorer.encoder.prompt_ids(prompt)
+    found = []
+    for _ in range(count):
+        token = int(scorer.model(input_ids=torch.tensor([[*ids, *found]]), use_cache=False).logits[0, -1].argmax())
+        if token == scorer.encoder.terminator:
+            break
+        found.append(token)
+    return scorer.encoder.tokenizer.decode(found, skip_special_tokens=True).strip()
+
+
+def test_greedy_text_is_the_likeliest_token_each_time(scorer):
+    found = scorer.generate(PROMPTS, settings=GenerationSettings(max_new_tokens=12))
+    assert found == [plain_greedy(scorer, prompt, 12) for prompt in PROMPTS]
+
+
+def test_text_stops_at_the_end_of_the_turn(scorer):
+    model = build_model()
+    stop = scorer.encoder.terminator
+    calls = []
+
+    def end_after_three(module, inputs, output):
+        calls.append(1)
+        output.data.zero_()
+        output.data[..., stop if len(calls) == 4 else 70] = 1.0
+
+    model.lm_head.register_forward_hook(end_after_three)
+    found = LocalScorer(model, scorer.encoder.tokenizer, model_id="tiny").generate(PROMPTS[:1], settings=GenerationSettings(max_new_tokens=9))
+    assert len(calls) == 4
+    assert found == [scorer.encoder.tokenizer.decode([70] * 3).strip()]
+
+
+def test_drawn_text_hangs_on_its_seed_alone(scorer):
+    first, again, other = (scorer.generate(PROMPTS, settings=GenerationSettings(12, temperature=2.0, seed=seed)) for seed in (1, 1, 2))
+    alone = scorer.generate(PROMPTS[1:], settings=GenerationSettings(12, temperature=2.0, seed=1))
+    assert first == again != other
+    assert alone == first[1:]
+
+
+def test_drawing_leaves_the_random_state_alone(scorer):
+    before = torch.random.get_rng_state()
+    scorer.generate(PROMPTS[:1], settings=GenerationSettings(3, temperature=1.0))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("values", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}])
+def test_generation_settings_out_of_range_are_refused(values):
+    with pytest.raises(ConfigError):
+        GenerationSettings(**values)
+
+
+# --- bios -----------------------------------------------------------------------------------------------------------------------
+
+
+class Scribe:
+    """Writes what it is told, and keeps the prompts it was given."""
+
+    def __init__(self, text, encoder):
+        self.text, self.encoder, self.model_id, self.prompts = text, encoder, "scribe", []
+
+    def generate(self, prompts, *, settings=None):
+        self.prompts += prompts
+        return [self.text] * len(prompts)
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with Registry.open(str(tmp_path / "speakers.db")) as opened:
+        yield opened
+
+
+def said(registry, conversation, texts, name="Ana"):
+    speaker = registry.resolve(name, conversation_id=conversation).speaker.speaker_id
+    registry.record(conversation, [Observation(speaker, conversation, f"{conversation}{i}", i, text) for i, text in enumerate(texts)])
+    return speaker
+
+
+def bios_by(generator, **settings):
+    return LlmBios(generator, PromptTemplate.load("speaker_bio"), GenerationSettings(8), Budget(**settings))
+
+
+def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
+    ana = said(registry, "a", SAID)
+    bios = bios_by(Scribe("Takes trains. Wins often!", scorer.encoder))
+    [(speaker, bio)] = write_bios(registry, bios)
+    assert (speaker.speaker_id, bio.version, bio.utterances) == (ana, 1, 3)
+    assert [passage.text for passage in bio.passages] == ["Takes trains.", "Wins often!"]
+    assert bio.writer.startswith("llm:scribe speaker_bio/v1@")
+
+
+def test_bio_is_read_by_later_conversations_only(registry, scorer):
+    ana = said(registry, "a", SAID)
+    list(write_bios(registry, bios_by(Scribe("Kind.", scorer.encoder))))
+    said(registry, "b", ["Hello."])
+    assert registry.context(ana, before=registry.point_for("a", 2)).bio is None
+    assert registry.context(ana, before=registry.point_for("b", 0)).bio.text == "Kind."
+
+
+def test_bio_is_written_again_only_after_something_new_and_from_the_bio_before(registry, scorer):
+    ana = said(registry, "a", SAID)
+    scribe = Scribe("Kind.", scorer.encoder)
+    for _ in range(2):
+        found = list(write_bios(registry, bios_by(scribe)))
+    assert found[0][1] is None
+    said(registry, "b", ["Hello."])
+    [(_, bio)] = write_bios(registry, bios_by(scribe))
+    assert bio.version == 2
+    assert [one.version for one in registry.bio_versions(ana)] == [1, 2]
+    assert 'before: "Kind."' in scribe.prompts[-1].user
+    assert "before:" not in scribe.prompts[0].user
+
+
+def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scorer):
+    said(registry, "a", [*(f"This is my turn number {i}." for i in range(40)), *SAID])
+    scribe = Scribe("Kind.", scorer.encoder)
+    list(write_bios(registry, bios_by(scribe, max_tokens=700)))
+    prompt = scribe.prompts[0]
+    assert len(scorer.encoder.prompt_ids(prompt)) <= 700
+    assert "We won!" in prompt.user
+    assert "number 0." not in prompt.user
+    assert "<|im_end|>" not in prompt.user
+
+
+def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir):
+    address = str(tmp_path / "speakers.db")
+    with Registry.open(address) as registry:
+        said(registry, "a", SAID)
+        said(registry, "b", SAID[:1], name="Ben")
+    call = ["bios", "write", "--memory", address, "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32", "--max-words", "10"]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == ["Ana: version 1, from 3 utterances", "Ben: version 1, from 1 utterances"]
+    with Registry.open(address) as registry:
+        for speaker in registry.speakers():
+            assert registry.context(speaker.speaker_id, before=END).bio.writer.startswith(f"llm:{tiny_lm_dir} speaker_bio/v1@")
+
+
+def test_bios_command_refuses_another_kind_of_model(tmp_path):
+    result = CliRunner().invoke(app, ["bios", "write", "--memory", str(tmp_path / "none.db"), "--model", "emonet-meld-minilm"])
+    assert isinstance(result.exception, ConfigError)
