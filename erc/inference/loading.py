@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from erc.errors import ArtefactError, ConfigError
@@ -71,8 +72,11 @@ def load_cascade(
 
     if not second.startswith(LLM_PREFIX):
         raise ConfigError(f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language model")
+    settings = settings or InferenceSettings()
     first = load_predictor(model, settings=settings, emotions=emotions)
-    behind = load_predictor(second, settings=settings, emotions=first.scorer.emotions.name, adapter=adapter, server=server)
+    # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or nothing.
+    other = settings if settings.uncertainty == "off" else replace(settings, uncertainty="default")
+    behind = load_predictor(second, settings=other, emotions=first.scorer.emotions.name, adapter=adapter, server=server)
     return CascadePredictor(first, behind)
 
 

@@ -188,6 +188,14 @@ def test_cascade_asks_the_second_of_the_turns_for_review_alone(cascade, adapter)
         np.testing.assert_allclose(numbers([answer]), numbers([expected]), atol=1e-5)
 
 
+def test_cascade_samples_each_model_in_its_own_way(adapter):
+    made = load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=InferenceSettings(precision="fp32", uncertainty="head", samples=2))
+    made.policy = DecisionPolicy(min_confidence=2.0)
+    found = made.label([SHORT])[0].predictions
+    assert {one.model for one in found} == {made.second.scorer.identity}
+    assert all(one.epistemic > 1e-4 for one in found)
+
+
 def test_cascade_of_two_sets_is_refused(adapter):
     with pytest.raises(ConfigError):
         load_cascade("tiny-utterance", f"llm:{adapter}", settings=FAST)

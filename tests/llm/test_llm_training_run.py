@@ -9,6 +9,9 @@ from erc.config import ExperimentConfig, load_config
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.errors import ConfigError
+from erc.inference import loading
+from erc.inference.loading import load_predictor
+from erc.inference.settings import InferenceSettings
 from erc.llm.adapters import AdapterRecord
 from erc.llm.calibration import ContextualCalibrator
 from erc.llm.local import LocalScorer
@@ -17,6 +20,7 @@ from erc.training import llm_experiment
 from erc.training.experiment import run_experiment
 from erc.training.llm_experiment import Supplies, check_supplies
 from erc.training.llm_settings import llm_recipe
+from erc.uncertainty.policy import DecisionPolicy
 
 EMOTIONS = ("joy", "sadness", "neutral")
 RECIPES = sorted(path.name for path in resource_dir("configs").glob("llm-*.yaml"))
@@ -38,7 +42,9 @@ def config_of(base, **llm):
     return ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm=section, optim=optim)
 
 
-def test_two_stages_leave_an_adapter_that_scores(tmp_path, tiny_lm_dir, monkeypatch):
+def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_shelf, monkeypatch):
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+    monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
     monkeypatch.setattr(llm_experiment, "load_corpus", lambda name, split, root: toy(split, 3 if split == "train" else 2))
     stages = {"first": {"tasks": {"speaker_identification": 1.0}}, "second": {"tasks": {"erc": 1.0, "emotion_impact": 0.1}}}
     folder = run_experiment(config_of(tiny_lm_dir, stages=stages), tmp_path, progress=False)
@@ -48,6 +54,9 @@ def test_two_stages_leave_an_adapter_that_scores(tmp_path, tiny_lm_dir, monkeypa
     assert set(record.extra["policy"]) == {"meld", "ekman", "sentiment"}
     assert (tmp_path / "first" / "metrics.jsonl").exists()
     scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
+    predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    assert predictor.policy == DecisionPolicy.from_dict(record.extra["policy"]["meld"])
+    assert len(predictor.label(toy("dev", 1).conversations)[0].predictions) == 4
     builder = llm_experiment.PromptBuilder(encoder=scorer.encoder, labels=record.labels)
     assert builder.sha256 == record.prompt_sha256
     scores = ContextualCalibrator.from_dict(record.calibrator).calibrated(scorer.score([builder.content_free()], record.labels))
