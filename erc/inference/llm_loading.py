@@ -25,6 +25,8 @@ PREFIX = "llm:"
 """Names of language models begin so."""
 DEFAULT_EMOTIONS = "ekman"
 """What a model without an adapter is asked for where no set is named."""
+UNTUNED_NOTES = PromptNotes(bios=True, history=4)
+"""What a model without an adapter is shown of a speaker memory, where one is given."""
 REVIEW_ALL = DecisionPolicy(min_confidence=2.0)
 """No probability reaches it: every turn goes to a person."""
 
@@ -114,6 +116,7 @@ def _described(
     # What was fitted on exact scores says nothing of letter codes or bare choices.
     calibrator = None if record is None or not exact or record.calibrator is None else ContextualCalibrator.from_dict(record.calibrator)
     llm = {} if record is None else _trained_with(record)
+    trained = PromptNotes(bios=llm.get("bios", False), history=llm.get("history", 0), retrieval=llm.get("retrieval", "recency"))
     return LanguageModel(
         name=f"{PREFIX}{name}",
         backend=backend,
@@ -122,7 +125,7 @@ def _described(
         calibrator=calibrator,
         policies={} if record is None else record.extra.get("policy", {}),
         dropout=dropout,
-        notes=PromptNotes(bios=llm.get("bios", False), history=llm.get("history", 0), retrieval=llm.get("retrieval", "recency")),
+        notes=UNTUNED_NOTES if record is None else trained,  # an adapter reads what it was trained with, no more
     )
 
 

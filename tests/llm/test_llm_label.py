@@ -230,6 +230,18 @@ def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry
     assert [(one.past_utterances, one.past_conversations) for one in after[:2]] == [(3, 1), (3, 1)]
 
 
+def test_memory_is_read_by_a_model_without_an_adapter_too(tiny_lm_dir, registry, monkeypatch):
+    predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST)
+    remembering = RememberingPredictor(predictor, registry)
+    backend, asked = predictor.scorer.model.backend, []
+    score = backend.score
+    monkeypatch.setattr(backend, "score", lambda prompts, labels: asked.append(prompts) or score(prompts, labels))
+    for one in (talk("a"), talk("b", BEN)):
+        remembering.label(one)
+    assert not any("seemed to feel before" in prompt.user for prompt in asked[0])
+    assert ["How Ben seemed to feel before" in prompt.user for prompt in asked[1]] == [who == "Ben" for who, _ in BEN]
+
+
 def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, registry):
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     remembering.label(talk("a"))
