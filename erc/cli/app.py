@@ -17,7 +17,7 @@ from erc.cli.train import train
 
 EPILOG = (
     "Exit codes: 0 success; 1 failure; 2 unusable input, option or configuration; 3 unusable model folder; "
-    "4 a package of an optional extra is missing; 130 interrupted."
+    "4 a package of an optional extra is missing; 5 no answer from a model server; 130 interrupted."
 )
 
 app = typer.Typer(

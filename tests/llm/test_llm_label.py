@@ -28,6 +28,7 @@ from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
+from erc.llm.server import ServerError
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import END, Registry
@@ -298,3 +299,8 @@ def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter,
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
     assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {f"llm:{AdapterRecord.load(adapter).base}+{adapter.name}"}
+
+
+def test_help_documents_the_exit_code_of_a_server_that_fails():
+    epilog = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.partition("Exit codes:")[2].split())
+    assert f"{ServerError.exit_code} no answer from a model server" in epilog
