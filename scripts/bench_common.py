@@ -25,6 +25,8 @@ def arguments(description: str | None, *, model: str = "goemotions-minilm", **nu
     """The command line of a benchmark: `--model` and whole numbers with their defaults. Sets the environment torch reads on import."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # as the command sets them
+        os.environ.setdefault(name, "64")
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", default=model, help=f"name or folder of a model ({model})")
     for name, default in numbers.items():

@@ -10,9 +10,12 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Entry point of the command: prepare the process, run the verb, turn errors meant for people into one message and a code."""
-    # Both are read when torch and the hub client are first imported, which no verb does before this point.
+    # These are read when torch and the hub client are first imported, which no verb does before this point.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # Every shape of a batch leaves a compiled kernel behind; a thousand of them are 200 MB, and the last few dozen are the ones that recur.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
     from erc.cli.app import app
 
     try:
