@@ -200,6 +200,13 @@ class Registry:
                 connection, self._tenant, conversation_id, observations, embedder=embedder, sets=self._sets, now=self._clock()
             )  # fmt: skip
 
+    def texts(self, conversation_id: str) -> dict[str, str | None]:
+        """What is kept of a conversation: the words of each utterance by its id, None for one kept without them."""
+        columns = OBSERVATIONS.c
+        where = (columns.tenant == self._tenant.row) & (columns.conversation_id == conversation_id)
+        with self._store.read() as connection:
+            return {row.utterance_id: row.text for row in connection.execute(select(columns.utterance_id, columns.text).where(where))}
+
     def correct(self, conversation_id: str, utterance_id: str, emotion: str | None) -> None:
         """Keep a person's correction of a turn, beside the labels of the models; None takes it back."""
         columns = OBSERVATIONS.c

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from erc.inference.speaker_context import RememberingPredictor
     from erc.transcripts import Problem
 
-_PROBLEMS_TOLD = 100
+_PROBLEMS_TOLD = 20
 _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
 
 
@@ -139,7 +139,7 @@ class Talk:
                 stderr.print(f"skipped: {error}", markup=False, highlight=False, soft_wrap=True)
 
     def problem(self, problem: Problem) -> None:
-        """Tells one broken line; past the first hundred they are only counted."""
+        """Tells one broken line; past the first twenty they are only counted."""
         self.problems += 1
         if self.problems <= _PROBLEMS_TOLD:
             stderr.print(str(problem), markup=False, highlight=False, soft_wrap=True)

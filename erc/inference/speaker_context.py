@@ -6,6 +6,7 @@ models hear of a `HistoryProvider`, the same Protocol that training reads.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from erc.inference.scores import Scorer, Scores
 from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.utterance_scorer import UtteranceScorer
 from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
+from speakers.errors import InvalidRecordError
 
 Warn = Callable[[str], None]
 
@@ -96,6 +98,7 @@ class RememberingPredictor:
         """Labels one conversation and keeps its turns."""
         if not len(conversation):
             return Labelled(conversation=conversation, predictions=())
+        conversation = self._told_apart(conversation)
         identities = self._identities(conversation)
         scores = self._score(conversation, identities)
         turns = [(conversation.conversation_id, utterance) for utterance in conversation]
@@ -105,8 +108,29 @@ class RememberingPredictor:
         predictions = [replace(prediction, speaker_id=identities.get(prediction.utterance.speaker)) for prediction in made]
         observations = self._observations(conversation, identities, scores, predictions)
         if observations:
-            self.registry.record(conversation.conversation_id, observations, embedder=self.embedder)
+            self._keep(conversation.conversation_id, observations)
         return Labelled(conversation=conversation, predictions=tuple(predictions))
+
+    def _told_apart(self, conversation: Conversation) -> Conversation:
+        """The conversation itself, or under an id of its own where the memory holds other words under its id.
+
+        Two files of one name, or two talks from standard input, are two conversations; the same file again is one. A memory that keeps
+        no words cannot tell, and takes the id at its word.
+        """
+        stored = self.registry.texts(conversation.conversation_id)
+        if all(stored.get(utterance.utterance_id) in (None, utterance.text) for utterance in conversation):
+            return conversation
+        content = "\n".join(f"{utterance.speaker}: {utterance.text}" for utterance in conversation)
+        own = f"{conversation.conversation_id}~{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        self.warn(f"the memory holds another conversation '{conversation.conversation_id}': this one is kept as '{own}'")
+        return replace(conversation, conversation_id=own)
+
+    def _keep(self, conversation_id: str, observations: Sequence[Observation]) -> None:
+        """Records the turns; what the memory refuses is told, and its predictions are given out all the same."""
+        try:
+            self.registry.record(conversation_id, observations, embedder=self.embedder)
+        except InvalidRecordError as error:
+            self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
     def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn."""
@@ -156,7 +180,7 @@ class RememberingPredictor:
 
     def _start(self, conversation: Conversation) -> Point:
         turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation]
-        return self.registry.points_for(conversation.conversation_id, turns[:1])[0]
+        return self.registry.points_for(conversation.conversation_id, turns)[0]  # a later turn's timestamp can date the first one
 
     def _observations(
         self, conversation: Conversation, identities: Mapping[str, SpeakerId], scores: Scores, predictions: Sequence[Prediction]

@@ -174,3 +174,42 @@ def test_live_conversation_reads_the_memory_as_labelling_does(predictor: Predict
 )
 def test_seconds_of_a_timestamp(written: str | None, expected: float | None) -> None:
     assert seconds(written) == expected
+
+
+def test_another_conversation_of_the_same_name_is_kept_apart_and_told(predictor: Predictor, registry: Registry) -> None:
+    told: list[str] = []
+    remembering = RememberingPredictor(predictor, registry, warn=told.append)
+    remembering.label(talk("monday"))
+    other = remembering.label(talk("monday", BEN))
+    own = other.predictions[0].conversation_id
+    assert own.startswith("monday~")
+    assert any("monday" in message for message in told)
+    assert len(registry.texts("monday")) == len(ANA)
+    assert len(registry.texts(own)) == len(BEN)
+    assert any(conversations == 1 for _, conversations in counts(other.predictions))
+    told.clear()
+    assert remembering.label(talk("monday", BEN)).predictions == other.predictions
+    assert len(registry.texts(own)) == len(BEN)
+
+
+def test_unnamed_speakers_of_two_files_of_one_name_are_two_people(predictor: Predictor, registry: Registry) -> None:
+    def call(text: str) -> Conversation:
+        turn = replace(talk("call").utterances[0], speaker="SPEAKER_00", speakers=("SPEAKER_00",), text=text)
+        return Conversation(conversation_id="call", utterances=(turn,))
+
+    remembering = RememberingPredictor(predictor, registry)
+    first, second = (remembering.label(call(text)).predictions[0].speaker_id for text in ("hello there", "good day"))
+    assert first != second
+
+
+def test_a_first_turn_without_a_time_takes_that_of_the_next_and_sees_no_later_conversation(predictor: Predictor, registry: Registry) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    later = talk("february")
+    later = replace(later, utterances=tuple(replace(turn, timestamp="2024-02-01T10:00:00") for turn in later))
+    remembering.label(later)
+    earlier = talk("january", ANA[::-1])
+    stamps = (None, *["2024-01-01T10:00:00"] * (len(earlier) - 1))
+    earlier = replace(earlier, utterances=tuple(replace(turn, timestamp=stamp) for turn, stamp in zip(earlier, stamps, strict=True)))
+    first = remembering.label(earlier)
+    assert all(conversations <= 1 and past <= turn for turn, (past, conversations) in enumerate(counts(first.predictions)))
+    assert counts(remembering.label(earlier).predictions) == counts(first.predictions)
