@@ -133,6 +133,12 @@ class LiveConversation:
         )
         self._past.add(speaker_key(self.corpus, utterance.speaker), past)
 
+    def _on_model(self, state: LiveState) -> LiveState:
+        """The state where the model computes and in its precision; a file may come from another machine."""
+        scorer = self._scorer
+        cast = {n: t.to(scorer.settings.device, scorer.dtype if t.is_floating_point() else t.dtype) for n, t in state.tensors.items()}
+        return LiveState(turns=state.turns, tensors=cast)
+
     def save(self, path: Path) -> None:
         """Writes the state as safetensors, so that the conversation can go on in another process."""
         tensors = {f"state.{name}": value for name, value in self._state.to_tensors().items()}
@@ -145,6 +151,7 @@ class LiveConversation:
         record = {
             "model": self._scorer.artefact.sha256,
             "drawn": self._drawn,
+            "remembers": self._past.stored is not None,
             "conversation_id": self.conversation_id,
             "corpus": self.corpus,
             "time": self.time,
@@ -159,7 +166,7 @@ class LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
         Raises InputError for a file that holds none, ArtefactError where another model wrote it, and ConfigError where this predictor
-        samples networks whose past the file does not hold.
+        samples networks whose past the file does not hold, or where a speaker memory (`stored`) was read before and now is not, or the reverse.
         """
         record, tensors = _read(path)
         live = cls(predictor, conversation_id=str(record.get("conversation_id", "live")), corpus=record.get("corpus"), stored=stored)
@@ -168,11 +175,14 @@ class LiveConversation:
         if live._drawn is not None and live._drawn != record.get("drawn"):
             wanted = ", ".join(f"{name}={value}" for name, value in live._drawn.items())
             raise ConfigError(f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off")
+        if bool(record.get("remembers")) != (stored is not None):
+            begun = "with" if record.get("remembers") else "without"
+            raise ConfigError(f"{path} was begun {begun} a speaker memory: go on {begun} one, or its answers would change on the way")
         live.time = float(record["time"])
         live._speakers = dict(record["speakers"])
-        live._state = _part(tensors, "state")
+        live._state = live._on_model(_part(tensors, "state"))
         if live._drawn is not None:
-            live._sampled = _part(tensors, "sampled")
+            live._sampled = live._on_model(_part(tensors, "sampled"))
         live._past.counts = dict(record["counts"])
         for number, (speaker, turns) in enumerate(record["turns"].items()):
             embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()

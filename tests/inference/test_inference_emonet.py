@@ -280,3 +280,16 @@ def test_live_speaker_reads_no_more_than_the_limit_of_their_past(loaded: dict[st
     first, second = (numbers(one) for one in answers)
     assert np.abs(first[0] - second[0]).max() > 1e-4
     np.testing.assert_allclose(first[-1], second[-1], atol=1e-5)
+
+
+def test_live_state_saved_in_one_precision_goes_on_in_another(tmp_path: Path) -> None:
+    settings = {"uncertainty": "off"}
+    live = LiveConversation(predictor("hierarchical", precision="bf16", **settings), conversation_id="a")
+    for utterance in talk("a").utterances[:3]:
+        live.append_utterance(utterance)
+    live.save(tmp_path / "live.safetensors")
+    exact = predictor("hierarchical", precision="fp32", **settings)
+    resumed = LiveConversation.load(tmp_path / "live.safetensors", exact)
+    answer = resumed.append_utterance(talk("a").utterances[3])
+    whole = exact.label([talk("a")])[0].predictions[3]
+    np.testing.assert_allclose(list(answer.probabilities.values()), [whole.probabilities[k] for k in answer.probabilities], atol=0.05)

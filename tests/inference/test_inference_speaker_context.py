@@ -12,7 +12,7 @@ import pytest
 from tiny_emonet import ANA, BEN, talk
 
 from erc.data import Conversation
-from erc.errors import ConvemoError
+from erc.errors import ConfigError, ConvemoError
 from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
@@ -213,3 +213,18 @@ def test_a_first_turn_without_a_time_takes_that_of_the_next_and_sees_no_later_co
     first = remembering.label(earlier)
     assert all(conversations <= 1 and past <= turn for turn, (past, conversations) in enumerate(counts(first.predictions)))
     assert counts(remembering.label(earlier).predictions) == counts(first.predictions)
+
+
+def test_live_state_begun_with_a_memory_is_not_gone_on_without_one(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    past = remembering.stored_past(talk("b", BEN))
+    live = LiveConversation(predictor, conversation_id="b", stored=past)
+    for utterance in talk("b", BEN).utterances[:2]:
+        live.append_utterance(utterance)
+    live.save(tmp_path / "live.safetensors")
+    with pytest.raises(ConfigError, match="begun with a speaker memory"):
+        LiveConversation.load(tmp_path / "live.safetensors", predictor)
+    resumed = LiveConversation.load(tmp_path / "live.safetensors", predictor, stored=past)
+    third = talk("b", BEN).utterances[2]
+    assert resumed.append_utterance(third).probabilities == live.append_utterance(third).probabilities
