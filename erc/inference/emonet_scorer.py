@@ -18,10 +18,10 @@ from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
 from erc.data.corpora.corpus import chronological
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
+from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
-from erc.models.dropout import require_dropout
 from erc.models.emonet import EmoNet
 from erc.models.precision import torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
@@ -39,6 +39,15 @@ class StoredPast:
     times: Mapping[str, float]
     keys: Mapping[tuple[str, str], str]
     """(conversation id, speaker as written) -> the key the provider files that speaker under."""
+
+    def preceding(self, recent: SpeakerHistory, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
+        """`recent` turns of a conversation's speaker with what the memory holds from before that conversation in front, `limit` in all."""
+        key = self.keys.get((before.conversation_id, speaker))
+        if key is None:
+            return recent
+        start = Moment(before.time, before.conversation_id, 0)
+        older = self.provider.history(key, before=start, limit=max(0, limit - len(recent.turns)))
+        return SpeakerHistory((*older.turns, *recent.turns), older.utterances + recent.utterances, older.conversations + recent.conversations)
 
 
 class EmoNetScorer:
@@ -60,12 +69,7 @@ class EmoNetScorer:
         self._emotions = load_emotion_set(target) if target else own
         self._map = load_emotion_map(own.name, self._emotions.name)
         self.reads: Mapping[str, Any] = artefact.info.reads
-        defaults, wanted = artefact.info.uncertainty, self.settings.uncertainty
-        self.mode: str = str(defaults.get("mode", "head")) if wanted == "default" else wanted
-        self.samples = self.settings.samples or int(defaults.get("samples", 50))
-        self.top_k = int(defaults.get("top_k", 1))
-        if self.mode != "off":
-            require_dropout(artefact.network, name=artefact.info.identity)
+        self.mode, self.samples, self.top_k = chosen_sampling(artefact, self.settings)
         self.dtype = torch_dtype(self.settings.precision)
         self.network: EmoNet = artefact.network.to(device=self.settings.device, dtype=self.dtype).eval()
 
@@ -209,14 +213,7 @@ class _Past:
         recent = SpeakerHistory(
             (*known.turns, *own.turns)[-limit:] if limit else (), known.utterances + own.utterances, known.conversations + own.conversations
         )
-        if self.stored is None:
-            return recent
-        start = Moment(before.time, before.conversation_id, 0)
-        key = self.stored.keys.get((before.conversation_id, speaker))
-        if key is None:
-            return recent
-        older = self.stored.provider.history(key, before=start, limit=max(0, limit - len(recent.turns)))
-        return SpeakerHistory((*older.turns, *recent.turns), older.utterances + recent.utterances, older.conversations + recent.conversations)
+        return recent if self.stored is None else self.stored.preceding(recent, speaker, before=before, limit=limit)
 
     def counts(self, prepared: Sequence[Sequence[PreparedTurn]], limit: int) -> np.ndarray:
         """(U, 2): how many past turns of the speaker each prediction could rest on, and of how many conversations."""

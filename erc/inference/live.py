@@ -40,12 +40,7 @@ class _Past:
         count = self.counts.get(speaker, 0)
         recent = tuple(self.turns.get(speaker, ()))[-limit:] if limit else ()
         own = SpeakerHistory(recent, count, min(1, count))
-        key = None if self.stored is None else self.stored.keys.get((before.conversation_id, speaker))
-        if self.stored is None or key is None:
-            return own
-        start = Moment(before.time, before.conversation_id, 0)
-        older = self.stored.provider.history(key, before=start, limit=max(0, limit - len(recent)))
-        return SpeakerHistory((*older.turns, *recent), older.utterances + count, older.conversations + own.conversations)
+        return own if self.stored is None else self.stored.preceding(own, speaker, before=before, limit=limit)
 
 
 class LiveConversation:

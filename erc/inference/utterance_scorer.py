@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from erc.data import Conversation
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
 from erc.inference.sampled import SampledUncertainty
+from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
-from erc.inference.settings import MAX_SAMPLES, InferenceSettings
+from erc.inference.settings import InferenceSettings
 from erc.models.batching import length_buckets, pad_tokens
-from erc.models.dropout import require_dropout
 from erc.models.precision import torch_dtype
-from erc.models.utterance import McMode, UtteranceClassifier, UtteranceOutput
+from erc.models.utterance import UtteranceClassifier, UtteranceOutput
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
@@ -66,11 +65,7 @@ class UtteranceScorer:
         self._emotions = load_emotion_set(target) if target else self._fine
         self._map = load_emotion_map(self._fine.name, self._emotions.name)
         self._sampled = SampledUncertainty(self.calibrator, self._map)
-        mode, samples, self.top_k = _default_sampling(artefact)
-        self.mode: str = mode if self.settings.uncertainty == "default" else self.settings.uncertainty
-        self.samples = self.settings.samples or samples
-        if self.mode != "off":
-            require_dropout(artefact.network, name=artefact.info.identity)
+        self.mode, self.samples, self.top_k = chosen_sampling(artefact, self.settings)
         self.network: UtteranceClassifier = artefact.network.to(device=self.settings.device, dtype=torch_dtype(self.settings.precision)).eval()
 
     @property
@@ -163,16 +158,3 @@ class UtteranceScorer:
         if self.mode == "head":
             return output, self.network.mc_head(output.embedding, n_samples=self.samples, seed=self.settings.seed)
         return output, self.network.mc_forward(ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k)  # type: ignore[arg-type]
-
-
-def _default_sampling(artefact: Artefact) -> tuple[str, int, int]:
-    """Mode, number of samples and upper layers that a model's description asks for; ArtefactError where they make no sense."""
-    stated = artefact.info.uncertainty
-    mode, samples, top_k = stated.get("mode", "head"), stated.get("samples", 50), stated.get("top_k", 1)
-    whole = isinstance(samples, int) and isinstance(top_k, int)
-    if mode not in get_args(McMode) or not whole or not 1 <= samples <= MAX_SAMPLES or top_k < 1:
-        raise ArtefactError(
-            f"{artefact.info.identity} asks for uncertainty with mode={mode!r}, samples={samples!r}, top_k={top_k!r}: mode must be one of "
-            f"{', '.join(get_args(McMode))}, samples between 1 and {MAX_SAMPLES}, top_k at least 1; install or train the model again"
-        )
-    return mode, samples, top_k
