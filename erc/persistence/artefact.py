@@ -19,10 +19,10 @@ from typing import Any, get_args
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from erc.errors import ArtefactError
-from erc.models.encoder import Encoder, file_sha256, load_encoder, resolve_encoder, seed_config
+from erc.models.encoder import Encoder, file_sha256, load_encoder, resolve_encoder
 from erc.persistence.delta import DeltaKind, decode, encode
 from erc.persistence.layout import LAYOUT, check_manifest, read_json, replace_folder, write_json, write_manifest
 from erc.persistence.networks import build_network
@@ -149,7 +149,7 @@ def load_artefact(folder: Path) -> Artefact:
     meaning = json.dumps([info.kind, info.base, info.labels, dict(info.architecture), info.max_tokens], sort_keys=True)
     sha256 = hashlib.sha256((stored + meaning).encode()).hexdigest()
     if info.delta == "none":
-        encoder = _bare_encoder(folder / LAYOUT.encoder_config, info.hidden_dropout)
+        encoder = load_encoder(str(folder / LAYOUT.encoder_config), hidden_dropout=info.hidden_dropout, pretrained=False)
     else:
         encoder = load_encoder(info.base, hidden_dropout=info.hidden_dropout)
     network = build_network(encoder, info)
@@ -194,18 +194,6 @@ def _encoder_of(network: nn.Module) -> Encoder:
         if isinstance(module, Encoder):
             return module
     raise ArtefactError("the network has no encoder to describe")
-
-
-def _bare_encoder(folder: Path, hidden_dropout: float) -> Encoder:
-    if "auto_map" in read_json(folder / "config.json"):
-        raise ArtefactError(f"{folder / 'config.json'} asks to run code of its own (auto_map); such encoders are refused")
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{folder / 'config.json'} does not describe an encoder: {error}") from error
-    seed_config(config, hidden_dropout)
-    extra = {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
-    return Encoder(AutoModel.from_config(config, attn_implementation="eager", **extra), hidden_dropout=hidden_dropout)
 
 
 def base_file(base: str) -> Path:
