@@ -14,6 +14,7 @@ from tiny_emonet import ANA, BEN, HISTORY_LIMIT, save_tiny_emonet, talk
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, InputError
+from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.prediction import Prediction
@@ -293,3 +294,12 @@ def test_live_state_saved_in_one_precision_goes_on_in_another(tmp_path: Path) ->
     answer = resumed.append_utterance(talk("a").utterances[3])
     whole = exact.label([talk("a")])[0].predictions[3]
     np.testing.assert_allclose(list(answer.probabilities.values()), [whole.probabilities[k] for k in answer.probabilities], atol=0.05)
+
+
+@pytest.mark.parametrize("uncertainty", [{"mode": "tail"}, {"samples": 0}, {"top_k": 0}, {"samples": "many"}])
+def test_conversation_model_whose_sampling_makes_no_sense_is_refused(loaded: dict[str, Predictor], uncertainty: dict[str, Any]) -> None:
+    scorer = loaded["hierarchical"].scorer
+    assert isinstance(scorer, EmoNetScorer)
+    broken = replace(scorer.artefact, info=replace(scorer.artefact.info, uncertainty=uncertainty))
+    with pytest.raises(ArtefactError, match=f"{scorer.identity}.*{next(iter(uncertainty))}"):
+        EmoNetScorer(broken, utterance=scorer.utterance, settings=FP32)
