@@ -107,7 +107,7 @@ class Store:
                 time.sleep(0.01)
 
     def _check_sqlite(self) -> None:
-        with self.bare() as connection:
+        with self.read() as connection:  # one snapshot: another process may be making the store, its stamp and its tables at once
             stamp = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
             tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
             if tables and stamp != APPLICATION_ID:

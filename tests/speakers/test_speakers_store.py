@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
-from sqlalchemy import inspect
+from sqlalchemy import Engine, event, inspect
 
 from speakers import END, Options, Registry, migrations
 from speakers.errors import CorruptStoreError, NewerStoreError, StoreBusyError, StoreError, StoreFullError, StoreMissingError, UnknownSpeakerError
@@ -208,6 +208,27 @@ def test_many_may_make_one_store_at_once(address: str) -> None:
         thread.join()
     assert failures == []
     assert len(set(made)) == 1
+
+
+def test_a_store_that_is_made_while_it_is_being_checked_is_no_strangers_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with sqlite3.connect(path) as begun:
+        begun.execute("PRAGMA journal_mode = WAL")  # as far as the other process has come: a file without stamp and tables
+    begun.close()
+    made: list[object] = []
+
+    def finish(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if "application_id" in statement and not made:  # between the two questions of the check
+            made.append(None)
+            with Registry.open(path) as other:
+                made[0] = other.tenant.secret
+
+    event.listen(Engine, "after_cursor_execute", finish)
+    try:
+        with Registry.open(path) as registry:
+            assert made == [registry.tenant.secret]
+    finally:
+        event.remove(Engine, "after_cursor_execute", finish)
 
 
 CANARY = "kanarienvogel"
