@@ -40,6 +40,7 @@ def record_schema() -> pa.Schema:
             ("decision", text),
             ("model", text),
             ("history", pa.struct([("utterances", pa.int64()), ("conversations", pa.int64())])),
+            ("truncated", pa.bool_()),
         ],
         metadata={"convemo_record_version": "1"},
     )

@@ -34,8 +34,9 @@ CSV_COLUMNS = (
     "model",
     "history_utterances",
     "history_conversations",
+    "truncated",
 )
-"""The columns of a CSV file, always all of them; `probabilities` and `fine` are JSON texts."""
+"""The columns of a CSV file, always all of them; `probabilities` and `fine` are JSON texts, `truncated` is true or false."""
 _NESTED = ("uncertainty", "history")
 
 
@@ -92,7 +93,7 @@ class CsvWriter:
             value = record.get(column)
         if value is None:
             return ""
-        if column in ("probabilities", "fine"):
+        if column in ("probabilities", "fine") or isinstance(value, bool):
             return _json(value, record)
         try:
             value = plain(value)

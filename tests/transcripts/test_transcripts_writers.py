@@ -65,6 +65,16 @@ def test_csv_negative_number_stays_a_number():
     assert row["confidence"] == "-0.5"
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_tables_say_whether_a_text_was_cut(cut, tmp_path):
+    import pyarrow.parquet as pq
+
+    row = next(csv.DictReader(io.StringIO(written(write_csv, record(truncated=cut)).decode())))
+    assert json.loads(row["truncated"]) is cut
+    write_parquet([record(truncated=cut)], tmp_path / "t.parquet")
+    assert pq.read_table(tmp_path / "t.parquet").to_pylist()[0]["truncated"] is cut
+
+
 def test_csv_of_others_keeps_its_apostrophes():
     transcript = read_transcript(io.BytesIO(b"speaker,text\nAna,'=yes\n"), format="csv")
     assert transcript.conversations[0].utterances[0].text == "'=yes"
