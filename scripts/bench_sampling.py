@@ -19,11 +19,11 @@ def main() -> None:
     from erc.inference.loading import fine_thresholds
     from erc.inference.settings import InferenceSettings
     from erc.inference.utterance_scorer import UtteranceScorer
-    from erc.persistence import find_model, load_artefact
+    from erc.persistence import load_model
     from erc.uncertainty.losses import hamming_loss
     from erc.uncertainty.selective import aurc
 
-    artefact = load_artefact(find_model(options.model))
+    artefact = load_model(options.model)
     scorers = {mode: UtteranceScorer(artefact, settings=InferenceSettings(uncertainty=mode, samples=SAMPLES)) for mode in MODES}  # type: ignore[arg-type]
     print_machine()
     areas: dict[str, float] = {}

@@ -39,9 +39,9 @@ def text_pipeline(model: str) -> Any:
     from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, pipeline
     from transformers.modeling_outputs import SequenceClassifierOutput
 
-    from erc.persistence import find_model, load_artefact
+    from erc.persistence import load_model
 
-    artefact = load_artefact(find_model(model))
+    artefact = load_model(model)
     network: Any = artefact.network
     network.encoder.backbone.set_attn_implementation("sdpa")
 

@@ -69,6 +69,14 @@ class Draw:
         return (x.view(count, -1, *x.shape[1:]) * scale).view_as(x)
 
 
+    def dropped(self, *, site: int, features: int, p: float) -> tuple[Tensor, Tensor]:
+        """Which units of a vector each network leaves out: their indices (S, K), K of the most, and bool (S, K), False for filling."""
+        gone = [(~_keep(self.seed, s, site, 1, features, p)[0]).nonzero().squeeze(1) for s in self.samples]
+        index = nn.utils.rnn.pad_sequence(gone, batch_first=True)
+        counts = torch.tensor([len(units) for units in gone])
+        return index, torch.arange(index.shape[1]) < counts[:, None]
+
+
 _ACTIVE: ContextVar[Draw | None] = ContextVar("convemo_draw", default=None)
 
 
