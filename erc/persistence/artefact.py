@@ -64,6 +64,11 @@ class ArtefactInfo:
         """`name@version`, as it stands in every record."""
         return f"{self.name}@{self.version}"
 
+    @property
+    def shares_encoder(self) -> bool:
+        """Whether it is a conversation model whose turns are read by its shared classifier's encoder, so that it stores none."""
+        return self.architecture.get("encoder") == "shared"
+
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
@@ -79,6 +84,8 @@ class Artefact:
     folder: Path
     sha256: str
     """Over weights, calibrator, tokenizer and architecture: what a model that reads this one's output depends on."""
+    shared: Artefact | None = None
+    """The classifier whose encoder the network uses (the same object), where it has none of its own."""
 
 
 def installed_versions() -> dict[str, str]:
@@ -108,7 +115,7 @@ def save_artefact(
         write_json(temporary / LAYOUT.info, asdict(info))
         weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
         save_file(encode(weights, base_weights(info, network), info.delta), temporary / LAYOUT.weights)
-        if info.delta == "none":
+        if info.delta == "none" and not info.shares_encoder:
             _encoder_of(network).config.save_pretrained(temporary / LAYOUT.encoder_config)
         tokenizer.save_pretrained(temporary)
         for name, value in ((LAYOUT.calibrator, calibrator), (LAYOUT.thresholds, thresholds), (LAYOUT.policy, policy), (LAYOUT.metrics, metrics)):
@@ -141,18 +148,17 @@ def load_info(folder: Path) -> ArtefactInfo:
     return info
 
 
-def load_artefact(folder: Path) -> Artefact:
-    """Checks and loads a model folder, offline. Raises ArtefactError for one that is incomplete, altered or of another version."""
+def load_artefact(folder: Path, *, shared: Artefact | None = None) -> Artefact:
+    """Checks and loads a model folder, offline; `shared` is the classifier of a model that has no encoder of its own.
+
+    Raises ArtefactError for a folder that is incomplete, altered or of another version.
+    """
     stored = check_manifest(folder)
     info = load_info(folder)
     # What is read as numbers, and how: a reworded card or a refitted policy does not make it another model.
     meaning = json.dumps([info.kind, info.base, info.labels, dict(info.architecture), info.max_tokens], sort_keys=True)
     sha256 = hashlib.sha256((stored + meaning).encode()).hexdigest()
-    if info.delta == "none":
-        encoder = load_encoder(str(folder / LAYOUT.encoder_config), hidden_dropout=info.hidden_dropout, pretrained=False)
-    else:
-        encoder = load_encoder(info.base, hidden_dropout=info.hidden_dropout)
-    network = build_network(encoder, info)
+    network = build_network(_encoder_for(folder, info, shared), info)
     try:
         weights = decode(load_file(folder / LAYOUT.weights), base_weights(info, network))
         network.load_state_dict(weights, strict=True)
@@ -168,7 +174,19 @@ def load_artefact(folder: Path) -> Artefact:
         metrics=read_json(folder / LAYOUT.metrics),
         folder=folder,
         sha256=sha256,
+        shared=shared if info.shares_encoder else None,
     )
+
+
+def _encoder_for(folder: Path, info: ArtefactInfo, shared: Artefact | None) -> Encoder:
+    """The encoder under the weights of a model, with its base's weights or its shared classifier's."""
+    if info.shares_encoder:
+        if shared is None:
+            raise ArtefactError(f"{info.identity} has no encoder of its own: load it together with {info.reads.get('utterance_model')}")
+        return _encoder_of(shared.network)
+    if info.delta == "none":
+        return load_encoder(str(folder / LAYOUT.encoder_config), hidden_dropout=info.hidden_dropout, pretrained=False)
+    return load_encoder(info.base, hidden_dropout=info.hidden_dropout)
 
 
 def _as_any_folder(folder: Path) -> None:
@@ -202,7 +220,13 @@ def base_file(base: str) -> Path:
 
 
 def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
-    """Weights the model started from, under the names they have in `network`; empty where nothing is stored as a difference."""
+    """Weights the model started from, under the names they have in `network`; empty where nothing is stored as a difference.
+
+    Where the encoder is the shared classifier's, these are its weights, which stay as they are.
+    """
+    if info.shares_encoder:
+        within = {f"{name}." for name, module in network.named_modules() if isinstance(module, Encoder)}
+        return {name: value.detach().cpu().float() for name, value in network.state_dict().items() if name.startswith(tuple(within))}
     if info.delta == "none":
         return {}
     path = base_file(info.base)
