@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import AutoTokenizer
@@ -36,13 +37,16 @@ def talk(name: str, turns: Sequence[tuple[str, str]] = ANA, *, corpus: str | Non
     return Conversation(name, tuple(Utterance(f"{name}-{i}", i, who, text) for i, (who, text) in enumerate(turns)), corpus=corpus)
 
 
-def save_tiny_emonet(folder: Path, shared: Artefact, *, context: str, memory: MemoryKind = "shared", seed: int = 5) -> Path:
+def save_tiny_emonet(
+    folder: Path, shared: Artefact, *, context: str, memory: MemoryKind = "shared", encoder: Literal["own", "shared"] = "own", seed: int = 5
+) -> Path:
     """A conversation model whose context and memory both matter: nothing of it starts at zero or closed."""
     assert isinstance(shared.network, UtteranceClassifier)
     labels = load_emotion_set("meld").labels
     width = shared.network.embedding_width + len(shared.info.labels) if memory == "shared" else None
     settings = EmoNetSettings(
         context=context,  # type: ignore[arg-type]
+        encoder=encoder,
         token_window=40,
         turn_window=2,
         context_width=16,
@@ -56,7 +60,8 @@ def save_tiny_emonet(folder: Path, shared: Artefact, *, context: str, memory: Me
     second = load_encoder(shared.info.base, hidden_dropout=0.1) if memory == "own" else None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build_emonet(settings, encoder=load_encoder(shared.info.base, hidden_dropout=0.1), emotions=len(labels), memory_encoder=second)
+        reader = shared.network.encoder if encoder == "shared" else load_encoder(shared.info.base, hidden_dropout=0.1)
+        network = build_emonet(settings, encoder=reader, emotions=len(labels), memory_encoder=second)
         network.init_from(shared.network)
         with torch.no_grad():
             for name, parameter in network.named_parameters():
@@ -73,7 +78,7 @@ def save_tiny_emonet(folder: Path, shared: Artefact, *, context: str, memory: Me
             architecture=asdict(settings),
             delta="int8",
             hidden_dropout=0.1,
-            max_tokens=32,
+            max_tokens=shared.info.max_tokens if encoder == "shared" else 32,
             uncertainty={"mode": "head", "samples": 4, "top_k": 1},
             reads={
                 "utterance_model": shared.info.name,
@@ -82,7 +87,7 @@ def save_tiny_emonet(folder: Path, shared: Artefact, *, context: str, memory: Me
                 "history": "global",
                 "history_limit": 0 if memory == "none" else HISTORY_LIMIT,
                 "observation_width": width,
-                "speaker_text": "local_tag",
+                "speaker_text": "none" if encoder == "shared" else "local_tag",
                 "speaker_corpus": "meld",
                 "speakers": None,
             },

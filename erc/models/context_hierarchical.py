@@ -1,5 +1,7 @@
 """`hierarchical`: each utterance alone through the encoder, then a GRU over the turns and one over each speaker's turns.
 
+The encoder is skipped where a batch brings the vectors it gave before.
+
 What the two GRUs add passes a projection that begins at zero, so the model starts exactly as the utterance model. They carry on from
 their last states in a live conversation.
 
@@ -39,11 +41,13 @@ class HierarchicalContext(ContextEncoder):
         nn.init.zeros_(self.output.bias)
 
     def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[PackedState], TurnBatch]:
+        if batch.vectors is not None:  # another pass of the same encoder has read these turns
+            return [], batch
         return [self._begin(batch, rows, split) for rows in _parts(batch)], batch
 
     def complete(self, begun: tuple[list[PackedState], TurnBatch], *, split: int, copies: int) -> Tensor:
         states, batch = begun
-        vectors = self._vectors(states, split, copies)
+        vectors = self._vectors(states, batch, split, copies)
         inputs = self.input_dropout(self.norm(vectors)).view(copies, len(batch), -1)
         over_turns = _run_groups(self.turns, inputs, batch.conversation)
         people = batch.conversation * (int(batch.local_speaker.max()) + 1) + batch.local_speaker
@@ -54,7 +58,7 @@ class HierarchicalContext(ContextEncoder):
         states, _ = self.begin(turn, split=split)
         copies, speaker = copies_of(draw), int(turn.local_speaker[0])
         with maybe_drawn(draw):
-            vectors = self._vectors(states, split, copies)
+            vectors = self._vectors(states, turn, split, copies)
             inputs = self.input_dropout(self.norm(vectors)).unsqueeze(1)
             nothing = vectors.new_zeros(1, copies, self.turns.hidden_size)
             known = tensors.get("speaker_states", nothing[:0])  # (speakers so far, S, G)
@@ -69,8 +73,10 @@ class HierarchicalContext(ContextEncoder):
         state = start_packed(self.encoder, input_ids=batch.input_ids[rows], attention_mask=batch.attention_mask[rows])
         return run_packed(self.encoder, None, state, last=split)[0] if split else state
 
-    def _vectors(self, states: Sequence[PackedState], split: int, copies: int) -> Tensor:
+    def _vectors(self, states: Sequence[PackedState], batch: TurnBatch, split: int, copies: int) -> Tensor:
         """Vectors (S * U, P) of the turns alone."""
+        if batch.vectors is not None:
+            return batch.vectors.repeat(copies, 1)
         parts = [pool_packed(self.encoder, run_packed(self.encoder, None, state.repeat(copies), first=split)[0], self.pooling) for state in states]
         return torch.cat([part.view(copies, -1, self.width) for part in parts], dim=1).flatten(0, 1)
 

@@ -7,6 +7,7 @@ Shapes: B conversations, U turns, T tokens, P width of a turn's vector, C emotio
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
@@ -90,8 +91,7 @@ class EmoNet(nn.Module):
     def mc_head(self, embedding: Tensor, *, n_samples: int, seed: int) -> Tensor:
         """Samples of the head alone over embeddings (U, P) already at hand: logits (S, U, C)."""
         require_dropout(self.head, name="this head")
-        with torch.no_grad(), drawn(Draw(seed=seed, samples=tuple(range(n_samples)))):
-            return self.head(embedding.repeat(n_samples, 1)).view(n_samples, embedding.shape[0], -1)
+        return self.head.sample(embedding, n_samples=n_samples, seed=seed)
 
     @torch.no_grad()
     def mc_forward(
@@ -108,7 +108,7 @@ class EmoNet(nn.Module):
         if mode == "head":
             return self.mc_head(self(batch=batch).embedding, n_samples=n_samples, seed=seed)
         split = self._split(mode, top_k)
-        begun = self._begin(batch, split)
+        begun = self._begin(replace(batch, vectors=None), split)  # vectors at hand are those of one network, not of S
         at_once = max(1, max_batch_size // len(batch))
         logits = []
         for start in range(0, n_samples, at_once):
@@ -130,6 +130,7 @@ class EmoNet(nn.Module):
             output, state = self.append(state, turn)
             return self.mc_head(output.embedding, n_samples=n_samples, seed=seed), state
         draw = Draw(seed=seed, samples=tuple(range(n_samples)))
+        turn = replace(turn, vectors=None)
         output, state = self._append(state, turn, split=self._split(mode, top_k), draw=draw)
         return output.logits.unsqueeze(1), state
 

@@ -21,6 +21,8 @@ class EmoNetSettings:
     """The architecture around the encoder. Everything is a plain value, so it can stand in an artefact's description as it is."""
 
     context: ContextMode = "turn_causal"
+    encoder: Literal["own", "shared"] = "own"
+    """Whether turns are read by an encoder of this model's own or by the shared classifier's (`hierarchical`), in the one pass that serves both."""
     pooling: Pooling = "mean_cls"
     token_window: int = 256
     """Tokens of past and target beside one CLS (`window`)."""
@@ -50,8 +52,10 @@ class EmoNetSettings:
 def build_emonet(settings: EmoNetSettings, *, encoder: AnyEncoder, emotions: int, memory_encoder: AnyEncoder | None = None) -> EmoNet:
     """The untrained network over `encoder`; `memory_encoder` is a second one, for `memory_encoder: own` alone.
 
-    Raises ValueError where the settings ask for a part without its width or its encoder.
+    Raises ValueError where the settings ask for a part without its width or its encoder, or for parts that do not go together.
     """
+    if settings.encoder == "shared" and settings.context != "hierarchical":
+        raise ValueError(f"context '{settings.context}' reads turns together, which takes an encoder of its own: 'shared' is for hierarchical")
     context = build_context(
         settings.context,
         encoder=encoder,

@@ -42,7 +42,8 @@ class MemoryJoin(nn.Module):
 
 class BioJoin(nn.Module):
     """Adds what a speaker's bio says (the encoder variant of BiosERC 2024): its own bio through a linear layer over both, or
-    attention of the turn over its own bio and those of the others heard so far. Begins at zero; no bio contributes nothing.
+    attention of the turn over its own bio and those of the others heard so far. Begins at zero; no bio contributes nothing, and where the
+    speaker has none the linear layer adds nothing, whatever is known of others.
     """
 
     def __init__(self, *, kind: BioKind, width: int, bio_width: int, heads: int = 4) -> None:
@@ -60,11 +61,10 @@ class BioJoin(nn.Module):
             return context
         copies = context.shape[0] // len(batch)
         bios, mask = self.projection(batch.bios).repeat(copies, 1, 1), batch.bio_mask.repeat(copies, 1)
-        present = mask.any(dim=1)
         if self.attention is None:
-            known = bios[:, 0]
+            present, known = mask[:, 0], bios[:, 0]
         else:
-            hidden = ~mask
+            present, hidden = mask.any(dim=1), ~mask
             hidden[:, 0] &= present  # a row without any bio attends to its first place; its answer is dropped below
             known, _ = self.attention(context.unsqueeze(1), bios, bios, key_padding_mask=hidden, need_weights=False)
             known = known.squeeze(1)

@@ -7,7 +7,7 @@ probabilities of the shared classifier), M distinct past texts, R bios, K width 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
@@ -34,7 +34,8 @@ class TurnBatch:
     local_speaker (U,) counts speakers by order of appearance, global_speaker (U,) is a row of the corpus's table (0 unknown);
     history (U, N, E) holds what is remembered of the speaker, oldest first, under history_mask (U, N);
     memory_ids, memory_mask (M, T') are the distinct remembered texts and memory_index (U, N) says which stands where;
-    bios (U, R, K) under bio_mask (U, R): the speaker's own first, then those of the others heard so far;
+    bios (U, R, K) under bio_mask (U, R): the first place is the speaker's own, the others follow in the order in which they were heard;
+    vectors (U, P) are the turns as the shared classifier's encoder reads them, where a model takes them from there;
     labels (U,) int64, -100 for a turn without one.
     """
 
@@ -51,6 +52,7 @@ class TurnBatch:
     memory_index: Tensor | None = None
     bios: Tensor | None = None
     bio_mask: Tensor | None = None
+    vectors: Tensor | None = None
     labels: Tensor | None = None
 
     def __len__(self) -> int:
@@ -58,7 +60,7 @@ class TurnBatch:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are there, by name."""
-        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        named = ((one.name, getattr(self, one.name)) for one in fields(self))
         return {name: value for name, value in named if value is not None}
 
     def to(self, device: torch.device | str) -> TurnBatch:
@@ -68,7 +70,10 @@ class TurnBatch:
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """A turn made ready once: its token ids, who speaks, its place in the order of turns, its label."""
+    """A turn made ready once: its token ids, who speaks, its place in the order of turns, its label, its vector (P,) if it has one.
+
+    `truncated` says that the text with its speaker's tag was longer than the model reads.
+    """
 
     input_ids: tuple[int, ...]
     speaker: str
@@ -76,13 +81,15 @@ class PreparedTurn:
     global_speaker: int
     moment: Moment
     label: int = NO_LABEL
+    vector: np.ndarray | None = field(default=None, compare=False)
+    truncated: bool = False
 
 
 class BioProvider(Protocol):
     """Vectors of what is known of the speakers of a conversation, written from their past only."""
 
-    def bios(self, speaker: str, *, before: Moment) -> Sequence[np.ndarray]:
-        """Vectors (K,): the speaker's own first, then those of others heard so far; empty where nothing is known."""
+    def bios(self, speaker: str, *, before: Moment) -> Sequence[np.ndarray | None]:
+        """Vectors (K,): the speaker's own first, None where it has none, then those of others heard so far; empty where nothing is known."""
         ...
 
 
@@ -121,18 +128,21 @@ class TurnBuilder:
         if history is not None and not memory_texts and observation_width is None:
             raise ValueError("a history of stored observations needs observation_width")
 
-    def prepare(self, conversation: Conversation, *, time: float) -> list[PreparedTurn]:
-        """All turns of a conversation that took place at `time` in the order of conversations."""
+    def prepare(self, conversation: Conversation, *, time: float, vectors: np.ndarray | None = None) -> list[PreparedTurn]:
+        """All turns of a conversation that took place at `time` in the order of conversations; `vectors` (L, P) are their vectors, if known."""
         local = local_numbers(utterance.speaker for utterance in conversation)
         texts = [self._spoken(turn, conversation.corpus, number) for turn, number in zip(conversation, local, strict=True)]
-        ids = self._tokenize(texts)
+        ids, cut = self._tokenize(texts)
         place = (conversation.conversation_id, conversation.corpus, time)
-        return [self._prepared(turn, ids[i], local[i], *place) for i, turn in enumerate(conversation)]
+        known = [None] * len(conversation) if vectors is None else list(vectors)
+        return [self._prepared(turn, ids[i], local[i], *place, known[i], cut[i]) for i, turn in enumerate(conversation)]
 
-    def prepare_turn(self, utterance: Utterance, *, conversation_id: str, corpus: str | None, local_speaker: int, time: float) -> PreparedTurn:
+    def prepare_turn(
+        self, utterance: Utterance, *, conversation_id: str, corpus: str | None, local_speaker: int, time: float, vector: np.ndarray | None = None
+    ) -> PreparedTurn:
         """One turn of a live conversation; `local_speaker` counts its speakers by order of appearance, from 0."""
-        ids = self._tokenize([self._spoken(utterance, corpus, local_speaker)])[0]
-        return self._prepared(utterance, ids, local_speaker, conversation_id, corpus, time)
+        ids, cut = self._tokenize([self._spoken(utterance, corpus, local_speaker)])
+        return self._prepared(utterance, ids[0], local_speaker, conversation_id, corpus, time, vector, cut[0])
 
     def collate(self, conversations: Sequence[Sequence[PreparedTurn]]) -> TurnBatch:
         """A batch of conversations (or of single live turns) made ready before; histories are looked up now."""
@@ -141,6 +151,7 @@ class TurnBuilder:
             raise ValueError("a batch needs at least one turn")
         input_ids, mask = pad_tokens([turn.input_ids for turn in turns], pad_id=self._pad_id)
         numbers = [number for number, conversation in enumerate(conversations) for _ in conversation]
+        vectors = [turn.vector for turn in turns if turn.vector is not None]
         return TurnBatch(
             input_ids=input_ids,
             attention_mask=mask,
@@ -148,6 +159,7 @@ class TurnBuilder:
             turn=torch.tensor([turn.moment.index for turn in turns]),
             local_speaker=torch.tensor([turn.local_speaker for turn in turns]),
             global_speaker=torch.tensor([turn.global_speaker for turn in turns]),
+            vectors=torch.from_numpy(np.stack(vectors).astype(np.float32)) if len(vectors) == len(turns) else None,
             labels=torch.tensor([turn.label for turn in turns]),
             **self._remembered(turns),
             **self._described(turns),
@@ -167,15 +179,26 @@ class TurnBuilder:
     def _row(self, corpus: str | None, name: str) -> int:
         return 0 if self.speakers is None else self.speakers.row(corpus, name)
 
-    def _tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    def _tokenize(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], list[bool]]:
+        """Token ids of each text, and whether it was cut."""
         if not texts:  # of a conversation without turns; tokenizers refuse an empty list
-            return []
+            return [], []
         encoded = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_tokens, padding=False, return_attention_mask=False, return_token_type_ids=False
         )
-        return [tuple(ids) for ids in encoded["input_ids"]]
+        return [tuple(ids) for ids in encoded["input_ids"]], [bool(one.overflowing) for one in encoded.encodings or ()]
 
-    def _prepared(self, turn: Utterance, ids: tuple[int, ...], local: int, conversation_id: str, corpus: str | None, time: float) -> PreparedTurn:
+    def _prepared(
+        self,
+        turn: Utterance,
+        ids: tuple[int, ...],
+        local: int,
+        conversation_id: str,
+        corpus: str | None,
+        time: float,
+        vector: np.ndarray | None,
+        cut: bool,
+    ) -> PreparedTurn:
         return PreparedTurn(
             input_ids=ids,
             speaker=speaker_key(corpus, turn.speaker),
@@ -183,6 +206,8 @@ class TurnBuilder:
             global_speaker=self._row(corpus, turn.speaker),
             moment=Moment(time=time, conversation_id=conversation_id, index=turn.index),
             label=self._label(turn),
+            vector=vector,
+            truncated=cut,
         )
 
     def _label(self, turn: Utterance) -> int:
@@ -227,7 +252,7 @@ class TurnBuilder:
         if not order:
             return {}
         fresh = [text for text in order if text not in self._texts]
-        self._texts.update(zip(fresh, self._tokenize(fresh), strict=True) if fresh else ())
+        self._texts.update(zip(fresh, self._tokenize(fresh)[0], strict=True) if fresh else ())
         memory_ids, memory_mask = pad_tokens([self._texts[text] for text in order], pad_id=self._pad_id)
         return {"memory_ids": memory_ids, "memory_mask": memory_mask, "memory_index": index}
 
@@ -235,15 +260,16 @@ class TurnBuilder:
         if self.bios is None:
             return {}
         found = [list(self.bios.bios(turn.speaker, before=turn.moment)) for turn in turns]
-        if not any(found):
+        known = [vector for vectors in found for vector in vectors if vector is not None]
+        if not known:
             return {}
-        width = next(len(vectors[0]) for vectors in found if vectors)
-        bios = torch.zeros(len(turns), max(len(vectors) for vectors in found), width)
+        bios = torch.zeros(len(turns), max(len(vectors) for vectors in found), len(known[0]))
         mask = torch.zeros(bios.shape[:2], dtype=torch.bool)
         for row, vectors in enumerate(found):
             for place, vector in enumerate(vectors):
-                bios[row, place] = torch.from_numpy(np.asarray(vector, dtype=np.float32))
-                mask[row, place] = True
+                if vector is not None:
+                    bios[row, place] = torch.from_numpy(np.asarray(vector, dtype=np.float32))
+                    mask[row, place] = True
         return {"bios": bios, "bio_mask": mask}
 
 

@@ -5,19 +5,35 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conversation_parts import LABELS, MODES, OBSERVATION, OTHER_TALK, builder, conversation, emonet, encoder_of, history_of, remembered
+from conversation_parts import (
+    LABELS,
+    MODES,
+    OBSERVATION,
+    OTHER_TALK,
+    builder,
+    conversation,
+    emonet,
+    encoder_of,
+    history_of,
+    open_up,
+    remembered,
+)
 from safetensors.torch import load_file, save_file
 
 from erc.data.chronology import InMemoryHistory, speaker_key
+from erc.data.history import Moment
 from erc.errors import ArtefactError, InputError, NoDropoutError
 from erc.models.behaviour import SharedMemory
 from erc.models.context import ContextMode, build_context
 from erc.models.dropout import SeededDropout
 from erc.models.emonet import EmoNet
-from erc.models.joins import MemoryJoin
+from erc.models.emonet_build import EmoNetSettings, build_emonet
+from erc.models.joins import BioJoin, BioKind, MemoryJoin
 from erc.models.outputs import LiveState
+from erc.models.pooling import pool
 from erc.models.speakers_table import SpeakerTable, SpeakerVocabulary
 from erc.models.turns import TurnBatch, conversation_buckets
 from erc.models.utterance import McMode, UtteranceClassifier
@@ -89,6 +105,29 @@ def test_emonet_closed_memory_contributes_exactly_nothing(memory: str, tiny_enco
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory, opened=False)
     alone = emonet("hierarchical", model.context.encoder, opened=False)
     torch.testing.assert_close(model(batch=batch).embedding, alone(batch=batch).embedding, atol=1e-6, rtol=0)
+
+
+class _OnlyBen:
+    """A bio for Ben alone, which everybody after him has heard of."""
+
+    def bios(self, speaker: str, *, before: Moment) -> list[np.ndarray | None]:
+        ben = np.full(6, 2.0, dtype=np.float32)
+        return [ben] if speaker.endswith("ben") else [None, ben] if before.index else []
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("linear", "Ben"), ("attention", "all who have heard of him")])
+@torch.no_grad()
+def test_bio_of_another_is_read_by_attention_alone(kind: BioKind, reads: str, tiny_encoder_dir: Path) -> None:
+    turns = builder(tiny_encoder_dir)
+    turns.bios = _OnlyBen()
+    batch = turns.batch([TALK], times=TIMES)
+    torch.manual_seed(6)
+    join = BioJoin(kind=kind, width=8, bio_width=6)
+    open_up(join)
+    context = torch.randn(2 * len(TALK), 8)  # two drawn networks
+    differs = (join(context, batch) - context).abs().amax(dim=1) > 1e-4
+    by_ben = [turn.speaker == "Ben" for turn in TALK]
+    assert differs.tolist() == 2 * (by_ben if reads == "Ben" else [False] + [True] * (len(TALK) - 1))
 
 
 @torch.no_grad()
@@ -256,3 +295,43 @@ def test_emonet_live_in_bf16_stays_near_the_batch(mode: ContextMode, memory: str
         samples, _ = model.mc_append(model.live_state(), turns[0], 2, mode="full")
     assert bool(samples.isfinite().all())
     torch.testing.assert_close(together, exact, atol=0.15, rtol=0)
+
+
+# --- vectors that another pass of the encoder gave ------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_emonet_given_the_vectors_of_its_own_encoder_answers_the_same(memory: str, tiny_encoder_dir: Path) -> None:
+    model, batch, turns = parts(tiny_encoder_dir, "hierarchical", memory)
+    context = model.context
+    alone = pool(context.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask), batch.attention_mask, context.pooling)
+    expected, state = model(batch=batch), model.live_state()
+    given = model(batch=replace(batch, vectors=alone))
+    torch.testing.assert_close(given.logits, expected.logits, atol=1e-5, rtol=1e-5)
+    for row, turn in enumerate(turns):
+        output, state = model.append(state, replace(turn, vectors=alone[row : row + 1]))
+        torch.testing.assert_close(output.logits[0], expected.logits[row], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_emonet_reads_the_vectors_given_and_not_the_tokens(tiny_encoder_dir: Path) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
+    vectors = torch.randn(len(batch), model.context.width, generator=torch.Generator().manual_seed(0))
+    first, second = model(batch=replace(batch, vectors=vectors)), model(batch=replace(batch, vectors=vectors, input_ids=batch.input_ids.roll(1, 0)))
+    assert torch.equal(first.logits, second.logits)
+    assert not torch.allclose(first.logits, model(batch=batch).logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampled", ["full", "top-k"])
+def test_emonet_samples_its_encoder_even_where_vectors_are_given(sampled: McMode, tiny_encoder_dir: Path) -> None:
+    """Vectors at hand are those of the undisturbed encoder; where the encoder is sampled they say nothing."""
+    model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
+    with_vectors = replace(batch, vectors=torch.zeros(len(batch), model.context.width))
+    expected = model.mc_forward(batch, 3, mode=sampled)
+    torch.testing.assert_close(model.mc_forward(with_vectors, 3, mode=sampled), expected, atol=0, rtol=0)
+
+
+def test_build_emonet_shared_encoder_is_for_the_hierarchical_context(tiny_encoder_dir: Path) -> None:
+    settings = EmoNetSettings(context="window", encoder="shared", memory_encoder="none", token_window=40)
+    with pytest.raises(ValueError, match="'shared' is for hierarchical"):
+        build_emonet(settings, encoder=encoder_of(tiny_encoder_dir), emotions=3)
