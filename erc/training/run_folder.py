@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
+
+from erc.errors import ConfigError
+from erc.training.settings import OptimSettings
 
 SETTINGS_FILE = "settings.json"
 METRICS_FILE = "metrics.jsonl"
@@ -26,12 +30,38 @@ def save_whole(tensors: Mapping[str, Tensor], path: Path) -> None:
     os.replace(temporary, path)
 
 
-def last_checkpoint(run_dir: Path, *, averaged: bool) -> Path | None:
+def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) -> Path | None:
+    """Makes the folder ready for a run with these settings and returns the checkpoint to go on from, None for the start.
+
+    Raises ConfigError where the run was begun by another number of processes: its batches, and so its steps, are others.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    begun = _processes_of(run_dir / SETTINGS_FILE)
+    if resume and begun not in (None, processes) and _checkpoints(run_dir):
+        raise ConfigError(f"the run in {run_dir} was begun by {begun} process(es), now there are {processes}: start as many, or train with --fresh")
+    checkpoint = last_checkpoint(run_dir, averaged=optim.ema_decay is not None, processes=processes) if resume else None
+    prepare(run_dir, checkpoint)
+    settings = {**asdict(optim), "processes": processes}
+    (run_dir / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    return checkpoint
+
+
+def _processes_of(settings: Path) -> int | None:
+    """How many processes wrote a run's settings; None where they do not stand there."""
+    try:
+        return int(json.loads(settings.read_text(encoding="utf-8"))["processes"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def last_checkpoint(run_dir: Path, *, averaged: bool, processes: int = 1) -> Path | None:
     """The latest checkpoint that was written to its end, or None.
 
-    The library writes the trainer's state last, and the average follows it; a kill in between leaves a folder without them.
+    The library writes the trainer's state last, and the average follows it; a kill in between leaves a folder without them. Of several
+    processes each adds the state of its random numbers when it comes to it.
     """
-    needed = (TRAINER_STATE_NAME, EMA_FILE) if averaged else (TRAINER_STATE_NAME,)
+    states = [f"rng_state_{number}.pth" for number in range(processes)] if processes > 1 else []
+    needed = [TRAINER_STATE_NAME, *([EMA_FILE] if averaged else []), *states]
     whole = [path for path in _checkpoints(run_dir) if all((path / name).is_file() for name in needed)]
     return max(whole, key=_step, default=None)
 

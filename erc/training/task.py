@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -40,4 +40,27 @@ class Task(Protocol):
 
     def head_parameters(self, model: nn.Module) -> set[str]:
         """Names of parameters that start from scratch and take the head's learning rate."""
+        ...
+
+
+@runtime_checkable
+class MixedTask(Protocol):
+    """A task of several kinds of examples, each of which is spread evenly over an epoch's batches."""
+
+    @property
+    def kinds(self) -> Sequence[int]:
+        """The kind of each example, from 0; examples of one kind stand together."""
+        ...
+
+
+@runtime_checkable
+class WeighedTask(Protocol):
+    """A task whose loss is a mean over something that batches hold unequally much of, such as labelled turns.
+
+    Where several processes share a step, their losses are weighed by it, so that the step is that of all their batches as one. Losses of
+    other tasks are averaged as they are.
+    """
+
+    def loss_weight(self, batch: Batch) -> Tensor:
+        """What the loss of a batch was divided by, a scalar."""
         ...

@@ -6,22 +6,23 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 from erc.models.precision import resolve_precision
+from erc.training import processes
 from erc.training.ema import WeightAverage
-from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, SETTINGS_FILE, last_checkpoint, prepare, save_whole
+from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin, save_whole
 from erc.training.settings import OptimSettings
-from erc.training.task import Task
+from erc.training.task import MixedTask, Task, WeighedTask
 
 
 class _Average(TrainerCallback):
@@ -37,6 +38,23 @@ class _Average(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             self.average.save(Path(args.output_dir) / f"checkpoint-{state.global_step}" / EMA_FILE)
+
+
+class _Several(TrainerCallback):
+    """What the library leaves undone where several processes train."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Dropout masks of its own for each process; the weights and the order of the data came from the common seed by then.
+        torch.manual_seed(args.seed + args.process_index)
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+        # A run that is resumed within an epoch would read it in the order of the first one: the epoch's number does not come through to
+        # the sampler when its batches are both shared out and skipped.
+        batches = train_dataloader.batch_sampler
+        while hasattr(batches, "batch_sampler"):
+            batches = batches.batch_sampler
+        if hasattr(batches.sampler, "set_epoch"):
+            batches.sampler.set_epoch(int(state.epoch))
 
 
 class _MetricsLog(TrainerCallback):
@@ -81,6 +99,25 @@ class _LengthGrouped(LengthGroupedSampler):
         return super().__iter__()
 
 
+class _Mixed(_LengthGrouped):
+    """Every batch holds its share of each kind of examples, neighbours in length among its own kind."""
+
+    def __init__(self, batch_size: int, lengths: Sequence[int], *, kinds: Sequence[int], seed: int) -> None:
+        super().__init__(batch_size, lengths, seed=seed)
+        self.members = [np.flatnonzero(np.asarray(kinds) == kind) for kind in np.unique(kinds)]
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed((self.seed << 16) + self.epoch)
+        orders, places = [], []
+        for members in self.members:
+            share = max(1, int(self.batch_size * len(members) / len(self.lengths)))
+            lengths = [self.lengths[i] for i in members]
+            orders.append(members[get_length_grouped_indices(lengths, share, generator=self.generator)])
+            places.append((np.arange(len(members)) + 0.5) / len(members))
+        spread = np.argsort(np.concatenate(places), kind="stable")
+        return iter(np.concatenate(orders)[spread].tolist())
+
+
 class ErcTrainer(Trainer):
     """Hugging Face's Trainer with loss, evaluation and parameter groups taken from a Task."""
 
@@ -93,11 +130,17 @@ class ErcTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if not self.optim.length_bucketing:
             return super()._get_train_sampler(train_dataset)
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        # Of all processes together: what a step sees is the same however many share it.
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        if isinstance(self.task, MixedTask):
+            return _Mixed(batch, self.task.lengths, kinds=self.task.kinds, seed=self.optim.seed)
         return _LengthGrouped(batch, self.task.lengths, seed=self.optim.seed)
 
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
-        return self.task.loss(model, inputs)
+        loss = self.task.loss(model, inputs)
+        if self.args.world_size > 1 and isinstance(self.task, WeighedTask):
+            loss = loss * processes.share_of_mean(self.task.loss_weight(inputs))
+        return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         target: nn.Module = self.model if model is None else model  # type: ignore[assignment]
@@ -106,6 +149,12 @@ class ErcTrainer(Trainer):
         return self.optimizer
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        metrics = processes.on_main(self._judge)  # by one for all, so that all stop and keep at the same step
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _judge(self) -> dict[str, float]:
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
@@ -116,10 +165,7 @@ class ErcTrainer(Trainer):
             with self.average.applied(model):
                 figures = self.task.evaluate(model)
         model.train(was_training)
-        metrics = {f"eval_{key}": value for key, value in figures.items()} | {"eval_seconds": time.perf_counter() - started}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return {f"eval_{key}": value for key, value in figures.items()} | {"eval_seconds": time.perf_counter() - started}
 
 
 def _parameter_groups(model: nn.Module, task: Task, optim: OptimSettings) -> list[dict[str, Any]]:
@@ -142,7 +188,7 @@ def _parameter_groups(model: nn.Module, task: Task, optim: OptimSettings) -> lis
 def _arguments(optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: Task, progress: bool) -> TrainingArguments:
     use_cpu = not torch.cuda.is_available()
     every = max(1, steps_per_epoch // optim.evaluations_per_epoch)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run_dir),
         num_train_epochs=optim.epochs,
         per_device_train_batch_size=optim.batch_size,
@@ -168,6 +214,9 @@ def _arguments(optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: 
         dataloader_pin_memory=not use_cpu,
         label_names=[],
     )
+    # Without a launcher the library would split batches over all visible GPUs by threads, which our batches do not allow.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def train(
@@ -184,15 +233,18 @@ def train(
     The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was killed goes on from its last
     whole checkpoint with the same data order, without it what an earlier run left in the folder is taken away. Where several evaluations
     fall into the run, the weights that scored best on dev are kept.
+
+    Started by a launcher, N processes share the work: each takes `optim.batch_size` examples a step, so a step sees N times as many and an
+    epoch has N times fewer steps; the learning rates stay as they are. The main process evaluates and writes, and every process returns
+    with the same weights. A run goes on with as many processes as it began with, else a ConfigError is raised.
     """
     set_seed(optim.seed)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = last_checkpoint(run_dir, averaged=optim.ema_decay is not None) if resume else None
-    prepare(run_dir, checkpoint)
-    (run_dir / SETTINGS_FILE).write_text(json.dumps(asdict(optim), indent=2) + "\n", encoding="utf-8")
+    checkpoint = processes.on_main(lambda: begin(run_dir, optim, processes=processes.count(), resume=resume))
     average = None if optim.ema_decay is None else WeightAverage(model, decay=optim.ema_decay)
-    steps_per_epoch = math.ceil(len(task.examples) / optim.batch_size)
+    steps_per_epoch = math.ceil(math.ceil(len(task.examples) / optim.batch_size) / processes.count())
     callbacks: list[TrainerCallback] = [_MetricsLog(run_dir / METRICS_FILE)]
+    if processes.count() > 1:
+        callbacks.append(_Several())
     if average is not None:
         callbacks.append(_Average(average))
     best = _KeepBest(task, average, run_dir)
@@ -218,6 +270,7 @@ def train(
         average.load(checkpoint / EMA_FILE)
     best.restore()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    processes.wait()  # the main process may still be writing the best weights
     for patched in ("forward", "_original_forward"):  # the library wraps forward in autocast and would leave it so
         model.__dict__.pop(patched, None)
     best.load_into(model)
@@ -256,6 +309,8 @@ class _KeepBest(TrainerCallback):
         score, best = figures[self.task.primary_metric], self.figures.get(self.task.primary_metric)
         if best is None or (score > best if self.task.greater_is_better else score < best):
             self.figures = {**figures, "step": float(state.global_step)}
+            if not state.is_world_process_zero:
+                return
             source = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad} if self.average is None else self.average.average
             save_whole({name: value.contiguous().clone() for name, value in source.items()}, self._weights)
             self._record.write_text(json.dumps(self.figures, indent=2) + "\n", encoding="utf-8")

@@ -70,6 +70,7 @@ def test_training_writes_settings_and_a_line_for_each_figure(tmp_path: Path) -> 
     run(tmp_path)
     settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     assert settings["batch_size"] == 4
+    assert settings.pop("processes") == 1
     assert OptimSettings(**settings).seed == 1
     evaluations = [record for record in _records(tmp_path) if "eval_score" in record]
     assert [record["step"] for record in evaluations] == [3, 6, 9, 12, 15, 18]

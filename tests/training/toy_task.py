@@ -24,8 +24,9 @@ SETTINGS = OptimSettings(
 class ToyNet(nn.Module):
     """Counts of tokens (B, V) through dropout to logits (B, 3); `head` has the matrix and vector the head's learning rate is for."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
+        self.dropout = dropout
         generator = torch.Generator().manual_seed(0)
         self.body = nn.Linear(VOCABULARY, 8)
         self.head = nn.Linear(8, 3)
@@ -35,7 +36,7 @@ class ToyNet(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
 
     def forward(self, counts: Tensor) -> Tensor:
-        return self.head(F.dropout(torch.tanh(self.body(counts)), 0.2, self.training))
+        return self.head(F.dropout(torch.tanh(self.body(counts)), self.dropout, self.training))
 
 
 @dataclass
@@ -85,8 +86,10 @@ class ToyTask:
         return {name for name, _ in model.named_parameters() if name.startswith("head.")}
 
 
-def run(folder: Path, task: ToyTask | None = None, *, resume: bool = True, **changes: Any) -> tuple[ToyNet, ToyTask, dict[str, float]]:
+def run(
+    folder: Path, task: ToyTask | None = None, *, resume: bool = True, dropout: float = 0.2, **changes: Any
+) -> tuple[ToyNet, ToyTask, dict[str, float]]:
     """Trains a fresh net and returns it with its task and the figures of its best evaluation."""
-    net, task = ToyNet(), task or ToyTask()
+    net, task = ToyNet(dropout), task or ToyTask()
     figures = train(model=net, task=task, optim=replace(SETTINGS, **changes), run_dir=folder, resume=resume, progress=False)
     return net, task, figures

@@ -1,0 +1,131 @@
+"""Training by several processes, as `torchrun` and `accelerate launch` start them: one writes and judges, the others hear what came of it.
+
+Every process runs the same program. What leaves something on disk, and what all must agree on (the dev figures, where to go on), is done
+by the main process through `on_main`; the others wait and get its result, or its error. The folder of a run has to be on a disk that all
+of them see. Started without a launcher a process is the main one and the only one, and nothing here does anything.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from erc.errors import ConvemoError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from torch import Tensor
+
+Result = TypeVar("Result")
+
+_STEP_TIMEOUT = timedelta(minutes=30)
+"""How long a step of training may wait for the other processes."""
+_WORK_TIMEOUT = timedelta(days=2)
+"""How long the others wait for the main process to judge, calibrate or save. A process that died ends the wait at once."""
+
+
+def count() -> int:
+    """How many processes train together; the first call of each joins them."""
+    return int(_state().num_processes)
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes."""
+    return bool(_state().is_main_process)
+
+
+def on_main(work: Callable[[], Result]) -> Result:
+    """What `work` gives in the main process, in every process; the others do not run it.
+
+    Its errors are raised in all: those meant for the user as they are, a defect with its traceback in the main process alone. The result
+    is sent between processes of this run, so it should be small and plain.
+    """
+    if count() == 1:
+        return work()
+    import torch
+
+    mine: list[Result] = []
+    failure: Exception | None = None
+    if is_main():
+        try:
+            mine.append(work())
+        except Exception as error:
+            failure = error
+    told: list[Any] = [(mine, None if failure is None else _described(failure))]
+    torch.distributed.broadcast_object_list(told, src=0, group=_patient_group())
+    if failure is not None:
+        raise failure
+    theirs, problem = told[0]
+    if problem is not None:
+        raise _again(*problem)
+    return mine[0] if mine else theirs[0]
+
+
+def main_first(work: Callable[[], Result]) -> Result:
+    """What `work` gives, run by the main process and then by the others, who find on disk what it left there.
+
+    For results too large to be sent. An error of the main process is raised in all.
+    """
+    made: list[Result] = []
+    on_main(lambda: made.append(work()))
+    return made[0] if made else work()
+
+
+def wait() -> None:
+    """Returns when every process has come here."""
+    if count() > 1:
+        import torch
+
+        torch.distributed.barrier(group=_patient_group())
+
+
+def share_of_mean(weight: Tensor) -> Tensor:
+    """Factor that makes the average over processes of their weighted means the weighted mean of all: n w / (sum of w), for n processes.
+
+    `weight` is the scalar that this process's mean was divided by. Where all are zero the factor is zero.
+    """
+    import torch
+
+    total = weight.detach().float().clone()
+    torch.distributed.all_reduce(total)
+    return torch.where(total > 0, weight * count() / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
+
+
+def leave() -> None:
+    """Ends the work together, at the end of a program."""
+    if count() > 1:
+        wait()
+        _patient_group.cache_clear()
+        _state().destroy_process_group()
+
+
+def _state() -> PartialState:
+    import torch
+    from accelerate import PartialState
+
+    # The Trainer makes it anew from the same environment; the processes stay joined.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=_STEP_TIMEOUT)
+
+
+@functools.cache
+def _patient_group() -> Any:
+    """All processes once more, over the CPU: GPUs are not kept busy by waiting, and long work is no reason to give up."""
+    import torch
+
+    return torch.distributed.new_group(backend="gloo", timeout=_WORK_TIMEOUT)
+
+
+def _described(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict[str, Any]]:
+    """Class, arguments and attributes of an error, as they are sent."""
+    if isinstance(error, ConvemoError):
+        return type(error), error.args, {key: value for key, value in vars(error).items() if not key.startswith("_")}
+    return RuntimeError, (f"the main process failed, {type(error).__name__}: {error}",), {}
+
+
+def _again(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
+    """The error, without its constructor, which would make a message of the message."""
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(attributes)
+    return error

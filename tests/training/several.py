@@ -1,0 +1,60 @@
+"""Runs a function in several processes that are joined as a launcher joins them.
+
+They are forked from a process that has imported the trainer once, so that each starts at once; the launcher itself is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["erc.training.emonet_experiment", "erc.training.utterance_experiment"])
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def together(work: Callable[..., Any], *arguments: Any, processes: int = 2, seconds: float = 60.0) -> list[Any]:
+    """What `work(rank, *arguments)` gives in each of `processes` processes; where one ended without a result, its exit code.
+
+    Processes that are still at work after `seconds` are killed, which leaves -9.
+    """
+    port, ends, children = free_port(), [], []
+    for rank in range(processes):
+        mine, theirs = _CONTEXT.Pipe(duplex=False)
+        child = _CONTEXT.Process(target=_run, args=(theirs, rank, processes, port, work, arguments))
+        child.start()
+        theirs.close()
+        ends.append(mine)
+        children.append(child)
+    limit, results = time.monotonic() + seconds, []
+    for end, child in zip(ends, children, strict=True):
+        found = end.poll(max(0.0, limit - time.monotonic()))
+        try:
+            results.append(end.recv() if found else None)
+        except EOFError:
+            results.append(None)
+        child.join(max(0.0, limit - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+            child.join()
+    return [child.exitcode if child.exitcode else result for child, result in zip(children, results, strict=True)]
+
+
+def _run(end: Connection, rank: int, processes: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    from erc.training import processes as joined
+
+    end.send(work(rank, *arguments))
+    joined.leave()

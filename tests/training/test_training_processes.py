@@ -1,0 +1,246 @@
+"""Training by several processes: the same steps as by one, one that writes, an end for all when one dies, and the command under torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from several import together
+from tiny_corpora import write_corpora
+from torch import Tensor, nn
+from torch.nn import functional as F
+from toy_task import ToyTask, run
+
+from erc.config import ExperimentConfig, load_config
+from erc.errors import ConfigError, InputError, MissingExtraError
+from erc.persistence.artefact import load_artefact
+from erc.resources import resource_dir
+from erc.training import processes
+from erc.training.experiment import run_experiment
+
+
+class UnequalTask(ToyTask):
+    """Its loss is a mean over tokens, of which every batch has another number."""
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(model(batch["counts"]), batch["targets"], reduction="none").mean(dim=1)
+        return (losses * batch["lengths"]).sum() / batch["lengths"].sum()
+
+    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch["lengths"].sum()
+
+
+def train_toy(rank: int, folder: Path, kind: type[ToyTask], changes: dict[str, Any]) -> dict[str, Any]:
+    return trained(folder, kind(), **changes)
+
+
+def trained(folder: Path, task: ToyTask, **changes: Any) -> dict[str, Any]:
+    """The trained weights as lists, the batches this process saw, how often it judged, the figures, and what its dropout would draw next."""
+    net, task, figures = run(folder, task, **changes)
+    weights = {name: value.tolist() for name, value in net.state_dict().items()}
+    return {"weights": weights, "batches": task.batches, "evaluations": task.evaluations, "figures": figures, "noise": float(torch.rand(1))}
+
+
+def records(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def assert_close(first: dict[str, Any], second: dict[str, Any]) -> None:
+    for name, value in first.items():
+        torch.testing.assert_close(torch.tensor(value), torch.tensor(second[name]), atol=2e-5, rtol=1e-4)
+
+
+# --- the steps ------------------------------------------------------------------------------------------------------------------
+
+
+def train_both(rank: int, folder: Path, changes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Two runs, one after the other, as the stages of a recipe are."""
+    return [train_toy(rank, folder / kind.__name__, kind, changes) for kind in (ToyTask, UnequalTask)]
+
+
+def test_two_processes_with_half_the_batch_train_as_one_with_the_whole(tmp_path: Path) -> None:
+    alone = train_both(0, tmp_path / "one", {"dropout": 0.0, "batch_size": 4})
+    pairs = together(train_both, tmp_path / "two", {"dropout": 0.0, "batch_size": 2})
+    for whole, first, second in zip(alone, *pairs, strict=True):
+        assert first["weights"] == second["weights"]
+        assert_close(first["weights"], whole["weights"])
+        shared = [sorted(mine + theirs) for mine, theirs in zip(first["batches"], second["batches"], strict=True)]
+        assert shared == [sorted(batch) for batch in whole["batches"]]
+        assert first["figures"]["step"] == whole["figures"]["step"]
+        assert first["figures"]["score"] == pytest.approx(whole["figures"]["score"], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder of a whole run of two processes, and what each of them saw."""
+    folder = tmp_path_factory.mktemp("pair")
+    return folder, together(train_toy, folder, ToyTask, {})
+
+
+def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+    """24 examples, four in each process: three steps an epoch instead of six, so that two evaluations an epoch are one a step."""
+    folder, (first, second) = pair
+    for epoch in range(3):
+        seen = [length for one in (first, second) for batch in one["batches"][3 * epoch : 3 * epoch + 3] for length in batch]
+        assert sorted(seen) == sorted(ToyTask().lengths)
+    assert (first["evaluations"], second["evaluations"]) == (9, 0)
+    assert first["figures"] == second["figures"]
+    assert first["noise"] != second["noise"]
+    assert [record["step"] for record in records(folder) if "eval_score" in record] == list(range(1, 10))
+    assert json.loads((folder / "settings.json").read_text(encoding="utf-8"))["processes"] == 2
+    assert not list(folder.rglob("*.part"))
+
+
+def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]]:
+    """Whether a language model's adapter has moved, and its weights."""
+    from test_training_llm_task import LABELS, build_model, example
+
+    from erc.llm.adapters import LoraSettings, attach_lora
+    from erc.training.llm_task import LlmTask, prepare_for_training
+    from erc.training.settings import OptimSettings
+    from erc.training.trainer import train
+
+    torch.manual_seed(rank)  # adapters are drawn: what the main process drew counts
+    model = attach_lora(build_model(), LoraSettings(r=2))
+    prepare_for_training(model, gradient_checkpointing=True)
+    before = {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
+    examples = [example(seed, 6 + seed, target=seed % 3) for seed in range(8)]
+    task = LlmTask(train=examples, dev=examples, labels=LABELS, pad_id=0)
+    optim = OptimSettings(epochs=2, batch_size=2, learning_rate=1e-2, precision="fp32", ema_decay=None)
+    train(model=model, task=task, optim=optim, run_dir=folder, progress=False)
+    weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    return all(not torch.equal(value, before[name]) for name, value in weights.items()), {n: v.flatten().tolist() for n, v in weights.items()}
+
+
+def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> None:
+    first, second = together(train_adapter, tmp_path)
+    assert first[0]
+    assert first == second
+
+
+# --- errors and deaths ----------------------------------------------------------------------------------------------------------
+
+
+def dying(rank: int, folder: Path) -> dict[str, Any]:
+    def on_step(step: int) -> None:
+        if rank == 1 and step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return trained(folder, ToyTask(on_step=on_step))
+
+
+@pytest.mark.crash
+def test_process_that_dies_ends_the_others_and_the_run_can_be_gone_on_with(tmp_path: Path, pair: tuple[Path, list[dict[str, Any]]]) -> None:
+    whole = pair[1][0]
+    survivor, dead = together(dying, tmp_path / "cut", seconds=30)
+    assert dead == -signal.SIGKILL
+    assert survivor == 1  # an error of its own, not the end of our patience
+    with pytest.raises(ConfigError, match=r"begun by 2 process\(es\), now there are 1"):
+        run(tmp_path / "cut")
+    resumed, other = together(train_toy, tmp_path / "cut", ToyTask, {})
+    assert len(resumed["batches"]) == len(other["batches"]) == 9 - 4
+    assert resumed["weights"] == other["weights"] == whole["weights"]
+    steps = [record["step"] for record in records(tmp_path / "cut") if "eval_score" in record]
+    assert steps == [record["step"] for record in records(pair[0]) if "eval_score" in record]
+
+
+def told(rank: int) -> list[tuple[str, str, Any]]:
+    def fail(error: Exception) -> None:
+        raise error
+
+    heard = []
+    for error in (InputError("no such turn", path="a.csv", line=3), MissingExtraError("ray", "ray"), KeyError("x")):
+        try:
+            processes.on_main(lambda error=error: fail(error))
+        except Exception as found:
+            heard.append((type(found).__name__, str(found), getattr(found, "exit_code", None)))
+    heard.append(("value", processes.on_main(lambda: f"of {rank}"), None))
+    return heard
+
+
+def test_on_main_gives_its_result_and_its_errors_to_all() -> None:
+    first, second = together(told)
+    assert first[:2] == second[:2]
+    assert first[0] == ("InputError", "a.csv:3: no such turn", 2)
+    assert first[1][2] == 4
+    assert first[2] == ("KeyError", "'x'", None)
+    assert second[2] == ("RuntimeError", "the main process failed, KeyError: 'x'", None)
+    assert first[3] == second[3] == ("value", "of 0", None)
+
+
+def test_on_main_alone_only_runs_its_work() -> None:
+    assert (processes.count(), processes.is_main(), processes.on_main(lambda: 5), processes.main_first(lambda: 6)) == (1, True, 5, 6)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tiny_utterance_artefact: Path) -> Path:
+    """A conversation model that reads the shared classifier's features, over a tiny corpus, as a file."""
+    folder = tmp_path_factory.mktemp("several")
+    changes = [
+        f"data.root={write_corpora(folder / 'data')}",
+        f"backbone.name={tiny_encoder_dir}",
+        f"artefact.init_from={tiny_utterance_artefact}",
+        *("artefact.delta=int8", "data.max_tokens=24", "uncertainty.samples=2", "optim.precision=fp32"),
+        *("emonet.context_width=16", "emonet.memory_width=8", "head.hidden=16", "optim.batch_size=2", "optim.epochs=2"),
+        "optim.evaluations_per_epoch=1",
+    ]
+    path = folder / "tiny.yaml"
+    path.write_text(load_config(resource_dir("configs") / "emonet-meld.yaml", changes).to_yaml(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def launched(config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The run folder of a run that torchrun started as two processes, and how it ended."""
+    run_dir = config.parent / "runs" / "tiny"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", "erc.cli"]
+    done = subprocess.run([*launcher, "train", str(config), "--run", str(run_dir), "--quiet"], capture_output=True, text=True, timeout=240)
+    return run_dir, done
+
+
+def test_command_under_torchrun_leaves_one_model_that_loads(launched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    run_dir, done = launched
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the model lies in") == 1
+    assert done.stdout == ""
+    assert load_artefact(run_dir / "emonet-meld-minilm").info.kind == "emonet"
+    assert len(list((run_dir.parent / "features").iterdir())) == 1
+    assert not [path for path in run_dir.rglob("*") if path.name.endswith((".part", ".old"))]
+    assert sorted(path.name for path in run_dir.iterdir() if path.is_dir()) == ["checkpoint-2", "checkpoint-4", "emonet-meld-minilm"]
+
+
+def test_command_under_torchrun_writes_each_figure_once(launched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """8 dialogues, two in each of two processes: two steps an epoch."""
+    found = records(launched[0])
+    assert [record["step"] for record in found if "eval_weighted_f1" in record] == [2, 4]
+    assert [record["step"] for record in found if "learning_rate" in record] == [1, 2, 3, 4]
+
+
+def again(rank: int, config: ExperimentConfig, run_dir: Path) -> Path:
+    return run_experiment(config, run_dir, progress=False)
+
+
+def test_run_of_several_processes_goes_on_where_it_stopped(
+    launched: tuple[Path, subprocess.CompletedProcess[str]], config: Path, tmp_path: Path
+) -> None:
+    """Without its last checkpoint and its model, as after a kill, it makes the same model again."""
+    import shutil
+
+    run_dir = Path(shutil.copytree(launched[0].parent, tmp_path / "runs")) / "tiny"
+    shutil.rmtree(run_dir / "checkpoint-4")
+    shutil.rmtree(run_dir / "emonet-meld-minilm")
+    assert together(again, load_config(config), run_dir) == [run_dir / "emonet-meld-minilm"] * 2
+    weights = [load_artefact(folder / "emonet-meld-minilm").sha256 for folder in (launched[0], run_dir)]
+    assert weights[0] == weights[1]
+    steps = [[record["step"] for record in records(folder)] for folder in (launched[0], run_dir)]
+    assert steps[0] == steps[1]
