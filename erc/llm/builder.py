@@ -1,7 +1,8 @@
 """Builds the prompt of a turn within a token budget.
 
-The instruction, the bios and the beginning of the dialogue stay the same from turn to turn, so a back end reads them once. Where the
-dialogue is too long its oldest turns go, several at a time: a prompt then keeps its beginning for as many turns. The target never goes.
+The instruction, the bios and the beginning of the dialogue stay the same from turn to turn, so a back end reads them once. Where a
+prompt is too long its demonstrations go first, the farthest before the nearest, and only then the oldest turns, several at a time: a prompt
+then keeps its beginning for as many turns. The target never goes.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from erc.data.conversation import Context
+from erc.data.conversation import Context, Utterance
 from erc.errors import ConfigError
 from erc.llm.encoding import PromptEncoder
 from erc.llm.notes import NO_NOTES, Demonstration, SpeakerNotes
@@ -70,30 +72,49 @@ class PromptBuilder:
     ) -> RenderedPrompt:
         """The prompt that asks for the emotion of `context.target`; `label` is the one asked for by a yes-or-no template.
 
-        Demonstrations give way first, then the oldest turns. Raises ConfigError where the budget does not even hold the target.
+        Demonstrations give way first, then the oldest turns: a prompt that shows one holds every turn that `max_turns` allows.
+        Raises ConfigError where the budget does not even hold the target.
         """
-        lines = self.lines(context)
+        return self.emotion_after(self.lines(context)[:-1], context.target, notes=notes, demonstrations=demonstrations, label=label)
+
+    def emotion_after(
+        self,
+        past: Sequence[str],
+        target: Utterance,
+        *,
+        earlier: int = 0,
+        notes: SpeakerNotes = NO_NOTES,
+        demonstrations: Sequence[Demonstration] = (),
+        label: str | None = None,
+    ) -> RenderedPrompt:
+        """As `emotion`, from the lines of the past. `earlier` turns, whole blocks of them, stood before these and fit no prompt any more."""
+        lines = [*past, self.line(target)]
         values = {
             "labels": self.labels,
             "bios": self._bios(notes),
-            "speaker": self.safe.name(context.target.speaker),
+            "speaker": self.safe.name(target.speaker),
             "history": self._history(notes),
-            "text": self.safe.utterance(context.target.text),
+            "text": self.safe.utterance(target.text),
             **({} if label is None else {"label": label}),
         }
 
         def render(kept: Sequence[str], shown: Sequence[Demonstration]) -> RenderedPrompt:
             return self.template.render(dialogue=kept, examples=self._examples(shown), **values)
 
-        for count in range(len(demonstrations), -1, -1):
-            fitted = fit(lines, lambda kept, count=count: render(kept, demonstrations[:count]), encoder=self.encoder, budget=self.budget)  # type: ignore[misc]
+        for dropped in range(len(demonstrations) + 1):  # the nearest stands last, next to the question, and goes last
+            shown = demonstrations[dropped:]
+            fitted = fit(lines, partial(render, shown=shown), encoder=self.encoder, budget=self.budget, earlier=earlier, shorten=not shown)
             if fitted is not None:
                 return fitted
         raise ConfigError(f"one turn needs more than max_tokens={self.budget.max_tokens}: raise it, or show fewer bio passages and history entries")
 
     def lines(self, context: Context) -> list[str]:
-        """`Name: text` lines of the past and the target."""
-        return [f"{self.safe.name(turn.speaker)}: {self.safe.utterance(turn.text)}" for turn in (*context.past, context.target)]
+        """The past and the target as they stand in the dialogue."""
+        return [self.line(turn) for turn in (*context.past, context.target)]
+
+    def line(self, turn: Utterance) -> str:
+        """A turn as a line `Name: text`."""
+        return f"{self.safe.name(turn.speaker)}: {self.safe.utterance(turn.text)}"
 
     def content_free(self) -> RenderedPrompt:
         """The prompt with nothing to judge in it, for the prior that the model gives each label anyway (Zhao et al. 2021)."""
@@ -126,27 +147,52 @@ def combined_hash(*templates: PromptTemplate) -> str:
 
 
 def fit(
-    lines: Sequence[str], render: Callable[[Sequence[str]], RenderedPrompt], *, encoder: PromptEncoder, budget: Budget, protected: int = 1
+    lines: Sequence[str],
+    render: Callable[[Sequence[str]], RenderedPrompt],
+    *,
+    encoder: PromptEncoder,
+    budget: Budget,
+    protected: int = 1,
+    earlier: int = 0,
+    shorten: bool = True,
 ) -> RenderedPrompt | None:
     """The prompt with as many of the last `lines` as the budget holds, dropping whole blocks from the oldest; None where it holds too few.
 
-    The last `protected` lines (the target) always stand. How many go depends on the number of lines and their cost alone, in steps
-    of a block, so consecutive turns of a dialogue mostly share their beginning.
+    Without `shorten` no line goes but those beyond `max_turns`: None where the others do not fit all together.
+
+    The last `protected` lines (the target) always stand. Blocks are counted from the dialogue's beginning, `earlier` lines before
+    the first one given, and as few go as will do: a prompt depends on what it holds, not on how much was there to begin with,
+    and consecutive turns of a dialogue mostly share their beginning.
     """
-    past = len(lines) - protected
-    dropped = 0
-    if budget.max_turns is not None and past > budget.max_turns:
-        dropped = (past - budget.max_turns) // budget.block * budget.block
-    while True:
-        prompt = render(lines[min(dropped, past) :])
-        over = len(encoder.prompt_ids(prompt)) - budget.max_tokens
-        if over <= 0:
-            return prompt
-        if dropped >= past:
+    past = earlier + len(lines) - protected
+    least = max(earlier, dropped_by_count(past, budget))
+
+    def attempt(dropped: int) -> tuple[RenderedPrompt, int]:
+        prompt = render(lines[min(dropped, past) - earlier :])
+        return prompt, len(encoder.prompt_ids(prompt)) - budget.max_tokens
+
+    dropped = least
+    prompt, over = attempt(dropped)
+    while over > 0:
+        if dropped >= past or not shorten:
             return None
-        # Lines cost about what they cost alone, so most of the way is gone in one step; the loop settles what is left.
+        # Lines cost about what they cost alone, so most of the way is gone in one step; the loops settle what is left.
         freed, target = 0, dropped
         while target < past and (freed < over or target == dropped):
-            freed += sum(encoder.count(line) + 1 for line in lines[target : min(target + budget.block, past)])
+            freed += sum(encoder.count(line) + 1 for line in lines[target - earlier : min(target + budget.block, past) - earlier])
             target += budget.block
         dropped = target
+        prompt, over = attempt(dropped)
+    while dropped > least:
+        fuller, over = attempt(dropped - budget.block)
+        if over > 0:
+            break
+        prompt, dropped = fuller, dropped - budget.block
+    return prompt
+
+
+def dropped_by_count(past: int, budget: Budget) -> int:
+    """How many of `past` turns are too many for `max_turns`, whatever they cost."""
+    if budget.max_turns is None or past <= budget.max_turns:
+        return 0
+    return (past - budget.max_turns) // budget.block * budget.block

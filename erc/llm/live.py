@@ -2,6 +2,8 @@
 
 The prompt of the next turn mostly begins as the last one did (instruction, bios, dialogue so far). The cached keys and values are
 cut back to the common beginning, and only what follows is read.
+
+Shapes: B prompts, K labels, S samples.
 """
 
 from __future__ import annotations
@@ -9,56 +11,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from transformers import DynamicCache
+import numpy as np
 
-from erc.llm.scoring import Ids, PrefixState, Strategy, score_answers
+from erc.llm.encoding import PromptEncoder
+from erc.llm.prefix_tree import PrefixReader
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.scores import LabelScores
+from erc.llm.scoring import DrawSpec
+
+_LONG_PROMPT = 1024
+"""Tokens by which it is decided how many drawn networks run together, before any prompt is known."""
 
 
-class LivePrefix:
-    """The cache of one conversation. Belongs to one thread at a time; a fresh one gives the same scores, only later."""
+class LiveScorer:
+    """A local back end for one conversation: scores of its prompts, given one after the other, each reading only what is new.
 
-    def __init__(self, model: Any) -> None:
+    The networks of a Monte-Carlo pass have caches of their own, each as large as the model's, at most `max_tokens` to a pass.
+    """
+
+    def __init__(self, model: Any, encoder: PromptEncoder, *, model_id: str, max_tokens: int = 8192) -> None:
+        self.model_id = model_id
+        self.encoder = encoder
         self._model = model
-        self._ids: list[int] = []
-        self._state: PrefixState | None = None
-        self.tokens_read = 0
-        """Tokens computed so far; the rest was taken from the cache."""
+        self._at_once = max(1, max_tokens // _LONG_PROMPT)
+        self._reader = PrefixReader(model)
+        self._drawn: dict[DrawSpec, PrefixReader] = {}
 
-    @torch.inference_mode()
-    def advance(self, ids: Ids) -> PrefixState:
-        """The state after reading the prompt `ids`, reusing what it shares with the prompt before."""
-        if not ids:
-            raise ValueError("a prompt without tokens")
-        # At least the last token is read anew: its output is where the answers begin.
-        shared = min(common_prefix(self._ids, ids), len(ids) - 1)
-        cache = DynamicCache() if self._state is None or shared == 0 else self._state.cache
-        self._state = None  # where the pass below fails half-way, the next call starts afresh
-        if shared:
-            cache.crop(shared - len(self._ids))
-        device = self._model.get_input_embeddings().weight.device
-        fresh = torch.tensor([ids[shared:]], dtype=torch.long, device=device)
-        mask = torch.ones(1, len(ids), dtype=torch.bool, device=device)
-        positions = torch.arange(shared, len(ids), device=device)[None]
-        output = self._model(
-            input_ids=fresh, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
-        self.tokens_read += len(ids) - shared
-        self._ids = list(ids)
-        log_probs = output.logits[:, -1].float().log_softmax(-1)
-        self._state = PrefixState(cache, mask, torch.tensor([len(ids)], device=device), log_probs)
-        return self._state
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all caches."""
+        return self._reader.nbytes + sum(reader.nbytes for reader in self._drawn.values())
 
-    def score(self, ids: Ids, answers: Sequence[Ids], *, strategy: Strategy = "tree") -> torch.Tensor:
-        """Log-likelihoods (1, K) of the answers after the prompt `ids`."""
-        return score_answers(self._model, self.advance(ids), [answers], strategy=strategy)
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of prompts computed so far, by all networks together."""
+        return self._reader.tokens_read + sum(draw.rows * reader.tokens_read for draw, reader in self._drawn.items())
 
+    def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
+        """Exact log-likelihoods of every label after every prompt."""
+        answers = [[self.encoder.answer_ids(label) for label in labels]]
+        rows = [self._reader.score([self.encoder.prompt_ids(prompt)], answers)[0].numpy() for prompt in prompts]
+        return LabelScores.of(labels, np.concatenate([np.zeros((0, len(labels))), *rows]))
 
-def common_prefix(first: Ids, second: Ids) -> int:
-    """How many tokens two sequences share at their beginning."""
-    shared = 0
-    for a, b in zip(first, second, strict=False):
-        if a != b:
-            break
-        shared += 1
-    return shared
+    def sample(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int) -> np.ndarray:
+        """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`; networks of other numbers are forgotten."""
+        answers = [[self.encoder.answer_ids(label) for label in labels]]
+        specs = [DrawSpec(seed, tuple(range(first, min(first + self._at_once, samples)))) for first in range(0, samples, self._at_once)]
+        self._drawn = {spec: self._drawn.get(spec) or PrefixReader(self._model, draw=spec) for spec in specs}
+        values = np.zeros((samples, len(prompts), len(labels)))
+        for b, prompt in enumerate(prompts):
+            ids = self.encoder.prompt_ids(prompt)
+            for spec, reader in self._drawn.items():
+                values[list(spec.samples), b] = reader.score([ids], answers)[:, 0].numpy()
+        return values

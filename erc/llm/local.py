@@ -14,17 +14,21 @@ import numpy as np
 from erc.llm.adapters import load_adapter
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, generate
-from erc.llm.live import LivePrefix, common_prefix
+from erc.llm.live import LiveScorer
 from erc.llm.loading import LlmPrecision, load_base
+from erc.llm.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.scores import LabelScores
-from erc.llm.scoring import DrawSpec, Strategy, read_prefixes, score_answers
+from erc.llm.scoring import DrawSpec, Ids, Strategy, read_prefixes, score_answers
 from erc.models.batching import length_buckets
 from erc.models.dropout import require_dropout
 
 
 class LocalScorer:
-    """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch."""
+    """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch.
+
+    With the strategy `tree` whatever prompts have in common is read once; `repeat` is for attention that takes no mask of ours.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, *, model_id: str, strategy: Strategy = "tree", max_tokens: int = 8192) -> None:
         self.model = model
@@ -76,46 +80,47 @@ class LocalScorer:
     def score_yes_no(self, prompts: Sequence[Sequence[RenderedPrompt]], *, yes: str = "yes", no: str = "no") -> np.ndarray:
         """Log-odds (B, K) of yes against no; `prompts[b][k]` asks of turn b for label k.
 
-        The prompts of a turn differ only at their end, so what they share is read once: the tokens of the rest cancel in the odds.
+        The prompts of a turn differ only at their end, so what they share is read once.
         """
         if not prompts:
             return np.zeros((0, 0))
-        rows, continuations = [], []
-        for of_turn in prompts:
-            ids = [self.encoder.prompt_ids(prompt) for prompt in of_turn]
-            shared = min(*(common_prefix(ids[0], other) for other in ids), min(map(len, ids)) - 1)
-            rows.append(ids[0][:shared])
-            continuations.append([[*row[shared:], *self.encoder.answer_ids(word)] for row in ids for word in (yes, no)])
-        scores = self._run(rows, continuations, draw=None)[0]
-        return scores[:, 0::2] - scores[:, 1::2]
+        rows = [self.encoder.prompt_ids(prompt) for of_turn in prompts for prompt in of_turn]
+        words = [self.encoder.answer_ids(word) for word in (yes, no)]
+        scores = self._run(rows, [words] * len(rows), draw=None)[0]
+        return (scores[:, 0] - scores[:, 1]).reshape(len(prompts), -1)
 
     def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
         """The text the model writes after each prompt."""
-        return generate(self.model, self.encoder, prompts, settings=settings or GenerationSettings(), pad_id=self._pad_id)
+        chosen = settings or GenerationSettings()
+        return generate(self.model, self.encoder, prompts, settings=chosen, pad_id=self._pad_id, max_tokens=self.max_tokens)
 
-    def live(self) -> LivePrefix:
-        """A cache for one conversation that goes on; see `score_live`."""
-        return LivePrefix(self.model)
+    def live(self) -> LiveScorer | None:
+        """The same scores for one conversation that goes on, keeping what was read of it; None with `repeat`, which keeps nothing."""
+        return LiveScorer(self.model, self.encoder, model_id=self.model_id, max_tokens=self.max_tokens) if self.strategy == "tree" else None
 
-    def score_live(self, prefix: LivePrefix, prompt: RenderedPrompt, labels: Sequence[str]) -> LabelScores:
-        """As `score` for one prompt, reading only what the conversation's cache does not hold yet."""
-        answers = [self.encoder.answer_ids(label) for label in labels]
-        return LabelScores.of(labels, prefix.score(self.encoder.prompt_ids(prompt), answers, strategy=self.strategy).numpy())
-
-    def _run(self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]], *, draw: DrawSpec | None) -> np.ndarray:
+    def _run(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, draw: DrawSpec | None) -> np.ndarray:
         """(S, B, K) with S = 1 without a draw."""
         draws = [None] if draw is None else list(self._draws(draw, max(map(len, rows), default=1)))
-        count = len(answers[0]) if answers else 0
-        parts = []
-        for part in draws:
-            repeats = 1 if part is None else part.rows
-            values = np.zeros((repeats, len(rows), count))
-            for bucket in length_buckets([len(row) * repeats for row in rows], max_tokens=self.max_tokens):
-                state = read_prefixes(self.model, [rows[i] for i in bucket], pad_id=self._pad_id, draw=part)
-                found = score_answers(self.model, state, [answers[i] for i in bucket], strategy=self.strategy)
-                values[:, bucket] = found.view(repeats, len(bucket), count).numpy()
-            parts.append(values)
-        return np.concatenate(parts)
+        read = self._shared if self.strategy == "tree" else self._batched
+        return np.concatenate([read(rows, answers, part) for part in draws])
+
+    def _shared(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None) -> np.ndarray:
+        """What prompts have in common is read once, as the turns of a dialogue do."""
+        reader, networks = PrefixReader(self.model, draw=draw), 1 if draw is None else draw.rows
+        values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))
+        for chosen in passes(rows, answers, max_tokens=min(PASS_TOKENS, self.max_tokens // networks)):
+            values[:, chosen] = reader.score([rows[i] for i in chosen], [answers[i] for i in chosen]).numpy()
+        return values
+
+    def _batched(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None) -> np.ndarray:
+        """Every prompt is read whole, those of about one length side by side."""
+        networks = 1 if draw is None else draw.rows
+        values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))
+        for bucket in length_buckets([len(row) * networks for row in rows], max_tokens=self.max_tokens):
+            state = read_prefixes(self.model, [rows[i] for i in bucket], pad_id=self._pad_id, draw=draw)
+            found = score_answers(self.model, state, [answers[i] for i in bucket], strategy="repeat")
+            values[:, bucket] = found.view(networks, len(bucket), -1).numpy()
+        return values
 
     def _draws(self, draw: DrawSpec, longest: int) -> Iterator[DrawSpec]:
         at_once = max(1, self.max_tokens // longest)

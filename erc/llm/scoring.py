@@ -49,7 +49,8 @@ class PrefixState:
     draw: DrawSpec | None = None
 
 
-def _drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[None]:
+def drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[None]:
+    """Within the block the networks of `draw` run, if any, over tokens at `positions` (S*B, T), sample-major."""
     if draw is None:
         return nullcontext()
     inputs = positions.shape[0] // draw.rows
@@ -71,7 +72,7 @@ def read_prefixes(model: Any, prefixes: Sequence[Ids], *, pad_id: int, draw: Dra
     mask = torch.arange(width, device=device) >= (width - lengths)[:, None]
     positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
     cache = DynamicCache()
-    with _drawing(draw, positions):
+    with drawing(draw, positions):
         output = model(
             input_ids=input_ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
         )
@@ -87,9 +88,7 @@ def score_answers(
     `answers` holds K sequences for each of the B prompts, lengths free. The state is left as it was. Answers that would make a row
     longer than `max_row_tokens` are run in several passes.
     """
-    count = len(answers[0])
-    if any(len(of_prompt) != count for of_prompt in answers) or any(not ids for of_prompt in answers for ids in of_prompt):
-        raise ValueError("every prompt needs the same number of answers, none of them empty")
+    count = check_answers(answers)
     rows = [of_prompt for _ in range(1 if state.draw is None else state.draw.rows) for of_prompt in answers]
     first = torch.tensor([[ids[0] for ids in row] for row in rows], device=state.next_log_probs.device)
     scores = state.next_log_probs.gather(1, first).double()
@@ -97,6 +96,14 @@ def score_answers(
     for chunk in _chunks([max(len(of_prompt[k]) for of_prompt in answers) - 1 for k in range(count)], limit=max_row_tokens):
         scores[:, chunk] += run(model, state, [[row[k] for k in chunk] for row in rows])
     return scores.cpu()
+
+
+def check_answers(answers: Sequence[Sequence[Ids]]) -> int:
+    """How many answers each prompt has. Raises ValueError where the prompts differ in that, or an answer has no token."""
+    count = len(answers[0])
+    if any(len(of_prompt) != count for of_prompt in answers) or any(not ids for of_prompt in answers for ids in of_prompt):
+        raise ValueError("every prompt needs the same number of answers, none of them empty")
+    return count
 
 
 def _chunks(costs: Sequence[int], *, limit: int) -> list[list[int]]:
@@ -138,7 +145,7 @@ def _tree_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) ->
     mask = torch.cat([state.mask[:, None, :].expand(-1, width, -1), among], dim=2)
     trunk = (state.mask.long().cumsum(dim=1) - 1).clamp_min(0)
     argument = attention_argument(mask, positions, torch.cat([trunk, positions], dim=1), config=model.config, dtype=computing_dtype(model))
-    with _drawing(state.draw, positions):
+    with drawing(state.draw, positions):
         output = model(input_ids=input_ids, attention_mask=argument, position_ids=positions, past_key_values=state.cache, use_cache=True)
     state.cache.crop(-width)
     found = _token_log_probs(output.logits, target).masked_fill(branch == NO_SEGMENT, 0.0)
@@ -159,7 +166,7 @@ def _repeat_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) 
     layers: list[Any] = list(state.cache.layers)
     cache = DynamicCache([(layer.keys, layer.values) for layer in layers])
     cache.batch_repeat_interleave(count)
-    with _drawing(state.draw, positions):
+    with drawing(state.draw, positions):
         output = model(input_ids=input_ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True)
     found = _token_log_probs(output.logits, target).masked_fill(~real, 0.0)
     return found.double().sum(dim=1).view(len(rows), count)

@@ -109,9 +109,29 @@ def test_live_scores_equal_batch_scores_and_reread_little(tiny_lm, chat_tokenize
     scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny")
     prompts = prompts_of(chat_tokenizer, 6)
     live = scorer.live()
-    rows = [scorer.score_live(live, prompt, LABELS).log_likelihood[0] for prompt in prompts]
+    rows = [live.score([prompt], LABELS).log_likelihood[0] for prompt in prompts]
     np.testing.assert_allclose(rows, scorer.score(prompts, LABELS).log_likelihood, atol=1e-4)
     assert live.tokens_read < 0.6 * sum(len(scorer.encoder.prompt_ids(prompt)) for prompt in prompts)
+
+
+def test_live_samples_equal_batch_samples_and_reread_little(chat_tokenizer):
+    scorer = LocalScorer(adapted(), chat_tokenizer, model_id="tiny", max_tokens=2048)  # two networks to a cache, so three need two caches
+    prompts = prompts_of(chat_tokenizer, 4)
+    live = scorer.live()
+    drawn_live = np.concatenate([live.sample([prompt], LABELS, seed=5, samples=3) for prompt in prompts], axis=1)
+    np.testing.assert_allclose(drawn_live, scorer.sample(prompts, LABELS, seed=5, samples=3), atol=1e-4)
+    assert live.tokens_read < 0.7 * 3 * sum(len(scorer.encoder.prompt_ids(prompt)) for prompt in prompts)
+
+
+def test_live_cache_holds_the_last_prompt_and_tells_its_bytes(tiny_lm, chat_tokenizer):
+    scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny")
+    live, prompts = scorer.live(), prompts_of(chat_tokenizer, 6)
+    assert live.nbytes == 0
+    for prompt in (prompts[5], prompts[0]):
+        live.score([prompt], LABELS)
+    config, tokens = tiny_lm.config, len(scorer.encoder.prompt_ids(prompts[0]))
+    values = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    assert values * tokens < live.nbytes < values * (tokens + 64) + 16 * config.vocab_size + 16 * tokens
 
 
 def test_score_of_no_prompts_is_empty(tiny_lm, chat_tokenizer):
@@ -156,8 +176,15 @@ def test_base_loads_from_a_folder_and_scores(tiny_lm_dir, chat_tokenizer):
 
 
 def test_base_that_is_missing_is_an_artefact_error(tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ArtefactError, match="cannot be loaded"):
-        load_base(str(tmp_path / "none"), precision="fp32", device="cpu")
+        load_base(str(tmp_path / "empty"), precision="fp32", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "../models/nowhere", "~/nowhere", "models/small/nowhere", "nowhere/", "models\\nowhere"])
+def test_base_named_like_a_folder_that_is_not_there_says_so(name):
+    with pytest.raises(ArtefactError, match="no such folder"):
+        load_base(name, precision="fp32", device="cpu")
 
 
 def test_four_bit_without_a_gpu_is_refused(tiny_lm_dir):

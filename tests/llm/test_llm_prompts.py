@@ -135,6 +135,28 @@ def test_budget_drops_whole_blocks_of_the_oldest_turns(chat_tokenizer, limit):
     assert len(lines) < 20
 
 
+@pytest.mark.parametrize("block", [1, 3])
+def test_budget_drops_no_more_blocks_than_it_must(chat_tokenizer, block):
+    turns = talk(*(("A", "word " * (1 + 7 * i % 11)) for i in range(14)))
+    full = build(chat_tokenizer, budget=Budget(max_tokens=10_000))
+    fixed = len(full.encoder.prompt_ids(full.emotion(Context((), turns.utterances[13]))))
+    for tokens in range(fixed, fixed + 240, 40):
+        prompt = build(chat_tokenizer, budget=Budget(max_tokens=tokens, block=block)).emotion(Context.causal(turns, 13))
+        starts = [full.emotion(Context(turns.utterances[first:13], turns.utterances[13])) for first in [*range(0, 13, block), 13]]
+        assert prompt.user == next(one.user for one in starts if len(full.encoder.prompt_ids(one)) <= tokens)
+
+
+def test_prompt_after_forgotten_blocks_is_that_of_the_whole_past(chat_tokenizer):
+    turns = talk(*(("AB"[i % 2], "word " * (1 + 5 * i % 9)) for i in range(20)))
+    bare = build(chat_tokenizer)
+    fixed = len(bare.encoder.prompt_ids(bare.emotion(Context((), turns.utterances[19]))))
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=fixed + 100, block=3))
+    whole = builder.emotion(Context.causal(turns, 19))
+    lines = [builder.line(turn) for turn in turns.utterances[6:19]]
+    assert builder.emotion_after(lines, turns.utterances[19], earlier=6).user == whole.user
+    assert 3 < len(dict(whole.segments)["dialogue"].splitlines()) < 13
+
+
 def test_turn_window_slides_in_blocks(chat_tokenizer):
     builder = build(chat_tokenizer, budget=Budget(max_tokens=10_000, max_turns=4, block=3))
     turns = talk(*(("A", f"turn {i}.") for i in range(12)))
@@ -147,6 +169,32 @@ def test_demonstrations_give_way_before_turns(chat_tokenizer):
     bare = builder.emotion(context)
     tight = build(chat_tokenizer, budget=Budget(max_tokens=len(builder.encoder.prompt_ids(bare)) + 5))
     assert tight.emotion(context, demonstrations=[Demonstration((("A", "long " * 30),), "joy")]).user == bare.user
+
+
+def test_nearest_demonstration_is_the_last_to_give_way(chat_tokenizer):
+    context = Context.causal(talk(("Monica", "Hello"), ("Ross", "Hi")), 1)
+    far, near = (Demonstration(((name, "long " * 30),), "joy") for name in ("Far", "Near"))
+    one = build(chat_tokenizer).emotion(context, demonstrations=[near])
+    tight = build(chat_tokenizer, budget=Budget(max_tokens=len(PromptEncoder(chat_tokenizer).prompt_ids(one))))
+    assert tight.emotion(context, demonstrations=[far, near]).user == one.user
+
+
+@pytest.mark.parametrize("max_turns", [None, 6])
+def test_no_turn_gives_way_while_a_demonstration_stands(chat_tokenizer, max_turns):
+    """From ample room to hardly any: the demonstrations go one by one, then the turns block by block."""
+    context = Context.causal(talk(*(("A", f"turn {i}.") for i in range(13))), 12)
+    demonstrations = [Demonstration(((f"Seen{i}", "said " * 4),), "joy") for i in range(3)]
+    encoder, limits = PromptEncoder(chat_tokenizer), {"max_turns": max_turns, "block": 2}
+    room, seen = 5000, []
+    while True:
+        try:
+            prompt = build(chat_tokenizer, budget=Budget(max_tokens=room, **limits)).emotion(context, demonstrations=demonstrations)
+        except ConfigError:
+            break
+        seen.append(([i for i in range(3) if f"Seen{i}" in prompt.user], sum(f"turn {i}." in dict(prompt.segments)["dialogue"] for i in range(13))))
+        room = len(encoder.prompt_ids(prompt)) - 1  # the next has to do with less
+    whole = 13 if max_turns is None else 7
+    assert seen == [(list(range(gone, 3)), whole) for gone in range(4)] + [([], left) for left in range(whole - 2, 0, -2)]
 
 
 def test_budget_too_small_for_the_target_is_an_error(chat_tokenizer):

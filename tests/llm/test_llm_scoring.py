@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_parts import build_model
 
-from erc.llm.live import LivePrefix, common_prefix
 from erc.llm.scoring import read_prefixes, score_answers
 
 FAMILIES = {
@@ -78,26 +77,3 @@ def test_scores_refuse_an_empty_answer(tiny_lm):
     state = read_prefixes(tiny_lm, [prompt(12)], pad_id=0)
     with pytest.raises(ValueError, match="none of them empty"):
         score_answers(tiny_lm, state, [[[5], []]])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_live_prefix_scores_equal_a_fresh_reading(family):
-    model = build_model(family, **FAMILIES[family])
-    live, dialogue = LivePrefix(model), prompt(40)
-    for end, tail in ((20, [300, 301]), (26, [302]), (25, [303, 304]), (40, []), (40, [])):
-        ids = [*dialogue[:end], *tail]
-        expected = naive(model, ids, ANSWERS)
-        torch.testing.assert_close(live.score(ids, ANSWERS)[0], expected, atol=1e-4, rtol=0)
-
-
-def test_live_prefix_reads_only_what_is_new(tiny_lm):
-    live, dialogue = LivePrefix(tiny_lm), prompt(100)
-    live.score([*dialogue[:90], 300, 301], ANSWERS)
-    assert live.tokens_read == 92
-    live.score([*dialogue[:96], 302], ANSWERS)
-    assert live.tokens_read == 92 + 7
-
-
-@pytest.mark.parametrize(("a", "b", "shared"), [([], [1], 0), ([1, 2, 3], [1, 2, 4, 3], 2), ([1, 2], [1, 2, 3], 2), ([4], [5], 0)])
-def test_common_prefix_counts_equal_beginnings(a, b, shared):
-    assert common_prefix(a, b) == shared

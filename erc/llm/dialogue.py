@@ -1,0 +1,80 @@
+"""A dialogue as its prompts see it: the lines that may still stand in one, and who has spoken how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from erc.data.conversation import Utterance
+from erc.llm.builder import PromptBuilder, dropped_by_count
+from erc.llm.notes import NO_NOTES, Demonstration, SpeakerNotes
+from erc.llm.prompts import RenderedPrompt
+
+_SLACK = 2
+"""Lines are kept up to this many times the budget: a line costs within a token or two the same alone as in a prompt, never half."""
+
+
+class DialogueWindow:
+    """The past of one conversation, of bounded size: turns that no later prompt can hold are forgotten in whole blocks.
+
+    The prompts are those of the whole past. Beside the lines, of which there are about twice a prompt's budget at most, only the
+    number of turns of each speaker is kept.
+    """
+
+    def __init__(self, builder: PromptBuilder) -> None:
+        self.builder = builder
+        self.earlier = 0
+        """Turns forgotten; a multiple of the budget's block."""
+        self.spoken: dict[str, int] = {}
+        """Turns so far by speaker as written, in order of first appearance."""
+        self._lines: list[str] = []
+        self._costs: list[int] = []
+
+    def __len__(self) -> int:
+        """Turns so far, forgotten ones included."""
+        return self.earlier + len(self._lines)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the words kept."""
+        return sum(len(line.encode("utf-8", "replace")) for line in (*self._lines, *self.spoken))
+
+    def prompt(self, target: Utterance, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = ()) -> RenderedPrompt:
+        """The prompt that asks for the emotion of `target`, which comes after the turns so far."""
+        return self.builder.emotion_after(self._lines, target, earlier=self.earlier, notes=notes, demonstrations=demonstrations)
+
+    def append(self, turn: Utterance) -> None:
+        """Takes a turn into the past."""
+        line = self.builder.line(turn)
+        self._lines.append(line)
+        self._costs.append(self.builder.encoder.count(line))
+        self.spoken[turn.speaker] = self.spoken.get(turn.speaker, 0) + 1
+        budget = self.builder.budget
+        self._forget(dropped_by_count(len(self), budget) - self.earlier)
+        while len(self._lines) > budget.block and sum(self._costs[budget.block :]) > _SLACK * budget.max_tokens:
+            self._forget(budget.block)
+
+    def _forget(self, count: int) -> None:
+        if count > 0:
+            del self._lines[:count], self._costs[:count]
+            self.earlier += count
+
+    def mark(self) -> Callable[[], None]:
+        """Takes note of where the dialogue stands; what is returned goes back there."""
+        earlier, lines, costs, spoken = self.earlier, list(self._lines), list(self._costs), dict(self.spoken)
+
+        def back() -> None:
+            self.earlier, self._lines, self._costs, self.spoken = earlier, lines, costs, spoken
+
+        return back
+
+    def record(self) -> dict[str, Any]:
+        """What is kept, for a JSON file."""
+        return {"lines": self._lines, "earlier": self.earlier, "spoken": self.spoken}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Goes on from what `record` gave under the same prompts and budget."""
+        self._lines = [str(line) for line in record["lines"]]
+        self._costs = [self.builder.encoder.count(line) for line in self._lines]
+        self.earlier = int(record["earlier"])
+        self.spoken = {str(name): int(count) for name, count in record["spoken"].items()}
