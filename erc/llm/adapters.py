@@ -68,8 +68,12 @@ class AdapterRecord:
             raise ArtefactError(f"{path}: {error}") from None
 
 
-def attach_lora(model: Any, settings: LoraSettings) -> Any:
-    """`model` with fresh LoRA layers whose dropouts are seeded; everything else is frozen."""
+def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) -> Any:
+    """`model` with fresh LoRA layers whose dropouts are seeded; everything else is frozen.
+
+    The initial values are drawn from `seed`, which leaves torch's global generators as they were, or for None from these.
+    """
+    import torch
     from peft import LoraConfig, get_peft_model
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
@@ -83,7 +87,9 @@ def attach_lora(model: Any, settings: LoraSettings) -> Any:
         bias="none",
     )
     try:
-        with _quiet_peft():
+        with _quiet_peft(), torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
             adapted = get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"LoRA cannot be attached to targets {targets}: {error}") from None

@@ -1,16 +1,20 @@
-"""Text written by a local language model: bios and what else a recipe has a model write. Labels are never made this way, they are scored."""
+"""Text written by a language model: bios and what else a recipe has a model write. Labels are never made this way, they are scored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from erc.errors import ConfigError
 from erc.llm.encoding import PromptEncoder
 from erc.llm.prompts import RenderedPrompt
+from erc.llm.scoring import Ids
+from erc.models.batching import length_buckets
+
+_MOST_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +33,58 @@ class GenerationSettings:
             )
 
 
-def generate(model: Any, encoder: PromptEncoder, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings, pad_id: int) -> list[str]:
+class Generator(Protocol):
+    """A back end that writes text: `LocalScorer`, or `ServerGenerator` for a model on a server. `encoder` measures prompts."""
+
+    encoder: PromptEncoder
+    model_id: str
+
+    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+        """The text after each prompt."""
+        ...
+
+
+def generate(
+    model: Any,
+    encoder: PromptEncoder,
+    prompts: Sequence[RenderedPrompt],
+    *,
+    settings: GenerationSettings,
+    pad_id: int,
+    max_tokens: int = 8192,
+) -> list[str]:
     """What the model writes after each prompt, up to the token that ends its turn.
 
-    Prompts run one at a time and a draw depends on its own prompt and the seed alone, so a text does not hang on its neighbours.
+    The likeliest texts are written for prompts of about one length side by side, padded on the left, at most `max_tokens` tokens of prompts
+    and texts in a batch. Each is the one its prompt has alone, but where two tokens are as likely as each other to within rounding. A drawn
+    text is written alone: its draw depends on its own prompt and the seed, and would otherwise hang on its neighbours.
     """
-    written = [_written(model, encoder, prompt, settings, pad_id) for prompt in prompts]
+    rows = [encoder.prompt_ids(prompt) for prompt in prompts]
+    written: list[list[int]] = [[] for _ in rows]
+    side_by_side = 1 if settings.temperature else _MOST_ROWS
+    for bucket in length_buckets([len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=side_by_side):
+        for index, ids in zip(bucket, _written(model, [rows[i] for i in bucket], encoder.terminator, settings, pad_id), strict=True):
+            written[index] = ids
     return [str(encoder.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
 
 
 @torch.inference_mode()
-def _written(model: Any, encoder: PromptEncoder, prompt: RenderedPrompt, settings: GenerationSettings, pad_id: int) -> list[int]:
-    """Token ids, without the one that ends the turn."""
+def _written(model: Any, rows: Sequence[Ids], terminator: int, settings: GenerationSettings, pad_id: int) -> list[list[int]]:
+    """Token ids after each row of prompt ids, without the one that ends the turn."""
     from transformers import GenerationConfig
 
-    device = model.get_input_embeddings().weight.device
-    ids = torch.tensor([encoder.prompt_ids(prompt)], device=device)
+    device, width = model.get_input_embeddings().weight.device, max(map(len, rows))
+    input_ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = (torch.arange(width) >= torch.tensor([width - len(row) for row in rows])[:, None]).long().to(device)
     sampled = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0} if settings.temperature else {}
     # A model's own settings of generation stay out: they would make two models' greedy texts two different things.
     chosen = {"do_sample": False, **sampled, "max_new_tokens": settings.max_new_tokens}
-    config = GenerationConfig(**chosen, eos_token_id=encoder.terminator, pad_token_id=pad_id)
+    config = GenerationConfig(**chosen, eos_token_id=terminator, pad_token_id=pad_id)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)
-        output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    fresh: list[int] = output[0, ids.shape[1] :].tolist()
-    return fresh[: fresh.index(encoder.terminator)] if encoder.terminator in fresh else fresh
+        output = model.generate(input_ids=input_ids, attention_mask=mask, generation_config=config)
+    return [_up_to(ids, terminator) for ids in output[:, width:].tolist()]
+
+
+def _up_to(ids: list[int], terminator: int) -> list[int]:
+    return ids[: ids.index(terminator)] if terminator in ids else ids

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from erc.data.conversation import Context, Conversation, Utterance
+from erc.llm.builder import PromptBuilder
+from erc.llm.notes import HistoryEntry, SpeakerBio, SpeakerNotes
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.scores import Scorer
 
@@ -68,18 +70,47 @@ def with_intruder(conversation: Conversation, index: int, text: str) -> Conversa
     return replace(conversation, utterances=tuple(replace(turn, index=place) for place, turn in enumerate(turns)))
 
 
-def flip_rate(scorer: Scorer, builder: BuildsPrompts, conversations: Sequence[Conversation], *, texts: Sequence[str] = HOSTILE_TEXTS) -> FlipRate:
+@dataclass(frozen=True, slots=True)
+class TextFlips:
+    """How many of `turns` labels of other speakers changed after one hostile text, and after neutral words of its length."""
+
+    text: str
+    turns: int
+    hostile: int
+    neutral: int
+
+
+def flips_by_text(
+    scorer: Scorer, builder: BuildsPrompts, conversations: Sequence[Conversation], *, texts: Sequence[str] = HOSTILE_TEXTS
+) -> list[TextFlips]:
     """Asks for every turn's label alone, after each hostile text, and after a neutral one of its length."""
     places = [(conversation, index) for conversation in conversations for index in range(len(conversation))]
     if not places or not texts:
         raise ValueError("no turns or no hostile texts to measure with")
     clean = scorer.score([builder.emotion(Context.causal(talk, index)) for talk, index in places], builder.labels).best
 
-    def changed(intrusions: Sequence[str]) -> float:
-        flips = 0
-        for text in intrusions:
-            asked = [builder.emotion(Context.causal(with_intruder(talk, index, text), index + 1)) for talk, index in places]
-            flips += sum(a != b for a, b in zip(clean, scorer.score(asked, builder.labels).best, strict=True))
-        return flips / (len(places) * len(intrusions))
+    def changed(text: str) -> int:
+        asked = [builder.emotion(Context.causal(with_intruder(talk, index, text), index + 1)) for talk, index in places]
+        return sum(a != b for a, b in zip(clean, scorer.score(asked, builder.labels).best, strict=True))
 
-    return FlipRate(len(places) * len(texts), changed(texts), changed([neutral_of(text) for text in texts]))
+    return [TextFlips(text, len(places), changed(text), changed(neutral_of(text))) for text in texts]
+
+
+def flip_rate(scorer: Scorer, builder: BuildsPrompts, conversations: Sequence[Conversation], *, texts: Sequence[str] = HOSTILE_TEXTS) -> FlipRate:
+    """The shares of labels that changed, over all texts."""
+    found = flips_by_text(scorer, builder, conversations, texts=texts)
+    turns = sum(one.turns for one in found)
+    return FlipRate(turns, sum(one.hostile for one in found) / turns, sum(one.neutral for one in found) / turns)
+
+
+def everywhere(builder: PromptBuilder, text: str) -> RenderedPrompt:
+    """A prompt with `text` wherever the words of others stand: name, turn, bio, remembered turn and remembered label."""
+    turn = Utterance("turn", 0, text or "Someone", text)
+    notes = SpeakerNotes((SpeakerBio(text, (text,)),), (HistoryEntry(builder.labels[0], 0.5, text), HistoryEntry(text, 0.5, text)))
+    return builder.emotion(Context(past=(), target=turn), notes=notes)
+
+
+def control_tokens(builder: PromptBuilder, prompt: RenderedPrompt) -> list[int]:
+    """The tokens of a prompt that its tokenizer reads as control tokens, in order. Whatever others wrote, they are the template's own."""
+    known = builder.encoder.tokenizer.added_tokens_decoder
+    return [token for token in builder.encoder.prompt_ids(prompt) if token in known]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 from erc.errors import ArtefactError, ConfigError, MissingExtraError
 
 LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
+
+
+def require_place(name: str) -> None:
+    """Raises ArtefactError where `name` is written like a folder's and there is none; the hub would only say that no model is called so."""
+    path = name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
+    if path and not Path(name).is_dir():
+        raise ArtefactError(f"language model '{name}': there is no such folder; a model of the hub is named ORGANISATION/NAME")
 
 
 def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision = "auto", device: str | None = None) -> tuple[Any, Any]:
@@ -22,6 +32,7 @@ def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision
 
     if precision not in ("auto", "fp32", "bf16", "4bit"):
         raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")
+    require_place(name)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     quantised = {"quantization_config": _four_bit(place)} if precision == "4bit" else {}
     dtype = torch.bfloat16 if precision == "4bit" else torch_dtype(precision)
@@ -31,7 +42,8 @@ def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision
         if hasattr(config, "auto_map"):
             raise ArtefactError(f"model '{name}' asks to run code of its own (auto_map); such models are refused")
         tokenizer = AutoTokenizer.from_pretrained(name, **shared)
-        model: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared)
+        with without_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
     if not quantised:
@@ -39,6 +51,20 @@ def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     return model.eval(), tokenizer
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within the block the library draws no progress bars of its own: standard error belongs to the command."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _four_bit(device: str) -> Any:

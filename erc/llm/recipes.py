@@ -56,3 +56,8 @@ class Recipe:
     def generated(self) -> tuple[TaskName, ...]:
         """The tasks for which a model has to write answers before training."""
         return tuple(task for task in TASKS if task in GENERATED and any(task in stage.tasks for stage in self.stages))
+
+
+def answers_of(task: TaskName, stage: Stage) -> str:
+    """The name under which a stage's generated answers are filed: characteristics by their kind, as `speaker_characteristic/oReact`."""
+    return f"{task}/{stage.characteristic}" if task == "speaker_characteristic" else task

@@ -1,17 +1,27 @@
 """The reference language model: a small Llama trained from scratch, for tests and demonstrations of the path, not for good labels.
 
 Its vocabulary is byte-level BPE over texts of the training corpora, its chat template has the shape of ChatML, so everything that
-a large model needs (system role, end of turn, control tokens in texts) is exercised with a few million parameters.
+a large model needs (system role, end of turn, control tokens in texts) is exercised with a few million parameters. Beside plain dialogue
+it reads dialogues within the prompts of the tasks, so that an adapter over it finds the words and the control tokens of a prompt
+in place. Then it learns to answer the emotion prompt about single comments, whose emotions are those of another corpus: it never reads an
+emotion that somebody gave a turn of a dialogue.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from erc.data.conversation import Conversation
+import numpy as np
+
+from erc.data.conversation import Context, Conversation, Utterance
+from erc.data.corpora import Corpus
+from erc.emotions import load_emotion_map
+from erc.llm.tasks import LabelledPrompt, TaskPrompts
 
 NAME = "convemo-reference-lm"
+_NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "Jill", "Kofi", "Lena")
 SPECIALS = ("<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -35,8 +45,8 @@ def build_tokenizer(texts: Iterable[str], *, vocab: int = 4096) -> Any:
     return fast
 
 
-def build_model(vocab: int, *, hidden: int = 192, layers: int = 6, seed: int = 0) -> Any:
-    """A Llama with random weights: 3.2 million parameters with 4,096 tokens and the sizes given here."""
+def build_model(vocab: int, *, hidden: int = 192, layers: int = 4, seed: int = 0) -> Any:
+    """A Llama with random weights: 2.3 million parameters with 4,096 tokens and the sizes given here, 4.7 MB in bf16."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -61,3 +71,57 @@ def build_model(vocab: int, *, hidden: int = 192, layers: int = 6, seed: int = 0
 def dialogue_texts(conversations: Sequence[Conversation]) -> list[str]:
     """Each conversation as lines `Name: text`."""
     return ["\n".join(f"{turn.speaker}: {turn.text}" for turn in conversation) for conversation in conversations if len(conversation)]
+
+
+def prompt_texts(conversations: Sequence[Conversation], prompts: TaskPrompts, *, per_dialogue: int, rng: np.random.Generator) -> list[str]:
+    """Whole prompts about random turns, as the chat template writes them; nothing in them is anybody's label.
+
+    Half ask whose turn it is and hold the answer, which the dialogue itself gives. The others are emotion prompts and end before the answer.
+    """
+    encoder = prompts.builder.encoder
+    texts: list[str] = []
+    for conversation in conversations:
+        for index in rng.integers(0, len(conversation), size=per_dialogue if len(conversation) else 0):
+            context = Context.causal(conversation, int(index))
+            asked = prompts.speaker_identification(context) if len(texts) % 2 else None
+            if asked is None:
+                texts.append(encoder.text(prompts.builder.emotion(context)))
+            else:
+                texts.append(encoder.text(asked.prompt) + asked.answer + str(encoder.tokenizer.convert_ids_to_tokens(encoder.terminator)))
+    return texts
+
+
+def labelled_comments(corpus: Corpus) -> list[tuple[str, str]]:
+    """Texts of a corpus of single turns with their Ekman emotion: those whose labels all map to one."""
+    emotion_map = load_emotion_map(corpus.emotion_set, "ekman")
+    order = {label: i for i, label in enumerate(emotion_map.source.labels)}
+    found = []
+    for conversation in corpus.conversations:
+        for turn in conversation:
+            hot = np.zeros((1, len(order)))
+            hot[0, [order[label] for label in turn.emotions]] = 1.0
+            mapped = np.flatnonzero(emotion_map.apply(hot)[0] > 0.5)
+            if len(mapped) == 1:
+                found.append((turn.text, emotion_map.target.labels[int(mapped[0])]))
+    return found
+
+
+def comment_prompts(comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int) -> list[LabelledPrompt]:
+    """Emotion prompts about `count` of the (text, emotion) pairs, each behind up to three of the other texts, said by people of made-up names."""
+    rng, made = np.random.default_rng(seed), []
+    for index in rng.permutation(len(comments))[:count]:
+        before = rng.integers(0, len(comments), size=rng.integers(0, 4))
+        texts = [*(comments[i][0] for i in before), comments[index][0]]
+        names = rng.permutation(_NAMES)[:2]
+        turns = tuple(Utterance(f"comment-{i}", i, str(names[(len(texts) - 1 - i) % 2]), text) for i, text in enumerate(texts))
+        context = Context.causal(Conversation(f"comment-{index}", turns), len(texts) - 1)
+        made.append(prompts.emotion(context, comments[index][1]))
+    return made
+
+
+def unigram_perplexity(train: Iterable[Sequence[int]], judged: Iterable[Sequence[int]], *, vocab: int) -> float:
+    """Perplexity per token of `judged` under the token frequencies of `train`, each counted once more than it occurs: what a model must beat."""
+    counts = Counter(token for ids in train for token in ids)
+    total = sum(counts.values()) + vocab
+    logs = [np.log((counts[token] + 1) / total) for ids in judged for token in ids]
+    return float(np.exp(-np.mean(logs)))

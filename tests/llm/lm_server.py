@@ -24,6 +24,7 @@ class Behaviour:
     top_logprobs: bool = True
     constrained: bool = True
     preferred: str = "joy"
+    written: str | None = "You asked: {}"
     faults: list[Any] = field(default_factory=list)
     requests: list[tuple[str, dict]] = field(default_factory=list)
     under_way: int = 0
@@ -81,10 +82,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def completion(self, does: Behaviour, body: dict) -> dict:
         ids = body["prompt"]
+        if not body.get("echo"):
+            return {"choices": [{"text": self.greedy(does, ids, body)}]}
         with torch.inference_mode():
             logits = does.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
         values = [None, *(logits[i, token].item() for i, token in enumerate(ids[1:])), logits[-1].max().item()]
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
+
+    def greedy(self, does: Behaviour, ids: list[int], body: dict) -> str:
+        """The likeliest token each time, up to the end of the turn, in the tokenizer of the tests."""
+        from lm_parts import build_tokenizer
+
+        tokenizer = build_tokenizer(chat=True)
+        [end], found = [tokenizer.convert_tokens_to_ids(one) for one in body["stop"]], []
+        while len(found) < body["max_tokens"] and (not found or found[-1] != end):
+            with torch.inference_mode():
+                found.append(int(does.model(input_ids=torch.tensor([[*ids, *found]]), use_cache=False).logits[0, -1].argmax()))
+        return tokenizer.decode([one for one in found if one != end], skip_special_tokens=True)
 
     def chat(self, does: Behaviour, body: dict) -> dict | None:
         text = body["messages"][-1]["content"]
@@ -98,6 +112,8 @@ class Handler(BaseHTTPRequestHandler):
             ]
             entries = sorted([*entries, {"token": "The", "logprob": -9.0}], key=lambda entry: -entry["logprob"])[: body["top_logprobs"]]
             return {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"token": "A", "top_logprobs": entries}]}}]}
+        if "response_format" not in body:
+            return {"choices": [{"message": {"content": does.written and does.written.format(text)}}]}
         allowed = body["response_format"]["json_schema"]["schema"]["properties"]["emotion"]["enum"]
         word = does.preferred if does.preferred in allowed else allowed[0]
         return {"choices": [{"message": {"content": json.dumps({"emotion": word}) if does.constrained else "I think joy."}}]}

@@ -1,6 +1,7 @@
-"""Label scores from any server that speaks the OpenAI HTTP interface (vLLM, llama.cpp, SGLang)."""
+"""Label scores and texts from any server that speaks the OpenAI HTTP interface (vLLM, llama.cpp, SGLang)."""
 
 from erc.llm.server.backend import ServerScorer
+from erc.llm.server.generating import ServerGenerator
 from erc.llm.server.transport import ServerError, Transport, TransportSettings
 
-__all__ = ["ServerError", "ServerScorer", "Transport", "TransportSettings"]
+__all__ = ["ServerError", "ServerGenerator", "ServerScorer", "Transport", "TransportSettings"]

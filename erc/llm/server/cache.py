@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from erc.errors import ArtefactError
+from erc.persistence.parts import private_file
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
@@ -22,17 +23,20 @@ def cache_key(*, prompt_sha256: str, model_id: str, mode: str, labels: Sequence[
 
 
 class AnswerCache:
-    """A SQLite file of JSON values by key. Safe among threads, and among processes as far as SQLite is."""
+    """A SQLite file of JSON values by key, for its owner alone (0600). Safe among threads, and among processes as far as SQLite is.
+
+    The files that SQLite lays beside it take over its permissions.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         try:
+            private_file(path)
             self._connection = sqlite3.connect(path, check_same_thread=False, timeout=30.0, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute(_SCHEMA)
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise ArtefactError(f"{path}: not usable as an answer cache ({error}): remove the file or name another") from None
 
     def get(self, key: str) -> Any | None:

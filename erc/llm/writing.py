@@ -1,0 +1,160 @@
+"""Texts that a language model writes once: what CKERC and LaERC-S learn to answer. Kept on disk as they come.
+
+The file has one JSON object a line. A run that is killed goes on after the last whole line; a line that cannot be read is taken out, and its
+text is written again. What is asked, of which model, for which task and by which settings makes the key, so one file serves many runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from erc.data.conversation import Context, Conversation
+from erc.errors import ArtefactError
+from erc.llm.builder import Budget, PromptBuilder
+from erc.llm.generation import GenerationSettings, Generator
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
+from erc.llm.tasks import TaskName, TaskPrompts
+from erc.persistence.parts import part_of, private_file
+
+MOST_TOKENS: dict[TaskName, int] = {"speaker_characteristic": 32, "interlocutor_commonsense": 96}
+"""Tokens of an answer: ten words, and two short sentences."""
+WRITTEN = "written.jsonl"
+"""The name of such a file in a folder of supplies."""
+_AT_ONCE = 32
+"""Texts between two writings to the file: enough to fill a batch, few enough to lose."""
+
+
+class WrittenTexts:
+    """The texts of one file by key, for its owner alone (0600): they tell of what people said. Safe among threads; each process opens its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            lines = private_file(path).read_bytes().splitlines(keepends=True)
+            read = [_read_line(line) for line in lines]
+            if None in read:
+                _replace(path, b"".join(line for line, one in zip(lines, read, strict=True) if one is not None))
+            self._texts = dict(one for one in read if one is not None)
+            self._file = path.open("ab")
+        except OSError as error:
+            raise ArtefactError(f"{path}: not usable as a file of written texts ({error}): remove it or name another") from None
+
+    def get(self, key: str) -> str | None:
+        """The text under `key`, None where there is none."""
+        with self._lock:
+            return self._texts.get(key)
+
+    def put(self, key: str, text: str) -> None:
+        """Keeps `text`; it is with the operating system when this returns."""
+        line = json.dumps({"key": key, "text": text}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
+            self._texts[key] = text
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._texts)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> WrittenTexts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def text_key(prompt: RenderedPrompt, *, model_id: str, task: str, settings: GenerationSettings) -> str:
+    """The key of one text."""
+    asked = [prompt.sha256, model_id, task, asdict(settings)]
+    return hashlib.sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def write_texts(
+    generator: Generator,
+    prompts: Sequence[RenderedPrompt],
+    *,
+    task: str,
+    settings: GenerationSettings,
+    texts: WrittenTexts,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[str]:
+    """What the model writes after each prompt; those in `texts` are not asked for, new ones are put there. `advance` hears of each one done.
+
+    An empty text is handed out and not kept, so that a later run asks again. Prompts are asked by length, so that those side by
+    side are padded little.
+    """
+    keys = [text_key(prompt, model_id=generator.model_id, task=task, settings=settings) for prompt in prompts]
+    missing = list({key: prompt for key, prompt in zip(keys, prompts, strict=True) if not texts.get(key)}.items())
+    missing.sort(key=lambda one: len(one[1].user))
+    advance(len(prompts) - len(missing))
+    for first in range(0, len(missing), _AT_ONCE):
+        part = missing[first : first + _AT_ONCE]
+        for (key, _), text in zip(part, generator.generate([prompt for _, prompt in part], settings=settings), strict=True):
+            if text:
+                texts.put(key, text)
+        advance(len(part))
+    return [texts.get(key) or "" for key in keys]
+
+
+def generated_answers(
+    generator: Generator,
+    recipe: Recipe,
+    conversations: Sequence[Conversation],
+    *,
+    texts: WrittenTexts,
+    budget: Budget,
+    advance: Callable[[int], None] = lambda count: None,
+) -> dict[str, dict[tuple[str, int], str]]:
+    """What the recipe's generated tasks learn, by `answers_of` and by (conversation id, index); each text from its turn and those before it.
+
+    Turns without words are left out.
+    """
+    prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=budget))
+    turns = [(conversation, turn.index) for conversation in conversations for turn in conversation if turn.text.strip()]
+    found: dict[str, dict[tuple[str, int], str]] = {}
+    for stage in recipe.stages:
+        for task in stage.tasks:
+            name = answers_of(task, stage)
+            if task not in GENERATED or name in found:
+                continue
+            asked = [_asked(prompts, task, stage, Context.causal(conversation, index)) for conversation, index in turns]
+            settings = GenerationSettings(max_new_tokens=MOST_TOKENS[task])
+            written = write_texts(generator, asked, task=name, settings=settings, texts=texts, advance=advance)
+            places = ((conversation.conversation_id, index) for conversation, index in turns)
+            found[name] = {place: text for place, text in zip(places, written, strict=True) if text}
+    return found
+
+
+def _asked(prompts: TaskPrompts, task: TaskName, stage: Stage, context: Context) -> RenderedPrompt:
+    return prompts.characteristic_prompt(context, stage.characteristic) if task == "speaker_characteristic" else prompts.commonsense_prompt(context)
+
+
+def _read_line(line: bytes) -> tuple[str, str] | None:
+    """Key and text of a whole line; None for half of one or anything else."""
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("key"), str) or not isinstance(record.get("text"), str):
+        return None
+    return record["key"], record["text"]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    part = private_file(part_of(path))
+    part.write_bytes(content)
+    os.replace(part, path)

@@ -1,0 +1,241 @@
+"""Texts written once and kept: the file, what goes on after a kill, and writing by a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import ExitStack, closing
+
+import pytest
+from lm_server import Behaviour, running
+
+from erc.data.conversation import Conversation, Utterance
+from erc.errors import ArtefactError
+from erc.llm.builder import Budget
+from erc.llm.encoding import PromptEncoder
+from erc.llm.generation import GenerationSettings
+from erc.llm.local import LocalScorer
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.recipes import Recipe, Stage
+from erc.llm.server import ServerError, ServerGenerator, Transport, TransportSettings
+from erc.llm.server.transport import UnreachableError
+from erc.llm.writers import KeepingWriter, open_writer
+from erc.llm.writing import WrittenTexts, generated_answers, text_key, write_texts
+
+PROMPTS = [RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "") for i in range(40)]
+GREEDY = GenerationSettings(max_new_tokens=6)
+TALK = Conversation("c", tuple(Utterance(f"c-{i}", i, "AB"[i % 2], text) for i, text in enumerate(("Hello.", " ", "Fine, you?"))))
+
+
+class Scribe:
+    """Writes the number of each prompt, and dies after `lives` calls."""
+
+    def __init__(self, encoder, *, lives=99, model_id="scribe"):
+        self.encoder, self.model_id, self.lives, self.prompts = encoder, model_id, lives, []
+
+    def generate(self, prompts, *, settings=None):
+        if not self.lives:
+            raise KeyboardInterrupt
+        self.lives -= 1
+        self.prompts += prompts
+        return [prompt.user.upper() for prompt in prompts]
+
+
+@pytest.fixture
+def encoder(chat_tokenizer):
+    return PromptEncoder(chat_tokenizer)
+
+
+def ask(generator, texts, prompts=PROMPTS, **changes):
+    return write_texts(generator, prompts, **{"task": "t", "settings": GREEDY, "texts": texts, **changes})
+
+
+def test_written_texts_are_asked_for_once(tmp_path, encoder):
+    first, second, heard = Scribe(encoder), Scribe(encoder), []
+    with WrittenTexts(tmp_path / "w.jsonl") as texts:
+        found = ask(first, texts, [*PROMPTS, PROMPTS[0]])
+    with WrittenTexts(tmp_path / "w.jsonl") as texts:
+        assert ask(second, texts, advance=heard.append) == found[:-1] == [prompt.user.upper() for prompt in PROMPTS]
+    assert (len(first.prompts), second.prompts, heard) == (40, [], [40])
+
+
+def test_killed_writing_goes_on_where_it_stopped(tmp_path, encoder):
+    path = tmp_path / "w.jsonl"
+    with WrittenTexts(path) as texts, pytest.raises(KeyboardInterrupt):
+        ask(Scribe(encoder, lives=1), texts)
+    kept = len(path.read_text(encoding="utf-8").splitlines())
+    assert 0 < kept < 40
+    path.write_bytes(path.read_bytes()[:-9])  # the last line was under way
+    second = Scribe(encoder)
+    with WrittenTexts(path) as texts:
+        assert ask(second, texts) == [prompt.user.upper() for prompt in PROMPTS]
+    assert len(second.prompts) == 40 - (kept - 1)
+
+
+@pytest.mark.parametrize("line", [b"{not json}\n", b'{"key": 3, "text": "x"}\n', b"[]\n", b"\xff\xfe\n"])
+def test_bad_line_is_taken_out_and_written_again(tmp_path, encoder, line):
+    path = tmp_path / "w.jsonl"
+    with WrittenTexts(path) as texts:
+        ask(Scribe(encoder), texts, PROMPTS[:3])
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + line + lines[2])
+    scribe = Scribe(encoder)
+    with WrittenTexts(path) as texts:
+        assert len(texts) == 2
+        ask(scribe, texts, PROMPTS[:3])
+    assert scribe.prompts == [PROMPTS[1]]
+    assert all("text" in json.loads(one) for one in path.read_text(encoding="utf-8").splitlines())
+
+
+def test_text_is_kept_by_prompt_model_task_and_settings():
+    key = text_key(PROMPTS[0], model_id="m", task="t", settings=GREEDY)
+    others = [
+        text_key(PROMPTS[1], model_id="m", task="t", settings=GREEDY),
+        text_key(PROMPTS[0], model_id="n", task="t", settings=GREEDY),
+        text_key(PROMPTS[0], model_id="m", task="u", settings=GREEDY),
+        text_key(PROMPTS[0], model_id="m", task="t", settings=GenerationSettings(6, temperature=1.0)),
+    ]
+    assert len({key, *others}) == 5
+    assert key == text_key(PROMPTS[0], model_id="m", task="t", settings=GREEDY)
+
+
+def test_written_texts_are_closed_to_others_and_stay_so_when_a_bad_line_goes(tmp_path):
+    path = tmp_path / "supplies" / "w.jsonl"
+    for content in (b"", b"half a line"):
+        with WrittenTexts(path) as texts:
+            texts.put("k", "a text")
+        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        path.write_bytes(path.read_bytes() + content)
+        path.chmod(0o644)
+    WrittenTexts(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_empty_text_is_not_kept_and_asked_for_again(tmp_path, encoder):
+    class Wordless(Scribe):
+        def generate(self, prompts, *, settings=None):
+            return [text if "3" in text else "" for text in super().generate(prompts, settings=settings)]
+
+    with WrittenTexts(tmp_path / "w.jsonl") as texts:
+        first = ask(Wordless(encoder), texts, PROMPTS[:5])
+        key = text_key(PROMPTS[0], model_id="scribe", task="t", settings=GREEDY)
+        texts.put(key, "")  # as files of an earlier version have them
+    assert [bool(text) for text in first] == [False, False, False, True, False]
+    with WrittenTexts(tmp_path / "w.jsonl") as texts:
+        scribe = Scribe(encoder)
+        assert all(ask(scribe, texts, PROMPTS[:5]))
+    assert sorted(prompt.user for prompt in scribe.prompts) == [prompt.user for prompt in PROMPTS[:5] if "3" not in prompt.user]
+
+
+def test_folder_in_the_place_of_written_texts_is_told(tmp_path):
+    with pytest.raises(ArtefactError, match="written texts"):
+        WrittenTexts(tmp_path)
+
+
+def test_generated_answers_see_no_later_turn_and_leave_out_silence(tmp_path, encoder):
+    recipe = Recipe((Stage("a", {"interlocutor_commonsense": 1.0}), Stage("b", {"speaker_characteristic": 1.0}), Stage("c", {"erc": 1.0})))
+    scribe = Scribe(encoder)
+    with WrittenTexts(tmp_path / "w.jsonl") as texts:
+        found = generated_answers(scribe, recipe, [TALK], texts=texts, budget=Budget(max_tokens=2000))
+    assert {name: set(answers) for name, answers in found.items()} == {
+        "interlocutor_commonsense": {("c", 0), ("c", 2)},
+        "speaker_characteristic/oReact": {("c", 0), ("c", 2)},
+    }
+    assert [("Fine, you?" in prompt.user) for prompt in scribe.prompts] == [False, True, False, True]
+
+
+# --- by a server ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def behaviour(tiny_lm):
+    return Behaviour(model=tiny_lm)
+
+
+@pytest.fixture
+def connect(encoder):
+    """Makes generators on a server, and closes them."""
+    fast = TransportSettings(connect_timeout=1.0, read_timeout=5.0, retries=2, backoff=0.01)
+    with ExitStack() as stack:
+
+        def make(url, **settings):
+            transport = stack.enter_context(closing(Transport(url, settings=fast, sleep=lambda seconds: None)))
+            return ServerGenerator(transport, model="tiny", encoder=encoder, **settings)
+
+        yield make
+
+
+@pytest.fixture
+def server(behaviour):
+    with running(behaviour) as url:
+        yield url
+
+
+def test_server_writes_what_the_local_model_writes(server, connect, tiny_lm, chat_tokenizer):
+    served = connect(server)
+    found = served.generate(PROMPTS[:4], settings=GREEDY)
+    assert (served.mode, served.model_id) == ("completions", "tiny")
+    assert found == LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").generate(PROMPTS[:4], settings=GREEDY)
+
+
+def test_server_without_completions_is_asked_by_chat(server, behaviour, connect):
+    behaviour.completions = False
+    served = connect(server)
+    found = served.generate(PROMPTS[:2], settings=GenerationSettings(9, temperature=0.5, top_p=0.9, seed=4))
+    assert (served.mode, found) == ("chat", ["You asked: Who is number 0?", "You asked: Who is number 1?"])
+    body = behaviour.requests[-1][1]
+    assert [body[name] for name in ("max_tokens", "temperature", "top_p", "seed")] == [9, 0.5, 0.9, 4]
+    assert body["messages"][0] == {"role": "system", "content": "You answer."}
+
+
+def test_server_that_fails_at_first_is_asked_again(server, behaviour, connect):
+    behaviour.faults = [503, "garbage"]
+    assert connect(server, mode="chat").generate(PROMPTS[:1], settings=GREEDY) == ["You asked: Who is number 0?"]
+
+
+def test_server_that_writes_nothing_is_told(server, behaviour, connect):
+    behaviour.written = None
+    with pytest.raises(ServerError, match="without a text"):
+        connect(server, mode="chat").generate(PROMPTS[:1])
+
+
+def test_server_that_is_not_there_is_told_before_anything_is_written(connect):
+    with pytest.raises(UnreachableError):
+        connect("http://127.0.0.1:9/v1")
+
+
+def test_thoughts_of_a_served_model_are_no_part_of_its_text(server, behaviour, connect):
+    behaviour.written = "<think>Who\nknows?</think>\nA friend."
+    assert connect(server, mode="chat").generate(PROMPTS[:1]) == ["A friend."]
+
+
+def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch):
+    loaded = []
+    load = LocalScorer.load
+    monkeypatch.setattr(LocalScorer, "load", classmethod(lambda cls, name, **settings: loaded.append(name) or load(name, **settings)))
+    for _ in range(2):
+        writer = open_writer(str(tiny_lm_dir), precision="fp32")
+        with WrittenTexts(tmp_path / "w.jsonl") as texts:
+            found = KeepingWriter(writer, texts, task="t").generate(PROMPTS[:2], settings=GREEDY)
+        writer.close()
+    assert loaded == [str(tiny_lm_dir)]
+    assert found == load(str(tiny_lm_dir), precision="fp32").generate(PROMPTS[:2], settings=GREEDY)
+
+
+def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tiny_lm_dir):
+    folder = shutil.copytree(tiny_lm_dir, tmp_path / "model")
+    first, again = open_writer(str(folder)).model_id, open_writer(str(folder)).model_id
+    weights = folder / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    assert first == again != open_writer(str(folder)).model_id
+    assert first.startswith(f"{folder}#")
+
+
+def test_writer_on_a_server_is_the_one_that_its_folder_holds(tiny_lm_dir):
+    assert open_writer(str(tiny_lm_dir), server="http://127.0.0.1:9/v1").model_id == open_writer(str(tiny_lm_dir)).model_id
+
+
+def test_writer_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(ArtefactError, match="tokenizer"):
+        open_writer(str(tmp_path))
