@@ -48,6 +48,10 @@ class DataConfig(Section):
     """Tokens of one utterance, special tokens included; longer texts lose their end."""
     root: FilePath | None = None
     """The data root; None asks the one setting that holds it."""
+    train_limit: PositiveInt | None = None
+    """At most so many conversations of the training split, a sample by `optim.seed`, for a quick look; None takes all."""
+    dev_limit: PositiveInt | None = None
+    """The same of the dev split."""
 
 
 class BackboneConfig(Section):
@@ -132,6 +136,8 @@ class EmoNetConfig(Section):
     """The conversation model: its context encoder and what it is told of the speaker."""
 
     context: Literal["window", "turn_causal", "hierarchical"] = "turn_causal"
+    encoder: Literal["own", "shared"] = "own"
+    """`shared`: turns are read by the shared classifier's encoder, which is not trained, in the one pass that serves both (`hierarchical`)."""
     token_window: Annotated[int, Field(ge=8)] = 256
     """Tokens of past and target that context `window` encodes anew for each target."""
     turn_window: PositiveInt = 12
@@ -203,6 +209,10 @@ class LlmConfig(Section):
     """Most past turns of the speaker, with their predicted emotions, in the prompt."""
     retrieval: Literal["recency", "similarity", "both", "none"] = "recency"
     demonstrations: Annotated[int, Field(ge=0)] = 0
+    dev_sees_train: bool = False
+    """Whether bios and past turns on dev hold what the training split says of earlier conversations."""
+    writer: Name | None = None
+    """The language model that writes what a recipe learns from. None: the base itself writes answers, and bios are counted, not written."""
     loss: Literal["tokens", "labels", "both"] = "tokens"
     neftune: NonNegativeFloat = 0.0
     pack_tokens: PositiveInt | None = 2048
@@ -212,13 +222,26 @@ class LlmConfig(Section):
     """Stages by name, trained in the order written."""
 
 
+class MultitaskConfig(Section):
+    """Several configurations trained together over one encoder: one of an utterance classifier, the rest of conversation models."""
+
+    parts: Annotated[dict[Name, PositiveFloat], Field(min_length=2)]
+    """Names or files of the configurations, with the weight of each one's loss; the utterance classifier stands first."""
+    text_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the classifier's training texts that is used; where it starts from a trained one, a part of them keeps what it knows."""
+    soft_share: Rate = 0.0
+    """Share of the classifier's loss that follows the classifier it starts from instead of the labels."""
+    head_epochs: NonNegativeFloat = 2.0
+    """Epochs in which each conversation model's own parts, its memory among them, are trained on once the encoder stands."""
+
+
 class ExperimentConfig(Section):
     """Everything one training run is made of."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     """Name of the run folder and the artefact: lower-case letters, digits, dot, dash, underscore."""
-    task: Literal["utterance", "emonet", "llm"]
+    task: Literal["utterance", "emonet", "llm", "multitask"]
     data: DataConfig
     backbone: BackboneConfig = BackboneConfig()
     head: HeadConfig = HeadConfig()
@@ -232,6 +255,8 @@ class ExperimentConfig(Section):
     """Present exactly when `task` is `emonet`."""
     llm: LlmConfig | None = None
     """Present exactly when `task` is `llm`."""
+    multitask: MultitaskConfig | None = None
+    """Present exactly when `task` is `multitask`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -243,7 +268,9 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _section_fits_task(self) -> ExperimentConfig:
-        for name in ("emonet", "llm"):
+        if self.task == "multitask" and self.multitask is None:
+            raise ValueError("task multitask needs the section 'multitask' with its parts")
+        for name in ("emonet", "llm", "multitask"):
             if self.task != name and getattr(self, name) is not None:
                 raise ValueError(f"the section '{name}' belongs to task '{name}', but task is '{self.task}': remove the section or change the task")
         return self

@@ -18,6 +18,12 @@ def user_data_dir() -> Path:
     return home / "convemo" / "data"
 
 
+def user_cache_dir() -> Path:
+    """What can be made again at any time: `$XDG_CACHE_HOME/convemo`, by default under `~/.cache`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "convemo"
+
+
 def data_root(root: Path | None = None) -> Path:
     """The folder new corpora are written to: `root`, else `CONVEMO_DATA`, else the user's data folder. It need not exist."""
     if root is not None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from erc.config import ExperimentConfig
 from erc.data import Conversation, HistoryProvider
-from erc.data.corpora import Corpus, load_corpus
+from erc.data.corpora import Corpus
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
 from erc.evaluation.reports import singlelabel_report
@@ -22,7 +22,7 @@ from erc.models.emonet import EmoNet
 from erc.models.emonet_build import build_emonet
 from erc.models.encoder import Encoder, load_encoder, load_tokenizer
 from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import NO_LABEL, TurnBuilder
+from erc.models.turns import NO_LABEL, BioProvider, TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model, load_artefact
 from erc.persistence.artefact import Artefact, ArtefactInfo, base_weights, installed_versions, save_artefact
@@ -35,7 +35,9 @@ from erc.training.features import Features, corpus_features
 from erc.training.losses import as_tensor, class_weights
 from erc.training.mc_choice import choose_mode
 from erc.training.policies import fit_policy
+from erc.training.processes import main_first, on_main
 from erc.training.settings import optim_settings
+from erc.training.supplies import SupplyMaker, load_splits, no_supplies
 from erc.training.trainer import train
 from erc.uncertainty.calibration import Temperature, load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
@@ -55,29 +57,41 @@ class Ingredients:
     shared: Artefact | None
     features: Features | None
     speakers: SpeakerVocabulary | None
+    bios: BioProvider | None = None
+
+    @property
+    def bio_width(self) -> int | None:
+        """Width of a bio's vector: the shared classifier makes it."""
+        if self.bios is None or self.shared is None:
+            return None
+        assert isinstance(self.shared.network, UtteranceClassifier)
+        return self.shared.network.embedding_width
 
 
-def run_emonet(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Path:
+def run_emonet(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker = no_supplies) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`."""
-    parts = gather(config, cache_dir=run_dir.parent / "features")
+    parts = main_first(lambda: gather(config, cache_dir=run_dir.parent / "features", supplies=supplies))
     network = build_network(config, parts)
     task = make_task(config, parts)
     figures = train(model=network, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
-    return finish_emonet(config, run_dir, network, task, parts, figures)
+    return on_main(lambda: finish_emonet(config, run_dir, network, task, parts, figures))
 
 
-def gather(config: ExperimentConfig, *, cache_dir: Path | None) -> Ingredients:
+def gather(config: ExperimentConfig, *, cache_dir: Path | None, supplies: SupplyMaker = no_supplies) -> Ingredients:
     """Loads the splits and the shared classifier, and computes its features where the memory reads them."""
     emonet = config.emonet
     assert emonet is not None
-    if emonet.bio != "none":
-        raise ConfigError("emonet.bio needs bios of the corpus's speakers, which `erc train` cannot write yet: train from Python with a BioProvider")
-    splits = [load_corpus(config.data.corpus, split, root=config.data.root) for split in (config.data.train_split, config.data.dev_split)]
+    if emonet.bio != "none" and config.artefact.init_from is None:
+        raise ConfigError("emonet.bio reads bios as vectors of the shared classifier: name it with artefact.init_from")
+    splits = load_splits(config)
+    bios = supplies(*splits).bios if emonet.bio != "none" else None
+    if emonet.bio != "none" and bios is None:
+        raise ConfigError("emonet.bio needs bios of the corpus's speakers: train with `erc train`, or hand in supplies with a BioProvider")
     shared = None if config.artefact.init_from is None else load_artefact(find_model(config.artefact.init_from))
     tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision) if shared is None else shared.tokenizer
     talks = [conversation for corpus in splits for conversation in corpus.conversations]
     features = None
-    if emonet.memory_encoder == "shared" and shared is not None:
+    if "shared" in (emonet.memory_encoder, emonet.encoder) and shared is not None:
         assert isinstance(shared.network, UtteranceClassifier)
         features = corpus_features(
             shared.network,
@@ -92,20 +106,33 @@ def gather(config: ExperimentConfig, *, cache_dir: Path | None) -> Ingredients:
     named = emonet.global_speakers or emonet.speaker_text == "global_tag"
     speakers = SpeakerVocabulary.from_conversations(splits[0].conversations, corpus=config.data.corpus) if named else None
     emotions = load_emotion_set(splits[0].emotion_set)
-    return Ingredients(splits[0], splits[1], emotions, tokenizer, shared, features, speakers)
+    return Ingredients(splits[0], splits[1], emotions, tokenizer, shared, features, speakers, bios)
 
 
 def build_network(config: ExperimentConfig, parts: Ingredients) -> EmoNet:
     """The network of a configuration, seeded; it starts from the shared classifier where there is one."""
     torch.manual_seed(config.optim.seed)
     width = None if parts.features is None else parts.features.width
-    settings = emonet_settings(config, observation_width=width, speaker_rows=0 if parts.speakers is None else len(parts.speakers))
+    rows = 0 if parts.speakers is None else len(parts.speakers)
+    settings = emonet_settings(config, observation_width=width, speaker_rows=rows, bio_width=parts.bio_width)
     second = _encoder(config) if settings.memory_encoder == "own" else None
-    network = build_emonet(settings, encoder=_encoder(config), emotions=len(parts.emotions), memory_encoder=second)
+    encoder = _shared_encoder(config, parts.shared) if settings.encoder == "shared" else _encoder(config)
+    network = build_emonet(settings, encoder=encoder, emotions=len(parts.emotions), memory_encoder=second)
     if parts.shared is not None:
         assert isinstance(parts.shared.network, UtteranceClassifier)
         network.init_from(parts.shared.network)
     return network
+
+
+def _shared_encoder(config: ExperimentConfig, shared: Artefact | None) -> Encoder:
+    """The encoder of the shared classifier, not to be trained. Raises ConfigError where turns would be read otherwise than it reads them."""
+    if shared is None:
+        raise ConfigError("emonet.encoder 'shared' is the encoder of a shared classifier: name it with artefact.init_from")
+    assert isinstance(shared.network, UtteranceClassifier)
+    if (config.head.pooling, config.data.max_tokens) != (shared.network.pooling, shared.info.max_tokens):
+        expected = f"head.pooling={shared.network.pooling} and data.max_tokens={shared.info.max_tokens}"
+        raise ConfigError(f"emonet.encoder 'shared': {shared.info.identity} reads turns with {expected}")
+    return shared.network.encoder.requires_grad_(False)
 
 
 def _encoder(config: ExperimentConfig) -> Encoder:
@@ -131,6 +158,7 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
             history_limit=emonet.history_limit,
             observation_width=None if parts.features is None else parts.features.width,
             memory_texts=emonet.memory_encoder == "own",
+            bios=parts.bios,
             labels=emotions.labels,
         )
 
@@ -141,6 +169,7 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
         dev=parts.dev.conversations,
         builder=builder,
         features=parts.features,
+        shared_encoder=emonet.encoder == "shared",
         history="off" if emonet.memory_encoder == "none" else emonet.history,
         dev_sees_train=emonet.dev_sees_train,
         class_weights=as_tensor(class_weights(counts, config.loss.class_weights)),
@@ -150,8 +179,20 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
     )
 
 
-def finish_emonet(config: ExperimentConfig, run_dir: Path, network: EmoNet, task: EmoNetTask, parts: Ingredients, figures: dict[str, float]) -> Path:
-    """Compresses the trained network, fits calibrator and policies on its dev outputs, and saves the artefact."""
+def finish_emonet(
+    config: ExperimentConfig,
+    run_dir: Path,
+    network: EmoNet,
+    task: EmoNetTask,
+    parts: Ingredients,
+    figures: dict[str, float],
+    *,
+    shelf: Path | None = None,
+) -> Path:
+    """Compresses the trained network, fits calibrator and policies on its dev outputs, and saves the artefact.
+
+    `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its card shows.
+    """
     info = _info(config, parts, network)
     precision = config.optim.precision
     full = _labelled(np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision)), task)
@@ -183,7 +224,7 @@ def finish_emonet(config: ExperimentConfig, run_dir: Path, network: EmoNet, task
     }
     policies = _policies(folds, labels, groups, parts.emotions)
     return save_artefact(
-        run_dir / config.name,
+        (shelf or run_dir) / config.name,
         info=info,
         network=network,
         tokenizer=parts.tokenizer,
@@ -230,7 +271,8 @@ def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: s
     emonet = config.emonet
     assert emonet is not None
     width = None if parts.features is None else parts.features.width
-    settings = emonet_settings(config, observation_width=width, speaker_rows=0 if parts.speakers is None else len(parts.speakers))
+    rows = 0 if parts.speakers is None else len(parts.speakers)
+    settings = emonet_settings(config, observation_width=width, speaker_rows=rows, bio_width=parts.bio_width)
     shared = parts.shared
     return ArtefactInfo(
         kind="emonet",
@@ -253,6 +295,7 @@ def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: s
             "history": emonet.history,
             "history_limit": 0 if emonet.memory_encoder == "none" else emonet.history_limit,
             "observation_width": width,
+            "bio": emonet.bio,
             "speaker_text": emonet.speaker_text,
             "speaker_corpus": config.data.corpus,
             "speakers": None if parts.speakers is None else list(parts.speakers.names),

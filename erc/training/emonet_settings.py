@@ -24,8 +24,14 @@ def emonet_settings(
         )
     if emonet.bio != "none" and bio_width is None:
         raise ConfigError(f"emonet.bio '{emonet.bio}' needs bios of the speakers, and there are none")
+    if emonet.encoder == "shared" and (emonet.context, emonet.speaker_text, emonet.memory_encoder == "own") != ("hierarchical", "none", False):
+        raise ConfigError(
+            "emonet.encoder 'shared' takes each turn as the shared classifier read it: it needs emonet.context=hierarchical, "
+            "emonet.speaker_text=none and a memory_encoder of shared or none"
+        )
     return EmoNetSettings(
         context=emonet.context,
+        encoder=emonet.encoder,
         pooling=config.head.pooling,
         token_window=emonet.token_window,
         turn_window=emonet.turn_window,

@@ -49,8 +49,8 @@ class EmoNetTask:
     """Fits an `EmoNet` to the labelled turns of `train`; turns without a label are context only.
 
     `builder` makes a `TurnBuilder` over a history, with the model's labels. `features` are those of train and dev together, needed
-    where the memory reads stored observations. `class_weights` is (C,). With `dev_sees_train` a dev look-up finds the training
-    conversations that are earlier in the corpus's chronology.
+    where the memory reads stored observations, and with `shared_encoder` also as the vectors of the turns themselves. `class_weights`
+    is (C,). With `dev_sees_train` a dev look-up finds the training conversations that are earlier in the corpus's chronology.
     """
 
     primary_metric = "weighted_f1"
@@ -63,6 +63,7 @@ class EmoNetTask:
         dev: Sequence[Conversation],
         builder: BuilderFactory,
         features: Features | None = None,
+        shared_encoder: bool = False,
         history: HistoryKind = "global",
         dev_sees_train: bool = False,
         class_weights: Tensor | None = None,
@@ -75,8 +76,13 @@ class EmoNetTask:
         seen_on_dev = (*train, *dev) if dev_sees_train else dev
         self._train_builder = builder(corpus_history(history, train, times, features, seed=seed))
         self._dev_builder = builder(corpus_history(history, seen_on_dev, times, features, seed=seed))
-        self._train = [self._train_builder.prepare(talk, time=times[talk.conversation_id]) for talk in train]
-        self._dev = [self._dev_builder.prepare(talk, time=times[talk.conversation_id]) for talk in dev]
+
+        def prepared(builder: TurnBuilder, talk: Conversation) -> list[PreparedTurn]:
+            vectors = features.vectors(talk) if shared_encoder and features is not None else None
+            return builder.prepare(talk, time=times[talk.conversation_id], vectors=vectors)
+
+        self._train = [prepared(self._train_builder, talk) for talk in train]
+        self._dev = [prepared(self._dev_builder, talk) for talk in dev]
         self._weights = class_weights
         self._label_smoothing = label_smoothing
         self._precision = precision
@@ -109,6 +115,11 @@ class EmoNetTask:
         logits = model(batch=turns).logits
         weights = None if self._weights is None else self._weights.to(logits.device)
         return weighted_cross_entropy(logits, turns.labels, weights, label_smoothing=self._label_smoothing)
+
+    def loss_weight(self, batch: Batch) -> Tensor:
+        """The labelled turns, by the weights of their classes: what the cross entropy is divided by."""
+        labels = batch["labels"][batch["labels"] != NO_LABEL]
+        return torch.tensor(float(len(labels)), device=labels.device) if self._weights is None else self._weights.to(labels.device)[labels].sum()
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, EmoNet)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erc.config import ExperimentConfig
+from erc.config import ExperimentConfig, load_config
 from erc.errors import ConfigError
+from erc.training.processes import on_main
+from erc.training.supplies import SupplyMaker, no_supplies
 
 
-def run_experiment(config: ExperimentConfig, run_dir: Path, *, resume: bool = True, progress: bool = True) -> Path:
+def run_experiment(
+    config: ExperimentConfig, run_dir: Path, *, resume: bool = True, progress: bool = True, supplies: SupplyMaker = no_supplies
+) -> Path:
     """Trains what `config` describes in `run_dir` and returns the artefact folder, `run_dir / config.name`.
 
+    Of task multitask it is `run_dir / models`, in which each part's artefact folder lies.
+
+    `supplies` makes what the recipe needs beside the corpus; without it, ConfigError says what is missing.
+
     The resolved configuration is written to the run folder first. A run folder that holds another configuration is refused, so
-    that resuming never mixes two experiments.
+    that resuming never mixes two experiments. Where several processes train, the main one writes and all return the same folder.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    resolved = config.to_yaml()
-    record = run_dir / "config.yaml"
-    if record.exists() and record.read_text(encoding="utf-8") != resolved:
-        raise ConfigError(f"{record} holds another configuration: give another run folder with --run, or remove this one")
-    record.write_text(resolved, encoding="utf-8")
+    on_main(lambda: _record(config, run_dir))
     if config.task == "utterance":
         from erc.training.utterance_experiment import run_utterance
 
@@ -27,7 +30,19 @@ def run_experiment(config: ExperimentConfig, run_dir: Path, *, resume: bool = Tr
     if config.task == "emonet":
         from erc.training.emonet_experiment import run_emonet
 
-        return run_emonet(config, run_dir, resume=resume, progress=progress)
+        return run_emonet(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+    if config.task == "multitask":
+        from erc.training.multitask_experiment import run_multitask
+
+        return run_multitask(config, run_dir, resume=resume, progress=progress)
     from erc.training.llm_experiment import run_llm
 
-    return run_llm(config, run_dir, resume=resume, progress=progress)
+    return run_llm(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+
+
+def _record(config: ExperimentConfig, run_dir: Path) -> None:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    record = run_dir / "config.yaml"
+    if record.exists() and load_config(record) != config:  # compared as read: a key that is new since then has its default
+        raise ConfigError(f"{record} holds another configuration: give another run folder with --run, or remove this one")
+    record.write_text(config.to_yaml(), encoding="utf-8")

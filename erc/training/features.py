@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from erc.data.chronology import InMemoryHistory, speaker_key
 from erc.data.conversation import Conversation
 from erc.data.history import Moment, PastUtterance
+from erc.errors import InputError
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import resolve_precision
 from erc.models.utterance import UtteranceClassifier
@@ -46,6 +48,10 @@ class Features:
         """P + C, the width of one observation."""
         return int(self.embeddings.shape[1] + self.probabilities.shape[1])
 
+    def vectors(self, conversation: Conversation) -> np.ndarray:
+        """Embeddings (L, P) of a conversation's utterances."""
+        return self.embeddings[[self.rows[conversation.conversation_id, utterance.index] for utterance in conversation]]
+
 
 def corpus_features(
     classifier: UtteranceClassifier,
@@ -63,13 +69,14 @@ def corpus_features(
 
     The file is found by a digest of the texts, the corpus files' `checksums`, the classifier's weights, the precision and
     `max_tokens`; another one of these makes another file. It is written whole or not at all. A file that does not hold what its name
-    promises is computed anew.
+    promises is computed anew. Raises InputError for conversations of one id.
     """
     texts = [utterance.text for conversation in conversations for utterance in conversation]
     places = [(conversation.conversation_id, utterance.index) for conversation in conversations for utterance in conversation]
     rows = {place: row for row, place in enumerate(places)}
     if len(rows) < len(places):
-        raise ValueError("a conversation id stands twice, so its utterances cannot be told apart")
+        twice = next(place for place, count in Counter(places).items() if count > 1)[0]
+        raise InputError(f"conversation id {twice} stands twice, so its utterances cannot be told apart: give each conversation an id of its own")
     kind = resolve_precision(precision)
     calibration = "" if calibrator is None else json.dumps(calibrator.to_dict())
     turns = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]

@@ -13,12 +13,21 @@ from erc.training.settings import OptimSettings, optim_settings
 
 
 def llm_recipe(config: ExperimentConfig) -> Recipe:
-    """The recipe of `config`. Raises ConfigError where its task is another or its last stage does not teach emotions."""
+    """The recipe of `config`.
+
+    Raises ConfigError where its task is another, its last stage does not teach emotions, or a writer is named who has nothing to write.
+    """
     if config.llm is None:
         raise ConfigError(f"experiment '{config.name}' has no section 'llm': its task is '{config.task}'")
     llm = config.llm
     stages = tuple(Stage(name, dict(stage.tasks), stage.epochs, stage.learning_rate, stage.characteristic) for name, stage in llm.stages.items())
-    return Recipe(stages=stages, bios=llm.bios, history=llm.history, retrieval=llm.retrieval, demonstrations=llm.demonstrations)
+    recipe = Recipe(stages=stages, bios=llm.bios, history=llm.history, retrieval=llm.retrieval, demonstrations=llm.demonstrations)
+    if llm.writer is not None and not (recipe.bios or recipe.generated):
+        raise ConfigError(
+            f"llm.writer={llm.writer}: '{config.name}' has nothing for it to write, neither bios nor texts of a task; "
+            "leave it out, or set llm.bios=true"
+        )
+    return recipe
 
 
 def lora_settings(config: ExperimentConfig) -> LoraSettings:

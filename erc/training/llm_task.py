@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from erc.evaluation.evaluators import SingleLabelEvaluator
 from erc.llm.masks import attention_argument, computing_dtype, tree_mask
-from erc.llm.scoring import read_prefixes, score_answers
+from erc.llm.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.models.batching import length_buckets
 from erc.training.llm_batches import LlmExample, collate_examples
 from erc.training.task import Batch
@@ -80,7 +80,7 @@ class LlmTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self._emotions:
             return {"loss": self._dev_loss(model)}
-        scores = predict_answers(model, self._emotions, pad_id=self._pad_id, max_tokens=self._max_tokens).numpy()
+        scores = predict_answers(model, self._emotions).numpy()
         targets = np.array([example.target for example in self._emotions])
         return SingleLabelEvaluator(self._labels)(as_labelled(scores, targets), targets)
 
@@ -115,7 +115,8 @@ def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Log-likelihoods (E, K) of every candidate, minus infinity where an example has fewer, and their token counts (E, K)."""
     segments, positions = batch["segments"], batch["position_ids"]
     mask = tree_mask(segments=segments, branches=batch["branches"])
-    argument = attention_argument(mask, positions, positions, config=model.config, dtype=computing_dtype(model))
+    bare = getattr(model, "module", model)  # wrapped where several processes train; the wrapper has to be called, so that gradients are shared
+    argument = attention_argument(mask, positions, positions, config=bare.config, dtype=computing_dtype(model))
     # Logits are only made where an answer's token is predicted: a vocabulary is large and a prompt long.
     columns = torch.unique(batch["token_column"])
     output = model(input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, logits_to_keep=columns, use_cache=False)
@@ -155,12 +156,15 @@ def answer_loss(scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, 
     return total
 
 
-def predict_answers(model: Any, examples: Sequence[LlmExample], *, pad_id: int, max_tokens: int = 8192) -> Tensor:
-    """Log-likelihoods (E, K) float64 of examples that all have K candidates."""
-    scores = torch.zeros(len(examples), len(examples[0].answers), dtype=torch.double)
-    for bucket in length_buckets([len(example.prompt) for example in examples], max_tokens=max_tokens):
-        state = read_prefixes(model, [examples[i].prompt for i in bucket], pad_id=pad_id)
-        scores[bucket] = score_answers(model, state, [examples[i].answers for i in bucket])
+def predict_answers(model: Any, examples: Sequence[LlmExample], *, max_tokens: int = PASS_TOKENS) -> Tensor:
+    """Log-likelihoods (E, K) float64 of examples that all have K candidates; `max_tokens` bounds the new tokens of a pass.
+
+    What prompts begin with in common, as those of a dialogue's turns do, is read once.
+    """
+    prompts, answers = [example.prompt for example in examples], [example.answers for example in examples]
+    scores, reader = torch.zeros(len(examples), len(answers[0]), dtype=torch.double), PrefixReader(model)
+    for chosen in passes(prompts, answers, max_tokens=max_tokens):
+        scores[chosen] = reader.score([prompts[i] for i in chosen], [answers[i] for i in chosen])[0]
     return scores
 
 

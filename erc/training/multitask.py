@@ -1,4 +1,7 @@
-"""Several tasks over one encoder: each batch mixes examples of all in proportion to their number, each task with its own head and loss."""
+"""Several tasks over one encoder: each batch mixes examples of all in proportion to their number, each task with its own head and loss.
+
+Shapes: K tasks, N examples of all.
+"""
 
 from __future__ import annotations
 
@@ -50,24 +53,32 @@ class MultiTaskModel(nn.Module):
 
 
 class MultiTask:
-    """Trains a `MultiTaskModel`. The loss of a batch is the mean of the tasks' losses, weighed by their examples in it.
+    """Trains a `MultiTaskModel`.
 
+    The loss of a batch is the sum over tasks of w * L * n / (B * p): the task's weight, its mean loss over its n examples in this batch of
+    B, and its share p of all examples. So over an epoch every task counts by its weight, however few examples it has.
     A dev evaluation gives every task's figures under its name, and the mean of their primary metrics, which chooses the checkpoint.
     """
 
     primary_metric = "mean_primary"
     greater_is_better = True
 
-    def __init__(self, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, tasks: Mapping[str, Task], *, weights: Mapping[str, float] | None = None) -> None:
         if any("/" in name or "." in name for name in tasks):
             raise ValueError(f"task names may hold no slash or dot: {', '.join(tasks)}")
         if not all(task.greater_is_better for task in tasks.values()):
             raise ValueError("a mean of primary metrics needs tasks whose primary metric is better when greater")
         self.tasks = dict(tasks)
+        self.weights = {name: 1.0 if weights is None else weights[name] for name in self.tasks}
 
     @property
     def examples(self) -> Sequence[TaskExample]:
         return [TaskExample(name, example) for name, task in self.tasks.items() for example in task.examples]
+
+    @property
+    def kinds(self) -> list[int]:
+        """The number of each example's task, (N,)."""
+        return [number for number, task in enumerate(self.tasks.values()) for _ in task.examples]
 
     @property
     def lengths(self) -> list[int]:
@@ -83,16 +94,16 @@ class MultiTask:
         return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        network = getattr(model, "module", model)
-        assert isinstance(network, MultiTaskModel)
+        assert isinstance(model, MultiTaskModel)
         counts = {name: int(batch[f"{name}/#"]) for name in self.tasks if f"{name}/#" in batch}
-        losses = []
+        sizes = {name: len(task.examples) for name, task in self.tasks.items()}
+        total: Tensor | None = None
         for name, count in counts.items():
             own = {key.partition("/")[2]: value for key, value in batch.items() if key.startswith(f"{name}/") and not key.endswith("/#")}
-            losses.append(self.tasks[name].loss(network.parts[name], own) * (count / sum(counts.values())))
-        total = losses[0]
-        for loss in losses[1:]:
-            total = total + loss
+            expected = sum(counts.values()) * sizes[name] / sum(sizes.values())
+            loss = self.tasks[name].loss(model.parts[name], own) * (self.weights[name] * count / expected)
+            total = loss if total is None else total + loss
+        assert total is not None
         return total
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -107,4 +118,5 @@ class MultiTask:
 
     def head_parameters(self, model: nn.Module) -> set[str]:
         assert isinstance(model, MultiTaskModel)
-        return {f"parts.{name}.{key}" for name, task in self.tasks.items() for key in task.head_parameters(model.parts[name])}
+        own = {f"parts.{name}.{key}" for name, task in self.tasks.items() for key in task.head_parameters(model.parts[name])}
+        return {name for name in own if ".encoder." not in name}  # what one task calls its head is the encoder of none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.metrics import f1_score
 from transformers import PreTrainedTokenizerBase
 
 from erc.config import ExperimentConfig
-from erc.data.corpora import Corpus, load_corpus
+from erc.data.corpora import Corpus
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.evaluation.reports import multilabel_report
 from erc.models.encoder import load_encoder, load_tokenizer
@@ -24,7 +25,9 @@ from erc.training.compression import compress_in_place
 from erc.training.losses import as_tensor, emcoder_weights
 from erc.training.mc_choice import choose_mode, sampled_entropy
 from erc.training.policies import fit_policy
+from erc.training.processes import on_main
 from erc.training.settings import optim_settings
+from erc.training.supplies import load_splits
 from erc.training.trainer import train
 from erc.training.utterance_card import utterance_card
 from erc.training.utterance_data import labelled_texts
@@ -40,13 +43,11 @@ _LICENCES = {"goemotions": ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",)}
 
 def run_utterance(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`."""
-    train_split, dev_split = (
-        load_corpus(config.data.corpus, split, root=config.data.root) for split in (config.data.train_split, config.data.dev_split)
-    )
+    train_split, dev_split = load_splits(config)
     emotions = load_emotion_set(train_split.emotion_set)
     tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision)
     examples, held = (labelled_texts(corpus, emotions, tokenizer, max_tokens=config.data.max_tokens) for corpus in (train_split, dev_split))
-    weights, soft_share = _weights(config, examples), 0.0
+    weights, soft_share = positive_weights(config, examples), 0.0
     if config.distillation is not None:
         soft_share = config.distillation.soft_share
         examples = softened(config, examples, held, tokenizer, weights, len(emotions), run_dir, resume=resume, progress=progress)
@@ -55,7 +56,7 @@ def run_utterance(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
         train=examples, dev=held, pad_id=pad_id(tokenizer), positive_weights=weights, precision=config.optim.precision, soft_share=soft_share
     )
     figures = train(model=network, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
-    return finish_utterance(config, run_dir, network, tokenizer, (train_split, dev_split), held, emotions, figures)
+    return on_main(lambda: finish_utterance(config, run_dir, network, tokenizer, (train_split, dev_split), held, emotions, figures))
 
 
 def softened(
@@ -105,7 +106,8 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(tokenizer.pad_token_id or 0)
 
 
-def _weights(config: ExperimentConfig, examples: list[LabelledText]) -> torch.Tensor | None:
+def positive_weights(config: ExperimentConfig, examples: Sequence[LabelledText]) -> torch.Tensor | None:
+    """Weights (C,) of each label's positives, or None where all weigh alike."""
     if config.loss.class_weights != "emcoder":
         return None
     positives = np.stack([example.targets for example in examples]).sum(axis=0)
@@ -121,10 +123,12 @@ def finish_utterance(
     held: list[LabelledText],
     emotions: EmotionSet,
     figures: dict[str, float],
+    *,
+    shelf: Path | None = None,
 ) -> Path:
     """Compresses the trained network, fits calibrator, thresholds and policies on its dev outputs, and saves the artefact.
 
-    `run_dir / report.json` receives every figure, the artefact the ones its card shows.
+    `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its card shows.
     """
     texts = [example.input_ids for example in held]
     targets = np.stack([example.targets for example in held])
@@ -158,7 +162,7 @@ def finish_utterance(
     }
     policies = _policies(folds, targets, emotions)
     return save_artefact(
-        run_dir / config.name,
+        (shelf or run_dir) / config.name,
         info=info,
         network=network,
         tokenizer=tokenizer,

@@ -14,7 +14,7 @@ from erc.config import ExperimentConfig, load_config
 from erc.data.chronology import sequence_numbers, speaker_key
 from erc.data.conversation import Conversation, Utterance
 from erc.data.history import HistoryProvider, Moment
-from erc.errors import ConfigError
+from erc.errors import ConfigError, InputError
 from erc.models.dropout import SeededDropout
 from erc.models.emonet import EmoNet
 from erc.models.emonet_build import EmoNetSettings, build_emonet
@@ -108,6 +108,22 @@ def test_emonet_task_learns_from_labelled_turns_alone(tiny_encoder_dir: Path, fe
         torch.testing.assert_close(task.loss(model, batch), expected)
 
 
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 2.0])])
+def test_emonet_task_losses_weighed_by_their_turns_make_the_loss_of_all(
+    weights: torch.Tensor | None, tiny_encoder_dir: Path, features: Features
+) -> None:
+    """As processes that share a step need it: conversations of one and of three labelled turns weigh by their turns."""
+    builder = partial(make_builder, tiny_encoder_dir, width=features.width)
+    task = EmoNetTask(train=TRAIN, dev=DEV, builder=builder, features=features, class_weights=weights, precision="fp32")
+    model = make_model(tiny_encoder_dir, features).eval()
+    batches = [task.collate([conversation]) for conversation in task.examples]
+    with torch.no_grad():
+        shares = torch.stack([task.loss_weight(batch) for batch in batches])
+        losses = torch.stack([task.loss(model, batch) for batch in batches])
+        torch.testing.assert_close((losses * shares).sum() / shares.sum(), task.loss(model, task.collate(task.examples)))
+    assert shares[0] != shares[1]
+
+
 def test_emonet_task_gives_the_head_rate_to_all_but_encoders(tiny_encoder_dir: Path, features: Features) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
     head = task.head_parameters(model)
@@ -183,6 +199,12 @@ def test_turn_figures_by_hand_and_without_unlabelled_turns() -> None:
     assert figures["nll"] == pytest.approx((2 * right + wrong) / 3)
 
 
+def test_features_of_two_conversations_of_one_id_are_refused(tiny_encoder_dir):
+    twice = [*TRAIN, TRAIN[1]]
+    with pytest.raises(InputError, match=f"conversation id {TRAIN[1].conversation_id} stands twice"):
+        corpus_features(tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir)), twice, cache_dir=None, precision="fp32")
+
+
 def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
     first = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
@@ -221,18 +243,20 @@ def test_features_of_something_else_are_computed_anew(change: str, tiny_encoder_
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_multitask_loss_weighs_tasks_by_their_examples(tiny_encoder_dir: Path, features: Features) -> None:
+def test_multitask_loss_counts_every_task_by_its_weight(tiny_encoder_dir: Path, features: Features) -> None:
+    """Three examples of six in all, half of them expected of each task: the first has 1 of 1.5, the second 2 of 1.5."""
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
     model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")}).eval()
     first, second = make_task(tiny_encoder_dir, features), make_task(tiny_encoder_dir, features)
-    both = MultiTask({"one": first, "two": second})
+    both = MultiTask({"one": first, "two": second}, weights={"one": 1.0, "two": 0.25})
     assert len(both.examples) == len(both.lengths) == 6
+    assert both.kinds == [0, 0, 0, 1, 1, 1]
     batch = both.collate([both.examples[0], both.examples[4], both.examples[5]])
     with torch.no_grad():
         one = first.loss(model.parts["one"], first.collate(first.examples[:1]))
         two = second.loss(model.parts["two"], second.collate(second.examples[1:]))
-        torch.testing.assert_close(both.loss(model, batch), one / 3 + 2 * two / 3)
+        torch.testing.assert_close(both.loss(model, batch), one * (1 / 1.5) + 0.25 * two * (2 / 1.5))
     figures = both.evaluate(model)
     assert figures["mean_primary"] == pytest.approx((figures["one_weighted_f1"] + figures["two_weighted_f1"]) / 2)
 

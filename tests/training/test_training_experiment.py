@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_corpora import SAID, write_corpora
 
 from erc.config import ExperimentConfig, load_config
 from erc.data import Conversation, Utterance
-from erc.data.corpora.meld import COLUMNS
+from erc.data.corpora import load_corpus
 from erc.emotions import load_emotion_set
-from erc.errors import ConfigError
+from erc.errors import ArtefactError, ConfigError
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
+from erc.persistence import load_model
 from erc.persistence.artefact import Artefact, load_artefact
 from erc.resources import resource_dir
 from erc.training.emonet_experiment import build_network, gather, make_task
@@ -24,11 +25,6 @@ from erc.training.experiment import run_experiment
 from erc.training.settings import optim_settings
 from erc.training.trainer import train
 
-SAID = {
-    "joy": "I am so happy to see you again, thank you!",
-    "anger": "This is not what we agreed on and I am angry.",
-    "neutral": "Okay, let us start with the report.",
-}
 SMALL = ("data.max_tokens=24", "optim.epochs=1", "optim.batch_size=4", "optim.precision=fp32", "uncertainty.samples=2")
 PARTS = ("emonet.context_width=16", "emonet.memory_width=8", "emonet.token_window=50", "head.hidden=16")
 CONFIGS = sorted(path.stem for path in resource_dir("configs").glob("*.yaml") if path.name.startswith(("compm", "emonet")))
@@ -37,46 +33,7 @@ CONFIGS = sorted(path.stem for path in resource_dir("configs").glob("*.yaml") if
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with a few dialogues of MELD's and EmoryNLP's layouts, and comments of GoEmotions'."""
-    root = tmp_path_factory.mktemp("data")
-    for name in ("meld", "emorynlp", "goemotions"):
-        (root / name).mkdir()
-    for split, count in (("train", 8), ("dev", 10)):
-        _meld(root / "meld" / f"{split}_sent_emo.csv", count)
-        short, season = ("trn", "s01") if split == "train" else ("dev", "s02")
-        _emorynlp(root / "emorynlp" / f"emotion-detection-{short}.json", count, season=season)
-        rows = [f"I am happy {i} and it hurts\t{i % 28}\tc{split}{i}" for i in range(56)]
-        (root / "goemotions" / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return root
-
-
-def _meld(path: Path, dialogues: int) -> None:
-    moods = cycle(SAID)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["Sr No.", *COLUMNS])
-        writer.writeheader()
-        for dialogue in range(dialogues):
-            for turn in range(4):
-                mood = next(moods)
-                row = {"Utterance": SAID[mood], "Speaker": ("Ross", "Rachel")[turn % 2], "Emotion": mood, "Sentiment": "neutral"}
-                place = {"Dialogue_ID": dialogue, "Utterance_ID": turn, "Season": 1, "Episode": 1 + dialogue}
-                times = {"StartTime": f"00:00:0{turn},000", "EndTime": f"00:00:0{turn},900"}
-                writer.writerow({"Sr No.": 1, **row, **place, **times})
-
-
-def _emorynlp(path: Path, scenes: int, *, season: str) -> None:
-    labels = dict(zip(SAID, ("Joyful", "Mad", "Neutral"), strict=True))
-    moods = cycle(SAID)
-    episodes = []
-    for number in range(1, scenes + 1):
-        name = f"{season}_e{number:02d}"
-        turns = []
-        for turn in range(1, 5):
-            mood = next(moods)
-            who = ("Ross Geller", "Rachel Green")[turn % 2]
-            identifier = f"{name}_c01_u{turn:03d}"
-            turns.append({"utterance_id": identifier, "speakers": [who], "transcript": SAID[mood], "emotion": labels[mood]})
-        episodes.append({"episode_id": name, "scenes": [{"scene_id": f"{name}_c01", "utterances": turns}]})
-    path.write_text(json.dumps({"season_id": season, "episodes": episodes}), encoding="utf-8")
+    return write_corpora(tmp_path_factory.mktemp("data"))
 
 
 def configured(name: str, data: Path, backbone: Path, *changes: str) -> ExperimentConfig:
@@ -116,8 +73,6 @@ def test_run_experiment_emonet_predicts_from_its_folder_what_it_was_calibrated_o
     emonet_run: Path, emonet: Artefact, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Accuracy over dev through the Predictor is the one in the card: training and labelling read the same past."""
-    from erc.data.corpora import load_corpus
-
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
     predictor = load_predictor(str(emonet.folder), settings=InferenceSettings(precision="fp32", uncertainty="off"))
     dev = load_corpus("meld", "dev", root=data).conversations
@@ -132,6 +87,58 @@ def test_run_experiment_emonet_card_has_the_figures(emonet: Artefact) -> None:
         assert expected in card
     assert set(emonet.policy or {}) == {"meld", "ekman", "sentiment"}
     assert emonet.info.uncertainty["mode"] == emonet.metrics["monte_carlo"]["mode"]
+
+
+@pytest.fixture(scope="module")
+def shared_encoder_run(data: Path, tiny_encoder_dir: Path, tiny_utterance_artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artefact of a conversation model over the shared classifier's encoder."""
+    changes = ["emonet.encoder=shared", "emonet.speaker_text=none", "data.max_tokens=48", f"artefact.init_from={tiny_utterance_artefact}"]
+    config = configured("emonet-meld", data, tiny_encoder_dir, *PARTS, *changes)
+    return run_experiment(config, tmp_path_factory.mktemp("runs") / "shared", progress=False)
+
+
+def test_run_experiment_shared_encoder_is_neither_trained_nor_stored(shared_encoder_run: Path, tiny_utterance_artefact: Path) -> None:
+    shared = load_artefact(tiny_utterance_artefact)
+    loaded = load_artefact(shared_encoder_run, shared=shared)
+    assert loaded.network.context.encoder is shared.network.encoder  # type: ignore[union-attr]
+    fresh = load_artefact(tiny_utterance_artefact).network.encoder.state_dict()  # type: ignore[union-attr]
+    assert all(torch.equal(value, fresh[name]) for name, value in shared.network.encoder.state_dict().items())  # type: ignore[union-attr]
+    assert not [name for name in load_file(shared_encoder_run / "weights.safetensors") if "encoder" in name]
+
+
+def test_run_experiment_shared_encoder_cannot_be_loaded_without_it(shared_encoder_run: Path) -> None:
+    with pytest.raises(ArtefactError, match="no encoder of its own: load it together with tiny-utterance"):
+        load_artefact(shared_encoder_run)
+
+
+def test_run_experiment_shared_encoder_labels_as_it_was_calibrated(
+    shared_encoder_run: Path, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vectors training took from the cache are those that labelling takes from the shared classifier's pass."""
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
+    predictor = load_predictor(str(shared_encoder_run), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    dev = load_corpus("meld", "dev", root=data).conversations
+    right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions]
+    expected = load_model(str(shared_encoder_run)).metrics["dev"]["scores"]["accuracy"]
+    assert expected == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("emonet.context=turn_causal", r"needs emonet\.context=hierarchical"),
+        ("emonet.speaker_text=name", r"emonet\.speaker_text=none"),
+        ("emonet.memory_encoder=own", "memory_encoder of shared or none"),
+        ("data.max_tokens=40", r"reads turns with head\.pooling=mean_cls and data\.max_tokens=48"),
+        ("artefact.init_from=", "it with artefact.init_from"),
+    ],
+)
+def test_run_experiment_shared_encoder_refuses_what_reads_turns_otherwise(
+    change: str, message: str, data: Path, tiny_encoder_dir: Path, tiny_utterance_artefact: Path, tmp_path: Path
+) -> None:
+    changes = ["emonet.encoder=shared", "emonet.speaker_text=none", "data.max_tokens=48", f"artefact.init_from={tiny_utterance_artefact}", change]
+    with pytest.raises(ConfigError, match=message):
+        run_experiment(configured("emonet-meld", data, tiny_encoder_dir, *PARTS, *changes), tmp_path, progress=False)
 
 
 def test_run_experiment_refuses_the_folder_of_another_configuration(emonet_config: ExperimentConfig, emonet_run: Path) -> None:
@@ -172,9 +179,30 @@ def test_shipped_configuration_trains_from_corpus_files(
     plain = load_config(resource_dir("configs") / f"{name}.yaml")
     family = "roberta" if "roberta" in plain.backbone.name else "modernbert" if "ModernBERT" in plain.backbone.name else "encoder"
     start = [f"artefact.init_from={tiny_utterance_artefact}"] if plain.artefact.init_from is not None else []
-    config = configured(name, data, request.getfixturevalue(f"tiny_{family}_dir"), *PARTS, *start, "optim.epochs=0.25")
+    shared = plain.emonet is not None and plain.emonet.encoder == "shared"
+    length = ["data.max_tokens=48"] if shared else []  # as the tiny classifier reads turns
+    config = configured(name, data, request.getfixturevalue(f"tiny_{family}_dir"), *PARTS, *start, *length, "optim.epochs=0.25")
     parts = gather(config, cache_dir=tmp_path / "features")
     network = build_network(config, parts)
     figures = train(model=network, task=make_task(config, parts), optim=optim_settings(config), run_dir=tmp_path, progress=False)
     assert np.isfinite(figures["nll"])
     assert (parts.features is not None) == (config.emonet is not None and config.emonet.memory_encoder == "shared")
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "roberta" in name or "modernbert" in name])
+def test_shipped_configuration_of_a_large_backbone_ends_in_a_model_that_labels(
+    name: str, data: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Random weights of the architecture, trained whole and stored whole: what is loaded labels dev as the card says."""
+    backbone = request.getfixturevalue("tiny_modernbert_dir" if "modernbert" in name else "tiny_roberta_dir")
+    folder = run_experiment(configured(name, data, backbone, *PARTS, "optim.epochs=0.5"), tmp_path / "run", progress=False)
+    artefact = load_artefact(folder)
+    assert artefact.network.context.encoder.backbone.config.model_type == ("modernbert" if "modernbert" in name else "roberta")  # type: ignore
+    before = load_file(backbone / "model.safetensors")
+    encoders = {key.removeprefix("context.encoder.backbone."): value for key, value in artefact.network.state_dict().items()}
+    moved = [key for key, value in before.items() if key in encoders and not torch.equal(value, encoders[key])]
+    assert any("embed" in key for key in moved)
+    predictor = load_predictor(str(folder), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    dev = load_corpus("emorynlp", "dev", root=data).conversations
+    right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions]
+    assert artefact.metrics["dev"]["scores"]["accuracy"] == pytest.approx(np.mean(right))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,10 +159,14 @@ def test_checkpointing_gives_the_same_gradients():
     torch.testing.assert_close(*gradients)
 
 
-def test_dev_scores_equal_plain_passes():
-    model, examples = build_model(), [example(i, length) for i, length in enumerate((4, 9, 30))]
-    expected = torch.stack([naive(model, one) for one in examples]).double().detach()
-    torch.testing.assert_close(predict_answers(model, examples, pad_id=0, max_tokens=40), expected, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("extra", [{}, {"sliding_window": 6}])
+def test_dev_scores_equal_plain_passes(extra):
+    model, examples = build_model("mistral" if extra else "llama", **extra), [example(i, length) for i, length in enumerate((4, 9, 30))]
+    grown = [replace(examples[2], prompt=examples[2].prompt[:cut]) for cut in (12, 25)]  # turns of one dialogue begin alike
+    every = [*examples, *grown]
+    expected = torch.stack([naive(model, one) for one in every]).double().detach()
+    for limit in (40, 1024):
+        torch.testing.assert_close(predict_answers(model, every, max_tokens=limit), expected, atol=1e-4, rtol=0)
 
 
 def planted(count, seed):
@@ -177,7 +182,7 @@ def planted(count, seed):
 
 @pytest.mark.parametrize(("loss", "learning_rate", "epochs"), [("labels", 2e-2, 5), ("tokens", 5e-3, 12)])
 def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_path):
-    model = attach_lora(build_model(), LoraSettings(r=8, alpha=32, dropout=0.05))
+    model = attach_lora(build_model(), LoraSettings(r=8, alpha=32, dropout=0.05), seed=2)
     task = LlmTask(train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss=loss, row_tokens=256)
     optim = OptimSettings(
         learning_rate=learning_rate, epochs=epochs, batch_size=12, ema_decay=None, precision="fp32", warmup_fraction=0.1, weight_decay=0.0

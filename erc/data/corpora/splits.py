@@ -1,0 +1,23 @@
+"""The two splits of an experiment, whole or as a seeded sample for a quick look."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+from erc.data.corpora.corpus import Corpus
+from erc.data.corpora.registry import load_corpus
+
+
+def sampled(corpus: Corpus, limit: int | None, *, seed: int = 0) -> Corpus:
+    """`corpus` with at most `limit` conversations (None: all), drawn by `seed` and left in their order."""
+    if limit is None or len(corpus) <= limit:
+        return corpus
+    chosen = sorted(random.Random(seed).sample(range(len(corpus)), limit))
+    return replace(corpus, conversations=tuple(corpus.conversations[place] for place in chosen))
+
+
+def load_split(name: str, split: str, *, root: Path | None = None, limit: int | None = None, seed: int = 0) -> Corpus:
+    """As `load_corpus`, of which at most `limit` conversations are kept."""
+    return sampled(load_corpus(name, split, root=root), limit, seed=seed)

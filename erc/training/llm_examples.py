@@ -1,0 +1,76 @@
+"""From a corpus to the examples of a recipe's stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from erc.data.conversation import Context, Conversation, Utterance
+from erc.data.corpora import Corpus
+from erc.llm.notes import NO_NOTES, Demonstration
+from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
+from erc.llm.retrieval import DemonstrationIndex, Origin
+from erc.llm.tasks import LabelledPrompt, TaskName, TaskPrompts
+from erc.training.llm_batches import LlmExample, encode_example
+from erc.training.supplies import Supplies
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Makes the examples of a recipe's stages. `demonstrations` are those of the training split, where the recipe shows any."""
+
+    prompts: TaskPrompts
+    recipe: Recipe
+    supplies: Supplies
+    demonstrations: DemonstrationIndex | None = None
+    _vectors: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def of_stage(self, corpus: Corpus, stage: Stage, *, dev: bool = False) -> list[LlmExample]:
+        """Every example of the stage's tasks. On dev a stage that teaches emotions is judged by emotions alone."""
+        tasks: Mapping[TaskName, float] = {"erc": stage.tasks["erc"]} if dev and "erc" in stage.tasks else stage.tasks
+        if "erc" in tasks:
+            self._embed([turn.text for conversation in corpus.conversations for turn in self._labelled(conversation)])
+        encoder = self.prompts.builder.encoder
+        return [
+            encode_example(made, encoder, weight=weight)
+            for task, weight in tasks.items()
+            for conversation in corpus.conversations
+            for made in self._made(conversation, task, stage)
+        ]
+
+    def _made(self, conversation: Conversation, task: TaskName, stage: Stage) -> Iterator[LabelledPrompt]:
+        if task in GENERATED:
+            texts = self.supplies.generated[answers_of(task, stage)]
+            for turn in conversation:
+                text = texts.get((conversation.conversation_id, turn.index))
+                if text:
+                    yield self._written(Context.causal(conversation, turn.index), task, stage, text)
+        elif task != "erc":
+            yield from self.prompts.of_conversation(conversation, task)
+        else:
+            for turn in self._labelled(conversation):
+                notes = NO_NOTES if self.supplies.notes is None else self.supplies.notes.of(conversation, turn.index)
+                shown = self._shown(conversation, turn.text)
+                yield self.prompts.emotion(Context.causal(conversation, turn.index), turn.emotions[0], notes=notes, demonstrations=shown)
+
+    def _labelled(self, conversation: Conversation) -> list[Utterance]:
+        """The turns with exactly one label of the set."""
+        return [turn for turn in conversation if len(turn.emotions) == 1 and turn.emotions[0] in self.prompts.builder.labels]
+
+    def _written(self, context: Context, task: TaskName, stage: Stage, text: str) -> LabelledPrompt:
+        if task == "speaker_characteristic":
+            return self.prompts.generated(task, self.prompts.characteristic_prompt(context, stage.characteristic), text)
+        return self.prompts.generated("interlocutor_commonsense", self.prompts.commonsense_prompt(context), text)
+
+    def _embed(self, texts: Sequence[str]) -> None:
+        """Makes the vectors of a corpus in one go, for single texts would fill no batch."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if fresh and self.demonstrations is not None and self.supplies.embed is not None:
+            self._vectors.update(zip(fresh, self.supplies.embed(fresh), strict=True))
+
+    def _shown(self, conversation: Conversation, text: str) -> tuple[Demonstration, ...]:
+        if self.demonstrations is None:
+            return ()
+        return self.demonstrations.search(self._vectors[text], text=text, origin=Origin.of(conversation), k=self.recipe.demonstrations)

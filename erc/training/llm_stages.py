@@ -1,0 +1,89 @@
+"""The stages of a recipe, one after the other, so that a run that was killed goes on in the stage it was in.
+
+A finished stage leaves its weights and a record in its folder. Going on, they are taken from there: neither its examples are made nor
+is a step of it trained again. A stage that was under way goes on from its last whole checkpoint, as every run does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from erc.errors import ArtefactError
+from erc.llm.recipes import Stage
+from erc.training.llm_task import LlmTask
+from erc.training.processes import on_main
+from erc.training.run_folder import save_whole
+from erc.training.settings import OptimSettings
+from erc.training.trainer import train
+
+WEIGHTS = "stage.safetensors"
+RECORD = "finished.json"
+
+
+def run_stages(
+    model: nn.Module,
+    stages: Sequence[Stage],
+    *,
+    run_dir: Path,
+    task_of: Callable[[Stage], LlmTask],
+    optim_of: Callable[[Stage], OptimSettings],
+    resume: bool,
+    progress: bool,
+) -> dict[str, float]:
+    """Trains `model` stage after stage, each in the folder of its name, and returns the dev figures of the last.
+
+    `task_of` makes a stage's examples and is only asked for stages that are trained. Without `resume` nothing of an earlier run counts.
+    """
+    done = on_main(lambda: _finished(run_dir, stages, resume=resume))
+    figures: dict[str, float] = {}
+    if done:
+        figures = _restore(model, run_dir / stages[done - 1].name)
+    for stage in stages[done:]:
+        folder = run_dir / stage.name
+        figures = train(model=model, task=task_of(stage), optim=optim_of(stage), run_dir=folder, resume=resume, progress=progress)
+        on_main(partial(_keep, model, folder, figures))
+    return figures
+
+
+def _finished(run_dir: Path, stages: Sequence[Stage], *, resume: bool) -> int:
+    """How many stages were finished before the first that was not; without `resume` their records are taken away."""
+    if not resume:
+        for stage in stages:
+            (run_dir / stage.name / RECORD).unlink(missing_ok=True)
+    for number, stage in enumerate(stages):
+        if not (run_dir / stage.name / RECORD).is_file():
+            return number
+    return len(stages)
+
+
+def _keep(model: nn.Module, folder: Path, figures: dict[str, float]) -> None:
+    """Writes a stage's weights, then the record that says they are whole."""
+    trained = {name: value.detach().cpu().contiguous().clone() for name, value in model.named_parameters() if value.requires_grad}
+    save_whole(trained, folder / WEIGHTS)
+    part = folder / f"{RECORD}.part"
+    part.write_text(json.dumps({"figures": figures}, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, folder / RECORD)
+
+
+@torch.no_grad()
+def _restore(model: nn.Module, folder: Path) -> dict[str, float]:
+    """Puts a finished stage's weights into the model and returns its figures. Raises ArtefactError where they are another model's."""
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    try:
+        weights = load_file(folder / WEIGHTS)
+        figures: dict[str, float] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["figures"]
+        if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in parameters.items()}:
+            raise ValueError("its weights are those of another adapter")
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtefactError(f"the finished stage in {folder} cannot be gone on from ({error}): train again with --fresh") from None
+    for name, value in weights.items():
+        parameters[name].copy_(value)
+    return figures

@@ -1,0 +1,95 @@
+"""The configurations that a multitask run trains together, and what none of them may learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from erc.config import DataConfig, ExperimentConfig, HeadConfig, LossConfig, load_config
+from erc.data.leaks import LeakFilter, load_held_out
+from erc.data.root import search_roots
+from erc.errors import ConfigError
+from erc.persistence.layout import write_json
+from erc.resources import resource_dir
+from erc.training.supplies import load_splits
+
+HELD_OUT = "heldout_hashes.json"
+"""The file of test splits' hashes beside the corpora."""
+
+
+def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
+    """The configuration of each part: its own model, over the encoder, the data root and the schedule of the whole.
+
+    Raises ConfigError for parts that cannot share an encoder, and for sections of the whole that no part would read.
+    """
+    assert config.multitask is not None
+    parts = [_adopted(config, _read(name)) for name in config.multitask.parts]
+    kinds = [part.task for part in parts]
+    if kinds != ["utterance"] + ["emonet"] * (len(parts) - 1):
+        raise ConfigError(f"multitask.parts are of the tasks {', '.join(kinds)}: give one utterance classifier first, then conversation models")
+    names = [part.name for part in parts]
+    if len(set(names)) < len(names) or any("." in name for name in names):
+        raise ConfigError(f"multitask.parts are named {', '.join(names)}: their names must differ and hold no dot")
+    for part in parts[1:]:
+        _check_talk(part)
+    _check_whole(config, parts[0])
+    return parts
+
+
+def _read(name: str) -> ExperimentConfig:
+    path = Path(name)
+    shipped = resource_dir("configs") / f"{name}.yaml"
+    if not path.is_file() and not shipped.is_file():
+        raise ConfigError(f"multitask.parts: '{name}' is neither a configuration file nor the name of a shipped one")
+    return load_config(path if path.is_file() else shipped)
+
+
+def _adopted(config: ExperimentConfig, part: ExperimentConfig) -> ExperimentConfig:
+    data = config.data.model_copy(update={"corpus": part.data.corpus, "train_split": part.data.train_split, "dev_split": part.data.dev_split})
+    artefact = part.artefact.model_copy(update={"delta": config.artefact.delta})
+    optim = part.optim.model_copy(update={"seed": config.optim.seed, "precision": config.optim.precision})
+    update = {"data": data, "backbone": config.backbone, "artefact": artefact, "optim": optim, "uncertainty": config.uncertainty}
+    return part.model_copy(update=update)
+
+
+def _check_talk(part: ExperimentConfig) -> None:
+    assert part.emonet is not None
+    if part.emonet.encoder != "shared":
+        raise ConfigError(f"multitask.parts: {part.name} has an encoder of its own: set emonet.encoder=shared in its configuration")
+    if part.emonet.bio != "none" or part.emonet.join != "sum":
+        raise ConfigError(f"multitask.parts: {part.name} is trained without its memory first, which takes emonet.join=sum and emonet.bio=none")
+
+
+def _check_whole(config: ExperimentConfig, first: ExperimentConfig) -> None:
+    plain = DataConfig(corpus=first.data.corpus)
+    unread = [name for name, default in (("head", HeadConfig()), ("loss", LossConfig())) if getattr(config, name) != default]
+    unread += [] if config.distillation is None else ["distillation"]
+    if unread:
+        raise ConfigError(f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: write it into theirs")
+    for name in ("corpus", "train_split", "dev_split"):
+        if getattr(config.data, name) != getattr(plain, name):
+            raise ConfigError(f"data.{name} is '{getattr(config.data, name)}', but {first.name}, the first part, has '{getattr(plain, name)}'")
+
+
+def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
+    """Writes the resolved parts to `run_dir / parts`. Raises ConfigError where others lie there: resuming never mixes two experiments."""
+    folder = run_dir / "parts"
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        path = folder / f"{part.name}.yaml"
+        if path.exists() and load_config(path) != part:
+            raise ConfigError(f"{path} holds another configuration of {part.name}: give another run folder with --run, or remove this one")
+        path.write_text(part.to_yaml(), encoding="utf-8")
+
+
+def leak_filter(parts: Sequence[ExperimentConfig], run_dir: Path) -> LeakFilter:
+    """Keeps what any part is judged on out of what the others learn from: their encoder is one.
+
+    Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is; `run_dir / leaks.json` says which
+    splits were known.
+    """
+    paths = [root / HELD_OUT for root in search_roots(parts[0].data.root)]
+    tests = next((load_held_out(path) for path in paths if path.is_file()), ())
+    found = LeakFilter.of([*tests, *(load_splits(part)[1] for part in parts)])
+    write_json(run_dir / "leaks.json", {"kept_out": [f"{split.corpus}/{split.split}" for split in found.held_out], "tests_known": bool(tests)})
+    return found

@@ -1,0 +1,150 @@
+"""BiosERC's encoder variant from the command: trained on bios of the past, labelling with a memory and without one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_corpora import write_corpora
+from tiny_emonet import ANA, BEN, talk
+from typer.testing import CliRunner
+
+from erc.cli.app import app
+from erc.cli.supplies import supply_maker
+from erc.config import load_config
+from erc.inference.bio_vectors import BioVectors
+from erc.inference.live import LiveConversation
+from erc.inference.loading import load_predictor
+from erc.inference.settings import InferenceSettings
+from erc.inference.speaker_context import RememberingPredictor
+from erc.models.emonet import EmoNet
+from erc.persistence.artefact import load_artefact
+from erc.resources import resource_dir
+from erc.training.emonet_experiment import gather, make_task
+from speakers import Registry
+
+FAST = InferenceSettings(precision="fp32", uncertainty="off")
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tiny_utterance_artefact: Path) -> list[str]:
+    data = write_corpora(tmp_path_factory.mktemp("corpora") / "data")
+    small = ["data.max_tokens=24", "data.train_limit=6", "optim.epochs=1", "optim.batch_size=4", "optim.precision=fp32", "uncertainty.samples=2"]
+    large = ["optim.head_learning_rate=0.05", "optim.ema_decay=", "artefact.delta=int8"]  # so that bios have a say after few steps
+    return [f"data.root={data}", f"backbone.name={tiny_encoder_dir}", f"artefact.init_from={tiny_utterance_artefact}", *small, *large]
+
+
+@pytest.fixture(scope="module")
+def model(overrides: list[str], tiny_shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artefact of `erc train`."""
+    run = tmp_path_factory.mktemp("runs") / "bioserc"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+        result = CliRunner().invoke(app, ["train", "bioserc-encoder-meld", *overrides, "--run", str(run), "--quiet"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return run / "bioserc-encoder-meld-minilm"
+
+
+@pytest.fixture(autouse=True)
+def shelf(tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+    monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
+
+
+def probabilities(predictions) -> np.ndarray:
+    return np.array([[one.probabilities[label] for label in sorted(one.probabilities)] for one in predictions])
+
+
+def test_training_reads_bios_of_the_past_alone(overrides: list[str], tmp_path: Path) -> None:
+    config = load_config(resource_dir("configs") / "bioserc-encoder-meld.yaml", overrides)
+    with supply_maker(config, tmp_path) as maker:
+        parts = gather(config, cache_dir=None, supplies=maker)
+    task = make_task(config, parts)
+    ordered = sorted(range(6), key=lambda i: parts.train.conversations[i].meta["episode"])
+    first, last = (task.collate([task.examples[i]]) for i in (ordered[0], ordered[-1]))
+    assert "bios" not in first
+    assert last["bios"].shape == (4, 2, parts.bio_width)
+    assert last["bio_mask"].tolist() == [[True, False], [True, True], [True, True], [True, True]]
+    dev = [task.dev_builder.collate([talk]) for talk in task.dev]
+    assert sum(batch.bios is None for batch in dev) == 1  # dev begins with nothing known, whatever was said in training
+
+
+def test_model_remembers_that_it_reads_bios(model: Path) -> None:
+    artefact = load_artefact(model)
+    assert artefact.info.reads["bio"] == "attention"
+    assert isinstance(artefact.network, EmoNet)
+    assert artefact.network.bio is not None
+
+
+def test_label_command_takes_bios_from_the_memory_and_goes_without(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"{who}: {text}\n" for who, text in ANA), encoding="utf-8")
+    (tmp_path / "b.txt").write_text("".join(f"{who}: {text}\n" for who, text in BEN), encoding="utf-8")
+
+    def labelled(*options: str) -> list[float]:
+        call = ["label", str(tmp_path / "b.txt"), "--model", str(model), "--uncertainty", "off", "--precision", "fp32", "--json", *options]
+        result = CliRunner().invoke(app, call, catch_exceptions=False)
+        return [json.loads(line)["confidence"] for line in result.stdout.splitlines()]
+
+    memory = ("--memory", str(tmp_path / "speakers.db"))
+    alone = labelled()
+    assert len(alone) == len(BEN)
+    first = [str(tmp_path / "a.txt"), "--model", str(model), *memory, "--json"]
+    assert CliRunner().invoke(app, ["label", *first], catch_exceptions=False).exit_code == 0
+    assert np.abs(np.array(labelled(*memory)) - alone).max() > 1e-4
+    assert labelled() == pytest.approx(alone)
+
+
+def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: Path) -> None:
+    predictor = load_predictor(str(model), settings=FAST)
+    with Registry.open(tmp_path / "speakers.db") as registry:
+        remembering = RememberingPredictor(predictor, registry)
+        remembering.label(talk("a"))
+        later = talk("b", BEN)
+        stored = remembering.stored_past(later)
+        live = LiveConversation(predictor, conversation_id="b", stored=stored)
+        found = [live.append_utterance(turn) for turn in later.utterances[:3]]
+        live.save(tmp_path / "live.safetensors")
+        live = LiveConversation.load(tmp_path / "live.safetensors", predictor, stored=remembering.stored_past(later))
+        found += [live.append_utterance(turn) for turn in later.utterances[3:]]
+        whole = remembering.label(later).predictions
+    np.testing.assert_allclose(probabilities(found), probabilities(whole), atol=1e-5)
+
+
+def evaluated(model: Path, overrides: list[str], folder: Path, *more: str) -> dict:
+    root = overrides[0].partition("=")[2]
+    call = ["evaluate", str(model), "meld", "--root", root, "--uncertainty", "off", "--precision", "fp32", "-o", str(folder), "--json", *more]
+    result = CliRunner().invoke(app, call, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_evaluate_command_gives_the_dev_figures_of_training(model: Path, overrides: list[str], tmp_path: Path, monkeypatch) -> None:
+    trained = json.loads((model.parent / "report.json").read_text(encoding="utf-8"))
+    found = evaluated(model, overrides, tmp_path / "with", "--supplies", str(tmp_path / "supplies"))
+    for average in ("weighted", "macro", "micro"):
+        assert found["scores"][average] == pytest.approx(trained["scores"][average])
+    assert found["scores"]["confusion"] == trained["scores"]["confusion"]
+    assert found["calibration"]["as_given"]["nll"] == pytest.approx(trained["calibration"]["as_given"]["nll"], rel=1e-5)
+    assert any("evaluated conversations themselves" in note for note in found["notes"])
+    assert len(list((tmp_path / "supplies").glob("speakers-*.db"))) == 1
+    monkeypatch.setattr(BioVectors, "bios", lambda self, speaker, before: [])
+    without = evaluated(model, overrides, tmp_path / "without", "--supplies", str(tmp_path / "supplies"))
+    assert without["calibration"]["as_given"]["nll"] != pytest.approx(found["calibration"]["as_given"]["nll"], rel=1e-4)
+
+
+def test_evaluate_command_finds_the_memory_that_training_left(model: Path, overrides: list[str], tmp_path: Path) -> None:
+    supplies = model.parent.parent / "supplies"
+    before = sorted(supplies.iterdir())
+    evaluated(model, overrides, tmp_path, "--supplies", str(supplies))
+    assert sorted(supplies.iterdir()) == before
+
+
+def test_evaluate_command_knows_nobody_of_a_transcript(model: Path, overrides: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "chat.csv"
+    path.write_text("speaker,text,emotion\n" + "".join(f"Ana,I am happy {i},{('joy', 'anger')[i % 2]}\n" for i in range(12)), encoding="utf-8")
+    call = ["evaluate", str(model), str(path), "--uncertainty", "off", "-o", str(tmp_path / "out"), "--json", "--supplies", str(tmp_path / "none")]
+    result = CliRunner().invoke(app, call, catch_exceptions=False)
+    assert any("without bios" in note for note in json.loads(result.stdout)["notes"])
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,150 @@
+"""The stages of a recipe: each trained once, in order, whatever is killed on the way; and splits cut for a quick look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from erc.data.conversation import Conversation, Utterance
+from erc.data.corpora import Corpus
+from erc.data.corpora.splits import sampled
+from erc.errors import ArtefactError
+from erc.llm.adapters import LoraSettings, attach_lora
+from erc.llm.recipes import Stage
+from erc.training import llm_stages
+from erc.training.llm_batches import LlmExample
+from erc.training.llm_stages import RECORD, WEIGHTS, run_stages
+from erc.training.llm_task import LlmTask
+from erc.training.run_folder import save_whole
+from erc.training.settings import OptimSettings
+from erc.training.trainer import train
+
+STAGES = (Stage("one", {"speaker_identification": 1.0}), Stage("two", {"erc": 1.0}))
+OPTIM = OptimSettings(epochs=2, batch_size=4, learning_rate=1e-2, precision="fp32", ema_decay=None, warmup_fraction=0.0)
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+def make_model() -> nn.Module:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 24}
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        base = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes, pad_token_id=0, bos_token_id=1, eos_token_id=2))
+        return attach_lora(base, LoraSettings(r=2, alpha=4, dropout=0.1))
+
+
+def task_of(stage: Stage) -> LlmTask:
+    seed = len(stage.name)
+    rows = torch.randint(11, 40, (8, 5), generator=torch.Generator().manual_seed(seed)).tolist()
+    examples = [LlmExample(tuple(row), ((5, 2), (6, 2)), i % 2, 1.0, "erc" in stage.tasks) for i, row in enumerate(rows)]
+    return LlmTask(train=examples, dev=examples, labels=("joy", "anger"), pad_id=0)
+
+
+class Run:
+    """Trains in a folder and keeps which stages had examples made; `dies_at` names a stage and an evaluation of it at which it is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[str] = []
+
+    def __call__(self, *, dies_at: tuple[str, int] | None = None, resume: bool = True) -> dict[str, torch.Tensor]:
+        self.made, seen, model = [], {"stage": "", "evaluations": 0}, make_model()
+
+        def task(stage: Stage) -> LlmTask:
+            self.made.append(stage.name)
+            made, evaluate = task_of(stage), LlmTask.evaluate
+            seen.update(stage=stage.name, evaluations=0)
+
+            def judged(of: nn.Module) -> dict[str, float]:
+                if dies_at == (seen["stage"], seen["evaluations"]):
+                    raise Killed
+                seen["evaluations"] += 1
+                return evaluate(made, of)
+
+            made.evaluate = judged  # type: ignore[method-assign]
+            return made
+
+        run_stages(model, STAGES, run_dir=self.folder, task_of=task, optim_of=lambda stage: OPTIM, resume=resume, progress=False)
+        return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    return Run(tmp_path_factory.mktemp("whole"))()
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.allclose(value, expected[name], atol=1e-6) for name, value in found.items())
+
+
+@pytest.mark.parametrize(("dies_at", "left"), [(("one", 1), ["one", "two"]), (("two", 1), ["two"])])
+def test_killed_run_goes_on_in_its_stage_and_ends_as_one_that_was_not(tmp_path, unbroken, dies_at, left):
+    run = Run(tmp_path)
+    with pytest.raises(Killed):
+        run(dies_at=dies_at)
+    found = run()
+    assert run.made == left
+    assert same(found, unbroken)
+
+
+def test_run_killed_between_stages_does_not_train_the_finished_one_again(tmp_path, monkeypatch, unbroken):
+    run = Run(tmp_path)
+
+    def dying(**settings):
+        if settings["run_dir"].name == "two":
+            raise Killed
+        return train(**settings)
+
+    monkeypatch.setattr(llm_stages, "train", dying)
+    with pytest.raises(Killed):
+        run()
+    monkeypatch.setattr(llm_stages, "train", train)
+    assert same(run(), unbroken)
+    assert run.made == ["two"]
+
+
+def test_finished_run_trains_nothing_and_keeps_its_weights_and_figures(tmp_path, monkeypatch, unbroken):
+    run = Run(tmp_path)
+    run()
+    monkeypatch.setattr(llm_stages, "train", lambda **settings: pytest.fail("trained again"))
+    assert same(run(), unbroken)
+    assert run.made == []
+
+
+def test_fresh_run_trains_every_stage_again(tmp_path, unbroken):
+    run = Run(tmp_path)
+    run()
+    assert same(run(resume=False), unbroken)
+    assert run.made == ["one", "two"]
+
+
+def test_finished_stage_of_another_adapter_is_refused(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / RECORD).write_text('{"figures": {}}', encoding="utf-8")
+    save_whole({"another": torch.zeros(2)}, tmp_path / "one" / WEIGHTS)
+    with pytest.raises(ArtefactError, match="--fresh"):
+        run_stages(make_model(), STAGES, run_dir=tmp_path, task_of=task_of, optim_of=lambda stage: OPTIM, resume=True, progress=False)
+
+
+# --- splits ---------------------------------------------------------------------------------------------------------------------
+
+WHOLE = Corpus("meld", "train", tuple(Conversation(f"c{i}", (Utterance(f"c{i}-0", 0, "A", "x"),)) for i in range(20)), "meld", "toy", (), ())
+
+
+def test_sample_of_a_split_keeps_its_order_and_hangs_on_the_seed():
+    first, again, other = (sampled(WHOLE, 6, seed=seed).conversations for seed in (1, 1, 2))
+    assert first == again != other
+    assert list(first) == [talk for talk in WHOLE.conversations if talk in first]
+    assert len(first) == 6
+
+
+@pytest.mark.parametrize("limit", [None, 20, 50])
+def test_sample_of_a_split_that_is_small_enough_is_the_split(limit):
+    assert sampled(WHOLE, limit) is WHOLE

@@ -1,0 +1,201 @@
+"""Several models trained over one encoder, from corpus files to models that lie side by side and label together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_corpora import SAID, write_corpora
+
+from erc.config import ExperimentConfig, load_config
+from erc.data.corpora import load_corpus
+from erc.data.leaks import text_hash
+from erc.errors import ConfigError
+from erc.inference.loading import load_predictor
+from erc.inference.settings import InferenceSettings
+from erc.persistence import load_model
+from erc.training import multitask_experiment
+from erc.training.experiment import run_experiment
+from erc.training.multitask_parts import leak_filter, part_configs, record_parts
+from erc.training.trainer import _Mixed
+
+CLASSIFIER = "name: tiny-fine\ntask: utterance\ndata: {corpus: goemotions}\nhead: {hidden: 16}\nloss: {class_weights: emcoder}\n"
+TALK = """
+name: tiny-NAME
+task: emonet
+data: {corpus: NAME}
+head: {hidden: 16}
+emonet: {context: hierarchical, encoder: shared, speaker_text: none, context_width: 16, memory_width: 8}
+loss: {kind: cross_entropy}
+optim: {batch_size: 4, ema_decay: null, epochs: 1.0}
+"""
+WHOLE = """
+name: tiny-together
+task: multitask
+data: {corpus: goemotions, max_tokens: 24, root: ROOT}
+backbone: {name: BACKBONE}
+multitask: {parts: PARTS, text_share: 0.5, soft_share: 0.5, head_epochs: 1.0}
+optim: {epochs: 1.0, batch_size: 8, precision: fp32, ema_decay: null}
+uncertainty: {samples: 2}
+artefact: {delta: int8}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Corpora that share no sentence: what one is judged on may not be learnt from another."""
+    root = write_corpora(tmp_path_factory.mktemp("data"))
+    for path in (root / "emorynlp").iterdir():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("so happy", "really glad").replace("agreed", "decided").replace("report", "paper"), encoding="utf-8")
+    return root
+
+
+def configured(folder: Path, data: Path, backbone: Path, **parts: str) -> ExperimentConfig:
+    """The whole with `parts` (name: YAML), or with the classifier and both corpora."""
+    texts = parts or {"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld"), "emorynlp": TALK.replace("NAME", "emorynlp")}
+    paths = {}
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+        paths[str(folder / f"{name}.yaml")] = 1.0 if name == "fine" else 0.5
+    whole = WHOLE.replace("ROOT", str(data)).replace("BACKBONE", str(backbone)).replace("PARTS", json.dumps(paths))
+    (folder / "whole.yaml").write_text(whole, encoding="utf-8")
+    return load_config(folder / "whole.yaml")
+
+
+@pytest.fixture(scope="module")
+def models(data: Path, tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of models that a finished run left."""
+    folder = tmp_path_factory.mktemp("together")
+    return run_experiment(configured(folder, data, tiny_encoder_dir), folder / "run", progress=False)
+
+
+def test_multitask_run_leaves_every_model_side_by_side(models: Path) -> None:
+    assert sorted(path.name for path in models.iterdir()) == ["tiny-emorynlp", "tiny-fine", "tiny-meld"]
+    fine = load_model(str(models / "tiny-fine"))
+    for name in ("tiny-meld", "tiny-emorynlp"):
+        talk = load_model(str(models / name))
+        assert talk.shared is not None
+        assert talk.shared.sha256 == fine.sha256 == talk.info.reads["utterance_sha256"]
+        assert not [key for key in load_file(models / name / "weights.safetensors") if ".encoder." in key]
+
+
+def test_multitask_run_moves_the_encoder_from_where_it_started(models: Path) -> None:
+    start = load_model(str(models.parent / "start" / "tiny-fine")).network.encoder.state_dict()  # type: ignore[union-attr]
+    end = load_model(str(models / "tiny-fine")).network.encoder.state_dict()  # type: ignore[union-attr]
+    assert any(not torch.allclose(value, end[name], atol=1e-5) for name, value in start.items())
+
+
+def test_multitask_conversation_model_labels_as_its_card_says(models: Path, data: Path) -> None:
+    """Found beside it, the classifier of the run is the one that is read, not one of a shelf."""
+    predictor = load_predictor(str(models / "tiny-meld"), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    dev = load_corpus("meld", "dev", root=data).conversations
+    right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions if p.utterance.emotions]
+    assert load_model(str(models / "tiny-meld")).metrics["dev"]["scores"]["accuracy"] == pytest.approx(np.mean(right))
+
+
+@pytest.mark.parametrize(("figure", "kept"), [(0.0, False), (1.0, True)])
+def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
+    figure: float, kept: bool, models: Path, data: Path, tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruin(*, model: torch.nn.Module, **_: Any) -> dict[str, float]:
+        for name, parameter in model.named_parameters():
+            if ".encoder." not in name:
+                parameter.data.zero_()
+        return {"weighted_f1": figure}
+
+    monkeypatch.setattr(multitask_experiment, "train", ruin)
+    config = configured(tmp_path, data, tiny_encoder_dir)
+    trained = load_model(str(models / "tiny-meld")).network
+    part = next(part for part in part_configs(config) if part.name == "tiny-meld")
+    multitask_experiment._finish_talk(config, part, models / "tiny-fine", trained, tmp_path, resume=False, progress=False)  # type: ignore[arg-type]
+    saved = load_file(tmp_path / "models" / "tiny-meld" / "weights.safetensors")
+    assert bool(saved["head.output.weight"].any()) is not kept
+
+
+def test_multitask_run_says_what_was_kept_out(models: Path) -> None:
+    told = json.loads((models.parent / "leaks.json").read_text(encoding="utf-8"))
+    assert told == {"kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"], "tests_known": False}
+
+
+def test_multitask_keeps_test_splits_out_by_their_hashes(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    """A training dialogue of one corpus with a text of the other's test split is dropped, whole."""
+    write_corpora(tmp_path / "data")
+    sentence = text_hash(SAID["anger"])
+    (tmp_path / "data" / "heldout_hashes.json").write_text(json.dumps({"meld_test": [sentence]}), encoding="utf-8")
+    parts = part_configs(configured(tmp_path, tmp_path / "data", tiny_encoder_dir))
+    train = load_corpus("emorynlp", "train", root=tmp_path / "data").conversations
+    kept, report = leak_filter(parts, tmp_path).apply(train)
+    assert report.reasons["meld/test"] == sum(any(turn.text == SAID["anger"] for turn in talk) for talk in train) > 0
+    assert not any(turn.text == SAID["anger"] for talk in kept for turn in talk)
+
+
+def test_multitask_refuses_to_go_on_with_other_parts(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
+    record_parts(parts, tmp_path)
+    record_parts(parts, tmp_path)
+    changed = [part.model_copy(update={"optim": part.optim.model_copy(update={"batch_size": 3})}) for part in parts]
+    with pytest.raises(ConfigError, match="holds another configuration of tiny-fine"):
+        record_parts(changed, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("head.hidden=8", "the section 'head'"),
+        ("loss.label_smoothing=0.1", "the section 'loss'"),
+        ("distillation.teachers=1", "the section 'distillation'"),
+        ("data.corpus=meld", r"data\.corpus is 'meld', but tiny-fine"),
+    ],
+)
+def test_multitask_refuses_what_no_part_would_read(change: str, message: str, data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    configured(tmp_path, data, tiny_encoder_dir)
+    with pytest.raises(ConfigError, match=message):
+        part_configs(load_config(tmp_path / "whole.yaml", [change]))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"meld": TALK.replace("NAME", "meld"), "fine": CLASSIFIER}, "one utterance classifier first"),
+        ({"fine": CLASSIFIER, "again": CLASSIFIER}, "one utterance classifier first"),
+        ({"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld").replace("encoder: shared, ", "")}, r"tiny-meld has an encoder of its own"),
+        ({"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld").replace("encoder: shared", "encoder: shared, join: concat")}, "its memory"),
+        ({"fine": CLASSIFIER, "a": TALK.replace("NAME", "meld"), "b": TALK.replace("NAME", "meld")}, "names must differ"),
+        ({"fine": CLASSIFIER.replace("tiny-fine", "tiny.fine"), "meld": TALK.replace("NAME", "meld")}, "hold no dot"),
+    ],
+)
+def test_multitask_refuses_parts_that_cannot_share_an_encoder(
+    parts: dict[str, str], message: str, data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        part_configs(configured(tmp_path, data, tiny_encoder_dir, **parts))
+
+
+def test_multitask_names_a_part_that_is_not_there(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    configured(tmp_path, data, tiny_encoder_dir)
+    with pytest.raises(ConfigError, match="'nowhere' is neither a configuration file nor the name of a shipped one"):
+        part_configs(load_config(tmp_path / "whole.yaml", ["multitask.parts.nowhere=1.0"]))
+
+
+def test_multitask_without_parts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("name: a\ntask: multitask\ndata: {corpus: goemotions}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="needs the section 'multitask'"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_mixed_sampler_spreads_every_kind_and_visits_each_example_once() -> None:
+    """Of 90 + 10 examples each twenty in a row hold two of the second kind, and the order is another one in the next epoch."""
+    kinds = [0] * 90 + [1] * 10
+    sampler = _Mixed(20, list(range(1, 101)), kinds=kinds, seed=3)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert sorted(first) == list(range(100))
+    assert [sum(kinds[i] for i in first[start : start + 20]) for start in range(0, 100, 20)] == [2] * 5
+    assert list(sampler) != first
+    assert list(_Mixed(20, list(range(1, 101)), kinds=kinds, seed=3)) == first

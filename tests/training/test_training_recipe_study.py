@@ -1,0 +1,87 @@
+"""The study of recipes: a record is taken for a cell only where it was made from the same base, sizes and overrides."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FIGURES = {
+    "weighted_f1": 0.5, "macro_f1": 0.5, "auc": 0.5, "decisions": [0, 1, 1], "targets": [0, 1, 0], "groups": [0, 1, 2],
+    "train_counts": [2, 1], "sizes": [3, 2],
+}  # fmt: skip
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import recipe_study
+
+    return recipe_study
+
+
+@pytest.fixture
+def trained(study: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The recipes that were trained, one by one."""
+    names: list[str] = []
+
+    class Quick:
+        @classmethod
+        def of(cls, corpus: str, **given: object) -> Quick:
+            return cls()
+
+        def trained(self, recipe: str, overrides: object, **given: object) -> dict[str, object]:
+            names.append(recipe)
+            return FIGURES
+
+    monkeypatch.setattr(study, "Study", Quick)
+    return names
+
+
+def base(folder: Path, weights: bytes = b"12") -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(weights)
+    return str(folder)
+
+
+def asked(out: Path, base: str, **changes: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"out": out, "base": base, "corpora": ["meld"], "seeds": [0], "only": ["rebuild"], "train": 3, "dev": 2, **changes})
+
+
+def test_study_goes_on_only_from_records_of_its_own_make(
+    study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, moved, other = base(tmp_path / "one"), base(tmp_path / "moved"), base(tmp_path / "other", b"123")
+    counts = []
+    for given in ((one, {}), (one, {}), (moved, {}), (other, {}), (one, {}), (one, {"train": 4})):
+        study.run(asked(tmp_path / "out", given[0], **given[1]))
+        counts.append(len(trained))
+    assert counts == [1, 1, 1, 2, 3, 4]
+    monkeypatch.setitem(study.ABLATIONS, "dialogue alone", ("laercs", ("llm.turns=1",)))
+    study.run(asked(tmp_path / "out", one, only=["dialogue alone"]))
+    monkeypatch.setitem(study.ABLATIONS, "dialogue alone", ("laercs", ("llm.turns=2",)))
+    study.run(asked(tmp_path / "out", one, only=["dialogue alone"]))
+    assert len(trained) == 6
+
+
+def test_study_without_a_make_in_its_record_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+    record = tmp_path / "out" / "meld" / "rebuild.0.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"variant": "rebuild", "seed": 0, **FIGURES}), encoding="utf-8")
+    study.run(asked(tmp_path / "out", base(tmp_path / "one")))
+    assert trained == ["rebuild"]
+
+
+def test_tables_never_mix_records_of_two_bases(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+    one, other = base(tmp_path / "one"), base(tmp_path / "other", b"123")
+    study.run(asked(tmp_path / "out", one, seeds=[0, 1]))
+    study.run(asked(tmp_path / "out", other, seeds=[1]))
+    whole = study.tables(tmp_path / "out" / "meld", variants=["rebuild"])
+    assert [line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| rebuild")] == ["1", "1"]
+    own = study.tables(tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(asked(tmp_path / "out", one)))
+    assert (one in own, other in own) == (True, False)
