@@ -5,29 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 from erc.errors import ConvemoError
+from erc.inference.bio_keeping import NothingWrittenError
 from erc.llm.builder import Budget, fit
-from erc.llm.encoding import PromptEncoder
-from erc.llm.generation import GenerationSettings
+from erc.llm.generation import GenerationSettings, Generator
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
 from erc.llm.safety import Neutraliser
-from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker
+from erc.llm.writers import KeepingWriter, Writer
+from erc.llm.writing import WrittenTexts
+from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker, SpeakerContext
 
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+")
 _MOST_CHARACTERS = 4000
-
-
-class Generator(Protocol):
-    """A back end that writes text: `LocalScorer`."""
-
-    encoder: PromptEncoder
-    model_id: str
-
-    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
-        """The text after each prompt."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +44,11 @@ class LlmBios:
 
         return BioWriter(self.name, write)
 
+    def writer_of(self, registry: Registry, context: SpeakerContext) -> BioWriter:
+        """The writer of a person's next bio, who reads the one before."""
+        name = registry.find(context.speaker).name
+        return self.writer(name or "Someone", earlier=None if context.bio is None else context.bio.text)
+
     def _write(self, speaker: str, earlier: str | None, texts: Sequence[str]) -> tuple[Passage, ...]:
         if not texts:
             return ()
@@ -70,8 +66,15 @@ class LlmBios:
         # The text is a model's, but rests on what people wrote: it is made safe as theirs is.
         written = safe.line(self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS)
         if not written:
-            raise ConvemoError(f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer")
+            raise NothingWrittenError(f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer")
         return tuple(Passage(sentence, len(texts)) for sentence in _SENTENCE.split(written) if sentence)
+
+
+def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
+    """Who writes the bios of a corpus memory, where a language model does: the arguments of `corpus_memory`."""
+    kept = KeepingWriter(writer, texts, task="speaker_bio")
+    bios = LlmBios(kept, PromptTemplate.load("speaker_bio"), GenerationSettings(max_new_tokens=240), Budget(max_tokens=2048))
+    return {"writer": bios.name, "writer_of": bios.writer_of}
 
 
 def write_bios(registry: Registry, bios: LlmBios, *, speakers: Sequence[Speaker] | None = None) -> Iterator[tuple[Speaker, Bio | None]]:
@@ -87,8 +90,7 @@ def write_bios(registry: Registry, bios: LlmBios, *, speakers: Sequence[Speaker]
         if context.bio is not None and (context.bio.writer, context.bio.before) == (bios.name, before):
             yield speaker, None
             continue
-        writer = bios.writer(speaker.name or "Someone", earlier=None if context.bio is None else context.bio.text)
-        yield speaker, registry.write_bio(speaker.speaker_id, before=before, writer=writer)
+        yield speaker, registry.write_bio(speaker.speaker_id, before=before, writer=bios.writer_of(registry, context))
 
 
 def _after(turn: Observation) -> Point:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from erc.data import Conversation
 from erc.errors import ConfigError
 from erc.inference.llm_scorer import LlmScorer, StoredNotes
-from erc.inference.prediction import Prediction
+from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Labelled, Predictor
 from erc.inference.scores import Scores
 from erc.uncertainty.policy import REVIEW
@@ -59,6 +59,5 @@ class CascadePredictor(Predictor):
         if not rows:
             return answers
         for row, answer in zip(rows, self.second.predictions(turns, self._asked.score_turns(conversations, notes=notes, only=only)), strict=True):
-            first = answers[row]
-            answers[row] = replace(answer, fine=first.fine, past_utterances=first.past_utterances, past_conversations=first.past_conversations)
+            answers[row] = answered_by(answers[row], answer)
         return answers

@@ -18,6 +18,7 @@ from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
 from erc.data.corpora.corpus import chronological
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
+from erc.inference.bio_vectors import BioVectors
 from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
@@ -25,7 +26,7 @@ from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
 from erc.models.emonet import EmoNet
 from erc.models.precision import torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets
+from erc.models.turns import BioProvider, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
@@ -39,6 +40,8 @@ class StoredPast:
     times: Mapping[str, float]
     keys: Mapping[tuple[str, str], str]
     """(conversation id, speaker as written) -> the key the provider files that speaker under."""
+    bios: BioVectors | None = None
+    """What the memory says of the speakers as vectors; read by a model that attends to bios."""
 
     def preceding(self, recent: SpeakerHistory, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """`recent` turns of a conversation's speaker with what the memory holds from before that conversation in front, `limit` in all."""
@@ -85,9 +88,9 @@ class EmoNetScorer:
     def fine_emotions(self) -> EmotionSet:
         return self.utterance.fine_emotions
 
-    def builder(self, history: HistoryProvider) -> TurnBuilder:
-        """Turns conversations into batches as in training, over this history."""
-        return make_builder(self.artefact, history)
+    def builder(self, history: HistoryProvider, *, stored: StoredPast | None = None) -> TurnBuilder:
+        """Turns conversations into batches as in training, over this history and the bios of a memory."""
+        return make_builder(self.artefact, history, bios=None if stored is None else stored.bios)
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
         """Belief about every turn, each from its past alone; a corpus's speakers are known across its conversations, in chronological order."""
@@ -98,13 +101,25 @@ class EmoNetScorer:
         turns = self.utterance.score_texts([utterance.text for conversation in conversations for utterance in conversation])
         conversations = _told_apart(conversations)
         past = _Past(conversations, turns, stored)
-        builder = self.builder(past)
-        prepared = [builder.prepare(conversation, time=past.times[conversation.conversation_id]) for conversation in past.conversations]
+        builder = self.builder(past, stored=stored)
+        starts = np.cumsum([0, *(len(conversation) for conversation in past.conversations)])
+        prepared = [
+            builder.prepare(talk, time=past.times[talk.conversation_id], vectors=self.vectors(turns.embedding[start : start + len(talk)]))
+            for talk, start in zip(past.conversations, starts, strict=False)
+        ]
         logits, samples = self._pass(builder, prepared)
-        return self.belief(logits, samples, turns, past.counts(prepared, int(self.reads.get("history_limit", 0))))
+        cut = np.array([turn.truncated for one in prepared for turn in one], dtype=bool)
+        return self.belief(logits, samples, turns, past.counts(prepared, int(self.reads.get("history_limit", 0))), cut)
 
-    def belief(self, logits: np.ndarray, samples: np.ndarray | None, turns: UtteranceScores, seen: np.ndarray) -> Scores:
-        """Logits (U, C) and samples (S, U, C) or None of some turns, with what the shared classifier read in them, as calibrated belief."""
+    def vectors(self, embedding: np.ndarray) -> np.ndarray | None:
+        """The shared classifier's embeddings (U, P) where they are what the model reads of turns, else None."""
+        return embedding if self.artefact.info.shares_encoder else None
+
+    def belief(self, logits: np.ndarray, samples: np.ndarray | None, turns: UtteranceScores, seen: np.ndarray, cut: np.ndarray) -> Scores:
+        """Logits (U, C) and samples (S, U, C) or None of some turns, with what the shared classifier read in them, as calibrated belief.
+
+        `seen` (U, 2) counts the past turns and conversations behind each, `cut` (U,) bool marks turns this model did not read to the end.
+        """
         probabilities = self._map.apply(self.calibrator(logits)) if len(logits) else np.zeros((0, len(self._emotions)))
         return Scores(
             probabilities=probabilities,
@@ -113,7 +128,7 @@ class EmoNetScorer:
             fine_epistemic=None if turns.per_label is None else turns.per_label.epistemic,
             embedding=turns.embedding,
             seen=seen,
-            truncated=turns.truncated,
+            truncated=turns.truncated | cut,
         )
 
     @torch.inference_mode()
@@ -152,8 +167,8 @@ class EmoNetScorer:
         return categorical_decomposition(self._map.apply(calibrate_samples(self.calibrator, samples)))
 
 
-def make_builder(artefact: Artefact, history: HistoryProvider) -> TurnBuilder:
-    """The `TurnBuilder` an artefact was trained with, over another history."""
+def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None) -> TurnBuilder:
+    """The `TurnBuilder` an artefact was trained with, over another history and other bios."""
     info, reads = artefact.info, artefact.info.reads
     names = reads.get("speakers")
     return TurnBuilder(
@@ -165,6 +180,7 @@ def make_builder(artefact: Artefact, history: HistoryProvider) -> TurnBuilder:
         history_limit=int(reads.get("history_limit", 0)),
         observation_width=reads.get("observation_width"),
         memory_texts=reads.get("memory_encoder") == "own",
+        bios=None if reads.get("bio", "none") == "none" else bios,
     )
 
 

@@ -5,43 +5,26 @@ Shapes: U labelled turns, C labels of the data's emotion set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from erc.emotions import load_emotion_map, load_emotion_set
-from erc.errors import ArtefactError, InputError
+from erc.errors import InputError
 from erc.evaluation.bootstrap import f1_intervals
 from erc.evaluation.calibration_metrics import multilabel_calibration
 from erc.evaluation.metrics import multilabel_scores
 from erc.evaluation.reports import multilabel_report, singlelabel_report
 from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker, known_speakers, position_buckets
-from erc.inference.emonet_scorer import EmoNetScorer
+from erc.inference.beliefs import Belief, Candidate, of_artefact
 from erc.inference.gold import GoldData
-from erc.inference.loading import fine_thresholds, load_shared
 from erc.inference.settings import InferenceSettings
-from erc.inference.utterance_scorer import UtteranceScorer
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_entropy
 
 FOLDS = 5
 _FEWEST_DIALOGUES = 2 * FOLDS  # below this a fold of whole dialogues is too lopsided to fit anything on the rest
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Belief:
-    """What a model says of U turns over the data's emotion set.
-
-    `probabilities` (U, C) as the model ships them: calibrated, mapped, and for a set of exclusive labels a distribution. `logits`
-    (U, C) uncalibrated, None for a mapped belief. `mc` per label (U, C) for multi-label sets, per turn (U,) else, None where nothing was sampled.
-    """
-
-    probabilities: np.ndarray
-    logits: np.ndarray | None
-    mc: Uncertainty | None
-    sampling: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,11 +44,10 @@ class Evaluation:
         return binary_entropy(probabilities).sum(axis=1) if multi_label else categorical_entropy(probabilities)
 
 
-Believer = Callable[[Artefact, GoldData, InferenceSettings], Belief]
-
-
-def evaluate(artefact: Artefact, data: GoldData, *, settings: InferenceSettings | None = None, resamples: int = 2_000, seed: int = 0) -> Evaluation:
-    """Scores every turn of `data` and reports on the labelled ones.
+def evaluate(
+    model: Artefact | Candidate, data: GoldData, *, settings: InferenceSettings | None = None, resamples: int = 2_000, seed: int = 0
+) -> Evaluation:
+    """Scores every turn of `data` and reports on the labelled ones. An artefact is a candidate as `of_artefact` makes it.
 
     Where the data has the model's own independent labels the report is that of `multilabel_report`, with the figures under the model's
     shipped calibrator and thresholds as `shipped`; where its labels exclude each other that of `singlelabel_report` on mapped probabilities.
@@ -76,73 +58,41 @@ def evaluate(artefact: Artefact, data: GoldData, *, settings: InferenceSettings 
     targets, labelled = data.targets()
     if labelled.sum() < FOLDS:
         raise InputError(f"{labelled.sum()} labelled turns: at least {FOLDS} are needed for cross-fitting", path=data.source)
-    if artefact.info.kind not in BELIEVERS:
-        raise ArtefactError(f"{artefact.info.identity} is of kind '{artefact.info.kind}'; those that can be evaluated are {', '.join(BELIEVERS)}")
-    belief = _rows(BELIEVERS[artefact.info.kind](artefact, data, settings), labelled)
+    candidate = of_artefact(model) if isinstance(model, Artefact) else model
+    belief = _rows(candidate.believe(data, settings), labelled)
     targets = targets[labelled]
     groups = _groups(data, labelled)
     shared: dict[str, Any] = {"labels": data.emotions.labels, "groups": groups, "mc": belief.mc, "folds": FOLDS, "resamples": resamples, "seed": seed}
     if data.emotions.multi_label:
         assert belief.logits is not None  # a map never leads to a multi-label set
         body = multilabel_report(belief.logits, targets, **shared)
-        body["shipped"] = _shipped(artefact, belief, targets, data, groups, resamples=resamples, seed=seed)
+        body["shipped"] = _shipped(candidate, belief, targets, data, groups, resamples=resamples, seed=seed)
     else:
-        body = singlelabel_report(belief.probabilities, targets.argmax(axis=1), subsets=_subsets(artefact, data, labelled), **shared)
-    seen = seen_in_training(artefact, data)
+        body = singlelabel_report(belief.probabilities, targets.argmax(axis=1), subsets=_subsets(candidate, data, labelled), **shared)
+    seen = seen_in_training(candidate, data)
+    asked = belief.asked or candidate.emotion_set
     head = {
-        "model": {"name": artefact.info.identity, "kind": artefact.info.kind, "emotion_set": artefact.info.emotion_set, "sha256": artefact.sha256},
+        "model": {"name": candidate.identity, "kind": candidate.kind, "emotion_set": asked, "sha256": candidate.sha256},
         "evaluated_on": _described(data, labelled),
         "settings": {"precision": settings.precision, "seed": settings.seed, **belief.sampling},
-        "map": _map_record(artefact.info.emotion_set, data.emotions.name),
+        "map": _map_record(asked, data.emotions.name),
         "seen_in_training": seen,
-        "notes": [*data.notes, *_reading(seen, data)],
+        "notes": [*data.notes, *belief.notes, *_reading(seen, data)],
     }
     return Evaluation(report=head | body, belief=belief, targets=targets, groups=groups)
 
 
-def seen_in_training(artefact: Artefact, data: GoldData) -> dict[str, Any] | None:
+def seen_in_training(candidate: Candidate, data: GoldData) -> dict[str, Any] | None:
     """Which of the evaluated files the model was made with, by checksum: `trained` on, or `tuned` (checkpoint, calibrator, thresholds).
 
-    None where none of them is among the files the artefact records.
+    None where none of them is among the files that are recorded with the model.
     """
-    known = {sha256: name for name, sha256 in artefact.info.data.items()}
+    known = {sha256: name for name, sha256 in candidate.files.items()}
     files = sorted(known[sha256] for sha256 in data.files.values() if sha256 in known)
     if not files:
         return None
-    train_split = artefact.info.config.get("data", {}).get("train_split", "train")
+    train_split = candidate.config.get("data", {}).get("train_split", "train")
     return {"files": files, "as": "trained" if data.split == train_split else "tuned"}
-
-
-def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> Belief:
-    scorer = UtteranceScorer(artefact, settings=settings, target=data.emotions.name)
-    scores = scorer.score_texts([turn.text for turn in data.turns()])
-    sampled = scorer.mode != "off"
-    sampling = {"mode": scorer.mode, "samples": scorer.samples if sampled else 0, "truncated": int(scores.truncated.sum())}
-    if data.emotions.multi_label:
-        return Belief(scores.mapped, scores.logits, scores.per_label, sampling)
-    return Belief(_distribution(scores.mapped), None, scores.uncertainty if sampled else None, sampling)
-
-
-def _emonet_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> Belief:
-    own = artefact.info.emotion_set
-    if data.emotions.multi_label:
-        raise InputError(f"{artefact.info.identity} knows the emotions of {own}, the data has several labels a turn", path=data.source)
-    utterance = UtteranceScorer(load_shared(artefact), settings=replace(settings, uncertainty="off"))
-    scorer = EmoNetScorer(artefact, utterance=utterance, settings=settings, target=data.emotions.name)
-    scores = scorer.score(data.conversations)
-    sampled = scorer.mode != "off"
-    sampling = {"mode": scorer.mode, "samples": scorer.samples if sampled else 0, "truncated": int(scores.truncated.sum())}
-    return Belief(_distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling)
-
-
-BELIEVERS: Mapping[str, Believer] = {"utterance": _utterance_belief, "emonet": _emonet_belief}
-"""Kind of artefact to what asks it. Add an entry to evaluate another kind of model."""
-
-
-def _distribution(probabilities: np.ndarray) -> np.ndarray:
-    """Independent probabilities (U, C) scaled to a sum of 1: the likeliest label stays the likeliest."""
-    total = probabilities.sum(axis=1, keepdims=True)
-    return np.divide(probabilities, total, out=np.full_like(probabilities, 1.0 / probabilities.shape[1]), where=total > 0)
 
 
 def _rows(belief: Belief, mask: np.ndarray) -> Belief:
@@ -151,15 +101,14 @@ def _rows(belief: Belief, mask: np.ndarray) -> Belief:
     return replace(belief, probabilities=belief.probabilities[mask], logits=logits, mc=mc)
 
 
-def _subsets(artefact: Artefact, data: GoldData, labelled: np.ndarray) -> dict[str, np.ndarray]:
+def _subsets(candidate: Candidate, data: GoldData, labelled: np.ndarray) -> dict[str, np.ndarray]:
     """Named masks over the labelled turns: first of its speaker or of the conversation, by position, by acquaintance with the speaker."""
     talks = data.conversations
     first = first_of_speaker(talks)
     masks = {"first_of_speaker": first, "later_of_speaker": ~first, "first_in_conversation": first_in_conversation(talks)}
     masks |= {f"position_{place}": mask for place, mask in position_buckets(talks).items()}
-    names = artefact.info.reads.get("speakers")
-    if names:
-        known = known_speakers(talks, set(names))
+    if candidate.speakers:
+        known = known_speakers(talks, set(candidate.speakers))
         masks |= {"known_speaker": known, "unknown_speaker": ~known}
     return {name: np.asarray(mask)[labelled] for name, mask in masks.items()}
 
@@ -172,17 +121,17 @@ def _groups(data: GoldData, labelled: np.ndarray) -> np.ndarray | None:
 
 
 def _shipped(
-    artefact: Artefact, belief: Belief, targets: np.ndarray, data: GoldData, groups: np.ndarray | None, *, resamples: int, seed: int
+    candidate: Candidate, belief: Belief, targets: np.ndarray, data: GoldData, groups: np.ndarray | None, *, resamples: int, seed: int
 ) -> dict[str, Any] | None:
     """Scores and calibration under the calibrator and thresholds stored with the model; None for a model without thresholds."""
-    thresholds, labels = fine_thresholds(artefact), data.emotions.labels
+    thresholds, labels = candidate.thresholds, data.emotions.labels
     if thresholds is None:
         return None
     decisions = thresholds.decide(belief.probabilities)
     scores = multilabel_scores(decisions, targets, labels=labels, thresholds=thresholds.values)
     intervals = f1_intervals(decisions, targets, groups=groups, resamples=resamples, seed=seed)
     return {
-        "in_sample": seen_in_training(artefact, data) is not None,
+        "in_sample": seen_in_training(candidate, data) is not None,
         **scores.to_dict(),
         "intervals": {f"{name}_f1": interval.to_dict() for name, interval in intervals.items()},
         "calibration": multilabel_calibration(belief.probabilities, targets, labels=labels).to_dict(),

@@ -3,76 +3,97 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from erc.data import Moment, PastUtterance, SpeakerHistory, Utterance
-from erc.data.chronology import speaker_key
+from erc.data import Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
-from erc.inference.prediction import Prediction
+from erc.inference.live_emonet import LiveEmoNet
+from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Predictor
-from erc.models.outputs import LiveState
+from erc.inference.scores import Scores
 from erc.transcripts.assembling import utterance_id
+from erc.uncertainty.policy import REVIEW
+
+if TYPE_CHECKING:
+    from erc.inference.live_llm import LiveLlm
+    from erc.inference.llm_scorer import StoredNotes
 
 
-@dataclass(slots=True)
-class _Past:
-    """The last turns of each speaker of one conversation: a `HistoryProvider` of bounded size."""
+class LiveTurns(Protocol):
+    """What a kind of model keeps of one conversation; `kind` names it in a file."""
 
-    limit: int
-    stored: StoredPast | None = None
-    turns: dict[str, deque[PastUtterance]] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    kind: str
 
-    def add(self, speaker: str, turn: PastUtterance) -> None:
-        self.turns.setdefault(speaker, deque(maxlen=max(1, self.limit))).append(turn)
-        self.counts[speaker] = self.counts.get(speaker, 0) + 1
+    def __len__(self) -> int:
+        """Turns so far."""
+        ...
 
-    def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        count = self.counts.get(speaker, 0)
-        recent = tuple(self.turns.get(speaker, ()))[-limit:] if limit else ()
-        own = SpeakerHistory(recent, count, min(1, count))
-        return own if self.stored is None else self.stored.preceding(own, speaker, before=before, limit=limit)
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept."""
+        ...
+
+    def read(self, utterance: Utterance) -> Scores:
+        """Belief about the next turn, which then belongs to the past."""
+        ...
+
+    def mark(self) -> Callable[[], None]:
+        """Takes note of where the conversation stands; what is returned goes back there."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """The state without its tensors, for a JSON file."""
+        ...
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors of the state that a file keeps."""
+        ...
+
+    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
+        """Goes on from what a file at `path` holds. Raises ArtefactError or ConfigError where that would change the answers."""
+        ...
 
 
 class LiveConversation:
     """Labels a conversation turn by turn, with the answers that labelling it whole would give.
 
-    The state holds the model's window over the conversation and the last observations of each speaker; `state_bytes` tells its size.
-    A model that reads turns by themselves has no state at all. Not for use from several threads at once.
+    A conversation model keeps its window over the conversation and the last observations of each speaker; a language model what it
+    has read of the dialogue as far as its prompt reaches, or, where it runs on a server, the words alone. `state_bytes` tells the size. A
+    model that reads turns by themselves has no state at all and is refused. Of a cascade both models follow the conversation.
+    `stored` is what a speaker memory knows for a conversation model, `notes` for a language model. Not for use from several threads at once.
     """
 
-    def __init__(self, predictor: Predictor, *, conversation_id: str = "live", corpus: str | None = None, stored: StoredPast | None = None) -> None:
-        scorer = predictor.scorer
-        if not isinstance(scorer, EmoNetScorer):
-            raise ConfigError(f"{scorer.identity} reads turns by themselves: a live conversation needs a conversation model")
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        conversation_id: str = "live",
+        corpus: str | None = None,
+        stored: StoredPast | None = None,
+        notes: StoredNotes | None = None,
+    ) -> None:
         self.predictor = predictor
         self.conversation_id = conversation_id
         self.corpus = corpus
-        self.time = stored.times[conversation_id] if stored is not None else 0.0
-        self._scorer: EmoNetScorer = scorer
-        self._past = _Past(limit=int(scorer.reads.get("history_limit", 0)), stored=stored)
-        self._builder = scorer.builder(self._past)
-        self._speakers: dict[str, int] = {}
-        self._state = scorer.network.live_state()
-        self._sampled = scorer.network.live_state()
+        self._second = _second_of(predictor, conversation_id=conversation_id, notes=notes)
+        first_notes = notes if self._second is None else None
+        self._state = _state_of(predictor, conversation_id=conversation_id, corpus=corpus, stored=stored, notes=first_notes)
+        self._remembers = stored is not None or notes is not None
 
     def __len__(self) -> int:
-        return self._state.turns
+        return len(self._state)
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the state: tensors of the model and remembered observations."""
-        remembered = sum(t.embedding.nbytes + t.probabilities.nbytes for turns in self._past.turns.values() for t in turns)
-        return self._state.nbytes + self._sampled.nbytes + remembered
+        """Bytes of the state: tensors of the model, remembered observations, words of the dialogue."""
+        return self._state.nbytes + (0 if self._second is None else self._second.nbytes)
 
     def append(self, speaker: str, text: str, *, timestamp: str | None = None, start: float | None = None, end: float | None = None) -> Prediction:
         """Labels the next turn."""
@@ -84,111 +105,99 @@ class LiveConversation:
         )
         return self.append_utterance(utterance)
 
-    @torch.inference_mode()
     def append_utterance(self, utterance: Utterance) -> Prediction:
-        """Labels the next turn, given as an utterance whose index is the number of turns so far."""
+        """Labels the next turn, given as an utterance whose index is the number of turns so far.
+
+        Where a model fails, such as one on a server that is down, the turn is not taken: it can be given again.
+        """
         if utterance.index != len(self):
             raise InputError(f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not {utterance.index}")
-        scorer = self._scorer
-        read = scorer.utterance.score_texts([utterance.text])
-        local = self._speakers.setdefault(utterance.speaker, len(self._speakers))
-        turn = self._builder.prepare_turn(utterance, conversation_id=self.conversation_id, corpus=self.corpus, local_speaker=local, time=self.time)
-        seen = self._past.history(turn.speaker, before=turn.moment, limit=0)
-        batch = scorer.cast(self._builder.collate([[turn]]))
-        output, self._state = scorer.network.append(self._state, batch)
-        samples: np.ndarray | None = None
-        if scorer.mode == "head":
-            samples = scorer.network.mc_head(output.embedding, n_samples=scorer.samples, seed=scorer.settings.seed).float().cpu().numpy()
-        elif scorer.mode != "off":
-            drawn, self._sampled = scorer.network.mc_append(
-                self._sampled,
-                batch,
-                scorer.samples,
-                seed=scorer.settings.seed,
-                mode=scorer.mode,  # type: ignore[arg-type]
-                top_k=scorer.top_k,
-            )
-            samples = drawn.float().cpu().numpy()
-        self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
-        counts = np.array([[seen.utterances, seen.conversations]]) * (self._past.limit > 0)  # without a memory nothing rests on the past
-        scores = scorer.belief(output.logits.float().cpu().numpy(), samples, read, counts)
-        return self.predictor.predictions([(self.conversation_id, utterance)], scores)[0]
+        back = [state.mark() for state in (self._state, self._second) if state is not None]
+        try:
+            return self._read(utterance)
+        except BaseException:  # of a cascade both models must hold the same turns, whatever came between
+            for undo in back:
+                undo()
+            raise
 
-    @property
-    def _drawn(self) -> dict[str, Any] | None:
-        """Which networks the sampled state is the past of; None in a mode that keeps no such state."""
-        scorer = self._scorer
-        if scorer.mode in ("off", "head"):
-            return None
-        return {"mode": scorer.mode, "samples": scorer.samples, "seed": scorer.settings.seed, "top_k": scorer.top_k}
-
-    def _remember(self, moment: Moment, utterance: Utterance, embedding: np.ndarray, probabilities: np.ndarray) -> None:
-        past = PastUtterance(
-            moment=moment, embedding=embedding.astype(np.float16), probabilities=probabilities.astype(np.float32), text=utterance.text
-        )
-        self._past.add(speaker_key(self.corpus, utterance.speaker), past)
-
-    def _on_model(self, state: LiveState) -> LiveState:
-        """The state where the model computes and in its precision; a file may come from another machine."""
-        scorer = self._scorer
-        cast = {n: t.to(scorer.settings.device, scorer.dtype if t.is_floating_point() else t.dtype) for n, t in state.tensors.items()}
-        return LiveState(turns=state.turns, tensors=cast)
+    def _read(self, utterance: Utterance) -> Prediction:
+        turn = [(self.conversation_id, utterance)]
+        prediction = self.predictor.predictions(turn, self._state.read(utterance))[0]
+        if self._second is None:
+            return prediction
+        if prediction.decision != REVIEW:
+            self._second.pass_over(utterance)
+            return prediction
+        answer = self.predictor.second.predictions(turn, self._second.read(utterance))[0]  # type: ignore[attr-defined]
+        return answered_by(prediction, answer)
 
     def save(self, path: Path) -> None:
-        """Writes the state as safetensors, so that the conversation can go on in another process."""
-        tensors = {f"state.{name}": value for name, value in self._state.to_tensors().items()}
-        tensors |= {f"sampled.{name}": value for name, value in self._sampled.to_tensors().items()}
-        turns: dict[str, list[Any]] = {}
-        for number, (speaker, past) in enumerate(self._past.turns.items()):
-            turns[speaker] = [(t.moment.time, t.moment.index, t.text) for t in past]
-            tensors[f"past.{number}.embedding"] = torch.from_numpy(np.stack([t.embedding for t in past]))
-            tensors[f"past.{number}.probabilities"] = torch.from_numpy(np.stack([t.probabilities for t in past]))
+        """Writes the state as safetensors, so that the conversation can go on in another process.
+
+        Of a language model the words are kept and not what it made of them: the first turn afterwards reads them again.
+        """
         record = {
-            "model": self._scorer.artefact.sha256,
-            "drawn": self._drawn,
-            "remembers": self._past.stored is not None,
+            "kind": self._state.kind,
+            "remembers": self._remembers,
             "conversation_id": self.conversation_id,
             "corpus": self.corpus,
-            "time": self.time,
-            "speakers": self._speakers,
-            "counts": self._past.counts,
-            "turns": turns,
+            **self._state.record(),
+            **({} if self._second is None else {"second": self._second.record()}),
         }
-        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, path, metadata={"live": json.dumps(record)})
+        tensors = {name: value.contiguous().clone() for name, value in self._state.tensors().items()}
+        save_file(tensors, path, metadata={"live": json.dumps(record)})
 
     @classmethod
-    def load(cls, path: Path, predictor: Predictor, *, stored: StoredPast | None = None) -> LiveConversation:
+    def load(cls, path: Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None) -> LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
         Raises InputError for a file that holds none, ArtefactError where another model wrote it, and ConfigError where this predictor
-        samples networks whose past the file does not hold, or where a speaker memory (`stored`) was read before and now is not, or the reverse.
+        samples networks whose past the file does not hold, or where a speaker memory (`stored`, `notes`) was read before and now is not,
+        or the reverse.
         """
         record, tensors = _read(path)
-        live = cls(predictor, conversation_id=str(record.get("conversation_id", "live")), corpus=record.get("corpus"), stored=stored)
-        if record.get("model") != live._scorer.artefact.sha256:
-            raise ArtefactError(f"{path} holds the state of another model: label the conversation again with {live._scorer.identity}")
-        if live._drawn is not None and live._drawn != record.get("drawn"):
-            wanted = ", ".join(f"{name}={value}" for name, value in live._drawn.items())
-            raise ConfigError(f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off")
-        if bool(record.get("remembers")) != (stored is not None):
+        identifier = str(record.get("conversation_id", "live"))
+        live = cls(predictor, conversation_id=identifier, corpus=record.get("corpus"), stored=stored, notes=notes)
+        if record.get("kind", LiveEmoNet.kind) != live._state.kind:
+            raise ArtefactError(f"{path} holds the state of another kind of model: label the conversation again with {predictor.scorer.identity}")
+        if bool(record.get("remembers")) != live._remembers:
             begun = "with" if record.get("remembers") else "without"
             raise ConfigError(f"{path} was begun {begun} a speaker memory: go on {begun} one, or its answers would change on the way")
-        live.time = float(record["time"])
-        live._speakers = dict(record["speakers"])
-        live._state = live._on_model(_part(tensors, "state"))
-        if live._drawn is not None:
-            live._sampled = live._on_model(_part(tensors, "sampled"))
-        live._past.counts = dict(record["counts"])
-        for number, (speaker, turns) in enumerate(record["turns"].items()):
-            embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()
-            live._past.turns[speaker] = deque(
-                (
-                    PastUtterance(Moment(time, live.conversation_id, index), embedding, row, text)
-                    for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
-                ),
-                maxlen=max(1, live._past.limit),
-            )
+        if ("second" in record) != (live._second is not None):
+            begun = "with" if "second" in record else "without"
+            raise ConfigError(f"{path} was begun {begun} a second model: go on {begun} one, or its answers would change on the way")
+        live._state.restore(record, tensors, path=path)
+        if live._second is not None:
+            live._second.restore(record["second"], {}, path=path)
         return live
+
+
+def _second_of(predictor: Predictor, *, conversation_id: str, notes: StoredNotes | None) -> LiveLlm | None:
+    """The state of the language model behind a cascade; None for a single model."""
+    if not isinstance(getattr(predictor, "second", None), Predictor):
+        return None
+    from erc.inference.live_llm import LiveLlm
+
+    return LiveLlm(predictor.second.scorer, conversation_id=conversation_id, notes=notes)  # type: ignore[attr-defined]
+
+
+def _state_of(
+    predictor: Predictor, *, conversation_id: str, corpus: str | None, stored: StoredPast | None, notes: StoredNotes | None
+) -> LiveTurns:
+    """The empty state of the predictor's model. Raises ConfigError for a model without one, and for a memory of the wrong kind."""
+    scorer = predictor.scorer
+    if isinstance(scorer, EmoNetScorer):
+        if notes is not None:
+            raise ConfigError(f"notes are for a language model; {scorer.identity} reads a speaker memory as `stored`")
+        return LiveEmoNet(scorer, conversation_id=conversation_id, corpus=corpus, stored=stored)
+    from erc.inference.live_llm import LiveLlm
+    from erc.inference.llm_scorer import LlmScorer
+
+    if not isinstance(scorer, LlmScorer):
+        raise ConfigError(f"{scorer.identity} reads turns by themselves: a live conversation needs a conversation model or a language model")
+    if stored is not None:
+        raise ConfigError(f"{scorer.identity} is a language model, which reads a speaker memory as `notes`, not as `stored`")
+    return LiveLlm(scorer, conversation_id=conversation_id, notes=notes)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -202,9 +211,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if record is None:
         raise InputError("holds no state of a live conversation", path=path)
     return json.loads(record), tensors
-
-
-def _part(tensors: dict[str, torch.Tensor], name: str) -> LiveState:
-    """One of the two states in a file."""
-    prefix = f"{name}."
-    return LiveState.from_tensors({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})

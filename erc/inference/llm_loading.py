@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError
+from erc.inference.demonstrations import NO_LEAKS, trained_demonstrations
 from erc.inference.llm_scorer import LanguageModel, LlmScorer, PromptNotes
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
@@ -15,6 +18,7 @@ from erc.llm.adapters import RECORD, AdapterRecord
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
 from erc.llm.encoding import PromptEncoder
+from erc.llm.loading import require_place
 from erc.llm.local import LocalScorer
 from erc.llm.scores import Scorer as LabelScorer
 from erc.llm.server import ServerScorer, Transport
@@ -27,6 +31,8 @@ DEFAULT_EMOTIONS = "ekman"
 """What a model without an adapter is asked for where no set is named."""
 UNTUNED_NOTES = PromptNotes(bios=True, history=4)
 """What a model without an adapter is shown of a speaker memory, where one is given."""
+CACHE_FILE = "answers.sqlite"
+"""Within the folder of a server's kept answers."""
 REVIEW_ALL = DecisionPolicy(min_confidence=2.0)
 """No probability reaches it: every turn goes to a person."""
 
@@ -37,15 +43,34 @@ def load_llm_scorer(
     utterance: UtteranceScorer,
     adapter: Path | None = None,
     server: str | None = None,
+    cache: Path | None = None,
     settings: InferenceSettings | None = None,
     emotions: str | None = None,
+    leaks: LeakFilter = NO_LEAKS,
 ) -> LlmScorer:
     """The scorer of `llm:PATH_OR_ID`: a base model, with `adapter` over it, or an adapter folder, which names its base.
 
-    With `server` the model is one that runs there under that name; its tokenizer is read from `adapter`, else from PATH_OR_ID.
+    With `server` the model is one that runs there under that name; its tokenizer is read from `adapter`, else from PATH_OR_ID. `cache` is
+    a folder in which the server's answers are kept.
+    An adapter that was trained with demonstrations shows them from its training corpus, which must lie under the data root, and of that nothing
+    which `leaks` keeps out.
     Raises ArtefactError or ConfigError for what cannot be used.
     """
     settings = settings or InferenceSettings()
+    if cache is not None and server is None:
+        raise ConfigError("--cache keeps the answers of a model server: give --server too")
+    name, adapter, record = named(model, adapter=adapter, server=server)
+    if server is not None:
+        loaded = _served(name, server, adapter, record, emotions, cache)
+    else:
+        loaded = _local(name, adapter, record, settings, emotions)
+    if record is not None:
+        loaded = replace(loaded, demonstrations=trained_demonstrations(record, utterance, leaks=leaks))
+    return LlmScorer(loaded, utterance=utterance, settings=settings, target=emotions)
+
+
+def named(model: str, *, adapter: Path | None = None, server: str | None = None) -> tuple[str, Path | None, AdapterRecord | None]:
+    """Base, adapter folder and adapter's record that `llm:PATH_OR_ID` means; the last two are None for a model without an adapter."""
     name = model.removeprefix(PREFIX)
     if not name:
         raise ConfigError("--model llm: names no model; write llm:FOLDER or llm:ORGANISATION/NAME")
@@ -55,11 +80,7 @@ def load_llm_scorer(
     record = None if adapter is None else AdapterRecord.load(adapter)
     if record is not None and server is None and record.base != name:
         raise ConfigError(f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model llm:{adapter}")
-    if server is not None:
-        loaded = _served(name, server, adapter, record, emotions)
-    else:
-        loaded = _local(name, adapter, record, settings, emotions)
-    return LlmScorer(loaded, utterance=utterance, settings=settings, target=emotions)
+    return name, adapter, record
 
 
 def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
@@ -76,16 +97,19 @@ def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settin
     return _described(backend.model_id, backend, builder, emotion_set, record, exact=True, dropout=dropout)
 
 
-def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord | None, emotions: str | None) -> LanguageModel:
+def _served(
+    name: str, server: str, adapter: Path | None, record: AdapterRecord | None, emotions: str | None, cache: Path | None
+) -> LanguageModel:
     from transformers import AutoTokenizer
 
     source = name if adapter is None else str(adapter)  # a server may have any name for an adapter; its folder holds the tokenizer
+    require_place(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}") from error
     encoder = PromptEncoder(tokenizer)
-    backend = ServerScorer(Transport(server), model=name, encoder=encoder)
+    backend = ServerScorer(Transport(server), model=name, encoder=encoder, cache=None if cache is None else cache / CACHE_FILE)
     builder, emotion_set = _prompts(encoder, record, emotions)
     return _described(backend.model_id, backend, builder, emotion_set, record, exact=backend.mode == "completions", dropout=False)
 
@@ -105,8 +129,6 @@ def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str
     builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
     if builder.sha256 != record.prompt_sha256:
         raise ArtefactError(f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again")
-    if llm.get("demonstrations"):
-        raise ConfigError("the adapter was trained with demonstrations of its corpus, which are not shown here: train it with llm.demonstrations=0")
     return builder, own.name
 
 
@@ -126,6 +148,7 @@ def _described(
         policies={} if record is None else record.extra.get("policy", {}),
         dropout=dropout,
         notes=UNTUNED_NOTES if record is None else trained,  # an adapter reads what it was trained with, no more
+        bio_writer=llm.get("writer") if trained.bios else None,
     )
 
 

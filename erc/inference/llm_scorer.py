@@ -5,14 +5,13 @@ Shapes: U turns, K labels of the model, C emotions reported, S samples.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from erc.data import Conversation, Moment
-from erc.data.conversation import Context
+from erc.data import Conversation, Moment, Utterance
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError, NoDropoutError
 from erc.inference.scores import Scores
@@ -20,8 +19,10 @@ from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
-from erc.llm.notes import NO_NOTES, NotesProvider, Retrieval, SpeakerNotes
+from erc.llm.dialogue import DialogueWindow
+from erc.llm.notes import NO_NOTES, Demonstration, NotesProvider, Retrieval, SpeakerNotes
 from erc.llm.prompts import RenderedPrompt
+from erc.llm.retrieval import Origin
 from erc.llm.scores import LabelScores
 from erc.llm.scores import Scorer as LabelScorer
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
@@ -56,6 +57,11 @@ class PromptNotes:
         return self.bios or (self.history > 0 and self.retrieval != "none")
 
 
+UNKNOWN_ORIGIN = Origin()
+Shown = Callable[[np.ndarray, str, Origin], Sequence[Demonstration]]
+"""From a turn's embedding (P,) and words, and where the turn comes from, to the demonstrations that its prompt shows."""
+
+
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
     """A back end with what is known of it: its prompts, the set they ask for, how its scores become probabilities.
@@ -72,6 +78,32 @@ class LanguageModel:
     policies: Mapping[str, Any] = field(default_factory=dict)
     dropout: bool = False
     notes: PromptNotes = field(default_factory=PromptNotes)
+    demonstrations: Shown | None = None
+    """Finds what an adapter that was trained with demonstrations is shown of its corpus."""
+    bio_writer: str | None = None
+    """The language model that wrote the bios an adapter was trained with; None where they were counted, or none was shown."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What the shared classifier made of a turn: embedding (P,), the fine emotions' probabilities (F,), their epistemic uncertainty (F,) or None."""
+
+    embedding: np.ndarray
+    probabilities: np.ndarray
+    epistemic: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a turn: its prompt, and how many past turns of its speaker it may rest on, of how many conversations.
+
+    `reading` is what the shared classifier made of it, by which its demonstrations were found.
+    """
+
+    turn: Utterance
+    prompt: RenderedPrompt
+    seen: tuple[int, int]
+    reading: Reading
 
 
 class LlmScorer:
@@ -126,62 +158,104 @@ class LlmScorer:
         self, conversations: Sequence[Conversation], *, notes: StoredNotes | None = None, only: Mapping[int, Collection[int]] | None = None
     ) -> Scores:
         """As `score`, with what a speaker memory holds; `only` names the turns wanted, by the conversation's place and the turn's index."""
-        contexts = [
-            Context.causal(conversation, turn.index)
-            for place, conversation in enumerate(conversations)
-            for turn in conversation
-            if only is None or turn.index in only.get(place, ())
-        ]
-        prompts = [self.model.builder.emotion(context, notes=self._notes(context, notes)) for context in contexts]
-        turns = self.utterance.score_texts([context.target.text for context in contexts])
-        probabilities, uncertainty = self._belief(prompts)
+        questions: list[Question] = []
+        for place, conversation in enumerate(conversations):
+            questions += self.questions(conversation, notes=notes, only=None if only is None else only.get(place, ()))
+        return self.answer(questions)
+
+    def questions(self, conversation: Conversation, *, notes: StoredNotes | None = None, only: Collection[int] | None = None) -> list[Question]:
+        """What is asked of the turns of a conversation; `only` holds the indices of those wanted."""
+        if only is not None and not only:
+            return []
+        wanted = [turn for turn in conversation if only is None or turn.index in only]
+        readings = dict(zip((turn.index for turn in wanted), self._read(wanted), strict=True))
+        asked, window, origin = [], DialogueWindow(self.model.builder), Origin.of(conversation)
+        for turn in conversation:
+            if turn.index in readings:
+                asked.append(self.question(window, turn, notes=notes, origin=origin, reading=readings[turn.index]))
+            window.append(turn)
+        return asked
+
+    def question(
+        self,
+        past: DialogueWindow,
+        turn: Utterance,
+        *,
+        notes: StoredNotes | None = None,
+        origin: Origin = UNKNOWN_ORIGIN,
+        reading: Reading | None = None,
+    ) -> Question:
+        """What is asked of `turn` after the turns of `past`; nothing from its `origin` is shown as a demonstration.
+
+        `reading` is given where the turn was read before, together with others.
+        """
+        reading = self._read([turn])[0] if reading is None else reading
+        shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
+        prompt = past.prompt(turn, notes=self._notes(past, turn, notes), demonstrations=shown)
+        return Question(turn, prompt, self._seen(past, turn, notes), reading)
+
+    def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
+        """Belief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
+        probabilities, uncertainty = self._belief([question.prompt for question in questions], backend or self.model.backend)
+        limit = self.model.builder.safe.limits.utterance
+        epistemic = [question.reading.epistemic for question in questions if question.reading.epistemic is not None]
+        sampled = self.utterance.mode != "off"
         return Scores(
             probabilities=probabilities,
             uncertainty=uncertainty,
-            fine=turns.probabilities,
-            fine_epistemic=None if turns.per_label is None else turns.per_label.epistemic,
-            embedding=turns.embedding,
-            seen=np.array([self._seen(context, notes) for context in contexts], dtype=np.int64).reshape(-1, 2),
-            truncated=np.array([len(context.target.text) > self.model.builder.safe.limits.utterance for context in contexts], dtype=bool),
+            fine=_rows([question.reading.probabilities for question in questions], width=len(self.fine_emotions)),
+            fine_epistemic=_rows(epistemic, width=len(self.fine_emotions)) if sampled else None,
+            embedding=_rows([question.reading.embedding for question in questions], width=self.utterance.network.embedding_width),
+            seen=np.array([question.seen for question in questions], dtype=np.int64).reshape(-1, 2),
+            truncated=np.array([len(question.turn.text) > limit for question in questions], dtype=bool),
         )
 
-    def _belief(self, prompts: Sequence[RenderedPrompt]) -> tuple[np.ndarray, Uncertainty]:
+    def _read(self, turns: Sequence[Utterance]) -> list[Reading]:
+        """Each turn as the shared classifier reads it; this is the only time that a turn is encoded."""
+        read = self.utterance.score_texts([turn.text for turn in turns])
+        epistemic = [None] * len(turns) if read.per_label is None else list(read.per_label.epistemic)
+        return [Reading(*one) for one in zip(read.embedding, read.probabilities, epistemic, strict=True)]
+
+    def _belief(self, prompts: Sequence[RenderedPrompt], backend: LabelScorer) -> tuple[np.ndarray, Uncertainty]:
         """Probabilities (U, C) and their uncertainty (U,)."""
         nothing = np.full(len(prompts), np.nan)
         if not prompts:
             return np.zeros((0, len(self._emotions))), Uncertainty(total=nothing, aleatoric=nothing, epistemic=nothing)
         labels = self.model.builder.labels
-        scores = self._calibrated(self.model.backend.score(prompts, labels))
+        scores = self._calibrated(backend.score(prompts, labels))
         probabilities = self._map.apply(scores.probabilities)
         if not self.samples:
             # Of a bare choice nothing is known of how sure it was: its entropy of 0 would be a lie.
             total = nothing if scores.score_kind == "none" else categorical_entropy(probabilities)
             return probabilities, Uncertainty(total=total, aleatoric=nothing, epistemic=nothing)
-        drawn = self.model.backend.sample(prompts, labels, seed=self.settings.seed, samples=self.samples)  # type: ignore[attr-defined]
+        drawn = backend.sample(prompts, labels, seed=self.settings.seed, samples=self.samples)  # type: ignore[attr-defined]
         sampled = np.stack([self._calibrated(LabelScores.of(labels, draw)).probabilities for draw in drawn])
         return probabilities, categorical_decomposition(self._map.apply(sampled))
 
     def _calibrated(self, scores: LabelScores) -> LabelScores:
         return scores if self.model.calibrator is None else self.model.calibrator.calibrated(scores)
 
-    def _notes(self, context: Context, stored: StoredNotes | None) -> SpeakerNotes:
+    def _notes(self, past: DialogueWindow, turn: Utterance, stored: StoredNotes | None) -> SpeakerNotes:
         shown = self.model.notes
         if stored is None or not shown.any:
             return NO_NOTES
-        speaker = context.target.speaker
-        others = tuple(dict.fromkeys(turn.speaker for turn in context.past if turn.speaker != speaker))
         found = stored.notes(
-            speaker,
-            others=others,
-            text=context.target.text,
-            before=stored.moment(context.target.index),
+            turn.speaker,
+            others=tuple(name for name in past.spoken if name != turn.speaker),
+            text=turn.text,
+            before=stored.moment(turn.index),
             retrieval=shown.retrieval,
             limit=shown.history,
         )
         return found if shown.bios else SpeakerNotes(history=found.history)
 
-    def _seen(self, context: Context, stored: StoredNotes | None) -> tuple[int, int]:
+    def _seen(self, past: DialogueWindow, turn: Utterance, stored: StoredNotes | None) -> tuple[int, int]:
         """Past turns of the speaker that the prompt may show, and of how many conversations."""
-        own = sum(turn.speaker == context.target.speaker for turn in context.past)
-        older = stored.counts(context.target.speaker) if stored is not None and self.model.notes.any else (0, 0)
+        own = past.spoken.get(turn.speaker, 0)
+        older = stored.counts(turn.speaker) if stored is not None and self.model.notes.any else (0, 0)
         return own + older[0], older[1] + (own > 0)
+
+
+def _rows(rows: Sequence[np.ndarray], *, width: int) -> np.ndarray:
+    """The rows (U, `width`) of U turns, which may be none."""
+    return np.stack(rows) if rows else np.zeros((0, width), dtype=np.float32)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from erc.errors import ArtefactError, ConfigError
+from erc.errors import ConfigError
 from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.predictor import Predictor
 from erc.inference.scores import Scorer
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
-from erc.persistence import find_model, load_artefact
+from erc.persistence import load_model, load_shared
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
@@ -29,10 +29,11 @@ def load_predictor(
     emotions: str | None = None,
     adapter: Path | None = None,
     server: str | None = None,
+    cache: Path | None = None,
 ) -> Predictor:
     """The Predictor of a model given by name or folder, or of a language model given as `llm:PATH_OR_ID`.
 
-    `adapter` (a folder) and `server` (an address) are for language models.
+    `adapter` (a folder), `server` (an address) and `cache` (a folder for the server's answers) are for language models.
 
     `emotions` names the set to report in (None: the model's own). Asked for the 28 emotions, a conversation model hands over to the
     utterance classifier it reads, which is the one that knows them. Raises ArtefactError for a model that cannot be used and
@@ -40,10 +41,10 @@ def load_predictor(
     """
     settings = settings or InferenceSettings()
     if model.startswith(LLM_PREFIX):
-        return _language_model(model, settings=settings, emotions=emotions, adapter=adapter, server=server)
-    if adapter is not None or server is not None:
-        raise ConfigError(f"--adapter and --server are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none")
-    artefact = load_artefact(find_model(model))
+        return _language_model(model, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
+    if adapter is not None or server is not None or cache is not None:
+        raise ConfigError(f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none")
+    artefact = load_model(model)
     if artefact.info.kind == "emonet" and emotions != "goemotions":
         shared = load_shared(artefact)
         scorer: Scorer = EmoNetScorer(artefact, utterance=UtteranceScorer(shared, settings=settings), settings=settings, target=emotions)
@@ -63,10 +64,11 @@ def load_cascade(
     emotions: str | None = None,
     adapter: Path | None = None,
     server: str | None = None,
+    cache: Path | None = None,
 ) -> Predictor:
     """The Predictor of `model` with the language model `second` for the turns it marks for review, both in the set of the first.
 
-    `adapter` and `server` are the second's. Raises ConfigError where the two know no common set.
+    `adapter`, `server` and `cache` are the second's. Raises ConfigError where the two know no common set.
     """
     from erc.inference.cascade import CascadePredictor
 
@@ -76,31 +78,20 @@ def load_cascade(
     first = load_predictor(model, settings=settings, emotions=emotions)
     # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or nothing.
     other = settings if settings.uncertainty == "off" else replace(settings, uncertainty="default")
-    behind = load_predictor(second, settings=other, emotions=first.scorer.emotions.name, adapter=adapter, server=server)
+    behind = load_predictor(second, settings=other, emotions=first.scorer.emotions.name, adapter=adapter, server=server, cache=cache)
     return CascadePredictor(first, behind)
 
 
-def _language_model(model: str, *, settings: InferenceSettings, emotions: str | None, adapter: Path | None, server: str | None) -> Predictor:
+def _language_model(
+    model: str, *, settings: InferenceSettings, emotions: str | None, adapter: Path | None, server: str | None, cache: Path | None
+) -> Predictor:
     # The language-model path asks for much that labelling by the small models does without: it is only imported here.
     from erc.inference.llm_loading import llm_policy, load_llm_scorer
 
-    shared = load_artefact(find_model(SHARED_MODEL))
+    shared = load_model(SHARED_MODEL)
     utterance = UtteranceScorer(shared, settings=settings)
-    scorer = load_llm_scorer(model, utterance=utterance, adapter=adapter, server=server, settings=settings, emotions=emotions)
+    scorer = load_llm_scorer(model, utterance=utterance, adapter=adapter, server=server, cache=cache, settings=settings, emotions=emotions)
     return Predictor(scorer, fine_thresholds=fine_thresholds(shared), policy=llm_policy(scorer), settings=settings)
-
-
-def load_shared(artefact: Artefact) -> Artefact:
-    """The shared classifier a conversation model reads. Raises ArtefactError where it is another one than it was trained with."""
-    reads = artefact.info.reads
-    shared = load_artefact(find_model(str(reads["utterance_model"])))
-    wanted = reads.get("utterance_sha256")
-    if wanted is not None and shared.sha256 != wanted:
-        raise ArtefactError(
-            f"{artefact.info.identity} was trained with a {shared.info.name} of SHA-256 {wanted[:12]}..., the one in "
-            f"{shared.folder} has {shared.sha256[:12]}...: install the models together, or train the conversation model again"
-        )
-    return shared
 
 
 def fine_thresholds(artefact: Artefact) -> LabelThresholds | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from erc.data import Utterance
@@ -73,6 +73,11 @@ class Prediction:
             "schema_version": SCHEMA_VERSION,
             **({"cues": turn.meta["cues"]} if "cues" in turn.meta else {}),
         }
+
+
+def answered_by(first: Prediction, second: Prediction) -> Prediction:
+    """The answer of a second model about the same turn, with the fine emotions and the counts of the past of the first."""
+    return replace(second, fine=first.fine, past_utterances=first.past_utterances, past_conversations=first.past_conversations)
 
 
 def _nats(value: float | None) -> float | None:

@@ -17,6 +17,8 @@ from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
 from erc.data.chronology import speaker_key
 from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError
+from erc.inference.bio_keeping import refresh_bios
+from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.cascade import CascadePredictor
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
 from erc.inference.llm_scorer import LlmScorer
@@ -99,7 +101,7 @@ class RememberingPredictor:
         if not len(conversation):
             return Labelled(conversation=conversation, predictions=())
         conversation = self._told_apart(conversation)
-        identities = self._identities(conversation)
+        identities = self._known(conversation)
         scores = self._score(conversation, identities)
         turns = [(conversation.conversation_id, utterance) for utterance in conversation]
         made = self.predictor.predictions(turns, scores)
@@ -135,16 +137,35 @@ class RememberingPredictor:
     def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn."""
         if identities is None:
-            identities = self._identities(conversation)
+            identities = self._known(conversation)
         start = self._start(conversation)
         limit = int(self._emonet.reads.get("history_limit", 0)) if self._emonet is not None else 0
         wanted = tuple(dict.fromkeys(identities.values()))
         contexts = self.registry.contexts([(speaker, start) for speaker in wanted], limit=limit)
+        by_person: dict[str, SpeakerContext] = dict(zip(wanted, contexts, strict=True))
+        keys = {(conversation.conversation_id, speaker_key(conversation.corpus, name)): one for name, one in identities.items()}
+        bios = BioVectors()
+        if self._emonet is not None and self._emonet.reads.get("bio", "none") != "none":
+            for (conversation_id, key), person in keys.items():
+                bios.add(conversation_id, key, bio_vector(by_person[person].bio, lambda texts: self._shared.score_texts(texts).embedding))
         return StoredPast(
-            provider=StoredHistory(dict(zip(wanted, contexts, strict=True)), self._shared.fine_emotions.labels),
+            provider=StoredHistory(by_person, self._shared.fine_emotions.labels),
             times={conversation.conversation_id: start.time},
-            keys={(conversation.conversation_id, speaker_key(conversation.corpus, name)): one for name, one in identities.items()},
+            keys=keys,
+            bios=bios,
         )
+
+    @property
+    def _reads_bios(self) -> bool:
+        """Whether the model, or the second of two, is told of bios: then they are kept in step with the memory."""
+        second = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else None
+        prompted = any(isinstance(one, LlmScorer) and one.model.notes.bios for one in (self.predictor.scorer, second))
+        return prompted or (self._emonet is not None and self._emonet.reads.get("bio", "none") != "none")
+
+    def stored_notes(self, conversation: Conversation) -> RegistryNotes | None:
+        """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them."""
+        scorer = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else self.predictor.scorer
+        return self._notes(scorer, conversation, self._known(conversation))
 
     def _score(self, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> Scores:
         scorer = self.predictor.scorer
@@ -166,6 +187,13 @@ class RememberingPredictor:
             embed=lambda text: self._shared.score_texts([text]).embedding[0],
             limit=scorer.model.notes.history,
         )
+
+    def _known(self, conversation: Conversation) -> dict[str, SpeakerId]:
+        """As `_identities`, with the people's bios brought up to the conversation's beginning where a model reads them."""
+        identities = self._identities(conversation)
+        if self._reads_bios:
+            refresh_bios(self.registry, identities.values(), before=self._start(conversation))
+        return identities
 
     def _identities(self, conversation: Conversation) -> dict[str, SpeakerId]:
         """The id of every speaker as written; a person who asked to be forgotten has none, and nothing is kept of them."""

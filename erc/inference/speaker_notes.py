@@ -20,6 +20,9 @@ MOST_PASSAGES = 8
 class RegistryNotes:
     """Bios and earlier emotions of the people in one conversation that begins at `start`.
 
+    An earlier turn's emotion is what the shared classifier made of its words alone, in training and when labelling alike; what a
+    conversation model once answered is never read back, or its errors would feed on themselves.
+
     `identities` maps names as written to people; who is not in it (a person who asked to be forgotten) has no past. `emotions` maps
     the 28 fine emotions, by which the memory keeps a turn, to the labels of the prompt. `embed` makes the vector of a
     text, shape (P,), by which similar turns are found. Contexts are read once per person.
@@ -75,8 +78,6 @@ class RegistryNotes:
         """A remembered turn as the prompt shows it; None where the memory keeps no words."""
         if turn.text is None:
             return None
-        if turn.label is not None and turn.label.emotion in self.emotions.target.labels:
-            return HistoryEntry(turn.label.emotion, turn.label.confidence, turn.text)
         fine = np.array([turn.weights.get(label, 0.0) for label in self.emotions.source.labels])
         mapped = self.emotions.apply(fine)
         best = int(mapped.argmax())

@@ -22,7 +22,8 @@ from erc.inference.predictor import Predictor
 from erc.inference.settings import InferenceSettings
 from erc.persistence.artefact import load_artefact
 
-CONTEXTS = ("hierarchical", "turn_causal", "window")
+CONTEXTS = ("hierarchical", "turn_causal", "window", "shared")
+"""Names of the tiny models: the three contexts, and the first of them over the shared classifier's encoder."""
 FP32 = InferenceSettings(precision="fp32")
 
 
@@ -303,3 +304,13 @@ def test_conversation_model_whose_sampling_makes_no_sense_is_refused(loaded: dic
     broken = replace(scorer.artefact, info=replace(scorer.artefact.info, uncertainty=uncertainty))
     with pytest.raises(ArtefactError, match=f"{scorer.identity}.*{next(iter(uncertainty))}"):
         EmoNetScorer(broken, utterance=scorer.utterance, settings=FP32)
+
+
+def test_emonet_turn_cut_for_its_speaker_tag_is_marked(shelf: Path) -> None:
+    """The classifier reads 48 tokens of the text alone, the model 32 with the tag: what only the model cuts is marked, at once and live."""
+    longer = talk("a", (("Ana", "Okay."), ("Ana", "okay " * 40), ("Ben", "Okay.")))
+    model = predictor("turn_causal", uncertainty="off")
+    assert not model.scorer.utterance.score_texts(["okay " * 40]).truncated[0]  # type: ignore[attr-defined]
+    live = LiveConversation(model, conversation_id="a")
+    whole = [p.truncated for p in model.label([longer])[0].predictions]
+    assert whole == [live.append_utterance(turn).truncated for turn in longer] == [False, True, False]

@@ -1,0 +1,127 @@
+"""The demonstrations that an adapter was trained with, found again when labelling."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erc.data.corpora import Corpus
+from erc.data.corpora.splits import load_split
+from erc.data.leaks import LeakFilter
+from erc.data.root import VARIABLE, user_cache_dir
+from erc.errors import ArtefactError, InputError
+from erc.inference.text_scores import KeepingScorer
+from erc.inference.utterance_scorer import UtteranceScorer
+from erc.llm.adapters import AdapterRecord
+from erc.llm.notes import Demonstration
+from erc.llm.retrieval import DemonstrationIndex, Embed, Origin
+from erc.models.precision import resolve_precision
+from erc.persistence.parts import save_arrays, sweep
+
+_FORMAT = 1
+NO_LEAKS = LeakFilter.of(())
+"""Keeps nothing out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedDemonstrations:
+    """What a turn's prompt shows: at most `count` turns of the adapter's training corpus, by the shared classifier's embedding alone."""
+
+    index: DemonstrationIndex
+    count: int
+
+    def __call__(self, vector: np.ndarray, text: str, origin: Origin) -> Sequence[Demonstration]:
+        """Those nearest to a turn of these words, whose embedding is `vector` (P,)."""
+        return self.index.search(vector, text=text, origin=origin, k=self.count)
+
+
+def trained_demonstrations(
+    record: AdapterRecord, utterance: UtteranceScorer, *, leaks: LeakFilter = NO_LEAKS, cache: Path | None = None
+) -> TrainedDemonstrations | None:
+    """The demonstrations of an adapter; None where it was trained without.
+
+    They are those of training: the same turns of the same files, embedded by the same classifier, with nothing from the target's own
+    conversation or episode, and nothing of what `leaks` keeps out. Their vectors are kept in `cache`, by default the user's, so that only the
+    first start computes them. Raises ArtefactError where the corpus is not at hand or is another, and where the classifier is another.
+    """
+    config = record.extra.get("config", {})
+    count = int(config.get("llm", {}).get("demonstrations", 0))
+    if not count:
+        return None
+    made = record.extra.get("supplies", {})
+    if made.get("utterance_sha256") not in (None, utterance.artefact.sha256):
+        raise ArtefactError(
+            f"the adapter's demonstrations were found by {made.get('utterance_model')} of SHA-256 {made['utterance_sha256'][:12]}..., the one here "
+            f"has {utterance.artefact.sha256[:12]}...: train the adapter again"
+        )
+    corpus = training_split(config, record.extra.get("files", {}), what="the adapter shows demonstrations from")
+    scorer = KeepingScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
+    embed = kept_vectors(scorer, (cache or user_cache_dir()) / "demonstrations", checksums=[file.sha256 for file in corpus.files])
+    index = DemonstrationIndex.build(corpus.conversations, embed, leaks=leaks, labels=record.labels)
+    return TrainedDemonstrations(index, count)
+
+
+def kept_vectors(scorer: KeepingScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
+    """The scorer's embeddings of texts from files of these SHA-256, read from `folder` where the same were made before.
+
+    A file's name says what it was made from: texts, files, classifier and precision. One that does not hold what its name promises is computed
+    anew, and a folder that cannot be written to only costs time.
+    """
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        made = [_FORMAT, sorted(checksums), scorer.artefact.sha256, resolve_precision(scorer.settings.precision), list(texts)]
+        digest = hashlib.sha256(json.dumps(made, ensure_ascii=True).encode()).hexdigest()[:32]
+        path = folder / f"vectors-{digest}.safetensors"
+        found = _read_vectors(path, shape=(len(texts), scorer.network.embedding_width))
+        if found is None:
+            found = scorer.embed(texts)
+            with contextlib.suppress(OSError):
+                sweep(folder)
+                save_arrays({"vectors": found}, path)
+        return found
+
+    return embed
+
+
+def _read_vectors(path: Path, *, shape: tuple[int, int]) -> np.ndarray | None:
+    """The vectors of a file, float32; None for no file and for one that is broken."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        found = load_file(path).get("vectors")
+    except (OSError, ValueError, SafetensorError):
+        return None
+    return found if found is not None and found.shape == shape and found.dtype == np.float32 else None
+
+
+def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what: str) -> Corpus:
+    """The training split of a run's configuration as it was then; `files` are its checksums by file name, `what` begins the error messages.
+
+    Raises ArtefactError where it is not at hand or has changed.
+    """
+    data = config["data"]
+    name, split = data["corpus"], data["train_split"]
+    # The folder it was read from may be another machine's: then the corpus is looked for where corpora are here.
+    root = Path(data["root"]) if data.get("root") and (Path(data["root"]) / name).is_dir() else None
+    try:
+        corpus = load_split(name, split, root=root, limit=data.get("train_limit"), seed=int(config.get("optim", {}).get("seed", 0)))
+    except InputError as error:
+        raise ArtefactError(
+            f"{what} the {split} split of {name}, which is not at hand: {error}. Put the corpus under {VARIABLE} with "
+            f"`erc data import {name} --from PATH`"
+        ) from None
+    for file in corpus.files:
+        if files.get(file.name) != file.sha256:
+            raise ArtefactError(
+                f"{what} {file.name} of {name} with SHA-256 {str(files.get(file.name))[:12]}..., the file here has "
+                f"{file.sha256[:12]}...: put the file it was trained on under {VARIABLE}, or train it again"
+            )
+    return corpus

@@ -1,0 +1,105 @@
+"""A language model as a candidate of an evaluation: the prompts, scores and calibrator that label, over the memory that trained it on dev."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from erc.data.corpora import Corpus
+from erc.data.leaks import LeakFilter
+from erc.emotions import load_emotion_map
+from erc.inference import loading
+from erc.inference.beliefs import Belief, Candidate, distribution, refuse_several_labels
+from erc.inference.corpus_memory import CorpusNotes
+from erc.inference.demonstrations import NO_LEAKS
+from erc.inference.evaluated_memory import MEMORY_NOTE, evaluated_memory
+from erc.inference.gold import GoldData
+from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer, named
+from erc.inference.llm_scorer import LlmScorer, Question
+from erc.inference.settings import InferenceSettings
+from erc.inference.text_scores import KeepingScorer
+from erc.llm.adapters import AdapterRecord
+from erc.persistence import load_model
+
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def of_language_model(
+    model: str, *, adapter: Path | None = None, server: str | None = None, cache: Path | None = None, supplies: Path | None = None
+) -> Candidate:
+    """The candidate of `llm:PATH_OR_ID`, with `adapter`, `server` and `cache` as `load_llm_scorer` takes them and `supplies` as `of_artefact`.
+
+    It is asked of data in the data's own labels: an adapter through the map from its set, a model without one directly. An adapter reads the
+    notes and demonstrations it was trained with, a model without one the dialogue alone.
+    """
+    name, folder, record = named(model, adapter=adapter, server=server)
+
+    def believe(data: GoldData, settings: InferenceSettings) -> Belief:
+        refuse_several_labels(data, identity=model, own=DEFAULT_EMOTIONS if record is None else record.label_set)
+        utterance = KeepingScorer(load_model(loading.SHARED_MODEL), settings=replace(settings, uncertainty="off"))
+        place: dict[str, Any] = {"adapter": adapter, "server": server, "cache": cache}
+        scorer = load_llm_scorer(model, utterance=utterance, settings=settings, emotions=data.emotions.name, leaks=_leaks(data), **place)
+        try:
+            return _belief(scorer, utterance, record, data, supplies)
+        finally:
+            scorer.close()
+
+    known = {} if record is None else record.extra
+    corpus = known.get("config", {}).get("data", {}).get("corpus")
+    return Candidate(
+        identity=model if folder is None else f"{loading.LLM_PREFIX}{name}+{folder.name}",
+        kind="llm",
+        emotion_set=DEFAULT_EMOTIONS if record is None else record.label_set,
+        sha256=None if folder is None else _sha256(folder / _WEIGHTS),
+        believe=believe,
+        files={f"{corpus}/{file}": sha256 for file, sha256 in known.get("files", {}).items()},
+        config=known.get("config", {}),
+    )
+
+
+def _belief(scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, supplies: Path | None) -> Belief:
+    utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
+    questions, notes = _questions(scorer, utterance, record, data, supplies)
+    scores = scorer.answer(questions)
+    if not scorer.calibrated:
+        notes = (*notes, f"nothing was fitted for {scorer.identity}: its probabilities are only an order, whatever their calibration says")
+    sampling = {"mode": "full" if scorer.samples else "off", "samples": scorer.samples, "truncated": int(scores.truncated.sum())}
+    return Belief(distribution(scores.probabilities), None, scores.uncertainty if scorer.samples else None, sampling, notes, scorer.model.emotion_set)
+
+
+def _questions(
+    scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, supplies: Path | None
+) -> tuple[Sequence[Question], tuple[str, ...]]:
+    """What is asked of every turn, and notes on what the prompts show."""
+    shown, extra = scorer.model.notes, {} if record is None else record.extra
+    if record is None or not shown.any:
+        return [one for talk in data.conversations for one in scorer.questions(talk)], ()
+    config = extra.get("config", {})
+    with ExitStack() as stack:
+        memory = evaluated_memory(data, utterance, supplies, config=config, section="llm", files=extra.get("files", {}))
+        registry = stack.enter_context(memory)
+        if registry is None:
+            alone = "the conversations are no corpus's, so nothing is known of their speakers: prompts show neither bios nor earlier turns"
+            return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)
+        known = CorpusNotes.over(
+            {talk.conversation_id: registry for talk in data.conversations},
+            shown=shown,
+            emotions=load_emotion_map(utterance.fine_emotions.name, scorer.model.emotion_set),
+            embed=utterance.embed,
+        )
+        return [one for talk in data.conversations if len(talk) for one in scorer.questions(talk, notes=known.stored(talk))], (MEMORY_NOTE,)
+
+
+def _leaks(data: GoldData) -> LeakFilter:
+    """Keeps demonstrations out that share texts with the data, as training does."""
+    if data.edition is None:  # a transcript; of its own words nothing is shown anyway
+        return NO_LEAKS
+    return LeakFilter.of([Corpus(data.name, data.split or "", data.conversations, data.emotions.name, data.edition, (), ())])
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -1,0 +1,182 @@
+"""What a conversation model keeps of a conversation that goes on: its window over the turns and each speaker's last observations."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from erc.data import Moment, PastUtterance, SpeakerHistory, Utterance
+from erc.data.chronology import speaker_key
+from erc.errors import ArtefactError, ConfigError
+from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
+from erc.inference.scores import Scores
+from erc.models.outputs import LiveState
+
+
+@dataclass(slots=True)
+class _Past:
+    """The last turns of each speaker of one conversation: a `HistoryProvider` of bounded size."""
+
+    limit: int
+    stored: StoredPast | None = None
+    turns: dict[str, deque[PastUtterance]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, speaker: str, turn: PastUtterance) -> None:
+        self.turns.setdefault(speaker, deque(maxlen=max(1, self.limit))).append(turn)
+        self.counts[speaker] = self.counts.get(speaker, 0) + 1
+
+    def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
+        count = self.counts.get(speaker, 0)
+        recent = tuple(self.turns.get(speaker, ()))[-limit:] if limit else ()
+        own = SpeakerHistory(recent, count, min(1, count))
+        return own if self.stored is None else self.stored.preceding(own, speaker, before=before, limit=limit)
+
+
+class LiveEmoNet:
+    """The state of an `EmoNetScorer` in one conversation. `stored` holds what a speaker memory knows from before it."""
+
+    kind = "emonet"
+
+    def __init__(self, scorer: EmoNetScorer, *, conversation_id: str, corpus: str | None = None, stored: StoredPast | None = None) -> None:
+        self.conversation_id = conversation_id
+        self.corpus = corpus
+        self.time = stored.times[conversation_id] if stored is not None else 0.0
+        self._scorer = scorer
+        self._past = _Past(limit=int(scorer.reads.get("history_limit", 0)), stored=stored)
+        self._builder = scorer.builder(self._past, stored=stored)
+        self._speakers: dict[str, int] = {}
+        self._state = scorer.network.live_state()
+        self._sampled = scorer.network.live_state()
+
+    def __len__(self) -> int:
+        return self._state.turns
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state: tensors of the model and remembered observations."""
+        remembered = sum(t.embedding.nbytes + t.probabilities.nbytes for turns in self._past.turns.values() for t in turns)
+        return self._state.nbytes + self._sampled.nbytes + remembered
+
+    def mark(self) -> Callable[[], None]:
+        """Takes note of where the conversation stands; what is returned goes back there."""
+        state, sampled, speakers = self._state, self._sampled, dict(self._speakers)
+        counts, turns = dict(self._past.counts), {speaker: past.copy() for speaker, past in self._past.turns.items()}
+
+        def back() -> None:
+            self._state, self._sampled, self._speakers = state, sampled, speakers
+            self._past.counts, self._past.turns = counts, turns
+
+        return back
+
+    @torch.inference_mode()
+    def read(self, utterance: Utterance) -> Scores:
+        """Belief about the next turn, which then belongs to the past."""
+        scorer = self._scorer
+        read = scorer.utterance.score_texts([utterance.text])
+        local = self._speakers.setdefault(utterance.speaker, len(self._speakers))
+        vectors = scorer.vectors(read.embedding)
+        turn = self._builder.prepare_turn(
+            utterance,
+            conversation_id=self.conversation_id,
+            corpus=self.corpus,
+            local_speaker=local,
+            time=self.time,
+            vector=None if vectors is None else vectors[0],
+        )
+        seen = self._past.history(turn.speaker, before=turn.moment, limit=0)
+        batch = scorer.cast(self._builder.collate([[turn]]))
+        output, self._state = scorer.network.append(self._state, batch)
+        samples: np.ndarray | None = None
+        if scorer.mode == "head":
+            samples = scorer.network.mc_head(output.embedding, n_samples=scorer.samples, seed=scorer.settings.seed).float().cpu().numpy()
+        elif scorer.mode != "off":
+            drawn, self._sampled = scorer.network.mc_append(
+                self._sampled,
+                batch,
+                scorer.samples,
+                seed=scorer.settings.seed,
+                mode=scorer.mode,  # type: ignore[arg-type]
+                top_k=scorer.top_k,
+            )
+            samples = drawn.float().cpu().numpy()
+        self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
+        counts = np.array([[seen.utterances, seen.conversations]]) * (self._past.limit > 0)  # without a memory nothing rests on the past
+        return scorer.belief(output.logits.float().cpu().numpy(), samples, read, counts, np.array([turn.truncated]))
+
+    @property
+    def _drawn(self) -> dict[str, Any] | None:
+        """Which networks the sampled state is the past of; None in a mode that keeps no such state."""
+        scorer = self._scorer
+        if scorer.mode in ("off", "head"):
+            return None
+        return {"mode": scorer.mode, "samples": scorer.samples, "seed": scorer.settings.seed, "top_k": scorer.top_k}
+
+    def _remember(self, moment: Moment, utterance: Utterance, embedding: np.ndarray, probabilities: np.ndarray) -> None:
+        past = PastUtterance(
+            moment=moment, embedding=embedding.astype(np.float16), probabilities=probabilities.astype(np.float32), text=utterance.text
+        )
+        self._past.add(speaker_key(self.corpus, utterance.speaker), past)
+
+    def _on_model(self, state: LiveState) -> LiveState:
+        """The state where the model computes and in its precision; a file may come from another machine."""
+        scorer = self._scorer
+        cast = {n: t.to(scorer.settings.device, scorer.dtype if t.is_floating_point() else t.dtype) for n, t in state.tensors.items()}
+        return LiveState(turns=state.turns, tensors=cast)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Both states of the network, and the observations of each speaker."""
+        tensors = {f"state.{name}": value for name, value in self._state.to_tensors().items()}
+        tensors |= {f"sampled.{name}": value for name, value in self._sampled.to_tensors().items()}
+        for number, past in enumerate(self._past.turns.values()):
+            tensors[f"past.{number}.embedding"] = torch.from_numpy(np.stack([t.embedding for t in past]))
+            tensors[f"past.{number}.probabilities"] = torch.from_numpy(np.stack([t.probabilities for t in past]))
+        return tensors
+
+    def record(self) -> dict[str, Any]:
+        """Which model and which drawn networks the state is of, and who said what."""
+        return {
+            "model": self._scorer.artefact.sha256,
+            "drawn": self._drawn,
+            "time": self.time,
+            "speakers": self._speakers,
+            "counts": self._past.counts,
+            "turns": {speaker: [(t.moment.time, t.moment.index, t.text) for t in past] for speaker, past in self._past.turns.items()},
+        }
+
+    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
+        """Goes on from a file. Raises ArtefactError where another model wrote it, ConfigError where other networks were drawn."""
+        if record.get("model") != self._scorer.artefact.sha256:
+            raise ArtefactError(f"{path} holds the state of another model: label the conversation again with {self._scorer.identity}")
+        if self._drawn is not None and self._drawn != record.get("drawn"):
+            wanted = ", ".join(f"{name}={value}" for name, value in self._drawn.items())
+            raise ConfigError(f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off")
+        self.time = float(record["time"])
+        self._speakers = dict(record["speakers"])
+        self._state = self._on_model(_part(tensors, "state"))
+        if self._drawn is not None:
+            self._sampled = self._on_model(_part(tensors, "sampled"))
+        if self._past.stored is not None and self._past.stored.bios is not None:
+            self._past.stored.bios.heard(self.conversation_id, [speaker_key(self.corpus, name) for name in self._speakers])
+        self._past.counts = dict(record["counts"])
+        for number, (speaker, turns) in enumerate(record["turns"].items()):
+            embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()
+            self._past.turns[speaker] = deque(
+                (
+                    PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
+                    for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
+                ),
+                maxlen=max(1, self._past.limit),
+            )
+
+
+def _part(tensors: Mapping[str, torch.Tensor], name: str) -> LiveState:
+    """One of the two states in a file."""
+    prefix = f"{name}."
+    return LiveState.from_tensors({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})

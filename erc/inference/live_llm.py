@@ -1,0 +1,89 @@
+"""What a language model keeps of a conversation that goes on: the words that its prompts may still hold, and what it has read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from erc.data import Utterance
+from erc.errors import ArtefactError
+from erc.inference.llm_scorer import LlmScorer, Question, StoredNotes
+from erc.inference.scores import Scores
+from erc.llm.dialogue import DialogueWindow
+from erc.llm.local import LocalScorer
+from erc.llm.retrieval import Origin
+from erc.llm.scores import Scorer as LabelScorer
+
+
+class LiveLlm:
+    """The state of an `LlmScorer` in one conversation. `notes` holds what a speaker memory knows from before it.
+
+    A local model keeps the keys and values of its last prompt, the drawn networks theirs, and reads of the next prompt only what is
+    new in it. A server keeps what it likes: it is sent the whole prompt each time.
+    """
+
+    kind = "llm"
+
+    def __init__(self, scorer: LlmScorer, *, conversation_id: str = "live", notes: StoredNotes | None = None) -> None:
+        self._scorer = scorer
+        self._origin = Origin(conversation_id)
+        self._notes = notes
+        self._window = DialogueWindow(scorer.model.builder)
+        backend = scorer.model.backend
+        self._reader = backend.live() if isinstance(backend, LocalScorer) else None
+        self._backend: LabelScorer = backend if self._reader is None else self._reader
+
+    def __len__(self) -> int:
+        return len(self._window)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the words and of the model's cache."""
+        return self._window.nbytes + (0 if self._reader is None else self._reader.nbytes)
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of prompts that the local model has computed; the rest was in its cache. 0 for a server, which does not say."""
+        return 0 if self._reader is None else self._reader.tokens_read
+
+    def read(self, utterance: Utterance) -> Scores:
+        """Belief about the next turn, which then belongs to the past."""
+        scores = self._scorer.answer([self._question(utterance)], backend=self._backend)
+        self._window.append(utterance)
+        return scores
+
+    def mark(self) -> Callable[[], None]:
+        """Takes note of where the dialogue stands; what is returned goes back there. What the model has read stays read."""
+        return self._window.mark()
+
+    def pass_over(self, utterance: Utterance) -> None:
+        """Takes the next turn into the past without asking of it."""
+        self._window.append(utterance)
+
+    def _question(self, utterance: Utterance) -> Question:
+        return self._scorer.question(self._window, utterance, notes=self._notes, origin=self._origin)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """None: what the model made of the words is made again from them."""
+        return {}
+
+    def record(self) -> dict[str, Any]:
+        """The model, its prompts and their budget, and the words."""
+        return {**self._asked, **self._window.record()}
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        builder = self._scorer.model.builder
+        budget = [builder.budget.max_tokens, builder.budget.max_turns, builder.budget.block]
+        return {"model": self._scorer.identity, "prompt": builder.sha256, "budget": budget}
+
+    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
+        """Goes on from a file. Raises ArtefactError where another model, or another prompt or budget of it, wrote it."""
+        differing = [name for name, value in self._asked.items() if record.get(name) != value]
+        if differing:
+            what = "another model" if "model" in differing else f"this model under another {' and '.join(differing)}"
+            raise ArtefactError(f"{path} holds the state of {what}: label the conversation again with {self._scorer.identity}")
+        self._window.restore(record)

@@ -1,0 +1,288 @@
+"""A corpus as a speaker memory: what its prompts may know, bios in step with it, and bios as vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_emonet import talk
+
+from erc.data import Conversation, Moment, Utterance
+from erc.emotions import load_emotion_map
+from erc.errors import InputError
+from erc.inference import corpus_memory as module
+from erc.inference.bio_keeping import NothingWrittenError, refresh_bios
+from erc.inference.bio_vectors import BioVectors, bio_vector
+from erc.inference.corpus_memory import CorpusNotes, corpus_bios, corpus_memory
+from erc.inference.llm_scorer import PromptNotes
+from erc.inference.settings import InferenceSettings
+from erc.inference.text_scores import KeepingScorer
+from erc.inference.utterance_scorer import UtteranceScorer
+from erc.llm.notes import NO_NOTES
+from erc.persistence import load_artefact
+from speakers import DETERMINISTIC, END, Bio, BioWriter, Observation, Passage, Point, Registry
+
+FAST = InferenceSettings(precision="fp32", uncertainty="off")
+EMOTIONS = load_emotion_map("goemotions", "meld")
+
+
+def scene(name, episode, texts, *, gold="joy", speakers="AB"):
+    turns = tuple(Utterance(f"{name}-{i}", i, speakers[i % len(speakers)], text, emotions=(gold,)) for i, text in enumerate(texts))
+    return Conversation(name, turns, corpus="meld", meta={"season": 1, "episode": episode})
+
+
+# In the order of a file, not of broadcast: the third is told first.
+SCENES = (
+    scene("late", 3, ("I am angry again", "Okay", "It hurts")),
+    scene("first", 1, ("I am so happy to see you", "Why did nobody tell me?")),
+    scene("second", 2, ("Thank you!", "No, it hurts", "Let us start")),
+)
+
+
+@pytest.fixture
+def scorer(tiny_utterance_artefact):
+    return KeepingScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
+
+
+@pytest.fixture
+def memory(tmp_path, scorer):
+    with corpus_memory(tmp_path, SCENES, scorer) as registry:
+        yield registry
+
+
+def notes_over(registry, scenes, scorer, **shown):
+    shown = {"bios": True, "history": 9, "retrieval": "recency"} | shown
+    memories = {one.conversation_id: registry for one in scenes}
+    return CorpusNotes.over(memories, shown=PromptNotes(**shown), emotions=EMOTIONS, embed=scorer.embed)
+
+
+def by_name(name):
+    return next(one for one in SCENES if one.conversation_id == name)
+
+
+def test_notes_tell_of_earlier_conversations_alone_in_order_of_broadcast(memory, scorer):
+    notes = notes_over(memory, SCENES, scorer)
+    assert notes.of(by_name("first"), 1) == NO_NOTES
+    assert [one.text for one in notes.of(by_name("second"), 2).history] == ["I am so happy to see you"]
+    assert [one.text for one in notes.of(by_name("late"), 0).history] == ["I am so happy to see you", "Thank you!", "Let us start"]
+
+
+def test_notes_name_predicted_emotions_whatever_the_gold_is(tmp_path, scorer):
+    found = []
+    for gold in ("joy", "sadness"):
+        scenes = [scene("first", 1, ("I am so happy", "Okay"), gold=gold), scene("second", 2, ("No",), gold=gold)]
+        with corpus_memory(tmp_path / gold, scenes, scorer) as registry:
+            found.append(notes_over(registry, scenes, scorer).of(scenes[1], 0))
+    expected = EMOTIONS.apply(scorer.score_texts(["I am so happy"]).probabilities)[0]
+    assert found[0] == found[1]
+    assert found[0].history[0].emotion == EMOTIONS.target.labels[expected.argmax()]
+    assert found[0].history[0].confidence == pytest.approx(expected.max(), abs=1e-6)
+
+
+def test_notes_do_not_change_with_what_comes_later(tmp_path, scorer, memory):
+    changed = [by_name("first"), by_name("second"), scene("late", 3, ("Something else entirely",) * 6)]
+    with corpus_memory(tmp_path, changed, scorer) as other:
+        for name, index in (("second", 0), ("second", 1), ("second", 2)):
+            both = [notes_over(registry, SCENES, scorer, retrieval="both").of(by_name(name), index) for registry in (memory, other)]
+            assert both[0] == both[1]
+
+
+def test_notes_show_what_the_recipe_shows(memory, scorer):
+    late = by_name("late")
+    assert notes_over(memory, SCENES, scorer, bios=False).of(late, 2).bios == ()
+    assert notes_over(memory, SCENES, scorer, history=1).of(late, 0).history[0].text == "Let us start"
+    assert notes_over(memory, SCENES, scorer, bios=False, history=0).of(late, 2) == NO_NOTES
+    assert [bio.name for bio in notes_over(memory, SCENES, scorer).of(late, 0).bios] == ["A"]
+    assert [bio.name for bio in notes_over(memory, SCENES, scorer).of(late, 1).bios] == ["A", "B"]
+
+
+def test_memory_is_made_once(tmp_path, scorer, memory, monkeypatch):
+    monkeypatch.setattr(module, "fill", lambda *arguments, **settings: pytest.fail("filled again"))
+    with corpus_memory(tmp_path, SCENES, scorer) as again:
+        assert again.address == memory.address
+    assert not [path.name for path in tmp_path.iterdir() if "part" in path.name]
+
+
+def test_memory_under_way_is_no_memory(tmp_path, scorer, monkeypatch):
+    fill = module.fill
+
+    def killed(registry, conversations, *arguments, **settings):
+        fill(registry, conversations[:1], *arguments, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "fill", killed)
+    with pytest.raises(KeyboardInterrupt):
+        corpus_memory(tmp_path, SCENES, scorer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_closed_to_others(tmp_path, scorer):
+    with corpus_memory(tmp_path / "supplies", SCENES, scorer):
+        kept = list((tmp_path / "supplies").iterdir())
+        assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    assert (tmp_path / "supplies").stat().st_mode & 0o777 == 0o700
+
+
+def test_memory_that_another_process_finished_first_is_the_one_read(tmp_path, scorer, monkeypatch):
+    fill = module.fill
+
+    def slow(*args, **kwargs):
+        monkeypatch.setattr(module, "fill", fill)
+        monkeypatch.setattr(module, "part_of", lambda path: path.with_name("other.part"))
+        corpus_memory(tmp_path, SCENES, scorer).close()  # what the other process does meanwhile
+        finished.extend(path.stat().st_ino for path in tmp_path.glob("speakers-*.db"))
+        fill(*args, **kwargs)
+
+    finished = []
+    monkeypatch.setattr(module, "fill", slow)
+    corpus_memory(tmp_path, SCENES, scorer).close()
+    assert [path.stat().st_ino for path in tmp_path.glob("speakers-*.db")] == finished
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_memory_of_two_conversations_of_one_id_is_refused(tmp_path, scorer):
+    with pytest.raises(InputError, match="conversation id late stands twice"):
+        corpus_memory(tmp_path, [*SCENES, SCENES[0]], scorer)
+
+
+# --- bios in step ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path):
+    with Registry.open(tmp_path / "speakers.db") as opened:
+        yield opened
+
+
+def say(registry, conversation, count, *, name="Ana"):
+    person = registry.resolve(name, conversation_id=conversation).speaker.speaker_id
+    turns = [Observation(person, conversation, f"{conversation}{i}", i, "The report hurts", weights={"joy": 0.9}) for i in range(count)]
+    registry.record(conversation, turns)
+    return person
+
+
+def test_bio_is_written_anew_after_a_quarter_more_turns(registry):
+    ana = say(registry, "a", 8)
+    assert [bio.utterances for bio in refresh_bios(registry, [ana], before=END)] == [8]
+    say(registry, "b", 1)
+    assert refresh_bios(registry, [ana], before=END) == ()
+    say(registry, "c", 1)
+    assert [bio.utterances for bio in refresh_bios(registry, [ana, ana], before=END)] == [10]
+
+
+def test_bio_of_a_language_model_is_not_replaced_by_a_counted_one(registry):
+    ana = say(registry, "a", 2)
+    written = BioWriter("llm:scribe", lambda turns: (Passage("Kind.", len(turns)),))
+    registry.write_bio(ana, before=registry.point_for("b", 0), writer=written)
+    say(registry, "b", 8)
+    assert refresh_bios(registry, [ana], before=END) == ()
+    assert [bio.writer for bio in refresh_bios(registry, [ana], before=END, writer_of=lambda registry, context: written)] == ["llm:scribe"]
+
+
+def test_language_model_takes_over_a_counted_bio(registry):
+    ana = say(registry, "a", 2)
+    refresh_bios(registry, [ana], before=END)
+    written = BioWriter("llm:scribe", lambda turns: (Passage("Kind.", len(turns)),))
+    assert [bio.version for bio in refresh_bios(registry, [ana], before=END, writer_of=lambda registry, context: written)] == [2]
+
+
+def test_writer_who_writes_nothing_leaves_the_bio_counted_or_as_it_was(registry):
+    def wordless(turns):
+        raise NothingWrittenError("nothing about Ana")
+
+    ana, notes = say(registry, "a", 4), []
+    silent, model = BioWriter("model", wordless), BioWriter("model", lambda turns: (Passage("Kind.", 1),))
+    for bio_writer in (silent, silent, model):
+        refresh_bios(registry, [ana], before=END, writer_of=lambda r, c, w=bio_writer: w, note=notes.append)
+    say(registry, "b", 4)
+    assert refresh_bios(registry, [ana], before=END, writer_of=lambda r, c: silent, note=notes.append) == ()
+    assert [bio.writer for bio in registry.bio_versions(ana)] == [DETERMINISTIC.name, "model"]
+    assert notes == ["nothing about Ana"] * 3
+
+
+def test_memory_is_filled_and_says_so_where_the_writer_writes_nothing(tmp_path, scorer):
+    def wordless(turns):
+        raise NothingWrittenError("nothing about anybody")
+
+    notes = []
+    with corpus_memory(tmp_path, SCENES, scorer, writer="w", writer_of=lambda r, c: BioWriter("w", wordless), note=notes.append) as registry:
+        bios = [bio for person in registry.speakers() for bio in registry.bio_versions(person.speaker_id)]
+    assert {bio.writer for bio in bios} == {DETERMINISTIC.name}
+    [note] = notes
+    assert "nothing about anybody" in note
+
+
+def test_bio_of_nobody_heard_is_not_written(registry):
+    ana = say(registry, "a", 3)
+    assert refresh_bios(registry, [ana], before=registry.point_for("a", 0)) == ()
+
+
+# --- bios as vectors ------------------------------------------------------------------------------------------------------------
+
+
+def at(index, conversation="c"):
+    return Moment(1.0, conversation, index)
+
+
+def test_bio_vectors_give_the_own_first_then_those_heard_in_order():
+    found = BioVectors()
+    for number, name in enumerate("abc"):
+        found.add("c", name, np.full(2, float(number)))
+    asked = [[float(vector[0]) for vector in found.bios(name, before=at(index))] for index, name in enumerate("cabca")]
+    assert asked == [[2.0], [0.0, 2.0], [1.0, 2.0, 0.0], [2.0, 0.0, 1.0], [0.0, 2.0, 1.0]]
+
+
+def test_bio_vectors_of_a_second_pass_are_those_of_the_first():
+    found = BioVectors()
+    for number, name in enumerate("ab"):
+        found.add("c", name, np.full(2, float(number)))
+    first, second = ([[list(vector) for vector in found.bios(name, before=at(i))] for i, name in enumerate("abab")] for _ in range(2))
+    assert first == second
+
+
+def test_bio_vectors_keep_the_first_place_for_the_speaker_and_skip_others_without_one():
+    found = BioVectors()
+    found.add("c", "a", np.zeros(2))
+    found.add("c", "b", None)
+    assert [vector is None for vector in found.bios("b", before=at(0))] == []
+    assert [vector is None for vector in found.bios("a", before=at(1))] == [False]
+    assert [vector is None for vector in found.bios("b", before=at(2))] == [True, False]
+    assert found.bios("b", before=at(0, "another")) == []
+
+
+def test_bio_vector_is_the_mean_of_its_passages():
+    bio = Bio(1, "w", Point(0.0, 0, "c", 0), 1, 1, (Passage("one", 1), Passage("three!", 1)))
+    vector = bio_vector(bio, lambda texts: np.array([[float(len(text))] for text in texts]))
+    assert vector.tolist() == [4.5]
+    assert bio_vector(None, lambda texts: np.zeros((0, 1))) is None
+
+
+def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, scorer):
+    found = corpus_bios([(memory, SCENES)], scorer.embed)
+    assert found.bios("meld/a", before=at(0, "first")) == []
+    own = found.bios("meld/a", before=at(0, "late"))
+    person = memory.find("A").speaker_id
+    expected = memory.context(person, before=memory.point_for("late", 0)).bio
+    np.testing.assert_allclose(own[0], scorer.embed([passage.text for passage in expected.passages]).mean(axis=0))
+    assert expected.writer == DETERMINISTIC.name
+    assert expected.utterances == 3
+
+
+# --- texts read once ------------------------------------------------------------------------------------------------------------
+
+
+def test_kept_scores_are_those_of_the_classifier(tiny_utterance_artefact, scorer):
+    plain = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
+    texts = [turn.text for turn in talk("a")]
+    scorer.score_texts(texts[3:])
+    found, expected = scorer.score_texts([*texts, texts[0]]), plain.score_texts([*texts, texts[0]])
+    np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(found.uncertainty.total, expected.uncertainty.total, atol=1e-5)
+
+
+def test_kept_scores_ask_the_classifier_once(scorer, monkeypatch):
+    texts = [turn.text for turn in talk("a")]
+    scorer.score_texts(texts)
+    monkeypatch.setattr(scorer, "_pass", lambda *arguments: pytest.fail("read again"))
+    assert scorer.embed(texts[:2]).shape == (2, scorer.network.embedding_width)
+    assert scorer.embed([]).shape == (0, scorer.network.embedding_width)
