@@ -13,12 +13,24 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_P
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig
 
     from erc.models.utterance import UtteranceClassifier
 
 pytest_plugins = ["required_groups"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own, so that nothing is read from the user's or left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
 
 SENTENCES = (
     "I am so happy to see you again, thank you!",
@@ -188,7 +200,7 @@ def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="session")
 def tiny_shelf(tiny_utterance_artefact: Path) -> Path:
-    """A model shelf for CONVEMO_MODELS: `tiny-utterance`, and `tiny-hierarchical`, `tiny-turn_causal` and `tiny-window` that read it."""
+    """A model shelf for CONVEMO_MODELS: `tiny-utterance`, and four that read it: `tiny-` and `hierarchical`, `turn_causal`, `window` or `shared`."""
     from tiny_emonet import save_tiny_emonet
 
     from erc.persistence.artefact import load_artefact
@@ -196,4 +208,5 @@ def tiny_shelf(tiny_utterance_artefact: Path) -> Path:
     shared, shelf = load_artefact(tiny_utterance_artefact), tiny_utterance_artefact.parent
     for context in ("hierarchical", "turn_causal", "window"):
         save_tiny_emonet(shelf / f"tiny-{context}", shared, context=context)
+    save_tiny_emonet(shelf / "tiny-shared", shared, context="hierarchical", encoder="shared")
     return shelf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def write(
     memory: Annotated[str, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL.")],
     speaker: Annotated[list[str] | None, typer.Argument(metavar="[SPEAKER]...", help="Names or ids; default everybody.", show_default=False)] = None,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over the model.")] = None,
+    server: Annotated[str | None, typer.Option("--server", help="Address of an OpenAI-compatible server that runs it, ending in /v1.")] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose memory, where one store holds several.")] = "default",
     max_words: Annotated[int, typer.Option("--max-words", min=10, max=400, help="Most words of a bio, as the model is asked.")] = 80,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest words.")] = 0.0,
@@ -34,19 +36,21 @@ def write(
     from erc.inference.bio_writing import LlmBios, write_bios
     from erc.llm.builder import Budget
     from erc.llm.generation import GenerationSettings
-    from erc.llm.local import LocalScorer
     from erc.llm.prompts import PromptTemplate
+    from erc.llm.writers import open_writer
     from speakers import Options, Registry
 
     if not model.startswith("llm:") or model == "llm:":
         raise ConfigError(f"--model {model}: bios are written by a language model, as llm:FOLDER or llm:ID")
+    if adapter is not None and server is not None:
+        raise ConfigError("--adapter is for a local model: on a server the adapter has a name of its own, to be given with --model")
     settings = GenerationSettings(max_new_tokens=3 * max_words, temperature=temperature, seed=seed)
     with Registry.open(memory, tenant=tenant, options=Options(create=False)) as registry:
         people = None if not speaker else [registry.find(name) for name in speaker]
-        backend = LocalScorer.load(model.removeprefix("llm:"), adapter=adapter, precision=precision)  # type: ignore[arg-type]
-        bios = LlmBios(backend, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words)
+        writer = open_writer(model.removeprefix("llm:"), adapter=adapter, precision=precision, server=server)  # type: ignore[arg-type]
+        bios = LlmBios(writer, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words)
         written = 0
-        with progress_bar("writing bios") as advance:
+        with closing(writer), progress_bar("writing bios") as advance:
             for person, bio in write_bios(registry, bios, speakers=people):
                 advance(1)
                 if bio is not None:

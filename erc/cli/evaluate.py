@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from erc.cli.console import stderr, stdout
+from erc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from erc.inference.beliefs import Candidate
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Name or folder of a model; see `erc models list`.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="Name or folder of a model, see `erc models list`; a language model is llm:FOLDER or llm:ID.", show_default=False)
+    ],
     data: Annotated[str, typer.Argument(help="A corpus by name, a corpus file, or a transcript with a column of emotions.", show_default=False)],
     split: Annotated[str, typer.Option("--split", help="Split of a corpus given by name or folder.")] = "dev",
     root: Annotated[Path | None, typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder.")] = None,
@@ -23,6 +29,16 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", help="Seed of samples, folds and resamples.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", help="Evaluate about so many turns from the beginning.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")] = "auto",
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over a language model.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", help="Address of an OpenAI-compatible server that runs it; the dialogues and what prompts show are sent there."),
+    ] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Folder in which the server's answers are kept.")] = None,
+    supplies: Annotated[
+        Path | None,
+        typer.Option("--supplies", help="Folder of speaker memories and written bios, as runs/supplies of a training; default: the user's cache."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
     """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, and what its uncertainty is worth."""
@@ -31,15 +47,14 @@ def evaluate(
     from erc.inference.evaluate_figures import write_figures
     from erc.inference.gold import load_gold
     from erc.inference.settings import InferenceSettings
-    from erc.persistence import find_model, load_artefact
     from erc.persistence.layout import write_json
 
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
-    artefact = load_artefact(find_model(model))
-    gold = load_gold(data, model_set=artefact.info.emotion_set, split=split, root=root, emotions=emotions, limit=limit)
-    with stderr.status(f"evaluating {artefact.info.identity} on {gold.name}"):
-        evaluation = evaluate_model(artefact, gold, settings=settings, seed=seed)
-        folder = output or Path("runs") / "evaluate" / f"{artefact.info.name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
+    candidate, name = _candidate(model, supplies, adapter=adapter, server=server, cache=cache)
+    gold = load_gold(data, model_set=candidate.emotion_set, split=split, root=root, emotions=emotions, limit=limit)
+    with stderr.status(f"evaluating {candidate.identity} on {gold.name}"):
+        evaluation = evaluate_model(candidate, gold, settings=settings, seed=seed)
+        folder = output or Path("runs") / "evaluate" / f"{name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
         figures = write_figures(evaluation, folder)
     report = evaluation.report | {"figures": [path.name for path in figures]}
     write_json(folder / "report.json", report)
@@ -51,3 +66,20 @@ def evaluate(
     for note in report["notes"]:
         stderr.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     stderr.print(f"report.json and {len(figures)} figures are in {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candidate, str]:
+    """The model to evaluate, and what its report's folder is called after."""
+    from erc.inference.loading import LLM_PREFIX
+
+    if model.startswith(LLM_PREFIX):
+        from erc.inference.evaluate_llm import of_language_model
+
+        return of_language_model(model, supplies=supplies, **given), (given["adapter"] or Path(model.removeprefix(LLM_PREFIX))).name
+    if any(value is not None for value in given.values()):
+        raise ConfigError(f"--adapter, --server and --cache are for language models, as in {LLM_PREFIX}FOLDER; {model} is none")
+    from erc.inference.beliefs import of_artefact
+    from erc.persistence import load_model
+
+    artefact = load_model(model)
+    return of_artefact(artefact, supplies=supplies), artefact.info.name

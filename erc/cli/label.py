@@ -16,7 +16,6 @@ from erc.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from erc.data import Conversation
     from erc.inference.predictor import Labelled, Predictor
-    from erc.inference.settings import InferenceSettings
     from erc.inference.speaker_context import RememberingPredictor
     from erc.transcripts import Problem
 
@@ -28,10 +27,30 @@ def label(
     files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON Lines, WebVTT or SRT; `-` is standard input.", show_default=False)],
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
     model: Annotated[
-        str, typer.Option("--model", help="Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or llm:ID.")
+        str,
+        typer.Option(
+            "--model",
+            help="Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or llm:ID; beside it goemotions-minilm names "
+            "the fine emotions and makes what --memory keeps.",
+        ),
     ] = "default",
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over a language model.")] = None,
-    server: Annotated[str | None, typer.Option("--server", help="Address of an OpenAI-compatible server that runs it, ending in /v1.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            help="Address of an OpenAI-compatible server that runs it, ending in /v1. The dialogues are sent there, and with --memory also bios and "
+            "earlier words of their speakers.",
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            help="Folder in which the server's answers are kept, so that a repeated run asks nothing twice. The file holds scores under a hash of "
+            "the prompt, no words, and is yours alone (0600); yet who has the same dialogue can look up what was answered.",
+        ),
+    ] = None,
     second: Annotated[str | None, typer.Option("--second", help="Language model that is asked of the turns which --model marks for review.")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL.")] = None,
@@ -47,35 +66,45 @@ def label(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line instead of reporting and skipping it.")] = False,
 ) -> None:
     """Label every turn of FILES with its emotion, its uncertainty and a review mark."""
-    from erc.inference.loading import DEFAULT_MODEL
     from erc.inference.settings import InferenceSettings
 
     mapping = _mapping(map or [])
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
     _refuse_overwriting(files, output)
-    predictor = _predictor(DEFAULT_MODEL if model == "default" else model, second, settings, emotions=emotions, adapter=adapter, server=server)
+    predictor = _predictor(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
     _tell_untrusted(predictor)
+    _tell_remembered(predictor, server, memory)
     talk = Talk()
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict)
-    sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
     with closing(predictor), _remembering(predictor, memory, tenant, names) as labeller:
-        labelled = _progress(labeller, conversations)
-        if sink is None:
-            _print_tables(labelled, talk)
-        else:
-            _write(sink, labelled, talk, table=sink != "-" and not json)
+        _put(output, _progress(labeller, conversations), talk, json=json)
     talk.close()
 
 
-def _predictor(
-    model: str, second: str | None, settings: InferenceSettings, *, emotions: str | None, adapter: Path | None, server: str | None
-) -> Predictor:
-    """The predictor of `model`, with `second` behind it; `adapter` and `server` belong to whichever of them is a language model."""
-    from erc.inference.loading import load_cascade, load_predictor
+def _predictor(model: str, second: str | None, **given: Any) -> Predictor:
+    """The predictor of `model`, with `second` behind it; adapter, server and cache belong to whichever of them is a language model."""
+    from erc.inference.loading import DEFAULT_MODEL, load_cascade, load_predictor
 
-    if second is None:
-        return load_predictor(model, settings=settings, emotions=emotions, adapter=adapter, server=server)
-    return load_cascade(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server)
+    model = DEFAULT_MODEL if model == "default" else model
+    return load_predictor(model, **given) if second is None else load_cascade(model, second, **given)
+
+
+def _tell_remembered(predictor: Predictor, server: str | None, memory: str | None) -> None:
+    """Says that a server is told what the memory holds, where its prompts show it, and whose bios an adapter was trained with."""
+    scorer: Any = getattr(predictor, "second", predictor).scorer
+    model = getattr(scorer, "model", None)
+    if memory is None or model is None or not model.notes.any:
+        return
+    notes = []
+    if server is not None:
+        notes.append(f"what --memory holds of the speakers (bios, earlier words and emotions) is sent to {server} with their dialogues")
+    if model.bio_writer is not None:
+        writer = f"llm:{model.bio_writer.removeprefix('llm:')}"
+        notes.append(
+            f"{scorer.identity} was trained with bios that {writer} wrote; --memory has counted ones until `erc bios write --model {writer}` is run"
+        )
+    for note in notes:
+        stderr.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def _tell_untrusted(predictor: Predictor) -> None:
@@ -191,6 +220,15 @@ def _progress(predictor: Predictor | RememberingPredictor, conversations: Iterat
         for labelled in predictor.stream(conversations):
             advance(len(labelled.predictions))
             yield labelled
+
+
+def _put(output: str | None, labelled: Iterator[Labelled], talk: Talk, *, json: bool) -> None:
+    """Records into the file named or onto standard output, tables where a person reads."""
+    sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
+    if sink is None:
+        _print_tables(labelled, talk)
+    else:
+        _write(sink, labelled, talk, table=sink != "-" and not json)
 
 
 def _print_table(labelled: Labelled, turns: int) -> None:

@@ -20,21 +20,34 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as optim.epochs=1 data.root=corpora.", show_default=False)] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default runs/NAME.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of going on from the last checkpoint.")] = False,
+    server: Annotated[
+        str | None, typer.Option("--server", help="Address of a server, ending in /v1, whose model (llm.writer) writes what a recipe learns from.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and what training would take; train nothing.")] = False,
 ) -> None:
     """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
+    from erc.cli.supplies import refuse_idle_server, supply_maker
     from erc.config import load_config
+    from erc.persistence.layout import read_json
+    from erc.training import processes
     from erc.training.experiment import run_experiment
 
     experiment = load_config(_find(config), overrides or [])
+    refuse_idle_server(experiment, server)
     if dry_run:
         _show(experiment)
         return
     run_dir = run or Path("runs") / experiment.name
-    artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet)
-    name = f"llm:{artefact}" if experiment.task == "llm" else artefact
-    stderr.print(f"the model lies in {artefact}; use it with --model {name}", highlight=False)
+    with supply_maker(experiment, run_dir.parent / "supplies", server=server) as supplies:
+        artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet, supplies=supplies)
+    if processes.is_main():
+        for folder in sorted(artefact.iterdir()) if experiment.task == "multitask" else [artefact]:
+            name = f"llm:{folder}" if experiment.task == "llm" else folder
+            stderr.print(f"the model lies in {folder}; use it with --model {name}", highlight=False, soft_wrap=True)
+        if experiment.task == "multitask" and not read_json(run_dir / "leaks.json")["tests_known"]:
+            stderr.print("note: without heldout_hashes.json beside the corpora, test splits were not kept out of training", soft_wrap=True)
+    processes.leave()
 
 
 def _show(experiment: ExperimentConfig) -> None:
@@ -50,8 +63,7 @@ def _print_plan(plan: Plan) -> None:
 
     from rich.table import Table
 
-    trained = "all of them trained, with a head on top" if plan.trained is None else f"{plan.trained:,} trained in the adapter"
-    stderr.print(f"{plan.base}: {plan.parameters:,} parameters, {trained}", markup=False, highlight=False, soft_wrap=True)
+    stderr.print(plan.summary, markup=False, highlight=False, soft_wrap=True)
     if plan.memory is None:
         return
     table = Table("memory", "GiB", title=f"estimate at {plan.precision}")

@@ -50,6 +50,14 @@ def test_train_dry_run_estimates_memory_without_weights(place: Path) -> None:
     assert [path.name for path in place.iterdir()] == ["llama"]
 
 
+@pytest.mark.parametrize(("fast", "size"), [(True, 2), (False, 4)])
+def test_train_dry_run_counts_auto_as_what_this_machine_makes_of_it(place: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, size: int) -> None:
+    monkeypatch.setattr("erc.models.precision.bf16_is_fast", lambda: fast)
+    result = dry("llm-llama-3.2-1b", f"llm.base={described(place / 'llama', **LLAMA)}", "llm.precision=auto")
+    weights = next(line for line in result.stderr.splitlines() if "weights" in line)
+    assert f"{size * 1_235_814_400 / 2**30:.2f}" in weights
+
+
 def test_train_dry_run_prints_a_configuration_that_can_be_run(place: Path) -> None:
     base = described(place / "llama", **LLAMA)
     result = dry("llm-llama-3.2-1b", f"llm.base={base}", "optim.batch_size=4")
@@ -60,7 +68,8 @@ def test_train_dry_run_prints_a_configuration_that_can_be_run(place: Path) -> No
 def test_train_dry_run_counts_an_encoder(place: Path, tiny_encoder_dir: Path) -> None:
     from transformers import AutoModel
 
-    expected = sum(parameter.numel() for parameter in AutoModel.from_pretrained(tiny_encoder_dir).parameters())
+    whole = AutoModel.from_pretrained(tiny_encoder_dir, add_pooling_layer=False)
+    expected = sum(parameter.numel() for parameter in whole.parameters())
     result = dry("goemotions-minilm", f"backbone.name={tiny_encoder_dir}")
     assert f"{expected:,} parameters" in result.stderr.replace("\n", "")
 

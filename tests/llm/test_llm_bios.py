@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from erc.cli.app import app
 from erc.errors import ConfigError
+from erc.inference.bio_keeping import NothingWrittenError
 from erc.inference.bio_writing import LlmBios, write_bios
 from erc.llm.builder import Budget
+from erc.llm.families import FAMILIES
 from erc.llm.generation import GenerationSettings
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
@@ -56,6 +58,33 @@ def test_text_stops_at_the_end_of_the_turn(scorer):
     found = LocalScorer(model, scorer.encoder.tokenizer, model_id="tiny").generate(PROMPTS[:1], settings=GenerationSettings(max_new_tokens=9))
     assert len(calls) == 4
     assert found == [scorer.encoder.tokenizer.decode([70] * 3).strip()]
+
+
+MANY = [RenderedPrompt("You answer.", (("question", f"{'Who is ' * (1 + 7 * i % 5)}number {i}?"),), "Answer:", "t/v1", "") for i in range(9)]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
+def test_likeliest_texts_side_by_side_are_those_written_alone(family, chat_tokenizer):
+    # gpt2 counts positions in a table, mistral and gemma2 see a window: padding must move neither.
+    narrow = {"sliding_window": 8} if family in ("mistral", "gemma2") else {}
+    scorer = LocalScorer(build_model(family, **narrow), chat_tokenizer, model_id="tiny")
+    widths = []
+    scorer.model.register_forward_pre_hook(lambda module, given, named: widths.append(len(named["input_ids"])), with_kwargs=True)
+    together = scorer.generate(MANY, settings=GenerationSettings(max_new_tokens=10))
+    assert widths[0] == len(MANY)
+    assert together == [scorer.generate([prompt], settings=GenerationSettings(max_new_tokens=10))[0] for prompt in MANY]
+    assert len(set(together)) > 1
+
+
+def test_texts_side_by_side_stay_within_the_tokens_of_a_batch(tiny_lm, chat_tokenizer):
+    scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny", max_tokens=250)
+    sizes = []
+    handle = tiny_lm.register_forward_pre_hook(lambda module, given, named: sizes.append(named["input_ids"].shape), with_kwargs=True)
+    scorer.generate(MANY, settings=GenerationSettings(max_new_tokens=10))
+    handle.remove()
+    read = [shape for shape in sizes if shape[1] > 1]
+    assert sum(rows for rows, _ in read) == len(MANY) > len(read) > 1
+    assert all(rows * (width + 10) <= 250 for rows, width in read)
 
 
 def test_drawn_text_hangs_on_its_seed_alone(scorer):
@@ -116,6 +145,12 @@ def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
     assert bio.writer.startswith("llm:scribe speaker_bio/v1@")
 
 
+def test_bio_of_which_nothing_was_written_is_an_error(registry, scorer):
+    said(registry, "a", SAID)
+    with pytest.raises(NothingWrittenError, match="scribe wrote nothing about Ana"):
+        list(write_bios(registry, bios_by(Scribe("", scorer.encoder))))
+
+
 def test_bio_is_read_by_later_conversations_only(registry, scorer):
     ana = said(registry, "a", SAID)
     list(write_bios(registry, bios_by(Scribe("Kind.", scorer.encoder))))
@@ -160,7 +195,7 @@ def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir
     assert result.stdout.splitlines() == ["Ana: version 1, from 3 utterances", "Ben: version 1, from 1 utterances"]
     with Registry.open(address) as registry:
         for speaker in registry.speakers():
-            assert registry.context(speaker.speaker_id, before=END).bio.writer.startswith(f"llm:{tiny_lm_dir} speaker_bio/v1@")
+            assert registry.context(speaker.speaker_id, before=END).bio.writer.startswith(f"llm:{tiny_lm_dir}#")
 
 
 def test_bios_command_refuses_another_kind_of_model(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -222,8 +224,9 @@ def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry
     registry.write_bio(ana.speaker_id, before=start)
     notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
     found = notes.notes("Ana", others=("Ben",), text="No.", before=notes.moment(1), retrieval="recency", limit=2)
-    own = [one for one in before if one.utterance.speaker == "Ana"]
-    assert [(one.emotion, one.text) for one in found.history] == [(one.emotion, one.utterance.text) for one in own[-2:]]
+    own = [one.utterance.text for one in before if one.utterance.speaker == "Ana"][-2:]
+    read = load_emotion_map("goemotions", "meld").apply(remembering.predictor.scorer.utterance.score_texts(own).probabilities)
+    assert [(one.emotion, one.text) for one in found.history] == [(LABELS[row.argmax()], text) for row, text in zip(read, own, strict=True)]
     assert [(bio.name, bio.version) for bio in found.bios] == [("Ana", "history/1#1")]
     after = remembering.label(later).predictions
     alone = remembering.predictor.label([later])[0].predictions
@@ -299,6 +302,68 @@ def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter,
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
     assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {f"llm:{AdapterRecord.load(adapter).base}+{adapter.name}"}
+
+
+def test_label_command_draws_no_bars_of_the_library(tmp_path, tiny_lm_dir):
+    (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--json"])
+    assert result.exit_code == 0, result.output
+    assert "%|" not in result.stderr
+
+
+def test_label_command_keeps_a_servers_answers_for_its_owner_alone(tmp_path, tiny_lm_dir, tiny_lm):
+    (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
+    behaviour, printed, asked = Behaviour(model=tiny_lm, completions=False), [], []
+    with running(behaviour) as url:
+        call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--server", url, "--cache", str(tmp_path / "kept"), "--json"]
+        for _ in range(2):
+            result = CliRunner().invoke(app, call)
+            assert result.exit_code == 0, result.output
+            printed.append(result.stdout)
+            asked.append(sum("Thank you" in json.dumps(body) for _, body in behaviour.requests))
+    assert asked[0] == asked[1] > 0
+    assert printed[0] == printed[1]
+    kept = list((tmp_path / "kept").iterdir())
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    assert not any(b"Thank you" in path.read_bytes() for path in kept)
+
+
+@pytest.mark.parametrize("server", [[], ["--server", "http://127.0.0.1:9/v1"]])
+def test_label_command_says_that_the_folder_of_a_model_is_not_there(tmp_path, server):
+    (tmp_path / "chat.txt").write_text("Ana: Hello.\n", encoding="utf-8")
+    error = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", "llm:/nowhere", *server]).exception
+    assert isinstance(error, ArtefactError)
+    assert "'/nowhere': there is no such folder" in str(error)
+
+
+def test_label_command_refuses_a_cache_without_a_server(tmp_path, tiny_lm_dir):
+    for model in (f"llm:{tiny_lm_dir}", "tiny-hierarchical"):
+        with pytest.raises(ConfigError, match="--cache"):
+            load_predictor(model, settings=FAST, cache=tmp_path)
+
+
+def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
+    (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
+    with running(Behaviour(model=tiny_lm)) as url:
+        call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--server", url, "--json"]
+        alone, remembering = (CliRunner().invoke(app, [*call, *more]) for more in ((), ("--memory", str(tmp_path / "speakers.db"))))
+    assert remembering.exit_code == 0, remembering.output
+    assert f"is sent to {url}" in remembering.stderr
+    assert "is sent to" not in alone.stderr
+
+
+@pytest.mark.parametrize(("changes", "told"), [({"writer": "llm:some/model"}, 1), ({"writer": "llm:some/model", "bios": False}, 0), ({}, 0)])
+def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path, adapter, changes, told):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    record = AdapterRecord.load(folder)
+    llm = record.extra["config"]["llm"] | changes
+    replace(record, extra=record.extra | {"config": {"llm": llm}}).save(folder)
+    (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
+    call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{folder}", "--uncertainty", "off", "--json"]
+    alone, remembering = (CliRunner().invoke(app, [*call, *more]) for more in ((), ("--memory", str(tmp_path / "speakers.db"))))
+    assert remembering.exit_code == 0, remembering.output
+    assert remembering.stderr.count("`erc bios write --model llm:some/model`") == told
+    assert "erc bios write" not in alone.stderr
 
 
 def test_help_documents_the_exit_code_of_a_server_that_fails():

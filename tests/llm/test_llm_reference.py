@@ -6,9 +6,13 @@ import pytest
 import torch
 
 from erc.data.conversation import Conversation, Utterance
+from erc.data.corpora import Corpus
+from erc.emotions import load_emotion_set
+from erc.llm.builder import PromptBuilder
 from erc.llm.encoding import PromptEncoder
 from erc.llm.families import Shape
-from erc.llm.reference import build_model, build_tokenizer, dialogue_texts
+from erc.llm.reference import build_model, build_tokenizer, comment_prompts, dialogue_texts, labelled_comments
+from erc.llm.tasks import TaskPrompts
 
 TEXTS = ["Monica: There is nothing to tell!\nJoey: Come on.", "Ross: Hi."] * 5
 
@@ -38,3 +42,24 @@ def test_model_has_a_few_million_parameters():
 def test_dialogue_is_lines_of_names_and_texts():
     talk = Conversation("c", (Utterance("0", 0, "Ross", "Hi."), Utterance("1", 1, "Joey", "Hey!")))
     assert dialogue_texts([talk, Conversation("empty", ())]) == ["Ross: Hi.\nJoey: Hey!"]
+
+
+def test_labelled_comments_are_those_of_one_ekman_emotion():
+    """Admiration and joy are both joy; grief and joy are two emotions, and no emotion is none."""
+    said = [("a", ("admiration", "joy")), ("b", ("grief", "joy")), ("c", ("neutral",)), ("d", ())]
+    talks = tuple(Conversation(text, (Utterance(text, 0, "Ana", text, emotions=emotions),)) for text, emotions in said)
+    corpus = Corpus(name="goemotions", split="train", conversations=talks, emotion_set="goemotions", edition="full", anomalies=(), files=())
+    assert labelled_comments(corpus) == [("a", "joy"), ("c", "neutral")]
+
+
+def test_comment_prompts_ask_about_the_last_turn_and_know_its_emotion(tokenizer):
+    comments = [(f"comment number {i}", "joy" if i % 2 else "fear") for i in range(8)]
+    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=load_emotion_set("ekman").labels))
+    made = comment_prompts(comments, prompts, count=6, seed=1)
+    assert len(made) == 6
+    for one in made:
+        asked = prompts.builder.encoder.text(one.prompt)
+        target = next(text for text, _ in comments if f'"{text}"' in asked)
+        assert one.answer == dict(comments)[target]
+        assert asked.index(target) < asked.index(f'"{target}"')  # it stands in the dialogue, and the question repeats it
+    assert [one.prompt for one in comment_prompts(comments, prompts, count=6, seed=1)] == [one.prompt for one in made]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.conversation import Conversation, Utterance
@@ -18,8 +19,9 @@ from erc.llm.local import LocalScorer
 from erc.resources import resource_dir
 from erc.training import llm_experiment
 from erc.training.experiment import run_experiment
-from erc.training.llm_experiment import Supplies, check_supplies
+from erc.training.llm_experiment import check_supplies
 from erc.training.llm_settings import llm_recipe
+from erc.training.supplies import Supplies
 from erc.uncertainty.policy import DecisionPolicy
 
 EMOTIONS = ("joy", "sadness", "neutral")
@@ -45,7 +47,7 @@ def config_of(base, **llm):
 def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_shelf, monkeypatch):
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
-    monkeypatch.setattr(llm_experiment, "load_corpus", lambda name, split, root: toy(split, 3 if split == "train" else 2))
+    monkeypatch.setattr(llm_experiment, "load_splits", lambda config: (toy("train", 3), toy("dev", 2)))
     stages = {"first": {"tasks": {"speaker_identification": 1.0}}, "second": {"tasks": {"erc": 1.0, "emotion_impact": 0.1}}}
     folder = run_experiment(config_of(tiny_lm_dir, stages=stages), tmp_path, progress=False)
     assert folder == tmp_path / "toy"
@@ -61,6 +63,31 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     assert builder.sha256 == record.prompt_sha256
     scores = ContextualCalibrator.from_dict(record.calibrator).calibrated(scorer.score([builder.content_free()], record.labels))
     np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1.0)
+
+
+def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    def initial(seed, before):
+        found = {}
+
+        def seen(model, *args, **kwargs):
+            found.update({name: value.clone() for name, value in model.named_parameters() if "lora_A" in name})
+            raise StopError
+
+        monkeypatch.setattr(llm_experiment, "run_stages", seen)
+        config = config_of(tiny_lm_dir)
+        config = config.model_copy(update={"optim": config.optim.model_copy(update={"seed": seed})})
+        torch.rand(before)  # whatever else drew numbers in this process
+        with pytest.raises(StopError):
+            llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=(toy("train", 2), toy("dev", 1)))
+        return found
+
+    one, again, other = initial(1, 0), initial(1, 7), initial(2, 0)
+    assert one
+    assert all(torch.equal(value, again[name]) for name, value in one.items())
+    assert not any(torch.equal(value, other[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -80,6 +107,14 @@ def test_shipped_recipe_ends_by_teaching_emotions(name):
 def test_recipe_without_what_it_needs_says_so(changes, message):
     with pytest.raises(ConfigError, match=message):
         check_supplies(llm_recipe(config_of("base", **changes)), Supplies())
+
+
+def test_writer_who_has_nothing_to_write_is_refused():
+    written = {"a": {"tasks": {"speaker_characteristic": 1.0}}, "b": {"tasks": {"erc": 1.0}}}
+    for changes in ({"bios": True}, {"stages": written}):
+        assert llm_recipe(config_of("base", writer="llm:other", **changes))
+    with pytest.raises(ConfigError, match=r"llm\.writer=llm:other: 'toy' has nothing for it to write"):
+        llm_recipe(config_of("base", writer="llm:other"))
 
 
 def test_recipe_that_never_teaches_emotions_is_refused():

@@ -1,0 +1,169 @@
+"""What a recipe is trained with beside the corpus, put together from the parts that label.
+
+The command knows both sides: what training asks for, and the shared classifier, the speaker memory and the writing language model that
+labelling uses. What takes long is kept in a folder beside the runs and found there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erc.cli.console import progress_bar, stderr
+from erc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from erc.config import ExperimentConfig
+    from erc.data.corpora import Corpus
+    from erc.inference.text_scores import KeepingScorer
+    from erc.llm.writers import Writer
+    from erc.llm.writing import WrittenTexts
+    from erc.training.supplies import Supplies, SupplyMaker
+    from speakers import Registry
+
+
+@contextmanager
+def supply_maker(config: ExperimentConfig, folder: Path, *, server: str | None = None) -> Iterator[SupplyMaker]:
+    """Makes what `config` needs from its splits, for as long as the block lasts; `folder` keeps what takes long, for its owner alone.
+
+    `server` is the address of a model server on which the writing language model runs. What a killed run left half-written is taken away.
+    """
+    from erc.persistence.parts import sweep
+
+    sweep(folder)
+    with ExitStack() as stack:
+        yield lambda train, dev: _Supplier(config, folder, server, stack).make(train, dev)
+
+
+class _Supplier:
+    """One run's supplies. Memories and files are closed by `stack`."""
+
+    def __init__(self, config: ExperimentConfig, folder: Path, server: str | None, stack: ExitStack) -> None:
+        self.config = config
+        self.folder = folder
+        self.server = server
+        self.stack = stack
+
+    def make(self, train: Corpus, dev: Corpus) -> Supplies:
+        from erc.training.supplies import Supplies
+
+        if self.config.task == "emonet" and self.config.emonet is not None and self.config.emonet.bio != "none":
+            return self._for_encoder(train, dev)
+        return self._for_prompts(train, dev) if self.config.task == "llm" else Supplies()
+
+    def _for_encoder(self, train: Corpus, dev: Corpus) -> Supplies:
+        """Bios as vectors, from the training split for its own conversations and from dev for its own."""
+        from erc.inference.corpus_memory import corpus_bios
+        from erc.training.supplies import Supplies
+
+        assert self.config.emonet is not None
+        scorer = self._classifier(str(self.config.artefact.init_from))
+        memories = self._memories(train, dev, scorer, dev_sees_train=self.config.emonet.dev_sees_train)
+        return Supplies(bios=corpus_bios([(memories[0], train.conversations), (memories[1], dev.conversations)], scorer.embed))
+
+    def _for_prompts(self, train: Corpus, dev: Corpus) -> Supplies:
+        from erc.inference import loading
+        from erc.training.llm_settings import llm_recipe
+        from erc.training.supplies import Supplies
+
+        recipe = llm_recipe(self.config)
+        parts: dict[str, Any] = {}
+        provenance: dict[str, Any] = {}
+        writes = bool(recipe.generated) or (recipe.bios and self._writer_named)
+        writer = self.stack.enter_context(closing(self._writer())) if writes else None
+        texts = self._written() if writes else None
+        if recipe.needs_notes or recipe.demonstrations:
+            scorer = self._classifier(loading.SHARED_MODEL)
+            provenance |= {"utterance_model": scorer.artefact.info.name, "utterance_sha256": scorer.artefact.sha256}
+            if recipe.demonstrations:
+                parts["embed"] = scorer.embed
+            if recipe.needs_notes:
+                parts["notes"] = self._notes(train, dev, scorer, writer, texts)
+        if recipe.generated and writer is not None and texts is not None:
+            parts["generated"] = self._answers(train, dev, writer, texts)
+        if writer is not None:
+            provenance["writer"] = writer.model_id
+            writer.close()  # its memory is needed for the base
+        return Supplies(**parts, provenance=provenance)
+
+    def _notes(self, train: Corpus, dev: Corpus, scorer: KeepingScorer, writer: Writer | None, texts: WrittenTexts | None) -> Any:
+        from erc.emotions import load_emotion_map
+        from erc.inference.bio_writing import written_bios
+        from erc.inference.corpus_memory import CorpusNotes
+        from erc.inference.llm_scorer import PromptNotes
+
+        llm = self.config.llm
+        assert llm is not None
+        by: dict[str, Any] = {}
+        if llm.bios and self._writer_named and writer is not None and texts is not None:
+            by = written_bios(writer, texts)
+        memories = self._memories(train, dev, scorer, dev_sees_train=llm.dev_sees_train, **by)
+        if llm.retrieval in ("similarity", "both"):
+            scorer.score_texts([turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk])
+        return CorpusNotes.over(
+            {talk.conversation_id: memory for memory, corpus in zip(memories, (train, dev), strict=True) for talk in corpus.conversations},
+            shown=PromptNotes(bios=llm.bios, history=llm.history, retrieval=llm.retrieval),
+            emotions=load_emotion_map(scorer.fine_emotions.name, train.emotion_set),
+            embed=scorer.embed,
+        )
+
+    def _memories(self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any) -> tuple[Registry, Registry]:
+        """The memory that training conversations are looked up in, and that of dev."""
+        from erc.inference.corpus_memory import corpus_memory
+        from erc.persistence.parts import private_folder
+
+        made, folder = [], private_folder(self.folder)
+        for name, talks in (("train", train.conversations), ("dev", (*(train.conversations if dev_sees_train else ()), *dev.conversations))):
+            with progress_bar(f"remembering {train.name} {name}", sum(map(len, talks))) as advance:
+                made.append(self.stack.enter_context(corpus_memory(folder, talks, scorer, advance=advance, note=_tell, **by)))
+        return made[0], made[1]
+
+    def _answers(self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts) -> Mapping[str, Mapping[tuple[str, int], str]]:
+        from erc.llm.writing import generated_answers
+        from erc.training.llm_settings import llm_recipe, prompt_budget
+
+        recipe, talks = llm_recipe(self.config), (*train.conversations, *dev.conversations)
+        with progress_bar(f"writing by {writer.model_id}", len(recipe.generated) * sum(map(len, talks))) as advance:
+            return generated_answers(writer, recipe, talks, texts=texts, budget=prompt_budget(self.config), advance=advance)
+
+    @property
+    def _writer_named(self) -> bool:
+        return self.config.llm is not None and self.config.llm.writer is not None
+
+    def _writer(self) -> Writer:
+        from erc.llm.writers import open_writer
+
+        llm = self.config.llm
+        assert llm is not None
+        revision = llm.revision if llm.writer is None else None
+        return open_writer((llm.writer or llm.base).removeprefix("llm:"), revision=revision, precision=llm.precision, server=self.server)
+
+    def _written(self) -> WrittenTexts:
+        from erc.llm.writing import WRITTEN, WrittenTexts
+        from erc.persistence.parts import private_folder
+
+        return self.stack.enter_context(WrittenTexts(private_folder(self.folder) / WRITTEN))
+
+    def _classifier(self, name: str) -> KeepingScorer:
+        from erc.inference.settings import InferenceSettings
+        from erc.inference.text_scores import KeepingScorer
+        from erc.persistence import find_model, load_artefact
+
+        return KeepingScorer(load_artefact(find_model(name)), settings=InferenceSettings(uncertainty="off", precision=self.config.optim.precision))
+
+
+def _tell(note: str) -> None:
+    stderr.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
+    """Raises ConfigError where a server is named and nothing is to be written."""
+    if server is None:
+        return
+    from erc.training.llm_settings import llm_recipe
+
+    recipe = llm_recipe(config) if config.task == "llm" else None
+    if recipe is None or not (recipe.generated or (recipe.bios and config.llm is not None and config.llm.writer is not None)):
+        raise ConfigError(f"--server {server}: '{config.name}' has nothing written by a language model; training itself is local")

@@ -1,0 +1,126 @@
+"""A tiny base model for generated corpora, training over it by a shipped recipe, and what the result knows of held-out turns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import planted
+from planted import LABELS, NAMES, Ingredient, World
+from scipy.stats import binom
+
+from erc.config import ExperimentConfig, load_config
+from erc.data.leaks import LeakFilter
+from erc.llm.adapters import AdapterRecord, load_adapter
+from erc.llm.builder import PromptBuilder
+from erc.llm.calibration import ContextualCalibrator
+from erc.llm.encoding import PromptEncoder
+from erc.llm.loading import load_base
+from erc.llm.prompts import PromptTemplate, prompt_names
+from erc.llm.reference import CHAT_TEMPLATE, SPECIALS
+from erc.llm.retrieval import DemonstrationIndex
+from erc.llm.tasks import CHARACTERISTICS, TaskPrompts
+from erc.resources import resource_dir
+from erc.training.llm_examples import Examples
+from erc.training.llm_experiment import run_llm
+from erc.training.llm_settings import llm_recipe, prompt_budget
+from erc.training.llm_task import predict_answers
+
+CLAIMS: dict[Ingredient, tuple[str, ...]] = {
+    "dialogue": ("instructerc", "ckerc", "bioserc", "laercs", "rebuild"),
+    "bio": ("bioserc", "rebuild"),
+    "history": ("rebuild",),
+    "demonstration": ("instructerc", "rebuild"),
+}
+"""The recipes whose prompts show each ingredient."""
+
+
+def chance_interval(turns: int, *, level: float = 0.99) -> tuple[float, float]:
+    """Accuracies that guessing among the labels gives over `turns` turns."""
+    low, high = binom.interval(level, turns, 1 / len(LABELS))
+    return float(low) / turns, float(high) / turns
+
+
+def build_tokenizer() -> Any:
+    """A tokenizer with a word for every word of the prompts and of the generated corpora, and one for all others."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    templates = [PromptTemplate.load(name, version) for name, version in prompt_names()]
+    texts = [template.system + " " + " ".join(template.user.values()) for template in templates]
+    texts += [*planted.FILLER, *planted.SYLLABLES, *NAMES, *LABELS, *CHARACTERISTICS, "80", "tends"]
+    texts += [word for words in planted.MOODS.values() for word in words]
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=[*SPECIALS, "<unk>"], show_progress=False))
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_base(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0) -> Path:
+    """A tiny Llama with random weights and its tokenizer in `folder`."""
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    tokenizer = build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=hidden**-0.5,  # large enough that words differ at the start: an adapter never moves the embeddings
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **optim: Any) -> ExperimentConfig:
+    """A shipped recipe over the tiny base: its prompts, tasks, stages and losses stay, what depends on the size of a model does not.
+
+    Nothing is pre-trained: adapters of rank 16 on all linear layers of a frozen random model, at ten times the learning rate, learn to read
+    a planted word from anywhere in the prompt. They do not learn in this time to look one up by a name.
+    """
+    shipped = load_config(resource_dir("configs") / f"llm-{recipe}-meld.yaml").model_dump()
+    llm = shipped["llm"] | {"base": str(base), "precision": "fp32", "max_tokens": 400, "pack_tokens": None, "neftune": 0.0}
+    llm["lora"] = shipped["llm"]["lora"] | {"r": 16, "alpha": 32, "targets": "all-linear", "rank_stabilised": False, "dropout": 0.0}
+    if not world.shows_demonstrations:
+        llm["demonstrations"] = 0
+    # Recipes that learn whole tokens are slower than those that learn labels against each other.
+    epochs = 6.0 if llm["loss"] == "labels" else 8.0
+    changes = {"learning_rate": 3e-3, "epochs": epochs, "batch_size": 16, "max_grad_norm": 1.0, "precision": "fp32", "seed": seed}
+    return ExperimentConfig.model_validate(shipped | {"name": "planted", "llm": llm, "optim": shipped["optim"] | changes | optim})
+
+
+def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:
+    """The adapter folder that `config` leaves after training on `world`."""
+    return run_llm(config, folder, resume=False, progress=False, supplies=lambda train, dev: world.supplies, splits=(world.train, world.dev))
+
+
+def held_out_accuracy(config: ExperimentConfig, adapter: Path, world: World) -> tuple[float, int]:
+    """Share of held-out turns that the calibrated adapter labels rightly, and their number."""
+    record = AdapterRecord.load(adapter)
+    base, tokenizer = load_base(record.base, precision="fp32", device="cpu")
+    model = load_adapter(base, adapter)
+    recipe = llm_recipe(config)
+    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=record.labels, budget=prompt_budget(config)))
+    assert world.supplies.embed is not None
+    index = None
+    if recipe.demonstrations and world.shows_demonstrations:
+        index = DemonstrationIndex.build(world.shown.conversations, world.supplies.embed, leaks=LeakFilter.of([]), labels=record.labels)
+    examples = Examples(prompts, recipe, world.supplies, demonstrations=index).of_stage(world.held_out, recipe.stages[-1], dev=True)
+    scores = predict_answers(model, examples).numpy()
+    assert record.calibrator is not None
+    chosen = ContextualCalibrator.from_dict(record.calibrator)(scores).argmax(axis=1)
+    return float(np.mean(chosen == [example.target for example in examples])), len(examples)

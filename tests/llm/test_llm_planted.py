@@ -1,0 +1,77 @@
+"""Generated corpora in which one ingredient of a prompt decides the label: recipes must learn from it, and from nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from planted import INGREDIENTS, LABELS, MOODS, embed, plant
+from planted_models import build_base, chance_interval, held_out_accuracy, recipe_config, train_recipe
+
+from erc.data.leaks import LeakFilter
+from erc.llm.retrieval import DemonstrationIndex, Origin
+
+SMALL = (40, 8, 16)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return build_base(tmp_path_factory.mktemp("planted") / "base")
+
+
+def labelled(corpus):
+    return [(talk, turn) for talk in corpus.conversations for turn in talk if turn.emotions]
+
+
+@pytest.mark.parametrize("ingredient", INGREDIENTS)
+def test_no_label_is_commoner_than_another(ingredient):
+    counts = Counter(turn.emotions[0] for _, turn in labelled(plant(ingredient, seed=3, sizes=SMALL).held_out))
+    assert counts == dict.fromkeys(LABELS, SMALL[2] * 3 // len(LABELS))
+
+
+def test_planted_dialogue_holds_a_word_of_the_label():
+    assert all(set(turn.text.split()) & set(MOODS[turn.emotions[0]]) for _, turn in labelled(plant("dialogue", seed=3, sizes=SMALL).train))
+
+
+def test_planted_demonstration_is_found_with_the_label_of_the_target():
+    world = plant("demonstration", seed=3, sizes=SMALL)
+    index = DemonstrationIndex.build(world.shown.conversations, embed, leaks=LeakFilter.of([]), labels=LABELS)
+    for talk, turn in labelled(world.held_out):
+        (shown,) = index.search(embed([turn.text])[0], text=turn.text, origin=Origin.of(talk), k=1)
+        assert shown.emotion == turn.emotions[0]
+
+
+def test_held_out_codes_were_never_trained_on():
+    world = plant("demonstration", seed=3, sizes=SMALL)
+    trained, held_out = ({tuple(turn.text.split()[:2]) for _, turn in labelled(corpus)} for corpus in (world.train, world.held_out))
+    assert trained.isdisjoint(held_out)
+
+
+@pytest.mark.parametrize("ingredient", ["bio", "history"])
+def test_notes_without_the_ingredient_keep_the_other(ingredient):
+    world = plant(ingredient, seed=3, sizes=SMALL)
+    talk, turn = labelled(world.train)[0]
+    before, after = (w.supplies.notes.of(talk, turn.index) for w in (world, world.without()))
+    gone, kept = ("bios", "history") if ingredient == "bio" else ("history", "bios")
+    assert getattr(before, gone)
+    assert not getattr(after, gone)
+    assert getattr(after, kept) == getattr(before, kept)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "ingredient", "sizes", "epochs"),
+    [
+        ("rebuild", "history", (160, 12, 40), 2.5),
+        ("rebuild", "bio", (200, 12, 40), 4.0),
+        ("rebuild", "demonstration", (180, 12, 40), 2.5),
+        ("rebuild", "dialogue", (200, 12, 40), 3.5),
+    ],
+)
+def test_recipe_learns_from_its_ingredient_and_guesses_without(tmp_path, base, recipe, ingredient, sizes, epochs):
+    world = plant(ingredient, seed=0, sizes=sizes)
+    config = recipe_config(recipe, base, world, epochs=epochs, batch_size=8)
+    adapter = train_recipe(config, world, tmp_path)
+    accuracy, turns = held_out_accuracy(config, adapter, world)
+    assert accuracy > 0.9
+    low, high = chance_interval(turns)
+    assert low <= held_out_accuracy(config, adapter, world.without())[0] <= high
