@@ -1,8 +1,12 @@
-"""Train the reference language model from scratch on the dialogues of the training corpora.
+"""Train the reference language model from scratch: first on dialogues, then to answer which emotion a comment carries.
 
-    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--epochs 8]
+    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--epochs 3] [--comments 12000]
 
-Writes a plain Hugging Face folder (safetensors, tokenizer, chat template) with the perplexity on dev and the corpora's checksums beside.
+The second part asks the shipped emotion prompt about GoEmotions comments, with the emotions of the training split mapped to Ekman's. So
+the model answers such prompts at all, as a large instruction-tuned one would; no emotion of a dialogue corpus is ever shown to it.
+
+Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram
+model, the weighted F1 on GoEmotions dev, and the corpora's checksums. Dev perplexity is over plain dialogues alone, before the second part.
 """
 
 from __future__ import annotations
@@ -10,18 +14,37 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus, load_corpus
 from erc.data.leaks import LeakFilter
-from erc.llm.reference import NAME, build_model, build_tokenizer, dialogue_texts
-from erc.training.llm_batches import LlmExample
+from erc.emotions import load_emotion_set
+from erc.llm.builder import Budget, PromptBuilder
+from erc.llm.encoding import PromptEncoder
+from erc.llm.prompts import PromptTemplate, prompt_names
+from erc.llm.reference import (
+    NAME,
+    build_model,
+    build_tokenizer,
+    comment_prompts,
+    dialogue_texts,
+    labelled_comments,
+    prompt_texts,
+    unigram_perplexity,
+)
+from erc.llm.tasks import TaskPrompts
+from erc.training.llm_batches import LlmExample, encode_example
 from erc.training.llm_task import LlmTask
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
-CHUNK = 256
+CHUNK = 448
 """Tokens of one training example; a dialogue is cut into as many as it needs."""
 
 
@@ -30,25 +53,89 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
-    parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--comments", type=int, default=12_000, help="comments it learns to answer about; 0 leaves that part out (12,000)")
+    parser.add_argument("--dialogues-from", type=Path, help="a folder this script wrote: take its model in place of the first part")
+    parser.add_argument("--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     dev = [load_corpus(name, "dev") for name in given.corpora]
-    kept, report = LeakFilter.of(dev).apply([talk for name in given.corpora for talk in load_corpus(name, "train").conversations])
-    print(report)
-    texts = dialogue_texts(kept)
-    tokenizer = build_tokenizer(texts)
-    model = build_model(len(tokenizer), seed=given.seed)
-    judged = [example for corpus in dev for example in examples_of(dialogue_texts(corpus.conversations), tokenizer)]
-    task = LlmTask(train=examples_of(texts, tokenizer), dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=1024)
-    optim = OptimSettings(learning_rate=given.learning_rate, epochs=given.epochs, batch_size=32, weight_decay=0.1, ema_decay=None, seed=given.seed)
-    figures = train(model=model, task=task, optim=optim, run_dir=given.out / "run")
+    corpora = [load_corpus(name, "train") for name in given.corpora]
+    kept, report = LeakFilter.of(dev).apply([talk for corpus in corpora for talk in corpus.conversations])
+    print(report, flush=True)
+    started = time.process_time()
+    model, tokenizer, made = read_dialogues(given, kept, corpora, dev) if given.dialogues_from is None else begun(given.dialogues_from)
+    if given.comments:
+        made |= answer_comments(given, model, tokenizer)
     folder = given.out / NAME
-    model.save_pretrained(folder, safe_serialization=True)
+    model.bfloat16().save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps(record(given, model, figures, dev), indent=2) + "\n", encoding="utf-8")
-    print(f"{folder}: dev perplexity {math.exp(figures['loss']):.1f} per token")
+    made["cpu_seconds"] = made.get("cpu_seconds", 0) + round(time.process_time() - started)
+    (folder / "training.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+    print(f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, of a unigram model {made['dev_perplexity_unigram']:.1f}")
+
+
+def begun(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """The model, tokenizer and record of an earlier first part."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(folder), json.loads((folder / "training.json").read_text(encoding="utf-8"))
+
+
+def read_dialogues(
+    given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The first part: dialogues, and prompts about them without their answers."""
+    texts = dialogue_texts(kept)
+    tokenizer = build_tokenizer([*texts, *template_texts() * 50])  # often enough that a word of a prompt becomes one token
+    model = build_model(len(tokenizer), seed=given.seed)
+    plain = examples_of(texts, tokenizer)
+    asked = examples_of(asked_texts(kept, corpora, tokenizer, given), tokenizer)
+    judged = examples_of(dialogue_texts([talk for corpus in dev for talk in corpus.conversations]), tokenizer)
+    unigram = unigram_perplexity(tokens_of(plain), tokens_of(judged), vocab=len(tokenizer))
+    print(f"{sum(map(len, tokens_of(plain))):,} tokens of dialogue, {sum(map(len, tokens_of(asked))):,} of prompts", flush=True)
+    task = LlmTask(train=[*plain, *asked], dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK)
+    optim = OptimSettings(learning_rate=given.learning_rate, epochs=given.epochs, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
+    figures = train(model=model, task=task, optim=optim, run_dir=given.out / "run", resume=False, progress=False)
+    return model, tokenizer, record(given, model, [*corpora, *dev], figures["loss"], unigram)
+
+
+def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> dict[str, Any]:
+    """The second part; returns what it adds to the record."""
+    labels, encoder = load_emotion_set("ekman").labels, PromptEncoder(tokenizer)
+    prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=labels, budget=Budget(max_tokens=4 * CHUNK)))
+    splits = [load_corpus("goemotions", split) for split in ("train", "dev")]
+    examples = []
+    for corpus, count in zip(splits, (given.comments, 500), strict=True):
+        asked = comment_prompts(labelled_comments(corpus), prompts, count=count, seed=given.seed)
+        examples.append([encode_example(made, encoder) for made in asked])
+    task = LlmTask(train=examples[0], dev=examples[1], labels=labels, pad_id=tokenizer.pad_token_id, loss="labels")
+    optim = OptimSettings(learning_rate=1e-3, epochs=1.0, batch_size=32, weight_decay=0.1, ema_decay=None, seed=given.seed, evaluations_per_epoch=4)
+    figures = train(model=model, task=task, optim=optim, run_dir=given.out / "answers", resume=False, progress=False)
+    return {
+        "comments": len(examples[0]),
+        "comment_files": {file.name: file.sha256 for corpus in splits for file in corpus.files},
+        "comments_dev_weighted_f1": figures["weighted_f1"],
+    }
+
+
+def template_texts() -> list[str]:
+    """The instructions and questions of all shipped prompts, as they stand in the files."""
+    templates = [PromptTemplate.load(name, version) for name, version in prompt_names()]
+    return [template.system + "\n" + "\n".join(template.user.values()) for template in templates]
+
+
+def asked_texts(kept: tuple[Conversation, ...], corpora: list[Corpus], tokenizer: Any, given: argparse.Namespace) -> list[str]:
+    """Prompts about the dialogues, each corpus's with its own labels to choose from."""
+    encoder, rng, texts = PromptEncoder(tokenizer), np.random.default_rng(given.seed), []
+    for corpus in corpora:
+        labels = load_emotion_set(corpus.emotion_set).labels
+        prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=labels, budget=Budget(max_tokens=CHUNK - 8, max_turns=12, block=4)))
+        talks = [talk for talk in kept if talk.corpus == corpus.name]
+        texts += prompt_texts(talks, prompts, per_dialogue=given.prompts, rng=rng)
+    return texts
 
 
 def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
@@ -60,17 +147,25 @@ def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
     return made
 
 
-def record(given: argparse.Namespace, model: Any, figures: dict[str, float], dev: list[Corpus]) -> dict[str, Any]:
+def tokens_of(examples: list[LlmExample]) -> list[tuple[int, ...]]:
+    """What is learnt of each example."""
+    return [example.answers[0] for example in examples]
+
+
+def record(given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: float, unigram: float) -> dict[str, Any]:
     """What the folder says of its making."""
     return {
         "name": NAME,
         "purpose": "tests and demonstrations of the language-model path; too small for good labels",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "corpora": given.corpora,
-        "files": {file.name: file.sha256 for corpus in dev for file in corpus.files},
+        "files": {file.name: file.sha256 for corpus in corpora for file in corpus.files},
         "epochs": given.epochs,
+        "prompts_per_dialogue": given.prompts,
         "seed": given.seed,
-        "dev_loss": figures["loss"],
+        "dev_loss": loss,
+        "dev_perplexity": math.exp(loss),
+        "dev_perplexity_unigram": unigram,
     }
 
 
