@@ -2,8 +2,9 @@
 
     python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--epochs 3] [--comments 12000]
 
-The second part asks the shipped emotion prompt about GoEmotions comments, with the emotions of the training split mapped to Ekman's. So
-the model answers such prompts at all, as a large instruction-tuned one would; no emotion of a dialogue corpus is ever shown to it.
+Dialogues that hold a text of another corpus's dev or test split are left out (test splits are known by their hashes). The second part
+asks the shipped emotion prompt about GoEmotions comments, with the emotions of the training split mapped to Ekman's. So the model answers
+such prompts at all, as a large instruction-tuned one would; no emotion of a dialogue corpus is ever shown to it.
 
 Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram
 model, the weighted F1 on GoEmotions dev, and the corpora's checksums. Dev perplexity is over plain dialogues alone, before the second part.
@@ -23,7 +24,7 @@ import torch
 
 from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus, load_corpus
-from erc.data.leaks import LeakFilter
+from erc.data.leaks import LeakFilter, known_held_out
 from erc.emotions import load_emotion_set
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.encoding import PromptEncoder
@@ -62,10 +63,11 @@ def main() -> None:
     given = parser.parse_args()
     dev = [load_corpus(name, "dev") for name in given.corpora]
     corpora = [load_corpus(name, "train") for name in given.corpora]
-    kept, report = LeakFilter.of(dev).apply([talk for corpus in corpora for talk in corpus.conversations])
+    kept, report = LeakFilter.of([*dev, *known_held_out()]).apply([talk for corpus in corpora for talk in corpus.conversations])
     print(report, flush=True)
     started = time.process_time()
     model, tokenizer, made = read_dialogues(given, kept, corpora, dev) if given.dialogues_from is None else begun(given.dialogues_from)
+    made["kept_out"] = str(report)
     if given.comments:
         made |= answer_comments(given, model, tokenizer)
     folder = given.out / NAME

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from erc.data.conversation import Conversation
 from erc.data.corpora.corpus import Corpus
+from erc.data.root import search_roots
 from erc.errors import InputError
 
+HASH_FILE = "heldout_hashes.json"
 MINIMUM_WORDS = 5  # shorter texts ("Oh my God!") recur by chance
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc", "'"))
 _OTHER = re.compile(r"[^a-z0-9']+")
@@ -112,6 +114,12 @@ class LeakFilter:
         hashes = {text_hash(turn.text) for turn in conversation}
         episode = _episode(conversation)
         return [split for split in others if not hashes.isdisjoint(split.hashes) or episode in split.episodes]
+
+
+def known_held_out(root: Path | None = None) -> tuple[HeldOut, ...]:
+    """The test splits known by the hash file beside the corpora; none where there is no such file."""
+    paths = (place / HASH_FILE for place in search_roots(root))
+    return next((load_held_out(path) for path in paths if path.is_file()), ())
 
 
 def load_held_out(path: Path) -> tuple[HeldOut, ...]:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erc.config import DataConfig, ExperimentConfig, HeadConfig, LossConfig, load_config
-from erc.data.leaks import LeakFilter, load_held_out
-from erc.data.root import search_roots
+from erc.data.leaks import LeakFilter, known_held_out
 from erc.errors import ConfigError
 from erc.persistence.layout import write_json
 from erc.resources import resource_dir
 from erc.training.supplies import load_splits
 
-HELD_OUT = "heldout_hashes.json"
 """The file of test splits' hashes beside the corpora."""
 
 
@@ -88,8 +86,7 @@ def leak_filter(parts: Sequence[ExperimentConfig], run_dir: Path) -> LeakFilter:
     Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is; `run_dir / leaks.json` says which
     splits were known.
     """
-    paths = [root / HELD_OUT for root in search_roots(parts[0].data.root)]
-    tests = next((load_held_out(path) for path in paths if path.is_file()), ())
+    tests = known_held_out(parts[0].data.root)
     found = LeakFilter.of([*tests, *(load_splits(part)[1] for part in parts)])
     write_json(run_dir / "leaks.json", {"kept_out": [f"{split.corpus}/{split.split}" for split in found.held_out], "tests_known": bool(tests)})
     return found
