@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from erc.data.corpora import Corpus
 from erc.emotions import EmotionSet
-from erc.training.utterance_task import LabelledText, tokenize
+from erc.models.tokenizing import encode_texts
+from erc.training.utterance_task import LabelledText
 
 
 def multi_hot(labels: Iterable[tuple[str, ...]], emotions: EmotionSet) -> np.ndarray:
@@ -33,5 +34,5 @@ def corpus_targets(corpus: Corpus, emotions: EmotionSet) -> np.ndarray:
 
 def labelled_texts(corpus: Corpus, emotions: EmotionSet, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> list[LabelledText]:
     """Tokenised examples of a corpus in order."""
-    tokens = tokenize(corpus_texts(corpus), tokenizer, max_tokens=max_tokens)
+    tokens = encode_texts(tokenizer, corpus_texts(corpus), max_tokens=max_tokens)[0]
     return [LabelledText(input_ids=ids, targets=row) for ids, row in zip(tokens, corpus_targets(corpus, emotions), strict=True)]

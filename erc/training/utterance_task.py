@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import resolve_precision
@@ -25,12 +24,6 @@ class LabelledText:
     input_ids: tuple[int, ...]
     targets: np.ndarray
     soft: np.ndarray | None = None
-
-
-def tokenize(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> list[tuple[int, ...]]:
-    """Token ids of each text, with the encoder's special tokens, cut at `max_tokens`."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False, return_attention_mask=False, return_token_type_ids=False)
-    return [tuple(ids) for ids in encoded["input_ids"]]
 
 
 class UtteranceTask:

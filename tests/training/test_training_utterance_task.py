@@ -10,10 +10,11 @@ import torch
 from tiny_parts import build_classifier
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from erc.models.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
-from erc.training.utterance_task import LabelledText, UtteranceTask, dev_figures, predict_logits, tokenize
+from erc.training.utterance_task import LabelledText, UtteranceTask, dev_figures, predict_logits
 
 WORDS = {"happy": 0, "angry": 1, "worried": 2}
 
@@ -33,7 +34,7 @@ def _examples(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list
         words = [word for word, label in WORDS.items() if held[label]] + list(generator.choice(fillers, size=generator.integers(1, 5)))
         texts.append(" ".join(generator.permutation(words)))
         targets.append(held.astype(np.float32))
-    return [LabelledText(input_ids=ids, targets=t) for ids, t in zip(tokenize(texts, tokenizer, max_tokens=16), targets, strict=True)]
+    return [LabelledText(input_ids=ids, targets=t) for ids, t in zip(encode_texts(tokenizer, texts, max_tokens=16)[0], targets, strict=True)]
 
 
 def _classifier(folder: Path) -> UtteranceClassifier:
@@ -74,7 +75,7 @@ def test_utterance_task_loss_mixes_labels_and_teachers(tiny_encoder_dir: Path, t
 
 
 def test_tokenize_cuts_at_the_limit_and_keeps_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    short, long = tokenize(["happy", "happy " * 50], tokenizer, max_tokens=7)
+    short, long = encode_texts(tokenizer, ["happy", "happy " * 50], max_tokens=7)[0]
     assert len(long) == 7
     assert (short[0], short[-1]) == (long[0], long[-1]) == (2, 3)
 
