@@ -19,11 +19,6 @@ MemoryScope = Literal["global", "dialogue"]
 _NOBODY = SpeakerHistory(turns=(), utterances=0, conversations=0)
 
 
-def speaker_key(corpus: str | None, name: str) -> str:
-    """The key a speaker's history is filed under: the corpus is the namespace, case and spacing of the name do not count."""
-    return f"{corpus or ''}/{' '.join(name.split()).casefold()}"
-
-
 def sequence_numbers(conversations: Iterable[Conversation]) -> dict[str, float]:
     """The time of each conversation, by id: its place in the order given, which must be chronological.
 

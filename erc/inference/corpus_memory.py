@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from erc.data import Conversation
-from erc.data.chronology import speaker_key
 from erc.data.corpora.corpus import chronological
+from erc.data.identity import speaker_key
 from erc.emotions import EmotionMap
 from erc.errors import InputError
 from erc.inference.bio_keeping import GROWTH, Note, WriterOf, counted, refresh_bios
@@ -157,7 +157,8 @@ def corpus_bios(memories: Sequence[tuple[Registry, Sequence[Conversation]]], emb
             people, start = _identities(registry, conversation), _start(registry, conversation)
             contexts = registry.contexts([(person, start) for person in people.values()], limit=0)
             for name, context in zip(people, contexts, strict=True):
-                found.add(conversation.conversation_id, speaker_key(conversation.corpus, name), bio_vector(context.bio, embed))
+                talk = conversation.conversation_id
+                found.add(talk, speaker_key(conversation.corpus, name, talk), bio_vector(context.bio, embed))
     return found
 
 

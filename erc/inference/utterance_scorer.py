@@ -21,12 +21,12 @@ from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import torch_dtype
+from erc.models.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier, UtteranceOutput
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
 
-_CHARACTERS_PER_TOKEN = 32  # a text is cut to this many characters per token before tokenising, so that a huge one costs no more than a long one
 _CPU_TOKENS = 1024  # activations of more tokens leave a core's cache, which costs a labelling run a fifth of its speed
 _PARTS = ("total", "aleatoric", "epistemic")
 
@@ -100,22 +100,10 @@ class UtteranceScorer:
             truncated=scores.truncated,
         )
 
-    def tokenize(self, texts: Sequence[str]) -> tuple[list[list[int]], np.ndarray]:
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], np.ndarray]:
         """Token ids of each text within the model's limit, and which texts were cut."""
-        limit = self.artefact.info.max_tokens
-        characters = limit * _CHARACTERS_PER_TOKEN
-        encoded = self.artefact.tokenizer(
-            # A lone surrogate, half a character that JSON may hold, is no text to a tokenizer: it is read as a question mark.
-            [text[:characters].encode("utf-8", "replace").decode("utf-8") for text in texts],
-            truncation=True,
-            max_length=limit,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_overflowing_tokens=False,
-        )
-        cut = [len(text) > characters or bool(one.overflowing) for one, text in zip(encoded.encodings, texts, strict=True)]
-        return encoded["input_ids"], np.array(cut, dtype=bool)
+        tokens, cut = encode_texts(self.artefact.tokenizer, texts, max_tokens=self.artefact.info.max_tokens)
+        return tokens, np.array(cut, dtype=bool)
 
     @torch.inference_mode()
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
@@ -125,7 +113,7 @@ class UtteranceScorer:
         embedding = np.empty((len(texts), self.network.embedding_width), dtype=np.float32)
         parts = {name: np.empty((len(texts), labels)) for name in _PARTS}
         mapped_parts = {name: np.full(len(texts), np.nan) for name in _PARTS}
-        tokens, truncated = self.tokenize(texts) if texts else ([], np.zeros(0, dtype=bool))
+        tokens, truncated = self.tokenize(texts)
         for bucket in length_buckets([len(t) for t in tokens], max_tokens=self._tokens_per_batch):
             ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0)
             output, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))

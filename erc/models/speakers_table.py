@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from erc.data.chronology import speaker_key
 from erc.data.conversation import Conversation
+from erc.data.identity import is_stranger, speaker_key
 
 UNKNOWN = 0
 
@@ -30,7 +30,7 @@ class SpeakerVocabulary:
     _rows: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        rows = {speaker_key(self.corpus, name): row for row, name in enumerate(self.names, start=1)}
+        rows = {_key(self.corpus, name): row for row, name in enumerate(self.names, start=1)}
         if len(rows) < len(self.names):
             raise ValueError(f"speaker names of {self.corpus} stand twice, case and spacing aside")
         object.__setattr__(self, "_rows", rows)
@@ -41,22 +41,26 @@ class SpeakerVocabulary:
 
     def row(self, corpus: str | None, name: str) -> int:
         """The speaker's row, 0 for a name or a corpus that is not known."""
-        return self._rows.get(speaker_key(corpus, name), UNKNOWN)
+        return UNKNOWN if is_stranger(corpus, name) else self._rows.get(_key(corpus, name), UNKNOWN)
 
     @classmethod
     def from_conversations(cls, conversations: Iterable[Conversation], *, corpus: str, min_turns: int = 2) -> SpeakerVocabulary:
-        """The speakers of `corpus` with at least `min_turns` turns, most turns first."""
+        """The speakers of `corpus` with at least `min_turns` turns, most turns first; nobody whom each conversation has its own of."""
         turns: Counter[str] = Counter()
         names: dict[str, str] = {}
         for conversation in conversations:
             if conversation.corpus != corpus:
                 continue
             for utterance in conversation:
-                key = speaker_key(corpus, utterance.speaker)
+                key = _key(corpus, utterance.speaker)
                 names.setdefault(key, utterance.speaker)
-                turns[key] += 1
+                turns[key] += not is_stranger(corpus, utterance.speaker)
         order = sorted((key for key in turns if turns[key] >= min_turns), key=lambda key: (-turns[key], key))
         return cls(corpus=corpus, names=tuple(names[key] for key in order))
+
+
+def _key(corpus: str | None, name: str) -> str:
+    return speaker_key(corpus, name, "")
 
 
 class SpeakerTable(nn.Module):

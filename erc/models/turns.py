@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from erc.data.chronology import speaker_key
 from erc.data.conversation import Conversation, Utterance
 from erc.data.history import HistoryProvider, Moment, SpeakerHistory
+from erc.data.identity import key_of, speaker_key
 from erc.data.windows import SpeakerText, local_numbers, spoken_text
 from erc.errors import InputError
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.speakers_table import SpeakerVocabulary
+from erc.models.tokenizing import encode_texts
 
 NO_LABEL = -100
+_TEXTS_KEPT = 10_000  # token ids of past texts; a conversation that never ends must not keep all it ever read
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,9 @@ class TurnBuilder:
 
     def prepare(self, conversation: Conversation, *, time: float, vectors: np.ndarray | None = None) -> list[PreparedTurn]:
         """All turns of a conversation that took place at `time` in the order of conversations; `vectors` (L, P) are their vectors, if known."""
-        local = local_numbers(utterance.speaker for utterance in conversation)
+        local = local_numbers(key_of(conversation, turn) for turn in conversation)
         texts = [self._spoken(turn, conversation.corpus, number) for turn, number in zip(conversation, local, strict=True)]
-        ids, cut = self._tokenize(texts)
+        ids, cut = self._encoded(texts)
         place = (conversation.conversation_id, conversation.corpus, time)
         known = [None] * len(conversation) if vectors is None else list(vectors)
         return [self._prepared(turn, ids[i], local[i], *place, known[i], cut[i]) for i, turn in enumerate(conversation)]
@@ -141,7 +143,7 @@ class TurnBuilder:
         self, utterance: Utterance, *, conversation_id: str, corpus: str | None, local_speaker: int, time: float, vector: np.ndarray | None = None
     ) -> PreparedTurn:
         """One turn of a live conversation; `local_speaker` counts its speakers by order of appearance, from 0."""
-        ids, cut = self._tokenize([self._spoken(utterance, corpus, local_speaker)])
+        ids, cut = self._encoded([self._spoken(utterance, corpus, local_speaker)])
         return self._prepared(utterance, ids[0], local_speaker, conversation_id, corpus, time, vector, cut[0])
 
     def collate(self, conversations: Sequence[Sequence[PreparedTurn]]) -> TurnBatch:
@@ -179,14 +181,8 @@ class TurnBuilder:
     def _row(self, corpus: str | None, name: str) -> int:
         return 0 if self.speakers is None else self.speakers.row(corpus, name)
 
-    def _tokenize(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], list[bool]]:
-        """Token ids of each text, and whether it was cut."""
-        if not texts:  # of a conversation without turns; tokenizers refuse an empty list
-            return [], []
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self.max_tokens, padding=False, return_attention_mask=False, return_token_type_ids=False
-        )
-        return [tuple(ids) for ids in encoded["input_ids"]], [bool(one.overflowing) for one in encoded.encodings or ()]
+    def _encoded(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], list[bool]]:
+        return encode_texts(self.tokenizer, texts, max_tokens=self.max_tokens)
 
     def _prepared(
         self,
@@ -201,7 +197,7 @@ class TurnBuilder:
     ) -> PreparedTurn:
         return PreparedTurn(
             input_ids=ids,
-            speaker=speaker_key(corpus, turn.speaker),
+            speaker=speaker_key(corpus, turn.speaker, conversation_id),
             local_speaker=local,
             global_speaker=self._row(corpus, turn.speaker),
             moment=Moment(time=time, conversation_id=conversation_id, index=turn.index),
@@ -251,8 +247,10 @@ class TurnBuilder:
                 index[row, place] = order.setdefault(turn.text, len(order))
         if not order:
             return {}
+        if len(self._texts) > _TEXTS_KEPT:
+            self._texts.clear()
         fresh = [text for text in order if text not in self._texts]
-        self._texts.update(zip(fresh, self._tokenize(fresh)[0], strict=True) if fresh else ())
+        self._texts.update(zip(fresh, self._encoded(fresh)[0], strict=True))
         memory_ids, memory_mask = pad_tokens([self._texts[text] for text in order], pad_id=self._pad_id)
         return {"memory_ids": memory_ids, "memory_mask": memory_mask, "memory_index": index}
 

@@ -22,14 +22,15 @@ from scipy.special import expit
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from erc.data.chronology import InMemoryHistory, speaker_key
+from erc.data.chronology import InMemoryHistory
 from erc.data.conversation import Conversation
 from erc.data.history import Moment, PastUtterance
+from erc.data.identity import key_of
 from erc.errors import InputError
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import resolve_precision
+from erc.models.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
-from erc.training.utterance_task import tokenize
 from erc.uncertainty.calibration import Calibrator
 
 _FORMAT = 1
@@ -86,7 +87,7 @@ def corpus_features(
         found = load_file(path)
         if set(found) == {"embeddings", "probabilities"} and len(found["embeddings"]) == len(found["probabilities"]) == len(texts):
             return Features(embeddings=found["embeddings"], probabilities=found["probabilities"], rows=rows)
-    tokens = tokenize(texts, tokenizer, max_tokens=max_tokens)
+    tokens = encode_texts(tokenizer, texts, max_tokens=max_tokens)[0]
     embeddings, logits = _encode(classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens)
     probabilities = (expit(logits) if calibrator is None else calibrator(logits)).astype(np.float32)
     if path is not None:
@@ -107,7 +108,7 @@ def observations(conversations: Iterable[Conversation], times: Mapping[str, floa
                 probabilities=nothing if features is None else features.probabilities[row],
                 text=turn.text,
             )
-            remembered.append((speaker_key(conversation.corpus, turn.speaker), past))
+            remembered.append((key_of(conversation, turn), past))
     return remembered
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc.data.chronology import InMemoryHistory, NoHistory, OtherSpeakerHistory, sequence_numbers, shuffled_speakers, speaker_key
+from erc.data.chronology import InMemoryHistory, NoHistory, OtherSpeakerHistory, sequence_numbers, shuffled_speakers
 from erc.data.conversation import Conversation
 from erc.data.history import Moment, PastUtterance
 
@@ -59,11 +59,6 @@ def test_history_cleared_knows_nobody() -> None:
     history.clear()
     assert history.speakers == ()
     assert history.history("ana", before=at(1, 0), limit=5).utterances == 0
-
-
-def test_speaker_keys_live_in_their_corpus() -> None:
-    assert speaker_key("meld", " Ross  Geller ") == speaker_key("meld", "ross geller")
-    assert len({speaker_key("meld", "Ross"), speaker_key("emorynlp", "Ross"), speaker_key(None, "Ross")}) == 3
 
 
 def test_sequence_numbers_follow_the_order_given_and_refuse_a_repeated_id() -> None:

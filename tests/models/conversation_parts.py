@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
+from erc.data.chronology import InMemoryHistory, sequence_numbers
 from erc.data.conversation import Conversation, Utterance
 from erc.data.history import Moment, PastUtterance
+from erc.data.identity import key_of
 from erc.data.windows import SpeakerText
 from erc.models.behaviour import OwnMemory, SharedMemory
 from erc.models.context import ContextMode, TurnCausalContext, build_context
@@ -64,7 +65,7 @@ def remembered(talk: Conversation, *, time: float, width: int = OBSERVATION) -> 
     random = np.random.default_rng(11)
     return [
         (
-            speaker_key(talk.corpus, turn.speaker),
+            key_of(talk, turn),
             PastUtterance(
                 moment=Moment(time=time, conversation_id=talk.conversation_id, index=turn.index),
                 embedding=random.normal(size=width - 4).astype(np.float16),

@@ -23,8 +23,9 @@ from conversation_parts import (
 )
 from safetensors.torch import load_file, save_file
 
-from erc.data.chronology import InMemoryHistory, speaker_key
+from erc.data.chronology import InMemoryHistory
 from erc.data.history import Moment
+from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, InputError, NoDropoutError
 from erc.models.behaviour import SharedMemory
 from erc.models.context import ContextMode, build_context
@@ -260,7 +261,7 @@ def test_turn_builder_refuses_observations_of_another_model(tiny_encoder_dir: Pa
     history = InMemoryHistory()
     speaker, turn = remembered(EARLIER, time=0.0, width=OBSERVATION + 2)[0]
     history.add(speaker, turn)
-    assert speaker == speaker_key("tiny", "Ben")
+    assert speaker == speaker_key("tiny", "Ben", "any")
     with pytest.raises(InputError, match=r"10 \+ 4 values, this model reads 12"):
         builder(tiny_encoder_dir, history=history).batch([TALK], times=TIMES)
 
