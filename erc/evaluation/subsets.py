@@ -5,11 +5,12 @@ The same order as the rows of every matrix that is scored; a mask has as many en
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from erc.data.conversation import Conversation
+from erc.models.speakers_table import UNKNOWN, SpeakerVocabulary
 
 POSITION_EDGES = (1, 3, 6, 11)
 
@@ -47,7 +48,7 @@ def position_buckets(conversations: Iterable[Conversation], *, edges: Sequence[i
     return masks
 
 
-def known_speakers(conversations: Iterable[Conversation], known: Collection[str]) -> np.ndarray:
-    """True where the turn's owner is in `known`, for instance the speakers of the training split; `~mask` is the unknown ones."""
-    names = frozenset(known)
-    return np.array([utterance.speaker in names for conversation in conversations for utterance in conversation], dtype=bool)
+def known_speakers(conversations: Iterable[Conversation], known: SpeakerVocabulary) -> np.ndarray:
+    """True where the turn's owner is a speaker of `known`, for instance of the training split; `~mask` is the unknown ones."""
+    rows = [known.row(conversation.corpus, utterance.speaker) for conversation in conversations for utterance in conversation]
+    return np.array(rows, dtype=np.int64) != UNKNOWN

@@ -24,6 +24,7 @@ from erc.inference.loading import fine_thresholds
 from erc.inference.settings import InferenceSettings
 from erc.inference.text_scores import KeepingScorer
 from erc.inference.utterance_scorer import UtteranceScorer
+from erc.models.speakers_table import SpeakerVocabulary
 from erc.persistence import load_shared
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty
@@ -51,8 +52,8 @@ class Belief:
 class Candidate:
     """A model to be evaluated: what it is called, what it was made from, and what it believes of data.
 
-    `files` are the SHA-256 of the files it was made with, by name; `config` is its run's configuration; `speakers` are those it knows by
-    name; `thresholds` decide for independent labels.
+    `files` are the SHA-256 of the files it was made with, by name; `config` is its run's configuration; `speakers` are those of its
+    training; `thresholds` decide for independent labels.
     """
 
     identity: str
@@ -62,7 +63,7 @@ class Candidate:
     believe: Callable[[GoldData, InferenceSettings], Belief]
     files: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    speakers: tuple[str, ...] = ()
+    speakers: SpeakerVocabulary | None = None
     thresholds: LabelThresholds | None = None
 
 
@@ -83,9 +84,15 @@ def of_artefact(artefact: Artefact, *, supplies: Path | None = None) -> Candidat
         believe=believers[info.kind],
         files=info.data,
         config=info.config,
-        speakers=tuple(info.reads.get("speakers") or ()),
+        speakers=_trained_speakers(info.reads),
         thresholds=fine_thresholds(artefact) if info.kind == "utterance" else None,
     )
+
+
+def _trained_speakers(reads: Mapping[str, Any]) -> SpeakerVocabulary | None:
+    """The speakers of a conversation model's training; None where it does not say."""
+    names = reads.get("speakers") or reads.get("trained_speakers")
+    return SpeakerVocabulary(corpus=str(reads["speaker_corpus"]), names=tuple(names)) if names else None
 
 
 def distribution(probabilities: np.ndarray) -> np.ndarray:
@@ -118,7 +125,9 @@ def _emonet_belief(artefact: Artefact, supplies: Path | None, data: GoldData, se
     notes: tuple[str, ...] = ()
     if scorer.reads.get("bio", "none") != "none":
         stored, notes = _bios(artefact, utterance, data, supplies)
-    scores = scorer.score_after(data.conversations, stored)
+    scores = scorer.score_corpus(data.conversations, stored)
+    if artefact.info.config.get("emonet", {}).get("dev_sees_train"):
+        notes = (*notes, "in training the speakers of dev were known from the training split too (emonet.dev_sees_train); here they are not")
     sampled = scorer.mode != "off"
     sampling = {"mode": scorer.mode, "samples": scorer.samples if sampled else 0, "truncated": int(scores.truncated.sum())}
     return Belief(distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling, notes)

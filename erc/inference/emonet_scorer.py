@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from erc.data import Conversation, HistoryProvider, Moment, PastUtterance, SpeakerHistory
-from erc.data.chronology import InMemoryHistory, sequence_numbers, speaker_key
+from erc.data.chronology import InMemoryHistory, MemoryScope, sequence_numbers
 from erc.data.corpora.corpus import chronological
+from erc.data.identity import key_of
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
 from erc.inference.bio_vectors import BioVectors
@@ -72,6 +73,8 @@ class EmoNetScorer:
         self._emotions = load_emotion_set(target) if target else own
         self._map = load_emotion_map(own.name, self._emotions.name)
         self.reads: Mapping[str, Any] = artefact.info.reads
+        self.remembers = _remembers(artefact)
+        self.history_limit = 0 if self.reads.get("history") == "off" else int(self.reads.get("history_limit", 0))
         self.mode, self.samples, self.top_k = chosen_sampling(artefact, self.settings)
         self.dtype = torch_dtype(self.settings.precision)
         self.network: EmoNet = artefact.network.to(device=self.settings.device, dtype=self.dtype).eval()
@@ -93,14 +96,25 @@ class EmoNetScorer:
         return make_builder(self.artefact, history, bios=None if stored is None else stored.bios)
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """Belief about every turn, each from its past alone; a corpus's speakers are known across its conversations, in chronological order."""
+        """Belief about every turn from the past of its own conversation: each is read as if it were alone."""
         return self.score_after(conversations, None)
 
     def score_after(self, conversations: Sequence[Conversation], stored: StoredPast | None) -> Scores:
         """As `score`, with what a speaker memory holds of the speakers before these conversations."""
+        return self._score(_told_apart(conversations), stored, scope="dialogue")
+
+    def score_corpus(self, conversations: Sequence[Conversation], stored: StoredPast | None = None) -> Scores:
+        """As training judges on dev: conversations of one corpus, whose speakers are known from those that were broadcast earlier.
+
+        A model that was trained to remember its own conversation alone reads no other here either. Of a user's transcripts each stands
+        alone: two that both name an "Ana" need not mean one person.
+        """
+        known = self.remembers and all(conversation.corpus is not None for conversation in conversations)
+        return self._score(conversations, stored, scope="global" if known else "dialogue")
+
+    def _score(self, conversations: Sequence[Conversation], stored: StoredPast | None, *, scope: MemoryScope) -> Scores:
         turns = self.utterance.score_texts([utterance.text for conversation in conversations for utterance in conversation])
-        conversations = _told_apart(conversations)
-        past = _Past(conversations, turns, stored)
+        past = _Past(conversations, turns, times=None if stored is None else stored.times, stored=self.older(stored), scope=scope)
         builder = self.builder(past, stored=stored)
         starts = np.cumsum([0, *(len(conversation) for conversation in past.conversations)])
         prepared = [
@@ -109,7 +123,11 @@ class EmoNetScorer:
         ]
         logits, samples = self._pass(builder, prepared)
         cut = np.array([turn.truncated for one in prepared for turn in one], dtype=bool)
-        return self.belief(logits, samples, turns, past.counts(prepared, int(self.reads.get("history_limit", 0))), cut)
+        return self.belief(logits, samples, turns, past.counts(prepared, self.history_limit), cut)
+
+    def older(self, stored: StoredPast | None) -> StoredPast | None:
+        """What is read of a speaker memory's turns: nothing by a model that was trained without turns of other conversations."""
+        return stored if self.remembers else None
 
     def vectors(self, embedding: np.ndarray) -> np.ndarray | None:
         """The shared classifier's embeddings (U, P) where they are what the model reads of turns, else None."""
@@ -167,6 +185,20 @@ class EmoNetScorer:
         return categorical_decomposition(self._map.apply(calibrate_samples(self.calibrator, samples)))
 
 
+def _remembers(artefact: Artefact) -> bool:
+    """Whether the model was trained to read a speaker's turns of other conversations too.
+
+    Raises ArtefactError for a control that was trained with somebody else's past: there is no such past to label with.
+    """
+    kind = artefact.info.reads.get("history", "global")
+    if kind not in ("off", "dialogue", "global"):
+        raise ArtefactError(
+            f"{artefact.info.identity} was trained as a control (history: {kind}), with a past that is not its speakers': "
+            "it can only be compared by the figures of its training"
+        )
+    return kind == "global" and artefact.info.reads.get("memory_encoder", "none") != "none"
+
+
 def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None) -> TurnBuilder:
     """The `TurnBuilder` an artefact was trained with, over another history and other bios."""
     info, reads = artefact.info, artefact.info.reads
@@ -176,7 +208,7 @@ def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvi
         max_tokens=info.max_tokens,
         speaker_text=reads.get("speaker_text", "none"),
         speakers=SpeakerVocabulary(corpus=str(reads["speaker_corpus"]), names=tuple(names)) if names else None,
-        history=None if reads.get("memory_encoder") == "none" else history,
+        history=None if reads.get("memory_encoder") == "none" or reads.get("history") == "off" else history,
         history_limit=int(reads.get("history_limit", 0)),
         observation_width=reads.get("observation_width"),
         memory_texts=reads.get("memory_encoder") == "own",
@@ -197,18 +229,22 @@ def _told_apart(conversations: Sequence[Conversation]) -> list[Conversation]:
 
 
 class _Past:
-    """The history a pass reads: these conversations' own turns, after whatever a speaker memory holds.
+    """The history a pass reads: the conversations' own turns, those of others too in scope `global`, after whatever a speaker memory holds."""
 
-    Without a memory, speakers of a corpus are the same across its conversations, those of a user's transcripts are not: two files that
-    both name an "Ana" need not mean one person.
-    """
-
-    def __init__(self, conversations: Sequence[Conversation], turns: UtteranceScores, stored: StoredPast | None) -> None:
+    def __init__(
+        self,
+        conversations: Sequence[Conversation],
+        turns: UtteranceScores,
+        *,
+        times: Mapping[str, float] | None,
+        stored: StoredPast | None,
+        scope: MemoryScope,
+    ) -> None:
         self.stored = stored
         self.conversations = conversations
-        self.times = dict(stored.times) if stored is not None else sequence_numbers(chronological(conversations))
-        self.within = InMemoryHistory(scope="dialogue")
-        self.across = InMemoryHistory(scope="global")
+        ordered = chronological(conversations) if scope == "global" else conversations
+        self.times = sequence_numbers(ordered) if times is None else times
+        self.read = InMemoryHistory(scope=scope)
         row = 0
         for conversation in conversations:
             for utterance in conversation:
@@ -218,17 +254,12 @@ class _Past:
                     probabilities=turns.probabilities[row].astype(np.float32),
                     text=utterance.text,
                 )
-                history = self.within if conversation.corpus is None else self.across
-                history.add(speaker_key(conversation.corpus, utterance.speaker), past)
+                self.read.add(key_of(conversation, utterance), past)
                 row += 1
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """What was said before: in this conversation, else in the corpus, else in the memory."""
-        known = self.across.history(speaker, before=before, limit=limit)
-        own = self.within.history(speaker, before=before, limit=limit)
-        recent = SpeakerHistory(
-            (*known.turns, *own.turns)[-limit:] if limit else (), known.utterances + own.utterances, known.conversations + own.conversations
-        )
+        """What was said before: in the conversations read, else in the memory."""
+        recent = self.read.history(speaker, before=before, limit=limit)
         return recent if self.stored is None else self.stored.preceding(recent, speaker, before=before, limit=limit)
 
     def counts(self, prepared: Sequence[Sequence[PreparedTurn]], limit: int) -> np.ndarray:

@@ -107,8 +107,8 @@ def _subsets(candidate: Candidate, data: GoldData, labelled: np.ndarray) -> dict
     first = first_of_speaker(talks)
     masks = {"first_of_speaker": first, "later_of_speaker": ~first, "first_in_conversation": first_in_conversation(talks)}
     masks |= {f"position_{place}": mask for place, mask in position_buckets(talks).items()}
-    if candidate.speakers:
-        known = known_speakers(talks, set(candidate.speakers))
+    if candidate.speakers is not None:
+        known = known_speakers(talks, candidate.speakers)
         masks |= {"known_speaker": known, "unknown_speaker": ~known}
     return {name: np.asarray(mask)[labelled] for name, mask in masks.items()}
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
-from erc.data.chronology import speaker_key
+from erc.data.identity import speaker_key
 from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError
 from erc.inference.bio_keeping import refresh_bios
@@ -139,11 +139,12 @@ class RememberingPredictor:
         if identities is None:
             identities = self._known(conversation)
         start = self._start(conversation)
-        limit = int(self._emonet.reads.get("history_limit", 0)) if self._emonet is not None else 0
+        limit = self._emonet.history_limit if self._emonet is not None and self._emonet.remembers else 0
         wanted = tuple(dict.fromkeys(identities.values()))
         contexts = self.registry.contexts([(speaker, start) for speaker in wanted], limit=limit)
         by_person: dict[str, SpeakerContext] = dict(zip(wanted, contexts, strict=True))
-        keys = {(conversation.conversation_id, speaker_key(conversation.corpus, name)): one for name, one in identities.items()}
+        talk = conversation.conversation_id
+        keys = {(talk, speaker_key(conversation.corpus, name, talk)): one for name, one in identities.items()}
         bios = BioVectors()
         if self._emonet is not None and self._emonet.reads.get("bio", "none") != "none":
             for (conversation_id, key), person in keys.items():

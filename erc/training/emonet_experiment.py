@@ -299,6 +299,7 @@ def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: s
             "speaker_text": emonet.speaker_text,
             "speaker_corpus": config.data.corpus,
             "speakers": None if parts.speakers is None else list(parts.speakers.names),
+            "trained_speakers": list(SpeakerVocabulary.from_conversations(parts.train.conversations, corpus=config.data.corpus).names),
         },
         versions=installed_versions(),
     )

@@ -104,12 +104,81 @@ def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(loade
     assert counts(second.predictions) == [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]
 
 
-def test_emonet_speakers_of_a_corpus_are_known_in_its_later_conversations(loaded: dict[str, Predictor]) -> None:
-    first, second = loaded["hierarchical"].label([talk("a", corpus="meld"), talk("b", BEN, corpus="meld")])
-    assert counts(first.predictions) == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (2, 1), (2, 1)]
-    assert counts(second.predictions) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
-    alone = loaded["hierarchical"].label([talk("b", BEN, corpus="meld")])[0]
-    assert np.abs(numbers(second.predictions) - numbers(alone.predictions))[0].max() > 1e-4
+def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: dict[str, Predictor]) -> None:
+    """So that neither the order of a stream nor where its windows end changes an answer, whatever else is labelled beside them."""
+    given = [talk("a", corpus="meld"), talk("b", BEN), talk("c", BEN, corpus="meld"), talk("d", ANA, corpus="emorynlp")]
+    streamed = list(predictor("hierarchical", turns_per_window=1).stream(given))
+    for one, together in zip(streamed, loaded["hierarchical"].label(given), strict=True):
+        alone = loaded["hierarchical"].label([one.conversation])[0]
+        np.testing.assert_allclose(numbers(one.predictions), numbers(alone.predictions), atol=1e-5)
+        np.testing.assert_allclose(numbers(together.predictions), numbers(alone.predictions), atol=1e-5)
+        assert counts(one.predictions) == counts(together.predictions) == counts(alone.predictions)
+
+
+def test_emonet_judged_on_a_corpus_knows_its_speakers_from_earlier_conversations(loaded: dict[str, Predictor]) -> None:
+    scorer = loaded["hierarchical"].scorer
+    assert isinstance(scorer, EmoNetScorer)
+    seen = scorer.score_corpus([talk("a", corpus="meld"), talk("b", BEN, corpus="meld")])
+    own = [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (2, 1), (2, 1)]
+    assert [tuple(row) for row in seen.seen.tolist()] == [*own, (3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
+    alone = scorer.score([talk("b", BEN, corpus="meld")])
+    assert np.abs(seen.probabilities[7:] - alone.probabilities)[0].max() > 1e-4
+
+
+def test_emonet_judged_on_transcripts_knows_nobody_from_another_one(loaded: dict[str, Predictor]) -> None:
+    scorer = loaded["hierarchical"].scorer
+    assert isinstance(scorer, EmoNetScorer)
+    together, alone = scorer.score_corpus([talk("a"), talk("b", BEN)]), scorer.score([talk("b", BEN)])
+    np.testing.assert_allclose(together.probabilities[7:], alone.probabilities, atol=1e-5)
+
+
+def trained_to_remember(scorer: EmoNetScorer, kind: str) -> EmoNetScorer:
+    """The model as if it had been trained with another kind of history."""
+    info = replace(scorer.artefact.info, reads={**scorer.artefact.info.reads, "history": kind})
+    return EmoNetScorer(replace(scorer.artefact, info=info), utterance=scorer.utterance, settings=FP32)
+
+
+def test_emonet_trained_on_the_past_of_a_dialogue_reads_no_other(loaded: dict[str, Predictor]) -> None:
+    scorer = loaded["hierarchical"].scorer
+    assert isinstance(scorer, EmoNetScorer)
+    within = trained_to_remember(scorer, "dialogue")
+    corpus = [talk("a", corpus="meld"), talk("b", BEN, corpus="meld")]
+    alone = within.score(corpus[1:])
+    np.testing.assert_allclose(within.score_corpus(corpus).probabilities[7:], alone.probabilities, atol=1e-5)
+    assert within.score_corpus(corpus).seen[7:].tolist() == alone.seen.tolist() != [[0, 0]] * 5
+
+
+def test_emonet_trained_without_a_past_reads_none(loaded: dict[str, Predictor]) -> None:
+    scorer = loaded["hierarchical"].scorer
+    assert isinstance(scorer, EmoNetScorer)
+    without = trained_to_remember(scorer, "off").score([talk("a")])
+    assert not without.seen.any()
+    assert np.abs(without.probabilities - scorer.score([talk("a")]).probabilities)[2].max() > 1e-4  # Ana's second turn
+
+
+@pytest.mark.parametrize("kind", ["shuffled_speakers", "other_speaker"])
+def test_emonet_trained_on_somebody_elses_past_is_refused(kind: str, loaded: dict[str, Predictor]) -> None:
+    scorer = loaded["hierarchical"].scorer
+    assert isinstance(scorer, EmoNetScorer)
+    with pytest.raises(ArtefactError, match=f"control .history: {kind}."):
+        trained_to_remember(scorer, kind)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_emonet_spelling_of_a_name_makes_no_second_speaker(context: str, loaded: dict[str, Predictor]) -> None:
+    spelled = talk("a", [(name.upper() if i % 2 else f" {name} ", text) for i, (name, text) in enumerate(ANA)])
+    plain = loaded[context].label([talk("a")])[0].predictions
+    np.testing.assert_allclose(numbers(loaded[context].label([spelled])[0].predictions), numbers(plain), atol=1e-5)
+    live = LiveConversation(loaded[context], conversation_id="a")
+    np.testing.assert_allclose(numbers([live.append_utterance(turn) for turn in spelled]), numbers(plain), atol=1e-5)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_emonet_text_that_is_no_unicode_is_read_all_the_same(context: str, loaded: dict[str, Predictor]) -> None:
+    broken = talk("a", (("Ana", "Okay \ud83d."), ("Ben", "\udc00")))
+    whole = loaded[context].label([broken])[0].predictions
+    marked = loaded[context].label([talk("a", (("Ana", "Okay ?."), ("Ben", "?")))])[0].predictions
+    np.testing.assert_allclose(numbers(whole), numbers(marked), atol=1e-6)
 
 
 def test_emonet_two_transcripts_of_one_name_are_both_labelled(loaded: dict[str, Predictor]) -> None:
@@ -213,6 +282,27 @@ def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None
         sizes.append(live.state_bytes)
     assert sizes[59] == sizes[19]
     assert len(live) == 60
+
+
+def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
+    loaded: dict[str, Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, path = LiveConversation(loaded["hierarchical"], conversation_id="a"), tmp_path / "live.safetensors"
+    live.append_utterance(talk("a").utterances[0])
+    live.save(path)
+    before = path.read_bytes()
+    live.append_utterance(talk("a").utterances[1])
+
+    def half(tensors: object, file: Path, **_: object) -> None:
+        file.write_bytes(b"half a fi")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("erc.inference.live.save_file", half)
+    with pytest.raises(OSError, match="No space left"):
+        live.save(path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    assert path.stat().st_mode & 0o077 == 0  # it holds what people said
 
 
 def test_live_state_of_another_model_is_refused(loaded: dict[str, Predictor], tmp_path: Path) -> None:
