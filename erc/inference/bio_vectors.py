@@ -45,6 +45,15 @@ class BioVectors:
         for speaker in speakers:
             first.setdefault(speaker, -1)
 
+    def mark(self, conversation_id: str) -> Callable[[], None]:
+        """Takes note of who was heard in a conversation so far; what is returned goes back there."""
+        heard = dict(self._first.get(conversation_id, {}))
+
+        def back() -> None:
+            self._first[conversation_id] = heard
+
+        return back
+
     def bios(self, speaker: str, *, before: Moment) -> Sequence[np.ndarray | None]:
         """Vectors (P,): the speaker's own first, None where it has none, then those of others heard before; empty where nothing is known."""
         first = self._first.setdefault(before.conversation_id, {})

@@ -1,8 +1,12 @@
-"""A conversation that is still going on: one turn in, one prediction out, with a state whose size does not grow with its length."""
+"""A conversation that is still going on: one turn in, one prediction out, with a state whose size does not grow with its length.
+
+It grows with the number of its speakers, by some kilobytes each, and by nothing else.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +22,7 @@ from erc.inference.live_emonet import LiveEmoNet
 from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Predictor
 from erc.inference.scores import Scores
+from erc.persistence.parts import part_of
 from erc.transcripts.assembling import utterance_id
 from erc.uncertainty.policy import REVIEW
 
@@ -85,7 +90,7 @@ class LiveConversation:
         self._second = _second_of(predictor, conversation_id=conversation_id, notes=notes)
         first_notes = notes if self._second is None else None
         self._state = _state_of(predictor, conversation_id=conversation_id, corpus=corpus, stored=stored, notes=first_notes)
-        self._remembers = stored is not None or notes is not None
+        self._remembers = [name for name, memory in (("stored", stored), ("notes", notes)) if memory is not None]
 
     def __len__(self) -> int:
         return len(self._state)
@@ -134,7 +139,8 @@ class LiveConversation:
     def save(self, path: Path) -> None:
         """Writes the state as safetensors, so that the conversation can go on in another process.
 
-        Of a language model the words are kept and not what it made of them: the first turn afterwards reads them again.
+        Of a language model the words are kept and not what it made of them: the first turn afterwards reads them again. The file is
+        complete or as it was, and readable by its owner alone.
         """
         record = {
             "kind": self._state.kind,
@@ -145,7 +151,13 @@ class LiveConversation:
             **({} if self._second is None else {"second": self._second.record()}),
         }
         tensors = {name: value.contiguous().clone() for name, value in self._state.tensors().items()}
-        save_file(tensors, path, metadata={"live": json.dumps(record)})
+        part = part_of(path)
+        try:
+            part.touch(mode=0o600)
+            save_file(tensors, part, metadata={"live": json.dumps(record)})
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None) -> LiveConversation:
@@ -160,9 +172,12 @@ class LiveConversation:
         live = cls(predictor, conversation_id=identifier, corpus=record.get("corpus"), stored=stored, notes=notes)
         if record.get("kind", LiveEmoNet.kind) != live._state.kind:
             raise ArtefactError(f"{path} holds the state of another kind of model: label the conversation again with {predictor.scorer.identity}")
-        if bool(record.get("remembers")) != live._remembers:
-            begun = "with" if record.get("remembers") else "without"
-            raise ConfigError(f"{path} was begun {begun} a speaker memory: go on {begun} one, or its answers would change on the way")
+        begun_with = record.get("remembers") or []
+        if begun_with != live._remembers:
+            given, wanted = (" and ".join(names) or "none" for names in (live._remembers, begun_with))
+            raise ConfigError(
+                f"{path} was begun with a speaker memory as {wanted}, and would go on with {given}: its answers would change on the way"
+            )
         if ("second" in record) != (live._second is not None):
             begun = "with" if "second" in record else "without"
             raise ConfigError(f"{path} was begun {begun} a second model: go on {begun} one, or its answers would change on the way")

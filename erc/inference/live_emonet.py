@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from erc.data import Moment, PastUtterance, SpeakerHistory, Utterance
-from erc.data.chronology import speaker_key
+from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
 from erc.inference.scores import Scores
@@ -21,20 +20,20 @@ from erc.models.outputs import LiveState
 
 @dataclass(slots=True)
 class _Past:
-    """The last turns of each speaker of one conversation: a `HistoryProvider` of bounded size."""
+    """The last `limit` turns of each speaker of one conversation: a `HistoryProvider` whose size is bounded by the number of speakers."""
 
     limit: int
     stored: StoredPast | None = None
-    turns: dict[str, deque[PastUtterance]] = field(default_factory=dict)
+    turns: dict[str, tuple[PastUtterance, ...]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, speaker: str, turn: PastUtterance) -> None:
-        self.turns.setdefault(speaker, deque(maxlen=max(1, self.limit))).append(turn)
+        self.turns[speaker] = (*self.turns.get(speaker, ()), turn)[-max(1, self.limit) :]
         self.counts[speaker] = self.counts.get(speaker, 0) + 1
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         count = self.counts.get(speaker, 0)
-        recent = tuple(self.turns.get(speaker, ()))[-limit:] if limit else ()
+        recent = self.turns.get(speaker, ())[-limit:] if limit else ()
         own = SpeakerHistory(recent, count, min(1, count))
         return own if self.stored is None else self.stored.preceding(own, speaker, before=before, limit=limit)
 
@@ -49,7 +48,8 @@ class LiveEmoNet:
         self.corpus = corpus
         self.time = stored.times[conversation_id] if stored is not None else 0.0
         self._scorer = scorer
-        self._past = _Past(limit=int(scorer.reads.get("history_limit", 0)), stored=stored)
+        self._past = _Past(limit=scorer.history_limit, stored=scorer.older(stored))
+        self._bios = None if stored is None else stored.bios
         self._builder = scorer.builder(self._past, stored=stored)
         self._speakers: dict[str, int] = {}
         self._state = scorer.network.live_state()
@@ -67,11 +67,14 @@ class LiveEmoNet:
     def mark(self) -> Callable[[], None]:
         """Takes note of where the conversation stands; what is returned goes back there."""
         state, sampled, speakers = self._state, self._sampled, dict(self._speakers)
-        counts, turns = dict(self._past.counts), {speaker: past.copy() for speaker, past in self._past.turns.items()}
+        counts, turns = dict(self._past.counts), dict(self._past.turns)
+        forget = None if self._bios is None else self._bios.mark(self.conversation_id)
 
         def back() -> None:
             self._state, self._sampled, self._speakers = state, sampled, speakers
             self._past.counts, self._past.turns = counts, turns
+            if forget is not None:
+                forget()
 
         return back
 
@@ -80,7 +83,7 @@ class LiveEmoNet:
         """Belief about the next turn, which then belongs to the past."""
         scorer = self._scorer
         read = scorer.utterance.score_texts([utterance.text])
-        local = self._speakers.setdefault(utterance.speaker, len(self._speakers))
+        local = self._speakers.setdefault(self._key(utterance), len(self._speakers))
         vectors = scorer.vectors(read.embedding)
         turn = self._builder.prepare_turn(
             utterance,
@@ -122,7 +125,10 @@ class LiveEmoNet:
         past = PastUtterance(
             moment=moment, embedding=embedding.astype(np.float16), probabilities=probabilities.astype(np.float32), text=utterance.text
         )
-        self._past.add(speaker_key(self.corpus, utterance.speaker), past)
+        self._past.add(self._key(utterance), past)
+
+    def _key(self, utterance: Utterance) -> str:
+        return speaker_key(self.corpus, utterance.speaker, self.conversation_id)
 
     def _on_model(self, state: LiveState) -> LiveState:
         """The state where the model computes and in its precision; a file may come from another machine."""
@@ -140,7 +146,7 @@ class LiveEmoNet:
         return tensors
 
     def record(self) -> dict[str, Any]:
-        """Which model and which drawn networks the state is of, and who said what."""
+        """Which model and which drawn networks the state is of, and who said what; speakers by their keys."""
         return {
             "model": self._scorer.artefact.sha256,
             "drawn": self._drawn,
@@ -162,17 +168,14 @@ class LiveEmoNet:
         self._state = self._on_model(_part(tensors, "state"))
         if self._drawn is not None:
             self._sampled = self._on_model(_part(tensors, "sampled"))
-        if self._past.stored is not None and self._past.stored.bios is not None:
-            self._past.stored.bios.heard(self.conversation_id, [speaker_key(self.corpus, name) for name in self._speakers])
+        if self._bios is not None:
+            self._bios.heard(self.conversation_id, self._speakers)
         self._past.counts = dict(record["counts"])
         for number, (speaker, turns) in enumerate(record["turns"].items()):
             embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()
-            self._past.turns[speaker] = deque(
-                (
-                    PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
-                    for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
-                ),
-                maxlen=max(1, self._past.limit),
+            self._past.turns[speaker] = tuple(
+                PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
+                for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
             )
 
 

@@ -249,6 +249,17 @@ def test_bio_vectors_keep_the_first_place_for_the_speaker_and_skip_others_withou
     assert found.bios("b", before=at(0, "another")) == []
 
 
+def test_bio_vectors_can_take_back_who_was_heard():
+    found = BioVectors()
+    for number, name in enumerate("ab"):
+        found.add("c", name, np.full(2, float(number)))
+    found.bios("a", before=at(0))
+    back = found.mark("c")
+    found.bios("b", before=at(1))
+    back()
+    assert len(found.bios("a", before=at(2))) == 1  # b's turn never was
+
+
 def test_bio_vector_is_the_mean_of_its_passages():
     bio = Bio(1, "w", Point(0.0, 0, "c", 0), 1, 1, (Passage("one", 1), Passage("three!", 1)))
     vector = bio_vector(bio, lambda texts: np.array([[float(len(text))] for text in texts]))

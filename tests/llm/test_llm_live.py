@@ -214,6 +214,19 @@ def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_p
     assert {one.model for one in found} == {"tiny-hierarchical@1", "llm:tiny"}
 
 
+def test_live_cascade_goes_on_with_both_memories_it_was_begun_with(backend, tmp_path):
+    first, notes_of = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman"), predictor_of(backend, notes=PromptNotes(bios=True))
+    cascade, path = CascadePredictor(first, notes_of), tmp_path / "live.safetensors"
+    with Registry.open(str(tmp_path / "speakers.db")) as registry:
+        stored = RememberingPredictor(first, registry).stored_past(dialogue(2))
+        notes = RememberingPredictor(notes_of, registry).stored_notes(dialogue(2))
+    identifier = dialogue(2).conversation_id
+    LiveConversation(cascade, conversation_id=identifier, stored=stored, notes=notes).save(path)
+    assert len(LiveConversation.load(path, cascade, stored=stored, notes=notes)) == 0
+    with pytest.raises(ConfigError, match="begun with a speaker memory as stored and notes, and would go on with stored:"):
+        LiveConversation.load(path, cascade, stored=stored)
+
+
 @pytest.mark.parametrize("kind", ["cascade", "tiny-hierarchical", "llm"])
 def test_live_turn_that_failed_can_be_given_again(backend, monkeypatch, kind):
     predictor = predictor_of(backend) if kind == "llm" else load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
