@@ -31,7 +31,12 @@ def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     else:
         scores = report["scores"]
         yield _overview([("most probable label", scores)], averages=_AVERAGES[:3])
-        yield _per_label(scores["per_class"], report["calibration"]["cross_fitted"], "Per label", None)
+        fitted = report["calibration"]
+        yield _per_label(scores["per_class"], fitted["cross_fitted"], "Per label", None)
+        yield _confusion(report["labels"], scores["confusion"])
+        if report["subsets"]:
+            yield _subsets({"all turns": scores, **report["subsets"]})
+        yield _calibration_of_classes({"as the model gives them": fitted["as_given"], "cross-fitted": fitted["cross_fitted"]})
     for loss, signals in report["selective"].items():
         yield _selective(loss, signals)
 
@@ -87,6 +92,39 @@ def _calibration(parts: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, part in parts.items():
         restricted = "" if part["restricted_ece"] is None else f"{part['restricted_ece']:.4f}"
         table.add_row(name, f"{part['macro_ece']:.4f}", f"{part['weighted_ece']:.4f}", restricted, f"{part['brier']:.4f}", f"{part['nll']:.4f}")
+    return table
+
+
+def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """True labels down, decided ones across."""
+    table = _table("Confusion: the gold label of a row, the model's of a column", "", *(label[:8] for label in labels))
+    for label, row in zip(labels, counts, strict=True):
+        table.add_row(label, *(f"{count:,}" if count else "." for count in row))
+    return table
+
+
+def _subsets(parts: Mapping[str, Mapping[str, Any] | None]) -> Table:
+    """Scores of some of the turns; a subset without any is left out."""
+    table = _table("Subsets", "turns", "number", "weighted F1", "95% interval", "macro F1", "accuracy")
+    for name, scores in parts.items():
+        if scores is None:
+            continue
+        interval = scores["intervals"]["weighted_f1"]
+        table.add_row(
+            name.replace("_", " "),
+            f"{scores['utterances']:,}",
+            *_figures(scores["weighted"]["f1"]),
+            f"{interval['low']:.3f}-{interval['high']:.3f}",
+            *_figures(scores["macro"]["f1"], scores["accuracy"]),
+        )
+    return table
+
+
+def _calibration_of_classes(parts: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _table("Calibration", "probabilities", "ECE", "classwise ECE", "confidence", "Brier", "log loss")
+    for name, part in parts.items():
+        cells = (part[key] for key in ("top_ece", "classwise_ece", "mean_confidence", "brier", "nll"))
+        table.add_row(name, *(f"{value:.4f}" for value in cells))
     return table
 
 
