@@ -1,11 +1,13 @@
 """Texts that a language model writes once: what CKERC and LaERC-S learn to answer. Kept on disk as they come.
 
-The file has one JSON object a line. A run that is killed goes on after the last whole line; a line that cannot be read is taken out, and its
-text is written again. What is asked, of which model, for which task and by which settings makes the key, so one file serves many runs.
+The file has one JSON object a line and only ever grows, so that several runs may write to it at a time. A run that is killed goes on after the
+last whole line; a line that cannot be read is passed over, and its text is written again behind the others. What is asked, of which model, for
+which task and by which settings makes the key, so one file serves many runs.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +24,7 @@ from erc.llm.generation import GenerationSettings, Generator
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
 from erc.llm.tasks import TaskName, TaskPrompts
-from erc.persistence.parts import part_of, private_file
+from erc.persistence.parts import private_file
 
 MOST_TOKENS: dict[TaskName, int] = {"speaker_characteristic": 32, "interlocutor_commonsense": 96}
 """Tokens of an answer: ten words, and two short sentences."""
@@ -33,20 +35,21 @@ _AT_ONCE = 32
 
 
 class WrittenTexts:
-    """The texts of one file by key, for its owner alone (0600): they tell of what people said. Safe among threads; each process opens its own."""
+    """The texts of one file by key, for its owner alone (0600): they tell of what people said. Safe among threads; each process opens its own.
+
+    What other processes add after the file was opened is not seen. Raises ArtefactError where the file cannot be read or added to.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         try:
-            lines = private_file(path).read_bytes().splitlines(keepends=True)
-            read = [_read_line(line) for line in lines]
-            if None in read:
-                _replace(path, b"".join(line for line, one in zip(lines, read, strict=True) if one is not None))
-            self._texts = dict(one for one in read if one is not None)
-            self._file = path.open("ab")
+            # Split by newlines alone: other line ends may stand within a text.
+            lines = private_file(path).read_bytes().split(b"\n")
+            self._file = path.open("a+b", buffering=0)
         except OSError as error:
             raise ArtefactError(f"{path}: not usable as a file of written texts ({error}): remove it or name another") from None
+        self._texts = dict(one for one in map(_read_line, lines) if one is not None)
 
     def get(self, key: str) -> str | None:
         """The text under `key`, None where there is none."""
@@ -57,9 +60,19 @@ class WrittenTexts:
         """Keeps `text`; it is with the operating system when this returns."""
         line = json.dumps({"key": key, "text": text}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock:
-            self._file.write(line)
-            self._file.flush()
+            try:
+                self._append(line)
+            except OSError as error:
+                raise ArtefactError(f"{self.path}: a written text cannot be kept ({error}): make room and start again; what was kept stays") from None
             self._texts[key] = text
+
+    def _append(self, line: bytes) -> None:
+        # One call a line, so that those of several processes never run into each other; half a line that a killed one left is closed first.
+        if end := self._file.seek(0, os.SEEK_END):
+            self._file.seek(end - 1)
+            line = line if self._file.read(1) == b"\n" else b"\n" + line
+        if (written := self._file.write(line)) != len(line):
+            raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes were written")
 
     def __len__(self) -> int:
         with self._lock:
@@ -143,18 +156,11 @@ def _asked(prompts: TaskPrompts, task: TaskName, stage: Stage, context: Context)
 
 
 def _read_line(line: bytes) -> tuple[str, str] | None:
-    """Key and text of a whole line; None for half of one or anything else."""
+    """Key and text of a line; None for half of one or anything else."""
     try:
-        record = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+        record = json.loads(line) if line else None
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("key"), str) or not isinstance(record.get("text"), str):
         return None
     return record["key"], record["text"]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = private_file(part_of(path))
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import ExitStack, closing
@@ -73,8 +72,8 @@ def test_killed_writing_goes_on_where_it_stopped(tmp_path, encoder):
     assert len(second.prompts) == 40 - (kept - 1)
 
 
-@pytest.mark.parametrize("line", [b"{not json}\n", b'{"key": 3, "text": "x"}\n', b"[]\n", b"\xff\xfe\n"])
-def test_bad_line_is_taken_out_and_written_again(tmp_path, encoder, line):
+@pytest.mark.parametrize("line", [b"{not json}\n", b'{"key": 3, "text": "x"}\n', b"[]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
+def test_bad_line_is_passed_over_and_written_again(tmp_path, encoder, line):
     path = tmp_path / "w.jsonl"
     with WrittenTexts(path) as texts:
         ask(Scribe(encoder), texts, PROMPTS[:3])
@@ -85,7 +84,41 @@ def test_bad_line_is_taken_out_and_written_again(tmp_path, encoder, line):
         assert len(texts) == 2
         ask(scribe, texts, PROMPTS[:3])
     assert scribe.prompts == [PROMPTS[1]]
-    assert all("text" in json.loads(one) for one in path.read_text(encoding="utf-8").splitlines())
+    with WrittenTexts(path) as texts:
+        assert len(texts) == 3
+
+
+def test_two_runs_in_one_file_after_a_kill_keep_what_both_wrote(tmp_path):
+    path = tmp_path / "w.jsonl"
+    path.write_bytes(b'{"key": "old", "text": "kept"}\n{"key": "hal')  # a killed run's last line
+    with WrittenTexts(path) as first, WrittenTexts(path) as second:
+        first.put("a", "of the first")
+        with WrittenTexts(path) as third:  # opened while others write
+            third.put("c", "of the third")
+        second.put("b", "of the second\u2028with a line end of its own")
+        with path.open("ab") as torn:
+            torn.write(b'{"key": "d", "te')  # another run dies here
+        first.put("e", "after that")
+    with WrittenTexts(path) as texts:
+        found = {key: texts.get(key) for key in ("old", "a", "b", "c", "e")}
+    assert found == {"old": "kept", "a": "of the first", "b": "of the second\u2028with a line end of its own", "c": "of the third", "e": "after that"}
+
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_full_disk_is_told_and_loses_nothing_kept_before(tmp_path, room):
+    resource = pytest.importorskip("resource")
+    path, limits = tmp_path / "w.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    with WrittenTexts(path) as texts:
+        texts.put("k", "a text")
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))  # here writing ends as on a full disk
+            with pytest.raises(ArtefactError, match=r"w\.jsonl: a written text cannot be kept .*make room"):
+                texts.put("l", "another text, longer than what is left")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        texts.put("m", "once there was room again")
+    with WrittenTexts(path) as texts:
+        assert [texts.get(key) for key in "klm"] == ["a text", None, "once there was room again"]
 
 
 def test_text_is_kept_by_prompt_model_task_and_settings():
