@@ -159,11 +159,13 @@ class EmoNetConfig(Section):
     global_speakers: bool = False
     """Whether speakers of the training corpus get embeddings of their own, across conversations."""
     speaker_dropout: Rate = 0.3
-    """Share of training turns whose speaker is shown as unknown, so that the unknown row is trained."""
+    """Share of training turns (for `speaker_text: global_tag` of speakers in a conversation) shown as of the unknown, so that it is learnt too."""
     join: Literal["sum", "concat"] = "sum"
     zero_start: bool = True
     """Whether the memory contributes exactly nothing before training."""
     bio: Literal["none", "linear", "attention"] = "none"
+    head: Literal["mlp", "linear"] = "mlp"
+    """`linear` classifies by one layer over the joined vector, as CoMPM and EmoNet do; `mlp` has a hidden one."""
 
 
 class LoraConfig(Section):

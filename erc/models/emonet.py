@@ -17,11 +17,12 @@ from erc.errors import ArtefactError
 from erc.models.behaviour import BehaviourMemory, OwnMemory
 from erc.models.context_base import ContextEncoder, maybe_drawn
 from erc.models.dropout import Draw, drawn, require_dropout
+from erc.models.heads import EmotionHead, HeadKind, LinearHead
 from erc.models.joins import BioJoin, JoinKind, MemoryJoin
 from erc.models.outputs import EmoNetOutput, LiveState
 from erc.models.speakers_table import SpeakerTable
 from erc.models.turns import TurnBatch
-from erc.models.utterance import EmotionHead, McMode, UtteranceClassifier
+from erc.models.utterance import McMode, UtteranceClassifier
 
 _HEAD_SITE = 50_000
 
@@ -39,6 +40,7 @@ class EmoNet(nn.Module):
         zero_start: bool = True,
         speakers: SpeakerTable | None = None,
         bio: BioJoin | None = None,
+        head: HeadKind = "mlp",
         head_hidden: int | None = None,
         dropout: float = 0.1,
     ) -> None:
@@ -48,8 +50,12 @@ class EmoNet(nn.Module):
         self.join = None if memory is None else MemoryJoin(kind=join, width=context.width, memory=memory.width, zero_start=zero_start)
         self.speakers = speakers
         self.bio = bio
-        hidden = head_hidden or context.encoder.hidden_size
-        self.head = EmotionHead(width=context.width, hidden=hidden, emotions=emotions, dropout=dropout, site=_HEAD_SITE)
+        self.head: EmotionHead | LinearHead
+        if head == "linear":
+            self.head = LinearHead(width=context.width, emotions=emotions, dropout=dropout, site=_HEAD_SITE)
+        else:
+            hidden = head_hidden or context.encoder.hidden_size
+            self.head = EmotionHead(width=context.width, hidden=hidden, emotions=emotions, dropout=dropout, site=_HEAD_SITE)
 
     @property
     def embedding_width(self) -> int:
@@ -74,7 +80,7 @@ class EmoNet(nn.Module):
             if differing:
                 raise ArtefactError(f"the classifier to start from has another encoder: {len(differing)} weights differ, first {differing[0]}")
             encoder.load_state_dict(weights)
-        if classifier.head.dense.weight.shape == self.head.dense.weight.shape:
+        if isinstance(self.head, EmotionHead) and classifier.head.dense.weight.shape == self.head.dense.weight.shape:
             self.head.dense.load_state_dict(classifier.head.dense.state_dict())
         return self
 

@@ -9,6 +9,7 @@ from erc.models.behaviour import BehaviourMemory, OwnMemory, SharedMemory
 from erc.models.context import ContextMode, build_context
 from erc.models.context_parts import AnyEncoder
 from erc.models.emonet import EmoNet
+from erc.models.heads import HeadKind
 from erc.models.joins import BioJoin, BioKind, JoinKind
 from erc.models.pooling import Pooling
 from erc.models.speakers_table import SpeakerTable
@@ -45,6 +46,8 @@ class EmoNetSettings:
     speaker_dropout: float = 0.3
     bio: Literal["none", "linear", "attention"] = "none"
     bio_width: int | None = None
+    head: HeadKind = "mlp"
+    """`mlp`: a hidden layer of `head_hidden` (None: the encoder's width); `linear`: none, as CoMPM published it."""
     head_hidden: int | None = None
     dropout: float = 0.1
 
@@ -74,6 +77,7 @@ def build_emonet(settings: EmoNetSettings, *, encoder: AnyEncoder, emotions: int
         zero_start=settings.zero_start,
         speakers=_speakers(settings, context.width),
         bio=_bio(settings, context.width),
+        head=settings.head,
         head_hidden=settings.head_hidden,
         dropout=settings.dropout,
     )

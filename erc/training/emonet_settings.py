@@ -29,6 +29,8 @@ def emonet_settings(
             "emonet.encoder 'shared' takes each turn as the shared classifier read it: it needs emonet.context=hierarchical, "
             "emonet.speaker_text=none and a memory_encoder of shared or none"
         )
+    if emonet.head == "linear" and config.head.hidden is not None:
+        raise ConfigError("emonet.head 'linear' has no hidden layer: leave head.hidden out")
     return EmoNetSettings(
         context=emonet.context,
         encoder=emonet.encoder,
@@ -46,6 +48,7 @@ def emonet_settings(
         speaker_dropout=emonet.speaker_dropout,
         bio=emonet.bio,
         bio_width=bio_width if emonet.bio != "none" else None,
+        head=emonet.head,
         head_hidden=config.head.hidden,
         dropout=config.head.dropout,
     )

@@ -16,8 +16,7 @@ from transformers import AutoTokenizer
 
 from erc.errors import NoDropoutError
 from erc.models.batching import pad_tokens
-from erc.models.dropout import Draw, drawn
-from erc.models.utterance import EmotionHead, McMode, UtteranceClassifier
+from erc.models.utterance import McMode, UtteranceClassifier
 from erc.uncertainty.decomposition import binary_decomposition
 
 MODES: tuple[McMode, ...] = get_args(McMode)
@@ -245,27 +244,3 @@ def test_mc_forward_refuses_training_mode(tiny_encoder_dir: Path, batch: Batch) 
 def test_mc_forward_refuses_settings_without_a_meaning(classifier: UtteranceClassifier, batch: Batch, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(reversed(wrong))):
         classifier.mc_forward(*batch, **wrong)
-
-
-@pytest.mark.parametrize("rows", [1, 31, 32, 70])
-@pytest.mark.parametrize(("p", "hidden_p"), [(0.1, 0.1), (0.3, 0.0), (0.5, 0.2), (0.0, 0.3)])
-@torch.no_grad()
-def test_head_samples_are_the_drawn_networks_of_forward(rows: int, p: float, hidden_p: float) -> None:
-    """However the sums are arranged, network s masks what `forward` masks under the same draw."""
-    torch.manual_seed(1)
-    head = EmotionHead(width=40, hidden=24, emotions=5, dropout=p).eval()
-    head.hidden_dropout.p = hidden_p
-    pooled = torch.randn(rows, 40)
-    with drawn(Draw(seed=3, samples=tuple(range(6)))):
-        expected = head(pooled.repeat(6, 1)).view(6, rows, -1)
-    torch.testing.assert_close(head.sample(pooled, n_samples=6, seed=3), expected, atol=1e-6, rtol=1e-5)
-    assert (expected.std(dim=0) > 0).any()
-
-
-@torch.no_grad()
-def test_head_samples_in_bf16_are_near_those_in_fp32() -> None:
-    torch.manual_seed(1)
-    head, pooled = EmotionHead(width=40, hidden=24, emotions=5, dropout=0.1).eval(), torch.randn(50, 40)
-    full = head.sample(pooled, n_samples=6, seed=3)
-    reduced = head.bfloat16().sample(pooled.bfloat16(), n_samples=6, seed=3).float()
-    assert 0.0 < (reduced - full).abs().max() < 0.02
