@@ -26,11 +26,17 @@ _ROW_TOKENS = 8_192  # windows that share a pass
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Windows of similar length on their way through the layers: which turns, and which tokens are the target's own."""
+    """Windows of similar length: which turns, their tokens under a mask, and which are the target's own.
+
+    `state` is what the layers below the sampled ones made of them; None where none are below, for embeddings of a long conversation's
+    windows are not to be held all at once.
+    """
 
     rows: list[int]
-    state: EncoderState
+    input_ids: Tensor
+    mask: Tensor
     own: Tensor
+    state: EncoderState | None
 
 
 class WindowContext(ContextEncoder):
@@ -79,12 +85,14 @@ class WindowContext(ContextEncoder):
             starts = torch.tensor([windows[row].target_start for row in rows])
             own = mask.bool() & (torch.arange(mask.shape[1]) >= starts[:, None])
             own[:, 0] = True  # the CLS is pooled with the target's tokens, as in an utterance that stands alone
-            state = self.encoder.start(input_ids=input_ids.to(device), attention_mask=mask.to(device))
-            chunks.append(_Chunk(rows=rows, state=self.encoder.run(state, last=split), own=own.to(device)))
+            input_ids, mask = input_ids.to(device), mask.to(device)
+            state = self.encoder.run(self.encoder.start(input_ids=input_ids, attention_mask=mask), last=split) if split else None
+            chunks.append(_Chunk(rows=rows, input_ids=input_ids, mask=mask, own=own.to(device), state=state))
         return chunks
 
     def _finish(self, chunk: _Chunk, split: int, copies: int) -> Tensor:
-        hidden = self.encoder.finish(self.encoder.run(chunk.state.repeat(copies), first=split))
+        state = chunk.state or self.encoder.start(input_ids=chunk.input_ids, attention_mask=chunk.mask)
+        hidden = self.encoder.finish(self.encoder.run(state.repeat(copies), first=split))
         own = chunk.own.repeat(copies, 1)
         return pool(hidden, own, self.pooling).view(copies, len(chunk.rows), -1)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conversation_parts import FAMILIES, MODES, OTHER_TALK, builder, changed_last, conversation, emonet, encoder_of
 
-from erc.models import context_hierarchical
+from erc.models import context_hierarchical, context_window
 from erc.models.context import ContextMode, TurnCausalContext, build_context
 from erc.models.dropout import SeededDropout
 from erc.models.utterance import UtteranceClassifier
@@ -170,3 +170,19 @@ def test_hierarchical_read_in_parts_answers_the_same(tiny_encoder_dir: Path, mon
     assert whole == 1 < parts
     torch.testing.assert_close(cut_logits, logits, atol=1e-5, rtol=0)
     torch.testing.assert_close(cut_samples, samples, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_context_window_holds_the_rows_of_one_pass_at_a_time(tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long conversation has a window a turn: were all embedded first, memory would grow with its length."""
+    model, turns = emonet("window", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
+    batch = turns.batch([conversation()], times=TIMES)
+    expected = model(batch=batch).logits
+    encoder, order = model.context.encoder, []
+    for name in ("start", "finish"):
+        original = getattr(encoder, name)
+        monkeypatch.setattr(encoder, name, lambda *given, name=name, original=original, **named: order.append(name) or original(*given, **named))
+    monkeypatch.setattr(context_window, "_ROW_TOKENS", 40)
+    torch.testing.assert_close(model(batch=batch).logits, expected, atol=1e-5, rtol=0)
+    assert len(order) > 4
+    assert order == ["start", "finish"] * (len(order) // 2)
