@@ -6,6 +6,7 @@ probabilities of the shared classifier), M distinct past texts, R bios, K width 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
@@ -21,7 +22,7 @@ from erc.data.identity import key_of, speaker_key
 from erc.data.windows import SpeakerText, local_numbers, spoken_text
 from erc.errors import InputError
 from erc.models.batching import length_buckets, pad_tokens
-from erc.models.speakers_table import SpeakerVocabulary
+from erc.models.speakers_table import UNKNOWN, SpeakerVocabulary
 from erc.models.tokenizing import encode_texts
 
 NO_LABEL = -100
@@ -100,6 +101,7 @@ class TurnBuilder:
 
     `memory_texts` asks for the texts of the past turns (a second encoder reads them), else for their stored observations of width
     `observation_width`. With `history=None` no past is looked up at all. `labels` are the gold labels in the order of the model's outputs.
+    `hidden_speakers` is the share of a conversation's speakers whose `global_tag` is that of the unknown, so that training shows it.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class TurnBuilder:
         memory_texts: bool = False,
         bios: BioProvider | None = None,
         labels: Sequence[str] = (),
+        hidden_speakers: float = 0.0,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
@@ -125,6 +128,7 @@ class TurnBuilder:
         self.observation_width = observation_width
         self.memory_texts = memory_texts
         self.bios = bios
+        self.hidden_speakers = hidden_speakers
         self.labels = {label: position for position, label in enumerate(labels)}
         self._texts: dict[str, tuple[int, ...]] = {}
         if history is not None and not memory_texts and observation_width is None:
@@ -133,7 +137,7 @@ class TurnBuilder:
     def prepare(self, conversation: Conversation, *, time: float, vectors: np.ndarray | None = None) -> list[PreparedTurn]:
         """All turns of a conversation that took place at `time` in the order of conversations; `vectors` (L, P) are their vectors, if known."""
         local = local_numbers(key_of(conversation, turn) for turn in conversation)
-        texts = [self._spoken(turn, conversation.corpus, number) for turn, number in zip(conversation, local, strict=True)]
+        texts = [self._spoken(turn, conversation.conversation_id, conversation.corpus, i) for turn, i in zip(conversation, local, strict=True)]
         ids, cut = self._encoded(texts)
         place = (conversation.conversation_id, conversation.corpus, time)
         known = [None] * len(conversation) if vectors is None else list(vectors)
@@ -143,7 +147,7 @@ class TurnBuilder:
         self, utterance: Utterance, *, conversation_id: str, corpus: str | None, local_speaker: int, time: float, vector: np.ndarray | None = None
     ) -> PreparedTurn:
         """One turn of a live conversation; `local_speaker` counts its speakers by order of appearance, from 0."""
-        ids, cut = self._encoded([self._spoken(utterance, corpus, local_speaker)])
+        ids, cut = self._encoded([self._spoken(utterance, conversation_id, corpus, local_speaker)])
         return self._prepared(utterance, ids[0], local_speaker, conversation_id, corpus, time, vector, cut[0])
 
     def collate(self, conversations: Sequence[Sequence[PreparedTurn]]) -> TurnBatch:
@@ -175,8 +179,10 @@ class TurnBuilder:
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
 
-    def _spoken(self, turn: Utterance, corpus: str | None, local: int) -> str:
-        return spoken_text(turn.text, self.speaker_text, name=turn.speaker, local=local, row=self._row(corpus, turn.speaker))
+    def _spoken(self, turn: Utterance, conversation_id: str, corpus: str | None, local: int) -> str:
+        hidden = self.hidden_speakers and _fraction(f"{conversation_id}/{speaker_key(corpus, turn.speaker, conversation_id)}") < self.hidden_speakers
+        row = UNKNOWN if hidden else self._row(corpus, turn.speaker)
+        return spoken_text(turn.text, self.speaker_text, name=turn.speaker, local=local, row=row)
 
     def _row(self, corpus: str | None, name: str) -> int:
         return 0 if self.speakers is None else self.speakers.row(corpus, name)
@@ -269,6 +275,11 @@ class TurnBuilder:
                     bios[row, place] = torch.from_numpy(np.asarray(vector, dtype=np.float32))
                     mask[row, place] = True
         return {"bios": bios, "bio_mask": mask}
+
+
+def _fraction(name: str) -> float:
+    """A number in [0, 1) that is always the same for a name and evenly spread over names."""
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
 
 
 def conversation_buckets(prepared: Sequence[Sequence[PreparedTurn]], *, max_tokens: int) -> Iterator[list[int]]:

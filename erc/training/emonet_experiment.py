@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
     assert emonet is not None
     emotions = parts.emotions
 
-    def builder(history: HistoryProvider) -> TurnBuilder:
+    def builder(history: HistoryProvider, *, hidden_speakers: float = 0.0) -> TurnBuilder:
         return TurnBuilder(
             tokenizer=parts.tokenizer,
             max_tokens=config.data.max_tokens,
@@ -160,6 +161,7 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
             memory_texts=emonet.memory_encoder == "own",
             bios=parts.bios,
             labels=emotions.labels,
+            hidden_speakers=hidden_speakers,
         )
 
     golds = [turn.emotions[0] for talk in parts.train.conversations for turn in talk if turn.emotions]
@@ -168,6 +170,7 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
         train=parts.train.conversations,
         dev=parts.dev.conversations,
         builder=builder,
+        train_builder=partial(builder, hidden_speakers=emonet.speaker_dropout) if emonet.speaker_text == "global_tag" else None,
         features=parts.features,
         shared_encoder=emonet.encoder == "shared",
         history="off" if emonet.memory_encoder == "none" else emonet.history,

@@ -48,9 +48,10 @@ def corpus_history(
 class EmoNetTask:
     """Fits an `EmoNet` to the labelled turns of `train`; turns without a label are context only.
 
-    `builder` makes a `TurnBuilder` over a history, with the model's labels. `features` are those of train and dev together, needed
-    where the memory reads stored observations, and with `shared_encoder` also as the vectors of the turns themselves. `class_weights`
-    is (C,). With `dev_sees_train` a dev look-up finds the training conversations that are earlier in the corpus's chronology.
+    `builder` makes a `TurnBuilder` over a history, with the model's labels; `train_builder` one for training where that is another.
+    `features` are those of train and dev together, needed where the memory reads stored observations, and with `shared_encoder` also as
+    the vectors of the turns themselves. `class_weights` is (C,). With `dev_sees_train` a dev look-up finds the training conversations
+    that are earlier in the corpus's chronology.
     """
 
     primary_metric = "weighted_f1"
@@ -62,6 +63,7 @@ class EmoNetTask:
         train: Sequence[Conversation],
         dev: Sequence[Conversation],
         builder: BuilderFactory,
+        train_builder: BuilderFactory | None = None,
         features: Features | None = None,
         shared_encoder: bool = False,
         history: HistoryKind = "global",
@@ -74,7 +76,7 @@ class EmoNetTask:
     ) -> None:
         times = sequence_numbers(chronological((*train, *dev)))
         seen_on_dev = (*train, *dev) if dev_sees_train else dev
-        self._train_builder = builder(corpus_history(history, train, times, features, seed=seed))
+        self._train_builder = (train_builder or builder)(corpus_history(history, train, times, features, seed=seed))
         self._dev_builder = builder(corpus_history(history, seen_on_dev, times, features, seed=seed))
 
         def prepared(builder: TurnBuilder, talk: Conversation) -> list[PreparedTurn]:

@@ -266,6 +266,31 @@ def test_turn_builder_refuses_observations_of_another_model(tiny_encoder_dir: Pa
         builder(tiny_encoder_dir, history=history).batch([TALK], times=TIMES)
 
 
+def test_turn_builder_hides_a_share_of_the_speakers_behind_the_unknown_tag(tiny_encoder_dir: Path) -> None:
+    """Whole conversations' speakers, the same ones every time: a model that never saw the unknown's tag would meet it first in use."""
+    talks = [replace(TALK, conversation_id=f"talk{number}") for number in range(60)]
+
+    def tagged(share: float) -> list[dict[str, set[tuple[int, ...]]]]:
+        turns = builder(tiny_encoder_dir, speaker_text="global_tag")
+        turns.hidden_speakers = share
+        found = []
+        for talk in talks:
+            tags: dict[str, set[tuple[int, ...]]] = {}
+            for turn, utterance in zip(turns.prepare(talk, time=1.0), talk, strict=True):
+                plain = turns.tokenizer(f"<s0> {utterance.text}")["input_ids"]
+                tags.setdefault(utterance.speaker, set()).add(turn.input_ids == tuple(plain))
+            found.append(tags)
+        return found
+
+    shown = tagged(0.0)
+    assert all(tags["Ana"] == tags["Ben"] == {False} and tags["Cleo"] == {True} for tags in shown)  # she is nobody to this corpus
+    hidden = tagged(0.3)
+    assert hidden == tagged(0.3)
+    assert all(len(one) == 1 for tags in hidden for one in tags.values())  # somebody is hidden in all turns of a conversation or in none
+    share = np.mean([tags[name] == {True} for tags in hidden for name in ("Ana", "Ben")])
+    assert 0.15 < share < 0.45
+
+
 def test_turn_builder_encodes_a_past_text_once(tiny_encoder_dir: Path) -> None:
     batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=True).batch([EARLIER, TALK], times=TIMES)
     assert batch.memory_ids is not None

@@ -125,6 +125,16 @@ def test_emonet_task_losses_weighed_by_their_turns_make_the_loss_of_all(
     assert shares[0] != shares[1]
 
 
+def test_emonet_task_second_epoch_sees_what_the_first_saw(tiny_encoder_dir: Path, features: Features) -> None:
+    task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
+    first = [task.collate([conversation]) for conversation in task.examples]
+    task.evaluate(model.eval())
+    for before, conversation in zip(first, task.examples, strict=True):
+        again = task.collate([conversation])
+        assert before.keys() == again.keys()
+        assert all(torch.equal(value, again[name]) for name, value in before.items())
+
+
 def test_emonet_task_gives_the_head_rate_to_all_but_encoders(tiny_encoder_dir: Path, features: Features) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
     head = task.head_parameters(model)
