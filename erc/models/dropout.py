@@ -63,11 +63,11 @@ class Draw:
         elif self.positions is None:
             keep = torch.stack([_keep(self.seed, s, site, x.shape[1], features, p) for s in self.samples])[:, None]  # (S, 1, T, D)
         else:
-            tokens = int(self.positions.max()) + 1
-            keep = torch.stack([_keep(self.seed, s, site, tokens, features, p)[self.positions] for s in self.samples])  # (S, B, T, D)
+            positions = self.positions.cpu()  # masks are drawn on the processor, whatever computes with them
+            tokens = int(positions.max()) + 1
+            keep = torch.stack([_keep(self.seed, s, site, tokens, features, p)[positions] for s in self.samples])  # (S, B, T, D)
         scale = keep.to(device=x.device, dtype=x.dtype) / (1.0 - p)
         return (x.view(count, -1, *x.shape[1:]) * scale).view_as(x)
-
 
     def dropped(self, *, site: int, features: int, p: float) -> tuple[Tensor, Tensor]:
         """Which units of a vector each network leaves out: their indices (S, K), K of the most, and bool (S, K), False for filling."""

@@ -30,6 +30,7 @@ class WeightAverage:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         current = {n: p for n, p in model.named_parameters() if n in self.average}
+        self.average = {n: value.to(current[n].device) for n, value in self.average.items()}  # the library moves the model once it has begun
         torch._foreach_lerp_([self.average[n] for n in current], [p.detach() for p in current.values()], 1.0 - decay)
 
     @contextmanager

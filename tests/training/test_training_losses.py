@@ -147,6 +147,13 @@ def test_weight_average_is_applied_for_a_block_even_if_it_fails() -> None:
     assert model.weight.item() == 4.0
 
 
+def test_average_follows_a_model_that_was_moved_after_it_was_made() -> None:
+    model = _One(1.0)
+    average = WeightAverage(model, decay=0.5)
+    average.update(model.to("meta"))
+    assert {value.device.type for value in average.average.values()} == {"meta"}
+
+
 def _fail_within(average: WeightAverage, model: _One) -> None:
     with average.applied(model):
         assert model.weight.item() == 1.0
