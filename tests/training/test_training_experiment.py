@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from erc.data import Conversation, Utterance
 from erc.data.corpora import load_corpus
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError
+from erc.inference.evaluate import evaluate
+from erc.inference.gold import load_gold
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.persistence import load_model
@@ -26,7 +29,7 @@ from erc.training.settings import optim_settings
 from erc.training.trainer import train
 
 SMALL = ("data.max_tokens=24", "optim.epochs=1", "optim.batch_size=4", "optim.precision=fp32", "uncertainty.samples=2")
-PARTS = ("emonet.context_width=16", "emonet.memory_width=8", "emonet.token_window=50", "head.hidden=16")
+PARTS = ("emonet.context_width=16", "emonet.memory_width=8", "emonet.token_window=50")
 CONFIGS = sorted(path.stem for path in resource_dir("configs").glob("*.yaml") if path.name.startswith(("compm", "emonet")))
 
 
@@ -172,6 +175,19 @@ def test_run_experiment_utterance_saves_a_model_that_labels(data: Path, tiny_enc
     assert len(predictor.label([talk])[0].predictions[0].probabilities) == 28
 
 
+def test_evaluating_a_conversation_model_gives_its_training_figures_and_tells_known_speakers_apart(
+    emonet: Artefact, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
+    assert set(emonet.info.reads["trained_speakers"]) == {"Ross", "Rachel"}
+    knows_ross = replace(emonet, info=replace(emonet.info, reads={**emonet.info.reads, "trained_speakers": ["Ross"]}))
+    settings, gold = InferenceSettings(precision="fp32", uncertainty="off"), load_gold("meld", model_set="meld", split="dev", root=data)
+    report = evaluate(knows_ross, gold, settings=settings, resamples=20).report
+    assert report["scores"]["weighted"]["f1"] == pytest.approx(emonet.metrics["dev"]["scores"]["weighted"]["f1"], abs=1e-6)
+    sizes = {name: part["utterances"] for name, part in report["subsets"].items() if "known" in name}
+    assert sizes == {"known_speaker": 20, "unknown_speaker": 20}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shipped_configuration_trains_from_corpus_files(
     name: str, data: Path, tmp_path: Path, tiny_utterance_artefact: Path, request: pytest.FixtureRequest
@@ -204,5 +220,7 @@ def test_shipped_configuration_of_a_large_backbone_ends_in_a_model_that_labels(
     assert any("embed" in key for key in moved)
     predictor = load_predictor(str(folder), settings=InferenceSettings(precision="fp32", uncertainty="off"))
     dev = load_corpus("emorynlp", "dev", root=data).conversations
-    right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions]
+    turns = [(one.conversation_id, turn) for one in dev for turn in one]
+    found = predictor.predictions(turns, predictor.scorer.score_corpus(dev))  # type: ignore[attr-defined]
+    right = [p.emotion == p.utterance.emotions[0] for p in found]
     assert artefact.metrics["dev"]["scores"]["accuracy"] == pytest.approx(np.mean(right))
