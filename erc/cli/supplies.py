@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from erc.config import ExperimentConfig
     from erc.data.corpora import Corpus
     from erc.inference.text_scores import KeepingScorer
+    from erc.llm.generation import Generator
     from erc.llm.writers import Writer
     from erc.llm.writing import WrittenTexts
     from erc.training.supplies import Supplies, SupplyMaker
@@ -65,6 +66,7 @@ class _Supplier:
 
     def _for_prompts(self, train: Corpus, dev: Corpus) -> Supplies:
         from erc.inference import loading
+        from erc.training import processes
         from erc.training.llm_settings import llm_recipe
         from erc.training.supplies import Supplies
 
@@ -81,7 +83,8 @@ class _Supplier:
                 parts["embed"] = scorer.embed
             if recipe.needs_notes:
                 parts["notes"] = self._notes(train, dev, scorer, writer, texts)
-        if recipe.generated and writer is not None and texts is not None:
+        # Other processes are handed the texts of the main one.
+        if recipe.generated and writer is not None and texts is not None and processes.is_main():
             parts["generated"] = self._answers(train, dev, writer, texts)
         if writer is not None:
             provenance["writer"] = writer.model_id
@@ -133,12 +136,18 @@ class _Supplier:
         return self.config.llm is not None and self.config.llm.writer is not None
 
     def _writer(self) -> Writer:
-        from erc.llm.writers import open_writer
+        from erc.llm.writers import Writer, open_writer
+        from erc.training import processes
 
         llm = self.config.llm
         assert llm is not None
         revision = llm.revision if llm.writer is None else None
-        return open_writer((llm.writer or llm.base).removeprefix("llm:"), revision=revision, precision=llm.precision, server=self.server)
+        writer = open_writer((llm.writer or llm.base).removeprefix("llm:"), revision=revision, precision=llm.precision, server=self.server)
+        return writer if processes.is_main() else Writer(self._unshared, encoder=writer.encoder, model_id=writer.model_id)
+
+    def _unshared(self) -> Generator:
+        """Only the main process writes: whoever comes to it beside has not found what that one left."""
+        raise ConfigError(f"what the main process wrote is not in {self.folder}: name a run folder with --run that all processes see")
 
     def _written(self) -> WrittenTexts:
         from erc.llm.writing import WRITTEN, WrittenTexts

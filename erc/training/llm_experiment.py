@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def run_llm(
     llm = config.llm
     assert llm is not None
     splits = load_splits(config) if splits is None else splits
-    given = main_first(lambda: supplies(*splits))
+    given = _supplied(supplies, splits)
     check_supplies(recipe, given)
     base, tokenizer = load_base(llm.base, revision=llm.revision, precision=llm.precision)
     labels = load_emotion_set(splits[0].emotion_set).labels
@@ -83,6 +84,15 @@ def run_llm(
     model.eval()
     dev = [example for example in dev_of(recipe.stages[-1]) if example.emotion]
     return on_main(lambda: finish_llm(config, run_dir, model, tokenizer, prompts.builder, splits, dev, given, figures))
+
+
+def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> Supplies:
+    """The supplies of a run, in every process the same: what a language model wrote is handed over by the main process.
+
+    A text that is not there makes no example, so with other texts the processes would share out other batches.
+    """
+    made = main_first(lambda: supplies(*splits))
+    return replace(made, generated=on_main(lambda: made.generated))
 
 
 def finish_llm(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from erc.errors import ConvemoError
+from erc.errors import ConfigError, ConvemoError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -71,6 +71,18 @@ def main_first(work: Callable[[], Result]) -> Result:
     made: list[Result] = []
     on_main(lambda: made.append(work()))
     return made[0] if made else work()
+
+
+def require_same(value: Any, *, what: str) -> None:
+    """Raises ConfigError in every process where `value`, which should be small and plain, is not the same in all: they would wait in vain."""
+    if count() == 1:
+        return
+    import torch
+
+    found: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(found, value, group=_patient_group())
+    if any(other != found[0] for other in found):
+        raise ConfigError(f"the processes have other {what} ({', '.join(map(str, found))}): let all of them read the same files, on a common disk")
 
 
 def wait() -> None:

@@ -239,6 +239,7 @@ def train(
     with the same weights. A run goes on with as many processes as it began with, else a ConfigError is raised.
     """
     set_seed(optim.seed)
+    processes.require_same((len(task.examples), sum(task.lengths)), what="training examples and tokens")
     checkpoint = processes.on_main(lambda: begin(run_dir, optim, processes=processes.count(), resume=resume))
     average = None if optim.ema_decay is None else WeightAverage(model, decay=optim.ema_decay)
     steps_per_epoch = math.ceil(math.ceil(len(task.examples) / optim.batch_size) / processes.count())

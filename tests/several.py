@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["erc.training.emonet_experiment", "erc.training.utterance_experiment"])
+_CONTEXT.set_forkserver_preload(["erc.training.emonet_experiment", "erc.training.utterance_experiment", "erc.training.llm_experiment"])
 
 
 def free_port() -> int:
