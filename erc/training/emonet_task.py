@@ -123,6 +123,9 @@ class EmoNetTask:
         labels = batch["labels"][batch["labels"] != NO_LABEL]
         return torch.tensor(float(len(labels)), device=labels.device) if self._weights is None else self._weights.to(labels.device)[labels].sum()
 
+    def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        return [(self.loss(model, batch), self.loss_weight(batch))]
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, EmoNet)
         logits = predict_turns(model, self._dev_builder, self._dev, max_tokens=self._batch_tokens, precision=self._precision)

@@ -74,6 +74,9 @@ class LlmTask:
         return collate_examples(examples, pad_id=self._pad_id, row_tokens=self._row_tokens)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return torch.stack([mean for mean, _ in self.loss_terms(model, batch)]).sum()
+
+    def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         scores, counts = answer_scores(model, batch)
         return answer_loss(scores, counts, batch, kind=self._loss, class_weights=self._class_weights, label_smoothing=self._smoothing)
 
@@ -89,14 +92,14 @@ class LlmTask:
 
     @torch.no_grad()
     def _dev_loss(self, model: nn.Module) -> float:
-        total = weight = 0.0
+        if not self._dev:
+            raise ValueError("no dev examples to judge the model by")
+        totals: list[Tensor] = []
         for bucket in length_buckets([example.length for example in self._dev], max_tokens=self._max_tokens):
             batch = {name: value.to(_device(model)) for name, value in self.collate([self._dev[i] for i in bucket]).items()}
-            total += float(self.loss(model, batch)) * len(bucket)
-            weight += len(bucket)
-        if not weight:
-            raise ValueError("no dev examples to judge the model by")
-        return total / weight
+            totals.append(torch.tensor([(float(mean * weight), float(weight)) for mean, weight in self.loss_terms(model, batch)]))
+        spent, weights = torch.stack(totals).sum(dim=0).unbind(dim=1)
+        return float((spent / weights.clamp_min(1e-8)).sum())
 
 
 def as_labelled(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -131,11 +134,14 @@ def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     return scores, torch.zeros(shape, device=found.device).index_put(place, sizes)
 
 
-def answer_loss(scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
-    """The mean loss of the examples, weighted by task and class; a scalar in nats.
+def answer_loss(
+    scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, class_weights: Tensor | None, label_smoothing: float
+) -> list[tuple[Tensor, Tensor]]:
+    """The mean losses of the examples, weighted by task and class, each with what it was divided by; scalars, the means in nats.
 
     `tokens` is per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens. `labels` is the cross
-    entropy of the softmax over candidates. Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
+    entropy of the softmax over candidates, divided by the examples that have several. Smoothing keeps 1 - s for the right answer and spreads
+    s evenly over the closed set.
     """
     real = counts > 0
     size = real.sum(dim=1)
@@ -145,15 +151,15 @@ def answer_loss(scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, 
     weight = batch["weight"]
     if class_weights is not None:
         weight = torch.where(batch["emotion"], weight * class_weights.to(weight.device)[batch["target"].clamp_max(len(class_weights) - 1)], weight)
-    total = scores.new_zeros(())
+    sums: list[tuple[Tensor, Tensor]] = []
     if kind in ("tokens", "both"):
         spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
-        total = total + (weight * spent).sum() / (weight * (share * counts).sum(dim=1)).sum().clamp_min(1e-8)
+        sums.append(((weight * spent).sum(), (weight * (share * counts).sum(dim=1)).sum()))
     if kind in ("labels", "both"):
         spent = -(share * scores.log_softmax(dim=1).masked_fill(~real, 0.0)).sum(dim=1)
         closed = weight * (size > 1)
-        total = total + (closed * spent).sum() / closed.sum().clamp_min(1e-8)
-    return total
+        sums.append(((closed * spent).sum(), closed.sum()))
+    return [(total / divisor.clamp_min(1e-8), divisor) for total, divisor in sums]
 
 
 def predict_answers(model: Any, examples: Sequence[LlmExample], *, max_tokens: int = PASS_TOKENS) -> Tensor:

@@ -55,12 +55,12 @@ class MixedTask(Protocol):
 
 @runtime_checkable
 class WeighedTask(Protocol):
-    """A task whose loss is a mean over something that batches hold unequally much of, such as labelled turns.
+    """A task whose loss is a mean, or a sum of means, over something that batches hold unequally much of, such as labelled turns.
 
-    Where several processes share a step, their losses are weighed by it, so that the step is that of all their batches as one. Losses of
+    Where several processes share a step, each mean is weighed by it, so that the step is that of all their batches as one. Losses of
     other tasks are averaged as they are.
     """
 
-    def loss_weight(self, batch: Batch) -> Tensor:
-        """What the loss of a batch was divided by, a scalar."""
+    def loss_terms(self, model: nn.Module, batch: Batch) -> Sequence[tuple[Tensor, Tensor]]:
+        """The means whose sum is the loss of a batch, each with what it was divided by; all scalars."""
         ...

@@ -137,10 +137,10 @@ class ErcTrainer(Trainer):
         return _LengthGrouped(batch, self.task.lengths, seed=self.optim.seed)
 
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
-        loss = self.task.loss(model, inputs)
         if self.args.world_size > 1 and isinstance(self.task, WeighedTask):
-            loss = loss * processes.share_of_mean(self.task.loss_weight(inputs))
-        return loss
+            terms = [mean * processes.share_of_mean(weight) for mean, weight in self.task.loss_terms(model, inputs)]
+            return torch.stack(terms).sum()
+        return self.task.loss(model, inputs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         target: nn.Module = self.model if model is None else model  # type: ignore[assignment]

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.llm.adapters import LoraSettings, attach_lora
+from erc.training import llm_task
 from erc.training.llm_batches import LlmExample, collate_examples, pack
-from erc.training.llm_task import LlmTask, answer_loss, answer_scores, as_labelled, predict_answers, prepare_for_training
+from erc.training.llm_task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
@@ -77,6 +78,11 @@ def test_packing_saves_padding():
     assert packed < 0.6 * plain
 
 
+def answer_loss(*given, **settings):
+    """The loss: the sum of its means."""
+    return sum(mean for mean, _ in llm_task.answer_loss(*given, **settings))
+
+
 def batch_of(*examples):
     return collate_examples(examples, pad_id=0)
 
@@ -103,6 +109,29 @@ def test_class_weights_leave_auxiliary_tasks_alone():
     settings = {"kind": "labels", "label_smoothing": 0.0}
     weighted = answer_loss(scores, counts, batch_of(*examples), class_weights=torch.tensor([1.0, 9.0, 1.0]), **settings)
     assert weighted.item() == answer_loss(scores, counts, batch_of(*examples), class_weights=None, **settings).item()
+
+
+def unequal(count):
+    """Examples whose answers differ in number and length, with weights of their own; every fourth has free text to learn."""
+    kinds = [
+        {"emotion": True},
+        {"answers": ANSWERS[:2], "weight": 0.3},
+        {"emotion": True, "target": 2},
+        {"answers": ((5, 6, 9, 8, 7, 2),), "target": 0},
+    ]
+    return [example(seed, 5 + 3 * seed % 11, **{"target": seed % 2, **kinds[seed % 4]}) for seed in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
+def test_dev_loss_hangs_on_no_batches(kind):
+    """As one batch or example by example: every token or closed example weighs alike."""
+    model = build_model()
+    parts = {"train": [], "dev": [replace(one, emotion=False) for one in unequal(6)], "labels": LABELS, "pad_id": 0, "loss": kind}
+    whole, single = (LlmTask(**parts, max_tokens=tokens) for tokens in (10_000, 1))
+    with torch.no_grad():
+        expected = float(whole.loss(model, whole.collate(parts["dev"])))
+    assert whole.evaluate(model)["loss"] == pytest.approx(expected, rel=1e-5)
+    assert single.evaluate(model)["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_task_weights_scale_an_example():

@@ -33,8 +33,8 @@ class UnequalTask(ToyTask):
         losses = F.binary_cross_entropy_with_logits(model(batch["counts"]), batch["targets"], reduction="none").mean(dim=1)
         return (losses * batch["lengths"]).sum() / batch["lengths"].sum()
 
-    def loss_weight(self, batch: dict[str, Tensor]) -> Tensor:
-        return batch["lengths"].sum()
+    def loss_terms(self, model: nn.Module, batch: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        return [(self.loss(model, batch), batch["lengths"].sum())]
 
 
 def train_toy(rank: int, folder: Path, kind: type[ToyTask], changes: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +123,46 @@ def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> 
     first, second = together(train_adapter, tmp_path)
     assert first[0]
     assert first == second
+
+
+def train_unequal(rank: int, folder: Path, batch_size: int) -> dict[str, dict[str, list[float]]]:
+    """An adapter's weights by kind of loss, after steps over batches that hold unequally many answers and tokens."""
+    from test_training_llm_task import LABELS, build_model, unequal
+
+    from erc.llm.adapters import LoraSettings, attach_lora
+    from erc.training.llm_task import LlmTask
+    from erc.training.settings import OptimSettings
+    from erc.training.trainer import train
+
+    examples, found = unequal(12), {}
+    optim = OptimSettings(epochs=1, batch_size=batch_size, learning_rate=1e-3, precision="fp32", ema_decay=None)
+    for kind in ("tokens", "labels", "both"):
+        model = attach_lora(build_model(), LoraSettings(r=2, dropout=0.0), seed=3)
+        parts: dict[str, Any] = {"train": examples, "dev": examples[:3], "labels": LABELS, "pad_id": 0, "label_smoothing": 0.1}
+        task = LlmTask(**parts, loss=kind, class_weights=torch.tensor([1.0, 3.0, 0.5]))  # type: ignore[arg-type]
+        train(model=model, task=task, optim=optim, run_dir=folder / kind, progress=False)
+        found[kind] = {name: value.flatten().tolist() for name, value in model.named_parameters() if value.requires_grad}
+    return found
+
+
+def test_two_processes_with_half_the_batch_train_the_adapter_of_one(tmp_path: Path) -> None:
+    alone = train_unequal(0, tmp_path / "one", 4)
+    first, second = together(train_unequal, tmp_path / "two", 2)
+    for kind, weights in alone.items():
+        assert first[kind] == second[kind]
+        assert_close(first[kind], weights)
+
+
+def train_unlike(rank: int, folder: Path) -> str:
+    with pytest.raises(ConfigError) as found:
+        trained(folder, ToyTask(count=24 - rank))
+    return str(found.value)
+
+
+def test_processes_that_hold_other_examples_are_told_at_once(tmp_path: Path) -> None:
+    told = together(train_unlike, tmp_path)
+    assert told[0] == told[1]
+    assert told[0].startswith("the processes have other training examples and tokens ((24, 132), (23, 123))")
 
 
 # --- errors and deaths ----------------------------------------------------------------------------------------------------------
@@ -217,6 +257,15 @@ def test_command_under_torchrun_leaves_one_model_that_loads(launched: tuple[Path
     assert len(list((run_dir.parent / "features").iterdir())) == 1
     assert not [path for path in run_dir.rglob("*") if path.name.endswith((".part", ".old"))]
     assert sorted(path.name for path in run_dir.iterdir() if path.is_dir()) == ["checkpoint-2", "checkpoint-4", "emonet-meld-minilm"]
+
+
+def test_command_under_accelerate_launch_leaves_a_model_that_loads(config: Path, tmp_path: Path) -> None:
+    """On a processor it starts one process; the module it starts is the same."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no"]
+    command = ["--dynamo_backend", "no", "-m", "erc.cli", "train", str(config), "optim.epochs=0.5", "--run", str(tmp_path / "run"), "--quiet"]
+    done = subprocess.run([*launcher, *command], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert load_artefact(tmp_path / "run" / "emonet-meld-minilm").info.kind == "emonet"
 
 
 def test_command_under_torchrun_writes_each_figure_once(launched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
