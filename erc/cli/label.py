@@ -192,7 +192,7 @@ class Talk:
         if self.problems:
             line += f", {self.problems} problems in the input"
         if self.truncated:
-            line += f"; {self.truncated} turns were longer than the model reads, only their beginning counted"
+            line += f"; {self.truncated} turns were longer than the model reads, only a part of their words counted"
         stderr.print(line, highlight=False)
         if self.files_failed:
             raise InputError(f"{len(self.files_failed)} files could not be read: {', '.join(self.files_failed)}")

@@ -197,7 +197,6 @@ class LlmScorer:
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
         """Belief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
         probabilities, uncertainty = self._belief([question.prompt for question in questions], backend or self.model.backend)
-        limit = self.model.builder.safe.limits.utterance
         epistemic = [question.reading.epistemic for question in questions if question.reading.epistemic is not None]
         sampled = self.utterance.mode != "off"
         return Scores(
@@ -207,7 +206,7 @@ class LlmScorer:
             fine_epistemic=_rows(epistemic, width=len(self.fine_emotions)) if sampled else None,
             embedding=_rows([question.reading.embedding for question in questions], width=self.utterance.network.embedding_width),
             seen=np.array([question.seen for question in questions], dtype=np.int64).reshape(-1, 2),
-            truncated=np.array([len(question.turn.text) > limit for question in questions], dtype=bool),
+            truncated=np.array([question.prompt.truncated for question in questions], dtype=bool),
         )
 
     def _read(self, turns: Sequence[Utterance]) -> list[Reading]:

@@ -1,23 +1,30 @@
 """Builds the prompt of a turn within a token budget.
 
-The instruction, the bios and the beginning of the dialogue stay the same from turn to turn, so a back end reads them once. Where a
-prompt is too long its demonstrations go first, the farthest before the nearest, and only then the oldest turns, several at a time: a prompt
-then keeps its beginning for as many turns. The target never goes.
+The instruction, the bios and the beginning of the dialogue stay the same from turn to turn, so a back end reads them once. Which of the
+oldest turns are left out follows from the dialogue and the bios alone, never from what else a prompt shows: from turn to turn the beginning
+only moves forward, several turns at a time. What changes with every turn has a part of the budget to itself; where it needs
+more, the demonstrations give way, the farthest before the nearest, then the remembered turns, and only then more of the dialogue and of
+the bios. The target never goes, but where it is too long alone it loses its middle.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 from erc.data.conversation import Context, Utterance
 from erc.errors import ConfigError
 from erc.llm.encoding import PromptEncoder
-from erc.llm.notes import NO_NOTES, Demonstration, SpeakerNotes
+from erc.llm.giving_way import Parts, beyond, giving_way, most, shorter
+from erc.llm.notes import NO_NOTES, Demonstration, SpeakerBio, SpeakerNotes
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
 from erc.llm.safety import Neutraliser
+
+_BIO_SHARE = 0.5
+"""Of the room beside the template's own words: most that bios may take, so that they never leave a prompt without dialogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +32,20 @@ class Budget:
     """How much a prompt may hold.
 
     `max_tokens` counts the whole prompt; `max_turns` past turns (None: as many as fit); turns are dropped from the oldest in blocks of
-    `block`, so up to `block - 1` more than `max_turns` may stand.
+    `block`, so up to `block - 1` more than `max_turns` may stand. `reserve` is the share of the room beside the template's own words that
+    is kept from the dialogue for what changes with every turn: remembered turns, demonstrations, the question.
     """
 
     max_tokens: int = 1024
     max_turns: int | None = None
     block: int = 8
+    reserve: float = 0.25
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.block < 1 or (self.max_turns is not None and self.max_turns < 0):
             raise ConfigError(f"a budget of {self.max_tokens} tokens, {self.max_turns} turns in blocks of {self.block}: all must be positive")
+        if not 0 <= self.reserve < 1:
+            raise ConfigError(f"a budget that reserves {self.reserve} of its room: choose a share from 0 to below 1")
 
 
 class PromptBuilder:
@@ -56,6 +67,9 @@ class PromptBuilder:
         self.few_shot = PromptTemplate.load("few_shot") if few_shot is None else few_shot
         self.budget = Budget() if budget is None else budget
         self.safe = Neutraliser.for_tokenizer(encoder.tokenizer) if neutraliser is None else neutraliser
+        # The speakers of a dialogue stay the same for many turns, so the last bios that were fitted, and what they cost, are kept.
+        self._fitted: tuple[tuple[SpeakerBio, ...], tuple[SpeakerBio, ...]] = ((), ())
+        self._counted: tuple[tuple[SpeakerBio, ...], int] = ((), 0)
 
     @property
     def prompt_id(self) -> str:
@@ -72,10 +86,10 @@ class PromptBuilder:
     ) -> RenderedPrompt:
         """The prompt that asks for the emotion of `context.target`; `label` is the one asked for by a yes-or-no template.
 
-        Demonstrations give way first, then the oldest turns: a prompt that shows one holds every turn that `max_turns` allows.
-        Raises ConfigError where the budget does not even hold the target.
+        Whatever a user wrote, there is a prompt. Raises ConfigError where the budget does not even hold the template's own words.
         """
-        return self.emotion_after(self.lines(context)[:-1], context.target, notes=notes, demonstrations=demonstrations, label=label)
+        past, heard = [self.line(turn) for turn in context.past], tuple(dict.fromkeys(turn.speaker for turn in context.past))
+        return self.emotion_after(past, context.target, heard=heard, notes=notes, demonstrations=demonstrations, label=label)
 
     def emotion_after(
         self,
@@ -83,46 +97,123 @@ class PromptBuilder:
         target: Utterance,
         *,
         earlier: int = 0,
+        costs: Sequence[int] | None = None,
+        heard: Sequence[str] = (),
         notes: SpeakerNotes = NO_NOTES,
         demonstrations: Sequence[Demonstration] = (),
         label: str | None = None,
     ) -> RenderedPrompt:
-        """As `emotion`, from the lines of the past. `earlier` turns, whole blocks of them, stood before these and fit no prompt any more."""
-        lines = [*past, self.line(target)]
-        values = {
-            "labels": self.labels,
-            "bios": self._bios(notes),
-            "speaker": self.safe.name(target.speaker),
-            "history": self._history(notes),
-            "text": self.safe.utterance(target.text),
-            **({} if label is None else {"label": label}),
-        }
+        """As `emotion`, from the lines of the past and what each costs (None: counted here).
 
-        def render(kept: Sequence[str], shown: Sequence[Demonstration]) -> RenderedPrompt:
-            return self.template.render(dialogue=kept, examples=self._examples(shown), **values)
+        `earlier` turns, whole blocks of them, stood before these and fit no prompt any more. `heard` names the speakers of the past in order
+        of first appearance: the bio of one who is heard for the first time stands behind the others'.
+        """
+        bios = self._bios(notes, (*heard, target.speaker))
+        costs = [self.cost(line) for line in past] if costs is None else costs
+        dropped = self.dropped([*costs, self.cost(self.line(target))], earlier=earlier, bios=bios)
+        shown = [example for example in demonstrations if example.emotion in self.labels]
+        whole = Parts(tuple(past[dropped - earlier :]), bios, tuple(self._history(notes)), tuple(shown))
+        name, text = self.safe.name(target.speaker), self.safe.utterance(target.text)
+        extra = {} if label is None else {"label": label}
+        for parts in giving_way(whole, block=self.budget.block):
+            prompt = self._prompt(parts, name, text, extra)
+            if self._fits(prompt):
+                return replace(prompt, truncated=len(target.text) > self.safe.limits.utterance)
+        return self._cut(name, target.text, extra)
 
-        for dropped in range(len(demonstrations) + 1):  # the nearest stands last, next to the question, and goes last
-            shown = demonstrations[dropped:]
-            fitted = fit(lines, partial(render, shown=shown), encoder=self.encoder, budget=self.budget, earlier=earlier, shorten=not shown)
-            if fitted is not None:
-                return fitted
-        raise ConfigError(f"one turn needs more than max_tokens={self.budget.max_tokens}: raise it, or show fewer bio passages and history entries")
+    def dropped(self, costs: Sequence[int], *, earlier: int = 0, bios: tuple[SpeakerBio, ...] = ()) -> int:
+        """How many of the oldest turns no prompt shows that has these bios, whatever else is in it: whole blocks, or the whole past.
+
+        `costs` are those of the past's lines behind the `earlier` ones, and of the target's. It never falls from one turn to the next.
+        """
+        past = earlier + len(costs) - 1
+        own = self._own_cost(bios) if bios else self._fixed
+        room = self.budget.max_tokens - own - int(self.budget.reserve * self._room) - costs[-1]
+        return max(earlier + beyond(costs[:-1], room=room, block=self.budget.block), dropped_by_count(past, self.budget))
 
     def lines(self, context: Context) -> list[str]:
-        """The past and the target as they stand in the dialogue."""
+        """The past and the target as they stand in a dialogue."""
         return [self.line(turn) for turn in (*context.past, context.target)]
 
     def line(self, turn: Utterance) -> str:
-        """A turn as a line `Name: text`."""
-        return f"{self.safe.name(turn.speaker)}: {self.safe.utterance(turn.text)}"
+        """A past turn as a line `Name: text`."""
+        return f"{self.safe.name(turn.speaker)}: {self.text(turn)}"
+
+    def text(self, turn: Utterance) -> str:
+        """The text of a turn, at most a third of the room: in scripts that a tokenizer hardly knows every character may be several tokens."""
+        text, tokens = self.safe.utterance(turn.text), max(0, self._room) // 3
+        if len(text.encode()) <= tokens or self.encoder.count(text) <= tokens:  # no token is less than a byte
+            return text
+        cap = most(len(text) - 1, lambda cap: self.encoder.count(self.safe.utterance(turn.text, cap=cap)) <= tokens)
+        return self.safe.utterance(turn.text, cap=cap)
+
+    def cost(self, line: str) -> int:
+        """Tokens of a line of dialogue, its end included."""
+        return self.encoder.count(line) + 1
 
     def content_free(self) -> RenderedPrompt:
         """The prompt with nothing to judge in it, for the prior that the model gives each label anyway (Zhao et al. 2021)."""
         values = {"labels": self.labels, "bios": [], "history": [], "examples": "", "speaker": "Someone", "text": "N/A"}
         return self.template.render(dialogue=["Someone: N/A"], **values)
 
-    def _bios(self, notes: SpeakerNotes) -> list[dict[str, object]]:
-        return [{"name": self.safe.name(bio.name), "passages": [self.safe.passage(p) for p in bio.passages]} for bio in notes.bios if bio.passages]
+    def _prompt(self, parts: Parts, name: str, text: str, extra: dict[str, Any]) -> RenderedPrompt:
+        return self.template.render(
+            labels=self.labels,
+            bios=[{"name": bio.name, "passages": bio.passages} for bio in parts.bios],
+            dialogue=[*parts.lines, f"{name}: {text}"],
+            speaker=name,
+            history=parts.history,
+            examples=self._examples(parts.demonstrations),
+            text=text,
+            **extra,
+        )
+
+    def _fits(self, prompt: RenderedPrompt) -> bool:
+        return len(self.encoder.prompt_ids(prompt)) <= self.budget.max_tokens
+
+    def _cut(self, name: str, text: str, extra: dict[str, Any]) -> RenderedPrompt:
+        """The prompt of nothing but the target, with as much of the beginning and the end of its text as fits."""
+
+        def prompt(cap: int) -> RenderedPrompt:
+            return replace(self._prompt(Parts(), name, self.safe.utterance(text, cap=cap), extra), truncated=True)
+
+        if not self._fits(prompt(0)):
+            name = self.safe.name("")  # a name may be a user's longest word
+        if not self._fits(prompt(0)):
+            own = len(self.encoder.prompt_ids(prompt(0)))
+            raise ConfigError(f"the prompt's own words take {own} tokens, more than max_tokens={self.budget.max_tokens}: raise it")
+        return prompt(most(self.safe.limits.utterance, lambda cap: self._fits(prompt(cap))))
+
+    @cached_property
+    def _fixed(self) -> int:
+        """Tokens of the template's own words."""
+        return self._own_cost(())
+
+    @property
+    def _room(self) -> int:
+        """Tokens beside them; less than none where the budget does not even hold these."""
+        return self.budget.max_tokens - self._fixed
+
+    def _own_cost(self, bios: tuple[SpeakerBio, ...]) -> int:
+        """Tokens of the template's own words and of bios."""
+        counted, cost = self._counted
+        if not cost or counted != bios:
+            extra = {"label": self.labels[0]} if "label" in self.template.variables else {}
+            cost = len(self.encoder.prompt_ids(self._prompt(Parts(bios=bios), "", "", extra)))
+            self._counted = bios, cost
+        return cost
+
+    def _bios(self, notes: SpeakerNotes, heard: Sequence[str]) -> tuple[SpeakerBio, ...]:
+        """The bios in the order in which their speakers are heard, less the last passages of the longest where they take more than their share."""
+        place = {name: index for index, name in enumerate(dict.fromkeys(heard))}
+        known = tuple(sorted((bio for bio in notes.bios if bio.passages), key=lambda bio: place.get(bio.name, len(place))))
+        asked, fitted = self._fitted
+        if asked != known:
+            fitted = tuple(replace(bio, name=self.safe.name(bio.name), passages=tuple(map(self.safe.passage, bio.passages))) for bio in known)
+            while fitted and self._own_cost(fitted) > self._fixed + _BIO_SHARE * self._room:
+                fitted = shorter(fitted)
+            self._fitted = known, fitted
+        return fitted
 
     def _history(self, notes: SpeakerNotes) -> list[dict[str, object]]:
         # A label from a store is shown only where the set knows it: a stored text may not enter the prompt by the label's column.
@@ -136,7 +227,6 @@ class PromptBuilder:
         shown = [
             {"lines": [f"{self.safe.name(name)}: {self.safe.utterance(text)}" for name, text in example.turns], "emotion": example.emotion}
             for example in demonstrations
-            if example.emotion in self.labels
         ]
         return self.few_shot.render(demonstrations=shown).user
 
@@ -147,39 +237,28 @@ def combined_hash(*templates: PromptTemplate) -> str:
 
 
 def fit(
-    lines: Sequence[str],
-    render: Callable[[Sequence[str]], RenderedPrompt],
-    *,
-    encoder: PromptEncoder,
-    budget: Budget,
-    protected: int = 1,
-    earlier: int = 0,
-    shorten: bool = True,
+    lines: Sequence[str], render: Callable[[Sequence[str]], RenderedPrompt], *, encoder: PromptEncoder, budget: Budget
 ) -> RenderedPrompt | None:
-    """The prompt with as many of the last `lines` as the budget holds, dropping whole blocks from the oldest; None where it holds too few.
+    """The prompt with as many of the last `lines` as the budget holds, dropping whole blocks from the oldest; None where it does not hold the last.
 
-    Without `shorten` no line goes but those beyond `max_turns`: None where the others do not fit all together.
-
-    The last `protected` lines (the target) always stand. Blocks are counted from the dialogue's beginning, `earlier` lines before
-    the first one given, and as few go as will do: a prompt depends on what it holds, not on how much was there to begin with,
-    and consecutive turns of a dialogue mostly share their beginning.
+    As few go as will do: a prompt depends on what it holds, not on how much was there to begin with.
     """
-    past = earlier + len(lines) - protected
-    least = max(earlier, dropped_by_count(past, budget))
+    past = len(lines) - 1
+    least = dropped_by_count(past, budget)
 
     def attempt(dropped: int) -> tuple[RenderedPrompt, int]:
-        prompt = render(lines[min(dropped, past) - earlier :])
+        prompt = render(lines[min(dropped, past) :])
         return prompt, len(encoder.prompt_ids(prompt)) - budget.max_tokens
 
     dropped = least
     prompt, over = attempt(dropped)
     while over > 0:
-        if dropped >= past or not shorten:
+        if dropped >= past:
             return None
         # Lines cost about what they cost alone, so most of the way is gone in one step; the loops settle what is left.
         freed, target = 0, dropped
         while target < past and (freed < over or target == dropped):
-            freed += sum(encoder.count(line) + 1 for line in lines[target - earlier : min(target + budget.block, past) - earlier])
+            freed += sum(encoder.count(line) + 1 for line in lines[target : min(target + budget.block, past)])
             target += budget.block
         dropped = target
         prompt, over = attempt(dropped)

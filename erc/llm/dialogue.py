@@ -6,19 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from erc.data.conversation import Utterance
-from erc.llm.builder import PromptBuilder, dropped_by_count
+from erc.llm.builder import PromptBuilder
 from erc.llm.notes import NO_NOTES, Demonstration, SpeakerNotes
 from erc.llm.prompts import RenderedPrompt
-
-_SLACK = 2
-"""Lines are kept up to this many times the budget: a line costs within a token or two the same alone as in a prompt, never half."""
 
 
 class DialogueWindow:
     """The past of one conversation, of bounded size: turns that no later prompt can hold are forgotten in whole blocks.
 
-    The prompts are those of the whole past. Beside the lines, of which there are about twice a prompt's budget at most, only the
-    number of turns of each speaker is kept.
+    The prompts are those of the whole past. Beside the lines, of which there are about as many as fit a prompt, only the number of turns of
+    each speaker is kept.
     """
 
     def __init__(self, builder: PromptBuilder) -> None:
@@ -41,23 +38,24 @@ class DialogueWindow:
 
     def prompt(self, target: Utterance, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = ()) -> RenderedPrompt:
         """The prompt that asks for the emotion of `target`, which comes after the turns so far."""
-        return self.builder.emotion_after(self._lines, target, earlier=self.earlier, notes=notes, demonstrations=demonstrations)
+        return self.builder.emotion_after(
+            self._lines, target, earlier=self.earlier, costs=self._costs, heard=tuple(self.spoken), notes=notes, demonstrations=demonstrations
+        )
 
     def append(self, turn: Utterance) -> None:
         """Takes a turn into the past."""
         line = self.builder.line(turn)
         self._lines.append(line)
-        self._costs.append(self.builder.encoder.count(line))
+        self._costs.append(self.builder.cost(line))
         self.spoken[turn.speaker] = self.spoken.get(turn.speaker, 0) + 1
-        budget = self.builder.budget
-        self._forget(dropped_by_count(len(self), budget) - self.earlier)
-        while len(self._lines) > budget.block and sum(self._costs[budget.block :]) > _SLACK * budget.max_tokens:
-            self._forget(budget.block)
+        self._forget()
 
-    def _forget(self, count: int) -> None:
-        if count > 0:
-            del self._lines[:count], self._costs[:count]
-            self.earlier += count
+    def _forget(self) -> None:
+        """Lets go of what no later prompt shows, not even one without bios whose target costs nothing."""
+        block = self.builder.budget.block
+        count = self.builder.dropped([*self._costs, 0], earlier=self.earlier) // block * block - self.earlier
+        del self._lines[:count], self._costs[:count]
+        self.earlier += count
 
     def mark(self) -> Callable[[], None]:
         """Takes note of where the dialogue stands; what is returned goes back there."""
@@ -75,6 +73,6 @@ class DialogueWindow:
     def restore(self, record: Mapping[str, Any]) -> None:
         """Goes on from what `record` gave under the same prompts and budget."""
         self._lines = [str(line) for line in record["lines"]]
-        self._costs = [self.builder.encoder.count(line) for line in self._lines]
+        self._costs = [self.builder.cost(line) for line in self._lines]
         self.earlier = int(record["earlier"])
         self.spoken = {str(name): int(count) for name, count in record["spoken"].items()}

@@ -32,7 +32,7 @@ class RenderedPrompt:
 
     `system` holds the instruction, `segments` the named parts of the one user message in cache order (empty ones left out), `lead`
     the words that introduce the answer where the model has no chat template. `template` is `name/v1`, `template_sha256` the hash
-    of the template files that made it.
+    of the template files that made it. `truncated` says that a part of the target's text is missing.
     """
 
     system: str
@@ -40,6 +40,7 @@ class RenderedPrompt:
     lead: str
     template: str
     template_sha256: str
+    truncated: bool = False
 
     @property
     def user(self) -> str:

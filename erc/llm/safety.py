@@ -64,9 +64,12 @@ class Neutraliser:
         flat = self.line(name, cap=self.limits.name).replace(":", SEPARATOR).lstrip("[]<>\"'`#*- ")
         return flat or "Someone"
 
-    def utterance(self, text: str) -> str:
-        """The text of a turn; double quotes become typographic ones, so that a quotation cannot be closed from inside."""
-        return _quotes(self.line(text, cap=self.limits.utterance))
+    def utterance(self, text: str, *, cap: int | None = None) -> str:
+        """The text of a turn; double quotes become typographic ones, so that a quotation cannot be closed from inside.
+
+        `cap` allows fewer characters than the limits do.
+        """
+        return _quotes(self.line(text, cap=self.limits.utterance if cap is None else min(cap, self.limits.utterance)))
 
     def history(self, text: str) -> str:
         """A remembered turn, shortened."""
@@ -99,6 +102,8 @@ def _capped(text: str, cap: int) -> str:
     """At most `cap` characters: two thirds from the beginning, the rest from the end, where a long turn comes to its point."""
     if len(text) <= cap:
         return text
+    if cap < 4:
+        return "…"[:cap]
     head = (cap - 3) * 2 // 3
     return f"{text[:head]} … {text[len(text) - (cap - 3 - head) :]}"
 

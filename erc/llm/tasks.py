@@ -57,7 +57,7 @@ class TaskPrompts:
         speakers, answer = tuple(dict.fromkeys(names)), self.builder.safe.name(context.target.speaker)
         if answer not in speakers or len(speakers) < 2:
             return None
-        values = {"speakers": speakers, "text": self.builder.safe.utterance(context.target.text)}
+        values = {"speakers": speakers, "text": self.builder.text(context.target)}
         return LabelledPrompt("speaker_identification", self._fit("speaker_identification", context, values, target=False), answer, speakers)
 
     def emotion_impact(self, context: Context, label: str) -> LabelledPrompt | None:
@@ -99,7 +99,7 @@ class TaskPrompts:
                 yield made
 
     def _target(self, context: Context) -> dict[str, object]:
-        return {"speaker": self.builder.safe.name(context.target.speaker), "text": self.builder.safe.utterance(context.target.text)}
+        return {"speaker": self.builder.safe.name(context.target.speaker), "text": self.builder.text(context.target)}
 
     def _fit(self, task: str, context: Context, values: Mapping[str, object], *, target: bool) -> RenderedPrompt:
         lines = self.builder.lines(context)

@@ -12,6 +12,7 @@ from erc.data import Conversation, Utterance
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.cascade import CascadePredictor
 from erc.inference.live import LiveConversation
+from erc.inference.live_llm import LiveLlm
 from erc.inference.llm_scorer import LanguageModel, LlmScorer, PromptNotes
 from erc.inference.loading import fine_thresholds, load_predictor
 from erc.inference.predictor import Predictor
@@ -21,6 +22,7 @@ from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.adapters import LoraSettings, attach_lora
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.local import LocalScorer
+from erc.llm.notes import HistoryEntry, SpeakerNotes
 from erc.persistence import find_model, load_artefact
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import Registry
@@ -113,6 +115,38 @@ def test_live_llm_reads_only_what_is_new(backend):
         lengths.append(len(backend.encoder.prompt_ids(predictor.scorer.question(live._state._window, turn).prompt)))
         live.append_utterance(turn)
     assert live._state.tokens_read < 0.4 * sum(lengths)
+
+
+def test_live_llm_reads_only_what_is_new_at_the_limit_whatever_it_knows_of_each_speaker(backend):
+    """One speaker has much of a past and the others none, so their prompts differ in length: that must not move the first turn shown."""
+
+    class Stored:
+        def moment(self, index):
+            return None
+
+        def counts(self, speaker):
+            return (0, 0)
+
+        def notes(self, speaker, **asked):
+            entries = [HistoryEntry("joy", 0.5, "They said something of this length.")] * 3
+            return SpeakerNotes(history=tuple(entries if speaker == "A" else ()))
+
+    predictor = predictor_of(backend, room=900, notes=PromptNotes(history=3))
+    live, lengths, starts, before = LiveLlm(predictor.scorer, notes=Stored()), [], [], 0
+    for turn in dialogue(60):
+        prompt = live._question(turn).prompt
+        lengths.append(len(backend.encoder.prompt_ids(prompt)))
+        starts.append(dict(prompt.segments)["dialogue"].splitlines()[1])
+        live.read(turn)
+        before = live.tokens_read if turn.index == 29 else before
+    assert starts[29] != starts[0]
+    assert len(set(starts)) < 30
+    assert live.tokens_read - before < 0.5 * sum(lengths[30:])
+
+
+def test_turn_that_a_prompt_cannot_hold_whole_is_labelled_and_marked(backend):
+    talk = Conversation("a", (Utterance("a0", 0, "A", "Hello."), Utterance("a1", 1, "B", "😀🥳" * 150), Utterance("a2", 2, "A", "Well.")))
+    assert [one.truncated for one in predictor_of(backend).label([talk])[0].predictions] == [False, True, False]
 
 
 def test_live_llm_draws_the_networks_of_the_whole_conversation():

@@ -141,7 +141,7 @@ def test_budget_drops_no_more_blocks_than_it_must(chat_tokenizer, block):
     full = build(chat_tokenizer, budget=Budget(max_tokens=10_000))
     fixed = len(full.encoder.prompt_ids(full.emotion(Context((), turns.utterances[13]))))
     for tokens in range(fixed, fixed + 240, 40):
-        prompt = build(chat_tokenizer, budget=Budget(max_tokens=tokens, block=block)).emotion(Context.causal(turns, 13))
+        prompt = build(chat_tokenizer, budget=Budget(max_tokens=tokens, block=block, reserve=0)).emotion(Context.causal(turns, 13))
         starts = [full.emotion(Context(turns.utterances[first:13], turns.utterances[13])) for first in [*range(0, 13, block), 13]]
         assert prompt.user == next(one.user for one in starts if len(full.encoder.prompt_ids(one)) <= tokens)
 
@@ -184,17 +184,103 @@ def test_no_turn_gives_way_while_a_demonstration_stands(chat_tokenizer, max_turn
     """From ample room to hardly any: the demonstrations go one by one, then the turns block by block."""
     context = Context.causal(talk(*(("A", f"turn {i}.") for i in range(13))), 12)
     demonstrations = [Demonstration(((f"Seen{i}", "said " * 4),), "joy") for i in range(3)]
-    encoder, limits = PromptEncoder(chat_tokenizer), {"max_turns": max_turns, "block": 2}
+    encoder, limits = PromptEncoder(chat_tokenizer), {"max_turns": max_turns, "block": 2, "reserve": 0}
     room, seen = 5000, []
     while True:
-        try:
-            prompt = build(chat_tokenizer, budget=Budget(max_tokens=room, **limits)).emotion(context, demonstrations=demonstrations)
-        except ConfigError:
+        prompt = build(chat_tokenizer, budget=Budget(max_tokens=room, **limits)).emotion(context, demonstrations=demonstrations)
+        if prompt.truncated:
             break
         seen.append(([i for i in range(3) if f"Seen{i}" in prompt.user], sum(f"turn {i}." in dict(prompt.segments)["dialogue"] for i in range(13))))
         room = len(encoder.prompt_ids(prompt)) - 1  # the next has to do with less
     whole = 13 if max_turns is None else 7
     assert seen == [(list(range(gone, 3)), whole) for gone in range(4)] + [([], left) for left in range(whole - 2, 0, -2)]
+
+
+SCRIPTS = {"emoji": "😀🥳" * 150, "thai": "สวัสดีครับ " * 40, "chinese": "我今天非常高兴见到你" * 40, "long": "word " * 400}
+
+
+@pytest.mark.parametrize("written", ["emoji", "thai", "chinese", "long"])
+@pytest.mark.parametrize("room", [60, 400, 2000])
+def test_whatever_is_written_there_is_a_prompt_within_the_budget(chat_tokenizer, written, room):
+    text, safe = SCRIPTS[written], Neutraliser()
+    fixed = len(PromptEncoder(chat_tokenizer).prompt_ids(build(chat_tokenizer).content_free()))
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=fixed + room))
+    notes = SpeakerNotes(bios=(SpeakerBio("A", (text,) * 3),), history=(HistoryEntry("joy", 0.8, text),) * 4)
+    context = Context.causal(talk(("A", text), ("B", "Well."), ("A", text)), 2)
+    prompt = builder.emotion(context, notes=notes, demonstrations=[Demonstration((("C", text),), "joy")])
+    question = dict(prompt.segments)["question"].partition('"')[2].rpartition('"')[0]
+    head, _, tail = question.partition(" … ")
+    assert len(builder.encoder.prompt_ids(prompt)) <= fixed + room
+    assert safe.utterance(text).startswith(head)
+    assert text.strip().endswith(tail)
+    assert len(tail) > 3 or room == 60
+    assert prompt.truncated == (question != text.strip())
+
+
+@pytest.mark.parametrize("name", ["😀" * 40, "ครับ" * 10], ids=["emoji", "thai"])
+def test_long_name_gives_way_to_a_prompt(chat_tokenizer, name):
+    fixed = len(PromptEncoder(chat_tokenizer).prompt_ids(build(chat_tokenizer).content_free()))
+    prompt = build(chat_tokenizer, budget=Budget(max_tokens=fixed + 40)).emotion(Context.causal(talk((name, "Hello there")), 0))
+    assert "Someone: Hello there" in prompt.user
+
+
+def test_what_gives_way_goes_in_order(chat_tokenizer):
+    """From ample room to hardly any: demonstrations, remembered turns, old turns, passages of bios, and then the target's middle."""
+    notes = SpeakerNotes(
+        bios=(SpeakerBio("A", ("Aa.", "Ab.")), SpeakerBio("B", ("Ba.",))),
+        history=tuple(HistoryEntry("joy", 0.5, f"Past {i}.") for i in range(2)),
+    )
+    target = "The target of this dialogue, which is the last to lose a word."
+    context = Context.causal(talk(("B", "turn 0."), ("A", "turn 1."), ("A", target)), 2)
+    encoder, room, seen = PromptEncoder(chat_tokenizer), 5000, []
+    while True:
+        builder = build(chat_tokenizer, budget=Budget(max_tokens=room, block=1, reserve=0))
+        try:
+            prompt = builder.emotion(context, notes=notes, demonstrations=[Demonstration((("C", "Seen."),), "joy")])
+        except ConfigError:
+            break
+        words = ("Seen.", "Past 0.", "Past 1.", "turn 0.", "turn 1.", "Ab.", "Aa.", "Ba.", target)
+        seen.append([word for word in words if word in prompt.user])
+        room = len(encoder.prompt_ids(prompt)) - 1
+    assert [step for i, step in enumerate(seen) if i == 0 or step != seen[i - 1]] == [list(words[gone:]) for gone in range(10)]
+
+
+def test_bios_leave_room_for_the_dialogue(chat_tokenizer):
+    notes = SpeakerNotes(bios=tuple(SpeakerBio(name, ("A sentence of some length about a person. " * 2,) * 5) for name in "ABCDEF"))
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=1500))
+    turns = talk(*(("ABCDEF"[i % 6], f"turn {i}.") for i in range(12)))
+    prompt = dict(builder.emotion(Context.causal(turns, 11), notes=notes).segments)
+    assert sum(line.startswith("About") for line in prompt["bios"].splitlines()) == 6
+    assert len(prompt["dialogue"].splitlines()) > 6
+
+
+def test_bios_stand_in_the_order_in_which_their_speakers_are_heard(chat_tokenizer):
+    builder, turns = build(chat_tokenizer), talk(("Zoe", "Hi"), ("Zoe", "Hi again"), ("Ana", "Hello"), ("Kim", "So?"))
+    everybody = [SpeakerBio(name, (f"About {name}.",)) for name in ("Ana", "Kim", "Zoe")]
+    for index in range(4):
+        heard = [turn.speaker for turn in turns.utterances[: index + 1]]
+        notes = SpeakerNotes(bios=tuple(bio for bio in everybody if bio.name in heard))
+        found = dict(builder.emotion(Context.causal(turns, index), notes=notes).segments)["bios"]
+        assert [line.split()[1].rstrip(":") for line in found.splitlines()] == list(dict.fromkeys(heard))
+
+
+def test_first_turn_shown_only_moves_forward_whatever_else_a_prompt_shows(chat_tokenizer):
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=900, block=2))
+    turns, starts = talk(*(("AB"[i % 2], f"turn {i}. " + "so " * (i * i % 5)) for i in range(40))), []
+    for index in range(40):
+        history = tuple(HistoryEntry("joy", 0.5, "An earlier turn of some length.") for _ in range(4 * (index % 2)))
+        shown = [Demonstration((("C", "They said this."),), "joy")] * (index % 3)
+        prompt = builder.emotion(Context.causal(turns, index), notes=SpeakerNotes(history=history), demonstrations=shown)
+        starts.append(int(dict(prompt.segments)["dialogue"].splitlines()[1].split()[2].rstrip(".")))
+    assert starts == sorted(starts)
+    assert 0 < starts[-1] < 36
+    assert len(set(starts)) < 20
+
+
+def test_past_turn_that_is_long_in_tokens_leaves_room_for_others(chat_tokenizer):
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=900, block=1))
+    turns = talk(("A", "first"), ("B", SCRIPTS["thai"]), ("A", "third"))
+    assert "A: first" in builder.emotion(Context.causal(turns, 2)).user
 
 
 def test_budget_too_small_for_the_target_is_an_error(chat_tokenizer):

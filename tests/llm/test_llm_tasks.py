@@ -68,3 +68,10 @@ def test_generated_answer_is_one_capped_line(prompts):
     assert made.answer.startswith("He wants out. ")
     assert len(made.answer) <= 300
     assert made.candidates == ()
+
+
+@pytest.mark.parametrize("text", ["😀🥳" * 150, "สวัสดีครับ " * 40], ids=["emoji", "thai"])
+def test_task_about_a_turn_of_many_tokens_has_a_prompt(prompts, text):
+    context = Context.causal(Conversation("c", (Utterance("u0", 0, "A", "Hi."), Utterance("u1", 1, "B", text))), 1)
+    for prompt in (prompts.characteristic_prompt(context, "xReact"), prompts.commonsense_prompt(context)):
+        assert len(prompts.builder.encoder.prompt_ids(prompt)) <= prompts.builder.budget.max_tokens
