@@ -37,7 +37,7 @@ from erc.llm.recipes import Recipe
 from erc.llm.retrieval import DemonstrationIndex
 from erc.llm.tasks import TaskPrompts
 from erc.persistence import find_model, load_artefact
-from erc.training.llm_batches import LlmExample
+from erc.training.llm_batches import LlmExample, dialogue_groups
 from erc.training.llm_examples import Examples
 from erc.training.llm_experiment import stage_task
 from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, stage_optim
@@ -137,12 +137,6 @@ class Study:
         """The corpus's emotions, in order."""
         return tuple(load_emotion_set(self.dev.emotion_set).labels)
 
-    @property
-    def groups(self) -> np.ndarray:
-        """The dialogue's number of every judged turn, (N,)."""
-        talks = self.dev.conversations
-        return np.array([i for i, talk in enumerate(talks) for turn in talk if len(turn.emotions) == 1 and turn.emotions[0] in self.labels])
-
     def untuned(self) -> dict[str, Any]:
         """Figures of the base as it is, shown the dialogue alone."""
         config = self._config("laercs", (), seed=0)
@@ -206,17 +200,17 @@ class Study:
 
     def _judged(self, model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]) -> dict[str, Any]:
         """Figures of calibrated decisions, calibrated on other dialogues than the one decided."""
-        scores = predict_answers(model, dev).numpy()
+        scores, groups = predict_answers(model, dev).numpy(), dialogue_groups(dev)
         targets = np.array([example.target for example in dev])
         prior = content_free_prior(LocalScorer(model, tokenizer, model_id="study"), [prompts.builder.content_free()], self.labels)
         fit = partial(ContextualCalibrator.fit, self.labels, prior=prior)
-        folds = cross_fitted_classes(scores, targets, groups=self.groups, calibrate=fit)  # type: ignore[arg-type]
+        folds = cross_fitted_classes(scores, targets, groups=groups, calibrate=fit)  # type: ignore[arg-type]
         return {
             **figures_of(folds.decisions, targets),
             "auc": macro_auc(folds.probabilities, targets),
             "decisions": folds.decisions.tolist(),
             "targets": targets.tolist(),
-            "groups": self.groups.tolist(),
+            "groups": groups.tolist(),
             "train_counts": np.bincount(self._train_targets(), minlength=len(self.labels)).tolist(),
             "sizes": [len(self.train), len(self.dev)],
         }

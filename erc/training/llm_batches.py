@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,8 @@ from erc.training.task import Batch
 class LlmExample:
     """Token ids of a prompt and of its answers, the right one at `target`.
 
-    `weight` is that of its task; `emotion` says whether class weights apply.
+    `weight` is that of its task; `emotion` says whether class weights apply; `dialogue` is the number of the conversation it is cut from, None for
+    text of its own.
     """
 
     prompt: tuple[int, ...]
@@ -32,6 +34,7 @@ class LlmExample:
     target: int
     weight: float = 1.0
     emotion: bool = False
+    dialogue: int | None = None
 
     @property
     def length(self) -> int:
@@ -39,11 +42,18 @@ class LlmExample:
         return len(self.prompt) + sum(len(answer) - 1 for answer in self.answers)
 
 
-def encode_example(made: LabelledPrompt, encoder: PromptEncoder, *, weight: float = 1.0, all_candidates: bool = True) -> LlmExample:
+def encode_example(
+    made: LabelledPrompt, encoder: PromptEncoder, *, weight: float = 1.0, all_candidates: bool = True, dialogue: int | None = None
+) -> LlmExample:
     """The example of a labelled prompt, with all its candidates or with its answer alone."""
     candidates = made.candidates if all_candidates and made.candidates else (made.answer,)
     answers = tuple(tuple(encoder.answer_ids(answer)) for answer in candidates)
-    return LlmExample(tuple(encoder.prompt_ids(made.prompt)), answers, candidates.index(made.answer), weight, made.task == "erc")
+    return LlmExample(tuple(encoder.prompt_ids(made.prompt)), answers, candidates.index(made.answer), weight, made.task == "erc", dialogue)
+
+
+def dialogue_groups(examples: Sequence[LlmExample]) -> np.ndarray:
+    """The number of each example's dialogue, (E,); one of its own where an example is of none."""
+    return np.array([-1 - index if example.dialogue is None else example.dialogue for index, example in enumerate(examples)], dtype=np.int64)
 
 
 def pack(lengths: Sequence[int], *, row_tokens: int | None) -> list[list[int]]:

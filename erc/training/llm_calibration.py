@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from erc.data import Conversation
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
 from erc.llm.calibration import ContextualCalibrator
@@ -16,11 +14,6 @@ from erc.training.policies import fit_policy
 from erc.uncertainty.crossfit import cross_fitted_classes
 
 _REPORTED = ("ekman", "sentiment")
-
-
-def turn_groups(conversations: Sequence[Conversation], labels: Sequence[str]) -> np.ndarray:
-    """The number of its dialogue for every turn with one gold label of the set, in the order in which examples are made; shape (N,)."""
-    return np.array([number for number, talk in enumerate(conversations) for turn in talk if len(turn.emotions) == 1 and turn.emotions[0] in labels])
 
 
 def fit_policies(log_likelihood: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, label_set: str, prior: np.ndarray) -> dict[str, Any]:

@@ -34,9 +34,9 @@ class Examples:
             self._embed([turn.text for conversation in corpus.conversations for turn in self._labelled(conversation)])
         encoder = self.prompts.builder.encoder
         return [
-            encode_example(made, encoder, weight=weight)
+            encode_example(made, encoder, weight=weight, dialogue=number)
             for task, weight in tasks.items()
-            for conversation in corpus.conversations
+            for number, conversation in enumerate(corpus.conversations)
             for made in self._made(conversation, task, stage)
         ]
 

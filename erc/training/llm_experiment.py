@@ -24,8 +24,8 @@ from erc.llm.local import LocalScorer
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
 from erc.llm.retrieval import DemonstrationIndex
 from erc.llm.tasks import TaskPrompts
-from erc.training.llm_batches import LlmExample
-from erc.training.llm_calibration import fit_policies, turn_groups
+from erc.training.llm_batches import LlmExample, dialogue_groups
+from erc.training.llm_calibration import fit_policies
 from erc.training.llm_examples import Examples
 from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm_stages import run_stages
@@ -72,9 +72,7 @@ def run_llm(
         model,
         recipe.stages,
         run_dir=run_dir,
-        task_of=lambda stage: stage_task(
-            config, examples.of_stage(splits[0], stage), dev_of(stage), labels=labels, pad_id=tokenizer.pad_token_id
-        ),
+        task_of=lambda stage: stage_task(config, examples.of_stage(splits[0], stage), dev_of(stage), labels=labels, pad_id=tokenizer.pad_token_id),
         optim_of=lambda stage: stage_optim(config, stage),
         resume=resume,
         progress=progress,
@@ -111,7 +109,6 @@ def finish_llm(
     assert llm is not None
     scores, targets = predict_answers(model, dev).numpy(), np.array([example.target for example in dev])
     prior = content_free_prior(LocalScorer(model, tokenizer, model_id="trained"), [builder.content_free()], labels)
-    groups = turn_groups(splits[1].conversations, labels)
     folder = run_dir / config.name
     record = AdapterRecord(
         base=llm.base,
@@ -124,7 +121,7 @@ def finish_llm(
         calibrator=ContextualCalibrator.fit(labels, scores, targets, prior=prior).to_dict(),
         extra={
             "figures": figures,
-            "policy": fit_policies(scores, targets, groups, label_set=splits[0].emotion_set, prior=prior),
+            "policy": fit_policies(scores, targets, dialogue_groups(dev), label_set=splits[0].emotion_set, prior=prior),
             **_origin(config, splits, supplies),
         },
     )

@@ -18,7 +18,7 @@ from erc.evaluation.evaluators import SingleLabelEvaluator
 from erc.llm.masks import attention_argument, computing_dtype, tree_mask
 from erc.llm.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.models.batching import length_buckets
-from erc.training.llm_batches import LlmExample, collate_examples
+from erc.training.llm_batches import LlmExample, collate_examples, dialogue_groups
 from erc.training.task import Batch
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.crossfit import cross_fitted_classes
@@ -85,7 +85,7 @@ class LlmTask:
             return {"loss": self._dev_loss(model)}
         scores = predict_answers(model, self._emotions).numpy()
         targets = np.array([example.target for example in self._emotions])
-        return SingleLabelEvaluator(self._labels)(as_labelled(scores, targets), targets)
+        return SingleLabelEvaluator(self._labels)(as_labelled(scores, targets, groups=dialogue_groups(self._emotions)), targets)
 
     def head_parameters(self, model: nn.Module) -> set[str]:
         return set()
@@ -102,16 +102,18 @@ class LlmTask:
         return float((spent / weights.clamp_min(1e-8)).sum())
 
 
-def as_labelled(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Log-probabilities (E, K) of dev scores (E, K) as labelling will see them: under a temperature and a bias per label, out of fold.
+def as_labelled(scores: np.ndarray, targets: np.ndarray, *, groups: np.ndarray) -> np.ndarray:
+    """Log-probabilities (E, K) of dev scores (E, K) as labelling will see them: under a temperature and a bias per label, out of folds
+    that keep whole the dialogues which `groups` (E,) numbers.
 
     A sum over tokens favours labels of few tokens, most of all where a model was taught by its tokens and is not yet sure of any. Labelling
-    takes that off by the fitted calibrator, so a checkpoint must not be judged by it. With fewer than two examples nothing is fitted.
+    takes that off by the fitted calibrator, so a checkpoint must not be judged by it. With fewer than two dialogues nothing is fitted.
     """
-    if len(scores) < 2:
+    dialogues = len(np.unique(groups))
+    if dialogues < 2:
         return scores
     fit = partial(Temperature.fit, bias=True)
-    return np.log(np.maximum(cross_fitted_classes(scores, targets, folds=min(5, len(scores)), calibrate=fit).probabilities, 1e-30))
+    return np.log(np.maximum(cross_fitted_classes(scores, targets, groups=groups, folds=min(5, dialogues), calibrate=fit).probabilities, 1e-30))
 
 
 def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:

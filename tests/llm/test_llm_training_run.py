@@ -14,11 +14,17 @@ from erc.inference import loading
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.llm.adapters import AdapterRecord
+from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
+from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
+from erc.llm.recipes import Recipe, Stage
+from erc.llm.tasks import TaskPrompts
 from erc.resources import resource_dir
 from erc.training import llm_experiment
 from erc.training.experiment import run_experiment
+from erc.training.llm_batches import dialogue_groups
+from erc.training.llm_examples import Examples
 from erc.training.llm_experiment import check_supplies
 from erc.training.llm_settings import llm_recipe
 from erc.training.supplies import Supplies
@@ -88,6 +94,16 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
     assert one
     assert all(torch.equal(value, again[name]) for name, value in one.items())
     assert not any(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
+    """Turns with one label of the set, in order, by the number of their dialogue."""
+    emotions = (("joy",), ("joy", "sadness"), (), ("unknown",), ("neutral",))
+    talks = [Conversation(f"c{n}", tuple(Utterance(f"{n}-{i}", i, "A", "x", emotions=e) for i, e in enumerate(emotions))) for n in range(2)]
+    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=EMOTIONS))
+    recipe = Recipe((Stage("emotions", {"erc": 1.0}),))
+    made = Examples(prompts, recipe, Supplies()).of_stage(Corpus("meld", "dev", tuple(talks), "meld", "toy", (), ()), recipe.stages[0], dev=True)
+    assert dialogue_groups(made).tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from erc.data.conversation import Conversation, Utterance
 from erc.emotions import load_emotion_set
-from erc.training.llm_calibration import fit_policies, turn_groups
+from erc.training.llm_calibration import fit_policies
 from erc.uncertainty.policy import DecisionPolicy
 
 LABELS = load_emotion_set("meld").labels
@@ -20,12 +19,6 @@ def made(dialogues: int, *, right: float) -> tuple[np.ndarray, np.ndarray, np.nd
     told = np.where(generator.random(len(targets)) < right, targets, generator.integers(0, len(LABELS), len(targets)))
     scores[np.arange(len(targets)), told] += 6.0
     return scores, targets, np.repeat(np.arange(dialogues), 10)
-
-
-def test_turn_groups_number_the_dialogues_of_turns_with_one_known_label() -> None:
-    emotions = (("joy",), ("joy", "anger"), (), ("unknown",), ("anger",))
-    talks = [Conversation(f"c{n}", tuple(Utterance(f"{n}-{i}", i, "A", "x", emotions=e) for i, e in enumerate(emotions))) for n in range(2)]
-    assert turn_groups(talks, LABELS).tolist() == [0, 0, 1, 1]
 
 
 def test_fit_policies_promise_more_of_a_model_that_errs_less() -> None:

@@ -11,12 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from erc.evaluation.evaluators import SingleLabelEvaluator
 from erc.llm.adapters import LoraSettings, attach_lora
 from erc.training import llm_task
 from erc.training.llm_batches import LlmExample, collate_examples, pack
 from erc.training.llm_task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
+from erc.uncertainty.calibration import Temperature
 
 LABELS = ("joy", "sadness", "neutral")
 ANSWERS = ((5, 6, 2), (7, 2), (8, 9, 10, 2))
@@ -225,13 +227,36 @@ def test_dev_figures_do_not_favour_labels_of_few_tokens():
     targets = np.arange(300) % 3
     scores = 3.0 * np.eye(3)[targets] - np.array([8.0, 4.0, 10.0])
     assert set(scores.argmax(axis=1)) == {1}
-    assert (as_labelled(scores, targets).argmax(axis=1) == targets).all()
+    assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).all()
 
 
 def test_dev_figures_of_scores_that_tell_nothing_stay_at_chance():
     generator = np.random.default_rng(0)
     targets, scores = np.arange(300) % 3, generator.normal(size=(300, 3))
-    assert (as_labelled(scores, targets).argmax(axis=1) == targets).mean() < 0.45
+    assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).mean() < 0.45
+
+
+def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
+    """Of two dialogues each is read under what the other taught, turn by turn though they are mixed."""
+    generator = np.random.default_rng(1)
+    groups = generator.permutation(np.arange(60) % 2)
+    targets = np.where(groups == 0, np.arange(60) % 3, np.arange(60) % 2)  # the second never has the third label
+    scores = generator.normal(size=(60, 3)) + 2.0 * np.eye(3)[targets]
+    found = as_labelled(scores, targets, groups=groups)
+    for own, other in ((groups == 0, groups == 1), (groups == 1, groups == 0)):
+        expected = Temperature.fit(scores[other], targets[other], bias=True)(scores[own])
+        np.testing.assert_allclose(np.exp(found[own]), expected, atol=1e-9)
+    assert (as_labelled(scores, targets, groups=np.zeros(60)) == scores).all()
+
+
+def test_task_judges_dev_by_its_dialogues():
+    """Of one dialogue alone the scores are taken as they are."""
+    model, examples = build_model(), [example(seed, target=seed % 3, emotion=True) for seed in range(12)]
+    scores, targets = predict_answers(model, examples).numpy(), np.array([one.target for one in examples])
+    for groups in (np.zeros(12, dtype=int), np.arange(12) % 3):
+        dev = [replace(one, dialogue=int(group)) for one, group in zip(examples, groups, strict=True)]
+        expected = SingleLabelEvaluator(LABELS)(as_labelled(scores, targets, groups=groups), targets)
+        assert LlmTask(train=[], dev=dev, labels=LABELS, pad_id=0).evaluate(model) == pytest.approx(expected)
 
 
 def test_token_loss_has_the_gradients_of_an_ordinary_language_model_loss():
