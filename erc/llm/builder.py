@@ -236,9 +236,7 @@ def combined_hash(*templates: PromptTemplate) -> str:
     return hashlib.sha256("".join(template.sha256 for template in templates).encode()).hexdigest()
 
 
-def fit(
-    lines: Sequence[str], render: Callable[[Sequence[str]], RenderedPrompt], *, encoder: PromptEncoder, budget: Budget
-) -> RenderedPrompt | None:
+def fit(lines: Sequence[str], render: Callable[[Sequence[str]], RenderedPrompt], *, encoder: PromptEncoder, budget: Budget) -> RenderedPrompt | None:
     """The prompt with as many of the last `lines` as the budget holds, dropping whole blocks from the oldest; None where it does not hold the last.
 
     As few go as will do: a prompt depends on what it holds, not on how much was there to begin with.

@@ -22,10 +22,11 @@ def require_place(name: str) -> None:
 def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision = "auto", device: str | None = None) -> tuple[Any, Any]:
     """(model in evaluation mode, tokenizer) of a folder or hub id.
 
-    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. Raises ArtefactError where the model cannot be
-    found, asks to run code of its own, or comes without safetensors.
+    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. A model that brings code along is loaded by transformers'
+    own class of its kind. Raises ArtefactError where there is none, where the model cannot be found, or comes without safetensors.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from erc.models.precision import torch_dtype
@@ -33,18 +34,21 @@ def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision
     if precision not in ("auto", "fp32", "bf16", "4bit"):
         raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")
     require_place(name)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or default_device()
     quantised = {"quantization_config": _four_bit(place)} if precision == "4bit" else {}
     dtype = torch.bfloat16 if precision == "4bit" else torch_dtype(precision)
     shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **shared)
-        if hasattr(config, "auto_map"):
-            raise ArtefactError(f"model '{name}' asks to run code of its own (auto_map); such models are refused")
         tokenizer = AutoTokenizer.from_pretrained(name, **shared)
         with without_bars():
             model: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):  # the library's advice is to allow it
+            raise ArtefactError(
+                f"language model '{name}' is of a kind that transformers does not know and asks to run code of its own (auto_map): "
+                "such models are refused, use one of a kind it knows"
+            ) from None
         raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
     if not quantised:
         model = model.to(place)
@@ -67,14 +71,26 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _four_bit(device: str) -> Any:
+def default_device() -> str:
+    """Where a language model runs unless told otherwise."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def can_four_bit(device: str) -> bool:
+    """Whether weights in 4 bit can be used there."""
     from importlib.util import find_spec
 
+    return device.startswith("cuda") and find_spec("bitsandbytes") is not None
+
+
+def _four_bit(device: str) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
     if not device.startswith("cuda"):
-        raise ConfigError("precision '4bit' needs a CUDA GPU: use bf16 or fp32 here")
-    if find_spec("bitsandbytes") is None:
+        raise ConfigError("precision '4bit' needs a CUDA GPU: use --precision bf16 or fp32 here")
+    if not can_four_bit(device):
         raise MissingExtraError("bitsandbytes", "llm")
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)

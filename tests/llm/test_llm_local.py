@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +190,34 @@ def test_base_named_like_a_folder_that_is_not_there_says_so(name):
         load_base(name, precision="fp32", device="cpu")
 
 
+def with_code(folder, copy, model_type):
+    """A model folder whose configuration names classes of its own, in a file that must never be run."""
+    shutil.copytree(folder, copy)
+    content = json.loads((copy / "config.json").read_text())
+    names = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}
+    (copy / "config.json").write_text(json.dumps({**content, "model_type": model_type, "auto_map": names}))
+    (copy / "own.py").write_text("raise SystemExit('this was run')\n")
+    return str(copy)
+
+
+def test_base_that_brings_code_along_is_loaded_by_the_librarys_own_class(tiny_lm_dir, tmp_path):
+    model, _ = load_base(with_code(tiny_lm_dir, tmp_path / "copy", "llama"), precision="fp32", device="cpu")
+    assert type(model).__module__.startswith("transformers.models.llama")
+
+
+@pytest.mark.parametrize("model_type", ["foreign", "vit"])
+def test_base_that_needs_code_of_its_own_is_refused(tiny_lm_dir, tmp_path, model_type):
+    with pytest.raises(ArtefactError, match="code of its own"):
+        load_base(with_code(tiny_lm_dir, tmp_path / "copy", model_type), precision="fp32", device="cpu")
+
+
+def test_base_whose_weights_are_damaged_is_an_artefact_error(tiny_lm_dir, tmp_path):
+    copy = shutil.copytree(tiny_lm_dir, tmp_path / "copy")
+    (copy / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ArtefactError, match="cannot be loaded"):
+        load_base(str(copy), precision="fp32", device="cpu")
+
+
 def test_four_bit_without_a_gpu_is_refused(tiny_lm_dir):
-    with pytest.raises(ConfigError, match="GPU"):
+    with pytest.raises(ConfigError, match=r"GPU.*--precision bf16"):
         load_base(str(tiny_lm_dir), precision="4bit", device="cpu")
