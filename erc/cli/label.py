@@ -61,7 +61,7 @@ def label(
     uncertainty: Annotated[str, typer.Option("--uncertainty", help="What is sampled: off, head, top-k or full.")] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the Monte-Carlo samples.")] = 0,
-    precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, auto (what the machine is fast at), for an LLM also 4bit.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of the table.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line instead of reporting and skipping it.")] = False,
 ) -> None:
@@ -108,8 +108,10 @@ def _tell_remembered(predictor: Predictor, server: str | None, memory: str | Non
 
 
 def _tell_untrusted(predictor: Predictor) -> None:
-    """Says where a language model's confidence was never held against people's labels."""
-    scorer = getattr(predictor, "second", predictor).scorer
+    """Says how a language model runs here, and where its confidence was never held against people's labels."""
+    scorer: Any = getattr(predictor, "second", predictor).scorer
+    for remark in getattr(getattr(scorer, "model", None), "remarks", ()):
+        stderr.print(remark, markup=False, highlight=False, soft_wrap=True)
     if getattr(scorer, "calibrated", True):
         return
     note = f"{scorer.identity} is not calibrated: its probabilities are only an order, and every turn it answers is marked for review"

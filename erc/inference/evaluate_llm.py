@@ -40,7 +40,7 @@ def of_language_model(
 
     def believe(data: GoldData, settings: InferenceSettings) -> Belief:
         refuse_several_labels(data, identity=model, own=DEFAULT_EMOTIONS if record is None else record.label_set)
-        utterance = KeepingScorer(load_model(loading.SHARED_MODEL), settings=replace(settings, uncertainty="off"))
+        utterance = KeepingScorer(load_model(loading.SHARED_MODEL), settings=replace(settings.for_encoders(), uncertainty="off"))
         place: dict[str, Any] = {"adapter": adapter, "server": server, "cache": cache}
         scorer = load_llm_scorer(model, utterance=utterance, settings=settings, emotions=data.emotions.name, leaks=_leaks(data), **place)
         try:
@@ -64,6 +64,7 @@ def of_language_model(
 def _belief(scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, supplies: Path | None) -> Belief:
     utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
     questions, notes = _questions(scorer, utterance, record, data, supplies)
+    notes = (*notes, *scorer.model.remarks)
     scores = scorer.answer(questions)
     if not scorer.calibrated:
         notes = (*notes, f"nothing was fitted for {scorer.identity}: its probabilities are only an order, whatever their calibration says")

@@ -18,11 +18,12 @@ from erc.llm.adapters import RECORD, AdapterRecord
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
 from erc.llm.encoding import PromptEncoder
-from erc.llm.loading import require_place
+from erc.llm.loading import LlmPrecision, can_four_bit, default_device, require_place
 from erc.llm.local import LocalScorer
 from erc.llm.scores import Scorer as LabelScorer
 from erc.llm.server import ServerScorer, Transport
 from erc.models.dropout import SeededDropout
+from erc.models.precision import bf16_is_fast, resolve_precision
 from erc.uncertainty.policy import DecisionPolicy
 
 PREFIX = "llm:"
@@ -91,15 +92,27 @@ def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
 
 def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settings: InferenceSettings, emotions: str | None) -> LanguageModel:
     revision = None if record is None else record.revision
-    backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=settings.precision)  # type: ignore[arg-type]
+    precision, remarks = _precision(settings.precision, record)
+    backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
     dropout = any(part.p > 0 for part in backend.model.modules() if isinstance(part, SeededDropout))
     builder, emotion_set = _prompts(backend.encoder, record, emotions)
-    return _described(backend.model_id, backend, builder, emotion_set, record, exact=True, dropout=dropout)
+    return replace(_described(backend.model_id, backend, builder, emotion_set, record, exact=True, dropout=dropout), remarks=remarks)
 
 
-def _served(
-    name: str, server: str, adapter: Path | None, record: AdapterRecord | None, emotions: str | None, cache: Path | None
-) -> LanguageModel:
+def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, tuple[str, ...]]:
+    """The precision to load the base in, and remarks. Left to us it is the one the adapter was trained over, as far as the machine goes."""
+    trained = "auto" if record is None else _trained_with(record).get("precision", "auto")
+    found: Any = trained if asked == "auto" else asked
+    remarks: tuple[str, ...] = ()
+    if asked == "auto" and trained == "4bit" and not can_four_bit(default_device()):
+        found = resolve_precision("auto")
+        remarks = (f"the adapter was trained over its base in 4bit, which needs a CUDA GPU and bitsandbytes: here it runs in {found}",)
+    elif asked == "auto" and trained == "bf16" and not bf16_is_fast():
+        found = "auto"
+    return found, remarks
+
+
+def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord | None, emotions: str | None, cache: Path | None) -> LanguageModel:
     from transformers import AutoTokenizer
 
     source = name if adapter is None else str(adapter)  # a server may have any name for an adapter; its folder holds the tokenizer

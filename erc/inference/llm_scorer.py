@@ -82,6 +82,8 @@ class LanguageModel:
     """Finds what an adapter that was trained with demonstrations is shown of its corpus."""
     bio_writer: str | None = None
     """The language model that wrote the bios an adapter was trained with; None where they were counted, or none was shown."""
+    remarks: tuple[str, ...] = ()
+    """What its user should know of how it runs here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -75,7 +75,7 @@ def load_cascade(
     if not second.startswith(LLM_PREFIX):
         raise ConfigError(f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language model")
     settings = settings or InferenceSettings()
-    first = load_predictor(model, settings=settings, emotions=emotions)
+    first = load_predictor(model, settings=settings.for_encoders(), emotions=emotions)
     # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or nothing.
     other = settings if settings.uncertainty == "off" else replace(settings, uncertainty="default")
     behind = load_predictor(second, settings=other, emotions=first.scorer.emotions.name, adapter=adapter, server=server, cache=cache)
@@ -89,7 +89,7 @@ def _language_model(
     from erc.inference.llm_loading import llm_policy, load_llm_scorer
 
     shared = load_model(SHARED_MODEL)
-    utterance = UtteranceScorer(shared, settings=settings)
+    utterance = UtteranceScorer(shared, settings=settings.for_encoders())
     scorer = load_llm_scorer(model, utterance=utterance, adapter=adapter, server=server, cache=cache, settings=settings, emotions=emotions)
     return Predictor(scorer, fine_thresholds=fine_thresholds(shared), policy=llm_policy(scorer), settings=settings)
 

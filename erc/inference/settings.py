@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from erc.errors import ConfigError
@@ -15,6 +15,7 @@ MAX_SAMPLES = 1000  # beyond it nothing is learned, and a request could keep a m
 class InferenceSettings:
     """`uncertainty` is what is sampled (`default`: what the model's card says), `samples` how often (None: likewise).
 
+    `precision` is bf16, fp32, for language models also 4bit, or auto: what the machine is fast at, for an adapter what it was trained over.
     `tokens_per_batch` bounds the padded tokens of one encoder pass, `turns_per_window` how many turns are held and sorted by
     length at a time when a stream is labelled.
     """
@@ -32,5 +33,9 @@ class InferenceSettings:
             raise ConfigError(f"samples={self.samples}: choose between 1 and {MAX_SAMPLES}")
         if self.uncertainty not in ("default", "off", "head", "top-k", "full"):
             raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise ConfigError(f"precision '{self.precision}' is unknown: use auto, bf16 or fp32")
+        if self.precision not in ("auto", "bf16", "fp32", "4bit"):
+            raise ConfigError(f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, 4bit")
+
+    def for_encoders(self) -> InferenceSettings:
+        """The settings of the small models beside a language model, which 4 bit are not for."""
+        return replace(self, precision="auto") if self.precision == "4bit" else self

@@ -24,6 +24,8 @@ def resolve_precision(precision: str) -> str:
     """`auto` becomes `bf16` or `fp32`; anything else must be one of the two."""
     if precision == "auto":
         return "bf16" if bf16_is_fast() else "fp32"
+    if precision == "4bit":
+        raise ConfigError("precision '4bit' is for language models (llm:...): use auto, bf16 or fp32 for this one")
     if precision not in ("bf16", "fp32"):
         raise ConfigError(f"precision '{precision}' is unknown: use auto, bf16 or fp32")
     return precision

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from lm_parts import build_model
 from lm_server import Behaviour, running
 from tiny_emonet import ANA, BEN, talk
@@ -19,7 +20,7 @@ from erc.data import Moment
 from erc.data.conversation import Context
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, NoDropoutError
-from erc.inference import loading
+from erc.inference import llm_loading, loading
 from erc.inference.cascade import CascadePredictor
 from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.settings import InferenceSettings
@@ -50,8 +51,6 @@ def shelf(tiny_shelf, monkeypatch):
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory, tiny_lm_dir, chat_tokenizer):
     """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
-    import torch
-
     folder = tmp_path_factory.mktemp("adapter") / "tiny"
     model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=0.3))
     with torch.random.fork_rng():
@@ -110,6 +109,51 @@ def test_predictor_of_an_adapter_draws_its_dropout(adapter):
     assert all(one.epistemic > 1e-4 and one.total == pytest.approx(one.aleatoric + one.epistemic) for one in drawn)
     assert {one.epistemic for one in plain} == {None}
     np.testing.assert_allclose(numbers(drawn), numbers(plain), atol=1e-6)
+
+
+def trained_over(adapter, folder, **changes):
+    """The adapter as if it had been trained with other settings of the section `llm`."""
+    shutil.copytree(adapter, folder)
+    record = AdapterRecord.load(folder)
+    llm = record.extra["config"]["llm"] | changes
+    replace(record, extra=record.extra | {"config": {"llm": llm}}).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained", "able", "loaded"),
+    [
+        ("auto", "4bit", True, "4bit"),
+        ("auto", "fp32", True, "fp32"),
+        ("auto", "auto", True, "auto"),
+        ("fp32", "4bit", True, "fp32"),
+        ("4bit", "bf16", True, "4bit"),
+        ("auto", "4bit", False, "bf16"),
+        ("auto", "bf16", False, "auto"),
+    ],
+)
+def test_base_is_loaded_in_the_precision_that_its_adapter_was_trained_over(adapter, tmp_path, monkeypatch, asked, trained, able, loaded):
+    folder, load, found = trained_over(adapter, tmp_path / "copy", precision=trained), LocalScorer.load, []
+    monkeypatch.setattr(llm_loading, "can_four_bit", lambda device: able)
+    monkeypatch.setattr(llm_loading, "bf16_is_fast", lambda: able)
+    monkeypatch.setattr(llm_loading, "resolve_precision", lambda precision: "bf16")
+    monkeypatch.setattr(LocalScorer, "load", lambda *a, precision, **given: found.append(precision) or load(*a, precision="fp32", **given))
+    predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision=asked, uncertainty="off"))
+    assert found == [loaded]
+    assert len(predictor.scorer.model.remarks) == (trained == "4bit" and not able)
+
+
+def test_four_bit_is_refused_where_it_cannot_be(adapter):
+    four_bit = InferenceSettings(precision="4bit", uncertainty="off")
+    with pytest.raises(ConfigError, match="language models"):
+        load_predictor("tiny-hierarchical", settings=four_bit)
+    with pytest.raises(ConfigError, match="language models"):
+        load_predictor("tiny-utterance", settings=four_bit)
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="--precision bf16"):
+            load_predictor(f"llm:{adapter}", settings=four_bit)
+        with pytest.raises(ConfigError, match="--precision bf16"):
+            load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=four_bit)
 
 
 def test_predictor_does_not_see_the_future(adapter):
@@ -354,10 +398,7 @@ def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tin
 
 @pytest.mark.parametrize(("changes", "told"), [({"writer": "llm:some/model"}, 1), ({"writer": "llm:some/model", "bios": False}, 0), ({}, 0)])
 def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path, adapter, changes, told):
-    folder = shutil.copytree(adapter, tmp_path / "adapter")
-    record = AdapterRecord.load(folder)
-    llm = record.extra["config"]["llm"] | changes
-    replace(record, extra=record.extra | {"config": {"llm": llm}}).save(folder)
+    folder = trained_over(adapter, tmp_path / "adapter", **changes)
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
     call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{folder}", "--uncertainty", "off", "--json"]
     alone, remembering = (CliRunner().invoke(app, [*call, *more]) for more in ((), ("--memory", str(tmp_path / "speakers.db"))))
