@@ -33,6 +33,7 @@ def write(
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, 4bit, or auto.")] = "auto",
 ) -> None:
     """Write the next version of a bio from what is remembered; earlier versions stay."""
+    from erc.inference.bio_keeping import NothingWrittenError
     from erc.inference.bio_writing import LlmBios, write_bios
     from erc.llm.builder import Budget
     from erc.llm.generation import GenerationSettings
@@ -49,12 +50,20 @@ def write(
         people = None if not speaker else [registry.find(name) for name in speaker]
         writer = open_writer(model.removeprefix("llm:"), adapter=adapter, precision=precision, server=server)  # type: ignore[arg-type]
         bios = LlmBios(writer, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words)
-        written = 0
+        asked, written, unwritten = 0, 0, 0
         with closing(writer), progress_bar("writing bios") as advance:
             for person, bio in write_bios(registry, bios, speakers=people):
                 advance(1)
-                if bio is not None:
+                asked += 1
+                if isinstance(bio, NothingWrittenError):
+                    unwritten += 1
+                    stderr.print(f"{person.name or person.speaker_id}: {bio}", markup=False, highlight=False, soft_wrap=True)
+                elif bio is not None:
                     written += 1
                     line = f"{person.name or person.speaker_id}: version {bio.version}, from {bio.utterances} utterances"
                     stdout.print(line, markup=False, highlight=False, soft_wrap=True)
     stderr.print(f"{written} bios written by {bios.name}", markup=False, highlight=False, soft_wrap=True)
+    if unwritten:
+        raise NothingWrittenError(
+            f"nothing was written about {unwritten} of {asked} people: their bios stay as they were, the same command tries again"
+        )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from erc.errors import ConvemoError
+from erc.errors import ConfigError
 from erc.inference.bio_keeping import NothingWrittenError
 from erc.llm.builder import Budget, fit
+from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, Generator
+from erc.llm.giving_way import most
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
 from erc.llm.safety import Neutraliser
 from erc.llm.writers import KeepingWriter, Writer
@@ -55,19 +58,36 @@ class LlmBios:
         encoder = self.generator.encoder
         safe = Neutraliser.for_tokenizer(encoder.tokenizer)
         name = safe.name(speaker)
-        known = "" if earlier is None else safe.passage(earlier)
 
-        def render(kept: Sequence[str]) -> RenderedPrompt:
+        def render(kept: Sequence[str], known: str = "") -> RenderedPrompt:
             return self.template.render(speaker=name, earlier=known, dialogue=kept, max_words=self.max_words)
 
-        prompt = fit([f"{name}: {safe.utterance(text)}" for text in texts], render, encoder=encoder, budget=self.budget)
+        # A turn and the earlier bio take a third each at most, so that there is always a prompt.
+        share = (self.budget.max_tokens - len(encoder.prompt_ids(render([])))) // 3
+        turns = [_within(share, encoder, safe.limits.utterance, partial(_safe_sentences, safe, [text])) for text in texts]
+        known = _within(share, encoder, safe.limits.passage, partial(_safe_sentences, safe, _SENTENCE.split(earlier or "")))
+        lines = [f"{name}: {turn}" for turn in turns]
+        prompt = fit(lines, lambda kept: render(kept, known), encoder=encoder, budget=self.budget)
         if prompt is None:
-            raise ConvemoError(f"one turn of {name} needs more than {self.budget.max_tokens} tokens: allow a longer prompt")
+            raise ConfigError(f"the words that ask for a bio of {name} leave no room for a turn in {self.budget.max_tokens} tokens: allow more")
         # The text is a model's, but rests on what people wrote: it is made safe as theirs is.
         written = safe.line(self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS)
         if not written:
             raise NothingWrittenError(f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer")
         return tuple(Passage(sentence, len(texts)) for sentence in _SENTENCE.split(written) if sentence)
+
+
+def _safe_sentences(safe: Neutraliser, sentences: Sequence[str], cap: int) -> str:
+    """The sentences, each with its beginning and end in `cap` characters."""
+    return " ".join(safe.utterance(sentence, cap=cap) for sentence in sentences)
+
+
+def _within(tokens: int, encoder: PromptEncoder, limit: int, shortened: Callable[[int], str]) -> str:
+    """`shortened(cap)` for the largest cap up to `limit` at which it takes no more than `tokens`."""
+    whole = shortened(limit)
+    if len(whole.encode()) <= tokens or encoder.count(whole) <= tokens:  # no token is less than a byte
+        return whole
+    return shortened(most(limit - 1, lambda cap: encoder.count(shortened(cap)) <= tokens))
 
 
 def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
@@ -77,10 +97,13 @@ def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
     return {"writer": bios.name, "writer_of": bios.writer_of}
 
 
-def write_bios(registry: Registry, bios: LlmBios, *, speakers: Sequence[Speaker] | None = None) -> Iterator[tuple[Speaker, Bio | None]]:
+def write_bios(
+    registry: Registry, bios: LlmBios, *, speakers: Sequence[Speaker] | None = None
+) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
     """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
 
-    Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard since this writer wrote.
+    Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard since this writer wrote, an
+    error for one of whom the model wrote nothing: the bio stays as it was, and the others are written.
     """
     for speaker in registry.speakers() if speakers is None else speakers:
         context = registry.context(speaker.speaker_id, before=END, limit=1)
@@ -90,7 +113,10 @@ def write_bios(registry: Registry, bios: LlmBios, *, speakers: Sequence[Speaker]
         if context.bio is not None and (context.bio.writer, context.bio.before) == (bios.name, before):
             yield speaker, None
             continue
-        yield speaker, registry.write_bio(speaker.speaker_id, before=before, writer=bios.writer_of(registry, context))
+        try:
+            yield speaker, registry.write_bio(speaker.speaker_id, before=before, writer=bios.writer_of(registry, context))
+        except NothingWrittenError as error:
+            yield speaker, error
 
 
 def _after(turn: Observation) -> Point:

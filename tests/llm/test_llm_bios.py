@@ -145,10 +145,18 @@ def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
     assert bio.writer.startswith("llm:scribe speaker_bio/v1@")
 
 
-def test_bio_of_which_nothing_was_written_is_an_error(registry, scorer):
-    said(registry, "a", SAID)
-    with pytest.raises(NothingWrittenError, match="scribe wrote nothing about Ana"):
-        list(write_bios(registry, bios_by(Scribe("", scorer.encoder))))
+def test_person_of_whom_nothing_is_written_keeps_none_of_the_others_from_a_bio(registry, scorer):
+    class Shy(Scribe):
+        def generate(self, prompts, *, settings=None):
+            return ["" if "Describe Ben" in prompt.user else text for prompt, text in zip(prompts, super().generate(prompts), strict=True)]
+
+    for name in ("Ana", "Ben", "Cid"):
+        said(registry, name, SAID, name=name)
+    found = {person.name: bio for person, bio in write_bios(registry, bios_by(Shy("Kind.", scorer.encoder)))}
+    assert (found["Ana"].text, found["Cid"].text) == ("Kind.", "Kind.")
+    assert isinstance(found["Ben"], NothingWrittenError)
+    assert "scribe wrote nothing about Ben" in str(found["Ben"])
+    assert [registry.context(person.speaker_id, before=END).bio is None for person in registry.speakers()] == [False, True, False]
 
 
 def test_bio_is_read_by_later_conversations_only(registry, scorer):
@@ -184,6 +192,30 @@ def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scor
     assert "<|im_end|>" not in prompt.user
 
 
+@pytest.mark.parametrize("max_tokens", [3000, 800])
+def test_bio_written_anew_reads_every_sentence_of_a_long_one_before(registry, scorer, max_tokens):
+    sentences = [f"Sentence number {i} says that trains are late and that it rains on day {i}." for i in range(9)]
+    scribe = Scribe(" ".join(sentences), scorer.encoder)
+    for conversation in "ab":
+        said(registry, conversation, ["Hello."])
+        list(write_bios(registry, bios_by(scribe, max_tokens=max_tokens)))
+    prompt = scribe.prompts[-1]
+    assert len(scorer.encoder.prompt_ids(prompt)) <= max_tokens
+    assert "Ana: Hello." in prompt.user
+    assert prompt.user.count("Sen") == 9
+    assert (f'before: "{" ".join(sentences)}"' in prompt.user) == (max_tokens == 3000)
+
+
+@pytest.mark.parametrize("text", ["😀" * 300, "ก" * 420, "没" * 360])
+def test_bio_is_written_from_a_turn_of_many_tokens(registry, scorer, text):
+    said(registry, "a", ["Hello.", text])
+    scribe = Scribe("Kind.", scorer.encoder)
+    [(_, bio)] = write_bios(registry, bios_by(scribe, max_tokens=800))
+    assert bio.text == "Kind."
+    assert len(scorer.encoder.prompt_ids(scribe.prompts[0])) <= 800
+    assert text[:20] in scribe.prompts[0].user
+
+
 def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir):
     address = str(tmp_path / "speakers.db")
     with Registry.open(address) as registry:
@@ -196,6 +228,24 @@ def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir
     with Registry.open(address) as registry:
         for speaker in registry.speakers():
             assert registry.context(speaker.speaker_id, before=END).bio.writer.startswith(f"llm:{tiny_lm_dir}#")
+
+
+def test_bios_command_goes_on_after_one_of_whom_nothing_is_written_and_ends_with_1(tmp_path, tiny_lm_dir, monkeypatch):
+    address = str(tmp_path / "speakers.db")
+    with Registry.open(address) as registry:
+        for name in ("Ana", "Ben"):
+            said(registry, name, SAID, name=name)
+    generate = LocalScorer.generate
+    monkeypatch.setattr(LocalScorer, "generate", lambda self, asked, settings: [""] if "Ana" in asked[0].user else ["Kind."])
+    call = ["bios", "write", "--memory", address, "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32"]
+    result = CliRunner().invoke(app, call)
+    assert result.stdout.splitlines() == ["Ben: version 1, from 3 utterances"]
+    assert "Ana: " in result.stderr
+    assert isinstance(result.exception, NothingWrittenError)
+    assert (result.exception.exit_code, str(result.exception).partition(":")[0]) == (1, "nothing was written about 1 of 2 people")
+    monkeypatch.setattr(LocalScorer, "generate", generate)
+    result = CliRunner().invoke(app, [*call, "--max-words", "10"], catch_exceptions=False)
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()][:1] == ["Ana"]
 
 
 def test_bios_command_refuses_another_kind_of_model(tmp_path):
