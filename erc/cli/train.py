@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,9 +45,18 @@ def train(
         for folder in sorted(artefact.iterdir()) if experiment.task == "multitask" else [artefact]:
             name = f"llm:{folder}" if experiment.task == "llm" else folder
             stderr.print(f"the model lies in {folder}; use it with --model {name}", highlight=False, soft_wrap=True)
-        if experiment.task == "multitask" and not read_json(run_dir / "leaks.json")["tests_known"]:
-            stderr.print("note: without heldout_hashes.json beside the corpora, test splits were not kept out of training", soft_wrap=True)
+        if experiment.task == "multitask":
+            _tell_leaks(read_json(run_dir / "leaks.json"), experiment)
     processes.leave()
+
+
+def _tell_leaks(kept: dict[str, Any], experiment: ExperimentConfig) -> None:
+    """What was not kept out of the training of several models over one encoder."""
+    if not kept["tests_known"]:
+        stderr.print("note: without heldout_hashes.json beside the corpora, test splits were not kept out of training", soft_wrap=True)
+    if not kept["start_filtered"]:
+        start = f"note: {experiment.artefact.init_from}, from which all began, was trained before: what it learnt from was not filtered here"
+        stderr.print(start, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(experiment: ExperimentConfig) -> None:

@@ -2,6 +2,9 @@
 
 Three stages: the classifier alone (or one that was trained before); all tasks together, the conversation models without a memory; then,
 with the encoder as it will be stored, what each conversation model has of its own, its memory of speakers among it.
+
+None of them learns from what any part is judged on. What the memories read of training turns comes of an encoder that was trained on these very
+turns: it is surer of them than it is of new ones, so figures on train are optimistic, and heads are kept by dev alone.
 """
 
 from __future__ import annotations
@@ -57,9 +60,11 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
         raise ConfigError("task multitask trains in one process: its models take turns over one encoder within a step")
     first, *talks = part_configs(config)
     record_parts([first, *talks], run_dir)
-    leaks = leak_filter([first, *talks], run_dir)
-    start = _start(config, first, run_dir, resume=resume, progress=progress)
-    texts = _texts(config, first, start, leaks)
+    leaks = leak_filter([first, *talks], run_dir, init_from=config.artefact.init_from, resume=resume)
+    whole, dev = load_splits(first)
+    splits = _kept(whole, leaks), dev
+    start = _start(config, first, splits, run_dir, resume=resume, progress=progress)
+    texts = _texts(config, first, splits, start)
     classifier = utterance.build_classifier(first, len(start.info.labels))
     classifier.load_state_dict(start.network.state_dict())
     joint = _train_together(config, texts, classifier, talks, leaks, run_dir / "together", resume=resume, progress=progress)
@@ -70,26 +75,26 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
         first, report, classifier, start.tokenizer, texts.corpora, texts.held, emotions, joint.figures_of(first.name), shelf=shelf
     )
     for part in talks:
-        _finish_talk(config, part, saved, joint.networks[part.name], run_dir, resume=resume, progress=progress)
+        _finish_talk(config, part, saved, joint.networks[part.name], leaks, run_dir, resume=resume, progress=progress)
     return shelf
 
 
-def _start(config: ExperimentConfig, part: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Artefact:
-    """The classifier all begin from: the one named, else one trained by its own configuration in `run_dir / start`."""
+def _start(
+    config: ExperimentConfig, part: ExperimentConfig, splits: tuple[Corpus, Corpus], run_dir: Path, *, resume: bool, progress: bool
+) -> Artefact:
+    """The classifier all begin from: the one named, else one trained on `splits` by its own configuration in `run_dir / start`."""
     if config.artefact.init_from is not None:
         return load_artefact(find_model(config.artefact.init_from))
     folder = run_dir / "start" / part.name
     if not (resume and (folder / "artefact.json").is_file()):
-        folder = utterance.run_utterance(part, run_dir / "start", resume=resume, progress=progress)
+        folder = utterance.run_utterance(part, run_dir / "start", resume=resume, progress=progress, splits=splits)
     return load_artefact(folder)
 
 
-def _texts(config: ExperimentConfig, part: ExperimentConfig, start: Artefact, leaks: LeakFilter) -> _Texts:
+def _texts(config: ExperimentConfig, part: ExperimentConfig, splits: tuple[Corpus, Corpus], start: Artefact) -> _Texts:
     assert config.multitask is not None
-    splits = load_splits(part)
     emotions = load_emotion_set(splits[0].emotion_set)
-    kept = dataclasses.replace(splits[0], conversations=leaks.apply(splits[0].conversations)[0])
-    examples, held = (labelled_texts(corpus, emotions, start.tokenizer, max_tokens=part.data.max_tokens) for corpus in (kept, splits[1]))
+    examples, held = (labelled_texts(corpus, emotions, start.tokenizer, max_tokens=part.data.max_tokens) for corpus in splits)
     chosen = np.random.default_rng(config.optim.seed).permutation(len(examples))[: round(len(examples) * config.multitask.text_share)]
     examples = [examples[i] for i in np.sort(chosen)]
     if config.multitask.soft_share:
@@ -138,8 +143,7 @@ def _train_together(
     }
     for part in talks:
         bare = _without_memory(part)
-        parts = emonet.gather(bare, cache_dir=None)
-        parts = dataclasses.replace(parts, train=dataclasses.replace(parts.train, conversations=leaks.apply(parts.train.conversations)[0]))
+        parts = _gathered(bare, leaks, cache_dir=None)
         networks[part.name] = emonet.build_network(bare, parts)
         networks[part.name].context.encoder = classifier.encoder
         tasks[part.name] = emonet.make_task(bare, parts)
@@ -150,6 +154,16 @@ def _train_together(
     return _Joint(networks, figures)
 
 
+def _gathered(part: ExperimentConfig, leaks: LeakFilter, *, cache_dir: Path | None) -> emonet.Ingredients:
+    """What a conversation model is trained from, less what may not be learnt from."""
+    parts = emonet.gather(part, cache_dir=cache_dir)
+    return dataclasses.replace(parts, train=_kept(parts.train, leaks))
+
+
+def _kept(train: Corpus, leaks: LeakFilter) -> Corpus:
+    return dataclasses.replace(train, conversations=leaks.apply(train.conversations)[0])
+
+
 def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
     """The part as it is trained with the others: nothing it reads may come of the encoder that is still changing."""
     assert part.emonet is not None
@@ -158,12 +172,20 @@ def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
 
 
 def _finish_talk(
-    config: ExperimentConfig, part: ExperimentConfig, saved: Path, trained: EmoNet, run_dir: Path, *, resume: bool, progress: bool
+    config: ExperimentConfig,
+    part: ExperimentConfig,
+    saved: Path,
+    trained: EmoNet,
+    leaks: LeakFilter,
+    run_dir: Path,
+    *,
+    resume: bool,
+    progress: bool,
 ) -> None:
     """Trains on what is the model's own over the stored encoder, keeps it only where it is better on dev, and saves the model."""
     assert config.multitask is not None
     part = part.model_copy(update={"artefact": part.artefact.model_copy(update={"init_from": str(saved)})})
-    parts = emonet.gather(part, cache_dir=run_dir / "features")
+    parts = _gathered(part, leaks, cache_dir=run_dir / "features")
     network, task = emonet.build_network(part, parts), emonet.make_task(part, parts)
     _take_over(network, trained)
     figures = task.evaluate(network.eval())

@@ -8,11 +8,12 @@ from pathlib import Path
 from erc.config import DataConfig, ExperimentConfig, HeadConfig, LossConfig, load_config
 from erc.data.leaks import LeakFilter, known_held_out
 from erc.errors import ConfigError
-from erc.persistence.layout import write_json
+from erc.persistence.layout import read_json, write_json
 from erc.resources import resource_dir
 from erc.training.supplies import load_splits
 
-"""The file of test splits' hashes beside the corpora."""
+LEAKS = "leaks.json"
+"""The file in a run's folder that says what was kept out of its training."""
 
 
 def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
@@ -80,13 +81,19 @@ def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
         path.write_text(part.to_yaml(), encoding="utf-8")
 
 
-def leak_filter(parts: Sequence[ExperimentConfig], run_dir: Path) -> LeakFilter:
+def leak_filter(parts: Sequence[ExperimentConfig], run_dir: Path, *, init_from: str | None = None, resume: bool = False) -> LeakFilter:
     """Keeps what any part is judged on out of what the others learn from: their encoder is one.
 
     Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is; `run_dir / leaks.json` says which
-    splits were known.
+    splits were known, and whether the classifier all start from was trained here, under the filter, or is one named by `init_from`. Raises
+    ConfigError where a run would be gone on with that was begun under another filter.
     """
     tests = known_held_out(parts[0].data.root)
     found = LeakFilter.of([*tests, *(load_splits(part)[1] for part in parts)])
-    write_json(run_dir / "leaks.json", {"kept_out": [f"{split.corpus}/{split.split}" for split in found.held_out], "tests_known": bool(tests)})
+    kept_out = [f"{split.corpus}/{split.split}" for split in found.held_out]
+    told = {"kept_out": kept_out, "tests_known": bool(tests), "start_filtered": init_from is None}
+    path = run_dir / LEAKS
+    if resume and path.exists() and read_json(path) != told:
+        raise ConfigError(f"{path}: the run was begun while other texts were kept out of it: train again with --fresh, or give another --run")
+    write_json(path, told)
     return found

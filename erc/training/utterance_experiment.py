@@ -41,9 +41,9 @@ REPORTED_SETS = ("goemotions", "ekman", "sentiment")
 _LICENCES = {"goemotions": ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",)}
 
 
-def run_utterance(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Path:
-    """Trains, compresses, calibrates and saves; see `run_experiment`."""
-    train_split, dev_split = load_splits(config)
+def run_utterance(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, splits: tuple[Corpus, Corpus] | None = None) -> Path:
+    """Trains, compresses, calibrates and saves; see `run_experiment`. `splits` are train and dev where they are less than `config.data` names."""
+    train_split, dev_split = load_splits(config) if splits is None else splits
     emotions = load_emotion_set(train_split.emotion_set)
     tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision)
     examples, held = (labelled_texts(corpus, emotions, tokenizer, max_tokens=config.data.max_tokens) for corpus in (train_split, dev_split))

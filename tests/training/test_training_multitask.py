@@ -14,15 +14,15 @@ from tiny_corpora import SAID, write_corpora
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.corpora import load_corpus
-from erc.data.leaks import text_hash
+from erc.data.leaks import LeakFilter, text_hash
 from erc.errors import ConfigError
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.persistence import load_model
-from erc.training import multitask_experiment
+from erc.training import multitask_experiment, utterance_experiment
 from erc.training.experiment import run_experiment
 from erc.training.multitask_parts import leak_filter, part_configs, record_parts
-from erc.training.trainer import _Mixed
+from erc.training.trainer import _Mixed, train
 
 CLASSIFIER = "name: tiny-fine\ntask: utterance\ndata: {corpus: goemotions}\nhead: {hidden: 16}\nloss: {class_weights: emcoder}\n"
 TALK = """
@@ -48,8 +48,12 @@ artefact: {delta: int8}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_unlike(tmp_path_factory.mktemp("data"))
+
+
+def write_unlike(folder: Path) -> Path:
     """Corpora that share no sentence: what one is judged on may not be learnt from another."""
-    root = write_corpora(tmp_path_factory.mktemp("data"))
+    root = write_corpora(folder)
     for path in (root / "emorynlp").iterdir():
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace("so happy", "really glad").replace("agreed", "decided").replace("report", "paper"), encoding="utf-8")
@@ -113,14 +117,15 @@ def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
     config = configured(tmp_path, data, tiny_encoder_dir)
     trained = load_model(str(models / "tiny-meld")).network
     part = next(part for part in part_configs(config) if part.name == "tiny-meld")
-    multitask_experiment._finish_talk(config, part, models / "tiny-fine", trained, tmp_path, resume=False, progress=False)  # type: ignore[arg-type]
+    run: dict[str, Any] = {"leaks": LeakFilter.of([]), "run_dir": tmp_path, "resume": False, "progress": False}
+    multitask_experiment._finish_talk(config, part, models / "tiny-fine", trained, **run)  # type: ignore[arg-type]
     saved = load_file(tmp_path / "models" / "tiny-meld" / "weights.safetensors")
     assert bool(saved["head.output.weight"].any()) is not kept
 
 
 def test_multitask_run_says_what_was_kept_out(models: Path) -> None:
     told = json.loads((models.parent / "leaks.json").read_text(encoding="utf-8"))
-    assert told == {"kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"], "tests_known": False}
+    assert told == {"kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"], "tests_known": False, "start_filtered": True}
 
 
 def test_multitask_keeps_test_splits_out_by_their_hashes(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
@@ -133,6 +138,45 @@ def test_multitask_keeps_test_splits_out_by_their_hashes(data: Path, tiny_encode
     kept, report = leak_filter(parts, tmp_path).apply(train)
     assert report.reasons["meld/test"] == sum(any(turn.text == SAID["anger"] for turn in talk) for talk in train) > 0
     assert not any(turn.text == SAID["anger"] for talk in kept for turn in talk)
+
+
+LEAKED = "I am happy today and it hurts no more"
+
+
+def test_multitask_learns_from_no_text_that_a_part_is_judged_on_at_any_stage(
+    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the classifier that all begin from nor the layers that conversation models have of their own."""
+    data = write_unlike(tmp_path / "data")
+    comments, talks = data / "goemotions" / "train.tsv", data / "meld" / "train_sent_emo.csv"
+    comments.write_text(comments.read_text(encoding="utf-8") + f"{LEAKED}\t3\tcleaked\n", encoding="utf-8")
+    talks.write_text(talks.read_text(encoding="utf-8").replace(SAID["joy"], LEAKED, 1), encoding="utf-8")
+    (data / "heldout_hashes.json").write_text(json.dumps({"emorynlp_test": [text_hash(LEAKED)]}), encoding="utf-8")
+    seen: dict[str, int] = {}
+
+    def watched(*, model: torch.nn.Module, task: Any, run_dir: Path, **settings: Any) -> dict[str, float]:
+        seen[run_dir.name] = len(task.examples)
+        return train(model=model, task=task, run_dir=run_dir, **settings)
+
+    for module in (multitask_experiment, utterance_experiment):
+        monkeypatch.setattr(module, "train", watched)
+    run_experiment(configured(tmp_path, data, tiny_encoder_dir), tmp_path / "run", progress=False)
+    assert seen == {"start": 56, "together": 28 + 7 + 8, "heads-tiny-meld": 7, "heads-tiny-emorynlp": 8}
+
+
+def test_multitask_says_of_a_named_start_that_it_was_not_filtered_here(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
+    leak_filter(parts, tmp_path, init_from="another")
+    assert json.loads((tmp_path / "leaks.json").read_text(encoding="utf-8"))["start_filtered"] is False
+
+
+def test_multitask_refuses_to_go_on_under_another_filter(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
+    for _ in range(2):
+        leak_filter(parts, tmp_path, resume=True)
+    with pytest.raises(ConfigError, match=r"leaks\.json: .* --fresh"):
+        leak_filter(parts[:-1], tmp_path, resume=True)
+    leak_filter(parts[:-1], tmp_path, resume=False)
 
 
 def test_multitask_refuses_to_go_on_with_other_parts(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
