@@ -115,12 +115,11 @@ class _Supplier:
     def _memories(self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any) -> tuple[Registry, Registry]:
         """The memory that training conversations are looked up in, and that of dev."""
         from erc.inference.corpus_memory import corpus_memory
-        from erc.persistence.parts import private_folder
 
-        made, folder = [], private_folder(self.folder)
+        made = []
         for name, talks in (("train", train.conversations), ("dev", (*(train.conversations if dev_sees_train else ()), *dev.conversations))):
             with progress_bar(f"remembering {train.name} {name}", sum(map(len, talks))) as advance:
-                made.append(self.stack.enter_context(corpus_memory(folder, talks, scorer, advance=advance, note=_tell, **by)))
+                made.append(self.stack.enter_context(corpus_memory(self.folder, talks, scorer, advance=advance, note=_tell, **by)))
         return made[0], made[1]
 
     def _answers(self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts) -> Mapping[str, Mapping[tuple[str, int], str]]:
@@ -151,9 +150,8 @@ class _Supplier:
 
     def _written(self) -> WrittenTexts:
         from erc.llm.writing import WRITTEN, WrittenTexts
-        from erc.persistence.parts import private_folder
 
-        return self.stack.enter_context(WrittenTexts(private_folder(self.folder) / WRITTEN))
+        return self.stack.enter_context(WrittenTexts(self.folder / WRITTEN))
 
     def _classifier(self, name: str) -> KeepingScorer:
         from erc.inference.settings import InferenceSettings

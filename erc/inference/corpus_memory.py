@@ -31,7 +31,7 @@ from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.text_scores import KeepingScorer
 from erc.llm.notes import NO_NOTES, SpeakerNotes
 from erc.models.precision import resolve_precision
-from erc.persistence.parts import keep_first, part_of, private_file
+from erc.persistence.parts import keep_first, part_of, private_file, private_folder
 from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
 
 _FORMAT = 1
@@ -50,10 +50,10 @@ def corpus_memory(
     advance: Advance = lambda turns: None,
     note: Note = lambda text: None,
 ) -> Registry:
-    """The memory of a split, from `folder` where it was made before; its file is for its owner alone (0600). The caller closes it.
+    """The memory of a split, from `folder` where it was made before; its file is for its owner alone (0600), and so is a folder that is made here.
 
-    `writer` names who writes bios (`writer_of`). `advance` hears of the turns taken in, `note` of bios that had to be counted
-    because their writer wrote nothing. Raises InputError for ids that stand twice.
+    The caller closes it. `writer` names who writes bios (`writer_of`). `advance` hears of the turns taken in, `note` of bios that had to be counted
+    because their writer wrote nothing. Raises InputError for ids that stand twice, ArtefactError for a folder that cannot be written to.
     """
     ordered = chronological(conversations)
     for identifier, count in Counter(conversation.conversation_id for conversation in ordered).items():
@@ -61,6 +61,7 @@ def corpus_memory(
             raise InputError(f"conversation id {identifier} stands twice, so its turns cannot be told apart: give each conversation an id of its own")
     path = folder / f"speakers-{_digest(ordered, scorer, writer)}.db"
     if not path.exists():
+        private_folder(folder)
         part = private_file(part_of(path))
         try:
             with Registry.open(part) as registry:

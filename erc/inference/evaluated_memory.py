@@ -13,7 +13,7 @@ from erc.inference.corpus_memory import corpus_memory
 from erc.inference.demonstrations import training_split
 from erc.inference.gold import GoldData
 from erc.inference.text_scores import KeepingScorer
-from erc.persistence.parts import private_folder, sweep
+from erc.persistence.parts import sweep
 from speakers import Registry
 
 MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations themselves, for each from those broadcast before it"
@@ -38,7 +38,7 @@ def evaluated_memory(
     reads, place = config.get(section) or {}, folder or user_cache_dir() / "supplies"
     sweep(place)
     with ExitStack() as stack:
-        by = _written(reads, private_folder(place), stack)
+        by = _written(reads, place, stack)
         yield stack.enter_context(corpus_memory(place, (*_earlier(data, config, reads, files), *data.conversations), scorer, **by))
 
 

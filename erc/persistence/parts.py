@@ -5,7 +5,6 @@ A file is written beside its place as `NAME.PID.part` (a database with `-wal` an
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import time
@@ -14,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from erc.errors import ArtefactError
 
 STALE = 3600.0
 """Seconds without a change after which a dead process's file is taken away: its number may be that of one alive on another machine."""
@@ -26,10 +27,16 @@ def part_of(path: Path) -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """The folder, made where it is missing, closed to others than its owner (0700); one of somebody else's stays as it is."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(PermissionError):
-        folder.chmod(0o700)
+    """The folder, made for its owner alone (0700) where it is missing; one that is there stays as it is.
+
+    Raises ArtefactError where it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtefactError(f"{folder}: cannot be made as a folder ({error}): name one that can be written to") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ArtefactError(f"{folder}: this folder cannot be written to: name another, or have it opened to you")
     return folder
 
 

@@ -8,7 +8,7 @@ from tiny_emonet import talk
 
 from erc.data import Conversation, Moment, Utterance
 from erc.emotions import load_emotion_map
-from erc.errors import InputError
+from erc.errors import ArtefactError, InputError
 from erc.inference import corpus_memory as module
 from erc.inference.bio_keeping import NothingWrittenError, refresh_bios
 from erc.inference.bio_vectors import BioVectors, bio_vector
@@ -120,6 +120,18 @@ def test_memory_is_closed_to_others(tmp_path, scorer):
         kept = list((tmp_path / "supplies").iterdir())
         assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     assert (tmp_path / "supplies").stat().st_mode & 0o777 == 0o700
+
+
+def test_memory_leaves_a_folder_of_the_user_as_open_as_it_was(tmp_path, scorer):
+    tmp_path.chmod(0o755)
+    corpus_memory(tmp_path, SCENES, scorer).close()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_memory_that_cannot_be_kept_is_told(tmp_path, scorer):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ArtefactError, match="file: cannot be made as a folder"):
+        corpus_memory(tmp_path / "file", SCENES, scorer)
 
 
 def test_memory_that_another_process_finished_first_is_the_one_read(tmp_path, scorer, monkeypatch):

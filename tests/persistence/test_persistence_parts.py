@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from erc.errors import ArtefactError
 from erc.persistence.parts import STALE, keep_first, part_of, private_file, private_folder, save_arrays, sweep
 
 
@@ -76,9 +77,18 @@ def test_private_file_and_its_folder_are_closed_to_others(tmp_path: Path) -> Non
     assert (made.read_bytes(), closed.read_bytes()) == (b"", b"words")
 
 
-def test_private_folder_closes_one_that_was_open(tmp_path: Path) -> None:
+def test_private_folder_closes_one_it_makes_and_leaves_one_that_is_there_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
-    assert [private_folder(tmp_path / name).stat().st_mode & 0o777 for name in ("open", "new")] == [0o700, 0o700]
+    assert [private_folder(tmp_path / name).stat().st_mode & 0o777 for name in ("open", "new")] == [0o755, 0o700]
+
+
+def test_private_folder_that_cannot_be_made_or_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ArtefactError, match=r"file/below: cannot be made"):
+        private_folder(tmp_path / "file" / "below")
+    monkeypatch.setattr(os, "access", lambda *given: False)  # for root every folder is open
+    with pytest.raises(ArtefactError, match="cannot be written to"):
+        private_folder(tmp_path)
 
 
 @pytest.mark.parametrize("links", [True, False])
