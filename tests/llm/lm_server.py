@@ -23,6 +23,13 @@ class Behaviour:
     completions: bool = True
     top_logprobs: bool = True
     constrained: bool = True
+    strict: bool = False
+    """Refuses requests with a field of which OpenAI's interface knows nothing."""
+    served: str | None = None
+    """The only model there is."""
+    key: str | None = None
+    never: float | None = None
+    """The log-probability of every code but the preferred one."""
     preferred: str = "joy"
     written: str | None = "You asked: {}"
     faults: list[Any] = field(default_factory=list)
@@ -65,6 +72,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send(200, b"<html>not json")
         elif isinstance(fault, int):
             self.send(fault, b'{"error": "fault"}', {"Retry-After": "7"} if fault == 429 else {})
+        elif does.key is not None and self.headers.get("Authorization") != f"Bearer {does.key}":
+            self.send(401, b'{"error": "no such key"}')
+        elif does.served is not None and body["model"] != does.served:
+            self.send(404, json.dumps({"message": f"The model `{body['model']}` does not exist."}).encode())
+        elif does.strict and "chat_template_kwargs" in body:
+            self.send(400, b'{"error": "Unrecognized request argument supplied: chat_template_kwargs"}')
         elif self.path.endswith("/completions") and not self.path.endswith("/chat/completions"):
             self.answer(self.completion(does, body) if does.completions else None)
         else:
@@ -110,6 +123,8 @@ class Handler(BaseHTTPRequestHandler):
             entries = [
                 {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i} for i, (code, label) in enumerate(legend.items())
             ]
+            if does.never is not None:
+                entries = [{**entry, "logprob": -0.0 if legend[entry["token"]] == does.preferred else does.never} for entry in entries]
             entries = sorted([*entries, {"token": "The", "logprob": -9.0}], key=lambda entry: -entry["logprob"])[: body["top_logprobs"]]
             return {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"token": "A", "top_logprobs": entries}]}}]}
         if "response_format" not in body:

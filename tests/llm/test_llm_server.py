@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 
 import numpy as np
 import pytest
+from lm_parts import build_tokenizer
 from lm_server import Behaviour, running
 
-from erc.errors import ArtefactError
+from erc.errors import ArtefactError, ConfigError
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import RenderedPrompt
-from erc.llm.server import ServerError, ServerScorer, Transport, TransportSettings
+from erc.llm.server import ServerError, ServerGenerator, ServerScorer, Transport, TransportSettings, open_transport
 from erc.llm.server.modes import echoed_sum
 from erc.llm.server.transport import RefusedError, UnreachableError
 
@@ -91,6 +93,59 @@ def test_server_that_ignores_constraints_is_refused(transport, behaviour):
         ServerScorer(transport, model="tiny")
 
 
+@pytest.mark.parametrize("fault", [500, 503, 429, "garbage", "drop"])
+def test_server_that_is_busy_is_not_taken_for_one_that_can_do_less(transport, behaviour, encoder, fault):
+    behaviour.faults = [fault] * (FAST.retries + 1)
+    with pytest.raises(ServerError, match="asked 4 times"):
+        ServerScorer(transport, model="tiny", encoder=encoder)
+    assert len(behaviour.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"key": "secret"}, "answered 401"), ({"served": "Other-1.5B"}, r"answered 404.*`tiny-1\.5B` does not exist")]
+)
+def test_wrong_key_and_wrong_model_are_told_at_once(transport, behaviour, encoder, changes, message):
+    for name, value in changes.items():
+        setattr(behaviour, name, value)
+    with pytest.raises(RefusedError, match=message):
+        ServerScorer(transport, model="tiny-1.5B", encoder=encoder)
+    assert len(behaviour.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 422, 501])
+def test_server_that_refuses_a_way_of_asking_is_asked_in_another(transport, behaviour, encoder, status):
+    behaviour.faults = [status]
+    assert ServerScorer(transport, model="tiny", encoder=encoder).mode == "codes"
+
+
+@pytest.mark.parametrize("making", [ServerScorer, ServerGenerator])
+def test_connection_is_closed_where_the_server_cannot_be_used(behaviour, server, encoder, making):
+    behaviour.key = "secret"
+    transport = Transport(server, settings=FAST)
+    with pytest.raises(RefusedError):
+        making(transport, model="tiny", encoder=encoder)
+    assert transport._client.is_closed
+
+
+@pytest.mark.parametrize("never", [-9999.0, -math.inf, -800.0])
+@pytest.mark.parametrize("preferred", ["joy", "neutral"])
+def test_codes_that_are_next_to_impossible_are_no_error(transport, behaviour, never, preferred):
+    behaviour.never, behaviour.preferred = never, preferred
+    scores = ServerScorer(transport, model="tiny", mode="codes").score(PROMPTS[:1], LABELS)
+    assert scores.best == (preferred,)
+    assert np.isfinite(scores.log_likelihood).all()
+    np.testing.assert_allclose(scores.probabilities.sum(), 1.0)
+
+
+def test_chat_asks_for_no_thoughts_and_does_without_where_that_is_refused(transport, behaviour):
+    ServerScorer(transport, model="tiny", mode="choice").score(PROMPTS[:1], LABELS)
+    assert [body.get("chat_template_kwargs") for _, body in behaviour.requests] == [{"enable_thinking": False}]
+    behaviour.strict, behaviour.requests = True, []
+    scorer = ServerScorer(transport, model="tiny", mode="choice")
+    assert [scorer.score(PROMPTS[i : i + 1], LABELS).best for i in (0, 1)] == [("joy",), ("joy",)]
+    assert ["chat_template_kwargs" in body for _, body in behaviour.requests] == [True, False, False]
+
+
 def test_exact_scores_need_a_tokenizer(transport):
     with pytest.raises(ServerError, match="tokenizer"):
         ServerScorer(transport, model="tiny", mode="completions")
@@ -166,6 +221,18 @@ def test_cache_tells_labels_models_and_prompts_apart(transport, behaviour, tmp_p
     second.cache.close()
 
 
+def test_cache_tells_weights_and_tokenizers_apart(transport, behaviour, tmp_path):
+    """A model trained again under its old name, and a chat template that changed, are asked anew."""
+    asked = []
+    for weights, chat in [("a", True), ("a", True), ("b", True), (None, True), ("a", False)]:
+        encoder = PromptEncoder(build_tokenizer(chat=chat))
+        scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions", cache=tmp_path / "answers.sqlite", weights=weights)
+        scorer.score(PROMPTS[:1], LABELS)
+        scorer.cache.close()
+        asked.append(len(behaviour.requests) // len(LABELS))
+    assert asked == [1, 1, 2, 3, 4]
+
+
 def test_cache_holds_no_text(transport, tmp_path):
     scorer = ServerScorer(transport, model="tiny", mode="choice", cache=tmp_path / "answers.sqlite")
     scorer.score([RenderedPrompt("Judge.", (("dialogue", "A: canary-7731"),), "E:", "t/v1", "00")], LABELS)
@@ -181,8 +248,30 @@ def test_cache_file_that_is_no_database_is_an_artefact_error(transport, tmp_path
 
 @pytest.mark.parametrize(
     "values",
-    [[None, -1.0], [None, -1.0, -1.0, -1.0, -1.0], [None, -1.0, None], [None, -1.0, math.nan], None],
+    [[None, -1.0], [None, -1.0, -1.0, -1.0, -1.0], [None, -1.0, None], [None, -1.0, math.nan], [None, -1.0, math.inf], None],
 )
 def test_echo_that_does_not_fit_is_an_error(values):
     with pytest.raises(ServerError):
         echoed_sum({"choices": [{"logprobs": {"token_logprobs": values}}]}, prefix=2, answer=1)
+
+
+def test_echo_of_an_impossible_token_is_a_finite_number():
+    assert echoed_sum({"choices": [{"logprobs": {"token_logprobs": [None, -1.0, -math.inf]}}]}, prefix=2, answer=1) == -9999.0
+
+
+def test_environment_gives_key_timeout_and_concurrency(server, behaviour, encoder, monkeypatch):
+    behaviour.key = "secret-7731"
+    for name, value in {"KEY": " secret-7731\n", "TIMEOUT": "2.5", "CONCURRENCY": "3"}.items():
+        monkeypatch.setenv(f"CONVEMO_SERVER_{name}", value)
+    with closing(ServerScorer(open_transport(server), model="tiny", encoder=encoder)) as scorer:
+        assert scorer.score(PROMPTS[:1], LABELS).score_kind == "exact"
+        assert (scorer.transport.settings.read_timeout, scorer.transport.settings.concurrency) == (2.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("KEY", "secret\nX-Other: 7731"), ("KEY", "schlüssel"), ("TIMEOUT", "soon"), ("TIMEOUT", "0"), ("CONCURRENCY", "2.5")]
+)
+def test_environment_that_cannot_be_is_named_and_a_key_never_shown(name, value):
+    with pytest.raises(ConfigError, match=f"CONVEMO_SERVER_{name}") as caught:
+        open_transport("http://localhost:1/v1", environ={f"CONVEMO_SERVER_{name}": value})
+    assert name != "KEY" or value.split()[0] not in str(caught.value)

@@ -272,3 +272,15 @@ def test_writer_on_a_server_is_the_one_that_its_folder_holds(tiny_lm_dir):
 def test_writer_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match="tokenizer"):
         open_writer(str(tmp_path))
+
+
+def test_thoughts_that_came_to_no_end_are_nothing_written(server, behaviour, connect):
+    behaviour.written = "<think>\nOkay, who is it? Let me"
+    assert connect(server, mode="chat").generate(PROMPTS[:1]) == [""]
+
+
+@pytest.mark.parametrize(("fault", "error"), [(503, "asked 3 times"), (401, "answered 401")])
+def test_server_that_fails_is_not_taken_for_one_without_completions(server, behaviour, connect, fault, error):
+    behaviour.faults = [fault] * 3
+    with pytest.raises(ServerError, match=error):
+        connect(server)

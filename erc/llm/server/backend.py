@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,49 +12,64 @@ from erc.llm.encoding import PromptEncoder
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.scores import LabelScores, ScoreKind
 from erc.llm.server.cache import AnswerCache, cache_key
+from erc.llm.server.chat import Chat
 from erc.llm.server.modes import Mode, PromptScores, chosen, coded, echoed
-from erc.llm.server.transport import ServerError, Transport, UnreachableError
+from erc.llm.server.probing import PROBE, PROBE_LABELS, lacking
+from erc.llm.server.transport import ServerError, Transport
 
 _KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choice": "none"}
-_PROBE = RenderedPrompt("Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", "")
-_PROBE_LABELS = ("yes", "no")
 
 
 class ServerScorer:
     """Scores by an OpenAI-compatible server.
 
     `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses. `mode` None asks the server
-    what it can do, once, from exact to a bare choice. `cache` keeps answers on disk.
+    what it can do, once, from exact to a bare choice. `cache` keeps answers on disk. `weights` is a digest of the weights that are served under
+    the model's name, where they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
     """
 
     def __init__(
-        self, transport: Transport, *, model: str, encoder: PromptEncoder | None = None, mode: Mode | None = None, cache: Path | None = None
+        self,
+        transport: Transport,
+        *,
+        model: str,
+        encoder: PromptEncoder | None = None,
+        mode: Mode | None = None,
+        cache: Path | None = None,
+        weights: str | None = None,
     ) -> None:
         self.transport = transport
         self.model = model
         self.encoder = encoder
-        self.cache = None if cache is None else AnswerCache(cache)
-        self.mode: Mode = self.probe() if mode is None else mode
-        if self.mode == "completions" and encoder is None:
-            raise ServerError("exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes")
+        self.weights = weights
+        self.cache: AnswerCache | None = None
+        self._chat = Chat(transport, model)
+        try:
+            self.cache = None if cache is None else AnswerCache(cache)
+            self.mode: Mode = self.probe() if mode is None else mode
+            if self.mode == "completions" and encoder is None:
+                raise ServerError("exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes")
+        except BaseException:
+            self.close()  # nobody else is left to
+            raise
 
     @property
     def model_id(self) -> str:
-        """Model and address."""
-        return f"{self.model}@{self.transport.url}"
+        """Model, address and, where it is known, a digest of the weights."""
+        return f"{self.model}@{self.transport.url}" + ("" if self.weights is None else f"#{self.weights}")
 
     def probe(self) -> Mode:
-        """The most exact mode the server has. Raises ServerError, with what was tried, where it has none."""
+        """The most exact mode the server has.
+
+        Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing of what the server can do.
+        """
         modes: tuple[Mode, ...] = ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
         problems = []
         for mode in modes:
-            try:
-                self._ask(_PROBE, _PROBE_LABELS, mode)
+            problem = lacking(partial(self._ask, PROBE, PROBE_LABELS, mode))
+            if problem is None:
                 return mode
-            except UnreachableError:
-                raise
-            except ServerError as error:
-                problems.append(f"{mode}: {error}")
+            problems.append(f"{mode}: {problem}")
         raise ServerError(f"{self.transport.url} offers no way to score labels.\n" + "\n".join(problems))
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
@@ -71,7 +87,7 @@ class ServerScorer:
     def _cached(self, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
         if self.cache is None:
             return self._ask(prompt, labels, self.mode)
-        key = cache_key(prompt_sha256=prompt.sha256, model_id=self.model_id, mode=self.mode, labels=labels)
+        key = cache_key(prompt_sha256=prompt.sha256, model_id=self.model_id, mode=self.mode, labels=labels, tokens=self._tokens(prompt, labels))
         kept = self.cache.get(key)
         if kept is not None:
             return PromptScores(tuple(map(float, kept["values"])), bool(kept["truncated"]))
@@ -83,4 +99,8 @@ class ServerScorer:
         if mode == "completions":
             assert self.encoder is not None
             return echoed(self.transport, self.model, self.encoder, prompt, labels)
-        return (coded if mode == "codes" else chosen)(self.transport, self.model, prompt, labels)
+        return (coded if mode == "codes" else chosen)(self._chat, prompt, labels)
+
+    def _tokens(self, prompt: RenderedPrompt, labels: Sequence[str]) -> list[list[int]]:
+        """What a model reads and is asked for, as its tokenizer and chat template have it."""
+        return [] if self.encoder is None else [self.encoder.prompt_ids(prompt), *(self.encoder.answer_ids(label) for label in labels)]

@@ -14,12 +14,18 @@ from typing import Any
 from erc.errors import ArtefactError
 from erc.persistence.parts import private_file
 
+_VERSION = 2
+"""Raised where the modes ask in other words than before, or read answers otherwise."""
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
 
-def cache_key(*, prompt_sha256: str, model_id: str, mode: str, labels: Sequence[str]) -> str:
-    """The key of one prompt's scores: what was asked, of which model, how, over which labels in which order. No text is kept."""
-    return hashlib.sha256(json.dumps([prompt_sha256, model_id, mode, list(labels)], ensure_ascii=False).encode()).hexdigest()
+def cache_key(*, prompt_sha256: str, model_id: str, mode: str, labels: Sequence[str], tokens: Sequence[Sequence[int]] = ()) -> str:
+    """The key of one prompt's scores: what was asked, of which model, how, over which labels in which order. No text is kept.
+
+    `tokens` are those of prompt and labels, so that another tokenizer or chat template asks anew.
+    """
+    asked = [_VERSION, prompt_sha256, model_id, mode, list(labels), [list(ids) for ids in tokens]]
+    return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 
 class AnswerCache:

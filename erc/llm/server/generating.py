@@ -9,12 +9,14 @@ from typing import Any, Literal
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings
 from erc.llm.prompts import RenderedPrompt
-from erc.llm.server.transport import ServerError, Transport, UnreachableError
+from erc.llm.server.chat import Chat
+from erc.llm.server.probing import PROBE, lacking
+from erc.llm.server.transport import Transport, UnusableError
 
 WriteMode = Literal["completions", "chat"]
 """`completions`: the very tokens a local model would read are sent. `chat`: messages, which the server puts into its own template."""
-_PROBE = RenderedPrompt("Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", "")
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
+"""What a model thought before it wrote; without an end where it never came to write."""
 
 
 class ServerGenerator:
@@ -28,7 +30,12 @@ class ServerGenerator:
         self.transport = transport
         self.encoder = encoder
         self.model_id = model
-        self.mode: WriteMode = self._probe() if mode is None else mode
+        self._chat = Chat(transport, model)
+        try:
+            self.mode: WriteMode = self._probe() if mode is None else mode
+        except BaseException:
+            transport.close()  # nobody else is left to
+            raise
 
     def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
         """The text after each prompt, in their order. Raises ServerError where the server gives none."""
@@ -40,25 +47,18 @@ class ServerGenerator:
         self.transport.close()
 
     def _probe(self) -> WriteMode:
-        try:
-            self._ask(_PROBE, GenerationSettings(max_new_tokens=1), "completions")
-        except UnreachableError:
-            raise
-        except ServerError:
-            return "chat"
-        return "completions"
+        once = GenerationSettings(max_new_tokens=1)
+        return "completions" if lacking(lambda: self._ask(PROBE, once, "completions")) is None else "chat"
 
     def _ask(self, prompt: RenderedPrompt, settings: GenerationSettings, mode: WriteMode) -> str:
-        body: dict[str, Any] = {"model": self.model_id, "max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
+        chosen: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
         if settings.temperature:
-            body |= {"top_p": settings.top_p, "seed": settings.seed}
-        if mode == "completions":
-            end = str(self.encoder.tokenizer.convert_ids_to_tokens(self.encoder.terminator))
-            body |= {"prompt": self.encoder.prompt_ids(prompt), "stop": [end]}
-            return self._text(self.transport.post("/completions", body), "text").partition(end)[0].strip()
-        messages = [{"role": "user", "content": prompt.user}]
-        body["messages"] = [{"role": "system", "content": prompt.system}, *messages] if prompt.system else messages
-        return _THOUGHT.sub("", self._text(self.transport.post("/chat/completions", body), "message")).strip()
+            chosen |= {"top_p": settings.top_p, "seed": settings.seed}
+        if mode == "chat":
+            return _THOUGHT.sub("", self._text(self._chat.ask(prompt, **chosen), "message")).strip()
+        end = str(self.encoder.tokenizer.convert_ids_to_tokens(self.encoder.terminator))
+        body = {"model": self.model_id, "prompt": self.encoder.prompt_ids(prompt), "stop": [end], **chosen}
+        return _THOUGHT.sub("", self._text(self.transport.post("/completions", body), "text").partition(end)[0]).strip()
 
     def _text(self, response: dict[str, Any], where: str) -> str:
         try:
@@ -67,5 +67,5 @@ class ServerGenerator:
         except (KeyError, IndexError, TypeError):
             text = None
         if not isinstance(text, str):
-            raise ServerError(f"{self.transport.url} answered without a text: the model it serves does not write")
+            raise UnusableError(f"{self.transport.url} answered without a text: the model it serves does not write")
         return text

@@ -16,12 +16,15 @@ from typing import Any, Literal
 
 from erc.llm.encoding import PromptEncoder
 from erc.llm.prompts import RenderedPrompt
-from erc.llm.server.transport import ServerError, Transport
+from erc.llm.server.chat import Chat
+from erc.llm.server.transport import ServerError, Transport, UnusableError
 
 Mode = Literal["completions", "codes", "choice"]
 CODES = string.ascii_uppercase + string.ascii_lowercase
 TOP_LOGPROBS = 20
 """The most that the interface gives; a label whose code is not among them gets the smallest value given."""
+_NEVER = -9999.0
+"""What some servers write for a probability of 0, where others write minus infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,48 +54,44 @@ def echoed_sum(response: dict[str, Any], *, prefix: int, answer: int) -> float:
     try:
         found = response["choices"][0]["logprobs"]["token_logprobs"]
     except (KeyError, IndexError, TypeError):
-        raise ServerError("the server's completion holds no token log-probabilities: start it with log-probabilities, or use another mode") from None
+        raise UnusableError("the server's completion holds no token log-probabilities: start it with them, or use another mode") from None
     if not isinstance(found, list) or len(found) not in (prefix + answer, prefix + answer + 1):
         size = len(found) if isinstance(found, list) else 0
-        raise ServerError(f"the server echoed {size} tokens where {prefix + answer} were sent: its tokenizer is not the one given here")
+        raise UnusableError(f"the server echoed {size} tokens where {prefix + answer} were sent: its tokenizer is not the one given here")
     part = found[prefix : prefix + answer]
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in part):
-        raise ServerError("the server gave an answer's token no finite log-probability")
-    return float(sum(part))
+    if not all(isinstance(value, int | float) and value < math.inf for value in part):  # NaN is not below anything
+        raise UnusableError("the server gave an answer's token no log-probability")
+    return float(sum(max(value, _NEVER) for value in part))
 
 
-def coded(transport: Transport, model: str, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
+def coded(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
     """Log-probabilities by one-letter codes, renormalised over the codes, averaged over the labels' order and its reverse."""
     if len(labels) > len(CODES):
         raise ServerError(f"{len(labels)} labels are more than there are one-letter codes ({len(CODES)}): use a server with echoed completions")
-    forward, first_cut = _one_order(transport, model, prompt, labels)
-    backward, second_cut = _one_order(transport, model, prompt, tuple(reversed(labels)))
-    mixed = [math.log(0.5 * (math.exp(a) + math.exp(b))) for a, b in zip(forward, reversed(backward), strict=True)]
+    forward, first_cut = _one_order(chat, prompt, labels)
+    backward, second_cut = _one_order(chat, prompt, tuple(reversed(labels)))
+    mixed = [_log_sum((a, b)) - math.log(2) for a, b in zip(forward, reversed(backward), strict=True)]
     return PromptScores(tuple(mixed), first_cut or second_cut)
 
 
-def _one_order(transport: Transport, model: str, prompt: RenderedPrompt, labels: Sequence[str]) -> tuple[list[float], bool]:
+def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tuple[list[float], bool]:
     codes = CODES[: len(labels)]
     legend = "\n".join(f"{code} = {label}" for code, label in zip(codes, labels, strict=True))
-    body = {
-        "model": model,
-        "messages": _messages(prompt, f"Answer with one letter only:\n{legend}"),
-        "max_tokens": 1,
-        "temperature": 0,
-        "logprobs": True,
-        "top_logprobs": TOP_LOGPROBS,
-    }
-    response = transport.post("/chat/completions", body)
+    closing = f"Answer with one letter only:\n{legend}"
+    response = chat.ask(prompt, closing=closing, max_tokens=1, temperature=0, logprobs=True, top_logprobs=TOP_LOGPROBS)
     try:
-        given = {entry["token"]: float(entry["logprob"]) for entry in reversed(response["choices"][0]["logprobs"]["content"][0]["top_logprobs"])}
+        likeliest = response["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        given = {entry["token"]: max(float(entry["logprob"]), _NEVER) for entry in reversed(likeliest)}
     except (KeyError, IndexError, TypeError, ValueError):
-        raise ServerError("the server's chat answer holds no top log-probabilities: use mode choice, or a server that gives them") from None
+        raise UnusableError("the server's chat answer holds no top log-probabilities: use mode choice, or a server that gives them") from None
+    if not all(value < math.inf for value in given.values()):  # NaN is not below anything
+        raise UnusableError("the server's top log-probabilities are no numbers: use mode choice, or a server that gives them")
     found: dict[str, list[float]] = {}
     for token, value in given.items():
         if token.strip() in codes and len(token.strip()) == 1:  # " A" and "A" are two tokens for one code
             found.setdefault(token.strip(), []).append(value)
     if not found:
-        raise ServerError(
+        raise UnusableError(
             f"none of the codes {codes} is among the server's likeliest tokens: the model does not follow the question, use mode choice"
         )
     floor = min(given.values())
@@ -101,7 +100,7 @@ def _one_order(transport: Transport, model: str, prompt: RenderedPrompt, labels:
     return [value - total for value in raw], len(found) < len(codes)
 
 
-def chosen(transport: Transport, model: str, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
+def chosen(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
     """One label by constrained output: 0 for it and minus infinity for the others."""
     schema = {
         "type": "object",
@@ -109,14 +108,9 @@ def chosen(transport: Transport, model: str, prompt: RenderedPrompt, labels: Seq
         "required": ["emotion"],
         "additionalProperties": False,
     }
-    body = {
-        "model": model,
-        "messages": _messages(prompt, 'Answer as JSON: {"emotion": "..."}'),
-        "max_tokens": 40,
-        "temperature": 0,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "emotion", "strict": True, "schema": schema}},
-    }
-    label = answer_in(transport.post("/chat/completions", body), labels)
+    constraint = {"type": "json_schema", "json_schema": {"name": "emotion", "strict": True, "schema": schema}}
+    response = chat.ask(prompt, closing='Answer as JSON: {"emotion": "..."}', max_tokens=40, temperature=0, response_format=constraint)
+    label = answer_in(response, labels)
     return PromptScores(tuple(0.0 if known == label else -math.inf for known in labels))
 
 
@@ -128,14 +122,10 @@ def answer_in(response: dict[str, Any], labels: Sequence[str]) -> str:
         text = response["choices"][0]["message"]["content"]
         label = json.loads(text)["emotion"]
     except (KeyError, IndexError, TypeError, ValueError):
-        raise ServerError("the server does not keep to the JSON schema it was given: it cannot be used for labels") from None
+        raise UnusableError("the server does not keep to the JSON schema it was given: it cannot be used for labels") from None
     if label not in labels:
-        raise ServerError("the server answered a label outside the set it was given: it does not keep to constraints and cannot be used for labels")
+        raise UnusableError("the server answered a label outside the set it was given: it does not keep to constraints and cannot be used for labels")
     return str(label)
-
-
-def _messages(prompt: RenderedPrompt, closing: str) -> list[dict[str, str]]:
-    return [{"role": "system", "content": prompt.system}, {"role": "user", "content": f"{prompt.user}\n{closing}"}]
 
 
 def _log_sum(values: Sequence[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,10 @@ from erc.errors import ConvemoError
 T = TypeVar("T")
 R = TypeVar("R")
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_UNSUPPORTED = frozenset({400, 404, 405, 406, 415, 422, 501})
+_NO_SUCH_MODEL = re.compile(r"model_not_found|\bmodels?\b.{0,120}\b(?:not found|(?:does|do)(?: not|n't) exist|no such)", re.IGNORECASE | re.DOTALL)
+_WORDS = 200
+"""Characters of an answer that an error shows."""
 
 
 class ServerError(ConvemoError):
@@ -29,8 +34,22 @@ class UnreachableError(ServerError):
     """No answer at all came from the address, however often it was asked."""
 
 
+class UnusableError(ServerError):
+    """The server answered, but not with what this way of asking needs."""
+
+
 class RefusedError(ServerError):
-    """The server understood and said no (a 4xx status): asking again would not help."""
+    """The server understood and said no (a 4xx status): asking again would not help. `words` is the beginning of what it said."""
+
+    def __init__(self, message: str, *, status: int, words: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.words = words
+
+    @property
+    def unsupported(self) -> bool:
+        """Whether the server does not know such a request, rather than this model, or us."""
+        return self.status in _UNSUPPORTED and not _NO_SUCH_MODEL.search(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +123,10 @@ class Transport:
                 reached = True
                 if response.status_code == 200:
                     return _object(response)
-                problem = f"answered {response.status_code}: {response.text[:200]}"
+                words = response.text[:_WORDS]
+                problem = f"answered {response.status_code}: {words}"
                 if response.status_code not in _RETRIED:
-                    raise RefusedError(f"{self.url}{path} {problem}")
+                    raise RefusedError(f"{self.url}{path} {problem}", status=response.status_code, words=words)
                 least = _retry_after(response)
             except (httpx2.TransportError, httpx2.DecodingError) as error:
                 problem = f"failed: {type(error).__name__} {error}".rstrip()
