@@ -21,7 +21,7 @@ from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import LlmPrecision, can_four_bit, default_device, require_place
 from erc.llm.local import LocalScorer
 from erc.llm.scores import Scorer as LabelScorer
-from erc.llm.server import ServerScorer, Transport
+from erc.llm.server import ServerScorer, open_transport
 from erc.models.dropout import SeededDropout
 from erc.models.precision import bf16_is_fast, resolve_precision
 from erc.uncertainty.policy import DecisionPolicy
@@ -122,8 +122,8 @@ def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord 
     except (OSError, ValueError) as error:
         raise ArtefactError(f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}") from error
     encoder = PromptEncoder(tokenizer)
-    backend = ServerScorer(Transport(server), model=name, encoder=encoder, cache=None if cache is None else cache / CACHE_FILE)
     builder, emotion_set = _prompts(encoder, record, emotions)
+    backend = ServerScorer(open_transport(server), model=name, encoder=encoder, cache=None if cache is None else cache / CACHE_FILE)
     return _described(backend.model_id, backend, builder, emotion_set, record, exact=backend.mode == "completions", dropout=False)
 
 

@@ -83,10 +83,10 @@ def open_writer(
         return LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
 
     def served() -> Generator:
-        from erc.llm.server import ServerGenerator, Transport
+        from erc.llm.server import ServerGenerator, open_transport
 
         assert server is not None
-        return ServerGenerator(Transport(server), model=name, encoder=encoder)
+        return ServerGenerator(open_transport(server), model=name, encoder=encoder)
 
     identity = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}")
     folders = [folder for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
