@@ -32,6 +32,8 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
 
+_PASSES = 4  # how many encoder passes' worth of conversations share a batch, where the context encoder sorts the turns of a batch by length
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPast:
@@ -157,7 +159,8 @@ class EmoNetScorer:
         logits = np.empty((total, labels), dtype=np.float32)
         samples = None if self.mode == "off" else np.empty((self.samples, total, labels), dtype=np.float32)
         filled = [i for i, turns in enumerate(prepared) if turns]
-        for bucket in conversation_buckets([prepared[i] for i in filled], max_tokens=self.settings.tokens_per_batch):
+        tokens = self.settings.tokens_per_batch * (_PASSES if self.network.context.in_passes else 1)
+        for bucket in conversation_buckets([prepared[i] for i in filled], max_tokens=tokens):
             chosen = [filled[i] for i in bucket]
             rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen])
             batch = self.cast(builder.collate([prepared[i] for i in chosen]))

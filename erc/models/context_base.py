@@ -26,6 +26,9 @@ class ContextEncoder(nn.Module, ABC):
     the turn before left, the same as the batch would.
     """
 
+    in_passes = False
+    """Whether a batch goes through the encoder in passes of similar length: then a large batch costs no memory and less padding."""
+
     def __init__(self, *, encoder: AnyEncoder, pooling: Pooling) -> None:
         super().__init__()
         self.encoder = encoder

@@ -16,18 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
-from erc.models.context_packed import PackedState, pool_packed, run_packed, start_packed
 from erc.models.context_parts import AnyEncoder
 from erc.models.dropout import Draw, SeededDropout
+from erc.models.encoder_rows import Rows, begin_rows, complete_rows
 from erc.models.pooling import Pooling
 from erc.models.turns import TurnBatch
 
 _SITE = 20_000
-_CPU_TOKENS = 1024  # activations of more tokens leave a core's cache, and a long conversation would cost more a turn than a short one
 
 
 class HierarchicalContext(ContextEncoder):
     """A turn's vector plus what a GRU over the conversation and a GRU over its speaker's turns make of it and of the turns before."""
+
+    in_passes = True
 
     def __init__(self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", width: int = 256, dropout: float = 0.1) -> None:
         super().__init__(encoder=encoder, pooling=pooling)
@@ -40,14 +41,14 @@ class HierarchicalContext(ContextEncoder):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[PackedState], TurnBatch]:
+    def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[Rows], TurnBatch]:
         if batch.vectors is not None:  # another pass of the same encoder has read these turns
             return [], batch
-        return [self._begin(batch, rows, split) for rows in _parts(batch)], batch
+        return begin_rows(self.encoder, input_ids=batch.input_ids, mask=batch.attention_mask, split=split), batch
 
-    def complete(self, begun: tuple[list[PackedState], TurnBatch], *, split: int, copies: int) -> Tensor:
-        states, batch = begun
-        vectors = self._vectors(states, batch, split, copies)
+    def complete(self, begun: tuple[list[Rows], TurnBatch], *, split: int, copies: int) -> Tensor:
+        rows, batch = begun
+        vectors = self._vectors(rows, batch, split, copies)
         inputs = self.input_dropout(self.norm(vectors)).view(copies, len(batch), -1)
         over_turns = _run_groups(self.turns, inputs, batch.conversation)
         people = batch.conversation * (int(batch.local_speaker.max()) + 1) + batch.local_speaker
@@ -55,10 +56,10 @@ class HierarchicalContext(ContextEncoder):
         return self._joined(vectors, over_turns, over_speakers)
 
     def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        states, _ = self.begin(turn, split=split)
+        rows, _ = self.begin(turn, split=split)
         copies, speaker = copies_of(draw), int(turn.local_speaker[0])
         with maybe_drawn(draw):
-            vectors = self._vectors(states, turn, split, copies)
+            vectors = self._vectors(rows, turn, split, copies)
             inputs = self.input_dropout(self.norm(vectors)).unsqueeze(1)
             nothing = vectors.new_zeros(1, copies, self.turns.hidden_size)
             known = tensors.get("speaker_states", nothing[:0])  # (speakers so far, S, G)
@@ -69,29 +70,15 @@ class HierarchicalContext(ContextEncoder):
             joined = self._joined(vectors, over_turns, over_speakers)
         return joined, {"turn_state": turns, "speaker_states": known.index_copy(0, turn.local_speaker, own)}
 
-    def _begin(self, batch: TurnBatch, rows: slice, split: int) -> PackedState:
-        state = start_packed(self.encoder, input_ids=batch.input_ids[rows], attention_mask=batch.attention_mask[rows])
-        return run_packed(self.encoder, None, state, last=split)[0] if split else state
-
-    def _vectors(self, states: Sequence[PackedState], batch: TurnBatch, split: int, copies: int) -> Tensor:
+    def _vectors(self, rows: Sequence[Rows], batch: TurnBatch, split: int, copies: int) -> Tensor:
         """Vectors (S * U, P) of the turns alone."""
         if batch.vectors is not None:
             return batch.vectors.repeat(copies, 1)
-        parts = [pool_packed(self.encoder, run_packed(self.encoder, None, state.repeat(copies), first=split)[0], self.pooling) for state in states]
-        return torch.cat([part.view(copies, -1, self.width) for part in parts], dim=1).flatten(0, 1)
+        return complete_rows(self.encoder, rows, pooling=self.pooling, split=split, copies=copies)
 
     def _joined(self, vectors: Tensor, over_turns: Tensor, over_speakers: Tensor) -> Tensor:
         states = torch.cat([over_turns, over_speakers], dim=-1).view(vectors.shape[0], -1)
         return vectors + self.output(self.state_dropout(states))
-
-
-def _parts(batch: TurnBatch) -> list[slice]:
-    """The turns in runs of about `_CPU_TOKENS` real tokens, where that is faster; else all at once."""
-    if torch.is_grad_enabled() or batch.input_ids.device.type != "cpu":  # training keeps every activation in any case
-        return [slice(0, len(batch))]
-    runs = (batch.attention_mask.sum(1).cumsum(0) - 1) // _CPU_TOKENS
-    ends = torch.unique_consecutive(runs, return_counts=True)[1].cumsum(0).tolist()
-    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:

@@ -7,40 +7,24 @@ CLS. It costs one long row a turn; the other modes cost one pass a conversation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from erc.data.windows import TokenWindow, token_window
-from erc.models.batching import length_buckets, pad_tokens
+from erc.models.batching import pad_tokens
 from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
 from erc.models.context_parts import AnyEncoder
 from erc.models.dropout import Draw
-from erc.models.encoder import EncoderState
-from erc.models.pooling import Pooling, pool
+from erc.models.encoder_rows import Rows, begin_rows, complete_rows
+from erc.models.pooling import Pooling
 from erc.models.turns import TurnBatch
-
-_ROW_TOKENS = 8_192  # windows that share a pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Windows of similar length: which turns, their tokens under a mask, and which are the target's own.
-
-    `state` is what the layers below the sampled ones made of them; None where none are below, for embeddings of a long conversation's
-    windows are not to be held all at once.
-    """
-
-    rows: list[int]
-    input_ids: Tensor
-    mask: Tensor
-    own: Tensor
-    state: EncoderState | None
 
 
 class WindowContext(ContextEncoder):
     """Re-encodes past and target for each target; a window never reaches over the beginning of its conversation."""
+
+    in_passes = True
 
     def __init__(self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", token_window: int = 256) -> None:
         super().__init__(encoder=encoder, pooling=pooling)
@@ -48,20 +32,17 @@ class WindowContext(ContextEncoder):
             raise ValueError(f"a token window of {token_window} and one CLS are more than the {encoder.max_tokens} tokens this encoder can read")
         self.token_window = token_window
 
-    def begin(self, batch: TurnBatch, *, split: int) -> list[_Chunk]:
-        return self._start(self._windows(batch), batch.input_ids.device, split)
+    def begin(self, batch: TurnBatch, *, split: int) -> list[Rows]:
+        return self._begin(self._windows(batch), batch.input_ids.device, split)
 
-    def complete(self, begun: list[_Chunk], *, split: int, copies: int) -> Tensor:
-        parts = [self._finish(chunk, split, copies) for chunk in begun]
-        rows = torch.tensor([row for chunk in begun for row in chunk.rows], device=parts[0].device)
-        vectors = torch.cat(parts, dim=1)  # (S, U, P), turns in order of length
-        return vectors.index_select(1, torch.argsort(rows)).flatten(0, 1)
+    def complete(self, begun: list[Rows], *, split: int, copies: int) -> Tensor:
+        return complete_rows(self.encoder, begun, pooling=self.pooling, split=split, copies=copies)
 
     def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         target = _token_rows(turn)[0]
         earlier: list[int] = tensors["past"].tolist() if tensors else []
         window = token_window([[0, *earlier]], target, limit=self.token_window)
-        begun = self._start([window], turn.input_ids.device, split)
+        begun = self._begin([window], turn.input_ids.device, split)
         with maybe_drawn(draw):
             vectors = self.complete(begun, split=split, copies=copies_of(draw))
         past = [*earlier, *target[1:]][-self.token_window :]
@@ -77,24 +58,12 @@ class WindowContext(ContextEncoder):
             past.append(ids)
         return windows
 
-    def _start(self, windows: list[TokenWindow], device: torch.device, split: int) -> list[_Chunk]:
-        pad_id = int(self.encoder.config.pad_token_id or 0)
-        chunks = []
-        for rows in length_buckets([len(window.ids) for window in windows], max_tokens=_ROW_TOKENS):
-            input_ids, mask = pad_tokens([windows[row].ids for row in rows], pad_id=pad_id)
-            starts = torch.tensor([windows[row].target_start for row in rows])
-            own = mask.bool() & (torch.arange(mask.shape[1]) >= starts[:, None])
-            own[:, 0] = True  # the CLS is pooled with the target's tokens, as in an utterance that stands alone
-            input_ids, mask = input_ids.to(device), mask.to(device)
-            state = self.encoder.run(self.encoder.start(input_ids=input_ids, attention_mask=mask), last=split) if split else None
-            chunks.append(_Chunk(rows=rows, input_ids=input_ids, mask=mask, own=own.to(device), state=state))
-        return chunks
-
-    def _finish(self, chunk: _Chunk, split: int, copies: int) -> Tensor:
-        state = chunk.state or self.encoder.start(input_ids=chunk.input_ids, attention_mask=chunk.mask)
-        hidden = self.encoder.finish(self.encoder.run(state.repeat(copies), first=split))
-        own = chunk.own.repeat(copies, 1)
-        return pool(hidden, own, self.pooling).view(copies, len(chunk.rows), -1)
+    def _begin(self, windows: list[TokenWindow], device: torch.device, split: int) -> list[Rows]:
+        input_ids, mask = pad_tokens([window.ids for window in windows], pad_id=int(self.encoder.config.pad_token_id or 0))
+        starts = torch.tensor([window.target_start for window in windows])
+        own = mask.bool() & (torch.arange(mask.shape[1]) >= starts[:, None])
+        own[:, 0] = True  # the CLS is pooled with the target's tokens, as in an utterance that stands alone
+        return begin_rows(self.encoder, input_ids=input_ids.to(device), mask=mask.to(device), pooled=own.to(device), split=split)
 
 
 def _token_rows(batch: TurnBatch) -> list[list[int]]:

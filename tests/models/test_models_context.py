@@ -8,7 +8,7 @@ import pytest
 import torch
 from conversation_parts import FAMILIES, MODES, OTHER_TALK, builder, changed_last, conversation, emonet, encoder_of
 
-from erc.models import context_hierarchical, context_window
+from erc.models import encoder_rows
 from erc.models.context import ContextMode, TurnCausalContext, build_context
 from erc.models.dropout import SeededDropout
 from erc.models.utterance import UtteranceClassifier
@@ -164,7 +164,7 @@ def test_hierarchical_read_in_parts_answers_the_same(tiny_encoder_dir: Path, mon
     batch = turns.batch([conversation(), conversation(OTHER_TALK, name="other")], times=TIMES)
     answers = []
     for tokens in (1_000_000, 20):
-        monkeypatch.setattr(context_hierarchical, "_CPU_TOKENS", tokens)
+        monkeypatch.setattr(encoder_rows, "_CPU_TOKENS", tokens)
         answers.append((len(model.context.begin(batch, split=0)[0]), model(batch=batch).logits, model.mc_forward(batch, 3, mode="top-k")))
     (whole, logits, samples), (parts, cut_logits, cut_samples) = answers
     assert whole == 1 < parts
@@ -182,7 +182,7 @@ def test_context_window_holds_the_rows_of_one_pass_at_a_time(tiny_encoder_dir: P
     for name in ("start", "finish"):
         original = getattr(encoder, name)
         monkeypatch.setattr(encoder, name, lambda *given, name=name, original=original, **named: order.append(name) or original(*given, **named))
-    monkeypatch.setattr(context_window, "_ROW_TOKENS", 40)
+    monkeypatch.setattr(encoder_rows, "_CPU_TOKENS", 40)
     torch.testing.assert_close(model(batch=batch).logits, expected, atol=1e-5, rtol=0)
     assert len(order) > 4
     assert order == ["start", "finish"] * (len(order) // 2)
