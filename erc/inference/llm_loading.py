@@ -17,9 +17,11 @@ from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.adapters import RECORD, AdapterRecord
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
+from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import LlmPrecision, can_four_bit, default_device, require_place
 from erc.llm.local import LocalScorer
+from erc.llm.recipes import writing_model
 from erc.llm.scores import Scorer as LabelScorer
 from erc.llm.server import ServerScorer, open_transport
 from erc.models.dropout import SeededDropout
@@ -123,7 +125,9 @@ def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord 
         raise ArtefactError(f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}") from error
     encoder = PromptEncoder(tokenizer)
     builder, emotion_set = _prompts(encoder, record, emotions)
-    backend = ServerScorer(open_transport(server), model=name, encoder=encoder, cache=None if cache is None else cache / CACHE_FILE)
+    weights = known_weights(name if record is None else record.base, adapter)
+    kept = None if cache is None else cache / CACHE_FILE
+    backend = ServerScorer(open_transport(server), model=name, encoder=encoder, cache=kept, weights=weights)
     return _described(backend.model_id, backend, builder, emotion_set, record, exact=backend.mode == "completions", dropout=False)
 
 
@@ -161,7 +165,7 @@ def _described(
         policies={} if record is None else record.extra.get("policy", {}),
         dropout=dropout,
         notes=UNTUNED_NOTES if record is None else trained,  # an adapter reads what it was trained with, no more
-        bio_writer=llm.get("writer") if trained.bios else None,
+        bio_writer=writing_model(llm["writer"], base=str(llm.get("base")), revision=None)[0] if trained.bios and llm.get("writer") else None,
     )
 
 

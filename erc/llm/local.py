@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from erc.llm.adapters import load_adapter
+from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, generate
 from erc.llm.live import LiveScorer
@@ -48,11 +49,12 @@ class LocalScorer:
         device: str | None = None,
         max_tokens: int = 8192,
     ) -> LocalScorer:
-        """The model `name` (folder or hub id), with the adapter in `adapter`."""
+        """The model `name` (folder or hub id), with the adapter in `adapter`. Its id ends in a digest of those weights that lie in a folder."""
         model, tokenizer = load_base(name, revision=revision, precision=precision, device=device)
         if adapter is not None:
             model = load_adapter(model, adapter)
-        model_id = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}")
+        weights = known_weights(name, adapter)
+        model_id = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}") + (f"#{weights}" if weights else "")
         return cls(model, tokenizer, model_id=model_id, max_tokens=max_tokens)
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:

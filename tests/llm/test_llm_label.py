@@ -12,6 +12,7 @@ import pytest
 import torch
 from lm_parts import build_model
 from lm_server import Behaviour, running
+from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, talk
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ from erc.inference.speaker_notes import RegistryNotes
 from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
+from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.server import ServerError
@@ -39,6 +41,10 @@ from speakers import END, Registry
 LABELS = load_emotion_set("meld").labels
 FAST = InferenceSettings(precision="fp32", uncertainty="off")
 SHORT = talk("a", ANA[:3])
+
+
+def nowhere():
+    raise AssertionError("no vector is needed")
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +187,35 @@ def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
     assert url in served[0].model
 
 
+def trained_again(folder):
+    """Other weights in the place of an adapter's."""
+    path = folder / "adapter_model.safetensors"
+    save_file({name: values * 1.01 for name, values in load_file(path).items()}, path)
+
+
+def test_adapters_of_one_name_are_two_models(adapter, tmp_path):
+    copies = [shutil.copytree(adapter, tmp_path / place / adapter.name) for place in ("here", "there")]
+    names = [load_predictor(f"llm:{copy}", settings=FAST).scorer.identity for copy in copies]
+    trained_again(copies[1])
+    assert names == [names[0]] * 2
+    assert load_predictor(f"llm:{copies[1]}", settings=FAST).scorer.identity.partition("#")[0] == names[0].partition("#")[0]
+    assert load_predictor(f"llm:{copies[1]}", settings=FAST).scorer.identity != names[0]
+
+
+def test_kept_answers_of_an_adapter_are_not_those_of_one_trained_again(adapter, tmp_path, tiny_lm):
+    folder, behaviour, asked = shutil.copytree(adapter, tmp_path / "copy"), Behaviour(model=tiny_lm), []
+    with running(behaviour) as url:
+        for again in (False, False, True):
+            if again:
+                trained_again(folder)
+            given = {"adapter": folder, "server": url, "cache": tmp_path / "kept"}
+            with closing(load_predictor("llm:served", settings=FAST, **given)) as predictor:
+                behaviour.requests = []
+                predictor.label([SHORT])
+                asked.append(len(behaviour.requests))
+    assert asked[0] == asked[2] > asked[1] == 0
+
+
 def test_bare_choice_of_a_server_has_no_uncertainty_and_no_calibration(adapter, tiny_lm):
     with (
         running(Behaviour(model=tiny_lm, completions=False, top_logprobs=False, preferred="anger")) as url,
@@ -267,7 +302,7 @@ def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry
     start = remembering._start(later)
     registry.write_bio(ana.speaker_id, before=start)
     notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
-    found = notes.notes("Ana", others=("Ben",), text="No.", before=notes.moment(1), retrieval="recency", limit=2)
+    found = notes.notes("Ana", others=("Ben",), vector=nowhere, before=notes.moment(1), retrieval="recency", limit=2)
     own = [one.utterance.text for one in before if one.utterance.speaker == "Ana"][-2:]
     read = load_emotion_map("goemotions", "meld").apply(remembering.predictor.scorer.utterance.score_texts(own).probabilities)
     assert [(one.emotion, one.text) for one in found.history] == [(LABELS[row.argmax()], text) for row, text in zip(read, own, strict=True)]
@@ -296,8 +331,10 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
     later = talk("b", BEN)
     notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
 
+    embedding = remembering.predictor.scorer.utterance.score_texts([ANA[0][1]]).embedding[0]
+
     def texts(retrieval, limit):
-        found = notes.notes("Ana", others=(), text=ANA[0][1], before=notes.moment(0), retrieval=retrieval, limit=limit)
+        found = notes.notes("Ana", others=(), vector=lambda: embedding, before=notes.moment(0), retrieval=retrieval, limit=limit)
         return [one.text for one in found.history]
 
     said = [text for name, text in ANA if name == "Ana"]
@@ -306,15 +343,27 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
     assert texts("none", 2) == []
 
 
+def test_memory_searched_by_likeness_reads_no_turn_a_second_time(adapter, registry, monkeypatch):
+    predictor = load_predictor(f"llm:{adapter}", settings=FAST)
+    predictor.scorer.model = replace(predictor.scorer.model, notes=replace(predictor.scorer.model.notes, retrieval="both"))
+    remembering, read = RememberingPredictor(predictor, registry), []
+    utterance = predictor.scorer.utterance
+    score = utterance.score_texts
+    monkeypatch.setattr(utterance, "score_texts", lambda texts: read.extend(texts) or score(texts))
+    for one in (talk("a"), talk("b", BEN)):
+        remembering.label(one)
+    assert read == [text for _, text in (*ANA, *BEN)]
+
+
 def test_notes_ask_for_nothing_before_their_conversation(registry):
-    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"), lambda text: np.zeros(3))
+    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"))
     with pytest.raises(ValueError, match="ahead of the conversation"):
-        notes.notes("Ana", others=(), text="x", before=Moment(-1.0, "c", 0), retrieval="recency", limit=1)
+        notes.notes("Ana", others=(), vector=nowhere, before=Moment(-1.0, "c", 0), retrieval="recency", limit=1)
 
 
 def test_notes_know_nothing_of_a_person_without_identity(registry):
-    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"), lambda text: np.zeros(3))
-    found = notes.notes("Ana", others=("Ben",), text="x", before=notes.moment(2), retrieval="both", limit=4)
+    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"))
+    found = notes.notes("Ana", others=("Ben",), vector=nowhere, before=notes.moment(2), retrieval="both", limit=4)
     assert (found.bios, found.history, notes.counts("Ana")) == ((), (), (0, 0))
 
 
@@ -335,7 +384,7 @@ def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir)
     result = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32", "--json"])
     assert result.exit_code == 0, result.output
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {(one["decision"], one["model"]) for one in found} == {("review", f"llm:{tiny_lm_dir}")}
+    assert {(one["decision"], one["model"]) for one in found} == {("review", f"llm:{tiny_lm_dir}#{known_weights(str(tiny_lm_dir))}")}
     assert "is not calibrated" in result.stderr
 
 
@@ -345,7 +394,8 @@ def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter,
     call = ["label", str(tmp_path / "chat.txt"), "--model", "tiny-hierarchical", "--second", f"llm:{adapter}", "--uncertainty", "off", "--json"]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
-    assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {f"llm:{AdapterRecord.load(adapter).base}+{adapter.name}"}
+    base = AdapterRecord.load(adapter).base
+    assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {f"llm:{base}+{adapter.name}#{known_weights(base, adapter)}"}
 
 
 def test_label_command_draws_no_bars_of_the_library(tmp_path, tiny_lm_dir):
@@ -396,7 +446,7 @@ def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tin
     assert "is sent to" not in alone.stderr
 
 
-@pytest.mark.parametrize(("changes", "told"), [({"writer": "llm:some/model"}, 1), ({"writer": "llm:some/model", "bios": False}, 0), ({}, 0)])
+@pytest.mark.parametrize(("changes", "told"), [({"writer": "llm:some/model"}, 1), ({"writer": "base", "base": "some/model"}, 1), ({"writer": "base", "bios": False}, 0), ({}, 0)])
 def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path, adapter, changes, told):
     folder = trained_over(adapter, tmp_path / "adapter", **changes)
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")

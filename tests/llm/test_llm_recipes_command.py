@@ -23,7 +23,7 @@ from erc.data.corpora.meld import COLUMNS
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError, InputError
-from erc.inference import loading
+from erc.inference import bio_writing, loading
 from erc.inference.demonstrations import trained_demonstrations
 from erc.inference.evaluated_memory import evaluated_memory
 from erc.inference.gold import load_gold
@@ -35,6 +35,7 @@ from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm import writing
 from erc.llm.adapters import AdapterRecord
 from erc.llm.calibration import ContextualCalibrator
+from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.retrieval import DemonstrationIndex, Origin
@@ -76,6 +77,7 @@ def shelf(tiny_shelf, monkeypatch):
     monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
     monkeypatch.setattr(writing, "MOST_TOKENS", dict.fromkeys(writing.MOST_TOKENS, 4))
+    monkeypatch.setattr(bio_writing, "MOST_TOKENS", 4)
 
 
 @pytest.fixture
@@ -120,7 +122,8 @@ def test_train_command_makes_an_adapter_of_every_recipe_that_labels(name, traine
     monkeypatch.setenv("CONVEMO_DATA", str(data))
     call = ("label", tmp_path / "chat.txt", "--model", f"llm:{adapter}", "--memory", tmp_path / "speakers.db", "--uncertainty", "off", "--json")
     found = [json.loads(line) for line in invoke(*call).stdout.splitlines()]
-    assert [one["model"] for one in found] == [f"llm:{AdapterRecord.load(adapter).base}+{adapter.name}"] * 2
+    base = AdapterRecord.load(adapter).base
+    assert [one["model"] for one in found] == [f"llm:{base}+{adapter.name}#{known_weights(base, adapter)}"] * 2
 
 
 class _Asked:
@@ -338,8 +341,9 @@ def test_evaluation_knows_of_training_where_training_on_dev_did(overrides, data,
     assert told == {"train", "dev"}
 
 
-def test_evaluation_reads_bios_by_the_writer_that_training_named(overrides, data, tmp_path, tiny_lm, tiny_lm_dir, tiny_utterance_artefact):
-    more = [*overrides, f"llm.writer={tiny_lm_dir}"]
+@pytest.mark.parametrize("writer", ["base", "TINY"])
+def test_evaluation_reads_bios_by_the_writer_of_training(overrides, data, tmp_path, tiny_lm, tiny_lm_dir, tiny_utterance_artefact, writer):
+    more = [*overrides, f"llm.writer={writer.replace('TINY', str(tiny_lm_dir))}"]
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", more)
     with running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url, supply_maker(config, tmp_path, server=url) as maker:
         maker(*load_splits(config))
@@ -348,6 +352,17 @@ def test_evaluation_reads_bios_by_the_writer_that_training_named(overrides, data
     with evaluated_memory(load_gold("meld", model_set="meld", root=data), scorer, tmp_path, **made) as registry:
         assert {registry.context(person.speaker_id, before=END).bio.text for person in registry.speakers()} == {"A friend."}
     assert len(list(tmp_path.glob("speakers-*.db"))) == 2
+
+
+def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, data, tmp_path, tiny_lm, heard):
+    """Supplies of the training are not at hand, so bios are written anew, as training wrote them: there."""
+    adapter, _ = trained("bioserc")
+    behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
+    with running(behaviour) as url:
+        more = ("--supplies", tmp_path / "supplies", "--writer-server", url)
+        report = evaluated(f"llm:{adapter}", data, tmp_path / "out", *more)
+    assert any("A friend." in prompt.user for prompt in heard)
+    assert report["evaluated_on"]["turns"] == 9
 
 
 # --- what a language model writes -----------------------------------------------------------------------------------------------
@@ -372,9 +387,12 @@ def test_train_command_refuses_a_server_with_nothing_to_write(overrides, tmp_pat
     assert not (tmp_path / "r").exists()
 
 
-def test_named_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, tiny_lm, tiny_lm_dir):
+@pytest.mark.parametrize("named", [True, False])
+def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, tiny_lm, tiny_lm_dir, named):
+    """The one named, or as the recipe has it the base."""
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend. Says much.")
-    config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", [*overrides, f"llm.writer={tiny_lm_dir}"])
+    more = [f"llm.writer=llm:{tiny_lm_dir}", "llm.base=another"] if named else []
+    config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", [*overrides, *more])
     train, dev = load_splits(config)
     with running(behaviour) as url, supply_maker(config, tmp_path, server=url) as maker:
         notes = maker(train, dev).notes

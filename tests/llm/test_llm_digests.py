@@ -1,0 +1,56 @@
+"""What folders of weights are told apart by."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from erc.llm import digests
+from erc.llm.digests import known_weights, weights_digest
+
+
+@pytest.fixture(params=[2**28, 100], ids=["whole", "sampled"])
+def folder(tmp_path, request, monkeypatch):
+    monkeypatch.setattr(digests, "_WHOLE", request.param)
+    monkeypatch.setattr(digests, "_SLICE", 256)
+    made = tmp_path / "tiny"
+    made.mkdir()
+    (made / "adapter_config.json").write_text('{"r": 4}')
+    save_file({"a": np.arange(5000, dtype=np.float32)}, made / "adapter_model.safetensors")
+    return made
+
+
+def test_digest_goes_with_what_a_folder_holds(folder, tmp_path):
+    assert weights_digest(shutil.copytree(folder, tmp_path / "elsewhere")) == weights_digest(folder)
+    assert len(weights_digest(folder)) == 12
+
+
+@pytest.mark.parametrize("change", ["trained again", "other scale", "other name", "other shape"])
+def test_digest_tells_folders_of_one_name_apart(folder, tmp_path, change):
+    other, values = tmp_path / "other" / folder.name, np.arange(5000, dtype=np.float32)
+    shutil.copytree(folder, other)
+    weights = other / "adapter_model.safetensors"
+    if change == "trained again":
+        save_file({"a": values + 1e-3}, weights)
+    elif change == "other shape":
+        save_file({"a": values.reshape(50, 100)}, weights)
+    elif change == "other name":
+        weights.rename(other / "model.safetensors")
+    else:
+        (other / "adapter_config.json").write_text('{"r": 8}')
+    assert weights_digest(other) != weights_digest(folder)
+
+
+def test_folder_without_weights_has_no_digest(tmp_path):
+    assert weights_digest(tmp_path) is None
+    assert known_weights("Organisation/Model") is None
+
+
+def test_known_weights_are_those_of_base_and_adapter(folder, tmp_path):
+    base = shutil.copytree(folder, tmp_path / "base")
+    (base / "adapter_config.json").unlink()
+    assert known_weights("Organisation/Model", folder) == weights_digest(folder)
+    assert len({known_weights(str(base), folder), known_weights(str(base)), weights_digest(folder)}) == 3
