@@ -124,7 +124,7 @@ class CorpusNotes:
         found = stored.notes(
             turn.speaker,
             others=tuple(heard),
-            text=turn.text,
+            vector=lambda: self.embed([turn.text])[0],
             before=stored.moment(index),
             retrieval=self.shown.retrieval,
             limit=self.shown.history,
@@ -141,7 +141,6 @@ class CorpusNotes:
                 identities=_identities(registry, conversation),
                 start=_start(registry, conversation),
                 emotions=self.emotions,
-                embed=lambda text: self.embed([text])[0],
                 limit=self.shown.history,
             )
         return self._last[conversation.conversation_id]

@@ -193,7 +193,7 @@ class LlmScorer:
         """
         reading = self._read([turn])[0] if reading is None else reading
         shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
-        prompt = past.prompt(turn, notes=self._notes(past, turn, notes), demonstrations=shown)
+        prompt = past.prompt(turn, notes=self._notes(past, turn, reading, notes), demonstrations=shown)
         return Question(turn, prompt, self._seen(past, turn, notes), reading)
 
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
@@ -236,14 +236,14 @@ class LlmScorer:
     def _calibrated(self, scores: LabelScores) -> LabelScores:
         return scores if self.model.calibrator is None else self.model.calibrator.calibrated(scores)
 
-    def _notes(self, past: DialogueWindow, turn: Utterance, stored: StoredNotes | None) -> SpeakerNotes:
+    def _notes(self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None) -> SpeakerNotes:
         shown = self.model.notes
         if stored is None or not shown.any:
             return NO_NOTES
         found = stored.notes(
             turn.speaker,
             others=tuple(name for name in past.spoken if name != turn.speaker),
-            text=turn.text,
+            vector=lambda: reading.embedding,
             before=stored.moment(turn.index),
             retrieval=shown.retrieval,
             limit=shown.history,

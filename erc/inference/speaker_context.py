@@ -185,7 +185,6 @@ class RememberingPredictor:
             identities=identities,
             start=self._start(conversation),
             emotions=load_emotion_map(self._shared.fine_emotions.name, scorer.model.emotion_set),
-            embed=lambda text: self._shared.score_texts([text]).embedding[0],
             limit=scorer.model.notes.history,
         )
 

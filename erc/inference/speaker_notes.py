@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from erc.data import Moment
 from erc.emotions import EmotionMap
-from erc.llm.notes import HistoryEntry, Retrieval, SpeakerBio, SpeakerNotes
+from erc.llm.notes import HistoryEntry, Retrieval, SpeakerBio, SpeakerNotes, Vector
 from speakers import Observation, Point, Registry, SpeakerContext, SpeakerId
 
 MOST_PASSAGES = 8
@@ -24,15 +24,13 @@ class RegistryNotes:
     conversation model once answered is never read back, or its errors would feed on themselves.
 
     `identities` maps names as written to people; who is not in it (a person who asked to be forgotten) has no past. `emotions` maps
-    the 28 fine emotions, by which the memory keeps a turn, to the labels of the prompt. `embed` makes the vector of a
-    text, shape (P,), by which similar turns are found. Contexts are read once per person.
+    the 28 fine emotions, by which the memory keeps a turn, to the labels of the prompt. Contexts are read once per person.
     """
 
     registry: Registry
     identities: Mapping[str, SpeakerId]
     start: Point
     emotions: EmotionMap
-    embed: Callable[[str], np.ndarray]
     limit: int = 12
     _contexts: dict[SpeakerId, SpeakerContext] = field(default_factory=dict)
 
@@ -45,7 +43,7 @@ class RegistryNotes:
         context = self._context(speaker)
         return (0, 0) if context is None else (context.utterances, context.conversations)
 
-    def notes(self, speaker: str, *, others: tuple[str, ...], text: str, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
+    def notes(self, speaker: str, *, others: tuple[str, ...], vector: Vector, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
         """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker`, oldest first.
 
         Everything lies before the conversation, so `before`, a turn of it, is later than all of it. `both` takes the nearest turns for
@@ -54,18 +52,18 @@ class RegistryNotes:
         if before < self.moment(0):
             raise ValueError(f"before={before} lies ahead of the conversation these notes are for ({self.moment(0)})")
         bios = tuple(bio for name in (speaker, *others) if (bio := self._bio(name)) is not None)
-        turns = sorted(self._turns(speaker, text, retrieval, limit), key=lambda one: _point(one))
+        turns = sorted(self._turns(speaker, vector, retrieval, limit), key=lambda one: _point(one))
         entries = tuple(entry for one in turns if (entry := self._entry(one)) is not None)
         return SpeakerNotes(bios=tuple(sorted(bios, key=lambda bio: bio.name)), history=entries)  # one order for all turns: a prompt is read once
 
-    def _turns(self, speaker: str, text: str, retrieval: Retrieval, limit: int) -> Sequence[Observation]:
+    def _turns(self, speaker: str, vector: Vector, retrieval: Retrieval, limit: int) -> Sequence[Observation]:
         context = self._context(speaker)
         if context is None or retrieval == "none" or limit == 0:
             return ()
         near: tuple[Observation, ...] = ()
         if retrieval != "recency" and context.utterances:
             wanted = limit if retrieval == "similarity" else limit // 2
-            found = self.registry.recall(self.embed(text), speaker=context.speaker, before=self.start, k=wanted) if wanted else None
+            found = self.registry.recall(vector(), speaker=context.speaker, before=self.start, k=wanted) if wanted else None
             near = () if found is None else tuple(hit.observation for hit in found.observations)
         if retrieval == "similarity":
             return near

@@ -5,13 +5,20 @@ Whoever holds the speaker memory fills these in; nothing here looks anything up,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import numpy as np
 
 from erc.data.history import Moment
 
 Retrieval = Literal["recency", "similarity", "both", "none"]
 """Which of a speaker's past turns stand in the prompt: the last ones, those most like the target, both, or none."""
+
+
+Vector = Callable[[], np.ndarray]
+"""Gives the embedding (P,) of a turn when it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,9 @@ class Demonstration:
 class NotesProvider(Protocol):
     """Answers what a prompt may know of its speakers before a moment."""
 
-    def notes(self, speaker: str, *, others: tuple[str, ...], text: str, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
+    def notes(self, speaker: str, *, others: tuple[str, ...], vector: Vector, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
         """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` strictly before `before`.
 
-        `text` is the target, by which similar turns and passages are found.
+        `vector` gives the target's embedding, by which similar turns are found.
         """
         ...
