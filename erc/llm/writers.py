@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from erc.errors import ArtefactError
+from erc.llm.digests import weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, Generator
 from erc.llm.loading import LlmPrecision, require_place
@@ -65,7 +64,7 @@ def open_writer(
 ) -> Writer:
     """The writer `name`: a folder or hub id, or with `server` (an address) the model that runs there under that name.
 
-    Where `name` is a folder, the id ends in a digest of its files, on a server too: another model in the same place is another writer.
+    Where `name` is a folder, the id ends in a digest of its weights, on a server too: another model in the same place is another writer.
     Its tokenizer is read here in any case, for prompts are fitted by it. Raises ArtefactError where it cannot be.
     """
     from transformers import AutoTokenizer
@@ -89,18 +88,5 @@ def open_writer(
         return ServerGenerator(open_transport(server), model=name, encoder=encoder)
 
     identity = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}")
-    folders = [folder for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
-    mark = f"#{_digest(folders)}" if folders else ""
-    return Writer(local if server is None else served, encoder=encoder, model_id=identity + mark)
-
-
-def _digest(folders: Sequence[Path]) -> str:
-    """Of what the folders hold: the configuration's bytes, and of weights, which may be many gigabytes, name, size and time of change."""
-    made: list[object] = []
-    for folder in folders:
-        for path in sorted(folder.iterdir()):
-            if path.name in ("config.json", "adapter_config.json"):
-                made.append([path.name, hashlib.sha256(path.read_bytes()).hexdigest()])
-            elif path.suffix == ".safetensors":
-                made.append([path.name, path.stat().st_size, path.stat().st_mtime_ns])
-    return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
+    marks = [weights_digest(folder) for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
+    return Writer(local if server is None else served, encoder=encoder, model_id="#".join((identity, *filter(None, marks))))

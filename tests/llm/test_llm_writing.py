@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 from lm_server import Behaviour, running
+from safetensors.torch import load_file, save_file
 
 from erc.data.conversation import Conversation, Utterance
 from erc.errors import ArtefactError
@@ -257,11 +259,13 @@ def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch
 
 
 def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tiny_lm_dir):
-    folder = shutil.copytree(tiny_lm_dir, tmp_path / "model")
-    first, again = open_writer(str(folder)).model_id, open_writer(str(folder)).model_id
-    weights = folder / "model.safetensors"
-    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
-    assert first == again != open_writer(str(folder)).model_id
+    folder = Path(shutil.copytree(tiny_lm_dir, tmp_path / "model"))
+    first = open_writer(str(folder)).model_id
+    os.utime(folder / "model.safetensors", (0, 0))  # as another copy of the same model has it
+    assert open_writer(str(folder)).model_id == first
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value * 1.001 for name, value in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert open_writer(str(folder)).model_id != first
     assert first.startswith(f"{folder}#")
 
 
