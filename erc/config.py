@@ -214,7 +214,8 @@ class LlmConfig(Section):
     dev_sees_train: bool = False
     """Whether bios and past turns on dev hold what the training split says of earlier conversations."""
     writer: Name | None = None
-    """The language model that writes what a recipe learns from. None: the base itself writes answers, and bios are counted, not written."""
+    """The language model that writes what a recipe learns from: a folder, a hub id, or `base`, the base itself. None: the base writes answers,
+    and bios are counted, not written."""
     loss: Literal["tokens", "labels", "both"] = "tokens"
     neftune: NonNegativeFloat = 0.0
     pack_tokens: PositiveInt | None = 2048

@@ -39,6 +39,10 @@ def evaluate(
         Path | None,
         typer.Option("--supplies", help="Folder of speaker memories and written bios, as runs/supplies of a training; default: the user's cache."),
     ] = None,
+    writer_server: Annotated[
+        str | None,
+        typer.Option("--writer-server", help="Address of a server whose model writes the bios in prompts, as `erc train --server`; words are sent."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
     """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, and what its uncertainty is worth."""
@@ -50,7 +54,7 @@ def evaluate(
     from erc.persistence.layout import write_json
 
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
-    candidate, name = _candidate(model, supplies, adapter=adapter, server=server, cache=cache)
+    candidate, name = _candidate(model, supplies, adapter=adapter, server=server, cache=cache, writer_server=writer_server)
     gold = load_gold(data, model_set=candidate.emotion_set, split=split, root=root, emotions=emotions, limit=limit)
     with stderr.status(f"evaluating {candidate.identity} on {gold.name}"):
         evaluation = evaluate_model(candidate, gold, settings=settings, seed=seed)
@@ -77,7 +81,7 @@ def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candida
 
         return of_language_model(model, supplies=supplies, **given), (given["adapter"] or Path(model.removeprefix(LLM_PREFIX))).name
     if any(value is not None for value in given.values()):
-        raise ConfigError(f"--adapter, --server and --cache are for language models, as in {LLM_PREFIX}FOLDER; {model} is none")
+        raise ConfigError(f"--adapter, --server, --cache and --writer-server are for language models, as in {LLM_PREFIX}FOLDER; {model} is none")
     from erc.inference.beliefs import of_artefact
     from erc.persistence import load_model
 

@@ -135,13 +135,14 @@ class _Supplier:
         return self.config.llm is not None and self.config.llm.writer is not None
 
     def _writer(self) -> Writer:
+        from erc.llm.recipes import writing_model
         from erc.llm.writers import Writer, open_writer
         from erc.training import processes
 
         llm = self.config.llm
         assert llm is not None
-        revision = llm.revision if llm.writer is None else None
-        writer = open_writer((llm.writer or llm.base).removeprefix("llm:"), revision=revision, precision=llm.precision, server=self.server)
+        name, revision = writing_model(llm.writer, base=llm.base, revision=llm.revision)
+        writer = open_writer(name, revision=revision, precision=llm.precision, server=self.server)
         return writer if processes.is_main() else Writer(self._unshared, encoder=writer.encoder, model_id=writer.model_id)
 
     def _unshared(self) -> Generator:

@@ -21,6 +21,8 @@ from erc.llm.writing import WrittenTexts
 from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker, SpeakerContext
 
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+")
+MOST_TOKENS = 240
+"""Tokens of a bio of a corpus memory: the eighty words that are asked for, and room for scripts that take more."""
 _MOST_CHARACTERS = 4000
 
 
@@ -93,7 +95,7 @@ def _within(tokens: int, encoder: PromptEncoder, limit: int, shortened: Callable
 def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
     """Who writes the bios of a corpus memory, where a language model does: the arguments of `corpus_memory`."""
     kept = KeepingWriter(writer, texts, task="speaker_bio")
-    bios = LlmBios(kept, PromptTemplate.load("speaker_bio"), GenerationSettings(max_new_tokens=240), Budget(max_tokens=2048))
+    bios = LlmBios(kept, PromptTemplate.load("speaker_bio"), GenerationSettings(max_new_tokens=MOST_TOKENS), Budget(max_tokens=2048))
     return {"writer": bios.name, "writer_of": bios.writer_of}
 
 

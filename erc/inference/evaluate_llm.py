@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,25 @@ from erc.inference.settings import InferenceSettings
 from erc.inference.text_scores import KeepingScorer
 from erc.llm.adapters import AdapterRecord
 from erc.persistence import load_model
+from speakers import Registry
 
+_Memory = Callable[..., AbstractContextManager[Registry | None]]
+"""`evaluated_memory` in one folder, with one writer."""
 _WEIGHTS = "adapter_model.safetensors"
 
 
 def of_language_model(
-    model: str, *, adapter: Path | None = None, server: str | None = None, cache: Path | None = None, supplies: Path | None = None
+    model: str,
+    *,
+    adapter: Path | None = None,
+    server: str | None = None,
+    cache: Path | None = None,
+    supplies: Path | None = None,
+    writer_server: str | None = None,
 ) -> Candidate:
     """The candidate of `llm:PATH_OR_ID`, with `adapter`, `server` and `cache` as `load_llm_scorer` takes them and `supplies` as `of_artefact`.
+
+    `writer_server` is the address of a server that runs the model which wrote the bios that prompts show.
 
     It is asked of data in the data's own labels: an adapter through the map from its set, a model without one directly. An adapter reads the
     notes and demonstrations it was trained with, a model without one the dialogue alone.
@@ -44,7 +56,7 @@ def of_language_model(
         place: dict[str, Any] = {"adapter": adapter, "server": server, "cache": cache}
         scorer = load_llm_scorer(model, utterance=utterance, settings=settings, emotions=data.emotions.name, leaks=_leaks(data), **place)
         try:
-            return _belief(scorer, utterance, record, data, supplies)
+            return _belief(scorer, utterance, record, data, partial(evaluated_memory, folder=supplies, writer_server=writer_server))
         finally:
             scorer.close()
 
@@ -61,9 +73,9 @@ def of_language_model(
     )
 
 
-def _belief(scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, supplies: Path | None) -> Belief:
+def _belief(scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory) -> Belief:
     utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
-    questions, notes = _questions(scorer, utterance, record, data, supplies)
+    questions, notes = _questions(scorer, utterance, record, data, memory)
     notes = (*notes, *scorer.model.remarks)
     scores = scorer.answer(questions)
     if not scorer.calibrated:
@@ -73,7 +85,7 @@ def _belief(scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord |
 
 
 def _questions(
-    scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, supplies: Path | None
+    scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
 ) -> tuple[Sequence[Question], tuple[str, ...]]:
     """What is asked of every turn, and notes on what the prompts show."""
     shown, extra = scorer.model.notes, {} if record is None else record.extra
@@ -81,8 +93,7 @@ def _questions(
         return [one for talk in data.conversations for one in scorer.questions(talk)], ()
     config = extra.get("config", {})
     with ExitStack() as stack:
-        memory = evaluated_memory(data, utterance, supplies, config=config, section="llm", files=extra.get("files", {}))
-        registry = stack.enter_context(memory)
+        registry = stack.enter_context(memory(data, utterance, config=config, section="llm", files=extra.get("files", {})))
         if registry is None:
             alone = "the conversations are no corpus's, so nothing is known of their speakers: prompts show neither bios nor earlier turns"
             return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)

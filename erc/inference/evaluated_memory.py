@@ -21,14 +21,21 @@ MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations 
 
 @contextmanager
 def evaluated_memory(
-    data: GoldData, scorer: KeepingScorer, folder: Path | None, *, config: Mapping[str, Any], section: str, files: Mapping[str, str]
+    data: GoldData,
+    scorer: KeepingScorer,
+    folder: Path | None,
+    *,
+    config: Mapping[str, Any],
+    section: str,
+    files: Mapping[str, str],
+    writer_server: str | None = None,
 ) -> Iterator[Registry | None]:
     """The memory, for as long as the block lasts; None for conversations of no corpus: one name in two transcripts need not mean one person.
 
     `config` is the run's configuration, `section` its part that says what the model reads (`dev_sees_train`, and who writes bios),
     `files` the checksums of its training files. `folder` keeps memories and written texts (None: the user's cache); where a run left its own,
-    they are found again. Raises InputError for conversations whose ids stand twice and ArtefactError for a training split or a writer that
-    is not at hand.
+    they are found again. `writer_server` is the address of a server that runs the writer of bios. Raises InputError for conversations whose
+    ids stand twice and ArtefactError for a training split or a writer that is not at hand.
     """
     if not data.conversations or any(talk.corpus is None for talk in data.conversations):
         yield None
@@ -38,7 +45,7 @@ def evaluated_memory(
     reads, place = config.get(section) or {}, folder or user_cache_dir() / "supplies"
     sweep(place)
     with ExitStack() as stack:
-        by = _written(reads, place, stack)
+        by = _written(reads, place, writer_server, stack)
         yield stack.enter_context(corpus_memory(place, (*_earlier(data, config, reads, files), *data.conversations), scorer, **by))
 
 
@@ -50,13 +57,15 @@ def _earlier(data: GoldData, config: Mapping[str, Any], reads: Mapping[str, Any]
     return training_split(config, files, what="the model knows speakers from").conversations
 
 
-def _written(reads: Mapping[str, Any], folder: Path, stack: ExitStack) -> dict[str, Any]:
+def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: ExitStack) -> dict[str, Any]:
     """Who writes bios, where training had a language model named for it."""
     if not reads.get("bios") or not reads.get("writer"):
         return {}
     from erc.inference.bio_writing import written_bios
+    from erc.llm.recipes import writing_model
     from erc.llm.writers import open_writer
     from erc.llm.writing import WRITTEN, WrittenTexts
 
-    writer = stack.enter_context(closing(open_writer(str(reads["writer"]).removeprefix("llm:"), precision=reads.get("precision", "auto"))))
+    name, revision = writing_model(reads["writer"], base=str(reads.get("base")), revision=reads.get("revision"))
+    writer = stack.enter_context(closing(open_writer(name, revision=revision, precision=reads.get("precision", "auto"), server=server)))
     return written_bios(writer, stack.enter_context(WrittenTexts(folder / WRITTEN)))

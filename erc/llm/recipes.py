@@ -14,6 +14,8 @@ from erc.llm.tasks import TASKS, Characteristic, TaskName
 
 GENERATED: frozenset[TaskName] = frozenset({"speaker_characteristic", "interlocutor_commonsense"})
 """Tasks whose answers a language model wrote beforehand."""
+OWN_BASE = "base"
+"""The writer that is the base model itself, whichever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,8 @@ class Recipe:
 def answers_of(task: TaskName, stage: Stage) -> str:
     """The name under which a stage's generated answers are filed: characteristics by their kind, as `speaker_characteristic/oReact`."""
     return f"{task}/{stage.characteristic}" if task == "speaker_characteristic" else task
+
+
+def writing_model(writer: str | None, *, base: str, revision: str | None) -> tuple[str, str | None]:
+    """Name and revision of the language model that a recipe has write: the one named as `writer`, else the base itself."""
+    return (base, revision) if writer in (None, OWN_BASE) else (str(writer).removeprefix("llm:"), None)

@@ -446,7 +446,10 @@ def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tin
     assert "is sent to" not in alone.stderr
 
 
-@pytest.mark.parametrize(("changes", "told"), [({"writer": "llm:some/model"}, 1), ({"writer": "base", "base": "some/model"}, 1), ({"writer": "base", "bios": False}, 0), ({}, 0)])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"writer": "llm:some/model"}, 1), ({"writer": "base", "base": "some/model"}, 1), ({"writer": "base", "bios": False}, 0), ({}, 0)],
+)
 def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path, adapter, changes, told):
     folder = trained_over(adapter, tmp_path / "adapter", **changes)
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
