@@ -31,6 +31,7 @@ from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, R
 from speakers.errors import InvalidRecordError
 
 Warn = Callable[[str], None]
+_MOST_PASSAGES = 10_000  # vectors of bios that are kept at a time, about 30 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class RememberingPredictor:
         if not isinstance(shared, UtteranceScorer):
             raise ConvemoError(f"{scorer.identity} makes no observations that a speaker memory could keep")
         self._shared = shared
+        self._passages: dict[str, np.ndarray] = {}
         self.embedder = Embedder(shared.artefact.info.name, shared.artefact.sha256[:16], shared.network.embedding_width)
         known = registry.embedder
         if known is not None and known != self.embedder:
@@ -135,7 +137,10 @@ class RememberingPredictor:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
     def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None) -> StoredPast:
-        """What the memory knows of a conversation's speakers strictly before its first turn."""
+        """What the memory knows of a conversation's speakers strictly before its first turn.
+
+        Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first.
+        """
         if identities is None:
             identities = self._known(conversation)
         start = self._start(conversation)
@@ -148,13 +153,23 @@ class RememberingPredictor:
         bios = BioVectors()
         if self._emonet is not None and self._emonet.reads.get("bio", "none") != "none":
             for (conversation_id, key), person in keys.items():
-                bios.add(conversation_id, key, bio_vector(by_person[person].bio, lambda texts: self._shared.score_texts(texts).embedding))
+                bios.add(conversation_id, key, bio_vector(by_person[person].bio, self._passage_vectors))
         return StoredPast(
             provider=StoredHistory(by_person, self._shared.fine_emotions.labels),
             times={conversation.conversation_id: start.time},
             keys=keys,
             bios=bios,
         )
+
+    def _passage_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (N, P) of passages, kept: a bio is read at every conversation of its person, and seldom changes."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._passages]
+        if fresh:
+            if len(self._passages) > _MOST_PASSAGES:
+                self._passages.clear()
+                fresh = list(dict.fromkeys(texts))
+            self._passages.update(zip(fresh, self._shared.score_texts(fresh).embedding, strict=True))
+        return np.stack([self._passages[text] for text in texts])
 
     @property
     def _reads_bios(self) -> bool:
@@ -164,7 +179,10 @@ class RememberingPredictor:
         return prompted or (self._emonet is not None and self._emonet.reads.get("bio", "none") != "none")
 
     def stored_notes(self, conversation: Conversation) -> RegistryNotes | None:
-        """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them."""
+        """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them.
+
+        New speakers are made in the memory, and bios brought in step, as labelling does.
+        """
         scorer = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else self.predictor.scorer
         return self._notes(scorer, conversation, self._known(conversation))
 

@@ -112,6 +112,21 @@ def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: 
     np.testing.assert_allclose(probabilities(found), probabilities(whole), atol=1e-5)
 
 
+def test_passage_of_a_bio_is_read_once_however_many_conversations_follow(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, read = load_predictor(str(model), settings=FAST), list[str]()
+    shared = predictor.scorer.utterance  # type: ignore[attr-defined]
+    score = shared.score_texts
+    monkeypatch.setattr(shared, "score_texts", lambda texts: read.extend(texts) or score(texts))
+    with Registry.open(tmp_path / "speakers.db") as registry:
+        remembering = RememberingPredictor(predictor, registry)
+        for _ in range(3):
+            remembering.label(talk("a"))
+            remembering.label(talk("b", BEN))
+        passages = {passage.text for person in registry.speakers() for bio in registry.bio_versions(person.speaker_id) for passage in bio.passages}
+    found = [text for text in read if text in passages]
+    assert len(found) == len(set(found)) > 0
+
+
 def evaluated(model: Path, overrides: list[str], folder: Path, *more: str) -> dict:
     root = overrides[0].partition("=")[2]
     call = ["evaluate", str(model), "meld", "--root", root, "--uncertainty", "off", "--precision", "fp32", "-o", str(folder), "--json", *more]
