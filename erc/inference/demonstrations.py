@@ -23,7 +23,7 @@ from erc.llm.adapters import AdapterRecord
 from erc.llm.notes import Demonstration
 from erc.llm.retrieval import DemonstrationIndex, Embed, Origin
 from erc.models.precision import resolve_precision
-from erc.persistence.parts import save_arrays, sweep
+from erc.persistence.parts import read_arrays, save_arrays, sweep
 
 _FORMAT = 1
 NO_LEAKS = LeakFilter.of(())
@@ -92,13 +92,7 @@ def kept_vectors(scorer: KeepingScorer, folder: Path, *, checksums: Sequence[str
 
 def _read_vectors(path: Path, *, shape: tuple[int, int]) -> np.ndarray | None:
     """The vectors of a file, float32; None for no file and for one that is broken."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        found = load_file(path).get("vectors")
-    except (OSError, ValueError, SafetensorError):
-        return None
+    found = read_arrays(path).get("vectors")
     return found if found is not None and found.shape == shape and found.dtype == np.float32 else None
 
 

@@ -76,6 +76,17 @@ def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What a safetensors file holds; nothing where there is none or it is broken."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, ValueError, SafetensorError):
+        return {}
+
+
 def sweep(folder: Path) -> list[Path]:
     """Takes away the unfinished files in `folder` whose process is gone and that nothing has changed for an hour; returns them.
 

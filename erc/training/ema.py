@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from erc.training.run_folder import save_whole
+from erc.training.run_folder import load_whole, save_whole
 
 
 class WeightAverage:
@@ -59,7 +58,7 @@ class WeightAverage:
 
     def load(self, path: Path) -> None:
         """Takes up an average written by `save`."""
-        state = load_file(path)
+        state = load_whole(path)
         self.steps = int(state.pop("_steps"))
         for name, value in state.items():
             self.average[name].copy_(value)

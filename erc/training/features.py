@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -31,6 +29,7 @@ from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import resolve_precision
 from erc.models.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
+from erc.persistence.parts import read_arrays, save_arrays
 from erc.uncertainty.calibration import Calibrator
 
 _FORMAT = 1
@@ -83,15 +82,15 @@ def corpus_features(
     turns = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
     digest = _digest(["features", str(_FORMAT), kind, str(max_tokens), *sorted(checksums), weights_digest(classifier), calibration, *turns])
     path = None if cache_dir is None else cache_dir / f"features-{digest}.safetensors"
-    if path is not None and path.exists():
-        found = load_file(path)
+    if path is not None:
+        found = read_arrays(path)
         if set(found) == {"embeddings", "probabilities"} and len(found["embeddings"]) == len(found["probabilities"]) == len(texts):
             return Features(embeddings=found["embeddings"], probabilities=found["probabilities"], rows=rows)
     tokens = encode_texts(tokenizer, texts, max_tokens=max_tokens)[0]
     embeddings, logits = _encode(classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens)
     probabilities = (expit(logits) if calibrator is None else calibrator(logits)).astype(np.float32)
     if path is not None:
-        _write(path, {"embeddings": embeddings, "probabilities": probabilities})
+        save_arrays({"embeddings": embeddings, "probabilities": probabilities}, path)
     return Features(embeddings=embeddings, probabilities=probabilities, rows=rows)
 
 
@@ -154,13 +153,3 @@ def _digest(parts: Iterable[str]) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.hexdigest()[:32]
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file(arrays, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

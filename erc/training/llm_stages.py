@@ -6,21 +6,18 @@ is a step of it trained again. A stage that was under way goes on from its last 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from erc.errors import ArtefactError
 from erc.llm.recipes import Stage
 from erc.training.llm_task import LlmTask
 from erc.training.processes import on_main
-from erc.training.run_folder import save_whole
+from erc.training.run_folder import load_record, load_whole, save_record, save_whole
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
@@ -68,22 +65,18 @@ def _keep(model: nn.Module, folder: Path, figures: dict[str, float]) -> None:
     """Writes a stage's weights, then the record that says they are whole."""
     trained = {name: value.detach().cpu().contiguous().clone() for name, value in model.named_parameters() if value.requires_grad}
     save_whole(trained, folder / WEIGHTS)
-    part = folder / f"{RECORD}.part"
-    part.write_text(json.dumps({"figures": figures}, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / RECORD)
+    save_record({"figures": figures}, folder / RECORD)
 
 
 @torch.no_grad()
 def _restore(model: nn.Module, folder: Path) -> dict[str, float]:
     """Puts a finished stage's weights into the model and returns its figures. Raises ArtefactError where they are another model's."""
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    try:
-        weights = load_file(folder / WEIGHTS)
-        figures: dict[str, float] = json.loads((folder / RECORD).read_text(encoding="utf-8"))["figures"]
-        if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in parameters.items()}:
-            raise ValueError("its weights are those of another adapter")
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtefactError(f"the finished stage in {folder} cannot be gone on from ({error}): train again with --fresh") from None
+    weights, figures = load_whole(folder / WEIGHTS), load_record(folder / RECORD).get("figures")
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in parameters.items()}:
+        raise ArtefactError(f"the finished stage in {folder} has the weights of another adapter: train again with --fresh")
+    if not isinstance(figures, dict):
+        raise ArtefactError(f"{folder / RECORD} holds no figures of the finished stage: train again with --fresh")
     for name, value in weights.items():
         parameters[name].copy_(value)
     return figures

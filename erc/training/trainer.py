@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -20,7 +19,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_group
 from erc.models.precision import resolve_precision
 from erc.training import processes
 from erc.training.ema import WeightAverage
-from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin, save_whole
+from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin, load_record, load_whole, save_record, save_whole
 from erc.training.settings import OptimSettings
 from erc.training.task import MixedTask, Task, WeighedTask
 
@@ -299,7 +298,7 @@ class _KeepBest(TrainerCallback):
     def restore(self) -> None:
         """Takes up the record of an earlier part of the same run."""
         if self._record.exists() and self._weights.exists():
-            self.figures = json.loads(self._record.read_text(encoding="utf-8"))
+            self.figures = load_record(self._record)
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, model: nn.Module | None = None, **kwargs: Any
@@ -314,12 +313,12 @@ class _KeepBest(TrainerCallback):
                 return
             source = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad} if self.average is None else self.average.average
             save_whole({name: value.contiguous().clone() for name, value in source.items()}, self._weights)
-            self._record.write_text(json.dumps(self.figures, indent=2) + "\n", encoding="utf-8")
+            save_record(self.figures, self._record)
 
     @torch.no_grad()
     def load_into(self, model: nn.Module) -> None:
         """Leaves the best weights in the model."""
         if self._weights.exists():
             parameters = dict(model.named_parameters())
-            for name, value in load_file(self._weights).items():
+            for name, value in load_whole(self._weights).items():
                 parameters[name].copy_(value)

@@ -227,6 +227,18 @@ def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
+@pytest.mark.parametrize("content", [b"", b"no safetensors at all", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_features_in_a_broken_file_are_computed_anew(content: bytes, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
+    first = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
+    [path] = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    second = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
+    assert (first.embeddings == second.embeddings).all()
+    assert path.read_bytes() == whole
+
+
 def test_features_are_those_of_the_classifier(tiny_encoder_dir: Path, features: Features) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
     encoded = tokenizer(DEV[1].utterances[2].text, return_tensors="pt")

@@ -133,6 +133,23 @@ def test_finished_stage_of_another_adapter_is_refused(tmp_path):
         run_stages(make_model(), STAGES, run_dir=tmp_path, task_of=task_of, optim_of=lambda stage: OPTIM, resume=True, progress=False)
 
 
+DAMAGED = {
+    (WEIGHTS, b""), (WEIGHTS, b"no safetensors at all"), (WEIGHTS, b"\x08\0\0\0\0\0\0\0{}      "),
+    (RECORD, b""), (RECORD, b"[]"), (RECORD, b"{}"), (RECORD, b"\xff"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content"), sorted(DAMAGED))
+def test_finished_stage_that_was_damaged_is_told_with_what_to_do(tmp_path, name, content):
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / RECORD).write_text('{"figures": {"loss": 1.0}}', encoding="utf-8")
+    save_whole({key: value.detach() for key, value in make_model().named_parameters() if value.requires_grad}, one / WEIGHTS)
+    (one / name).write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"one.* --fresh"):
+        run_stages(make_model(), STAGES[:1], run_dir=tmp_path, task_of=task_of, optim_of=lambda stage: OPTIM, resume=True, progress=False)
+
+
 # --- splits ---------------------------------------------------------------------------------------------------------------------
 
 WHOLE = Corpus("meld", "train", tuple(Conversation(f"c{i}", (Utterance(f"c{i}-0", 0, "A", "x"),)) for i in range(20)), "meld", "toy", (), ())

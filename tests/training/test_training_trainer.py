@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 from toy_task import ToyNet, ToyTask, run
 
+from erc.errors import ArtefactError
 from erc.training.settings import OptimSettings
 from erc.training.trainer import _parameter_groups
 
@@ -148,6 +149,16 @@ def test_training_passes_over_a_checkpoint_that_was_cut_off(tmp_path: Path, miss
     resumed, task, _ = run(tmp_path / "cut")
     assert task.steps == 15
     assert _same(resumed, whole)
+
+
+@pytest.mark.parametrize("name", ["best.json", "best.safetensors", "checkpoint-6/ema.safetensors"])
+def test_training_that_cannot_go_on_from_a_damaged_file_says_what_to_do(tmp_path: Path, name: str) -> None:
+    with pytest.raises(_Killed):
+        run(tmp_path, _kill_at(8))
+    (tmp_path / name).write_bytes(b"nothing of use")
+    with pytest.raises(ArtefactError, match=f"{Path(name).name}.* --fresh"):
+        run(tmp_path, ToyTask(score=lambda evaluation, loss: -float(evaluation)))  # nothing better comes to take its place
+    run(tmp_path, resume=False)
 
 
 def test_training_that_is_finished_is_not_done_again(tmp_path: Path) -> None:
