@@ -26,7 +26,8 @@ class Prediction:
 
     `confidence` is the calibrated probability of `emotion`; `total`, `aleatoric` and `epistemic` are nats and belong to `emotion`
     (the last two None where nothing was sampled); `decision` is `accept` or `review`; `truncated` says that the text was longer than
-    the model reads.
+    the model reads. Of a language model `prompt` names the templates with the beginning of their hash; `score_kind` is `exact` (the whole
+    label's log-likelihood), `codes` (log-probabilities of one-letter codes) or `none` (a bare choice, of which no probability is known).
     """
 
     conversation_id: str
@@ -44,9 +45,11 @@ class Prediction:
     past_conversations: int = 0
     speaker_id: str | None = None
     truncated: bool = False
+    prompt: str | None = None
+    score_kind: str | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """The JSON-able record of schema version 1; probabilities to four decimals."""
+        """The JSON-able record of schema version 1; probabilities to four decimals. Only a language model's has `prompt` and `score_kind`."""
         turn = self.utterance
         return {
             "conversation_id": self.conversation_id,
@@ -71,6 +74,7 @@ class Prediction:
             "history": {"utterances": self.past_utterances, "conversations": self.past_conversations},
             "truncated": self.truncated,
             "schema_version": SCHEMA_VERSION,
+            **({} if self.prompt is None else {"prompt": self.prompt, "score_kind": self.score_kind}),
             **({"cues": turn.meta["cues"]} if "cues" in turn.meta else {}),
         }
 

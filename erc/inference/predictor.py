@@ -96,6 +96,8 @@ class Predictor:
                 past_utterances=int(scores.seen[row, 0]),
                 past_conversations=int(scores.seen[row, 1]),
                 truncated=bool(scores.truncated[row]),
+                prompt=scores.prompt,
+                score_kind=scores.score_kind,
             )
             for row, (conversation_id, utterance) in enumerate(turns)
         ]

@@ -41,6 +41,8 @@ def record_schema() -> pa.Schema:
             ("model", text),
             ("history", pa.struct([("utterances", pa.int64()), ("conversations", pa.int64())])),
             ("truncated", pa.bool_()),
+            ("prompt", text),
+            ("score_kind", text),
         ],
         metadata={"convemo_record_version": "1"},
     )

@@ -35,8 +35,13 @@ CSV_COLUMNS = (
     "history_utterances",
     "history_conversations",
     "truncated",
+    "prompt",
+    "score_kind",
 )
-"""The columns of a CSV file, always all of them; `probabilities` and `fine` are JSON texts, `truncated` is true or false."""
+"""The columns of a CSV file, always all of them; `probabilities` and `fine` are JSON texts, `truncated` is true or false.
+
+The last two are empty but for language models.
+"""
 _NESTED = ("uncertainty", "history")
 
 

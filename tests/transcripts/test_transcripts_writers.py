@@ -75,6 +75,17 @@ def test_tables_say_whether_a_text_was_cut(cut, tmp_path):
     assert pq.read_table(tmp_path / "t.parquet").to_pylist()[0]["truncated"] is cut
 
 
+@pytest.mark.parametrize("asked", [{"prompt": "erc/v1@1234", "score_kind": "exact"}, {}])
+def test_tables_say_what_a_language_model_was_asked(asked, tmp_path):
+    import pyarrow.parquet as pq
+
+    row = next(csv.DictReader(io.StringIO(written(write_csv, record(**asked)).decode())))
+    assert {name: row[name] for name in ("prompt", "score_kind") if row[name]} == asked
+    write_parquet([record(**asked)], tmp_path / "t.parquet")
+    kept = pq.read_table(tmp_path / "t.parquet").to_pylist()[0]
+    assert {name: kept[name] for name in ("prompt", "score_kind") if kept[name] is not None} == asked
+
+
 def test_csv_of_others_keeps_its_apostrophes():
     transcript = read_transcript(io.BytesIO(b"speaker,text\nAna,'=yes\n"), format="csv")
     assert transcript.conversations[0].utterances[0].text == "'=yes"
