@@ -16,13 +16,15 @@ from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.adapters import RECORD, AdapterRecord
 from erc.llm.builder import Budget, PromptBuilder
-from erc.llm.calibration import ContextualCalibrator
+from erc.llm.calibration import ContextualCalibrator, OddsPrior, content_free_prior
 from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import LlmPrecision, can_four_bit, default_device, require_place
 from erc.llm.local import LocalScorer
+from erc.llm.prompts import PromptTemplate
 from erc.llm.recipes import writing_model
 from erc.llm.scores import Scorer as LabelScorer
+from erc.llm.scores import yes_no_odds
 from erc.llm.server import ServerScorer, open_transport
 from erc.models.dropout import SeededDropout
 from erc.models.precision import bf16_is_fast, resolve_precision
@@ -98,7 +100,7 @@ def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settin
     backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
     dropout = any(part.p > 0 for part in backend.model.modules() if isinstance(part, SeededDropout))
     builder, emotion_set = _prompts(backend.encoder, record, emotions)
-    return replace(_described(backend.model_id, backend, builder, emotion_set, record, exact=True, dropout=dropout), remarks=remarks)
+    return replace(_described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=remarks)
 
 
 def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, tuple[str, ...]]:
@@ -128,16 +130,19 @@ def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord 
     weights = known_weights(name if record is None else record.base, adapter)
     kept = None if cache is None else cache / CACHE_FILE
     backend = ServerScorer(open_transport(server), model=name, encoder=encoder, cache=kept, weights=weights)
-    return _described(backend.model_id, backend, builder, emotion_set, record, exact=backend.mode == "completions", dropout=False)
+    try:
+        return _described(backend, builder, emotion_set, record, exact=backend.mode == "completions")
+    except BaseException:
+        backend.close()  # nobody else is left to
+        raise
 
 
 def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None) -> tuple[PromptBuilder, str]:
     """The builder of the prompts, and the set they ask for: the adapter's, else the one to report in."""
     if record is None:
         asked = load_emotion_set(emotions or DEFAULT_EMOTIONS)
-        if asked.multi_label:
-            raise ConfigError(f"a language model is asked for one emotion of a set; those of '{asked.name}' may hold together: use ekman")
-        return PromptBuilder(encoder=encoder, labels=asked.labels), asked.name
+        template = PromptTemplate.load("erc_yes_no" if asked.multi_label else "erc")
+        return PromptBuilder(encoder=encoder, labels=asked.labels, template=template), asked.name
     own = load_emotion_set(record.label_set)
     if tuple(own.labels) != record.labels:
         raise ArtefactError(f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}")
@@ -146,27 +151,48 @@ def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str
     builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
     if builder.sha256 != record.prompt_sha256:
         raise ArtefactError(f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again")
+    if record.chat_template_sha256 not in (None, encoder.template_sha256):
+        raise ArtefactError(f"the adapter was trained with another chat template than {record.base} has now: train it again")
     return builder, own.name
 
 
 def _described(
-    name: str, backend: LabelScorer, builder: PromptBuilder, emotion_set: str, record: AdapterRecord | None, *, exact: bool, dropout: bool
+    backend: LocalScorer | ServerScorer, builder: PromptBuilder, emotion_set: str, record: AdapterRecord | None, *, exact: bool
 ) -> LanguageModel:
-    # What was fitted on exact scores says nothing of letter codes or bare choices.
-    calibrator = None if record is None or not exact or record.calibrator is None else ContextualCalibrator.from_dict(record.calibrator)
     llm = {} if record is None else _trained_with(record)
     trained = PromptNotes(bios=llm.get("bios", False), history=llm.get("history", 0), retrieval=llm.get("retrieval", "recency"))
+    several = load_emotion_set(emotion_set).multi_label
+    if several and not exact:
+        raise ConfigError(
+            f"the emotions of '{emotion_set}' may hold together, so each is asked for alone, which takes the exact scores of a local model or of a "
+            "server with echoed completions: use --emotions ekman"
+        )
+    calibrator: ContextualCalibrator | OddsPrior | None = None
+    if record is None and exact:
+        calibrator = _odds_prior(backend, builder) if several else _label_prior(backend, builder)
+    elif record is not None and record.calibrator is not None and exact:  # what was fitted on exact scores says nothing of codes or choices
+        calibrator = ContextualCalibrator.from_dict(record.calibrator)
     return LanguageModel(
-        name=f"{PREFIX}{name}",
+        name=f"{PREFIX}{backend.model_id}",
         backend=backend,
         builder=builder,
         emotion_set=emotion_set,
         calibrator=calibrator,
+        fitted=record is not None,
         policies={} if record is None else record.extra.get("policy", {}),
-        dropout=dropout,
         notes=UNTUNED_NOTES if record is None else trained,  # an adapter reads what it was trained with, no more
         bio_writer=writing_model(llm["writer"], base=str(llm.get("base")), revision=None)[0] if trained.bios and llm.get("writer") else None,
     )
+
+
+def _label_prior(backend: LabelScorer, builder: PromptBuilder) -> ContextualCalibrator:
+    """Nothing is fitted for a model without an adapter, but what it says of each label anyway, as of a short one, is taken off."""
+    return ContextualCalibrator.of_prior(builder.labels, content_free_prior(backend, [builder.content_free()], builder.labels))
+
+
+def _odds_prior(backend: LabelScorer, builder: PromptBuilder) -> OddsPrior:
+    odds, _ = yes_no_odds(backend, [[builder.content_free(label) for label in builder.labels]])
+    return OddsPrior(tuple(map(float, odds[0])))
 
 
 def _trained_with(record: AdapterRecord) -> Mapping[str, Any]:

@@ -14,18 +14,17 @@ import numpy as np
 from erc.data import Conversation, Moment, Utterance
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError, NoDropoutError
+from erc.inference.llm_belief import Belief, belief_in_each, belief_in_one
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator
+from erc.llm.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.dialogue import DialogueWindow
 from erc.llm.notes import NO_NOTES, Demonstration, NotesProvider, Retrieval, SpeakerNotes
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.retrieval import Origin
-from erc.llm.scores import LabelScores
 from erc.llm.scores import Scorer as LabelScorer
-from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
 
 DEFAULT_SAMPLES = 8
 """Networks drawn where nothing else is asked for: each costs a reading of every prompt."""
@@ -66,7 +65,7 @@ Shown = Callable[[np.ndarray, str, Origin], Sequence[Demonstration]]
 class LanguageModel:
     """A back end with what is known of it: its prompts, the set they ask for, how its scores become probabilities.
 
-    `calibrator` None: nothing was fitted for it. `policies` holds a record of a decision policy by emotion set. `dropout` says whether
+    `calibrator` None: its scores are taken as they are. `policies` holds a record of a decision policy by emotion set. `dropout` says whether
     its adapter can be sampled.
     """
 
@@ -74,7 +73,10 @@ class LanguageModel:
     backend: LabelScorer
     builder: PromptBuilder
     emotion_set: str
-    calibrator: ContextualCalibrator | None = None
+    calibrator: ContextualCalibrator | OddsPrior | None = None
+    """An `OddsPrior` for a set whose emotions may hold together, of which each is asked for alone."""
+    fitted: bool = True
+    """Whether the calibrator was fitted on dialogues that people labelled; one that only takes a prior off was not."""
     policies: Mapping[str, Any] = field(default_factory=dict)
     dropout: bool = False
     notes: PromptNotes = field(default_factory=PromptNotes)
@@ -99,13 +101,19 @@ class Reading:
 class Question:
     """What is asked of a turn: its prompt, and how many past turns of its speaker it may rest on, of how many conversations.
 
-    `reading` is what the shared classifier made of it, by which its demonstrations were found.
+    Of a set whose emotions may hold together there is a prompt for each. `reading` is what the shared classifier made of the turn, by which its
+    demonstrations were found.
     """
 
     turn: Utterance
-    prompt: RenderedPrompt
+    prompts: tuple[RenderedPrompt, ...]
     seen: tuple[int, int]
     reading: Reading
+
+    @property
+    def prompt(self) -> RenderedPrompt:
+        """The first of its prompts."""
+        return self.prompts[0]
 
 
 class LlmScorer:
@@ -136,7 +144,7 @@ class LlmScorer:
     @property
     def calibrated(self) -> bool:
         """Whether its probabilities mean what they say."""
-        return self.model.calibrator is not None
+        return self.model.calibrator is not None and self.model.fitted
 
     @property
     def emotions(self) -> EmotionSet:
@@ -193,22 +201,26 @@ class LlmScorer:
         """
         reading = self._read([turn])[0] if reading is None else reading
         shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
-        prompt = past.prompt(turn, notes=self._notes(past, turn, reading, notes), demonstrations=shown)
-        return Question(turn, prompt, self._seen(past, turn, notes), reading)
+        known = self._notes(past, turn, reading, notes)
+        each = self._map.source.multi_label
+        prompts = past.prompts(turn, notes=known, demonstrations=shown) if each else (past.prompt(turn, notes=known, demonstrations=shown),)
+        return Question(turn, prompts, self._seen(past, turn, notes), reading)
 
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
         """Belief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
-        probabilities, uncertainty = self._belief([question.prompt for question in questions], backend or self.model.backend)
+        belief = self._belief(questions, backend or self.model.backend)
         epistemic = [question.reading.epistemic for question in questions if question.reading.epistemic is not None]
         sampled = self.utterance.mode != "off"
         return Scores(
-            probabilities=probabilities,
-            uncertainty=uncertainty,
+            probabilities=belief.probabilities,
+            uncertainty=belief.uncertainty,
             fine=_rows([question.reading.probabilities for question in questions], width=len(self.fine_emotions)),
             fine_epistemic=_rows(epistemic, width=len(self.fine_emotions)) if sampled else None,
             embedding=_rows([question.reading.embedding for question in questions], width=self.utterance.network.embedding_width),
             seen=np.array([question.seen for question in questions], dtype=np.int64).reshape(-1, 2),
             truncated=np.array([question.prompt.truncated for question in questions], dtype=bool),
+            prompt=f"{self.model.builder.prompt_id}@{self.model.builder.sha256[:12]}",
+            score_kind=belief.kind,
         )
 
     def _read(self, turns: Sequence[Utterance]) -> list[Reading]:
@@ -217,24 +229,14 @@ class LlmScorer:
         epistemic = [None] * len(turns) if read.per_label is None else list(read.per_label.epistemic)
         return [Reading(*one) for one in zip(read.embedding, read.probabilities, epistemic, strict=True)]
 
-    def _belief(self, prompts: Sequence[RenderedPrompt], backend: LabelScorer) -> tuple[np.ndarray, Uncertainty]:
-        """Probabilities (U, C) and their uncertainty (U,)."""
-        nothing = np.full(len(prompts), np.nan)
-        if not prompts:
-            return np.zeros((0, len(self._emotions))), Uncertainty(total=nothing, aleatoric=nothing, epistemic=nothing)
-        labels = self.model.builder.labels
-        scores = self._calibrated(backend.score(prompts, labels))
-        probabilities = self._map.apply(scores.probabilities)
-        if not self.samples:
-            # Of a bare choice nothing is known of how sure it was: its entropy of 0 would be a lie.
-            total = nothing if scores.score_kind == "none" else categorical_entropy(probabilities)
-            return probabilities, Uncertainty(total=total, aleatoric=nothing, epistemic=nothing)
-        drawn = backend.sample(prompts, labels, seed=self.settings.seed, samples=self.samples)  # type: ignore[attr-defined]
-        sampled = np.stack([self._calibrated(LabelScores.of(labels, draw)).probabilities for draw in drawn])
-        return probabilities, categorical_decomposition(self._map.apply(sampled))
-
-    def _calibrated(self, scores: LabelScores) -> LabelScores:
-        return scores if self.model.calibrator is None else self.model.calibrator.calibrated(scores)
+    def _belief(self, questions: Sequence[Question], backend: LabelScorer) -> Belief:
+        calibrator, labels = self.model.calibrator, self.model.builder.labels
+        if self._map.source.multi_label:
+            assert not isinstance(calibrator, ContextualCalibrator)
+            return belief_in_each(backend, [question.prompts for question in questions], prior=calibrator, to=self._map)
+        assert not isinstance(calibrator, OddsPrior)
+        drawn = {"samples": self.samples, "seed": self.settings.seed}
+        return belief_in_one(backend, [question.prompt for question in questions], labels, calibrator=calibrator, to=self._map, **drawn)
 
     def _notes(self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None) -> SpeakerNotes:
         shown = self.model.notes

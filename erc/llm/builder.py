@@ -151,10 +151,9 @@ class PromptBuilder:
         """Tokens of a line of dialogue, its end included."""
         return self.encoder.count(line) + 1
 
-    def content_free(self) -> RenderedPrompt:
+    def content_free(self, label: str | None = None) -> RenderedPrompt:
         """The prompt with nothing to judge in it, for the prior that the model gives each label anyway (Zhao et al. 2021)."""
-        values = {"labels": self.labels, "bios": [], "history": [], "examples": "", "speaker": "Someone", "text": "N/A"}
-        return self.template.render(dialogue=["Someone: N/A"], **values)
+        return self._prompt(Parts(), "Someone", "N/A", {} if label is None else {"label": label})
 
     def _prompt(self, parts: Parts, name: str, text: str, extra: dict[str, Any]) -> RenderedPrompt:
         return self.template.render(

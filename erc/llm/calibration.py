@@ -1,7 +1,8 @@
 """From label log-likelihoods to probabilities that mean what they say.
 
 A language model favours some words whatever it has read. Contextual calibration (Zhao et al. 2021) asks it about a dialogue without
-content and takes off what it then says of each label; a temperature and a bias per label, fitted on dev, do the rest.
+content and takes off what it then says of each label; a temperature and a bias per label, fitted on dev, do the rest. Taking off needs no
+labels: it is done where nothing was fitted, too.
 
 Shapes: B prompts, K labels.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from erc.errors import ArtefactError
 from erc.llm.prompts import RenderedPrompt
@@ -47,6 +48,11 @@ class ContextualCalibrator:
         after = Temperature.fit(_relative(log_likelihood, taken), targets, bias=bias)
         return cls(tuple(labels), tuple(map(float, taken)), after)
 
+    @classmethod
+    def of_prior(cls, labels: Sequence[str], prior: np.ndarray) -> ContextualCalibrator:
+        """Takes `prior` (K,) off and no more, where there is nothing to fit on."""
+        return cls(tuple(labels), tuple(map(float, prior)), Temperature(1.0))
+
     def __call__(self, log_likelihood: np.ndarray) -> np.ndarray:
         """Probabilities (B, K)."""
         return self.after(_relative(log_likelihood, np.array(self.prior)))
@@ -76,6 +82,17 @@ class ContextualCalibrator:
             return cls(tuple(record["labels"]), tuple(map(float, record["prior"])), load_calibrator(record["after"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"the contextual calibrator cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OddsPrior:
+    """The log-odds (K,) that the model gives each label without content, for labels that are asked for one by one. They are taken off."""
+
+    prior: tuple[float, ...]
+
+    def __call__(self, odds: np.ndarray) -> np.ndarray:
+        """Probabilities (B, K) of log-odds (B, K); one half is as much as is said of nothing."""
+        return expit(odds - np.array(self.prior))
 
 
 def content_free_prior(scorer: Scorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> np.ndarray:

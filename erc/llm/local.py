@@ -79,18 +79,6 @@ class LocalScorer:
         ids = [[self.encoder.answer_ids(answer) for answer in of_prompt] for of_prompt in answers]
         return self._run([self.encoder.prompt_ids(prompt) for prompt in prompts], ids, draw=None)[0]
 
-    def score_yes_no(self, prompts: Sequence[Sequence[RenderedPrompt]], *, yes: str = "yes", no: str = "no") -> np.ndarray:
-        """Log-odds (B, K) of yes against no; `prompts[b][k]` asks of turn b for label k.
-
-        The prompts of a turn differ only at their end, so what they share is read once.
-        """
-        if not prompts:
-            return np.zeros((0, 0))
-        rows = [self.encoder.prompt_ids(prompt) for of_turn in prompts for prompt in of_turn]
-        words = [self.encoder.answer_ids(word) for word in (yes, no)]
-        scores = self._run(rows, [words] * len(rows), draw=None)[0]
-        return (scores[:, 0] - scores[:, 1]).reshape(len(prompts), -1)
-
     def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
         """The text the model writes after each prompt."""
         chosen = settings or GenerationSettings()

@@ -98,3 +98,13 @@ class SamplingScorer(Scorer, Protocol):
     def sample(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int) -> np.ndarray:
         """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`."""
         ...
+
+
+def yes_no_odds(scorer: Scorer, prompts: Sequence[Sequence[RenderedPrompt]], *, yes: str = "yes", no: str = "no") -> tuple[np.ndarray, ScoreKind]:
+    """Log-odds (B, K) of yes against no, and how they came about; `prompts[b][k]` asks of turn b for label k.
+
+    The prompts of a turn differ only at their end, so what they share is read once.
+    """
+    scores = scorer.score([prompt for of_turn in prompts for prompt in of_turn], (yes, no))
+    odds = scores.log_likelihood[:, 0] - scores.log_likelihood[:, 1]
+    return odds.reshape(len(prompts), len(prompts[0]) if prompts else 0), scores.score_kind

@@ -17,12 +17,13 @@ from tiny_emonet import ANA, BEN, talk
 from typer.testing import CliRunner
 
 from erc.cli.app import app
-from erc.data import Moment
+from erc.data import Conversation, Moment, Utterance
 from erc.data.conversation import Context
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, NoDropoutError
 from erc.inference import llm_loading, loading
 from erc.inference.cascade import CascadePredictor
+from erc.inference.live import LiveConversation
 from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.inference.speaker_context import RememberingPredictor
@@ -33,6 +34,7 @@ from erc.llm.calibration import ContextualCalibrator
 from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
+from erc.llm.prompts import PromptTemplate
 from erc.llm.server import ServerError
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.policy import DecisionPolicy
@@ -80,13 +82,53 @@ def numbers(predictions):
     return np.array([[prediction.probabilities[label] for label in LABELS] for prediction in predictions])
 
 
-def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue(tiny_lm_dir):
+def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue_less_those_of_nothing(tiny_lm_dir):
     predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld")
     predictions = predictor.label([SHORT, talk("b", BEN[:2])])[0].predictions
     scorer = LocalScorer.load(str(tiny_lm_dir), precision="fp32")
     builder = PromptBuilder(encoder=scorer.encoder, labels=LABELS)
-    expected = scorer.score([builder.emotion(Context.causal(SHORT, index)) for index in range(3)], LABELS).probabilities
-    np.testing.assert_allclose(numbers(predictions), expected, atol=1e-6)
+    asked = [*(builder.emotion(Context.causal(SHORT, index)) for index in range(3)), builder.content_free()]
+    *turns, nothing = scorer.score(asked, LABELS).log_likelihood
+    relative = np.exp(np.array(turns) - nothing)
+    np.testing.assert_allclose(numbers(predictions), relative / relative.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm):
+    """Long labels are less likely than short ones whatever was said; that is taken off, locally and on a server with exact scores."""
+    nothing = Conversation("n", (Utterance("n0", 0, "Someone", "N/A"),))
+    with running(Behaviour(model=tiny_lm)) as url:
+        for server in (None, url):
+            with closing(load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld", server=server)) as predictor:
+                np.testing.assert_allclose(numbers(predictor.label([nothing])[0].predictions), 1 / 7, atol=1e-4)
+                assert not predictor.scorer.calibrated
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_emotions_that_may_hold_together_are_asked_for_one_by_one(tiny_lm_dir, tiny_lm, served):
+    fine = load_emotion_set("goemotions").labels
+    with running(Behaviour(model=tiny_lm)) as url:
+        given = {"server": url} if served else {}
+        with closing(load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", **given)) as predictor:
+            found = predictor.label([talk("a", ANA[:2])])[0].predictions
+            live = LiveConversation(predictor)
+            again = [live.append_utterance(turn) for turn in talk("a", ANA[:2])]
+    scorer = LocalScorer.load(str(tiny_lm_dir), precision="fp32")
+    builder = PromptBuilder(encoder=scorer.encoder, labels=fine, template=PromptTemplate.load("erc_yes_no"))
+    for label in ("joy", "anger", "neutral"):
+        asked = [*(builder.emotion(Context.causal(SHORT, index), label=label) for index in (0, 1)), builder.content_free(label)]
+        yes, no = scorer.score(asked, ("yes", "no")).log_likelihood.T
+        expected = 1 / (1 + np.exp((yes - no)[2] - (yes - no)[:2]))
+        np.testing.assert_allclose([one.probabilities[label] for one in found], expected, atol=1e-4)
+        np.testing.assert_allclose([one.probabilities[label] for one in again], expected, atol=1e-4)
+    for one in found:
+        p = np.array(list(one.probabilities.values()))
+        assert one.total == pytest.approx(-(p * np.log(p) + (1 - p) * np.log(1 - p)).sum(), abs=1e-6)
+        assert (one.emotion, one.decision, len(p)) == (max(one.probabilities, key=one.probabilities.get), "review", 28)
+
+
+def test_emotions_that_may_hold_together_need_exact_scores(tiny_lm_dir, tiny_lm):
+    with running(Behaviour(model=tiny_lm, completions=False)) as url, pytest.raises(ConfigError, match="exact scores"):
+        load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", server=url)
 
 
 def test_predictor_takes_the_fine_emotions_from_the_shared_classifier(tiny_lm_dir):
@@ -230,15 +272,34 @@ def test_bare_choice_of_a_server_has_no_uncertainty_and_no_calibration(adapter, 
     [
         ("tiny-hierarchical", FAST, {"server": "http://localhost:1/v1"}, ConfigError),
         ("llm:", FAST, {}, ConfigError),
-        ("llm:{base}", FAST, {"emotions": "goemotions"}, ConfigError),
+        ("llm:{adapter}", FAST, {"emotions": "goemotions"}, ConfigError),
         ("llm:{base}", InferenceSettings(uncertainty="head"), {}, ConfigError),
         ("llm:{base}", InferenceSettings(uncertainty="full"), {}, NoDropoutError),
         ("llm:./absent", FAST, {}, ArtefactError),
     ],
 )
-def test_what_a_language_model_cannot_do_is_refused(name, settings, given, error, tiny_lm_dir):
+def test_what_a_language_model_cannot_do_is_refused(name, settings, given, error, tiny_lm_dir, adapter):
     with pytest.raises(error):
-        load_predictor(name.format(base=tiny_lm_dir), settings=settings, **given)
+        load_predictor(name.format(base=tiny_lm_dir, adapter=adapter), settings=settings, **given)
+
+
+def test_adapter_trained_with_another_chat_template_is_refused(adapter, tmp_path):
+    folder = shutil.copytree(adapter, tmp_path / "copy")
+    replace(AdapterRecord.load(folder), chat_template_sha256="0" * 64).save(folder)
+    with pytest.raises(ArtefactError, match="chat template"):
+        load_predictor(f"llm:{folder}", settings=FAST)
+
+
+@pytest.mark.parametrize(("can", "kind"), [({}, "exact"), ({"completions": False}, "codes"), ({"completions": False, "top_logprobs": False}, "none")])
+def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, can, kind):
+    with (
+        running(Behaviour(model=tiny_lm, preferred="anger", **can)) as url,
+        closing(load_predictor("llm:served", settings=FAST, adapter=adapter, server=url)) as predictor,
+    ):
+        found = predictor.label([SHORT])[0].predictions[0].to_record()
+    prompt = AdapterRecord.load(adapter)
+    assert (found["score_kind"], found["prompt"]) == (kind, f"{prompt.prompt}@{prompt.prompt_sha256[:12]}")
+    assert not {"prompt", "score_kind"} & load_predictor("tiny-hierarchical", settings=FAST).label([SHORT])[0].predictions[0].to_record().keys()
 
 
 def test_adapter_over_another_base_is_refused(adapter):

@@ -18,6 +18,7 @@ from erc.llm.builder import PromptBuilder
 from erc.llm.loading import load_base
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import PromptTemplate
+from erc.llm.scores import yes_no_odds
 from erc.models.dropout import Draw, drawn
 
 LABELS = ("joy", "sadness", "neutral", "mad")
@@ -100,7 +101,7 @@ def test_yes_no_odds_equal_separate_passes(tiny_lm, chat_tokenizer):
     builder = PromptBuilder(encoder=scorer.encoder, labels=LABELS, template=PromptTemplate.load("erc_yes_no"))
     contexts = [Context.causal(conversation(), index) for index in (1, 4)]
     asked = [[builder.emotion(context, label=label) for label in LABELS] for context in contexts]
-    odds = scorer.score_yes_no(asked)
+    odds = yes_no_odds(scorer, asked)[0]
     for b, of_turn in enumerate(asked):
         for k, prompt in enumerate(of_turn):
             ids = scorer.encoder.prompt_ids(prompt)

@@ -313,7 +313,7 @@ def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_l
     assert (report["map"], report["seen_in_training"], report["evaluated_on"]["turns"]) == (None, None, 6)
     assert any("nothing was fitted" in note for note in report["notes"])
     assert not (tmp_path / "supplies").exists()
-    assert len(heard) == 6
+    assert len(heard) == 7  # the turns, and the prompt without content
 
 
 def test_evaluate_command_refuses_a_language_model_several_labels_a_turn(tiny_lm_dir, tmp_path):

@@ -1,0 +1,86 @@
+"""From a language model's scores of prompts to belief about turns.
+
+Of a set whose emotions exclude each other a turn has one prompt, and the labels are scored against each other. Of a set in which several may
+hold at once it has a prompt for each label, which asks for it alone: yes against no.
+
+Shapes: U turns, K labels of the model, C emotions reported, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from erc.emotions import EmotionMap
+from erc.llm.calibration import ContextualCalibrator, OddsPrior
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.scores import LabelScores, ScoreKind, yes_no_odds
+from erc.llm.scores import Scorer as LabelScorer
+from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_decomposition, categorical_entropy
+
+Asked = Sequence[tuple[RenderedPrompt, ...]]
+"""The prompts of each turn: one, or one for each label."""
+_TURNS_AT_ONCE = 64
+"""Of which each has as many prompts as there are labels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Belief:
+    """Probabilities (U, C) and their uncertainty (U,). `kind` says how the scores came about, None where nothing was asked."""
+
+    probabilities: np.ndarray
+    uncertainty: Uncertainty
+    kind: ScoreKind | None = None
+
+
+def belief_in_one(
+    backend: LabelScorer,
+    prompts: Sequence[RenderedPrompt],
+    labels: Sequence[str],
+    *,
+    calibrator: ContextualCalibrator | None,
+    to: EmotionMap,
+    samples: int = 0,
+    seed: int = 0,
+) -> Belief:
+    """Belief about which one of `labels` holds, in the target set of `to`. With `samples` so many networks are drawn with `seed`."""
+
+    def calibrated(scores: LabelScores) -> LabelScores:
+        return scores if calibrator is None else calibrator.calibrated(scores)
+
+    if not prompts:
+        return _nothing(to)
+    scores = calibrated(backend.score(prompts, labels))
+    probabilities = to.apply(scores.probabilities)
+    if not samples:
+        # Of a bare choice nothing is known of how sure it was: its entropy of 0 would be a lie.
+        total = np.full(len(prompts), np.nan) if scores.score_kind == "none" else categorical_entropy(probabilities)
+        return Belief(probabilities, _unsampled(total), scores.score_kind)
+    drawn = backend.sample(prompts, labels, seed=seed, samples=samples)  # type: ignore[attr-defined]
+    sampled = np.stack([calibrated(LabelScores.of(labels, draw)).probabilities for draw in drawn])
+    return Belief(probabilities, categorical_decomposition(to.apply(sampled)), scores.score_kind)
+
+
+def belief_in_each(backend: LabelScorer, asked: Asked, *, prior: OddsPrior | None, to: EmotionMap) -> Belief:
+    """Belief about which of the labels hold, each by itself; `asked` has a prompt for every label of every turn."""
+    if not asked:
+        return _nothing(to)
+    parts, kinds = [], []
+    for first in range(0, len(asked), _TURNS_AT_ONCE):
+        odds, kind = yes_no_odds(backend, asked[first : first + _TURNS_AT_ONCE])
+        parts.append(expit(odds) if prior is None else prior(odds))
+        kinds.append(kind)
+    probabilities = to.apply(np.concatenate(parts))
+    return Belief(probabilities, _unsampled(binary_entropy(probabilities).sum(axis=-1)), kinds[0])
+
+
+def _nothing(to: EmotionMap) -> Belief:
+    return Belief(np.zeros((0, len(to.target))), _unsampled(np.zeros(0)))
+
+
+def _unsampled(total: np.ndarray) -> Uncertainty:
+    unknown = np.full(len(total), np.nan)
+    return Uncertainty(total=total, aleatoric=unknown, epistemic=unknown)
