@@ -3,10 +3,10 @@
     python scripts/emonet_study.py --out runs/study [--corpora meld emorynlp] [--seeds 42 43 44] [--only NAME ...]
 
 Every cell trains the shipped configuration with the overrides of one variant and leaves its dev predictions in the folder; a study that
-was stopped goes on where it was. Two variants replace the speaker's past with somebody else's: a memory that helps for the right reason
-loses there what it won. Every checkpoint is chosen on dev, alike for all variants, so differences are fair and levels a little high.
-Prints a Markdown table: mean weighted and macro F1 over the seeds, and the difference to the shipped model with its 95% interval
-over resampled dialogues.
+was stopped goes on where it was, and a cell that was made of another configuration, classifier or corpus is made again. Two variants
+replace the speaker's past with somebody else's: a memory that helps for the right reason loses there what it won. Every checkpoint is
+chosen on dev, alike for all variants, so differences are fair and levels a little high. Prints a Markdown table: mean weighted and macro F1
+over the seeds, and the difference to the shipped model with its 95% interval over resampled dialogues.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ import argparse
 import json
 import os
 import time
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from erc.config import ExperimentConfig
+
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+PREDICTIONS = "dev.npz"
+RECORD = "figures.json"
 SHIPPED = "shipped"
 VARIANTS: dict[str, tuple[str, ...]] = {
     SHIPPED: (),
@@ -69,40 +74,62 @@ def _folder(out: Path, corpus: str, variant: str, seed: int) -> Path:
 
 
 def train_cell(out: Path, corpus: str, variant: str, seed: int) -> None:
-    """Trains one variant under one seed, unless its predictions are there."""
-    import numpy as np
+    """Trains one variant under one seed, unless its predictions are there and were made of the same."""
+    from study_cells import config_digest, current_cell, write_cell
 
     from erc.config import load_config
+
+    config = load_config(CONFIGS / f"emonet-{corpus}.yaml", [*VARIANTS[variant], f"optim.seed={seed}"])
+    folder = _folder(out, corpus, variant, seed)
+    made = {"config": config_digest(config), **sources(corpus, config.artefact.init_from)}
+    if current_cell(folder / RECORD, made) is not None and (folder / PREDICTIONS).exists():
+        return
+    started = time.perf_counter()
+    figures = trained(config, folder, features=out / "features")
+    seconds = time.perf_counter() - started
+    write_cell(folder / RECORD, {**figures, "training_seconds": seconds}, made)
+    print(f"{corpus}, {variant}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f} after {seconds:.0f} s", flush=True)
+
+
+@cache
+def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
+    """What the cells of a corpus read beside their configurations: the classifier and the corpus's files."""
+    from study_cells import checksums
+
+    from erc.data.corpora import load_corpus
+    from erc.persistence import find_model, load_artefact
+
+    files = checksums(load_corpus(corpus, split) for split in ("train", "dev"))
+    return {"classifier": None if classifier is None else load_artefact(find_model(classifier)).sha256, "files": files}
+
+
+def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[str, float]:
+    """The dev figures of a network that is trained here; its dev predictions are left in `folder`."""
+    import numpy as np
+
     from erc.evaluation.subsets import dialogue_ids
     from erc.training.emonet_experiment import build_network, gather, make_task
     from erc.training.emonet_task import predict_turns
     from erc.training.settings import optim_settings
     from erc.training.trainer import train
 
-    folder = _folder(out, corpus, variant, seed)
-    if (folder / "figures.json").exists():
-        return
-    config = load_config(CONFIGS / f"emonet-{corpus}.yaml", [*VARIANTS[variant], f"optim.seed={seed}"])
-    parts = gather(config, cache_dir=out / "features")
+    parts = gather(config, cache_dir=features)
     network, task = build_network(config, parts), make_task(config, parts)
-    started = time.perf_counter()
     figures = train(model=network, task=task, optim=optim_settings(config), run_dir=folder / "run", resume=False, progress=False)
-    seconds = time.perf_counter() - started
     logits = np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=config.optim.precision))
     labels = np.array([turn.label for turns in task.dev for turn in turns])
-    np.savez(folder / "dev.npz", logits=logits, labels=labels, dialogues=np.asarray(dialogue_ids(parts.dev.conversations)))
-    (folder / "figures.json").write_text(json.dumps({**figures, "training_seconds": seconds}, indent=2) + "\n", encoding="utf-8")
-    print(f"{corpus}, {variant}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f} after {seconds:.0f} s", flush=True)
+    np.savez(folder / PREDICTIONS, logits=logits, labels=labels, dialogues=np.asarray(dialogue_ids(parts.dev.conversations)))
+    return figures
 
 
 def read_cell(folder: Path) -> tuple[Cell, Truth]:
     """What `train_cell` left in a folder."""
     import numpy as np
 
-    with np.load(folder / "dev.npz") as stored:
+    with np.load(folder / PREDICTIONS) as stored:
         keep = stored["labels"] >= 0
         predicted, truth = stored["logits"][keep].argmax(axis=1), Truth(stored["labels"][keep], stored["dialogues"][keep])
-    return Cell(predicted, json.loads((folder / "figures.json").read_text(encoding="utf-8"))["training_seconds"]), truth
+    return Cell(predicted, json.loads((folder / RECORD).read_text(encoding="utf-8"))["training_seconds"]), truth
 
 
 def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:

@@ -5,7 +5,8 @@
 For every recipe that claims an ingredient a tiny model with random weights is trained by the shipped recipe and judged on held-out turns
 three times: with the ingredient, with it blanked for the trained model, and trained anew without it. The first must be above 90%, the
 others within the 99% binomial interval around one in four. The corpora are those of `tests/llm/planted.py`. Each cell leaves a JSON
-record; what is there is not trained again. Leaves with 1 where a cell fails.
+record that says of which corpus, configuration, base and prompts it was made; what would be made of the same is not trained again. Leaves with 1
+where a cell fails.
 
 The base is frozen and random, and over some of them training stays stuck with one label never named. As one would choose a base, up to
 three are tried until dev is learnt; the table says which was taken, and held-out turns have no part in the choice.
@@ -14,7 +15,6 @@ three are tried until dev is learnt; the table says which was taken, and held-ou
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "llm"))
 
+INGREDIENTS = ("history", "demonstration", "dialogue", "bio")
 LEARNT = 0.9
 BASES = 3
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--only", nargs="+", default=["history", "demonstration", "dialogue", "bio"])
+    parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -45,17 +46,37 @@ def main() -> None:
 
 
 def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
-    """The record of one recipe on one world, from its file where there is one."""
+    """The record of one recipe on one world, from its file where it was made of the same."""
     from planted import plant
+    from planted_models import build_base, recipe_config
+    from study_cells import config_digest, current_cell, digest, prompts_digest, write_cell
+
+    from erc.llm.digests import weights_digest
+
+    path, world = out / f"{ingredient}-{recipe}-{seed}.json", plant(ingredient, seed=seed)
+    base = build_base(out / "base")
+    made = {
+        "world": digest(repr((world.train, world.dev, world.held_out, world.shown, world.supplies.notes))),
+        "config": config_digest(recipe_config(recipe, base, world, seed=seed)),
+        "base": {"weights": weights_digest(base)},
+        "prompts": prompts_digest(),
+    }
+    found = current_cell(path, made)
+    if found is None:
+        started = time.process_time()
+        figures = proven(out, world, recipe, seed)
+        seconds = round(time.process_time() - started)
+        found = write_cell(path, {"ingredient": ingredient, "recipe": recipe, "seed": seed, **figures, "cpu_seconds": seconds}, made)
+        print(found, file=sys.stderr, flush=True)
+    return found
+
+
+def proven(out: Path, world: Any, recipe: str, seed: int) -> dict[str, Any]:
+    """Accuracies on held-out turns with the ingredient, with it blanked, and trained without it; the base taken, and the turns."""
     from planted_models import build_base, held_out_accuracy, recipe_config, train_recipe
 
     from erc.llm.adapters import AdapterRecord
 
-    path = out / f"{ingredient}-{recipe}-{seed}.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    started = time.process_time()
-    world = plant(ingredient, seed=seed)
     for number in range(BASES):
         base = build_base(out / "base", seed=number)
         config = recipe_config(recipe, base, world, seed=seed)
@@ -63,17 +84,13 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
         adapter = train_recipe(config, world, out / "run")
         if AdapterRecord.load(adapter).extra["figures"]["accuracy"] > LEARNT:
             break
-    found: dict[str, float] = {"base": number}
+    found: dict[str, Any] = {"base": number}
     found["planted"], turns = held_out_accuracy(config, adapter, world)
     found["blanked"], _ = held_out_accuracy(config, adapter, world.without())
     config = recipe_config(recipe, base, world.without(), seed=seed)
     shutil.rmtree(out / "run", ignore_errors=True)
     found["never_there"], _ = held_out_accuracy(config, train_recipe(config, world.without(), out / "run"), world.without())
-    seconds = round(time.process_time() - started)
-    record = {"ingredient": ingredient, "recipe": recipe, "seed": seed, **found, "turns": turns, "cpu_seconds": seconds}
-    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    print(record, file=sys.stderr, flush=True)
-    return record
+    return {**found, "turns": turns}
 
 
 def passed(record: dict[str, Any]) -> bool:

@@ -7,8 +7,8 @@ Every cell trains one recipe, or a recipe without one of its ingredients, on a f
 fixed sample of dev conversations. No checkpoint is chosen on them; decisions are those of a contextual calibrator fitted out of fold, by
 dialogue. Beside the recipes stand the untuned base, the same recipe trained on labels permuted over the training turns, and draws from the
 training frequencies. A cell leaves one JSON record, so a study that was stopped goes on where it was; seed after seed, so what is there can
-be compared at any time. A record says which base, sizes and overrides it was made with; one of others is made again. Levels are those of a
-model of a few million parameters; what is to be read is differences.
+be compared at any time. A record says of which base, configuration, prompts, classifier, corpus files and sizes it was made; one of others is
+made again. Levels are those of a model of a few million parameters; what is to be read is differences.
 
 Bios and past emotions come from a speaker memory filled with the shared classifier's reading of earlier conversations. The texts that
 CKERC and LaERC-S learn to write are phrased by rule from the same reading: a base as small as this one writes nothing worth learning.
@@ -17,7 +17,6 @@ CKERC and LaERC-S learn to write are phrased by rule from the same reading: a ba
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -25,7 +24,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipe_study_parts import SMALL, Sizes, Study, base_of, changes_of, read_record, same_make, tables
+from recipe_study_parts import SMALL, Sizes, Study, base_of, cell_config, changes_of, sources, tables
+from study_cells import config_digest, current_cell, write_cell
 
 RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "rebuild")
 SHUFFLED = ", labels shuffled"
@@ -68,17 +68,20 @@ def main() -> None:
     parser.add_argument("--dev", type=int, default=Sizes().dev, help=f"dev conversations ({Sizes().dev})")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args()
+    if given.base is None and not given.table:
+        parser.error("--base names the model to train over; --table alone needs none")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not given.table:
         run(given)
     for corpus in given.corpora:
-        print(tables(given.out / corpus, variants=[UNTUNED, *variants()], make=None if given.table else made(given)), flush=True)
+        make = None if given.table else made(given, corpus)
+        print(tables(given.out / corpus, variants=[UNTUNED, *variants()], make=make), flush=True)
 
 
-def made(given: argparse.Namespace) -> dict[str, Any]:
-    """What the records of this study have in common."""
-    return {"base": base_of(given.base), "sizes": asdict(sizes(given)), "terms": list(SMALL)}
+def made(given: argparse.Namespace, corpus: str) -> dict[str, Any]:
+    """What the records of this study have in common for one corpus."""
+    return {"base": base_of(given.base), "sizes": asdict(sizes(given)), "terms": list(SMALL), **sources(corpus)}
 
 
 def sizes(given: argparse.Namespace) -> Sizes:
@@ -87,15 +90,15 @@ def sizes(given: argparse.Namespace) -> Sizes:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Trains every cell without a record of this base, these sizes and these overrides."""
+    """Trains every cell that is not there, or was made of something else."""
     studies: dict[str, Study] = {}
-    common = made(given)
+    common = {corpus: made(given, corpus) for corpus in given.corpora}
     for corpus, name, seed in cells(given):
         record = given.out / corpus / f"{name.replace(', ', '-').replace(' ', '-')}.{seed}.json"
         recipe, overrides, shuffled = variants().get(name, ("laercs", (), False))  # the untuned base is shown prompts as LaERC-S has them
-        make = {**common, "recipe": recipe, "overrides": changes_of(recipe, overrides)}
-        found = (read_record(record) or {}).get("made")
-        if found is not None and same_make(found, make) and (found["recipe"], found["overrides"]) == (recipe, make["overrides"]):
+        config = config_digest(cell_config(corpus, recipe, overrides, base=given.base, seed=seed))
+        make = {**common[corpus], "recipe": recipe, "overrides": changes_of(recipe, overrides), "config": config}
+        if current_cell(record, make) is not None:
             continue
         if corpus not in studies:
             studies[corpus] = Study.of(corpus, base=given.base, sizes=sizes(given), cache=given.out / "memory")
@@ -105,12 +108,9 @@ def run(given: argparse.Namespace) -> None:
         else:
             study = studies[corpus].shuffled(seed) if shuffled else studies[corpus]
             figures = study.trained(recipe, overrides, seed=seed, run_dir=given.out / "run")
-        content = {"variant": name, "seed": seed, "cpu_seconds": round(time.process_time() - started), "made": make, **figures}
-        record.parent.mkdir(parents=True, exist_ok=True)
-        part = record.with_suffix(".part")
-        part.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        os.replace(part, record)
-        print(f"{corpus}, {name}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f}, {content['cpu_seconds']} s", flush=True)
+        seconds = round(time.process_time() - started)
+        write_cell(record, {"variant": name, "seed": seed, "cpu_seconds": seconds, **figures}, make)
+        print(f"{corpus}, {name}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f}, {seconds} s", flush=True)
 
 
 def cells(given: argparse.Namespace) -> Iterator[tuple[str, str, int]]:

@@ -5,8 +5,6 @@ Shapes: N judged turns, K labels.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study_cells import checksums, placeless, prompts_digest, read_cell
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.conversation import Conversation
@@ -29,6 +28,7 @@ from erc.inference.text_scores import KeepingScorer
 from erc.llm.adapters import attach_lora
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, content_free_prior
+from erc.llm.digests import weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import load_base
 from erc.llm.local import LocalScorer
@@ -46,6 +46,7 @@ from erc.training.llm_task import predict_answers
 from erc.training.supplies import Supplies
 from erc.uncertainty.crossfit import cross_fitted_classes
 
+CLASSIFIER = "goemotions-minilm"
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MOODS = slice(1, 2)
 """Which sentences of each bio a prompt shows: the one that counts moods. With all of them, bios would be most of a prompt this short."""
@@ -123,7 +124,7 @@ class Study:
         pool = sampled(replace(whole, conversations=tuple(remembered)), sizes.train + sizes.watched)
         train = replace(pool, conversations=pool.conversations[: sizes.train])
         watched = replace(pool, conversations=pool.conversations[sizes.train :])
-        artefact = load_artefact(find_model("goemotions-minilm"))
+        artefact = load_artefact(find_model(CLASSIFIER))
         scorer = KeepingScorer(artefact, settings=InferenceSettings(uncertainty="off"))
         memories: dict[str, Any] = {}
         for talks in (remembered, dev.conversations):
@@ -139,7 +140,7 @@ class Study:
 
     def untuned(self) -> dict[str, Any]:
         """Figures of the base as it is, shown the dialogue alone."""
-        config = self._config("laercs", (), seed=0)
+        config = cell_config(self.corpus, "laercs", (), base=self.base, seed=0)
         model, tokenizer = load_base(self.base, precision="auto")
         prompts = self._prompts(config, tokenizer)
         recipe = llm_recipe(config)
@@ -152,7 +153,7 @@ class Study:
 
     def trained(self, recipe_name: str, overrides: Sequence[str], *, seed: int, run_dir: Path) -> dict[str, Any]:
         """Figures after training one recipe under one seed; `run_dir` is scratch."""
-        config = self._config(recipe_name, overrides, seed=seed)
+        config = cell_config(self.corpus, recipe_name, overrides, base=self.base, seed=seed)
         recipe = llm_recipe(config)
         base, tokenizer = load_base(self.base, precision="auto")
         prompts = self._prompts(config, tokenizer)
@@ -170,10 +171,6 @@ class Study:
             progress=False,
         )
         return self._judged(model.eval(), tokenizer, prompts, dev)
-
-    def _config(self, recipe: str, overrides: Sequence[str], *, seed: int) -> ExperimentConfig:
-        changes = (*SMALL, *changes_of(recipe, overrides), f"llm.base={self.base}", f"optim.seed={seed}")
-        return load_config(CONFIGS / f"llm-{recipe}-{self.corpus}.yaml", changes)
 
     def _prompts(self, config: ExperimentConfig, tokenizer: Any) -> TaskPrompts:
         return TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=self.labels, budget=prompt_budget(config)))
@@ -220,38 +217,43 @@ class Study:
         return [self.labels.index(label) for label in found if label in self.labels]
 
 
+def cell_config(corpus: str, recipe: str, overrides: Sequence[str], *, base: str, seed: int) -> ExperimentConfig:
+    """The resolved configuration of one cell."""
+    changes = (*SMALL, *changes_of(recipe, overrides), f"llm.base={base}", f"optim.seed={seed}")
+    return load_config(CONFIGS / f"llm-{recipe}-{corpus}.yaml", changes)
+
+
 def base_of(name: str) -> dict[str, Any]:
-    """Which base model `name` is: its configuration's SHA-256 and its weights' bytes, of a hub model the commit."""
+    """Which base model `name` is: a digest of its configuration and weights, of a hub model the commit."""
     from transformers import AutoConfig
 
-    folder = Path(name)
-    if not folder.is_dir():
+    if not Path(name).is_dir():
         return {"path": name, "commit": getattr(AutoConfig.from_pretrained(name, trust_remote_code=False), "_commit_hash", None)}
-    digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
-    return {"path": name, "config_sha256": digest, "weights_bytes": sum(path.stat().st_size for path in folder.glob("*.safetensors"))}
+    return {"path": name, "weights": weights_digest(Path(name))}
 
 
-def same_make(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two records are of one base, of the same sizes and terms; the folder that the base lies in may be another."""
+def sources(corpus: str) -> dict[str, Any]:
+    """What the cells of a corpus read beside their configurations: the classifier, the corpus's files and the prompts."""
+    files = checksums(load_corpus(corpus, split) for split in ("train", "dev"))
+    return {"classifier": load_artefact(find_model(CLASSIFIER)).sha256, "files": files, "prompts": prompts_digest()}
+
+
+def same_study(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Whether two records are of one base, of the same sizes, terms and sources; the folder that the base lies in may be another."""
     if one is None or other is None:
         return one is other
-    bases = [{key: value for key, value in made["base"].items() if key != "path" or "commit" in made["base"]} for made in (one, other)]
-    return bases[0] == bases[1] and all(one[key] == other[key] for key in ("sizes", "terms"))
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A finished cell; None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    first, second = placeless(one), placeless(other)
+    return all(first.get(key) == second.get(key) for key in ("base", "sizes", "terms", "classifier", "files", "prompts"))
 
 
 def tables(folder: Path, *, variants: Sequence[str], make: Mapping[str, Any] | None = None) -> str:
     """The tables of the records in `folder`: one for each base and sizes they were made with, or that of `make` alone."""
-    records = [read_record(path) or {} for path in sorted(folder.glob("*.json"))]
+    records = [read_cell(path) or {} for path in sorted(folder.glob("*.json"))]
     kinds: list[list[dict[str, Any]]] = []
     for record in records:
-        if make is not None and not same_make(record.get("made"), make):
+        if make is not None and not same_study(record.get("made"), make):
             continue
-        own = next((kind for kind in kinds if same_make(kind[0].get("made"), record.get("made"))), None)
+        own = next((kind for kind in kinds if same_study(kind[0].get("made"), record.get("made"))), None)
         kinds.append([record]) if own is None else own.append(record)
     return "\n\n".join(table(folder.name, kind, variants=variants) for kind in kinds) or f"{folder}: no cell has finished"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,9 @@ FIGURES = {
     "weighted_f1": 0.5, "macro_f1": 0.5, "auc": 0.5, "decisions": [0, 1, 1], "targets": [0, 1, 0], "groups": [0, 1, 2],
     "train_counts": [2, 1], "sizes": [3, 2],
 }  # fmt: skip
+
+
+SOURCES = {"classifier": "1" * 64, "files": {"train.csv": "2" * 64}, "prompts": "3" * 16}
 
 
 @pytest.fixture
@@ -39,6 +44,7 @@ def trained(study: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return FIGURES
 
     monkeypatch.setattr(study, "Study", Quick)
+    monkeypatch.setattr(study, "sources", lambda corpus: SOURCES)
     return names
 
 
@@ -69,6 +75,43 @@ def test_study_goes_on_only_from_records_of_its_own_make(
     assert len(trained) == 6
 
 
+@pytest.mark.parametrize("change", [{"classifier": "4" * 64}, {"files": {"train.csv": "4" * 64}}, {"prompts": "4" * 16}])
+def test_study_does_not_go_on_from_records_of_another_classifier_corpus_or_prompt(
+    change: dict[str, object], study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = asked(tmp_path / "out", base(tmp_path / "one"))
+    study.run(given)
+    monkeypatch.setattr(study, "sources", lambda corpus: {**SOURCES, **change})
+    assert "rebuild" not in study.tables(tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(given, "meld"))
+    study.run(given)
+    assert len(trained) == 2
+
+
+def test_study_does_not_go_on_from_records_of_another_configuration(
+    study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shipped file that has changed since makes other cells, though their overrides are the same."""
+    import recipe_study_parts
+
+    given = asked(tmp_path / "out", base(tmp_path / "one"))
+    study.run(given)
+    configs = Path(shutil.copytree(recipe_study_parts.CONFIGS, tmp_path / "configs"))
+    path = configs / "llm-rebuild-meld.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("label_smoothing: 0.05", "label_smoothing: 0.1"), encoding="utf-8")
+    monkeypatch.setattr(recipe_study_parts, "CONFIGS", configs)
+    study.run(given)
+    study.run(given)
+    assert len(trained) == 2
+
+
+def test_study_without_a_base_says_that_it_needs_one(study: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["recipe_study.py", "--out", "nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        study.main()
+    assert ended.value.code == 2
+    assert "--base names the model" in capsys.readouterr().err
+
+
 def test_study_without_a_make_in_its_record_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
     record = tmp_path / "out" / "meld" / "rebuild.0.json"
     record.parent.mkdir(parents=True)
@@ -83,5 +126,5 @@ def test_tables_never_mix_records_of_two_bases(study: ModuleType, trained: list[
     study.run(asked(tmp_path / "out", other, seeds=[1]))
     whole = study.tables(tmp_path / "out" / "meld", variants=["rebuild"])
     assert [line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| rebuild")] == ["1", "1"]
-    own = study.tables(tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(asked(tmp_path / "out", one)))
+    own = study.tables(tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(asked(tmp_path / "out", one), "meld"))
     assert (one in own, other in own) == (True, False)
