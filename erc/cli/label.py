@@ -39,8 +39,8 @@ def label(
         str | None,
         typer.Option(
             "--server",
-            help="Address of an OpenAI-compatible server that runs it, ending in /v1. The dialogues are sent there, and with --memory also bios and "
-            "earlier words of their speakers.",
+            help="Address of an OpenAI-compatible server that runs it, ending in /v1; its key, if it wants one, in CONVEMO_SERVER_KEY. The "
+            "dialogues are sent there, and with --memory also bios and earlier words of their speakers.",
         ),
     ] = None,
     cache: Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,20 @@ def load_llm_scorer(
         loaded = _served(name, server, adapter, record, emotions, cache)
     else:
         loaded = _local(name, adapter, record, settings, emotions)
-    if record is not None:
-        loaded = replace(loaded, demonstrations=trained_demonstrations(record, utterance, leaks=leaks))
-    return LlmScorer(loaded, utterance=utterance, settings=settings, target=emotions)
+    with _closed_on_failure(loaded.backend):
+        if record is not None:
+            loaded = replace(loaded, demonstrations=trained_demonstrations(record, utterance, leaks=leaks))
+        return LlmScorer(loaded, utterance=utterance, settings=settings, target=emotions)
+
+
+@contextmanager
+def _closed_on_failure(backend: LabelScorer) -> Iterator[None]:
+    """Closes the connections of a back end where the block fails, for then nobody else is left to."""
+    try:
+        yield
+    except BaseException:
+        getattr(backend, "close", lambda: None)()
+        raise
 
 
 def named(model: str, *, adapter: Path | None = None, server: str | None = None) -> tuple[str, Path | None, AdapterRecord | None]:
@@ -130,11 +142,8 @@ def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord 
     weights = known_weights(name if record is None else record.base, adapter)
     kept = None if cache is None else cache / CACHE_FILE
     backend = ServerScorer(open_transport(server), model=name, encoder=encoder, cache=kept, weights=weights)
-    try:
+    with _closed_on_failure(backend):
         return _described(backend, builder, emotion_set, record, exact=backend.mode == "completions")
-    except BaseException:
-        backend.close()  # nobody else is left to
-        raise
 
 
 def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None) -> tuple[PromptBuilder, str]:

@@ -126,6 +126,17 @@ def test_emotions_that_may_hold_together_are_asked_for_one_by_one(tiny_lm_dir, t
         assert (one.emotion, one.decision, len(p)) == (max(one.probabilities, key=one.probabilities.get), "review", 28)
 
 
+@pytest.mark.parametrize(
+    ("can", "given"), [({"completions": False}, {"emotions": "goemotions"}), ({}, {"settings": InferenceSettings(uncertainty="head")})]
+)
+def test_connection_is_closed_where_what_is_asked_for_cannot_be(tiny_lm_dir, tiny_lm, monkeypatch, can, given):
+    made, opened = [], llm_loading.open_transport
+    monkeypatch.setattr(llm_loading, "open_transport", lambda url: made.append(opened(url)) or made[-1])
+    with running(Behaviour(model=tiny_lm, **can)) as url, pytest.raises(ConfigError):
+        load_predictor(f"llm:{tiny_lm_dir}", **{"settings": FAST, "server": url, **given})
+    assert [one._client.is_closed for one in made] == [True]
+
+
 def test_emotions_that_may_hold_together_need_exact_scores(tiny_lm_dir, tiny_lm):
     with running(Behaviour(model=tiny_lm, completions=False)) as url, pytest.raises(ConfigError, match="exact scores"):
         load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", server=url)
