@@ -73,6 +73,8 @@ def _print_plan(plan: Plan) -> None:
     from rich.table import Table
 
     stderr.print(plan.summary, markup=False, highlight=False, soft_wrap=True)
+    if plan.note is not None:
+        stderr.print(f"note: {plan.note}", markup=False, highlight=False, soft_wrap=True)
     if plan.memory is None:
         return
     table = Table("memory", "GiB", title=f"estimate at {plan.precision}")

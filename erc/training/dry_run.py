@@ -1,9 +1,16 @@
-"""What a training run would take, from its configuration alone: parameters, and for language models memory. No weights are loaded."""
+"""What a training run would take, from its configuration alone: parameters, and for language models memory. No weights are loaded.
+
+Of a hub model its description is read from the hub or its cache. Where neither is at hand, the shape stands in that the bases of the shipped
+configurations were published with (`published.json`).
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from erc.config import ExperimentConfig
 from erc.errors import ArtefactError
@@ -12,12 +19,18 @@ from erc.llm.loading import require_place
 from erc.models.precision import resolve_precision
 from erc.training.llm_settings import llm_recipe, lora_settings
 
+if TYPE_CHECKING:
+    from erc.models.encoder import Encoder
+
+_PUBLISHED = Path(__file__).with_name("published.json")
+_NOTE = "the description of {} is not at hand and cannot be fetched: these are the numbers of the shape it was published with"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`base` names the pretrained model, `parameters` counts its values (of two encoders where a speaker memory has its own), `trained` those of
     an adapter (None: the task has none), `frozen` those of an encoder that stay as they are; `memory` is the estimate in bytes and `precision`
-    the one it is for, both None where the task is no language model's."""
+    the one it is for, both None where the task is no language model's. `note` says where the base's description comes from, if not from the base."""
 
     base: str
     parameters: int
@@ -25,6 +38,7 @@ class Plan:
     precision: str | None = None
     memory: MemoryEstimate | None = None
     frozen: int = 0
+    note: str | None = None
 
     @property
     def summary(self) -> str:
@@ -45,12 +59,18 @@ def plan_training(config: ExperimentConfig) -> Plan:
     return _llm_plan(config) if config.task == "llm" else _encoder_plan(config)
 
 
+def published_shape(name: str) -> dict[str, Any] | None:
+    """The Hugging Face configuration, as far as it says what has how many values, with which the model of this hub id was published."""
+    shapes: dict[str, dict[str, Any]] = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
+    return shapes.get(name)
+
+
 def _llm_plan(config: ExperimentConfig) -> Plan:
     llm = config.llm
     assert llm is not None
     llm_recipe(config)  # a recipe that cannot be trained is refused here as in training
     require_place(llm.base)
-    described = _described(llm.base, llm.revision)
+    described, note = _described(llm.base, llm.revision)
     lora, shape = lora_settings(config), Shape.of(described)
     # As training on this machine would resolve it.
     precision: Any = resolve_precision("auto") if llm.precision == "auto" else llm.precision
@@ -65,17 +85,12 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
         row_tokens=row_tokens,
         gradient_checkpointing=llm.gradient_checkpointing,
     )
-    return Plan(llm.base, shape.parameters, shape.lora_parameters(lora), precision, memory)
+    return Plan(llm.base, shape.parameters, shape.lora_parameters(lora), precision, memory, note=note)
 
 
 def _encoder_plan(config: ExperimentConfig) -> Plan:
-    import torch
-
-    from erc.models.encoder import load_encoder
-
     backbone, emonet = config.backbone, config.emonet
-    with torch.device("meta"):  # shapes without memory
-        encoder = load_encoder(backbone.name, revision=backbone.revision, attention=backbone.attention, pretrained=False)
+    encoder, note = _shaped(config)
     size = sum(parameter.numel() for parameter in encoder.parameters())
     frozen = encoder.word_embeddings.weight.numel() if backbone.freeze_word_embeddings else 0
     if config.task == "emonet" and emonet is not None:
@@ -83,13 +98,40 @@ def _encoder_plan(config: ExperimentConfig) -> Plan:
             frozen = size
         elif emonet.memory_encoder == "own":
             size, frozen = 2 * size, 2 * frozen
-    return Plan(backbone.name, size, frozen=frozen)
+    return Plan(backbone.name, size, frozen=frozen, note=note)
 
 
-def _described(name: str, revision: str | None) -> object:
+def _shaped(config: ExperimentConfig) -> tuple[Encoder, str | None]:
+    """The encoder as shapes without memory, and where they come from, if not from the encoder."""
+    import torch
+
+    from erc.models.encoder import load_encoder
+
+    backbone = config.backbone
+
+    def shape(name: str, revision: str | None) -> Encoder:
+        with torch.device("meta"):
+            return load_encoder(name, revision=revision, attention=backbone.attention, pretrained=False)
+
+    try:
+        return shape(backbone.name, backbone.revision), None
+    except ArtefactError as error:
+        known = published_shape(backbone.name)
+        if known is None or not isinstance(error.__cause__, OSError):
+            raise
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(known), encoding="utf-8")
+        return shape(folder, None), _NOTE.format(backbone.name)
+
+
+def _described(name: str, revision: str | None) -> tuple[object, str | None]:
+    """The Hugging Face configuration of a base, and where it comes from, if not from the base."""
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False), None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"the base model '{name}' cannot be described, so nothing can be estimated: {error}") from error
+        known = published_shape(name)
+        if known is None or not isinstance(error, OSError):
+            raise ArtefactError(f"the base model '{name}' cannot be described, so nothing can be estimated: {error}") from error
+    return AutoConfig.for_model(**known), _NOTE.format(name)

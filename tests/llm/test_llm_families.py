@@ -1,14 +1,24 @@
-"""Memory estimates: parameters counted exactly against tiny real models of every family, and the parts add up."""
+"""Families of models: parameters and memory counted against tiny real ones, and every shipped configuration trained over a tiny model of its own."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from lm_parts import build_model
+from safetensors.torch import load_file
+from tiny_corpora import write_corpora
 from transformers import AutoConfig
+from typer.testing import CliRunner
 
+from erc.cli.app import app
+from erc.config import load_config
 from erc.errors import ArtefactError
-from erc.llm.adapters import LoraSettings, attach_lora
+from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora
+from erc.llm.builder import PromptBuilder
 from erc.llm.families import FAMILIES, Shape, estimate_memory
+from erc.llm.local import LocalScorer
+from erc.resources import resource_dir
+from erc.training.dry_run import published_shape
 
 # Published shapes and parameter counts, so that the counting is held against something it did not make itself.
 PUBLISHED = {
@@ -69,3 +79,59 @@ def test_labelling_needs_no_gradients_and_keeps_a_cache():
 def test_unknown_family_is_an_artefact_error():
     with pytest.raises(ArtefactError, match="bert"):
         estimate_memory(AutoConfig.for_model("bert"))
+
+
+# --- training by the shipped configurations -------------------------------------------------------------------------------------
+
+MODELS = sorted(path.name for family in ("llama", "qwen", "phi", "gemma") for path in resource_dir("configs").glob(f"llm-{family}*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_corpora(tmp_path_factory.mktemp("families") / "data")
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory, chat_tokenizer):
+    """Tiny models with random weights, by family."""
+    folder = tmp_path_factory.mktemp("bases")
+
+    def made(family):
+        if not (folder / family).exists():
+            build_model(family).save_pretrained(folder / family)
+            chat_tokenizer.save_pretrained(folder / family)
+        return folder / family
+
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shipped_configuration_of_a_model_trains_its_architecture(name, data, bases, tmp_path):
+    """Every layer that the estimate counts gets an adapter, which moves; with the precision of the configuration, but 4 bits need a GPU."""
+    shipped = load_config(resource_dir("configs") / name).llm
+    base = bases(published_shape(shipped.base)["model_type"])
+    quick = ["data.train_limit=2", "data.dev_limit=2", "llm.max_tokens=500", "llm.turns=1", "optim.epochs=1.0", "optim.batch_size=4"]
+    precision = ["llm.precision=bf16"] if shipped.precision == "4bit" else []
+    call = [
+        "train",
+        name.removesuffix(".yaml"),
+        f"data.root={data}",
+        f"llm.base={base}",
+        *quick,
+        *precision,
+        "--run",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
+    result = CliRunner().invoke(app, call, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    [folder] = (path.parent for path in (tmp_path / "run").glob("*/adapter_config.json"))
+    record = AdapterRecord.load(folder)
+    assert (record.base, record.label_set) == (str(base), "meld")
+    weights = load_file(folder / "adapter_model.safetensors")
+    config = AutoConfig.from_pretrained(base)
+    assert sum(value.numel() for value in weights.values()) == Shape.of(config).lora_parameters(LoraSettings(**record.extra["config"]["llm"]["lora"]))
+    assert all(value.any() for key, value in weights.items() if "lora_B" in key)
+    scorer = LocalScorer.load(str(base), adapter=folder, precision="fp32", device="cpu")
+    prompt = PromptBuilder(encoder=scorer.encoder, labels=record.labels).content_free()
+    assert np.isfinite(scorer.score([prompt], record.labels).log_likelihood).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from erc.config import ExperimentConfig, load_config
+from erc.errors import ArtefactError
 from erc.models.encoder import DEFAULT_ENCODER, load_encoder
 from erc.resources import resource_dir
 from erc.training.dry_run import plan_training
@@ -12,6 +13,47 @@ from erc.training.dry_run import plan_training
 # all-MiniLM-L6-v2 without its pooler: 22,713,216 values less 384 * 384 + 384.
 MINILM = 22_565_376
 WORDS = 30_522 * 384
+
+
+# As the models' own pages count them; encoders without a pooler.
+PARAMETERS = {
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "meta-llama/Llama-2-7b-chat-hf": 6_738_415_616,
+    "meta-llama/Llama-2-13b-chat-hf": 13_015_864_320,
+    "Qwen/Qwen2.5-1.5B-Instruct": 1_543_714_304,
+    "Qwen/Qwen2.5-3B-Instruct": 3_085_938_688,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
+    "Qwen/Qwen3-4B": 4_022_468_096,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "microsoft/Phi-3.5-mini-instruct": 3_821_079_552,
+    "google/gemma-2-2b-it": 2_614_341_888,
+    "FacebookAI/roberta-base": 124_645_632 - 768 * 768 - 768,
+    "FacebookAI/roberta-large": 355_359_744 - 1024 * 1024 - 1024,
+    "answerdotai/ModernBERT-base": 149_014_272,
+    DEFAULT_ENCODER: MINILM,
+}
+SHIPPED = sorted(path.name for path in resource_dir("configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_dry_run_of_every_shipped_configuration_needs_no_network(name):
+    config = load_config(resource_dir("configs") / name)
+    plan = plan_training(config)
+    doubled = config.emonet is not None and config.emonet.memory_encoder == "own"
+    assert plan.parameters == PARAMETERS[plan.base] * (2 if doubled else 1)
+    if plan.note is not None:  # else this machine has the description
+        assert plan.base != DEFAULT_ENCODER
+        assert plan.note.startswith(f"the description of {plan.base} is not at hand")
+    if config.llm is not None:
+        assert plan.memory.total > plan.memory.weights > 0
+
+
+def test_dry_run_of_an_encoder_that_nothing_is_known_of_says_so():
+    with pytest.raises(ArtefactError, match="some/encoder"):
+        plan_of("utterance", "some/encoder")
+    with pytest.raises(ArtefactError, match=r"some/model.*cannot be described"):
+        plan_training(ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm={"base": "some/model"}))
 
 
 def plan_of(task: str, encoder: str, **sections: object):
