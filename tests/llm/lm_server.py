@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
         elif fault == "hang":
-            time.sleep(0.6)
+            time.sleep(1.5)
             self.close_connection = True
         elif fault == "garbage":
             self.send(200, b"<html>not json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from erc.llm.server.transport import RefusedError, UnreachableError
 
 LABELS = ("joy", "sadness", "neutral")
 PROMPTS = [RenderedPrompt("Judge.", (("dialogue", f"A: hi number {i}"),), "Emotion:", "t/v1", "00") for i in range(5)]
-FAST = TransportSettings(connect_timeout=1.0, read_timeout=0.3, retries=3, backoff=1.0, backoff_cap=3.0, concurrency=3)
+FAST = TransportSettings(connect_timeout=5.0, read_timeout=10.0, retries=3, backoff=1.0, backoff_cap=3.0, concurrency=3)
 
 
 @pytest.fixture
@@ -152,11 +153,13 @@ def test_exact_scores_need_a_tokenizer(transport):
 
 
 @pytest.mark.parametrize("fault", [500, 503, "garbage", "drop", "hang"])
-def test_transient_fault_is_asked_again(transport, behaviour, encoder, waits, fault):
-    scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions")
-    expected = scorer.score(PROMPTS[:1], LABELS).log_likelihood
-    behaviour.faults = [fault, fault]
-    np.testing.assert_array_equal(scorer.score(PROMPTS[:1], LABELS).log_likelihood, expected)
+def test_transient_fault_is_asked_again(server, behaviour, encoder, waits, fault):
+    patience = replace(FAST, read_timeout=0.8) if fault == "hang" else FAST  # it hangs for longer
+    with closing(Transport(server, settings=patience, sleep=waits.append, jitter=lambda: 0.5)) as transport:
+        scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions")
+        expected = scorer.score(PROMPTS[:1], LABELS).log_likelihood
+        behaviour.faults = [fault, fault]
+        np.testing.assert_array_equal(scorer.score(PROMPTS[:1], LABELS).log_likelihood, expected)
     assert waits == [0.5, 1.0]
 
 
