@@ -28,7 +28,7 @@ from erc.inference.text_scores import KeepingScorer
 from erc.llm.adapters import attach_lora
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, content_free_prior
-from erc.llm.digests import weights_digest
+from erc.llm.digests import hub_commit, weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import load_base
 from erc.llm.local import LocalScorer
@@ -228,7 +228,8 @@ def base_of(name: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     if not Path(name).is_dir():
-        return {"path": name, "commit": getattr(AutoConfig.from_pretrained(name, trust_remote_code=False), "_commit_hash", None)}
+        AutoConfig.from_pretrained(name, trust_remote_code=False)  # leaves it in the cache
+        return {"path": name, "commit": hub_commit(name)}
     return {"path": name, "weights": weights_digest(Path(name))}
 
 

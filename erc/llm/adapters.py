@@ -93,6 +93,8 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
             adapted = get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"LoRA cannot be attached to targets {targets}: {error}") from None
+    for attached in adapted.peft_config.values():
+        attached.base_model_name_or_path = ""  # by its name PEFT would ask the hub about the base at every checkpoint; `save_adapter` writes it
     seed_lora_dropouts(adapted)
     return adapted
 

@@ -46,6 +46,18 @@ def known_weights(name: str, adapter: Path | None = None) -> str | None:
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
 
 
+def hub_commit(name: str, revision: str | None = None) -> str | None:
+    """The commit of a hub model that lies in the local cache under `revision` (None: its main branch); None where there is none."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:  # a folder's name
+        return None
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
 def _pieces(file: BinaryIO, size: int) -> list[bytes] | BinaryIO:
     if size <= _WHOLE:
         return file  # in lines, of which weights have few short ones

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from erc.errors import ArtefactError
-from erc.llm.digests import weights_digest
+from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, Generator
 from erc.llm.loading import LlmPrecision, require_place
@@ -88,5 +88,5 @@ def open_writer(
         return ServerGenerator(open_transport(server), model=name, encoder=encoder)
 
     identity = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}")
-    marks = [weights_digest(folder) for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
-    return Writer(local if server is None else served, encoder=encoder, model_id="#".join((identity, *filter(None, marks))))
+    model_id = "#".join(filter(None, (identity, known_weights(name, adapter))))
+    return Writer(local if server is None else served, encoder=encoder, model_id=model_id)

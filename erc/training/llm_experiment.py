@@ -18,6 +18,7 @@ from erc.errors import ConfigError
 from erc.llm.adapters import AdapterRecord, attach_lora, save_adapter
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, content_free_prior
+from erc.llm.digests import hub_commit, weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import load_base
 from erc.llm.local import LocalScorer
@@ -110,9 +111,11 @@ def finish_llm(
     scores, targets = predict_answers(model, dev).numpy(), np.array([example.target for example in dev])
     prior = content_free_prior(LocalScorer(model, tokenizer, model_id="trained"), [builder.content_free()], labels)
     folder = run_dir / config.name
+    base, local = llm.base, Path(llm.base).is_dir()
     record = AdapterRecord(
-        base=llm.base,
-        revision=llm.revision,
+        base=base,
+        # What a name or a branch stands for on the hub may change: an adapter fits the commit it was trained over.
+        revision=llm.revision if local else hub_commit(base, llm.revision) or llm.revision,
         prompt=builder.prompt_id,
         prompt_sha256=builder.sha256,
         chat_template_sha256=builder.encoder.template_sha256,
@@ -122,6 +125,7 @@ def finish_llm(
         extra={
             "figures": figures,
             "policy": fit_policies(scores, targets, dialogue_groups(dev), label_set=splits[0].emotion_set, prior=prior),
+            "base_weights": weights_digest(Path(base)) if local else None,
             **_origin(config, splits, supplies),
         },
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -16,6 +20,7 @@ from erc.inference.settings import InferenceSettings
 from erc.llm.adapters import AdapterRecord
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator
+from erc.llm.digests import weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.recipes import Recipe, Stage
@@ -60,6 +65,7 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     record = AdapterRecord.load(folder)
     assert (record.prompt, record.label_set) == ("erc/v1+few_shot/v1", "meld")
     assert set(record.extra["policy"]) == {"meld", "ekman", "sentiment"}
+    assert (record.revision, record.extra["base_weights"]) == (None, weights_digest(tiny_lm_dir))
     assert (tmp_path / "first" / "metrics.jsonl").exists()
     scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
     predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
@@ -69,6 +75,30 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     assert builder.sha256 == record.prompt_sha256
     scores = ContextualCalibrator.from_dict(record.calibrator).calibrated(scorer.score([builder.content_free()], record.labels))
     np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1.0)
+
+
+@pytest.fixture
+def cached(tmp_path, tiny_lm_dir, monkeypatch):
+    """The tiny model as a hub model in the local cache: its id, and the commit that its main branch stands for."""
+    commit, place = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--made--tiny"
+    shutil.copytree(tiny_lm_dir, place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit, encoding="utf-8")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return "made/tiny", commit
+
+
+def test_adapter_names_the_commit_of_its_base(cached, tmp_path, tiny_shelf, monkeypatch):
+    name, commit = cached
+    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
+    monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
+    folder = llm_experiment.run_llm(config_of(name), tmp_path / "run", resume=False, progress=False, splits=(toy("train", 2), toy("dev", 2)))
+    record = AdapterRecord.load(folder)
+    assert (record.base, record.revision, record.extra["base_weights"]) == (name, commit, None)
+    assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["revision"] == commit
+    shutil.rmtree(tmp_path / "hub" / "models--made--tiny" / "refs")  # as where main has moved on
+    predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    assert len(predictor.label(toy("dev", 1).conversations)[0].predictions) == 4
 
 
 def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir, monkeypatch):
