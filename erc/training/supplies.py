@@ -46,7 +46,7 @@ class Supplies:
 
 
 SupplyMaker = Callable[[Corpus, Corpus], Supplies]
-"""Makes the supplies of a run from its training and its dev split; called once, before any model is loaded."""
+"""Makes the supplies of a run from its training and its dev split; called once by each process, the main one first, before any model is loaded."""
 
 
 def no_supplies(train: Corpus, dev: Corpus) -> Supplies:
