@@ -192,7 +192,7 @@ def training(given: argparse.Namespace) -> None:
     import torch
 
     from erc.training.llm_batches import LlmExample, collate_examples
-    from erc.training.llm_task import answer_loss, answer_scores
+    from erc.training.llm_task import answer_losses, answer_scores
 
     model = random_model()
     examples = [LlmExample(tuple(tokens(model, 40 + 37 * i % 400)), tuple(map(tuple, answers_of(model, 7))), 0) for i in range(16)]
@@ -201,7 +201,7 @@ def training(given: argparse.Namespace) -> None:
     def step(row_tokens: int | None) -> float:
         batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
         scores, counts = answer_scores(model, batch)
-        loss = answer_loss(scores, counts, batch, kind="labels", class_weights=None, label_smoothing=0.0)
+        [(loss, _)] = answer_losses(scores, counts, batch, kind="labels", class_weights=None, label_smoothing=0.0)
         loss.backward()
         model.zero_grad()
         return loss.item()

@@ -78,7 +78,7 @@ class LlmTask:
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         scores, counts = answer_scores(model, batch)
-        return answer_loss(scores, counts, batch, kind=self._loss, class_weights=self._class_weights, label_smoothing=self._smoothing)
+        return answer_losses(scores, counts, batch, kind=self._loss, class_weights=self._class_weights, label_smoothing=self._smoothing)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self._emotions:
@@ -136,7 +136,7 @@ def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     return scores, torch.zeros(shape, device=found.device).index_put(place, sizes)
 
 
-def answer_loss(
+def answer_losses(
     scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, class_weights: Tensor | None, label_smoothing: float
 ) -> list[tuple[Tensor, Tensor]]:
     """The mean losses of the examples, weighted by task and class, each with what it was divided by; scalars, the means in nats.

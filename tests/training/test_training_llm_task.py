@@ -82,7 +82,7 @@ def test_packing_saves_padding():
 
 def answer_loss(*given, **settings):
     """The loss: the sum of its means."""
-    return sum(mean for mean, _ in llm_task.answer_loss(*given, **settings))
+    return sum(mean for mean, _ in llm_task.answer_losses(*given, **settings))
 
 
 def batch_of(*examples):
