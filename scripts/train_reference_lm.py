@@ -1,13 +1,15 @@
-"""Train the reference language model from scratch: first on dialogues, then to answer which emotion a comment carries.
+"""Train the reference language model from scratch: dialogues, prompts about them, and chats about the emotions of comments.
 
-    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--epochs 3] [--comments 12000]
+    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--chats 30000] [--comments 4000]
 
-Dialogues that hold a text of another corpus's dev or test split are left out (test splits are known by their hashes). The second part
-asks the shipped emotion prompt about GoEmotions comments, with the emotions of the training split mapped to Ekman's. So the model answers
-such prompts at all, as a large instruction-tuned one would; no emotion of a dialogue corpus is ever shown to it.
+First it reads, every token of it: dialogues; prompts about them without anybody's label; chats that answer the shipped emotion prompt
+about GoEmotions comments, with the emotions of the training split mapped to the label sets of MELD (Ekman's) and EmoryNLP. Then it
+learns to answer such prompts one by one, as a language model is trained here. So it answers emotion prompts at all, as a large
+instruction-tuned one would; no emotion of a dialogue corpus is ever shown to it. Dialogues that hold a text of another corpus's dev or
+test split are left out (test splits are known by their hashes).
 
-Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram
-model, the weighted F1 on GoEmotions dev, and the corpora's checksums. Dev perplexity is over plain dialogues alone, before the second part.
+Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram model,
+the weighted F1 on GoEmotions dev, and the corpora's checksums. Dev perplexity is over plain dialogues alone, at the end of the first part.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus, load_corpus
@@ -33,6 +34,7 @@ from erc.llm.reference import (
     NAME,
     build_model,
     build_tokenizer,
+    comment_chats,
     comment_prompts,
     dialogue_texts,
     labelled_comments,
@@ -46,7 +48,13 @@ from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
 CHUNK = 448
-"""Tokens of one training example; a dialogue is cut into as many as it needs."""
+"""Tokens of one training example of a dialogue, which is cut into as many as it needs."""
+CHAT = 1024
+"""Tokens of one chat, and of a row of what is read."""
+EXCHANGES = 8
+"""Answered prompts of one chat: under one instruction they cost half of what they cost alone."""
+SETS = ("ekman", "emorynlp")
+"""Label sets that the chats are about, in turn."""
 
 
 def main() -> None:
@@ -54,10 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
-    parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--comments", type=int, default=12_000, help="comments it learns to answer about; 0 leaves that part out (12,000)")
-    parser.add_argument("--dialogues-from", type=Path, help="a folder this script wrote: take its model in place of the first part")
+    parser.add_argument("--readings", type=int, default=2, help="how often each dialogue is read (2)")
     parser.add_argument("--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)")
+    parser.add_argument("--chats", type=int, default=30_000, help="comments whose emotion the chats tell (30,000)")
+    parser.add_argument("--comments", type=int, default=4_000, help="comments it then learns to answer about one by one (4,000)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -66,42 +74,51 @@ def main() -> None:
     kept, report = LeakFilter.of([*dev, *known_held_out()]).apply([talk for corpus in corpora for talk in corpus.conversations])
     print(report, flush=True)
     started = time.process_time()
-    model, tokenizer, made = read_dialogues(given, kept, corpora, dev) if given.dialogues_from is None else begun(given.dialogues_from)
+    model, tokenizer, made = read(given, kept, corpora, dev)
     made["kept_out"] = str(report)
     if given.comments:
         made |= answer_comments(given, model, tokenizer)
     folder = given.out / NAME
     model.bfloat16().save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-    made["cpu_seconds"] = made.get("cpu_seconds", 0) + round(time.process_time() - started)
+    made["cpu_seconds"] = round(time.process_time() - started)
     (folder / "training.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
     print(f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, of a unigram model {made['dev_perplexity_unigram']:.1f}")
 
 
-def begun(folder: Path) -> tuple[Any, Any, dict[str, Any]]:
-    """The model, tokenizer and record of an earlier first part."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder), json.loads((folder / "training.json").read_text(encoding="utf-8"))
-
-
-def read_dialogues(
+def read(
     given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """The first part: dialogues, and prompts about them without their answers."""
+    """The first part: model, tokenizer, and the record of the run."""
     texts = dialogue_texts(kept)
-    tokenizer = build_tokenizer([*texts, *template_texts() * 50])  # often enough that a word of a prompt becomes one token
+    comments = load_corpus("goemotions", "train")
+    words = [text for text, _ in labelled_comments(comments)]
+    tokenizer = build_tokenizer([*texts, *words, *template_texts() * 50])  # often enough that a word of a prompt becomes one token
     model = build_model(len(tokenizer), seed=given.seed)
     plain = examples_of(texts, tokenizer)
     asked = examples_of(asked_texts(kept, corpora, tokenizer, given), tokenizer)
+    chats = examples_of(chat_texts(comments, tokenizer, given), tokenizer, chunk=CHAT)
     judged = examples_of(dialogue_texts([talk for corpus in dev for talk in corpus.conversations]), tokenizer)
     unigram = unigram_perplexity(tokens_of(plain), tokens_of(judged), vocab=len(tokenizer))
-    print(f"{sum(map(len, tokens_of(plain))):,} tokens of dialogue, {sum(map(len, tokens_of(asked))):,} of prompts", flush=True)
-    task = LlmTask(train=[*plain, *asked], dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK)
-    optim = OptimSettings(learning_rate=given.learning_rate, epochs=given.epochs, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
+    counts = [sum(map(len, tokens_of(part))) for part in (plain, asked, chats)]
+    print("{:,} tokens of dialogue, {:,} of prompts, {:,} of chats".format(*counts), flush=True)
+    examples = [*plain * given.readings, *asked, *chats]
+    task = LlmTask(train=examples, dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHAT)
+    optim = OptimSettings(learning_rate=given.learning_rate, epochs=1.0, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
     figures = train(model=model, task=task, optim=optim, run_dir=given.out / "run", resume=False, progress=False)
     return model, tokenizer, record(given, model, [*corpora, *dev], figures["loss"], unigram)
+
+
+def chat_texts(comments: Corpus, tokenizer: Any, given: argparse.Namespace) -> list[str]:
+    """Chats about comments, one label set after the other."""
+    encoder, texts = PromptEncoder(tokenizer), []
+    for place, name in enumerate(SETS):
+        labels = load_emotion_set(name).labels
+        prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=labels, budget=Budget(max_tokens=4 * CHUNK)))
+        labelled = labelled_comments(comments, name)
+        made = comment_prompts(labelled, prompts, count=given.chats // len(SETS), seed=given.seed + place, before=1)
+        texts += comment_chats(made, encoder, exchanges=EXCHANGES)
+    return texts
 
 
 def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> dict[str, Any]:
@@ -140,12 +157,12 @@ def asked_texts(kept: tuple[Conversation, ...], corpora: list[Corpus], tokenizer
     return texts
 
 
-def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
+def examples_of(texts: list[str], tokenizer: Any, *, chunk: int = CHUNK) -> list[LlmExample]:
     """Texts as examples whose whole content is learnt: the beginning token is the prompt, a chunk of the text the answer."""
     made = []
     for text in texts:
         ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        made += [LlmExample((tokenizer.bos_token_id,), (tuple(ids[start : start + CHUNK]),), 0) for start in range(0, len(ids), CHUNK)]
+        made += [LlmExample((tokenizer.bos_token_id,), (tuple(ids[start : start + chunk]),), 0) for start in range(0, len(ids), chunk)]
     return made
 
 
@@ -162,7 +179,8 @@ def record(given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: f
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "corpora": given.corpora,
         "files": {file.name: file.sha256 for corpus in corpora for file in corpus.files},
-        "epochs": given.epochs,
+        "readings": given.readings,
+        "chats": given.chats,
         "prompts_per_dialogue": given.prompts,
         "seed": given.seed,
         "dev_loss": loss,

@@ -3,8 +3,8 @@
 Its vocabulary is byte-level BPE over texts of the training corpora, its chat template has the shape of ChatML, so everything that
 a large model needs (system role, end of turn, control tokens in texts) is exercised with a few million parameters. Beside plain dialogue
 it reads dialogues within the prompts of the tasks, so that an adapter over it finds the words and the control tokens of a prompt
-in place. Then it learns to answer the emotion prompt about single comments, whose emotions are those of another corpus: it never reads an
-emotion that somebody gave a turn of a dialogue.
+in place, and chats in which the emotion prompt about single comments is answered. Their emotions are those of another corpus: it never
+reads an emotion that somebody gave a turn of a dialogue.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.emotions import load_emotion_map
+from erc.llm.encoding import PromptEncoder
 from erc.llm.tasks import LabelledPrompt, TaskPrompts
 
 NAME = "convemo-reference-lm"
@@ -91,9 +92,9 @@ def prompt_texts(conversations: Sequence[Conversation], prompts: TaskPrompts, *,
     return texts
 
 
-def labelled_comments(corpus: Corpus) -> list[tuple[str, str]]:
-    """Texts of a corpus of single turns with their Ekman emotion: those whose labels all map to one."""
-    emotion_map = load_emotion_map(corpus.emotion_set, "ekman")
+def labelled_comments(corpus: Corpus, emotion_set: str = "ekman") -> list[tuple[str, str]]:
+    """Texts of a corpus of single turns with their emotion in another set: those whose labels all map to one."""
+    emotion_map = load_emotion_map(corpus.emotion_set, emotion_set)
     order = {label: i for i, label in enumerate(emotion_map.source.labels)}
     found = []
     for conversation in corpus.conversations:
@@ -106,17 +107,31 @@ def labelled_comments(corpus: Corpus) -> list[tuple[str, str]]:
     return found
 
 
-def comment_prompts(comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int) -> list[LabelledPrompt]:
-    """Emotion prompts about `count` of the (text, emotion) pairs, each behind up to three of the other texts, said by people of made-up names."""
+def comment_prompts(
+    comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3
+) -> list[LabelledPrompt]:
+    """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names."""
     rng, made = np.random.default_rng(seed), []
     for index in rng.permutation(len(comments))[:count]:
-        before = rng.integers(0, len(comments), size=rng.integers(0, 4))
-        texts = [*(comments[i][0] for i in before), comments[index][0]]
+        others = rng.integers(0, len(comments), size=rng.integers(0, before + 1))
+        texts = [*(comments[i][0] for i in others), comments[index][0]]
         names = rng.permutation(_NAMES)[:2]
         turns = tuple(Utterance(f"comment-{i}", i, str(names[(len(texts) - 1 - i) % 2]), text) for i, text in enumerate(texts))
         context = Context.causal(Conversation(f"comment-{index}", turns), len(texts) - 1)
         made.append(prompts.emotion(context, comments[index][1]))
     return made
+
+
+def comment_chats(made: Sequence[LabelledPrompt], encoder: PromptEncoder, *, exchanges: int) -> list[str]:
+    """Chats of `exchanges` answered prompts each under one instruction, which a small model then reads once for all of them."""
+    texts = []
+    for start in range(0, len(made), exchanges):
+        asked = made[start : start + exchanges]
+        messages = [{"role": "system", "content": asked[0].prompt.system}]
+        for one in asked:
+            messages += [{"role": "user", "content": one.prompt.user}, {"role": "assistant", "content": one.answer}]
+        texts.append(str(encoder.tokenizer.apply_chat_template(messages, tokenize=False)))
+    return texts
 
 
 def unigram_perplexity(train: Iterable[Sequence[int]], judged: Iterable[Sequence[int]], *, vocab: int) -> float:

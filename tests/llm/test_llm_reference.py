@@ -11,7 +11,7 @@ from erc.emotions import load_emotion_set
 from erc.llm.builder import PromptBuilder
 from erc.llm.encoding import PromptEncoder
 from erc.llm.families import Shape
-from erc.llm.reference import build_model, build_tokenizer, comment_prompts, dialogue_texts, labelled_comments
+from erc.llm.reference import build_model, build_tokenizer, comment_chats, comment_prompts, dialogue_texts, labelled_comments
 from erc.llm.tasks import TaskPrompts
 
 TEXTS = ["Monica: There is nothing to tell!\nJoey: Come on.", "Ross: Hi."] * 5
@@ -63,3 +63,25 @@ def test_comment_prompts_ask_about_the_last_turn_and_know_its_emotion(tokenizer)
         assert one.answer == dict(comments)[target]
         assert asked.index(target) < asked.index(f'"{target}"')  # it stands in the dialogue, and the question repeats it
     assert [one.prompt for one in comment_prompts(comments, prompts, count=6, seed=1)] == [one.prompt for one in made]
+
+
+def test_labelled_comments_in_another_set_are_named_by_its_labels():
+    said = [("a", ("joy",)), ("b", ("anger",)), ("c", ("neutral",))]
+    talks = tuple(Conversation(text, (Utterance(text, 0, "Ana", text, emotions=emotions),)) for text, emotions in said)
+    corpus = Corpus(name="goemotions", split="train", conversations=talks, emotion_set="goemotions", edition="full", anomalies=(), files=())
+    assert labelled_comments(corpus, "emorynlp") == [("a", "joyful"), ("b", "mad"), ("c", "neutral")]
+
+
+def test_comment_chats_answer_every_prompt_under_one_instruction(tokenizer):
+    comments = [(f"comment number {i}", "joy" if i % 2 else "fear") for i in range(8)]
+    encoder = PromptEncoder(tokenizer)
+    prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=load_emotion_set("ekman").labels))
+    made = comment_prompts(comments, prompts, count=5, seed=1, before=0)
+    first, second = comment_chats(made, encoder, exchanges=3)
+    assert [chat.count("<|im_start|>system") for chat in (first, second)] == [1, 1]
+    assert [chat.count("<|im_start|>assistant") for chat in (first, second)] == [3, 2]
+    alone = encoder.text(made[0].prompt) + made[0].answer + "<|im_end|>"
+    assert first.startswith(alone)  # the first exchange reads as the prompt alone does
+    for chat, part in ((first, made[:3]), (second, made[3:])):
+        places = [chat.index(one.prompt.user + f"<|im_end|>\n<|im_start|>assistant\n{one.answer}<|im_end|>") for one in part]
+        assert places == sorted(places)
