@@ -1,6 +1,6 @@
 """Train the reference language model from scratch: dialogues, prompts about them, and chats about the emotions of comments.
 
-    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--chats 30000] [--comments 4000]
+    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--chats 20000] [--comments 2000]
 
 First it reads, every token of it: dialogues; prompts about them without anybody's label; chats that answer the shipped emotion prompt
 about GoEmotions comments, with the emotions of the training split mapped to the label sets of MELD (Ekman's) and EmoryNLP. Then it
@@ -48,11 +48,9 @@ from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
 CHUNK = 448
-"""Tokens of one training example of a dialogue, which is cut into as many as it needs."""
-CHAT = 1024
-"""Tokens of one chat, and of a row of what is read."""
-EXCHANGES = 8
-"""Answered prompts of one chat: under one instruction they cost half of what they cost alone."""
+"""Tokens of one training example; a dialogue is cut into as many as it needs. Longer ones would spend the time on attention."""
+EXCHANGES = 3
+"""Answered prompts of one chat, which fit an example: under one instruction they cost little more than half of what they cost alone."""
 SETS = ("ekman", "emorynlp")
 """Label sets that the chats are about, in turn."""
 
@@ -62,10 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
-    parser.add_argument("--readings", type=int, default=2, help="how often each dialogue is read (2)")
+    parser.add_argument("--readings", type=int, default=1, help="how often each dialogue is read (1)")
     parser.add_argument("--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)")
-    parser.add_argument("--chats", type=int, default=30_000, help="comments whose emotion the chats tell (30,000)")
-    parser.add_argument("--comments", type=int, default=4_000, help="comments it then learns to answer about one by one (4,000)")
+    parser.add_argument("--chats", type=int, default=20_000, help="comments whose emotion the chats tell (20,000)")
+    parser.add_argument("--comments", type=int, default=2_000, help="comments it then learns to answer about one by one (2,000)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -97,13 +95,13 @@ def read(
     model = build_model(len(tokenizer), seed=given.seed)
     plain = examples_of(texts, tokenizer)
     asked = examples_of(asked_texts(kept, corpora, tokenizer, given), tokenizer)
-    chats = examples_of(chat_texts(comments, tokenizer, given), tokenizer, chunk=CHAT)
+    chats = examples_of(chat_texts(comments, tokenizer, given), tokenizer)
     judged = examples_of(dialogue_texts([talk for corpus in dev for talk in corpus.conversations]), tokenizer)
     unigram = unigram_perplexity(tokens_of(plain), tokens_of(judged), vocab=len(tokenizer))
     counts = [sum(map(len, tokens_of(part))) for part in (plain, asked, chats)]
     print("{:,} tokens of dialogue, {:,} of prompts, {:,} of chats".format(*counts), flush=True)
     examples = [*plain * given.readings, *asked, *chats]
-    task = LlmTask(train=examples, dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHAT)
+    task = LlmTask(train=examples, dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK)
     optim = OptimSettings(learning_rate=given.learning_rate, epochs=1.0, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
     figures = train(model=model, task=task, optim=optim, run_dir=given.out / "run", resume=False, progress=False)
     return model, tokenizer, record(given, model, [*corpora, *dev], figures["loss"], unigram)
@@ -157,12 +155,12 @@ def asked_texts(kept: tuple[Conversation, ...], corpora: list[Corpus], tokenizer
     return texts
 
 
-def examples_of(texts: list[str], tokenizer: Any, *, chunk: int = CHUNK) -> list[LlmExample]:
+def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
     """Texts as examples whose whole content is learnt: the beginning token is the prompt, a chunk of the text the answer."""
     made = []
     for text in texts:
         ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        made += [LlmExample((tokenizer.bos_token_id,), (tuple(ids[start : start + chunk]),), 0) for start in range(0, len(ids), chunk)]
+        made += [LlmExample((tokenizer.bos_token_id,), (tuple(ids[start : start + CHUNK]),), 0) for start in range(0, len(ids), CHUNK)]
     return made
 
 

@@ -1,8 +1,8 @@
 """Attention in a tree: several continuations of one trunk side by side in one row, each blind to the others.
 
-A token is described by its segment (packed example; -1 for padding), its branch (0 for the trunk, then one number per continuation)
-and its place in the row. It sees its own segment's trunk and its own branch, up to itself. One rule serves label scoring
-over a cached prompt, training over all labels of an example, and packed examples in one row.
+A token is described by its segment (packed example; -1 for padding, -2 for what all segments of the row begin with), its branch (0 for the
+trunk, then one number per continuation) and its place in the row. It sees the row's beginning, its own segment's trunk and its own branch,
+up to itself. One rule serves label scoring over a cached prompt, training over all labels of an example, and packed examples in one row.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 NO_SEGMENT = -1
+SHARED = -2
 
 
 def tree_mask(*, segments: Tensor, branches: Tensor) -> Tensor:
@@ -20,11 +21,12 @@ def tree_mask(*, segments: Tensor, branches: Tensor) -> Tensor:
     width = segments.shape[1]
     same = segments[:, :, None] == segments[:, None, :]
     open_branch = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
+    beginning = (segments == SHARED)[:, None, :]
     order = torch.arange(width, device=segments.device)
     causal = order[:, None] >= order[None, :]
     real = (segments != NO_SEGMENT)[:, None, :]
     itself = torch.eye(width, dtype=torch.bool, device=segments.device)
-    return (same & open_branch & causal & real) | itself
+    return (((same & open_branch) | beginning) & causal & real) | itself
 
 
 def additive(mask: Tensor, *, dtype: torch.dtype) -> Tensor:

@@ -1,7 +1,8 @@
 """Prompts and answers as batches for training a causal language model.
 
 The prompt is the trunk of a tree and every answer a branch of it, so one row holds an example with all its candidate answers, and,
-with packing, as many examples as fit; none sees another. Only answers are learnt from: a prompt's own tokens have no loss.
+with packing, as many examples as fit; none sees another. What the prompts of a row begin with in common, such as the instruction and the
+label set, stands in it once. Only answers are learnt from: a prompt's own tokens have no loss.
 
 Shapes: R rows, T tokens in a row, N answer tokens, A answers, E examples.
 """
@@ -16,9 +17,12 @@ import torch
 from torch import Tensor
 
 from erc.llm.encoding import PromptEncoder
-from erc.llm.masks import NO_SEGMENT
+from erc.llm.masks import NO_SEGMENT, SHARED
 from erc.llm.tasks import LabelledPrompt
 from erc.training.task import Batch
+
+_HEAD = 16
+"""First tokens by which prompts are taken to begin alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,41 @@ def pack(lengths: Sequence[int], *, row_tokens: int | None) -> list[list[int]]:
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Numbers of the examples that share a row, and how many tokens their prompts have in common at the beginning, which stand in it once."""
+
+    examples: tuple[int, ...]
+    shared: int
+
+    def width(self, examples: Sequence[LlmExample]) -> int:
+        """Tokens of the row."""
+        return self.shared + sum(examples[index].length - self.shared for index in self.examples)
+
+
+def rows_of(examples: Sequence[LlmExample], *, row_tokens: int | None) -> list[Row]:
+    """Packed rows, of prompts that begin alike."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, example in enumerate(examples):
+        alike.setdefault(example.prompt[:_HEAD], []).append(index)
+    single = [members[0] for members in alike.values() if len(members) == 1]
+    groups = [members for members in alike.values() if len(members) > 1] + ([single] if single else [])
+    rows = []
+    for members in groups:
+        common = 0 if row_tokens is None or members is single else common_beginning([examples[index].prompt for index in members])
+        room = None if row_tokens is None else max(1, row_tokens - common)
+        for packed in pack([examples[index].length - common for index in members], row_tokens=room):
+            rows.append(Row(tuple(members[place] for place in packed), common if len(packed) > 1 else 0))
+    return rows
+
+
+def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with alike; each keeps at least its last one for itself, which predicts the answer."""
+    first, last = min(prompts), max(prompts)  # what these have in common, all between them have
+    limit = min(map(len, prompts)) - 1
+    return next((i for i in range(limit) if first[i] != last[i]), max(0, limit))
+
+
 def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens: int | None = None) -> Batch:
     """Tensors of a batch.
 
@@ -85,17 +124,19 @@ def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens:
     predicts it), `token_id`, `token_answer` (N,); for each answer `answer_example`, `answer_place` (A,); for each example `target`,
     `weight`, `emotion` (E,).
     """
-    rows = pack([example.length for example in examples], row_tokens=row_tokens)
-    width = max(sum(examples[index].length for index in row) for row in rows)
+    rows = rows_of(examples, row_tokens=row_tokens)
+    width = max(row.width(examples) for row in rows)
     grids = {name: torch.zeros(len(rows), width, dtype=torch.long) for name in ("input_ids", "position_ids", "segments", "branches")}
     grids["input_ids"].fill_(pad_id)
     grids["segments"].fill_(NO_SEGMENT)
     tokens: list[tuple[int, int, int, int]] = []
     owners: list[tuple[int, int]] = []
     for r, row in enumerate(rows):
-        start = 0
-        for index in row:
-            start = _lay(examples[index], index, r, start, grids, tokens, owners)
+        if row.shared:
+            _write(grids, r, examples[row.examples[0]].prompt[: row.shared], at=0, position=0, segment=SHARED, branch=0)
+        start = row.shared
+        for index in row.examples:
+            start = _lay(examples[index], index, r, start, row.shared, grids, tokens, owners)
     found, owned = torch.tensor(tokens).T.contiguous(), torch.tensor(owners).T.contiguous()
     return {
         **grids,
@@ -112,26 +153,27 @@ def _lay(
     index: int,
     row: int,
     start: int,
+    shared: int,
     grids: dict[str, Tensor],
     tokens: list[tuple[int, int, int, int]],
     owners: list[tuple[int, int]],
 ) -> int:
-    """Writes one example into its row from column `start` on; returns the column after it."""
-
-    def write(ids: Sequence[int], at: int, position: int, branch: int) -> None:
-        part = slice(at, at + len(ids))
-        grids["input_ids"][row, part] = torch.tensor(ids, dtype=torch.long)
-        grids["position_ids"][row, part] = torch.arange(position, position + len(ids))
-        grids["segments"][row, part] = index
-        grids["branches"][row, part] = branch
-
-    prompt = len(example.prompt)
-    write(example.prompt, start, 0, 0)
-    at = start + prompt
+    """Writes one example less its `shared` first tokens into its row from column `start` on; returns the column after it."""
+    _write(grids, row, example.prompt[shared:], at=start, position=shared, segment=index, branch=0)
+    at = start + len(example.prompt) - shared
+    last = at - 1
     for place, answer in enumerate(example.answers):
-        tokens.append((row, start + prompt - 1, answer[0], len(owners)))
-        write(answer[:-1], at, prompt, place + 1)
+        tokens.append((row, last, answer[0], len(owners)))
+        _write(grids, row, answer[:-1], at=at, position=len(example.prompt), segment=index, branch=place + 1)
         tokens.extend((row, at + i, token, len(owners)) for i, token in enumerate(answer[1:]))
         owners.append((index, place))
         at += len(answer) - 1
     return at
+
+
+def _write(grids: dict[str, Tensor], row: int, ids: Sequence[int], *, at: int, position: int, segment: int, branch: int) -> None:
+    part = slice(at, at + len(ids))
+    grids["input_ids"][row, part] = torch.tensor(ids, dtype=torch.long)
+    grids["position_ids"][row, part] = torch.arange(position, position + len(ids))
+    grids["segments"][row, part] = segment
+    grids["branches"][row, part] = branch

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from erc.evaluation.evaluators import SingleLabelEvaluator
 from erc.llm.adapters import LoraSettings, attach_lora
+from erc.llm.masks import SHARED
 from erc.training import llm_task
-from erc.training.llm_batches import LlmExample, collate_examples, pack
+from erc.training.llm_batches import LlmExample, collate_examples, common_beginning, pack
 from erc.training.llm_task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
@@ -64,6 +65,52 @@ def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
         torch.testing.assert_close(row[: len(one.answers)], naive(model, one), atol=1e-4, rtol=0)
     assert scores[3, 2] == -math.inf
     assert counts[0].tolist() == [3, 2, 4]
+
+
+def alike(seed, length, beginning=20, **settings):
+    """An example whose prompt begins as those of all others do."""
+    head = torch.randint(11, 60, (beginning,), generator=torch.Generator().manual_seed(99)).tolist()
+    one = example(seed, length, **settings)
+    return replace(one, prompt=(*head, *one.prompt))
+
+
+@pytest.mark.parametrize("row_tokens", [60, 120, 1000])
+@pytest.mark.parametrize(("family", "extra"), [("llama", {}), ("mistral", {"sliding_window": 9})])
+@torch.no_grad()
+def test_scores_behind_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
+    model = build_model(family, **extra)
+    examples = [alike(1, 12), alike(2, 5), example(3, 17), alike(4, 8, answers=ANSWERS[:2]), alike(2, 5, target=0), example(5, 9)]
+    batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
+    scores, _ = answer_scores(model, batch)
+    for row, one in zip(scores, examples, strict=True):
+        torch.testing.assert_close(row[: len(one.answers)], naive(model, one), atol=1e-4, rtol=0)
+    assert (batch["segments"] == SHARED).sum() >= 20
+
+
+def test_gradients_behind_a_shared_beginning_equal_those_of_plain_rows():
+    model, examples = build_model(), [alike(1, 12, target=0), alike(2, 5), alike(3, 9, target=2)]
+    gradients = []
+    for row_tokens in (None, 500):
+        batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
+        model.zero_grad()
+        answer_loss(*answer_scores(model, batch), batch, kind="both", class_weights=None, label_smoothing=0.0).backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    for plain, packed in zip(*gradients, strict=True):
+        torch.testing.assert_close(packed, plain, atol=1e-5, rtol=1e-3)
+
+
+def test_shared_beginning_stands_in_a_row_once():
+    examples = [alike(i, 6, beginning=50) for i in range(8)]
+    batch = collate_examples(examples, pad_id=0, row_tokens=400)
+    assert batch["input_ids"].shape == (1, 50 + 8 * (examples[0].length - 50))
+
+
+@given(prompts=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), min_size=2, max_size=6))
+@settings(deadline=None)
+def test_common_beginning_is_the_longest_that_leaves_everyone_a_token(prompts):
+    length = common_beginning(prompts)
+    fits = [n for n in range(9) if n < min(map(len, prompts)) and len({prompt[:n] for prompt in prompts}) == 1]
+    assert length == max(fits)
 
 
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=30), row=st.integers(10, 60))
