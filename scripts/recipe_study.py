@@ -64,8 +64,8 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=[*variants(), UNTUNED], default=[UNTUNED, *variants()])
-    parser.add_argument("--train", type=int, default=Sizes().train, help=f"training conversations ({Sizes().train})")
-    parser.add_argument("--dev", type=int, default=Sizes().dev, help=f"dev conversations ({Sizes().dev})")
+    parser.add_argument("--train", type=int, help="training conversations (500 of MELD, 360 of EmoryNLP: some 5,000 turns each)")
+    parser.add_argument("--dev", type=int, default=114, help="dev conversations (114, all there are)")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args()
     if given.base is None and not given.table:
@@ -81,12 +81,12 @@ def main() -> None:
 
 def made(given: argparse.Namespace, corpus: str) -> dict[str, Any]:
     """What the records of this study have in common for one corpus."""
-    return {"base": base_of(given.base), "sizes": asdict(sizes(given)), "terms": list(SMALL), **sources(corpus)}
+    return {"base": base_of(given.base), "sizes": asdict(sizes(given, corpus)), "terms": list(SMALL), **sources(corpus)}
 
 
-def sizes(given: argparse.Namespace) -> Sizes:
+def sizes(given: argparse.Namespace, corpus: str) -> Sizes:
     """How many conversations are asked for."""
-    return Sizes(train=given.train, dev=given.dev)
+    return Sizes(train=given.train or (360 if corpus == "emorynlp" else 500), dev=given.dev)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -101,13 +101,13 @@ def run(given: argparse.Namespace) -> None:
         if current_cell(record, make) is not None:
             continue
         if corpus not in studies:
-            studies[corpus] = Study.of(corpus, base=given.base, sizes=sizes(given), cache=given.out / "memory")
+            studies[corpus] = Study.of(corpus, base=given.base, sizes=sizes(given, corpus), cache=given.out / "memory")
         started = time.process_time()
         if name == UNTUNED:
             figures = studies[corpus].untuned()
         else:
             study = studies[corpus].shuffled(seed) if shuffled else studies[corpus]
-            figures = study.trained(recipe, overrides, seed=seed, run_dir=given.out / "run")
+            figures = study.trained(recipe, overrides, seed=seed, run_dir=given.out / "run" / corpus)
         seconds = round(time.process_time() - started)
         write_cell(record, {"variant": name, "seed": seed, "cpu_seconds": seconds, **figures}, make)
         print(f"{corpus}, {name}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f}, {seconds} s", flush=True)

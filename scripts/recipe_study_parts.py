@@ -53,18 +53,22 @@ MOODS = slice(1, 2)
 SMALL = (
     "llm.precision=auto",
     "llm.max_tokens=1024",
-    "llm.turns=3",
+    "llm.turns=1",
     "llm.block=1",
-    "llm.pack_tokens=null",
+    "llm.pack_tokens=384",
+    "llm.writer=null",
+    "llm.loss=both",
     "llm.neftune=0.0",
     "llm.lora={r: 16, alpha: 32, dropout: 0.05}",
-    "optim.learning_rate=2.0e-3",
+    "optim.learning_rate=1.0e-3",
     "optim.batch_size=16",
-    "optim.epochs=2.0",
+    "optim.epochs=1.0",
     "optim.max_grad_norm=1.0",
     "optim.warmup_fraction=0.06",
 )
-"""What all recipes have in common here: a small model needs larger steps and less context, and differences need equal terms."""
+"""What all recipes have in common here: a small model needs larger steps and less context, and differences need equal terms.
+
+Answers are learnt as tokens and against the other labels, or a model of this size says "neutral" to everything; bios are counted."""
 PHRASES = {
     "speaker_characteristic/oReact": "They take it as {first} or {second}.",
     "speaker_characteristic/oWant": "They want to answer {first} or {second}.",
@@ -82,11 +86,10 @@ def changes_of(recipe: str, overrides: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Conversations: `train` and `dev` are samples, `memory` is how many of the training split, in order of broadcast, are remembered."""
+    """Conversations: `train` and `dev` are samples of their splits; the memory holds all of both."""
 
-    train: int = 60
-    dev: int = 50
-    memory: int = 300
+    train: int
+    dev: int = 114
     watched: int = 6
     """Further training conversations by which the Trainer keeps the better of its epochs."""
 
@@ -120,8 +123,8 @@ class Study:
     def of(cls, corpus: str, *, base: str, sizes: Sizes, cache: Path) -> Study:
         """Reads the corpus, fills the memories of its splits, and phrases the texts of the generated tasks."""
         whole, dev = load_corpus(corpus, "train"), load_corpus(corpus, "dev")
-        remembered = chronological(whole.conversations)[: sizes.memory]
-        pool = sampled(replace(whole, conversations=tuple(remembered)), sizes.train + sizes.watched)
+        remembered = chronological(whole.conversations)
+        pool = sampled(whole, sizes.train + sizes.watched)
         train = replace(pool, conversations=pool.conversations[: sizes.train])
         watched = replace(pool, conversations=pool.conversations[sizes.train :])
         artefact = load_artefact(find_model(CLASSIFIER))

@@ -1,12 +1,12 @@
-"""Train the reference language model from scratch: dialogues, prompts about them, and chats about the emotions of comments.
+"""Train the reference language model from scratch: on dialogues, then to answer which emotion a comment carries.
 
-    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--chats 20000] [--comments 2000]
+    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--questions 34000] [--comments 5000]
 
-First it reads, every token of it: dialogues; prompts about them without anybody's label; chats that answer the shipped emotion prompt
-about GoEmotions comments, with the emotions of the training split mapped to the label sets of MELD (Ekman's) and EmoryNLP. Then it
-learns to answer such prompts one by one, as a language model is trained here. So it answers emotion prompts at all, as a large
-instruction-tuned one would; no emotion of a dialogue corpus is ever shown to it. Dialogues that hold a text of another corpus's dev or
-test split are left out (test splits are known by their hashes).
+First it reads dialogues and prompts about them, without anybody's label. Then it is asked about GoEmotions comments, whose emotions in the
+training split are mapped to the label sets of MELD (Ekman's) and EmoryNLP: by the last question of the emotion prompt alone, which is a
+third as long, and at the end by whole prompts. So the model answers such prompts at all, as a large instruction-tuned one would; no
+emotion of a dialogue corpus is ever shown to it. Dialogues that hold a text of another corpus's dev or test split are left out (test
+splits are known by their hashes).
 
 Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram model,
 the weighted F1 on GoEmotions dev, and the corpora's checksums. Dev perplexity is over plain dialogues alone, at the end of the first part.
@@ -34,11 +34,11 @@ from erc.llm.reference import (
     NAME,
     build_model,
     build_tokenizer,
-    comment_chats,
     comment_prompts,
     dialogue_texts,
     labelled_comments,
     prompt_texts,
+    question_alone,
     unigram_perplexity,
 )
 from erc.llm.tasks import TaskPrompts
@@ -49,10 +49,10 @@ from erc.training.trainer import train
 
 CHUNK = 448
 """Tokens of one training example; a dialogue is cut into as many as it needs. Longer ones would spend the time on attention."""
-EXCHANGES = 3
-"""Answered prompts of one chat, which fit an example: under one instruction they cost little more than half of what they cost alone."""
+ROW = 512
+"""Tokens of a row of prompts, which share their instruction."""
 SETS = ("ekman", "emorynlp")
-"""Label sets that the chats are about, in turn."""
+"""Label sets that comments are asked about in."""
 
 
 def main() -> None:
@@ -60,10 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
-    parser.add_argument("--readings", type=int, default=1, help="how often each dialogue is read (1)")
+    parser.add_argument("--readings", type=float, default=0.5, help="epochs over the dialogues and the prompts about them (0.5)")
     parser.add_argument("--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)")
-    parser.add_argument("--chats", type=int, default=20_000, help="comments whose emotion the chats tell (20,000)")
-    parser.add_argument("--comments", type=int, default=2_000, help="comments it then learns to answer about one by one (2,000)")
+    parser.add_argument("--questions", type=int, default=34_000, help="comments it is asked about by the last question alone (34,000)")
+    parser.add_argument("--comments", type=int, default=5_000, help="comments it is asked about by whole prompts; 0 leaves both out (5,000)")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -87,55 +87,53 @@ def main() -> None:
 def read(
     given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """The first part: model, tokenizer, and the record of the run."""
+    """The first part: dialogues, and prompts about them without their answers. Gives model, tokenizer and the record of the run."""
     texts = dialogue_texts(kept)
-    comments = load_corpus("goemotions", "train")
-    words = [text for text, _ in labelled_comments(comments)]
+    words = [text for text, _ in labelled_comments(load_corpus("goemotions", "train"))]
     tokenizer = build_tokenizer([*texts, *words, *template_texts() * 50])  # often enough that a word of a prompt becomes one token
     model = build_model(len(tokenizer), seed=given.seed)
     plain = examples_of(texts, tokenizer)
     asked = examples_of(asked_texts(kept, corpora, tokenizer, given), tokenizer)
-    chats = examples_of(chat_texts(comments, tokenizer, given), tokenizer)
     judged = examples_of(dialogue_texts([talk for corpus in dev for talk in corpus.conversations]), tokenizer)
     unigram = unigram_perplexity(tokens_of(plain), tokens_of(judged), vocab=len(tokenizer))
-    counts = [sum(map(len, tokens_of(part))) for part in (plain, asked, chats)]
-    print("{:,} tokens of dialogue, {:,} of prompts, {:,} of chats".format(*counts), flush=True)
-    examples = [*plain * given.readings, *asked, *chats]
-    task = LlmTask(train=examples, dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK)
-    optim = OptimSettings(learning_rate=given.learning_rate, epochs=1.0, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
+    print(f"{sum(map(len, tokens_of(plain))):,} tokens of dialogue, {sum(map(len, tokens_of(asked))):,} of prompts", flush=True)
+    task = LlmTask(train=[*plain, *asked], dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK)
+    optim = OptimSettings(learning_rate=given.learning_rate, epochs=given.readings, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
     figures = train(model=model, task=task, optim=optim, run_dir=given.out / "run", resume=False, progress=False)
     return model, tokenizer, record(given, model, [*corpora, *dev], figures["loss"], unigram)
 
 
-def chat_texts(comments: Corpus, tokenizer: Any, given: argparse.Namespace) -> list[str]:
-    """Chats about comments, one label set after the other."""
-    encoder, texts = PromptEncoder(tokenizer), []
-    for place, name in enumerate(SETS):
-        labels = load_emotion_set(name).labels
-        prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=labels, budget=Budget(max_tokens=4 * CHUNK)))
-        labelled = labelled_comments(comments, name)
-        made = comment_prompts(labelled, prompts, count=given.chats // len(SETS), seed=given.seed + place, before=1)
-        texts += comment_chats(made, encoder, exchanges=EXCHANGES)
-    return texts
-
-
 def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> dict[str, Any]:
     """The second part; returns what it adds to the record."""
-    labels, encoder = load_emotion_set("ekman").labels, PromptEncoder(tokenizer)
-    prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=labels, budget=Budget(max_tokens=4 * CHUNK)))
     splits = [load_corpus("goemotions", split) for split in ("train", "dev")]
-    examples = []
-    for corpus, count in zip(splits, (given.comments, 500), strict=True):
-        asked = comment_prompts(labelled_comments(corpus), prompts, count=count, seed=given.seed)
-        examples.append([encode_example(made, encoder) for made in asked])
-    task = LlmTask(train=examples[0], dev=examples[1], labels=labels, pad_id=tokenizer.pad_token_id, loss="labels")
-    optim = OptimSettings(learning_rate=1e-3, epochs=1.0, batch_size=32, weight_decay=0.1, ema_decay=None, seed=given.seed, evaluations_per_epoch=4)
-    figures = train(model=model, task=task, optim=optim, run_dir=given.out / "answers", resume=False, progress=False)
+    judged = asked_about(splits[1], SETS[0], tokenizer, count=500, seed=given.seed)
+    figures: dict[str, float] = {}
+    lessons = {"questions": (given.questions, 2e-3, 32), "answers": (given.comments, 1e-3, 16)}
+    for place, (name, (count, rate, batch)) in enumerate(lessons.items()):
+        bare = name == "questions"
+        seeds = [given.seed + len(SETS) * place + i for i in range(len(SETS))]
+        parts = [asked_about(splits[0], one, tokenizer, count=count // len(SETS), seed=s, bare=bare) for one, s in zip(SETS, seeds, strict=True)]
+        examples = [example for part in parts for example in part]
+        task = LlmTask(
+            train=examples, dev=judged, labels=load_emotion_set(SETS[0]).labels, pad_id=tokenizer.pad_token_id, loss="labels", row_tokens=ROW
+        )
+        optim = OptimSettings(learning_rate=rate, epochs=1.0, batch_size=batch, weight_decay=0.1, ema_decay=None, seed=given.seed)
+        figures = train(model=model, task=task, optim=optim, run_dir=given.out / name, resume=False, progress=False)
     return {
-        "comments": len(examples[0]),
+        "questions": given.questions,
+        "comments": given.comments,
+        "comment_sets": list(SETS),
         "comment_files": {file.name: file.sha256 for corpus in splits for file in corpus.files},
         "comments_dev_weighted_f1": figures["weighted_f1"],
     }
+
+
+def asked_about(comments: Corpus, emotion_set: str, tokenizer: Any, *, count: int, seed: int, bare: bool = False) -> list[LlmExample]:
+    """Emotion prompts about comments in one label set, whole or `bare`: their last question alone."""
+    encoder = PromptEncoder(tokenizer)
+    prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=load_emotion_set(emotion_set).labels, budget=Budget(max_tokens=4 * CHUNK)))
+    made = comment_prompts(labelled_comments(comments, emotion_set), prompts, count=count, seed=seed, before=0 if bare else 2)
+    return [encode_example(question_alone(one) if bare else one, encoder) for one in made]
 
 
 def template_texts() -> list[str]:
@@ -178,7 +176,6 @@ def record(given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: f
         "corpora": given.corpora,
         "files": {file.name: file.sha256 for corpus in corpora for file in corpus.files},
         "readings": given.readings,
-        "chats": given.chats,
         "prompts_per_dialogue": given.prompts,
         "seed": given.seed,
         "dev_loss": loss,

@@ -3,14 +3,15 @@
 Its vocabulary is byte-level BPE over texts of the training corpora, its chat template has the shape of ChatML, so everything that
 a large model needs (system role, end of turn, control tokens in texts) is exercised with a few million parameters. Beside plain dialogue
 it reads dialogues within the prompts of the tasks, so that an adapter over it finds the words and the control tokens of a prompt
-in place, and chats in which the emotion prompt about single comments is answered. Their emotions are those of another corpus: it never
-reads an emotion that somebody gave a turn of a dialogue.
+in place. Then it learns to answer the emotion prompt about single comments, whose emotions are those of another corpus: it never reads an
+emotion that somebody gave a turn of a dialogue.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ import numpy as np
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.emotions import load_emotion_map
-from erc.llm.encoding import PromptEncoder
 from erc.llm.tasks import LabelledPrompt, TaskPrompts
 
 NAME = "convemo-reference-lm"
@@ -110,9 +110,14 @@ def labelled_comments(corpus: Corpus, emotion_set: str = "ekman") -> list[tuple[
 def comment_prompts(
     comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3
 ) -> list[LabelledPrompt]:
-    """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names."""
+    """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names.
+
+    A comment is drawn with one over the root of how many share its emotion, or a small model would hear of the rare ones too seldom.
+    """
     rng, made = np.random.default_rng(seed), []
-    for index in rng.permutation(len(comments))[:count]:
+    shares = Counter(emotion for _, emotion in comments)
+    weights = np.array([shares[emotion] ** -0.5 for _, emotion in comments])
+    for index in rng.choice(len(comments), size=min(count, len(comments)), replace=False, p=weights / weights.sum()):
         others = rng.integers(0, len(comments), size=rng.integers(0, before + 1))
         texts = [*(comments[i][0] for i in others), comments[index][0]]
         names = rng.permutation(_NAMES)[:2]
@@ -122,16 +127,9 @@ def comment_prompts(
     return made
 
 
-def comment_chats(made: Sequence[LabelledPrompt], encoder: PromptEncoder, *, exchanges: int) -> list[str]:
-    """Chats of `exchanges` answered prompts each under one instruction, which a small model then reads once for all of them."""
-    texts = []
-    for start in range(0, len(made), exchanges):
-        asked = made[start : start + exchanges]
-        messages = [{"role": "system", "content": asked[0].prompt.system}]
-        for one in asked:
-            messages += [{"role": "user", "content": one.prompt.user}, {"role": "assistant", "content": one.answer}]
-        texts.append(str(encoder.tokenizer.apply_chat_template(messages, tokenize=False)))
-    return texts
+def question_alone(made: LabelledPrompt) -> LabelledPrompt:
+    """The last question of a prompt with its answer: what a small model learns of words here holds in the whole prompt, which ends alike."""
+    return replace(made, prompt=replace(made.prompt, system="", segments=made.prompt.segments[-1:]))
 
 
 def unigram_perplexity(train: Iterable[Sequence[int]], judged: Iterable[Sequence[int]], *, vocab: int) -> float:

@@ -11,7 +11,7 @@ from erc.emotions import load_emotion_set
 from erc.llm.builder import PromptBuilder
 from erc.llm.encoding import PromptEncoder
 from erc.llm.families import Shape
-from erc.llm.reference import build_model, build_tokenizer, comment_chats, comment_prompts, dialogue_texts, labelled_comments
+from erc.llm.reference import build_model, build_tokenizer, comment_prompts, dialogue_texts, labelled_comments, question_alone
 from erc.llm.tasks import TaskPrompts
 
 TEXTS = ["Monica: There is nothing to tell!\nJoey: Come on.", "Ross: Hi."] * 5
@@ -72,16 +72,20 @@ def test_labelled_comments_in_another_set_are_named_by_its_labels():
     assert labelled_comments(corpus, "emorynlp") == [("a", "joyful"), ("b", "mad"), ("c", "neutral")]
 
 
-def test_comment_chats_answer_every_prompt_under_one_instruction(tokenizer):
-    comments = [(f"comment number {i}", "joy" if i % 2 else "fear") for i in range(8)]
+def test_comment_prompts_draw_rare_emotions_more_often_than_they_stand(tokenizer):
+    comments = [(f"comment number {i}", "fear" if i % 20 == 0 else "joy") for i in range(400)]
+    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=load_emotion_set("ekman").labels))
+    made = comment_prompts(comments, prompts, count=100, seed=0)
+    assert len({one.prompt.user for one in made}) == 100  # nothing is drawn twice
+    assert 10 < sum(one.answer == "fear" for one in made) <= 20  # 5 of 100 stand there
+
+
+def test_question_alone_is_how_the_whole_prompt_ends(tokenizer):
     encoder = PromptEncoder(tokenizer)
     prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=load_emotion_set("ekman").labels))
-    made = comment_prompts(comments, prompts, count=5, seed=1, before=0)
-    first, second = comment_chats(made, encoder, exchanges=3)
-    assert [chat.count("<|im_start|>system") for chat in (first, second)] == [1, 1]
-    assert [chat.count("<|im_start|>assistant") for chat in (first, second)] == [3, 2]
-    alone = encoder.text(made[0].prompt) + made[0].answer + "<|im_end|>"
-    assert first.startswith(alone)  # the first exchange reads as the prompt alone does
-    for chat, part in ((first, made[:3]), (second, made[3:])):
-        places = [chat.index(one.prompt.user + f"<|im_end|>\n<|im_start|>assistant\n{one.answer}<|im_end|>") for one in part]
-        assert places == sorted(places)
+    made = comment_prompts([("so glad", "joy"), ("oh no", "fear")], prompts, count=2, seed=0)[0]
+    whole, alone = encoder.text(made.prompt), encoder.text(question_alone(made).prompt)
+    question = alone.removeprefix("<|im_start|>user\n")
+    assert question.startswith("Which emotion does")
+    assert whole.endswith(question)
+    assert question_alone(made).answer == made.answer
