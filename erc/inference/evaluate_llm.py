@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -24,6 +23,7 @@ from erc.inference.llm_scorer import LlmScorer, Question
 from erc.inference.settings import InferenceSettings
 from erc.inference.text_scores import KeepingScorer
 from erc.llm.adapters import AdapterRecord
+from erc.models.encoder import file_sha256
 from erc.persistence import load_model
 from speakers import Registry
 
@@ -66,7 +66,7 @@ def of_language_model(
         identity=model if folder is None else f"{loading.LLM_PREFIX}{name}+{folder.name}",
         kind="llm",
         emotion_set=DEFAULT_EMOTIONS if record is None else record.label_set,
-        sha256=None if folder is None else _sha256(folder / _WEIGHTS),
+        sha256=None if folder is None or not (folder / _WEIGHTS).is_file() else file_sha256(folder / _WEIGHTS),
         believe=believe,
         files={f"{corpus}/{file}": sha256 for file, sha256 in known.get("files", {}).items()},
         config=known.get("config", {}),
@@ -111,7 +111,3 @@ def _leaks(data: GoldData) -> LeakFilter:
     if data.edition is None:  # a transcript; of its own words nothing is shown anyway
         return NO_LEAKS
     return LeakFilter.of([Corpus(data.name, data.split or "", data.conversations, data.emotions.name, data.edition, (), ())])
-
-
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
