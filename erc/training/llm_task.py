@@ -25,7 +25,7 @@ from erc.uncertainty.crossfit import cross_fitted_classes
 
 LlmLoss = Literal["tokens", "labels", "both"]
 """`tokens`: the answer's tokens, as language models are usually tuned. `labels`: the right label against the other labels of the set,
-which is what scoring asks. `both`: their sum."""
+which is what scoring asks, and of answers in free words, which have no others, the tokens. `both`: the sum of `tokens` and the labels."""
 
 
 class LlmTask:
@@ -141,9 +141,9 @@ def answer_losses(
 ) -> list[tuple[Tensor, Tensor]]:
     """The mean losses of the examples, weighted by task and class, each with what it was divided by; scalars, the means in nats.
 
-    `tokens` is per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens. `labels` is the cross
-    entropy of the softmax over candidates, divided by the examples that have several. Smoothing keeps 1 - s for the right answer and spreads
-    s evenly over the closed set.
+    First, per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens; of all examples, under `labels`
+    of those that have one answer. Then, but under `tokens`: the cross entropy of the softmax over candidates, divided by the examples that
+    have several. Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
     """
     real = counts > 0
     size = real.sum(dim=1)
@@ -154,10 +154,10 @@ def answer_losses(
     if class_weights is not None:
         weight = torch.where(batch["emotion"], weight * class_weights.to(weight.device)[batch["target"].clamp_max(len(class_weights) - 1)], weight)
     sums: list[tuple[Tensor, Tensor]] = []
-    if kind in ("tokens", "both"):
-        spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
-        sums.append(((weight * spent).sum(), (weight * (share * counts).sum(dim=1)).sum()))
-    if kind in ("labels", "both"):
+    told = weight * (size == 1) if kind == "labels" else weight
+    spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
+    sums.append(((told * spent).sum(), (told * (share * counts).sum(dim=1)).sum()))
+    if kind != "tokens":
         spent = -(share * scores.log_softmax(dim=1).masked_fill(~real, 0.0)).sum(dim=1)
         closed = weight * (size > 1)
         sums.append(((closed * spent).sum(), closed.sum()))

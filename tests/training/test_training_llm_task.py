@@ -191,12 +191,20 @@ def test_task_weights_scale_an_example():
     assert found.item() == pytest.approx(((each[0] + 0.1 * each[1]) / 1.1).item(), rel=1e-5)
 
 
-def test_free_text_has_a_token_loss_only():
+@pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
+def test_free_text_is_learnt_by_its_tokens(kind):
     free = example(1, target=0, answers=((5, 6, 2),))
     scores, counts = torch.tensor([[-3.0]]), torch.tensor([[3.0]])
-    arguments = {"class_weights": None, "label_smoothing": 0.2}
-    assert answer_loss(scores, counts, batch_of(free), kind="labels", **arguments).item() == 0.0
-    assert answer_loss(scores, counts, batch_of(free), kind="both", **arguments).item() == pytest.approx(1.0)
+    found = answer_loss(scores, counts, batch_of(free), kind=kind, class_weights=None, label_smoothing=0.2)
+    assert found.item() == pytest.approx(1.0)
+
+
+def test_label_loss_beside_free_text_is_the_sum_of_both_means():
+    """Free text of 3 tokens at -3 nats spends 1 a token; of two labels, both as likely, one costs ln 2; neither thins the other's mean."""
+    free, closed = example(1, target=0, answers=((5, 6, 2),)), example(2, target=1, answers=ANSWERS[:2])
+    scores, counts = torch.tensor([[-3.0, -torch.inf], [-4.0, -4.0]]), torch.tensor([[3.0, 0.0], [2.0, 2.0]])
+    found = answer_loss(scores, counts, batch_of(free, closed), kind="labels", class_weights=None, label_smoothing=0.0)
+    assert found.item() == pytest.approx(1.0 + math.log(2))
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
