@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=[*variants(), UNTUNED], default=[UNTUNED, *variants()])
-    parser.add_argument("--train", type=int, help="training conversations (500 of MELD, 360 of EmoryNLP: some 5,000 turns each)")
+    parser.add_argument("--train", type=int, help="training conversations (300 of MELD, 220 of EmoryNLP: some 3,000 turns each)")
     parser.add_argument("--dev", type=int, default=114, help="dev conversations (114, all there are)")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args()
@@ -86,7 +86,7 @@ def made(given: argparse.Namespace, corpus: str) -> dict[str, Any]:
 
 def sizes(given: argparse.Namespace, corpus: str) -> Sizes:
     """How many conversations are asked for."""
-    return Sizes(train=given.train or (360 if corpus == "emorynlp" else 500), dev=given.dev)
+    return Sizes(train=given.train or (220 if corpus == "emorynlp" else 300), dev=given.dev)
 
 
 def run(given: argparse.Namespace) -> None:

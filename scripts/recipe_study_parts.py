@@ -57,10 +57,10 @@ SMALL = (
     "llm.block=1",
     "llm.pack_tokens=384",
     "llm.writer=null",
-    "llm.loss=both",
+    "llm.loss=labels",
     "llm.neftune=0.0",
     "llm.lora={r: 16, alpha: 32, dropout: 0.05}",
-    "optim.learning_rate=1.0e-3",
+    "optim.learning_rate=1.5e-3",
     "optim.batch_size=16",
     "optim.epochs=1.0",
     "optim.max_grad_norm=1.0",
@@ -68,7 +68,7 @@ SMALL = (
 )
 """What all recipes have in common here: a small model needs larger steps and less context, and differences need equal terms.
 
-Answers are learnt as tokens and against the other labels, or a model of this size says "neutral" to everything; bios are counted."""
+Labels are learnt against the other labels: taught by their tokens, a model of this size says "neutral" to everything. Bios are counted."""
 PHRASES = {
     "speaker_characteristic/oReact": "They take it as {first} or {second}.",
     "speaker_characteristic/oWant": "They want to answer {first} or {second}.",
