@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from lm_server import Behaviour, running
+from lm_server import Behaviour, Handler, running
 from safetensors.torch import load_file, save_file
 
 from erc.data.conversation import Conversation, Utterance
@@ -229,8 +229,14 @@ def test_server_that_fails_at_first_is_asked_again(server, behaviour, connect):
     assert connect(server, mode="chat").generate(PROMPTS[:1], settings=GREEDY) == ["You asked: Who is number 0?"]
 
 
-def test_server_that_writes_nothing_is_told(server, behaviour, connect):
+def test_served_model_that_writes_nothing_does_not_stop_the_others(server, behaviour, connect):
     behaviour.written = None
+    assert connect(server, mode="chat").generate(PROMPTS[:2]) == ["", ""]
+
+
+@pytest.mark.parametrize("answer", [{"choices": []}, {"choices": [{"message": {"role": "assistant"}}]}, {"choices": [{"message": {"content": 3}}]}])
+def test_server_that_serves_no_writing_model_is_told(server, connect, monkeypatch, answer):
+    monkeypatch.setattr(Handler, "chat", lambda self, does, body: answer)
     with pytest.raises(ServerError, match="without a text"):
         connect(server, mode="chat").generate(PROMPTS[:1])
 

@@ -61,9 +61,10 @@ class ServerGenerator:
         return _THOUGHT.sub("", self._text(self.transport.post("/completions", body), "text").partition(end)[0]).strip()
 
     def _text(self, response: dict[str, Any], where: str) -> str:
+        """The text of a response. A message whose content is null holds none: the model refused, or its tokens all went into thoughts."""
         try:
             found = response["choices"][0][where]
-            text = found["content"] if where == "message" else found
+            text = ("" if found["content"] is None else found["content"]) if where == "message" else found
         except (KeyError, IndexError, TypeError):
             text = None
         if not isinstance(text, str):
