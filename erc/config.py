@@ -208,7 +208,7 @@ class LlmConfig(Section):
     """Turns that are dropped at once, so that consecutive prompts share their beginning."""
     bios: bool = False
     history: Annotated[int, Field(ge=0)] = 0
-    """Most past turns of the speaker, with their predicted emotions, in the prompt."""
+    """Most past turns of the speaker, of the dialogue so far and of earlier ones, with their predicted emotions, in the prompt."""
     retrieval: Literal["recency", "similarity", "both", "none"] = "recency"
     demonstrations: Annotated[int, Field(ge=0)] = 0
     dev_sees_train: bool = False

@@ -195,7 +195,7 @@ class Study:
     def _supplies(self, recipe: Recipe) -> Supplies:
         emotions = load_emotion_map("goemotions", self.dev.emotion_set)
         shown = PromptNotes(bios=recipe.bios, history=recipe.history, retrieval=recipe.retrieval)
-        notes = ShortBios(CorpusNotes.over(self.memories, shown=shown, emotions=emotions, embed=self.scorer.embed))
+        notes = ShortBios(CorpusNotes(self.memories, shown=shown, emotions=emotions, scorer=self.scorer))
         return Supplies(notes=notes, embed=self.scorer.embed, generated=self.generated)
 
     def _judged(self, model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]) -> dict[str, Any]:

@@ -103,13 +103,13 @@ class _Supplier:
         if llm.bios and self._writer_named and writer is not None and texts is not None:
             by = written_bios(writer, texts)
         memories = self._memories(train, dev, scorer, dev_sees_train=llm.dev_sees_train, **by)
-        if llm.retrieval in ("similarity", "both"):
+        if llm.history and llm.retrieval != "none":
             scorer.score_texts([turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk])
-        return CorpusNotes.over(
+        return CorpusNotes(
             {talk.conversation_id: memory for memory, corpus in zip(memories, (train, dev), strict=True) for talk in corpus.conversations},
             shown=PromptNotes(bios=llm.bios, history=llm.history, retrieval=llm.retrieval),
             emotions=load_emotion_map(scorer.fine_emotions.name, train.emotion_set),
-            embed=scorer.embed,
+            scorer=scorer,
         )
 
     def _memories(self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any) -> tuple[Registry, Registry]:

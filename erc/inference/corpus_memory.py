@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,12 @@ from erc.errors import InputError
 from erc.inference.bio_keeping import GROWTH, Note, WriterOf, counted, refresh_bios
 from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.llm_scorer import PromptNotes
+from erc.inference.past_turns import SaidTurns
 from erc.inference.predictor import Predictor
 from erc.inference.speaker_context import RememberingPredictor
 from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.text_scores import KeepingScorer
-from erc.llm.notes import NO_NOTES, SpeakerNotes
+from erc.llm.notes import NO_NOTES, ReadTurn, SpeakerNotes
 from erc.models.precision import resolve_precision
 from erc.persistence.parts import keep_first, part_of, private_file, private_folder
 from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
@@ -105,15 +106,9 @@ class CorpusNotes:
     memories: Mapping[str, Registry]
     shown: PromptNotes
     emotions: EmotionMap
-    embed: Callable[[Sequence[str]], np.ndarray]
-    _last: dict[str, RegistryNotes]
-
-    @classmethod
-    def over(
-        cls, memories: Mapping[str, Registry], *, shown: PromptNotes, emotions: EmotionMap, embed: Callable[[Sequence[str]], np.ndarray]
-    ) -> CorpusNotes:
-        """The notes; of one conversation at a time what was read is kept."""
-        return cls(memories, shown, emotions, embed, {})
+    scorer: KeepingScorer
+    _last: dict[str, RegistryNotes] = field(default_factory=dict)
+    """What was read of one conversation at a time."""
 
     def of(self, conversation: Conversation, index: int) -> SpeakerNotes:
         """The notes for turn `index`, as labelling would show them."""
@@ -124,12 +119,24 @@ class CorpusNotes:
         found = stored.notes(
             turn.speaker,
             others=tuple(heard),
-            vector=lambda: self.embed([turn.text])[0],
+            vector=lambda: self.scorer.embed([turn.text])[0],
             before=stored.moment(index),
             retrieval=self.shown.retrieval,
             limit=self.shown.history,
+            said=self._said(conversation, index),
         )
         return found if self.shown.bios else SpeakerNotes(history=found.history)
+
+    def _said(self, conversation: Conversation, index: int) -> tuple[ReadTurn, ...]:
+        """What the speaker of turn `index` has said before it, as far as it can be shown."""
+        if not self.shown.past:
+            return ()
+        said = SaidTurns(self.shown.past)
+        past = conversation.utterances[:index]
+        read = self.scorer.score_texts([turn.text for turn in past])
+        for turn, embedding, probabilities in zip(past, read.embedding, read.probabilities, strict=True):
+            said.append(turn.speaker, ReadTurn(turn.text, embedding, probabilities))
+        return said.of(conversation.utterances[index].speaker)
 
     def stored(self, conversation: Conversation) -> RegistryNotes:
         """What the memory held of the conversation's speakers when it began."""

@@ -97,11 +97,11 @@ def _questions(
         if registry is None:
             alone = "the conversations are no corpus's, so nothing is known of their speakers: prompts show neither bios nor earlier turns"
             return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)
-        known = CorpusNotes.over(
+        known = CorpusNotes(
             {talk.conversation_id: registry for talk in data.conversations},
             shown=shown,
             emotions=load_emotion_map(utterance.fine_emotions.name, scorer.model.emotion_set),
-            embed=utterance.embed,
+            scorer=utterance,
         )
         return [one for talk in data.conversations if len(talk) for one in scorer.questions(talk, notes=known.stored(talk))], (MEMORY_NOTE,)
 

@@ -14,6 +14,7 @@ from erc.inference.llm_scorer import LlmScorer, Question, StoredNotes
 from erc.inference.scores import Scores
 from erc.llm.dialogue import DialogueWindow
 from erc.llm.local import LocalScorer
+from erc.llm.notes import ReadTurn
 from erc.llm.retrieval import Origin
 from erc.llm.scores import Scorer as LabelScorer
 
@@ -32,6 +33,7 @@ class LiveLlm:
         self._origin = Origin(conversation_id)
         self._notes = notes
         self._window = DialogueWindow(scorer.model.builder)
+        self._said = scorer.said(notes)
         backend = scorer.model.backend
         self._reader = backend.live() if isinstance(backend, LocalScorer) else None
         self._backend: LabelScorer = backend if self._reader is None else self._reader
@@ -41,8 +43,8 @@ class LiveLlm:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the words and of the model's cache."""
-        return self._window.nbytes + (0 if self._reader is None else self._reader.nbytes)
+        """Bytes of the words, of what the shared classifier made of those that prompts show as past, and of the model's cache."""
+        return sum(part.nbytes for part in (self._window, self._said, self._reader) if part is not None)
 
     @property
     def tokens_read(self) -> int:
@@ -51,20 +53,32 @@ class LiveLlm:
 
     def read(self, utterance: Utterance) -> Scores:
         """Belief about the next turn, which then belongs to the past."""
-        scores = self._scorer.answer([self._question(utterance)], backend=self._backend)
-        self._window.append(utterance)
+        question = self._question(utterance)
+        scores = self._scorer.answer([question], backend=self._backend)
+        self._append(utterance, question.reading.of(utterance))
         return scores
 
     def mark(self) -> Callable[[], None]:
         """Takes note of where the dialogue stands; what is returned goes back there. What the model has read stays read."""
-        return self._window.mark()
+        backs = [part.mark() for part in (self._window, self._said) if part is not None]
+
+        def back() -> None:
+            for undo in backs:
+                undo()
+
+        return back
 
     def pass_over(self, utterance: Utterance) -> None:
         """Takes the next turn into the past without asking of it."""
+        self._append(utterance, None if self._said is None else self._scorer.read(utterance.text))
+
+    def _append(self, utterance: Utterance, reading: ReadTurn | None) -> None:
         self._window.append(utterance)
+        if self._said is not None and reading is not None:
+            self._said.append(utterance.speaker, reading)
 
     def _question(self, utterance: Utterance) -> Question:
-        return self._scorer.question(self._window, utterance, notes=self._notes, origin=self._origin)
+        return self._scorer.question(self._window, utterance, notes=self._notes, origin=self._origin, said=self._said)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """None: what the model made of the words is made again from them."""
@@ -72,7 +86,7 @@ class LiveLlm:
 
     def record(self) -> dict[str, Any]:
         """The model, its prompts and their budget, and the words."""
-        return {**self._asked, **self._window.record()}
+        return {**self._asked, **self._window.record(), **({} if self._said is None else {"said": self._said.record()})}
 
     @property
     def _asked(self) -> dict[str, Any]:
@@ -87,3 +101,5 @@ class LiveLlm:
             what = "another model" if "model" in differing else f"this model under another {' and '.join(differing)}"
             raise ArtefactError(f"{path} holds the state of {what}: label the conversation again with {self._scorer.identity}")
         self._window.restore(record)
+        if self._said is not None:
+            self._said.restore(record["said"], self._scorer.read)

@@ -35,7 +35,7 @@ PREFIX = "llm:"
 """Names of language models begin so."""
 DEFAULT_EMOTIONS = "ekman"
 """What a model without an adapter is asked for where no set is named."""
-UNTUNED_NOTES = PromptNotes(bios=True, history=4)
+UNTUNED_NOTES = PromptNotes(bios=True, history=4, without_memory=False)
 """What a model without an adapter is shown of a speaker memory, where one is given."""
 CACHE_FILE = "answers.sqlite"
 """Within the folder of a server's kept answers."""

@@ -15,13 +15,14 @@ from erc.data import Conversation, Moment, Utterance
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError, NoDropoutError
 from erc.inference.llm_belief import Belief, belief_in_each, belief_in_one
+from erc.inference.past_turns import SaidTurns, chosen_turns, entries
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.dialogue import DialogueWindow
-from erc.llm.notes import NO_NOTES, Demonstration, NotesProvider, Retrieval, SpeakerNotes
+from erc.llm.notes import NO_NOTES, Demonstration, NotesProvider, ReadTurn, Retrieval, SpeakerNotes
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.retrieval import Origin
 from erc.llm.scores import Scorer as LabelScorer
@@ -44,16 +45,23 @@ class StoredNotes(NotesProvider, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PromptNotes:
-    """What the prompts show of a speaker's past: bios, and at most `history` turns found by `retrieval`."""
+    """What the prompts show of a speaker's past: bios, and at most `history` turns of the conversation so far and of a memory."""
 
     bios: bool = False
     history: int = 0
     retrieval: Retrieval = "recency"
+    without_memory: bool = True
+    """Whether past turns of the conversation are shown where no memory is given."""
+
+    @property
+    def past(self) -> int:
+        """Most past turns that are shown."""
+        return 0 if self.retrieval == "none" else self.history
 
     @property
     def any(self) -> bool:
         """Whether a speaker memory is read at all."""
-        return self.bios or (self.history > 0 and self.retrieval != "none")
+        return self.bios or self.past > 0
 
 
 UNKNOWN_ORIGIN = Origin()
@@ -96,6 +104,10 @@ class Reading:
     probabilities: np.ndarray
     epistemic: np.ndarray | None
 
+    def of(self, turn: Utterance) -> ReadTurn:
+        """The turn as later prompts may show it."""
+        return ReadTurn(turn.text, self.embedding, self.probabilities)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -135,6 +147,7 @@ class LlmScorer:
             raise ConfigError(f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout is drawn; use full or off")
         if self.settings.uncertainty == "full" and not model.dropout:
             raise NoDropoutError(f"{model.name} cannot give Monte-Carlo uncertainty: it has no adapter with dropout. Ask for --uncertainty off.")
+        self._fine = load_emotion_map(utterance.fine_emotions.name, own.name)
         self.samples = (self.settings.samples or DEFAULT_SAMPLES) if model.dropout and self.settings.uncertainty != "off" else 0
 
     @property
@@ -175,16 +188,30 @@ class LlmScorer:
 
     def questions(self, conversation: Conversation, *, notes: StoredNotes | None = None, only: Collection[int] | None = None) -> list[Question]:
         """What is asked of the turns of a conversation; `only` holds the indices of those wanted."""
-        if only is not None and not only:
+        wanted = {turn.index for turn in conversation} if only is None else set(only)
+        if not wanted:
             return []
-        wanted = [turn for turn in conversation if only is None or turn.index in only]
-        readings = dict(zip((turn.index for turn in wanted), self._read(wanted), strict=True))
+        said = self.said(notes)
+        turns = [turn for turn in conversation if turn.index in wanted or (said is not None and turn.index < max(wanted))]
+        readings = dict(zip((turn.index for turn in turns), self._read(turns), strict=True))
         asked, window, origin = [], DialogueWindow(self.model.builder), Origin.of(conversation)
         for turn in conversation:
-            if turn.index in readings:
-                asked.append(self.question(window, turn, notes=notes, origin=origin, reading=readings[turn.index]))
+            if turn.index in wanted:
+                asked.append(self.question(window, turn, notes=notes, origin=origin, said=said, reading=readings[turn.index]))
             window.append(turn)
+            if said is not None and turn.index in readings:
+                said.append(turn.speaker, readings[turn.index].of(turn))
         return asked
+
+    def said(self, notes: StoredNotes | None) -> SaidTurns | None:
+        """Where the turns of a conversation are kept that its later prompts may show as past ones; None where they show none."""
+        shown = self.model.notes
+        return SaidTurns(shown.past) if shown.past and (notes is not None or shown.without_memory) else None
+
+    def read(self, text: str) -> ReadTurn:
+        """A text as the shared classifier reads it by itself."""
+        found = self.utterance.score_texts([text])
+        return ReadTurn(text, found.embedding[0], found.probabilities[0])
 
     def question(
         self,
@@ -193,15 +220,17 @@ class LlmScorer:
         *,
         notes: StoredNotes | None = None,
         origin: Origin = UNKNOWN_ORIGIN,
+        said: SaidTurns | None = None,
         reading: Reading | None = None,
     ) -> Question:
         """What is asked of `turn` after the turns of `past`; nothing from its `origin` is shown as a demonstration.
 
-        `reading` is given where the turn was read before, together with others.
+        `said` has what the speakers said in the conversation, where prompts show it as their past. `reading` is given where the turn was read
+        before, together with others.
         """
         reading = self._read([turn])[0] if reading is None else reading
         shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
-        known = self._notes(past, turn, reading, notes)
+        known = self._notes(past, turn, reading, notes, () if said is None else said.of(turn.speaker))
         each = self._map.source.multi_label
         prompts = past.prompts(turn, notes=known, demonstrations=shown) if each else (past.prompt(turn, notes=known, demonstrations=shown),)
         return Question(turn, prompts, self._seen(past, turn, notes), reading)
@@ -238,9 +267,14 @@ class LlmScorer:
         drawn = {"samples": self.samples, "seed": self.settings.seed}
         return belief_in_one(backend, [question.prompt for question in questions], labels, calibrator=calibrator, to=self._map, **drawn)
 
-    def _notes(self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None) -> SpeakerNotes:
+    def _notes(
+        self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None, said: Sequence[ReadTurn]
+    ) -> SpeakerNotes:
         shown = self.model.notes
-        if stored is None or not shown.any:
+        if stored is None:
+            chosen = chosen_turns((), said, near={}, vector=lambda: reading.embedding, retrieval=shown.retrieval, limit=shown.history)
+            return SpeakerNotes(history=entries(chosen, self._fine))
+        if not shown.any:
             return NO_NOTES
         found = stored.notes(
             turn.speaker,
@@ -249,6 +283,7 @@ class LlmScorer:
             before=stored.moment(turn.index),
             retrieval=shown.retrieval,
             limit=shown.history,
+            said=said,
         )
         return found if shown.bios else SpeakerNotes(history=found.history)
 

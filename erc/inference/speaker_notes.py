@@ -1,4 +1,4 @@
-"""What a prompt may know of a conversation's speakers, read from the speaker memory strictly before that conversation."""
+"""What a prompt may know of a conversation's speakers: what the speaker memory holds from strictly before it, and what they have said in it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 
 from erc.data import Moment
 from erc.emotions import EmotionMap
-from erc.llm.notes import HistoryEntry, Retrieval, SpeakerBio, SpeakerNotes, Vector
-from speakers import Observation, Point, Registry, SpeakerContext, SpeakerId
+from erc.inference.past_turns import chosen_turns, entries
+from erc.llm.notes import ReadTurn, Retrieval, SpeakerBio, SpeakerNotes, Vector
+from speakers import Observation, Point, Recall, Registry, SpeakerContext, SpeakerId
 
 MOST_PASSAGES = 8
 """Sentences of a bio that a prompt shows."""
@@ -18,7 +19,7 @@ MOST_PASSAGES = 8
 
 @dataclass(frozen=True, slots=True)
 class RegistryNotes:
-    """Bios and earlier emotions of the people in one conversation that begins at `start`.
+    """Bios and earlier emotions of the people in one conversation that begins at `start`, which lie before it; what was said in it is handed in.
 
     An earlier turn's emotion is what the shared classifier made of its words alone, in training and when labelling alike; what a
     conversation model once answered is never read back, or its errors would feed on themselves.
@@ -43,43 +44,46 @@ class RegistryNotes:
         context = self._context(speaker)
         return (0, 0) if context is None else (context.utterances, context.conversations)
 
-    def notes(self, speaker: str, *, others: tuple[str, ...], vector: Vector, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
-        """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker`, oldest first.
+    def notes(
+        self,
+        speaker: str,
+        *,
+        others: tuple[str, ...],
+        vector: Vector,
+        before: Moment,
+        retrieval: Retrieval,
+        limit: int,
+        said: Sequence[ReadTurn] = (),
+    ) -> SpeakerNotes:
+        """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` by the rule of `chosen_turns`, oldest first.
 
-        Everything lies before the conversation, so `before`, a turn of it, is later than all of it. `both` takes the nearest turns for
-        half of the places and the last ones for the rest.
+        What is remembered lies before the conversation, so `before`, a turn of it, is later than all of it.
         """
         if before < self.moment(0):
             raise ValueError(f"before={before} lies ahead of the conversation these notes are for ({self.moment(0)})")
         bios = tuple(bio for name in (speaker, *others) if (bio := self._bio(name)) is not None)
-        turns = sorted(self._turns(speaker, vector, retrieval, limit), key=lambda one: _point(one))
-        entries = tuple(entry for one in turns if (entry := self._entry(one)) is not None)
-        return SpeakerNotes(bios=tuple(sorted(bios, key=lambda bio: bio.name)), history=entries)  # one order for all turns: a prompt is read once
+        history = entries(self._turns(speaker, said, vector, retrieval, limit), self.emotions)
+        return SpeakerNotes(bios=tuple(sorted(bios, key=lambda bio: bio.name)), history=history)  # one order for all turns: a prompt is read once
 
-    def _turns(self, speaker: str, vector: Vector, retrieval: Retrieval, limit: int) -> Sequence[Observation]:
+    def _turns(self, speaker: str, said: Sequence[ReadTurn], vector: Vector, retrieval: Retrieval, limit: int) -> list[ReadTurn]:
         context = self._context(speaker)
-        if context is None or retrieval == "none" or limit == 0:
-            return ()
-        near: tuple[Observation, ...] = ()
-        if retrieval != "recency" and context.utterances:
-            wanted = limit if retrieval == "similarity" else limit // 2
-            found = self.registry.recall(vector(), speaker=context.speaker, before=self.start, k=wanted) if wanted else None
-            near = () if found is None else tuple(hit.observation for hit in found.observations)
-        if retrieval == "similarity":
-            return near
-        known = {(one.conversation_id, one.utterance_id) for one in near}
-        late = [one for one in context.observations if (one.conversation_id, one.utterance_id) not in known]
-        room = limit - len(near)
-        return (*near, *late[len(late) - min(room, len(late)) :])
+        if retrieval == "none" or limit == 0:
+            return []
+        late = () if context is None else context.observations
+        recall = Recall()
+        if context is not None and context.utterances and retrieval != "recency":
+            recall = self.registry.recall(vector(), speaker=context.speaker, before=self.start, k=limit)
+        hits = recall.observations
+        found = {_point(one): one for one in (*(hit.observation for hit in hits), *late)}
+        ordered = sorted(found)
+        near = {ordered.index(_point(hit.observation)): hit.score for hit in hits}
+        remembered = [self._read(found[point]) for point in ordered]
+        return chosen_turns(remembered, said, near=near, vector=vector, retrieval=retrieval, limit=limit)
 
-    def _entry(self, turn: Observation) -> HistoryEntry | None:
-        """A remembered turn as the prompt shows it; None where the memory keeps no words."""
-        if turn.text is None:
-            return None
+    def _read(self, turn: Observation) -> ReadTurn:
+        """A remembered turn as the classifier read it then."""
         fine = np.array([turn.weights.get(label, 0.0) for label in self.emotions.source.labels])
-        mapped = self.emotions.apply(fine)
-        best = int(mapped.argmax())
-        return HistoryEntry(self.emotions.target.labels[best], float(mapped[best]), turn.text)
+        return ReadTurn(turn.text, np.zeros(0) if turn.vector is None else turn.vector, fine)
 
     def _bio(self, name: str) -> SpeakerBio | None:
         context = self._context(name)

@@ -5,7 +5,7 @@ Whoever holds the speaker memory fills these in; nothing here looks anything up,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -28,6 +28,15 @@ class HistoryEntry:
     emotion: str
     confidence: float
     text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadTurn:
+    """An earlier turn as the shared classifier reads it: words, embedding (P,), fine probabilities (F,). `text` None: the words were not kept."""
+
+    text: str | None
+    embedding: np.ndarray
+    probabilities: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +71,20 @@ class Demonstration:
 class NotesProvider(Protocol):
     """Answers what a prompt may know of its speakers before a moment."""
 
-    def notes(self, speaker: str, *, others: tuple[str, ...], vector: Vector, before: Moment, retrieval: Retrieval, limit: int) -> SpeakerNotes:
+    def notes(
+        self,
+        speaker: str,
+        *,
+        others: tuple[str, ...],
+        vector: Vector,
+        before: Moment,
+        retrieval: Retrieval,
+        limit: int,
+        said: Sequence[ReadTurn] = (),
+    ) -> SpeakerNotes:
         """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` strictly before `before`.
 
-        `vector` gives the target's embedding, by which similar turns are found.
+        `vector` gives the target's embedding, by which similar turns are found. `said` holds what `speaker` has said in the conversation itself,
+        oldest first, which the provider does not know.
         """
         ...

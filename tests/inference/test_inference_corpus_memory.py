@@ -52,17 +52,19 @@ def memory(tmp_path, scorer):
 def notes_over(registry, scenes, scorer, **shown):
     shown = {"bios": True, "history": 9, "retrieval": "recency"} | shown
     memories = {one.conversation_id: registry for one in scenes}
-    return CorpusNotes.over(memories, shown=PromptNotes(**shown), emotions=EMOTIONS, embed=scorer.embed)
+    return CorpusNotes(memories, shown=PromptNotes(**shown), emotions=EMOTIONS, scorer=scorer)
 
 
 def by_name(name):
     return next(one for one in SCENES if one.conversation_id == name)
 
 
-def test_notes_tell_of_earlier_conversations_alone_in_order_of_broadcast(memory, scorer):
+def test_notes_tell_of_earlier_conversations_in_order_of_broadcast_and_of_what_was_said_so_far(memory, scorer):
     notes = notes_over(memory, SCENES, scorer)
     assert notes.of(by_name("first"), 1) == NO_NOTES
-    assert [one.text for one in notes.of(by_name("second"), 2).history] == ["I am so happy to see you"]
+    assert [one.text for one in notes.of(by_name("second"), 0).history] == ["I am so happy to see you"]
+    assert [one.text for one in notes.of(by_name("second"), 2).history] == ["I am so happy to see you", "Thank you!"]
+    assert [one.text for one in notes_over(memory, SCENES, scorer, history=1).of(by_name("second"), 2).history] == ["Thank you!"]
     assert [one.text for one in notes.of(by_name("late"), 0).history] == ["I am so happy to see you", "Thank you!", "Let us start"]
 
 

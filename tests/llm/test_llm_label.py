@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -156,7 +157,7 @@ def test_predictor_of_an_adapter_applies_its_calibrator_and_policy(adapter):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)
     predictions = predictor.label([SHORT])[0].predictions
     model = predictor.scorer.model
-    raw = model.backend.score([model.builder.emotion(Context.causal(SHORT, index)) for index in range(3)], LABELS).log_likelihood
+    raw = model.backend.score([question.prompt for question in predictor.scorer.questions(SHORT)], LABELS).log_likelihood
     flat = np.exp(raw / 5.0)
     np.testing.assert_allclose(numbers(predictions), flat / flat.sum(axis=1, keepdims=True), atol=1e-6)
     assert [one.decision for one in predictions] == ["accept" if one.confidence >= 0.3 else "review" for one in predictions]
@@ -393,8 +394,39 @@ def test_memory_is_read_by_a_model_without_an_adapter_too(tiny_lm_dir, registry,
     monkeypatch.setattr(backend, "score", lambda prompts, labels: asked.append(prompts) or score(prompts, labels))
     for one in (talk("a"), talk("b", BEN)):
         remembering.label(one)
-    assert not any("seemed to feel before" in prompt.user for prompt in asked[0])
+    assert ["seemed to feel before" in prompt.user for prompt in asked[0]] == [who in [name for name, _ in ANA[:i]] for i, (who, _) in enumerate(ANA)]
     assert ["How Ben seemed to feel before" in prompt.user for prompt in asked[1]] == [who == "Ben" for who, _ in BEN]
+    predictor.label([talk("a")])
+    assert not any("seemed to feel before" in prompt.user for prompt in asked[2])  # without a memory it is shown the dialogue alone
+
+
+def felt(prompt):
+    """The texts under the heading of past emotions."""
+    return re.findall(r'^- \w+ \(\d+%\): "(.*)"$', prompt.user, flags=re.MULTILINE)
+
+
+def test_adapter_is_shown_what_the_speaker_felt_so_far_and_before(adapter, registry):
+    predictor = load_predictor(f"llm:{adapter}", settings=FAST)  # its prompts show two past turns
+    said = [text for name, text in ANA if name == "Ana"]
+    alone = {question.turn.index: question.prompt for question in predictor.scorer.questions(talk("a"))}
+    assert [felt(alone[index]) for index in (0, 2, 5)] == [[], said[:1], said[:2]]
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    later = talk("b", BEN)
+    asked = predictor.scorer.questions(later, notes=remembering.stored_notes(later))
+    assert [felt(question.prompt) for question in asked if question.turn.speaker == "Ana"] == [said[1:], [said[2], "No."]]
+
+
+def test_past_of_a_turn_is_shown_whether_or_not_it_was_asked_of(adapter):
+    scorer = load_predictor(f"llm:{adapter}", settings=FAST).scorer
+    whole = {question.turn.index: question.prompt for question in scorer.questions(talk("a"))}
+    assert [question.prompt for question in scorer.questions(talk("a"), only={5})] == [whole[5]]
+
+
+def test_later_turns_change_no_earlier_prompt(adapter):
+    scorer = load_predictor(f"llm:{adapter}", settings=FAST).scorer
+    whole, begun = (scorer.questions(talk("a", turns)) for turns in (ANA, ANA[:4]))
+    assert [question.prompt for question in whole[:4]] == [question.prompt for question in begun]
 
 
 def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, registry):

@@ -90,6 +90,21 @@ def test_live_llm_gives_the_answers_of_the_whole_conversation(backend, limits):
     assert [{fine.emotion for fine in one.fine} for one in found] == [{fine.emotion for fine in one.fine} for one in whole]
 
 
+@pytest.mark.parametrize("retrieval", ["recency", "similarity", "both"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_live_llm_shows_what_was_felt_so_far_as_batch_does(backend, tmp_path, retrieval, resumed):
+    predictor, talk = predictor_of(backend, room=2000, notes=PromptNotes(history=2, retrieval=retrieval)), dialogue(9)
+    whole, live = predictor.label([talk])[0].predictions, LiveConversation(predictor, conversation_id="a")
+    found = [live.append_utterance(turn) for turn in talk.utterances[:5]]
+    if resumed:
+        live.save(tmp_path / "live.safetensors")
+        live = LiveConversation.load(tmp_path / "live.safetensors", predictor)
+    found += [live.append_utterance(turn) for turn in talk.utterances[5:]]
+    np.testing.assert_allclose(numbers(found), numbers(whole), atol=1e-4)
+    bare = predictor_of(backend, room=2000).label([talk])[0].predictions
+    assert np.abs(numbers(whole) - numbers(bare)).max() > 1e-3
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_turn_is_encoded_once_for_its_demonstrations_and_its_fine_emotions(backend, monkeypatch, live):
     predictor, talk, found, read = predictor_of(backend), dialogue(5), [], []
@@ -230,13 +245,14 @@ def test_live_llm_on_a_server_keeps_words_alone(backend):
     np.testing.assert_allclose(numbers(found), numbers(predictor_of(backend).label([talk])[0].predictions), atol=1e-4)
 
 
+@pytest.mark.parametrize("history", [0, 2])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_path, resumed):
+def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_path, resumed, history):
     first = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
     talk = dialogue(10)
     confidence = sorted(one.confidence for one in first.label([talk])[0].predictions)
     first.policy = DecisionPolicy(min_confidence=(confidence[4] + confidence[5]) / 2)
-    cascade = CascadePredictor(first, predictor_of(backend))
+    cascade = CascadePredictor(first, predictor_of(backend, notes=PromptNotes(history=history)))
     whole, live = cascade.label([talk])[0].predictions, LiveConversation(cascade, conversation_id="a")
     found = [live.append_utterance(turn) for turn in talk.utterances[:5]]
     if resumed:
@@ -263,7 +279,10 @@ def test_live_cascade_goes_on_with_both_memories_it_was_begun_with(backend, tmp_
 
 @pytest.mark.parametrize("kind", ["cascade", "tiny-hierarchical", "llm"])
 def test_live_turn_that_failed_can_be_given_again(backend, monkeypatch, kind):
-    predictor = predictor_of(backend) if kind == "llm" else load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
+    if kind == "llm":
+        predictor = predictor_of(backend, notes=PromptNotes(history=2))
+    else:
+        predictor = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
     if kind == "cascade":
         predictor.policy = DecisionPolicy(min_confidence=2.0)  # every turn goes on to the second model
         predictor = CascadePredictor(predictor, predictor_of(backend))
