@@ -25,7 +25,7 @@ from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
 from erc.models.emonet import EmoNet
-from erc.models.precision import torch_dtype
+from erc.models.precision import in_precision, torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
 from erc.models.turns import BioProvider, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets
 from erc.persistence.artefact import Artefact
@@ -33,6 +33,8 @@ from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
 
 _PASSES = 4  # how many encoder passes' worth of conversations share a batch, where the context encoder sorts the turns of a batch by length
+
+_TURNS_AT_ONCE = 2048  # whose samples are split into parts of uncertainty in double precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class EmoNetScorer:
         if not isinstance(artefact.network, EmoNet):
             raise ArtefactError(f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not a conversation model")
         self.settings = settings or InferenceSettings()
-        self.artefact = artefact
+        self.dtype = torch_dtype(self.settings.precision)
+        self.network: EmoNet = in_precision(artefact.network, device=self.settings.device, dtype=self.dtype)
+        self.artefact = replace(artefact, network=self.network)  # of the weights as they were read nothing is kept
         self.utterance = utterance
         self.calibrator = load_calibrator(artefact.calibrator)
         own = load_emotion_set(artefact.info.emotion_set)
@@ -78,8 +82,6 @@ class EmoNetScorer:
         self.remembers = _remembers(artefact)
         self.history_limit = 0 if self.reads.get("history") == "off" else int(self.reads.get("history_limit", 0))
         self.mode, self.samples, self.top_k = chosen_sampling(artefact, self.settings)
-        self.dtype = torch_dtype(self.settings.precision)
-        self.network: EmoNet = artefact.network.to(device=self.settings.device, dtype=self.dtype).eval()
 
     @property
     def identity(self) -> str:
@@ -185,7 +187,11 @@ class EmoNetScorer:
         if samples is None or not len(probabilities):
             nothing = np.full(len(probabilities), np.nan)
             return Uncertainty(total=categorical_entropy(probabilities), aleatoric=nothing, epistemic=nothing)
-        return categorical_decomposition(self._map.apply(calibrate_samples(self.calibrator, samples)))
+        parts = [
+            categorical_decomposition(self._map.apply(calibrate_samples(self.calibrator, samples[:, start : start + _TURNS_AT_ONCE])))
+            for start in range(0, samples.shape[1], _TURNS_AT_ONCE)
+        ]
+        return Uncertainty(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("total", "aleatoric", "epistemic")))
 
 
 def _remembers(artefact: Artefact) -> bool:

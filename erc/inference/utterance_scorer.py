@@ -6,7 +6,7 @@ Shapes: U texts, T tokens, F fine emotions, S samples, P embedding width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.models.batching import length_buckets, pad_tokens
-from erc.models.precision import torch_dtype
+from erc.models.precision import in_precision, torch_dtype
 from erc.models.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier, UtteranceOutput
 from erc.persistence.artefact import Artefact
@@ -59,14 +59,15 @@ class UtteranceScorer:
         if not isinstance(artefact.network, UtteranceClassifier):
             raise ArtefactError(f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not an utterance classifier")
         self.settings = settings or InferenceSettings()
-        self.artefact = artefact
+        network = in_precision(artefact.network, device=self.settings.device, dtype=torch_dtype(self.settings.precision))
+        self.artefact = replace(artefact, network=network)  # of the weights as they were read nothing is kept
         self.calibrator = load_calibrator(artefact.calibrator)
         self._fine = load_emotion_set(artefact.info.emotion_set)
         self._emotions = load_emotion_set(target) if target else self._fine
         self._map = load_emotion_map(self._fine.name, self._emotions.name)
         self._sampled = SampledUncertainty(self.calibrator, self._map)
         self.mode, self.samples, self.top_k = chosen_sampling(artefact, self.settings)
-        self.network: UtteranceClassifier = artefact.network.to(device=self.settings.device, dtype=torch_dtype(self.settings.precision)).eval()
+        self.network: UtteranceClassifier = network
 
     @property
     def _tokens_per_batch(self) -> int:

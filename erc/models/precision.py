@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from erc.errors import ConfigError
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @lru_cache(maxsize=1)
@@ -34,3 +39,14 @@ def resolve_precision(precision: str) -> str:
 def torch_dtype(precision: str) -> torch.dtype:
     """The torch dtype of a resolved or `auto` precision."""
     return torch.bfloat16 if resolve_precision(precision) == "bf16" else torch.float32
+
+
+def in_precision(network: _Module, *, device: torch.device | str, dtype: torch.dtype) -> _Module:
+    """The network on `device` in `dtype`, in evaluation mode: itself where it is so already, else a copy.
+
+    A module is cast in place, which would round the weights of everybody else who holds it.
+    """
+    weights = next(network.parameters())
+    if (weights.device, weights.dtype) != (torch.device(device), dtype):
+        network = copy.deepcopy(network).to(device=device, dtype=dtype)
+    return network.eval()

@@ -20,6 +20,7 @@ from erc.inference.loading import load_predictor
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor
 from erc.inference.settings import InferenceSettings
+from erc.inference.utterance_scorer import UtteranceScorer
 from erc.persistence.artefact import load_artefact
 
 CONTEXTS = ("hierarchical", "turn_causal", "window", "shared")
@@ -404,3 +405,18 @@ def test_emonet_turn_cut_for_its_speaker_tag_is_marked(shelf: Path) -> None:
     live = LiveConversation(model, conversation_id="a")
     whole = [p.truncated for p in model.label([longer])[0].predictions]
     assert whole == [live.append_utterance(turn).truncated for turn in longer] == [False, True, False]
+
+
+def test_scorers_of_two_precisions_leave_each_other_alone(loaded: dict[str, Predictor]) -> None:
+    artefact = loaded["hierarchical"].scorer.artefact  # type: ignore[attr-defined]
+    utterance = loaded["hierarchical"].scorer.utterance.artefact  # type: ignore[attr-defined]
+
+    def scored(precision: str) -> EmoNetScorer:
+        settings = InferenceSettings(precision=precision, uncertainty="off")
+        return EmoNetScorer(artefact, utterance=UtteranceScorer(utterance, settings=settings), settings=settings)
+
+    first = scored("fp32")
+    expected = first.score([talk("a")]).probabilities
+    assert {one.dtype for one in scored("bf16").network.parameters()} == {torch.bfloat16}
+    for scorer in (first, scored("fp32")):
+        np.testing.assert_array_equal(scorer.score([talk("a")]).probabilities, expected)
