@@ -1,4 +1,4 @@
-"""Memory while a long stream of turns is read, labelled and written.
+"""Memory while a long stream of turns is read, labelled and written, and by how much one long conversation, which is held whole, raises it.
 
 python scripts/bench_memory.py [--model NAME] [--turns N]
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from bench_common import arguments, conversations, predictor, print_machine, pri
 
 TURNS_PER_CONVERSATION = 12
 POINTS = 10
+LONG = (1_000, 5_000, 20_000)
 
 
 def main() -> None:
@@ -40,14 +42,30 @@ def main() -> None:
                     rows.append([f"{done:,}", f"{sizes[-1]:,.0f}", f"{done / (time.perf_counter() - started):,.0f}"])
     print_table(f"{options.turns:,} turns, JSON Lines to JSON Lines", ["turns", "resident MiB", "turns/s"], rows)
     verdict("memory at the end against that after a tenth", sizes[-1] / sizes[0], most=1.05)
+    long_conversations(options.model)
 
 
-def write_stream(path: Path, turns: int) -> None:
-    """Conversations of a dozen turns made of the benchmark's texts over and over."""
+def long_conversations(model: str) -> None:
+    """Prints the peak of `erc label` over files of one conversation each, the shortest first, and what a turn adds to it."""
+    rows, peaks = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder) / "long.jsonl", Path(folder) / "labelled.jsonl"
+        for turns in LONG:
+            write_stream(source, turns, of=turns)
+            command = [sys.executable, "-m", "erc.cli", "label", str(source), "-o", str(result), "--model", model]
+            subprocess.run(command, check=True, capture_output=True)
+            peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024))
+            rows.append([f"{turns:,}", f"{peaks[-1]:,.0f}"])
+    print_table("one conversation, labelled by the command", ["turns", "peak MiB"], rows)
+    print(f"  {1024 * (peaks[-1] - peaks[0]) / (LONG[-1] - LONG[0]):.0f} KiB a turn")
+
+
+def write_stream(path: Path, turns: int, *, of: int = TURNS_PER_CONVERSATION) -> None:
+    """Conversations of `of` turns made of the benchmark's texts over and over."""
     texts = texts_of(conversations()[1])
     with path.open("w", encoding="utf-8") as stream:
         for number in range(turns):
-            conversation = f"c{number // TURNS_PER_CONVERSATION}"
+            conversation = f"c{number // of}"
             stream.write(json.dumps({"conversation_id": conversation, "speaker": f"speaker {number % 3}", "text": texts[number % len(texts)]}) + "\n")
 
 

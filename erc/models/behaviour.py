@@ -1,6 +1,6 @@
 """The speaker-behaviour module: a GRU over what a speaker said before, across conversations (EmoNet 2024; CoMPM 2022 within one).
 
-Shapes: U turns, N past turns of the speaker, E width of an observation, M distinct past texts, D hidden width, G width of the GRU, S drawn
+Shapes: U turns, N past turns of the speaker, E width of an observation, M distinct past turns or texts, D hidden width, G width of the GRU, S drawn
 networks.
 """
 
@@ -19,6 +19,7 @@ from erc.models.turns import TurnBatch
 
 _SITE = 30_000
 _OWN_ENCODER_SITE = 40_000
+_ROWS_AT_ONCE = 1024
 
 
 class GruStack(nn.Module):
@@ -77,9 +78,9 @@ class SharedMemory(BehaviourMemory):
         return batch
 
     def complete(self, begun: TurnBatch, *, split: int, copies: int) -> Tensor:
-        if begun.history is None or begun.history_mask is None:
+        if begun.observations is None:
             return self.norm.weight.new_zeros(copies * len(begun), self.width)
-        return self.gru(self.norm(begun.history).repeat(copies, 1, 1), begun.history_mask.repeat(copies, 1))
+        return _last_states(self.gru, self.norm(begun.observations).unsqueeze(0), begun, copies)
 
 
 class OwnMemory(BehaviourMemory):
@@ -105,9 +106,23 @@ class OwnMemory(BehaviourMemory):
 
     def complete(self, begun: tuple[PackedState | None, TurnBatch], *, split: int, copies: int) -> Tensor:
         state, batch = begun
-        if state is None or batch.memory_index is None or batch.history_mask is None:
+        if state is None:
             return next(self.gru.parameters()).new_zeros(copies * len(batch), self.width)
         state, _ = run_packed(self.encoder, None, state.repeat(copies), first=split)
         vectors = pool_packed(self.encoder, state, "cls").view(copies, -1, self.width)
-        steps = vectors[:, batch.memory_index].flatten(0, 1)  # (S * U, N, D)
-        return self.gru(steps, batch.history_mask.repeat(copies, 1))
+        return _last_states(self.gru, vectors, batch, copies)
+
+
+def _last_states(gru: GruStack, known: Tensor, batch: TurnBatch, copies: int) -> Tensor:
+    """The GRU's states (S * U, G) after each turn's past, whose steps are rows of `known` (S or 1, M, E).
+
+    A step is as wide as an embedding and stands in up to N pasts: they are laid out for some turns at a time, unless gradients keep them anyway.
+    """
+    assert batch.history_index is not None
+    assert batch.history_mask is not None
+    at_once = len(batch) if torch.is_grad_enabled() else max(1, _ROWS_AT_ONCE // copies)
+    states = []
+    for index, mask in zip(batch.history_index.split(at_once), batch.history_mask.split(at_once), strict=True):
+        steps = known[:, index].expand(copies, -1, -1, -1).flatten(0, 1)  # (S * U', N, E)
+        states.append(gru(steps, mask.repeat(copies, 1)).view(copies, len(index), -1))
+    return torch.cat(states, dim=1).flatten(0, 1)

@@ -23,6 +23,7 @@ from erc.models.pooling import Pooling
 from erc.models.turns import TurnBatch
 
 _SITE = 20_000
+_PADDING = 4  # times the rows that groups may be padded to before they are split by size
 
 
 class HierarchicalContext(ContextEncoder):
@@ -82,15 +83,31 @@ class HierarchicalContext(ContextEncoder):
 
 
 def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:
-    """Runs `gru` over the rows of each group in their order: inputs (S, U, P), group (U,) -> (S, U, G)."""
-    copies, rows, _ = inputs.shape
+    """Runs `gru` over the rows of each group in their order: inputs (S, U, P), group (U,) -> (S, U, G).
+
+    Groups of like sizes are padded together. Where one is much larger than most, as in a chat of many people, they go through in several
+    parts, each of which pads to less than twice its rows.
+    """
+    rows = inputs.shape[1]
     numbers, row_of = torch.unique(group, return_inverse=True)
-    order = torch.argsort(row_of, stable=True)
     counts = torch.bincount(row_of, minlength=len(numbers))
+    if len(numbers) * int(counts.max()) <= _PADDING * rows:
+        return _run_padded(gru, inputs, row_of)
+    scale = counts.log2().floor().long()[row_of]  # (U,)
+    parts = [(scale == one).nonzero().squeeze(1) for one in torch.unique(scale)]
+    states = [_run_padded(gru, inputs[:, part], torch.unique(row_of[part], return_inverse=True)[1]) for part in parts]
+    return torch.cat(states, dim=1)[:, torch.cat(parts).argsort()]
+
+
+def _run_padded(gru: nn.GRU, inputs: Tensor, row_of: Tensor) -> Tensor:
+    """`_run_groups` for groups `row_of` (U,) numbered from 0, all padded to the largest."""
+    copies, rows, _ = inputs.shape
+    order = torch.argsort(row_of, stable=True)
+    counts = torch.bincount(row_of)
     firsts = counts.cumsum(0) - counts
     place = torch.empty_like(row_of)
-    place[order] = torch.arange(rows, device=group.device) - firsts.repeat_interleave(counts)
-    padded = inputs.new_zeros(copies, len(numbers), int(counts.max()), inputs.shape[-1])
+    place[order] = torch.arange(rows, device=row_of.device) - firsts.repeat_interleave(counts)
+    padded = inputs.new_zeros(copies, len(counts), int(counts.max()), inputs.shape[-1])
     padded[:, row_of, place] = inputs
     states, _ = gru(padded.flatten(0, 1))
-    return states.view(copies, len(numbers), -1, gru.hidden_size)[:, row_of, place]
+    return states.view(copies, len(counts), -1, gru.hidden_size)[:, row_of, place]

@@ -25,6 +25,7 @@ from erc.models.turns import TurnBatch
 from erc.models.utterance import McMode, UtteranceClassifier
 
 _HEAD_SITE = 50_000
+_ROWS_AT_ONCE = 1024
 
 
 class EmoNet(nn.Module):
@@ -97,7 +98,8 @@ class EmoNet(nn.Module):
     def mc_head(self, embedding: Tensor, *, n_samples: int, seed: int) -> Tensor:
         """Samples of the head alone over embeddings (U, P) already at hand: logits (S, U, C)."""
         require_dropout(self.head, name="this head")
-        return self.head.sample(embedding, n_samples=n_samples, seed=seed)
+        parts = embedding.split(_ROWS_AT_ONCE)  # what S networks make of a long conversation would be large
+        return torch.cat([self.head.sample(part, n_samples=n_samples, seed=seed) for part in parts], dim=1)
 
     @torch.no_grad()
     def mc_forward(
@@ -105,7 +107,8 @@ class EmoNet(nn.Module):
     ) -> Tensor:
         """Monte-Carlo-dropout logits (S, U, C): joint samples through context encoder, behaviour memory and head.
 
-        `full` samples every dropout, `top-k` those of the `top_k` upper layers of each encoder and all above them, `head` those of the head.
+        `full` samples every dropout behind the embeddings, `top-k` those of the `top_k` upper layers of each encoder and all above them,
+        `head` those of the head.
         Sample s of a seed is the same network for every turn of every conversation, so the answer depends neither on the batch nor on
         `max_batch_size` (turns times samples that share a pass). The model must be in evaluation mode and is left as it was. Raises
         NoDropoutError for a model without dropout, ValueError for n_samples < 1.

@@ -1,7 +1,7 @@
 """A batch of whole conversations as tensors, and how it is built from the nouns.
 
 Shapes: B conversations, U turns of them all, T tokens, N past turns of the speaker, E width of an observation (embedding and
-probabilities of the shared classifier), M distinct past texts, R bios, K width of a bio.
+probabilities of the shared classifier), M distinct past turns or texts, R bios, K width of a bio.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from erc.data.conversation import Conversation, Utterance
-from erc.data.history import HistoryProvider, Moment, SpeakerHistory
+from erc.data.history import HistoryProvider, Moment, PastUtterance, SpeakerHistory
 from erc.data.identity import key_of, speaker_key
 from erc.data.windows import SpeakerText, local_numbers, spoken_text
 from erc.errors import InputError
@@ -35,8 +35,8 @@ class TurnBatch:
 
     input_ids, attention_mask (U, T); conversation (U,) numbers the rows' conversations from 0, turn (U,) their places within them;
     local_speaker (U,) counts speakers by order of appearance, global_speaker (U,) is a row of the corpus's table (0 unknown);
-    history (U, N, E) holds what is remembered of the speaker, oldest first, under history_mask (U, N);
-    memory_ids, memory_mask (M, T') are the distinct remembered texts and memory_index (U, N) says which stands where;
+    history_index (U, N) says what is remembered of each speaker, oldest first, under history_mask (U, N): rows of observations (M, E), or of
+    memory_ids, memory_mask (M, T'), the distinct remembered texts. What several turns remember stands there once;
     bios (U, R, K) under bio_mask (U, R): the first place is the speaker's own, the others follow in the order in which they were heard;
     vectors (U, P) are the turns as the shared classifier's encoder reads them, where a model takes them from there;
     labels (U,) int64, -100 for a turn without one.
@@ -48,11 +48,11 @@ class TurnBatch:
     turn: Tensor
     local_speaker: Tensor
     global_speaker: Tensor
-    history: Tensor | None = None
+    history_index: Tensor | None = None
     history_mask: Tensor | None = None
+    observations: Tensor | None = None
     memory_ids: Tensor | None = None
     memory_mask: Tensor | None = None
-    memory_index: Tensor | None = None
     bios: Tensor | None = None
     bio_mask: Tensor | None = None
     vectors: Tensor | None = None
@@ -231,16 +231,23 @@ class TurnBuilder:
 
     def _observations(self, pasts: Sequence[SpeakerHistory], width: int) -> dict[str, Tensor]:
         assert self.observation_width is not None
-        values = np.zeros((len(pasts), width, self.observation_width), dtype=np.float32)
+        index = torch.zeros(len(pasts), width, dtype=torch.long)
+        order: dict[Moment, int] = {}
+        values: list[np.ndarray] = []
         for row, past in enumerate(pasts):
             for place, turn in enumerate(past.turns):
-                split = len(turn.embedding)
-                if split + len(turn.probabilities) != self.observation_width:
-                    found = f"{split} + {len(turn.probabilities)} values, this model reads {self.observation_width}"
-                    raise InputError(f"a remembered turn has {found}: rebuild the speaker memory with the model that reads it")
-                values[row, place, :split] = turn.embedding
-                values[row, place, split:] = turn.probabilities
-        return {"history": torch.from_numpy(values)}
+                if turn.moment not in order:
+                    order[turn.moment] = len(values)
+                    values.append(self._observation(turn))
+                index[row, place] = order[turn.moment]
+        return {"history_index": index, "observations": torch.from_numpy(np.stack(values))} if values else {}
+
+    def _observation(self, turn: PastUtterance) -> np.ndarray:
+        """Embedding and probabilities (E,) float32 of a remembered turn."""
+        if len(turn.embedding) + len(turn.probabilities) != self.observation_width:
+            found = f"{len(turn.embedding)} + {len(turn.probabilities)} values, this model reads {self.observation_width}"
+            raise InputError(f"a remembered turn has {found}: rebuild the speaker memory with the model that reads it")
+        return np.concatenate([turn.embedding, turn.probabilities], dtype=np.float32)
 
     def _past_texts(self, pasts: Sequence[SpeakerHistory], width: int) -> dict[str, Tensor]:
         index = torch.zeros(len(pasts), width, dtype=torch.long)
@@ -258,7 +265,7 @@ class TurnBuilder:
         fresh = [text for text in order if text not in self._texts]
         self._texts.update(zip(fresh, self._encoded(fresh)[0], strict=True))
         memory_ids, memory_mask = pad_tokens([self._texts[text] for text in order], pad_id=self._pad_id)
-        return {"memory_ids": memory_ids, "memory_mask": memory_mask, "memory_index": index}
+        return {"memory_ids": memory_ids, "memory_mask": memory_mask, "history_index": index}
 
     def _described(self, turns: Sequence[PreparedTurn]) -> dict[str, Tensor]:
         if self.bios is None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conversation_parts import FAMILIES, MODES, OTHER_TALK, builder, changed_last, conversation, emonet, encoder_of
 
-from erc.models import encoder_rows
+from erc.models import context_hierarchical, encoder_rows
 from erc.models.context import ContextMode, TurnCausalContext, build_context
 from erc.models.dropout import SeededDropout
 from erc.models.utterance import UtteranceClassifier
@@ -186,3 +186,19 @@ def test_context_window_holds_the_rows_of_one_pass_at_a_time(tiny_encoder_dir: P
     torch.testing.assert_close(model(batch=batch).logits, expected, atol=1e-5, rtol=0)
     assert len(order) > 4
     assert order == ["start", "finish"] * (len(order) // 2)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_groups_of_unlike_sizes_are_run_each_by_itself_and_padded_little(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
+    """One person of 60 turns among 40 who speak once or twice: padded together that would be 2,460 rows for 120."""
+    torch.manual_seed(0)
+    gru, padded = torch.nn.GRU(4, 3, batch_first=True), []
+    group = torch.cat([torch.zeros(60), torch.arange(1, 41), torch.arange(1, 21)]).long()[torch.randperm(120)] * 7
+    inputs = torch.randn(copies, 120, 4)
+    forward = torch.nn.GRU.forward
+    monkeypatch.setattr(torch.nn.GRU, "forward", lambda self, rows, *states: padded.append(rows.shape[:2].numel()) or forward(self, rows, *states))
+    found = context_hierarchical._run_groups(gru, inputs, group)
+    assert sum(padded) < 2 * copies * 120
+    for number in group.unique():
+        own = group == number
+        torch.testing.assert_close(found[:, own], gru(inputs[:, own])[0])

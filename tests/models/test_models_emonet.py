@@ -27,6 +27,8 @@ from erc.data.chronology import InMemoryHistory
 from erc.data.history import Moment
 from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, InputError, NoDropoutError
+from erc.models import behaviour as behaviour_module
+from erc.models import emonet as emonet_module
 from erc.models.behaviour import SharedMemory
 from erc.models.context import ContextMode, build_context
 from erc.models.dropout import SeededDropout
@@ -219,8 +221,8 @@ def test_shared_memory_reads_the_last_real_observation() -> None:
     empty = torch.zeros(1, dtype=torch.long)
 
     def state(history: torch.Tensor, real: int) -> torch.Tensor:
-        mask = torch.arange(history.shape[1])[None] < real
-        return memory(TurnBatch(empty[None], empty[None], empty, empty, empty, empty, history=history, history_mask=mask))
+        index = torch.arange(history.shape[1])[None]
+        return memory(TurnBatch(empty[None], empty[None], empty, empty, empty, empty, index, index < real, observations=history[0]))
 
     torch.testing.assert_close(state(padded, 2), state(seen, 2))
     assert torch.equal(state(padded, 0), torch.zeros(1, 8))
@@ -361,3 +363,28 @@ def test_build_emonet_shared_encoder_is_for_the_hierarchical_context(tiny_encode
     settings = EmoNetSettings(context="window", encoder="shared", memory_encoder="none", token_window=40)
     with pytest.raises(ValueError, match="'shared' is for hierarchical"):
         build_emonet(settings, encoder=encoder_of(tiny_encoder_dir), emotions=3)
+
+
+def test_turn_builder_lays_out_a_past_turn_once(tiny_encoder_dir: Path) -> None:
+    batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK)).batch([EARLIER, TALK], times=TIMES)
+    assert batch.observations is not None
+    assert batch.history_mask is not None
+    assert batch.history_index is not None
+    assert batch.observations.shape == (5, OBSERVATION)  # every turn but the last of each speaker
+    past = [batch.observations[row[mask]] for row, mask in zip(batch.history_index, batch.history_mask, strict=True)]
+    assert [len(rows) for rows in past] == [0, 0, 1, 1, 2, 0, 2, 3]
+    assert torch.equal(past[4][:1], past[2])  # oldest first, the newest at the end
+
+
+@torch.no_grad()
+def test_long_conversation_is_answered_in_parts_as_whole(memory: str, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)
+
+    def answers() -> tuple[torch.Tensor, ...]:
+        return (model(batch=batch).logits, model.mc_forward(batch, 3, mode="head"), model.mc_forward(batch, 3, mode="full"))
+
+    whole = answers()
+    for module in (behaviour_module, emonet_module):
+        monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)
+    for one, other in zip(whole, answers(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
