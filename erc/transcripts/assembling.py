@@ -40,6 +40,20 @@ def stream(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Co
         yield _build(conversation_id, turns, log)
 
 
+def comes_back(drafts: Iterable[Draft], *, default_id: str, log: Log) -> bool:
+    """Whether the turns of some conversation do not all stand together."""
+    ended: set[str] = set()
+    current = None
+    for draft in _clean(drafts, default_id, log):
+        conversation_id = draft.conversation or default_id
+        if conversation_id in ended:
+            return True
+        if current not in (None, conversation_id):
+            ended.add(str(current))
+        current = conversation_id
+    return False
+
+
 def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft]:
     nameless, first = 0, 0
     for draft in drafts:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from erc.data import Conversation
 from erc.errors import InputError
-from erc.transcripts.assembling import gather, stream
+from erc.transcripts.assembling import comes_back, gather, stream
 from erc.transcripts.decoding import decoded_lines, opened, what_it_looks_like
 from erc.transcripts.jsonl import read_jsonl
 from erc.transcripts.nouns import Draft, Log, Problem, Reader, Sniffed, Transcript
@@ -71,16 +71,26 @@ def iter_conversations(
 ) -> Iterator[Conversation]:
     """As `read_transcript`, one conversation at a time.
 
-    CSV, TSV and JSON Lines are read as they are consumed, so memory holds one conversation; the turns of a conversation
-    must stand together (one that comes back later is kept apart as `<id>~2` and told). The other formats hold one conversation anyway.
+    CSV, TSV and JSON Lines are read as they are consumed, so memory holds one conversation, where the turns of each stand together. Where
+    they do not, as in an export in order of time, a file is held whole. A stream can only be read once: a conversation that comes back
+    later in it is kept apart as `<id>~2` and told. The other formats hold one conversation anyway.
     """
+    arrange = gather if isinstance(source, Path) and _comes_back(source, format=format, mapping=mapping) else stream
     with _drafts(source, format=format, mapping=mapping, strict=strict, name=name, on_problem=on_problem, on_note=on_note) as reading:
         empty = True
-        for conversation in stream(reading.drafts, default_id=reading.default_id, log=reading.log):
+        for conversation in arrange(reading.drafts, default_id=reading.default_id, log=reading.log):
             empty = False
             yield conversation
         if empty:
             raise _nothing(reading)
+
+
+def _comes_back(source: Path, *, format: str | None, mapping: Mapping[str, str] | None) -> bool:
+    """Whether a file, which is read for it once more, has conversations whose turns do not stand together; False for a pipe."""
+    if not source.is_file():
+        return False
+    with _drafts(source, format=format, mapping=mapping, strict=False, name=None, on_problem=None, on_note=None) as reading:
+        return reading.format not in _WITHOUT_COLUMNS and comes_back(reading.drafts, default_id=reading.default_id, log=reading.log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from erc.errors import InputError
-from erc.transcripts import iter_conversations, read_transcript
+from erc.transcripts import iter_conversations, read_transcript, reading
 
 
 def read(text, **options):
@@ -62,6 +62,31 @@ def test_csv_streamed_conversation_that_returns_is_kept_apart():
     found = list(iter_conversations(io.BytesIO(b"conversation_id,text\na,1\nb,2\na,3\n"), format="csv", on_problem=problems.append))
     assert [c.conversation_id for c in found] == ["a", "b", "a~2"]
     assert [p.line for p in problems] == [4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("talk.csv", "conversation_id,speaker,text\na,Ana,1\nb,Ben,2\na,Ana,\na,Cleo,3\nb,Ben,4\n"),
+        ("talk.tsv", "conversation_id\tspeaker\ttext\na\tAna\t1\nb\tBen\t2\na\tCleo\t3\nb\tBen\t4\n"),
+        ("talk.jsonl", "".join(f'{{"conversation_id": "{talk}", "speaker": "Ana", "text": "{text}"}}\n' for talk, text in ("a1", "b2", "a3", "b4"))),
+    ],
+)
+def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, content):
+    """Each broken line is told once, though the file is looked through before."""
+    path, problems = tmp_path / name, []
+    path.write_text(content)
+    whole = read_transcript(path)
+    assert list(iter_conversations(path, on_problem=problems.append)) == list(whole.conversations)
+    assert problems == list(whole.problems)
+    assert [[turn.text for turn in one] for one in whole.conversations] == [["1", "3"], ["2", "4"]]
+
+
+def test_sorted_file_is_held_one_conversation_at_a_time(tmp_path, monkeypatch):
+    path = tmp_path / "talk.csv"
+    path.write_text("conversation_id,text\na,1\na,2\nb,3\n")
+    monkeypatch.setattr(reading, "gather", lambda *arguments, **settings: pytest.fail("held whole"))
+    assert [len(one) for one in iter_conversations(path)] == [2, 1]
 
 
 def test_csv_cell_longer_than_the_module_ceiling_is_kept():
