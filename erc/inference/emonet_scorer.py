@@ -5,7 +5,7 @@ Shapes: U turns, C emotions, F fine emotions, S samples, P embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
 from erc.models.emonet import EmoNet
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import BioProvider, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets
+from erc.models.turns import BioProvider, Person, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, own_key
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
@@ -39,22 +39,28 @@ _TURNS_AT_ONCE = 2048  # whose samples are split into parts of uncertainty in do
 
 @dataclass(frozen=True, slots=True)
 class StoredPast:
-    """What a speaker memory knows before some conversations: a provider, and each conversation's place in its order by id."""
+    """What a speaker memory knows before some conversations: a provider, and each conversation's place in its order by id.
+
+    Within a conversation, too, who the memory knows goes by the person: two names of one are one speaker.
+    """
 
     provider: HistoryProvider
     times: Mapping[str, float]
     keys: Mapping[tuple[str, str], str]
-    """(conversation id, speaker as written) -> the key the provider files that speaker under."""
+    """(conversation id, key of a speaker) -> the person, by whom the provider files what it knows, and `bios` too."""
     bios: BioVectors | None = None
     """What the memory says of the speakers as vectors; read by a model that attends to bios."""
+    admit: Callable[[str], None] = lambda name: None
+    """Looks somebody up who joins a live conversation, as of its beginning; a name that is known already changes nothing."""
 
-    def preceding(self, recent: SpeakerHistory, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
+    def person(self, conversation_id: str, key: str) -> str:
+        """The person a speaker's key stands for; the key itself where the memory knows nobody."""
+        return self.keys.get((conversation_id, key), key)
+
+    def preceding(self, recent: SpeakerHistory, person: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """`recent` turns of a conversation's speaker with what the memory holds from before that conversation in front, `limit` in all."""
-        key = self.keys.get((before.conversation_id, speaker))
-        if key is None:
-            return recent
         start = Moment(before.time, before.conversation_id, 0)
-        older = self.provider.history(key, before=start, limit=max(0, limit - len(recent.turns)))
+        older = self.provider.history(person, before=start, limit=max(0, limit - len(recent.turns)))
         return SpeakerHistory((*older.turns, *recent.turns), older.utterances + recent.utterances, older.conversations + recent.conversations)
 
 
@@ -97,7 +103,9 @@ class EmoNetScorer:
 
     def builder(self, history: HistoryProvider, *, stored: StoredPast | None = None) -> TurnBuilder:
         """Turns conversations into batches as in training, over this history and the bios of a memory."""
-        return make_builder(self.artefact, history, bios=None if stored is None else stored.bios)
+        if stored is None:
+            return make_builder(self.artefact, history)
+        return make_builder(self.artefact, history, bios=stored.bios, person=stored.person)
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
         """Belief about every turn from the past of its own conversation: each is read as if it were alone."""
@@ -118,7 +126,7 @@ class EmoNetScorer:
 
     def _score(self, conversations: Sequence[Conversation], stored: StoredPast | None, *, scope: MemoryScope) -> Scores:
         turns = self.utterance.score_texts([utterance.text for conversation in conversations for utterance in conversation])
-        past = _Past(conversations, turns, times=None if stored is None else stored.times, stored=self.older(stored), scope=scope)
+        past = _Past(conversations, turns, stored=stored, remembers=self.remembers, scope=scope)
         builder = self.builder(past, stored=stored)
         starts = np.cumsum([0, *(len(conversation) for conversation in past.conversations)])
         prepared = [
@@ -208,8 +216,8 @@ def _remembers(artefact: Artefact) -> bool:
     return kind == "global" and artefact.info.reads.get("memory_encoder", "none") != "none"
 
 
-def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None) -> TurnBuilder:
-    """The `TurnBuilder` an artefact was trained with, over another history and other bios."""
+def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None, person: Person = own_key) -> TurnBuilder:
+    """The `TurnBuilder` an artefact was trained with, over another history, other bios and other people."""
     info, reads = artefact.info, artefact.info.reads
     names = reads.get("speakers")
     return TurnBuilder(
@@ -222,6 +230,7 @@ def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvi
         observation_width=reads.get("observation_width"),
         memory_texts=reads.get("memory_encoder") == "own",
         bios=None if reads.get("bio", "none") == "none" else bios,
+        person=person,
     )
 
 
@@ -245,12 +254,13 @@ class _Past:
         conversations: Sequence[Conversation],
         turns: UtteranceScores,
         *,
-        times: Mapping[str, float] | None,
         stored: StoredPast | None,
+        remembers: bool,
         scope: MemoryScope,
     ) -> None:
-        self.stored = stored
+        self.stored = stored if remembers else None
         self.conversations = conversations
+        times, person = (None, own_key) if stored is None else (stored.times, stored.person)
         ordered = chronological(conversations) if scope == "global" else conversations
         self.times = sequence_numbers(ordered) if times is None else times
         self.read = InMemoryHistory(scope=scope)
@@ -263,7 +273,7 @@ class _Past:
                     probabilities=turns.probabilities[row].astype(np.float32),
                     text=utterance.text,
                 )
-                self.read.add(key_of(conversation, utterance), past)
+                self.read.add(person(conversation.conversation_id, key_of(conversation, utterance)), past)
                 row += 1
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:

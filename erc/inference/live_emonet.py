@@ -49,6 +49,7 @@ class LiveEmoNet:
         self.time = stored.times[conversation_id] if stored is not None else 0.0
         self._scorer = scorer
         self._past = _Past(limit=scorer.history_limit, stored=scorer.older(stored))
+        self._stored = stored
         self._bios = None if stored is None else stored.bios
         self._builder = scorer.builder(self._past, stored=stored)
         self._speakers: dict[str, int] = {}
@@ -82,6 +83,8 @@ class LiveEmoNet:
     def read(self, utterance: Utterance) -> Scores:
         """Belief about the next turn, which then belongs to the past."""
         scorer = self._scorer
+        if self._stored is not None:
+            self._stored.admit(utterance.speaker)
         read = scorer.utterance.score_texts([utterance.text])
         local = self._speakers.setdefault(self._key(utterance), len(self._speakers))
         vectors = scorer.vectors(read.embedding)
@@ -128,7 +131,8 @@ class LiveEmoNet:
         self._past.add(self._key(utterance), past)
 
     def _key(self, utterance: Utterance) -> str:
-        return speaker_key(self.corpus, utterance.speaker, self.conversation_id)
+        key = speaker_key(self.corpus, utterance.speaker, self.conversation_id)
+        return key if self._stored is None else self._stored.person(self.conversation_id, key)
 
     def _on_model(self, state: LiveState) -> LiveState:
         """The state where the model computes and in its precision; a file may come from another machine."""

@@ -139,27 +139,30 @@ class RememberingPredictor:
     def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn.
 
-        Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first.
+        Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first. So
+        is, when a live conversation comes to it, everybody who joins later: it may begin with no turn at all.
         """
-        if identities is None:
-            identities = self._known(conversation)
-        start = self._start(conversation)
+        start, talk = self._start(conversation), conversation.conversation_id
+        contexts: dict[str, SpeakerContext] = {}
+        keys: dict[tuple[str, str], str] = {}
+        bios, asked = BioVectors(), set(conversation.speakers)
         limit = self._emonet.history_limit if self._emonet is not None and self._emonet.remembers else 0
-        wanted = tuple(dict.fromkeys(identities.values()))
-        contexts = self.registry.contexts([(speaker, start) for speaker in wanted], limit=limit)
-        by_person: dict[str, SpeakerContext] = dict(zip(wanted, contexts, strict=True))
-        talk = conversation.conversation_id
-        keys = {(talk, speaker_key(conversation.corpus, name, talk)): one for name, one in identities.items()}
-        bios = BioVectors()
-        if self._emonet is not None and self._emonet.reads.get("bio", "none") != "none":
-            for (conversation_id, key), person in keys.items():
-                bios.add(conversation_id, key, bio_vector(by_person[person].bio, self._passage_vectors))
-        return StoredPast(
-            provider=StoredHistory(by_person, self._shared.fine_emotions.labels),
-            times={conversation.conversation_id: start.time},
-            keys=keys,
-            bios=bios,
-        )
+        reads_bios = self._emonet is not None and self._emonet.reads.get("bio", "none") != "none"
+
+        def take(people: Mapping[str, SpeakerId]) -> None:
+            wanted = [person for person in dict.fromkeys(people.values()) if person not in contexts]
+            contexts.update(zip(wanted, self.registry.contexts([(person, start) for person in wanted], limit=limit), strict=True))
+            keys.update({(talk, speaker_key(conversation.corpus, name, talk)): person for name, person in people.items()})
+            for person in wanted if reads_bios else ():
+                bios.add(talk, person, bio_vector(contexts[person].bio, self._passage_vectors))
+
+        def admit(name: str) -> None:
+            if name not in asked:
+                asked.add(name)
+                take(self._people(conversation, [name], start=start))
+
+        take(self._known(conversation) if identities is None else identities)
+        return StoredPast(StoredHistory(contexts, self._shared.fine_emotions.labels), {talk: start.time}, keys, bios, admit)
 
     def _passage_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings (N, P) of passages, kept: a bio is read at every conversation of its person, and seldom changes."""
@@ -181,10 +184,14 @@ class RememberingPredictor:
     def stored_notes(self, conversation: Conversation) -> RegistryNotes | None:
         """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them.
 
-        New speakers are made in the memory, and bios brought in step, as labelling does.
+        New speakers are made in the memory, and bios brought in step, as labelling does; those who join a live conversation later when it
+        comes to them.
         """
         scorer = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else self.predictor.scorer
-        return self._notes(scorer, conversation, self._known(conversation))
+        found = self._notes(scorer, conversation, self._known(conversation))
+        if found is None:
+            return None
+        return replace(found, look_up=lambda name: self._people(conversation, [name], start=found.start).get(name))
 
     def _score(self, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> Scores:
         scorer = self.predictor.scorer
@@ -207,25 +214,27 @@ class RememberingPredictor:
         )
 
     def _known(self, conversation: Conversation) -> dict[str, SpeakerId]:
-        """As `_identities`, with the people's bios brought up to the conversation's beginning where a model reads them."""
-        identities = self._identities(conversation)
-        if self._reads_bios:
-            refresh_bios(self.registry, identities.values(), before=self._start(conversation))
-        return identities
+        """`_people` of all names in a conversation."""
+        return self._people(conversation, conversation.speakers, start=self._start(conversation))
 
-    def _identities(self, conversation: Conversation) -> dict[str, SpeakerId]:
-        """The id of every speaker as written; a person who asked to be forgotten has none, and nothing is kept of them."""
+    def _people(self, conversation: Conversation, names: Sequence[str], *, start: Point) -> dict[str, SpeakerId]:
+        """The person of each name in a conversation, whose bio is brought up to its `start` where a model reads it.
+
+        A person who asked to be forgotten has no id, and nothing is kept of them.
+        """
         identities: dict[str, SpeakerId] = {}
-        found = self.registry.resolve_all(conversation.speakers, conversation_id=conversation.conversation_id, mapping=self.names)
-        for name, resolution in zip(conversation.speakers, found, strict=True):
+        found = self.registry.resolve_all(names, conversation_id=conversation.conversation_id, mapping=self.names)
+        for name, resolution in zip(names, found, strict=True):
             for warning in resolution.warnings:
                 self.warn(f"{conversation.conversation_id}: {warning}")
             if resolution.speaker is not None:
                 identities[name] = resolution.speaker.speaker_id
+        if self._reads_bios:
+            refresh_bios(self.registry, identities.values(), before=start)
         return identities
 
     def _start(self, conversation: Conversation) -> Point:
-        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation]
+        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation] or [(0, None)]
         return self.registry.points_for(conversation.conversation_id, turns)[0]  # a later turn's timestamp can date the first one
 
     def _observations(

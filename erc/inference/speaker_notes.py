@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +33,10 @@ class RegistryNotes:
     start: Point
     emotions: EmotionMap
     limit: int = 12
+    look_up: Callable[[str], SpeakerId | None] = lambda name: None
+    """Finds the person of a name that is not in `identities`, as somebody's who joins a live conversation."""
     _contexts: dict[SpeakerId, SpeakerContext] = field(default_factory=dict)
+    _joined: dict[str, SpeakerId | None] = field(default_factory=dict)
 
     def moment(self, index: int) -> Moment:
         """Turn `index` of the conversation in the memory's order."""
@@ -93,7 +96,9 @@ class RegistryNotes:
         return SpeakerBio(name, passages, version=f"{context.bio.writer}#{context.bio.version}")
 
     def _context(self, name: str) -> SpeakerContext | None:
-        speaker = self.identities.get(name)
+        if name not in self.identities and name not in self._joined:
+            self._joined[name] = self.look_up(name)
+        speaker = self.identities.get(name) or self._joined.get(name)
         if speaker is None:
             return None
         if speaker not in self._contexts:

@@ -7,7 +7,7 @@ probabilities of the shared classifier), M distinct past turns or texts, R bios,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
@@ -88,6 +88,15 @@ class PreparedTurn:
     truncated: bool = False
 
 
+Person = Callable[[str, str], str]
+"""From a conversation's id and the key of one of its speakers to the key that all names of the person share."""
+
+
+def own_key(conversation_id: str, key: str) -> str:
+    """Every name is a person of its own."""
+    return key
+
+
 class BioProvider(Protocol):
     """Vectors of what is known of the speakers of a conversation, written from their past only."""
 
@@ -102,6 +111,7 @@ class TurnBuilder:
     `memory_texts` asks for the texts of the past turns (a second encoder reads them), else for their stored observations of width
     `observation_width`. With `history=None` no past is looked up at all. `labels` are the gold labels in the order of the model's outputs.
     `hidden_speakers` is the share of a conversation's speakers whose `global_tag` is that of the unknown, so that training shows it.
+    `person` tells which names are one person's.
     """
 
     def __init__(
@@ -118,6 +128,7 @@ class TurnBuilder:
         bios: BioProvider | None = None,
         labels: Sequence[str] = (),
         hidden_speakers: float = 0.0,
+        person: Person = own_key,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
@@ -129,6 +140,7 @@ class TurnBuilder:
         self.memory_texts = memory_texts
         self.bios = bios
         self.hidden_speakers = hidden_speakers
+        self.person = person
         self.labels = {label: position for position, label in enumerate(labels)}
         self._texts: dict[str, tuple[int, ...]] = {}
         if history is not None and not memory_texts and observation_width is None:
@@ -136,7 +148,7 @@ class TurnBuilder:
 
     def prepare(self, conversation: Conversation, *, time: float, vectors: np.ndarray | None = None) -> list[PreparedTurn]:
         """All turns of a conversation that took place at `time` in the order of conversations; `vectors` (L, P) are their vectors, if known."""
-        local = local_numbers(key_of(conversation, turn) for turn in conversation)
+        local = local_numbers(self.person(conversation.conversation_id, key_of(conversation, turn)) for turn in conversation)
         texts = [self._spoken(turn, conversation.conversation_id, conversation.corpus, i) for turn, i in zip(conversation, local, strict=True)]
         ids, cut = self._encoded(texts)
         place = (conversation.conversation_id, conversation.corpus, time)
@@ -203,7 +215,7 @@ class TurnBuilder:
     ) -> PreparedTurn:
         return PreparedTurn(
             input_ids=ids,
-            speaker=speaker_key(corpus, turn.speaker, conversation_id),
+            speaker=self.person(conversation_id, speaker_key(corpus, turn.speaker, conversation_id)),
             local_speaker=local,
             global_speaker=self._row(corpus, turn.speaker),
             moment=Moment(time=time, conversation_id=conversation_id, index=turn.index),

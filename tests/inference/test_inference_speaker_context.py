@@ -171,6 +171,42 @@ def test_live_conversation_reads_the_memory_as_labelling_does(predictor: Predict
     assert counts(turns) == counts(whole)
 
 
+def test_live_conversation_knows_those_who_join_later(predictor: Predictor, registry: Registry) -> None:
+    """Begun with nobody; between its turns another conversation is kept, which lies after its beginning."""
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
+    whole = remembering.predictor.label([talk("b", BEN)])[0].predictions
+    turns = []
+    for utterance in talk("b", BEN):
+        turns.append(live.append_utterance(utterance))
+        if utterance.index == 0:
+            remembering.label(talk("meanwhile", BEN))
+    assert counts(turns) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]  # Ben said three turns in the first, Ana three, Cleo one
+    assert np.abs(numbers(turns) - numbers(whole)).max() > 1e-4
+    known = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
+    assert counts([known.append_utterance(utterance) for utterance in talk("b", BEN)])[0] == (5, 2)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_two_names_of_one_person_are_one_speaker(predictor: Predictor, registry: Registry, live: bool) -> None:
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    registry.alias("Ana", "Annie")
+    found = []
+    for names in (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie")):
+        one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
+        if live:
+            going_on = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
+            found.append([going_on.append_utterance(utterance) for utterance in one])
+        else:
+            stored = remembering.stored_past(one)
+            scores = predictor.scorer.score_after([one], stored)  # type: ignore[attr-defined]
+            found.append(predictor.predictions([("b", utterance) for utterance in one], scores))
+    np.testing.assert_array_equal(numbers(found[0]), numbers(found[1]))
+    assert counts(found[0]) == counts(found[1]) == [(3, 1), (4, 2), (3, 1), (5, 2)]
+
+
 @pytest.mark.parametrize(
     ("written", "expected"),
     [(None, None), ("1970-01-01T00:01:00Z", 60.0), ("1970-01-01T00:01:00", 60.0), ("1970-01-01T01:00:00+01:00", 0.0), ("yesterday", None)],

@@ -370,16 +370,13 @@ def registry(tmp_path):
 def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry):
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     before = remembering.label(talk("a")).predictions
-    ana = next(one for one in registry.speakers() if one.name == "Ana")
     later = talk("b", BEN)
-    start = remembering._start(later)
-    registry.write_bio(ana.speaker_id, before=start)
-    notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
+    notes = remembering._notes(remembering.predictor.scorer, later, remembering._known(later))
     found = notes.notes("Ana", others=("Ben",), vector=nowhere, before=notes.moment(1), retrieval="recency", limit=2)
     own = [one.utterance.text for one in before if one.utterance.speaker == "Ana"][-2:]
     read = load_emotion_map("goemotions", "meld").apply(remembering.predictor.scorer.utterance.score_texts(own).probabilities)
     assert [(one.emotion, one.text) for one in found.history] == [(LABELS[row.argmax()], text) for row, text in zip(read, own, strict=True)]
-    assert [(bio.name, bio.version) for bio in found.bios] == [("Ana", "history/1#1")]
+    assert [(bio.name, bio.version) for bio in found.bios] == [("Ana", "history/1#1"), ("Ben", "history/1#1")]
     after = remembering.label(later).predictions
     alone = remembering.predictor.label([later])[0].predictions
     assert np.abs(numbers(after) - numbers(alone)).max() > 1e-3
@@ -433,7 +430,7 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     remembering.label(talk("a"))
     later = talk("b", BEN)
-    notes = remembering._notes(remembering.predictor.scorer, later, remembering._identities(later))
+    notes = remembering._notes(remembering.predictor.scorer, later, remembering._known(later))
 
     embedding = remembering.predictor.scorer.utterance.score_texts([ANA[0][1]]).embedding[0]
 

@@ -212,13 +212,14 @@ def test_live_llm_state_is_refused_by_another_model_prompt_budget_or_kind(backen
         LiveConversation.load(path, load_predictor("tiny-hierarchical", settings=FP32))
 
 
-def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path):
+@pytest.mark.parametrize("joining", [False, True])
+def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
     predictor = predictor_of(backend, notes=PromptNotes(bios=True, history=2))
     with Registry.open(str(tmp_path / "speakers.db")) as registry:
         remembering = RememberingPredictor(predictor, registry)
         remembering.label(dialogue(6, "earlier"))
         talk = dialogue(8, "later")
-        notes = remembering.stored_notes(talk)
+        notes = remembering.stored_notes(Conversation("later", ()) if joining else talk)
         live = LiveConversation(predictor, conversation_id="later", notes=notes)
         found = [live.append_utterance(turn) for turn in talk]
         live.save(tmp_path / "live.safetensors")
