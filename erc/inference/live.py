@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from erc.inference.llm_scorer import StoredNotes
 
 
+_TENSORS = "tensors"
+
+
 class LiveTurns(Protocol):
     """What a kind of model keeps of one conversation; `kind` names it in a file."""
 
@@ -140,8 +143,9 @@ class LiveConversation:
         """Writes the state as safetensors, so that the conversation can go on in another process.
 
         Of a language model the words are kept and not what it made of them: the first turn afterwards reads them again. The file is
-        complete or as it was, and readable by its owner alone.
+        complete or as it was, and readable by its owner alone. Raises InputError for a place that cannot be written to.
         """
+        tensors = {name: value.contiguous().clone() for name, value in self._state.tensors().items()}
         record = {
             "kind": self._state.kind,
             "remembers": self._remembers,
@@ -149,13 +153,15 @@ class LiveConversation:
             "corpus": self.corpus,
             **self._state.record(),
             **({} if self._second is None else {"second": self._second.record()}),
+            _TENSORS: _shapes(tensors),
         }
-        tensors = {name: value.contiguous().clone() for name, value in self._state.tensors().items()}
         part = part_of(path)
         try:
             part.touch(mode=0o600)
             save_file(tensors, part, metadata={"live": json.dumps(record)})
             os.replace(part, path)
+        except OSError as error:
+            raise InputError(f"the state of the conversation cannot be written there ({error.strerror})", path=path) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -181,9 +187,12 @@ class LiveConversation:
         if ("second" in record) != (live._second is not None):
             begun = "with" if "second" in record else "without"
             raise ConfigError(f"{path} was begun {begun} a second model: go on {begun} one, or its answers would change on the way")
-        live._state.restore(record, tensors, path=path)
-        if live._second is not None:
-            live._second.restore(record["second"], {}, path=path)
+        try:
+            live._state.restore(record, tensors, path=path)
+            if live._second is not None:
+                live._second.restore(record["second"], {}, path=path)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise _damaged(path) from error
         return live
 
 
@@ -225,4 +234,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise InputError(f"cannot be read as the state of a live conversation: {error}", path=path) from error
     if record is None:
         raise InputError("holds no state of a live conversation", path=path)
-    return json.loads(record), tensors
+    try:
+        found = json.loads(record)
+        whole = found[_TENSORS] == _shapes(tensors)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path) from error
+    if not whole:
+        raise _damaged(path)
+    return found, tensors
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """Which tensors a file holds: without one of them the conversation would go on as if part of it had never been."""
+    return {name: list(value.shape) for name, value in tensors.items()}
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError("is damaged: what belongs to the state of a live conversation is missing or changed. Label the conversation again", path=path)

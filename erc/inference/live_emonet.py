@@ -16,6 +16,7 @@ from erc.errors import ArtefactError, ConfigError
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
 from erc.inference.scores import Scores
 from erc.models.outputs import LiveState
+from erc.models.tokenizing import readable
 
 
 @dataclass(slots=True)
@@ -61,8 +62,8 @@ class LiveEmoNet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state: tensors of the model and remembered observations."""
-        remembered = sum(t.embedding.nbytes + t.probabilities.nbytes for turns in self._past.turns.values() for t in turns)
+        """Bytes of the state: tensors of the model, remembered observations, and words where the model reads them again."""
+        remembered = sum(_size(turn) for turns in self._past.turns.values() for turn in turns)
         return self._state.nbytes + self._sampled.nbytes + remembered
 
     def mark(self) -> Callable[[], None]:
@@ -125,9 +126,8 @@ class LiveEmoNet:
         return {"mode": scorer.mode, "samples": scorer.samples, "seed": scorer.settings.seed, "top_k": scorer.top_k}
 
     def _remember(self, moment: Moment, utterance: Utterance, embedding: np.ndarray, probabilities: np.ndarray) -> None:
-        past = PastUtterance(
-            moment=moment, embedding=embedding.astype(np.float16), probabilities=probabilities.astype(np.float32), text=utterance.text
-        )
+        text = readable(utterance.text, max_tokens=self._builder.max_tokens) if self._builder.memory_texts else None
+        past = PastUtterance(moment=moment, embedding=embedding.astype(np.float16), probabilities=probabilities.astype(np.float32), text=text)
         self._past.add(self._key(utterance), past)
 
     def _key(self, utterance: Utterance) -> str:
@@ -181,6 +181,11 @@ class LiveEmoNet:
                 PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
                 for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
             )
+
+
+def _size(turn: PastUtterance) -> int:
+    """Bytes of a remembered turn."""
+    return turn.embedding.nbytes + turn.probabilities.nbytes + len((turn.text or "").encode("utf-8", "replace"))
 
 
 def _part(tensors: Mapping[str, torch.Tensor], name: str) -> LiveState:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, HISTORY_LIMIT, save_tiny_emonet, talk
 
 from erc.emotions import load_emotion_map, load_emotion_set
@@ -299,7 +301,7 @@ def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("erc.inference.live.save_file", half)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"cannot be written there .No space left"):
         live.save(path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
@@ -420,3 +422,42 @@ def test_scorers_of_two_precisions_leave_each_other_alone(loaded: dict[str, Pred
     assert {one.dtype for one in scored("bf16").network.parameters()} == {torch.bfloat16}
     for scorer in (first, scored("fp32")):
         np.testing.assert_array_equal(scorer.score([talk("a")]).probabilities, expected)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_live_state_keeps_no_more_of_a_text_than_the_model_reads_again(context: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    live, path = LiveConversation(loaded[context]), tmp_path / "live.safetensors"
+    live.append("Ana", "so angry " * 200_000)
+    live.save(path)
+    own = loaded[context].scorer.artefact.info.reads["memory_encoder"] == "own"  # type: ignore[attr-defined]
+    assert (b"so angry" in path.read_bytes()) == own
+    assert path.stat().st_size < 100_000
+    assert path.stat().st_size < 2 * live.state_bytes + 10_000
+
+
+@pytest.mark.parametrize("damage", ["tensor", "shape", "record", "words"])
+def test_damaged_live_state_is_told(damage: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    path = tmp_path / "live.safetensors"
+    live = LiveConversation(loaded["hierarchical"])
+    for utterance in talk("a").utterances[:3]:
+        live.append_utterance(utterance)
+    live.save(path)
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        record = file.metadata()["live"]
+    if damage == "tensor":
+        del tensors["state.turn_state"]
+    elif damage == "shape":
+        tensors["state.turn_state"] = tensors["state.turn_state"][..., :1].contiguous()
+    elif damage == "record":
+        record = record.replace('"time"', '"tame"')
+    else:
+        record = record[:-5]
+    save_file(tensors, path, metadata={"live": record})
+    with pytest.raises(InputError, match=r"live\.safetensors: is damaged"):
+        LiveConversation.load(path, loaded["hierarchical"])
+
+
+def test_live_state_cannot_be_saved_where_there_is_no_folder(loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none/live\.safetensors: the state of the conversation cannot be written there"):
+        LiveConversation(loaded["hierarchical"]).save(tmp_path / "none" / "live.safetensors")
