@@ -79,6 +79,7 @@ class LossConfig(Section):
     """What is minimised, and what a rare label weighs."""
 
     kind: Literal["bce", "cross_entropy"] = "bce"
+    """What the task says: `bce` for independent labels, `cross_entropy` for emotions of which one holds; left out it is the right one."""
     class_weights: Literal["none", "emcoder", "min_over_count", "inverse", "sqrt_inverse", "effective_number"] = "none"
     label_smoothing: Rate = 0.0
 
@@ -265,9 +266,12 @@ class ExperimentConfig(Section):
     @classmethod
     def _default_section(cls, values: Any) -> Any:
         task = values.get("task") if isinstance(values, Mapping) else None
-        if task in ("emonet", "llm") and values.get(task) is None:
-            return {**values, task: {}}
-        return values
+        if task not in ("emonet", "llm"):
+            return values
+        loss = values.get("loss") or {}
+        if isinstance(loss, Mapping):
+            values = {**values, "loss": {"kind": "cross_entropy", **loss}}
+        return values if values.get(task) is not None else {**values, task: {}}
 
     @model_validator(mode="after")
     def _section_fits_task(self) -> ExperimentConfig:
@@ -276,6 +280,30 @@ class ExperimentConfig(Section):
         for name in ("emonet", "llm", "multitask"):
             if self.task != name and getattr(self, name) is not None:
                 raise ValueError(f"the section '{name}' belongs to task '{name}', but task is '{self.task}': remove the section or change the task")
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> ExperimentConfig:
+        """A setting that the task would pass over is a mistake that no figure shows."""
+        if self.backbone.attention_dropout:
+            raise ValueError("backbone.attention_dropout must be 0: encoders are trained without it, which is faster and no worse")
+        if self.task == "multitask":  # its parts have losses of their own
+            return self
+        independent = self.task == "utterance"
+        if self.loss.kind != ("bce" if independent else "cross_entropy"):
+            kind = "independent labels, by bce" if independent else "emotions that exclude each other, by cross_entropy"
+            raise ValueError(f"loss.kind is '{self.loss.kind}', but task {self.task} learns {kind}: leave the key out")
+        if independent and self.loss.class_weights not in ("none", "emcoder"):
+            raise ValueError(f"loss.class_weights '{self.loss.class_weights}' weighs exclusive emotions: for independent labels use emcoder or none")
+        if independent and self.loss.label_smoothing:
+            raise ValueError("loss.label_smoothing is for exclusive emotions: leave it 0 for independent labels")
+        if not independent and self.loss.class_weights == "emcoder":
+            raise ValueError(
+                "loss.class_weights 'emcoder' weighs independent labels: for exclusive emotions use min_over_count, inverse, sqrt_inverse or "
+                "effective_number"
+            )
+        if self.task != "utterance" and self.distillation is not None:
+            raise ValueError(f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section")
         return self
 
     def to_yaml(self) -> str:

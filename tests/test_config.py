@@ -185,3 +185,34 @@ def test_missing_and_undecodable_files_are_refused(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"name: \xff\xfe")
     assert "UTF-8" in refusal(binary)
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("emonet", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' weighs independent labels"),
+        ("llm", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' weighs independent labels"),
+        ("utterance", "loss.class_weights=inverse", r"loss\.class_weights 'inverse' weighs exclusive emotions"),
+        ("utterance", "loss.label_smoothing=0.1", r"loss\.label_smoothing is for exclusive emotions"),
+        ("utterance", "loss.kind=cross_entropy", r"loss\.kind is 'cross_entropy', but task utterance"),
+        ("emonet", "loss.kind=bce", r"loss\.kind is 'bce', but task emonet"),
+        ("emonet", "distillation.teachers=2", r"the section 'distillation' is for task 'utterance'"),
+        ("emonet", "backbone.attention_dropout=0.1", r"backbone\.attention_dropout must be 0"),
+    ],
+)
+def test_config_refuses_what_its_task_would_pass_over(tmp_path, task, change, message):
+    path = tmp_path / "one.yaml"
+    path.write_text(f"name: one\ntask: {task}\ndata: {{corpus: meld}}\n")
+    load_config(path)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, [change])
+
+
+@pytest.mark.parametrize(("task", "kind"), [("utterance", "bce"), ("emonet", "cross_entropy"), ("llm", "cross_entropy")])
+def test_config_learns_what_its_task_says_and_reads_itself_back(tmp_path, task, kind):
+    path = tmp_path / "one.yaml"
+    path.write_text(f"name: one\ntask: {task}\ndata: {{corpus: meld}}\n")
+    config = load_config(path)
+    assert config.loss.kind == kind
+    path.write_text(config.to_yaml())
+    assert load_config(path) == config

@@ -168,10 +168,6 @@ def stage_task(
 ) -> LlmTask:
     """The Trainer's task of one stage, with class weights from its training emotions."""
     assert config.llm is not None
-    if config.loss.class_weights == "emcoder":
-        raise ConfigError(
-            "loss.class_weights 'emcoder' weighs independent labels: for exclusive ones use min_over_count, inverse or effective_number"
-        )
     counts = np.bincount([example.target for example in train_examples if example.emotion], minlength=len(labels))
     weights = class_weights(counts, config.loss.class_weights) if counts.sum() else None
     return LlmTask(
