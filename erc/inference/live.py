@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,7 +66,10 @@ class LiveTurns(Protocol):
         ...
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
-        """Goes on from what a file at `path` holds. Raises ArtefactError or ConfigError where that would change the answers."""
+        """Goes on from what a file at `path` holds. Raises ArtefactError or ConfigError where that would change the answers.
+
+        KeyError, TypeError or ValueError say that the file is damaged.
+        """
         ...
 
 
@@ -75,7 +79,8 @@ class LiveConversation:
     A conversation model keeps its window over the conversation and the last observations of each speaker; a language model what it
     has read of the dialogue as far as its prompt reaches, or, where it runs on a server, the words alone. `state_bytes` tells the size. A
     model that reads turns by themselves has no state at all and is refused. Of a cascade both models follow the conversation.
-    `stored` is what a speaker memory knows for a conversation model, `notes` for a language model. Not for use from several threads at once.
+    `stored` is what a speaker memory knows for a conversation model, `notes` for a language model (`RememberingPredictor.stored_past` and
+    `stored_notes` give them, also before the first turn). Not for use from several threads at once.
     """
 
     def __init__(
@@ -160,16 +165,18 @@ class LiveConversation:
             part.touch(mode=0o600)
             save_file(tensors, part, metadata={"live": json.dumps(record)})
             os.replace(part, path)
-        except OSError as error:
-            raise InputError(f"the state of the conversation cannot be written there ({error.strerror})", path=path) from error
+        except (OSError, SafetensorError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"the state of the conversation cannot be written there ({why}): name a file that can be", path=path) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # there may not even be a folder
+                part.unlink()
 
     @classmethod
     def load(cls, path: Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None) -> LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
-        Raises InputError for a file that holds none, ArtefactError where another model wrote it, and ConfigError where this predictor
+        Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote it, and ConfigError where this predictor
         samples networks whose past the file does not hold, or where a speaker memory (`stored`, `notes`) was read before and now is not,
         or the reverse.
         """
@@ -191,6 +198,8 @@ class LiveConversation:
             live._state.restore(record, tensors, path=path)
             if live._second is not None:
                 live._second.restore(record["second"], {}, path=path)
+                if len(live._second) != len(live._state):
+                    raise ValueError(f"{path} holds different turns for its two models")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise _damaged(path) from error
         return live

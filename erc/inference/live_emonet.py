@@ -54,6 +54,7 @@ class LiveEmoNet:
         self._bios = None if stored is None else stored.bios
         self._builder = scorer.builder(self._past, stored=stored)
         self._speakers: dict[str, int] = {}
+        self._names: dict[str, str] = {}  # as first written, by which the memory finds them again
         self._state = scorer.network.live_state()
         self._sampled = scorer.network.live_state()
 
@@ -68,12 +69,12 @@ class LiveEmoNet:
 
     def mark(self) -> Callable[[], None]:
         """Takes note of where the conversation stands; what is returned goes back there."""
-        state, sampled, speakers = self._state, self._sampled, dict(self._speakers)
+        state, sampled, speakers, names = self._state, self._sampled, dict(self._speakers), dict(self._names)
         counts, turns = dict(self._past.counts), dict(self._past.turns)
         forget = None if self._bios is None else self._bios.mark(self.conversation_id)
 
         def back() -> None:
-            self._state, self._sampled, self._speakers = state, sampled, speakers
+            self._state, self._sampled, self._speakers, self._names = state, sampled, speakers, names
             self._past.counts, self._past.turns = counts, turns
             if forget is not None:
                 forget()
@@ -87,7 +88,9 @@ class LiveEmoNet:
         if self._stored is not None:
             self._stored.admit(utterance.speaker)
         read = scorer.utterance.score_texts([utterance.text])
-        local = self._speakers.setdefault(self._key(utterance), len(self._speakers))
+        key = self._key(utterance)
+        local = self._speakers.setdefault(key, len(self._speakers))
+        self._names.setdefault(key, utterance.speaker)
         vectors = scorer.vectors(read.embedding)
         turn = self._builder.prepare_turn(
             utterance,
@@ -156,31 +159,42 @@ class LiveEmoNet:
             "drawn": self._drawn,
             "time": self.time,
             "speakers": self._speakers,
+            "names": self._names,
             "counts": self._past.counts,
             "turns": {speaker: [(t.moment.time, t.moment.index, t.text) for t in past] for speaker, past in self._past.turns.items()},
         }
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
-        """Goes on from a file. Raises ArtefactError where another model wrote it, ConfigError where other networks were drawn."""
+        """Goes on from a file. Raises ArtefactError where another model wrote it, ConfigError where other networks were drawn.
+
+        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the rest.
+        """
         if record.get("model") != self._scorer.artefact.sha256:
             raise ArtefactError(f"{path} holds the state of another model: label the conversation again with {self._scorer.identity}")
         if self._drawn is not None and self._drawn != record.get("drawn"):
             wanted = ", ".join(f"{name}={value}" for name, value in self._drawn.items())
             raise ConfigError(f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off")
         self.time = float(record["time"])
-        self._speakers = dict(record["speakers"])
+        self._speakers, self._names = dict(record["speakers"]), dict(record["names"])
         self._state = self._on_model(_part(tensors, "state"))
         if self._drawn is not None:
             self._sampled = self._on_model(_part(tensors, "sampled"))
-        if self._bios is not None:
-            self._bios.heard(self.conversation_id, self._speakers)
         self._past.counts = dict(record["counts"])
+        states = [self._state] if self._drawn is None else [self._state, self._sampled]
+        same_turns = all(state.turns == sum(self._past.counts.values()) for state in states)
+        if not same_turns or not self._speakers.keys() == self._names.keys() == self._past.counts.keys() == record["turns"].keys():
+            raise ValueError(f"{path} does not agree with itself about who said how many turns")
         for number, (speaker, turns) in enumerate(record["turns"].items()):
             embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()
             self._past.turns[speaker] = tuple(
                 PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
                 for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
             )
+        if self._stored is not None:
+            for name in self._names.values():
+                self._stored.admit(name)
+        if self._bios is not None:
+            self._bios.heard(self.conversation_id, self._speakers)
 
 
 def _size(turn: PastUtterance) -> int:

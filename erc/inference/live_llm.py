@@ -95,11 +95,16 @@ class LiveLlm:
         return {"model": self._scorer.identity, "prompt": builder.sha256, "budget": budget}
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
-        """Goes on from a file. Raises ArtefactError where another model, or another prompt or budget of it, wrote it."""
+        """Goes on from a file. Raises ArtefactError where another model, or another prompt or budget of it, wrote it.
+
+        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the rest.
+        """
         differing = [name for name, value in self._asked.items() if record.get(name) != value]
         if differing:
             what = "another model" if "model" in differing else f"this model under another {' and '.join(differing)}"
             raise ArtefactError(f"{path} holds the state of {what}: label the conversation again with {self._scorer.identity}")
         self._window.restore(record)
+        if len(self) != sum(self._window.spoken.values()):
+            raise ValueError(f"{path} does not agree with itself about who said how many turns")
         if self._said is not None:
             self._said.restore(record["said"], self._scorer.read)

@@ -16,7 +16,7 @@ import numpy as np
 from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
 from erc.data.identity import speaker_key
 from erc.emotions import load_emotion_map
-from erc.errors import ConvemoError
+from erc.errors import ConvemoError, InputError
 from erc.inference.bio_keeping import refresh_bios
 from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.cascade import CascadePredictor
@@ -136,13 +136,16 @@ class RememberingPredictor:
         except InvalidRecordError as error:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
-    def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None) -> StoredPast:
+    def stored_past(
+        self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None, *, begins: str | None = None
+    ) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn.
 
         Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first. So
-        is, when a live conversation comes to it, everybody who joins later: it may begin with no turn at all.
+        is, when a live conversation comes to it, everybody who joins later: it may begin with no turn at all. That is then at the ISO 8601
+        moment `begins`, or for None now, which is later when the same conversation is gone on with from a file.
         """
-        start, talk = self._start(conversation), conversation.conversation_id
+        start, talk = self._start(conversation, begins), conversation.conversation_id
         contexts: dict[str, SpeakerContext] = {}
         keys: dict[tuple[str, str], str] = {}
         bios, asked = BioVectors(), set(conversation.speakers)
@@ -181,14 +184,14 @@ class RememberingPredictor:
         prompted = any(isinstance(one, LlmScorer) and one.model.notes.bios for one in (self.predictor.scorer, second))
         return prompted or (self._emonet is not None and self._emonet.reads.get("bio", "none") != "none")
 
-    def stored_notes(self, conversation: Conversation) -> RegistryNotes | None:
+    def stored_notes(self, conversation: Conversation, *, begins: str | None = None) -> RegistryNotes | None:
         """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them.
 
         New speakers are made in the memory, and bios brought in step, as labelling does; those who join a live conversation later when it
-        comes to them.
+        comes to them. `begins` as in `stored_past`.
         """
         scorer = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else self.predictor.scorer
-        found = self._notes(scorer, conversation, self._known(conversation))
+        found = self._notes(scorer, conversation, self._known(conversation), begins=begins)
         if found is None:
             return None
         return replace(found, look_up=lambda name: self._people(conversation, [name], start=found.start).get(name))
@@ -201,14 +204,16 @@ class RememberingPredictor:
             return scorer.score([conversation])
         return self._emonet.score_after([conversation], self.stored_past(conversation, identities))
 
-    def _notes(self, scorer: Scorer, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> RegistryNotes | None:
+    def _notes(
+        self, scorer: Scorer, conversation: Conversation, identities: Mapping[str, SpeakerId], *, begins: str | None = None
+    ) -> RegistryNotes | None:
         """What the prompts of a language model may know of the speakers, strictly before the conversation."""
         if not isinstance(scorer, LlmScorer) or not scorer.model.notes.any:
             return None
         return RegistryNotes(
             registry=self.registry,
             identities=identities,
-            start=self._start(conversation),
+            start=self._start(conversation, begins),
             emotions=load_emotion_map(self._shared.fine_emotions.name, scorer.model.emotion_set),
             limit=scorer.model.notes.history,
         )
@@ -233,8 +238,12 @@ class RememberingPredictor:
             refresh_bios(self.registry, identities.values(), before=start)
         return identities
 
-    def _start(self, conversation: Conversation) -> Point:
-        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation] or [(0, None)]
+    def _start(self, conversation: Conversation, begins: str | None = None) -> Point:
+        """Where a conversation begins in the memory's order; `begins` is read where it has no turn yet."""
+        moment = seconds(begins)
+        if begins is not None and moment is None:
+            raise InputError(f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z")
+        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation] or [(0, moment)]
         return self.registry.points_for(conversation.conversation_id, turns)[0]  # a later turn's timestamp can date the first one
 
     def _observations(

@@ -1,7 +1,7 @@
 """What a training run would take, from its configuration alone: parameters, and for language models memory. No weights are loaded.
 
-Of a hub model its description is read from the hub or its cache. Where neither is at hand, the shape stands in that the bases of the shipped
-configurations were published with (`published.json`).
+Of a hub model its description is read from the hub's cache. Where it is not there, the shape stands in that the bases of the shipped
+configurations were published with (`published.json`), and for other models the hub is asked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from erc.models.encoder import Encoder
 
 _PUBLISHED = Path(__file__).with_name("published.json")
-_NOTE = "the description of {} is not at hand and cannot be fetched: these are the numbers of the shape it was published with"
+_NOTE = "the description of {} is not at hand: these are the numbers of the shape it was published with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan_training(config: ExperimentConfig) -> Plan:
-    """The plan of one run; of a hub model only its description is fetched. Raises ArtefactError where the base cannot be described."""
+    """The plan of one run; of a hub model only its description is read. Raises ArtefactError where the base cannot be described."""
     return _llm_plan(config) if config.task == "llm" else _encoder_plan(config)
 
 
@@ -113,25 +113,35 @@ def _shaped(config: ExperimentConfig) -> tuple[Encoder, str | None]:
         with torch.device("meta"):
             return load_encoder(name, revision=revision, attention=backbone.attention, pretrained=False)
 
-    try:
+    known = published_shape(backbone.name)
+    if known is None:
         return shape(backbone.name, backbone.revision), None
-    except ArtefactError as error:
-        known = published_shape(backbone.name)
-        if known is None or not isinstance(error.__cause__, OSError):
-            raise
+    cached = _cached(backbone.name, backbone.revision)
     with TemporaryDirectory() as folder:
-        (Path(folder) / "config.json").write_text(json.dumps(known), encoding="utf-8")
-        return shape(folder, None), _NOTE.format(backbone.name)
+        content = known if cached is None else cached.to_dict()
+        (Path(folder) / "config.json").write_text(json.dumps(content), encoding="utf-8")
+        return shape(folder, None), _NOTE.format(backbone.name) if cached is None else None
 
 
 def _described(name: str, revision: str | None) -> tuple[object, str | None]:
     """The Hugging Face configuration of a base, and where it comes from, if not from the base."""
     from transformers import AutoConfig
 
+    known = published_shape(name)
+    if known is not None:
+        cached = _cached(name, revision)
+        return (AutoConfig.for_model(**known), _NOTE.format(name)) if cached is None else (cached, None)
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False), None
     except (OSError, ValueError) as error:
-        known = published_shape(name)
-        if known is None or not isinstance(error, OSError):
-            raise ArtefactError(f"the base model '{name}' cannot be described, so nothing can be estimated: {error}") from error
-    return AutoConfig.for_model(**known), _NOTE.format(name)
+        raise ArtefactError(f"the base model '{name}' cannot be described, so nothing can be estimated: {error}") from error
+
+
+def _cached(name: str, revision: str | None) -> Any:
+    """The description of a hub model in the hub's cache; None where it is not there. Nothing is asked of the network."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError):
+        return None
