@@ -104,6 +104,11 @@ class Speakers:
             return None
         return named
 
+    def doubtful(self, line: str) -> str | None:
+        """The one word before the colon of a line that was not taken for a speaker's, though it might be (`ben: no`); else None."""
+        named = split_name(line)
+        return named.name if named is not None and named.text and " " not in named.name and self.match(line) is None else None
+
     def _is_speaker(self, name: str) -> bool:
         words = name.split()
         if len(words) > 4:

@@ -23,11 +23,14 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
     speakers = Speakers(text for _, _, text in kept)
     draft: Draft | None = None
     parts: list[str] = []
+    doubtful: list[tuple[int, str]] = []
     for number, clock, text in kept:
         named = speakers.match(text)
         if named is None:
             if draft is not None and text.strip():
                 parts.append(f"[{clock}] {text.strip()}" if clock else text.strip())
+                if (word := speakers.doubtful(text)) is not None:
+                    doubtful.append((number, word))
             elif text.strip():
                 log.problem(number, "stands before the first speaker (a turn begins with 'NAME: text'): skipped")
             continue
@@ -43,6 +46,12 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
                 draft.meta["clock"] = clock
     if draft is not None:
         yield _with_text(draft, parts)
+    if doubtful:
+        line, word = doubtful[0]
+        log.note(
+            f"{len(doubtful)} line(s) that begin with a word and a colon are read as more of the turn above, the first is line {line} ({word!r}): "
+            "if that is a speaker, write the name with a capital letter"
+        )
 
 
 def _take_clock(text: str) -> tuple[str | None, str]:

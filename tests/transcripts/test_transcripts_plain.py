@@ -96,3 +96,15 @@ def test_any_bytes_raise_nothing_but_input_error(data):
     except InputError:
         return
     assert transcript.turns > 0
+
+
+def test_plain_line_that_might_be_a_speakers_is_told():
+    found, transcript = turns("Ana: hi there\nben: go away!\nsee http://x.org: it is all there\nAna: why?\n")
+    assert found == [("Ana", "hi there ben: go away! see http://x.org: it is all there"), ("Ana", "why?")]
+    [note] = transcript.notes
+    assert "1 line(s)" in note
+    assert "line 2 ('ben')" in note
+
+
+def test_plain_text_without_such_lines_has_no_note():
+    assert turns("Ana: hi there\nand more of it\nBen: go: away\n")[1].notes == ()
