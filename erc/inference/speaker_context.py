@@ -136,9 +136,7 @@ class RememberingPredictor:
         except InvalidRecordError as error:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
-    def stored_past(
-        self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None, *, begins: str | None = None
-    ) -> StoredPast:
+    def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None, *, begins: str | None = None) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn.
 
         Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first. So
@@ -164,7 +162,7 @@ class RememberingPredictor:
                 asked.add(name)
                 take(self._people(conversation, [name], start=start))
 
-        take(self._known(conversation) if identities is None else identities)
+        take(self._people(conversation, conversation.speakers, start=start) if identities is None else identities)
         return StoredPast(StoredHistory(contexts, self._shared.fine_emotions.labels), {talk: start.time}, keys, bios, admit)
 
     def _passage_vectors(self, texts: Sequence[str]) -> np.ndarray:

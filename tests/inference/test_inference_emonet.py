@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, HISTORY_LIMIT, save_tiny_emonet, talk
 
@@ -287,8 +287,9 @@ def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None
     assert len(live) == 60
 
 
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")])
 def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
-    loaded: dict[str, Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failure: Exception, loaded: dict[str, Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, path = LiveConversation(loaded["hierarchical"], conversation_id="a"), tmp_path / "live.safetensors"
     live.append_utterance(talk("a").utterances[0])
@@ -298,10 +299,10 @@ def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
 
     def half(tensors: object, file: Path, **_: object) -> None:
         file.write_bytes(b"half a fi")
-        raise OSError(28, "No space left on device")
+        raise failure
 
     monkeypatch.setattr("erc.inference.live.save_file", half)
-    with pytest.raises(InputError, match=r"cannot be written there .No space left"):
+    with pytest.raises(InputError, match=r"cannot be written there \(.*No space left.*\): name a file that can be"):
         live.save(path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
@@ -435,7 +436,7 @@ def test_live_state_keeps_no_more_of_a_text_than_the_model_reads_again(context: 
     assert path.stat().st_size < 2 * live.state_bytes + 10_000
 
 
-@pytest.mark.parametrize("damage", ["tensor", "shape", "record", "words"])
+@pytest.mark.parametrize("damage", ["tensor", "shape", "record", "turns", "speakers", "words"])
 def test_damaged_live_state_is_told(damage: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
     path = tmp_path / "live.safetensors"
     live = LiveConversation(loaded["hierarchical"])
@@ -451,13 +452,21 @@ def test_damaged_live_state_is_told(damage: str, loaded: dict[str, Predictor], t
         tensors["state.turn_state"] = tensors["state.turn_state"][..., :1].contiguous()
     elif damage == "record":
         record = record.replace('"time"', '"tame"')
+    elif damage == "turns":
+        record = record.replace('"counts": {"/ana": 2', '"counts": {"/ana": 1')
+    elif damage == "speakers":
+        record = record.replace('"speakers": {"/ana": 0', '"speakers": {"/eve": 0')
     else:
         record = record[:-5]
+    whole = path.read_bytes()
     save_file(tensors, path, metadata={"live": record})
+    assert path.read_bytes() != whole
     with pytest.raises(InputError, match=r"live\.safetensors: is damaged"):
         LiveConversation.load(path, loaded["hierarchical"])
 
 
-def test_live_state_cannot_be_saved_where_there_is_no_folder(loaded: dict[str, Predictor], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none/live\.safetensors: the state of the conversation cannot be written there"):
-        LiveConversation(loaded["hierarchical"]).save(tmp_path / "none" / "live.safetensors")
+@pytest.mark.parametrize("folder", ["none", "file"])
+def test_live_state_cannot_be_saved_where_there_is_no_folder(folder: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=rf"{folder}/live\.safetensors: the state of the conversation cannot be written there"):
+        LiveConversation(loaded["hierarchical"]).save(tmp_path / folder / "live.safetensors")

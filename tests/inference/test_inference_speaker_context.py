@@ -12,7 +12,7 @@ import pytest
 from tiny_emonet import ANA, BEN, talk
 
 from erc.data import Conversation
-from erc.errors import ConfigError, ConvemoError
+from erc.errors import ConfigError, ConvemoError, InputError
 from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
@@ -161,10 +161,12 @@ def test_remembering_conversation_without_turns_keeps_nothing(predictor: Predict
     assert registry.speakers() == ()
 
 
-def test_live_conversation_reads_the_memory_as_labelling_does(predictor: Predictor, registry: Registry) -> None:
+@pytest.mark.parametrize("known", [len(BEN), 1, 0])
+def test_live_conversation_reads_the_memory_as_labelling_does(predictor: Predictor, registry: Registry, known: int) -> None:
+    """However many of its turns were known when it began: who joins later is looked up then."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
-    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN)))
+    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known])))
     turns = [live.append_utterance(utterance) for utterance in talk("b", BEN)]
     whole = remembering.label(talk("b", BEN)).predictions
     np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
@@ -188,13 +190,45 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
     assert counts([known.append_utterance(utterance) for utterance in talk("b", BEN)])[0] == (5, 2)
 
 
+def test_live_conversation_that_is_dated_reads_what_was_said_before_then(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
+    """What another conversation brings in while this one is put away changes nothing of it."""
+    remembering = RememberingPredictor(predictor, registry)
+    days = {name: f"2024-05-0{day}T09:00:00Z" for day, name in enumerate("abc", start=1)}
+    dated = {name: replace(one := talk(name, BEN), utterances=tuple(replace(turn, timestamp=day) for turn in one)) for name, day in days.items()}
+    remembering.label(dated["a"])
+    stored, path = remembering.stored_past(Conversation("b", ()), begins=days["b"]), tmp_path / "live.safetensors"
+    live = LiveConversation(predictor, conversation_id="b", stored=stored)
+    turns = [live.append_utterance(utterance) for utterance in dated["b"].utterances[:2]]
+    live.save(path)
+    remembering.label(dated["c"])
+    live = LiveConversation.load(path, predictor, stored=remembering.stored_past(Conversation("b", ()), begins=days["b"]))
+    turns += [live.append_utterance(utterance) for utterance in dated["b"].utterances[2:]]
+    whole = remembering.label(dated["b"]).predictions
+    np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
+    assert counts(turns) == counts(whole) == [(2, 1), (2, 1), (3, 2), (3, 2), (1, 1)]
+
+
+def test_live_conversation_cannot_begin_at_no_moment(predictor: Predictor, registry: Registry) -> None:
+    with pytest.raises(InputError, match="conversation b: begins='yesterday' is no ISO 8601 moment"):
+        RememberingPredictor(predictor, registry).stored_past(Conversation("b", ()), begins="yesterday")
+
+
 @pytest.mark.parametrize("live", [False, True])
-def test_two_names_of_one_person_are_one_speaker(predictor: Predictor, registry: Registry, live: bool) -> None:
+@pytest.mark.parametrize(
+    ("one_name", "two_names", "expected"),
+    [
+        (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie"), [(3, 1), (4, 2), (3, 1), (5, 2)]),
+        (("Ana", "Ana", "Ana", "Ana"), ("Ana", "Annie", "Ana & Ben", "Annie"), [(3, 1), (4, 2), (5, 2), (6, 2)]),
+    ],
+)
+def test_two_names_of_one_person_are_one_speaker(
+    predictor: Predictor, registry: Registry, one_name: tuple[str, ...], two_names: tuple[str, ...], expected: list[tuple[int, int]], live: bool
+) -> None:
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     registry.alias("Ana", "Annie")
     found = []
-    for names in (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie")):
+    for names in (one_name, two_names):
         one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
         if live:
             going_on = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
@@ -204,7 +238,7 @@ def test_two_names_of_one_person_are_one_speaker(predictor: Predictor, registry:
             scores = predictor.scorer.score_after([one], stored)  # type: ignore[attr-defined]
             found.append(predictor.predictions([("b", utterance) for utterance in one], scores))
     np.testing.assert_array_equal(numbers(found[0]), numbers(found[1]))
-    assert counts(found[0]) == counts(found[1]) == [(3, 1), (4, 2), (3, 1), (5, 2)]
+    assert counts(found[0]) == counts(found[1]) == expected
 
 
 @pytest.mark.parametrize(

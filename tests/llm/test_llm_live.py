@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from erc.data import Conversation, Utterance
-from erc.errors import ArtefactError, ConfigError
+from erc.errors import ArtefactError, ConfigError, InputError
 from erc.inference.cascade import CascadePredictor
 from erc.inference.live import LiveConversation
 from erc.inference.live_llm import LiveLlm
@@ -210,6 +213,24 @@ def test_live_llm_state_is_refused_by_another_model_prompt_budget_or_kind(backen
         LiveConversation.load(path, other)
     with pytest.raises(ArtefactError, match="another kind"):
         LiveConversation.load(path, load_predictor("tiny-hierarchical", settings=FP32))
+
+
+@pytest.mark.parametrize("missing", ["lines", "spoken", "earlier", "said", "one line"])
+def test_damaged_live_llm_state_is_told(backend, tmp_path, missing):
+    predictor, path = predictor_of(backend, notes=PromptNotes(history=2)), tmp_path / "live.safetensors"
+    live = LiveConversation(predictor)
+    for turn in dialogue(3):
+        live.append_utterance(turn)
+    live.save(path)
+    with safe_open(path, framework="pt") as file:
+        record = json.loads(file.metadata()["live"])
+    if missing == "one line":
+        record["lines"].pop()
+    else:
+        del record[missing]
+    save_file({}, path, metadata={"live": json.dumps(record)})
+    with pytest.raises(InputError, match=r"live\.safetensors: is damaged"):
+        LiveConversation.load(path, predictor)
 
 
 @pytest.mark.parametrize("joining", [False, True])

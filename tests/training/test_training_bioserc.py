@@ -96,17 +96,18 @@ def test_label_command_takes_bios_from_the_memory_and_goes_without(model: Path, 
     assert labelled() == pytest.approx(alone)
 
 
-def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("known", [len(BEN), 0])
+def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: Path, known: int) -> None:
+    """However many of its turns were known when it began, and when it went on."""
     predictor = load_predictor(str(model), settings=FAST)
     with Registry.open(tmp_path / "speakers.db") as registry:
         remembering = RememberingPredictor(predictor, registry)
         remembering.label(talk("a"))
         later = talk("b", BEN)
-        stored = remembering.stored_past(later)
-        live = LiveConversation(predictor, conversation_id="b", stored=stored)
+        live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known])))
         found = [live.append_utterance(turn) for turn in later.utterances[:3]]
         live.save(tmp_path / "live.safetensors")
-        live = LiveConversation.load(tmp_path / "live.safetensors", predictor, stored=remembering.stored_past(later))
+        live = LiveConversation.load(tmp_path / "live.safetensors", predictor, stored=remembering.stored_past(talk("b", BEN[:known])))
         found += [live.append_utterance(turn) for turn in later.utterances[3:]]
         whole = remembering.label(later).predictions
     np.testing.assert_allclose(probabilities(found), probabilities(whole), atol=1e-5)
