@@ -115,7 +115,8 @@ class CorpusNotes:
         if not self.shown.any:
             return NO_NOTES
         stored, turn = self.stored(conversation), conversation.utterances[index]
-        heard = dict.fromkeys(past.speaker for past in conversation.utterances[:index] if past.speaker != turn.speaker)
+        own, past = stored.person(turn.speaker), conversation.utterances[:index]
+        heard = dict.fromkeys(turn.speaker for turn in past if stored.person(turn.speaker) != own)
         found = stored.notes(
             turn.speaker,
             others=tuple(heard),
@@ -123,11 +124,11 @@ class CorpusNotes:
             before=stored.moment(index),
             retrieval=self.shown.retrieval,
             limit=self.shown.history,
-            said=self._said(conversation, index),
+            said=self._said(conversation, index, stored),
         )
         return found if self.shown.bios else SpeakerNotes(history=found.history)
 
-    def _said(self, conversation: Conversation, index: int) -> tuple[ReadTurn, ...]:
+    def _said(self, conversation: Conversation, index: int, stored: RegistryNotes) -> tuple[ReadTurn, ...]:
         """What the speaker of turn `index` has said before it, as far as it can be shown."""
         if not self.shown.past:
             return ()
@@ -135,8 +136,8 @@ class CorpusNotes:
         past = conversation.utterances[:index]
         read = self.scorer.score_texts([turn.text for turn in past])
         for turn, embedding, probabilities in zip(past, read.embedding, read.probabilities, strict=True):
-            said.append(turn.speaker, ReadTurn(turn.text, embedding, probabilities))
-        return said.of(conversation.utterances[index].speaker)
+            said.append(stored.person(turn.speaker), ReadTurn(turn.text, embedding, probabilities))
+        return said.of(stored.person(conversation.utterances[index].speaker))
 
     def stored(self, conversation: Conversation) -> RegistryNotes:
         """What the memory held of the conversation's speakers when it began."""

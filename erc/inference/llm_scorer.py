@@ -42,6 +42,10 @@ class StoredNotes(NotesProvider, Protocol):
         """Past utterances and past conversations that are remembered of a speaker as written."""
         ...
 
+    def person(self, speaker: str) -> str:
+        """A key that all names of one person share."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PromptNotes:
@@ -200,7 +204,7 @@ class LlmScorer:
                 asked.append(self.question(window, turn, notes=notes, origin=origin, said=said, reading=readings[turn.index]))
             window.append(turn)
             if said is not None and turn.index in readings:
-                said.append(turn.speaker, readings[turn.index].of(turn))
+                said.append(_person(notes, turn.speaker), readings[turn.index].of(turn))
         return asked
 
     def said(self, notes: StoredNotes | None) -> SaidTurns | None:
@@ -230,7 +234,7 @@ class LlmScorer:
         """
         reading = self._read([turn])[0] if reading is None else reading
         shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
-        known = self._notes(past, turn, reading, notes, () if said is None else said.of(turn.speaker))
+        known = self._notes(past, turn, reading, notes, () if said is None else said.of(_person(notes, turn.speaker)))
         each = self._map.source.multi_label
         prompts = past.prompts(turn, notes=known, demonstrations=shown) if each else (past.prompt(turn, notes=known, demonstrations=shown),)
         return Question(turn, prompts, self._seen(past, turn, notes), reading)
@@ -278,7 +282,7 @@ class LlmScorer:
             return NO_NOTES
         found = stored.notes(
             turn.speaker,
-            others=tuple(name for name in past.spoken if name != turn.speaker),
+            others=tuple(name for name in past.spoken if stored.person(name) != stored.person(turn.speaker)),
             vector=lambda: reading.embedding,
             before=stored.moment(turn.index),
             retrieval=shown.retrieval,
@@ -289,9 +293,14 @@ class LlmScorer:
 
     def _seen(self, past: DialogueWindow, turn: Utterance, stored: StoredNotes | None) -> tuple[int, int]:
         """Past turns of the speaker that the prompt may show, and of how many conversations."""
-        own = past.spoken.get(turn.speaker, 0)
+        own = sum(count for name, count in past.spoken.items() if _person(stored, name) == _person(stored, turn.speaker))
         older = stored.counts(turn.speaker) if stored is not None and self.model.notes.any else (0, 0)
         return own + older[0], older[1] + (own > 0)
+
+
+def _person(stored: StoredNotes | None, speaker: str) -> str:
+    """Who a name is to the memory; without one every name is a person."""
+    return speaker if stored is None else stored.person(speaker)
 
 
 def _rows(rows: Sequence[np.ndarray], *, width: int) -> np.ndarray:

@@ -47,6 +47,10 @@ class RegistryNotes:
         context = self._context(speaker)
         return (0, 0) if context is None else (context.utterances, context.conversations)
 
+    def person(self, speaker: str) -> str:
+        """The id of a speaker as written; the name itself for somebody who has none."""
+        return self._identity(speaker) or speaker
+
     def notes(
         self,
         speaker: str,
@@ -64,7 +68,8 @@ class RegistryNotes:
         """
         if before < self.moment(0):
             raise ValueError(f"before={before} lies ahead of the conversation these notes are for ({self.moment(0)})")
-        bios = tuple(bio for name in (speaker, *others) if (bio := self._bio(name)) is not None)
+        people = {self.person(name): name for name in reversed((speaker, *others))}  # of several names of a person the first one
+        bios = [bio for name in people.values() if (bio := self._bio(name)) is not None]
         history = entries(self._turns(speaker, said, vector, retrieval, limit), self.emotions)
         return SpeakerNotes(bios=tuple(sorted(bios, key=lambda bio: bio.name)), history=history)  # one order for all turns: a prompt is read once
 
@@ -95,10 +100,13 @@ class RegistryNotes:
         passages = tuple(passage.text for passage in context.bio.passages[:MOST_PASSAGES])
         return SpeakerBio(name, passages, version=f"{context.bio.writer}#{context.bio.version}")
 
-    def _context(self, name: str) -> SpeakerContext | None:
+    def _identity(self, name: str) -> SpeakerId | None:
         if name not in self.identities and name not in self._joined:
             self._joined[name] = self.look_up(name)
-        speaker = self.identities.get(name) or self._joined.get(name)
+        return self.identities.get(name) or self._joined.get(name)
+
+    def _context(self, name: str) -> SpeakerContext | None:
+        speaker = self._identity(name)
         if speaker is None:
             return None
         if speaker not in self._contexts:

@@ -414,6 +414,20 @@ def test_adapter_is_shown_what_the_speaker_felt_so_far_and_before(adapter, regis
     assert [felt(question.prompt) for question in asked if question.turn.speaker == "Ana"] == [said[1:], [said[2], "No."]]
 
 
+def test_two_names_of_one_person_have_one_past_and_one_bio(adapter, registry):
+    predictor = load_predictor(f"llm:{adapter}", settings=FAST)
+    remembering = RememberingPredictor(predictor, registry)
+    remembering.label(talk("a"))
+    registry.alias("Ana", "Annie")
+    found = []
+    for names in (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie")):
+        one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
+        found.append(predictor.scorer.questions(one, notes=remembering.stored_notes(one)))
+    assert [felt(question.prompt) for question in found[1]] == [felt(question.prompt) for question in found[0]]
+    assert [question.seen for question in found[1]] == [question.seen for question in found[0]] == [(3, 1), (4, 2), (3, 1), (5, 2)]
+    assert [question.prompt.user.count("About Ana:") + question.prompt.user.count("About Annie:") for question in found[1]] == [1] * 4
+
+
 def test_past_of_a_turn_is_shown_whether_or_not_it_was_asked_of(adapter):
     scorer = load_predictor(f"llm:{adapter}", settings=FAST).scorer
     whole = {question.turn.index: question.prompt for question in scorer.questions(talk("a"))}

@@ -145,6 +145,9 @@ def test_live_llm_reads_only_what_is_new_at_the_limit_whatever_it_knows_of_each_
         def counts(self, speaker):
             return (0, 0)
 
+        def person(self, speaker):
+            return speaker
+
         def notes(self, speaker, **asked):
             entries = [HistoryEntry("joy", 0.5, "They said something of this length.")] * 3
             return SpeakerNotes(history=tuple(entries if speaker == "A" else ()))
