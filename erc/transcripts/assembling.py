@@ -35,7 +35,10 @@ def stream(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Co
         seen[conversation_id] = times = seen.get(conversation_id, 0) + 1
         if times > 1:
             fresh = f"{conversation_id}~{times}"
-            log.problem(turns[0].line, f"conversation {conversation_id!r} comes back after others: kept apart as {fresh!r}; sort by conversation")
+            log.problem(
+                turns[0].line,
+                f"conversation {conversation_id!r} comes back after others: kept apart as {fresh!r}; give a file, or sort by conversation",
+            )
             conversation_id = fresh
         yield _build(conversation_id, turns, log)
 

@@ -44,6 +44,9 @@ _PARTICLES = frozenset(
         "+",
     )
 )
+# Symbols such as arrows, bullets and the telephone sign lie below this range: they open lines of prose and of signatures. What joins
+# emoji into one (👩‍⚕️) counts after an emoji only.
+_EMOJI = re.compile("(?:[\U0001f000-\U0001faff][\u200d\ufe0f\u2600-\u27bf]* ?)+")
 _NEVER = frozenset(("http", "https", "ftp", "file", "mailto", "www"))
 _SENTENCE = frozenset('!?;"“”…<>{}=|\\')
 
@@ -63,14 +66,14 @@ def split_name(line: str) -> Named | None:
     """The part before the colon and the part after it, or None where the line cannot open with a speaker.
 
     The colon must be followed by white space or end the line (the full-width colon needs neither), and the name must
-    hold a letter. Whether it is a speaker after all is for `Speakers` to say.
+    hold a letter or be made of emoji. Whether it is a speaker after all is for `Speakers` to say.
     """
     line = line.strip().lstrip(_MARKS).lstrip()
     match = _PREFIX.match(line)
     if match is None:
         return None
     name = " ".join((match["label"] or match["name"]).strip(_MARKS + " \t").split())
-    if not any(character.isalpha() for character in name) or name.casefold() in _NEVER or _SENTENCE & set(name):
+    if not (any(character.isalpha() for character in name) or _EMOJI.fullmatch(name)) or name.casefold() in _NEVER or _SENTENCE & set(name):
         return None
     return Named(name=name, text=line[match.end() :].strip(), aside=match["aside"], labelled=match["label"] is not None)
 
@@ -78,8 +81,8 @@ def split_name(line: str) -> Named | None:
 class Speakers:
     """Which of the prefixes of a file are speakers.
 
-    One is when it is in square brackets, when it looks like a name (at most four words, each with a capital, a digit or a
-    letter of a script without capitals), when it opens at least two lines (at most four words), or when it opens the file.
+    One is when it is in square brackets, when it looks like a name (at most four words, each with a capital, a digit, an
+    emoji or a letter of a script without capitals), when it opens at least two lines (at most four words), or when it opens the file.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -107,7 +110,7 @@ class Speakers:
     def doubtful(self, line: str) -> str | None:
         """The one word before the colon of a line that was not taken for a speaker's, though it might be (`ben: no`); else None."""
         named = split_name(line)
-        return named.name if named is not None and named.text and " " not in named.name and self.match(line) is None else None
+        return named.name if named is not None and " " not in named.name and self.match(line) is None else None
 
     def _is_speaker(self, name: str) -> bool:
         words = name.split()

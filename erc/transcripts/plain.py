@@ -50,7 +50,7 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
         line, word = doubtful[0]
         log.note(
             f"{len(doubtful)} line(s) that begin with a word and a colon are read as more of the turn above, the first is line {line} ({word!r}): "
-            "if that is a speaker, write the name with a capital letter"
+            "if that is a speaker, write the name with a capital letter or in square brackets"
         )
 
 

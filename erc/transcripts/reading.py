@@ -75,7 +75,7 @@ def iter_conversations(
     they do not, as in an export in order of time, a file is held whole. A stream can only be read once: a conversation that comes back
     later in it is kept apart as `<id>~2` and told. The other formats hold one conversation anyway.
     """
-    arrange = gather if isinstance(source, Path) and _comes_back(source, format=format, mapping=mapping) else stream
+    arrange = gather if isinstance(source, Path) and _comes_back(source, format=format, mapping=mapping, name=name) else stream
     with _drafts(source, format=format, mapping=mapping, strict=strict, name=name, on_problem=on_problem, on_note=on_note) as reading:
         empty = True
         for conversation in arrange(reading.drafts, default_id=reading.default_id, log=reading.log):
@@ -85,11 +85,11 @@ def iter_conversations(
             raise _nothing(reading)
 
 
-def _comes_back(source: Path, *, format: str | None, mapping: Mapping[str, str] | None) -> bool:
+def _comes_back(source: Path, *, format: str | None, mapping: Mapping[str, str] | None, name: str | None) -> bool:
     """Whether a file, which is read for it once more, has conversations whose turns do not stand together; False for a pipe."""
     if not source.is_file():
         return False
-    with _drafts(source, format=format, mapping=mapping, strict=False, name=None, on_problem=None, on_note=None) as reading:
+    with _drafts(source, format=format, mapping=mapping, strict=False, name=name, on_problem=None, on_note=None) as reading:
         return reading.format not in _WITHOUT_COLUMNS and comes_back(reading.drafts, default_id=reading.default_id, log=reading.log)
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from erc.cli import console, label
 from erc.cli.app import app
 from erc.errors import ArtefactError, ConfigError, ConvemoError, InputError
+from erc.inference.gold import load_gold
 
 CHAT = "Ana: I am so happy to see you again!\nBen: No.\nAna: Why did nobody tell me?\n"
 EMOTIONS = {"neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"}
@@ -77,6 +78,29 @@ def test_label_at_a_terminal_prints_the_table(monkeypatch: pytest.MonkeyPatch) -
 def test_label_reads_standard_input_and_calls_it_so() -> None:
     found = records(run("-", stdin=CHAT).stdout)
     assert [one["conversation_id"] for one in found] == ["stdin"] * 3
+
+
+@pytest.mark.parametrize("name", ["export.csv", "export.jsonl"])
+def test_label_reads_the_conversations_of_an_export_in_order_of_time_as_evaluate_does(name: str, place: Path) -> None:
+    turns = [("ab"[turn % 2], "Ana", f"This is turn {turn}.", "joy") for turn in range(7)]
+    keys = ("conversation_id", "speaker", "text", "emotion")
+    lines = [",".join(row) for row in (keys, *turns)] if name.endswith(".csv") else [json.dumps(dict(zip(keys, row, strict=True))) for row in turns]
+    (place / name).write_text("\n".join(lines), encoding="utf-8")
+    result = run(name, "--strict")
+    found = records(result.stdout)
+    gold = load_gold(str(place / name), model_set="ekman").conversations
+    assert [(one["conversation_id"], one["utterance_id"], one["text"]) for one in found] == [
+        (talk.conversation_id, turn.utterance_id, turn.text) for talk in gold for turn in talk
+    ]
+    assert [one["history"]["utterances"] for one in found] == [0, 1, 2, 3, 0, 1, 2]
+    assert "7 turns of 2 conversations labelled" in result.stderr
+
+
+def test_label_standard_input_whose_conversation_comes_back_is_told_what_to_do() -> None:
+    result = run("-", stdin="conversation_id,speaker,text\na,Ana,Okay.\nb,Ben,No.\na,Ana,It hurts.\n")
+    assert [one["conversation_id"] for one in records(result.stdout)] == ["a", "b", "a~2"]
+    assert "stdin:4" in result.stderr
+    assert "give a file" in result.stderr
 
 
 def test_label_takes_named_columns(place: Path) -> None:

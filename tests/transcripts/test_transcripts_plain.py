@@ -106,5 +106,26 @@ def test_plain_line_that_might_be_a_speakers_is_told():
     assert "line 2 ('ben')" in note
 
 
+def test_plain_name_alone_on_its_line_that_might_be_a_speakers_is_told():
+    found, transcript = turns("Ana:\nhi there\nben:\ngo away!\n")
+    assert found == [("Ana", "hi there ben: go away!")]
+    assert "line 3 ('ben')" in transcript.notes[0]
+
+
+def test_plain_name_in_square_brackets_counts_in_lower_case_as_the_note_says():
+    found, transcript = turns("Ana: hi there\n[ben]: go away!\n")
+    assert (found, transcript.notes) == ([("Ana", "hi there"), ("ben", "go away!")], ())
+
+
+@pytest.mark.parametrize("name", ["🙂", "🙂 🐈", "👍🏽", "🇧🇷", "👩\u200d⚕\ufe0f"])
+def test_plain_name_of_emoji_alone_is_a_speaker(name):
+    assert turns(f"Ana: hi\n{name}: go away!\nAna: why?\n")[0] == [("Ana", "hi"), (name, "go away!"), ("Ana", "why?")]
+
+
+@pytest.mark.parametrize("line", ["🙂 go away!", "🙂:o", "→: see below", "●: first", "☎: 555 1234", "12 🍎: cheap", ":🙂: so"])
+def test_plain_symbols_and_smileys_are_no_speakers(line):
+    assert turns(f"Ana: hi\n{line}\n")[0] == [("Ana", f"hi {line}")]
+
+
 def test_plain_text_without_such_lines_has_no_note():
     assert turns("Ana: hi there\nand more of it\nBen: go: away\n")[1].notes == ()

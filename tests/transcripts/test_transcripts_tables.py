@@ -4,7 +4,7 @@ import json
 import pytest
 
 from erc.errors import InputError
-from erc.transcripts import iter_conversations, read_transcript, reading
+from erc.transcripts import iter_conversations, read_transcript
 
 
 def read(text, **options):
@@ -62,6 +62,7 @@ def test_csv_streamed_conversation_that_returns_is_kept_apart():
     found = list(iter_conversations(io.BytesIO(b"conversation_id,text\na,1\nb,2\na,3\n"), format="csv", on_problem=problems.append))
     assert [c.conversation_id for c in found] == ["a", "b", "a~2"]
     assert [p.line for p in problems] == [4]
+    assert "give a file" in problems[0].message
 
 
 @pytest.mark.parametrize(
@@ -82,11 +83,14 @@ def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, conte
     assert [[turn.text for turn in one] for one in whole.conversations] == [["1", "3"], ["2", "4"]]
 
 
-def test_sorted_file_is_held_one_conversation_at_a_time(tmp_path, monkeypatch):
-    path = tmp_path / "talk.csv"
-    path.write_text("conversation_id,text\na,1\na,2\nb,3\n")
-    monkeypatch.setattr(reading, "gather", lambda *arguments, **settings: pytest.fail("held whole"))
-    assert [len(one) for one in iter_conversations(path)] == [2, 1]
+def test_sorted_file_is_read_no_further_than_the_conversation_given_out(tmp_path):
+    """The broken line is told when the reading comes to it."""
+    path, problems = tmp_path / "talk.csv", []
+    path.write_text("conversation_id,text\na,1\na,2\nb,3\nc,4\nc,5,too,many\n")
+    found = iter_conversations(path, on_problem=problems.append)
+    assert (len(next(found)), problems) == (2, [])
+    assert [len(one) for one in found] == [1, 1]
+    assert [p.line for p in problems] == [6]
 
 
 def test_csv_cell_longer_than_the_module_ceiling_is_kept():
