@@ -24,17 +24,19 @@ def evaluate(
     root: Annotated[Path | None, typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the report; default runs/evaluate/MODEL-DATA.")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="The set a transcript's labels are spelled in.")] = None,
-    uncertainty: Annotated[str, typer.Option("--uncertainty", help="What is sampled: off, head, top-k or full.")] = "default",
+    uncertainty: Annotated[
+        str, typer.Option("--uncertainty", help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.")
+    ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of samples, folds and resamples.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", help="Evaluate about so many turns from the beginning.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Evaluate only about the first N turns.")] = None,
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")] = "auto",
-    adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over a language model.")] = None,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model.")] = None,
     server: Annotated[
         str | None,
-        typer.Option("--server", help="Address of an OpenAI-compatible server that runs it; the dialogues and what prompts show are sent there."),
+        typer.Option("--server", help="Base URL of an OpenAI-compatible server that hosts the language model; all that prompts show is sent to it."),
     ] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help="Folder in which the server's answers are kept.")] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Folder that caches the server's answers.")] = None,
     supplies: Annotated[
         Path | None,
         typer.Option("--supplies", help="Folder of speaker memories and written bios, as runs/supplies of a training; default: the user's cache."),

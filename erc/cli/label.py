@@ -34,31 +34,35 @@ def label(
             "the fine emotions and makes what --memory keeps.",
         ),
     ] = "default",
-    adapter: Annotated[Path | None, typer.Option("--adapter", help="Adapter folder over a language model.")] = None,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model.")] = None,
     server: Annotated[
         str | None,
         typer.Option(
             "--server",
-            help="Address of an OpenAI-compatible server that runs it, ending in /v1; its key, if it wants one, in CONVEMO_SERVER_KEY. The "
-            "dialogues are sent there, and with --memory also bios and earlier words of their speakers.",
+            help="Base URL (ending in /v1) of an OpenAI-compatible server that hosts the language model. Dialogues are sent to it, and with "
+            "--memory also speakers' bios and earlier turns. Its API key, if any, is read from CONVEMO_SERVER_KEY.",
         ),
     ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
             "--cache",
-            help="Folder in which the server's answers are kept, so that a repeated run asks nothing twice. The file holds scores under a hash of "
-            "the prompt, no words, and is yours alone (0600); yet who has the same dialogue can look up what was answered.",
+            help="Folder that caches the server's answers, so that repeated runs send nothing twice. It stores scores by a hash of the prompt, "
+            "readable by you alone (0600); anyone who can read it and has the same dialogue can look up the answers.",
         ),
     ] = None,
-    second: Annotated[str | None, typer.Option("--second", help="Language model that is asked of the turns which --model marks for review.")] = None,
+    second: Annotated[str | None, typer.Option("--second", help="Language model (llm:...) that labels the turns --model marks for review.")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL.")] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose memory, where one store holds several.")] = "default",
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant to use, where one store holds several.")] = "default",
     names: Annotated[Path | None, typer.Option("--names", help="YAML file of aliases: which written names are one person.")] = None,
-    format: Annotated[str | None, typer.Option("--format", help="Format of the input, where sniffing is not wanted.")] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="Input format instead of the detected one: text, csv, tsv, jsonl, vtt or srt.")
+    ] = None,
     map: Annotated[list[str] | None, typer.Option("--map", help="Column of a table, as text=message or speaker=who; repeat.")] = None,
-    uncertainty: Annotated[str, typer.Option("--uncertainty", help="What is sampled: off, head, top-k or full.")] = "default",
+    uncertainty: Annotated[
+        str, typer.Option("--uncertainty", help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.")
+    ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the Monte-Carlo samples.")] = 0,
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, auto (what the machine is fast at), for an LLM also 4bit.")] = "auto",

@@ -19,12 +19,16 @@ from erc.cli.console import stderr, stdout
 if TYPE_CHECKING:
     from speakers import Registry, SpeakerContext
 
-app = typer.Typer(name="speakers", help="Inspect, mend, export and erase the speaker memory.", no_args_is_help=True)
+app = typer.Typer(name="speakers", help="Inspect, correct, export and erase the speaker memory.", no_args_is_help=True)
 
 Memory = Annotated[str, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose memory, where one store holds several.")]
+Tenant = Annotated[str, typer.Option("--tenant", help="Tenant to use, where one store holds several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Who = Annotated[str, typer.Argument(metavar="SPEAKER", help="A speaker's name or id (spk_...).")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Speaker to merge, by name or id; goes into TARGET.")]
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="Speaker that remains, by name or id.")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="The new or additional name.")]
+Entry = Annotated[int, typer.Argument(metavar="ENTRY", help="Number of the change in `erc speakers log`.")]
 Scope = Annotated[str | None, typer.Option("--conversation", help="The conversation a generic name such as SPEAKER_00 is bound to.")]
 
 
@@ -120,7 +124,7 @@ def path(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) ->
 
 
 @app.command()
-def merge(source: Who, target: Who, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def merge(source: Source, target: Target, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Make the first speaker the same person as the second. `undo` reverses it."""
     with _open(memory, tenant) as registry:
         entry = registry.merge(source, target)
@@ -149,7 +153,7 @@ def split(
 
 
 @app.command()
-def rename(speaker: Who, name: str, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def rename(speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Show a speaker under another name; the old one stays an alias."""
     with _open(memory, tenant) as registry:
         entry = registry.rename(speaker, name)
@@ -157,7 +161,7 @@ def rename(speaker: Who, name: str, memory: Memory, tenant: Tenant = "default", 
 
 
 @app.command()
-def alias(speaker: Who, name: str, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def alias(speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Let a speaker answer to one more name."""
     with _open(memory, tenant) as registry:
         entry = registry.alias(speaker, name)
@@ -176,7 +180,7 @@ def log(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> 
 
 
 @app.command()
-def undo(entry: int, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def undo(entry: Entry, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
     """Reverse a merge, split, rename or alias by its number in the log."""
     with _open(memory, tenant) as registry:
         _print({"log": registry.undo(entry)}, as_json, f"entry {entry} is undone")
@@ -188,7 +192,7 @@ def forget(
     memory: Memory,
     tenant: Tenant = "default",
     conversation: Scope = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Erase everything about a person, for good. A later import does not bring them back."""

@@ -1,1 +1,36 @@
-"""From conversations to labelled conversations: the Predictor that command, service and batch jobs share."""
+"""From conversations to labelled conversations: the Predictor that command, service and batch jobs share.
+
+What a program needs is here by name; each is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from erc.inference.live import LiveConversation
+    from erc.inference.loading import load_cascade, load_predictor
+    from erc.inference.prediction import Prediction
+    from erc.inference.predictor import Labelled, Predictor
+    from erc.inference.settings import InferenceSettings
+    from erc.inference.speaker_context import RememberingPredictor
+
+__all__ = ["InferenceSettings", "Labelled", "LiveConversation", "Prediction", "Predictor", "RememberingPredictor", "load_cascade", "load_predictor"]
+
+_PLACES = {
+    "InferenceSettings": "settings",
+    "Labelled": "predictor",
+    "LiveConversation": "live",
+    "Prediction": "prediction",
+    "Predictor": "predictor",
+    "RememberingPredictor": "speaker_context",
+    "load_cascade": "loading",
+    "load_predictor": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'erc.inference' has no attribute {name!r}")
+    return getattr(import_module(f"erc.inference.{_PLACES[name]}"), name)

@@ -41,7 +41,7 @@ _TURNS_AT_ONCE = 2048  # whose samples are split into parts of uncertainty in do
 class StoredPast:
     """What a speaker memory knows before some conversations: a provider, and each conversation's place in its order by id.
 
-    Within a conversation, too, who the memory knows goes by the person: two names of one are one speaker.
+    Within a conversation, too, names that the memory resolves to one person count as one speaker.
     """
 
     provider: HistoryProvider

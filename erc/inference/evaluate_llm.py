@@ -1,4 +1,4 @@
-"""A language model as a candidate of an evaluation: the prompts, scores and calibrator that label, over the memory that trained it on dev."""
+"""A language model as a candidate of an evaluation: prompts, scores and calibrator as labelling uses them, a memory as in training's dev figures."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class EmotionHead(nn.Module):
 
     @torch.no_grad()
     def sample(self, pooled: Tensor, *, n_samples: int, seed: int) -> Tensor:
-        """Logits (S, B, C) of S drawn networks over pooled (B, W): those of `forward` under the same draw.
+        """Logits (S, B, C) of S drawn networks over pooled (B, P): those of `forward` under the same draw.
 
         A network that leaves out few inputs sums all of them less those few. The sum of all is the same for every network, so that only
         the few are multiplied S times; for a handful of rows, or a dropout of more than a third, it would not pay.
