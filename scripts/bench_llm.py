@@ -201,7 +201,8 @@ def training(given: argparse.Namespace) -> None:
     def step(row_tokens: int | None) -> float:
         batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
         scores, counts = answer_scores(model, batch)
-        [(loss, _)] = answer_losses(scores, counts, batch, kind="labels", class_weights=None, label_smoothing=0.0)
+        terms = answer_losses(scores, counts, batch, kind="labels", class_weights=None, label_smoothing=0.0)
+        loss = torch.stack([mean for mean, _ in terms]).sum()
         loss.backward()
         model.zero_grad()
         return loss.item()
