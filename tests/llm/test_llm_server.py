@@ -278,3 +278,15 @@ def test_environment_that_cannot_be_is_named_and_a_key_never_shown(name, value):
     with pytest.raises(ConfigError, match=f"CONVEMO_SERVER_{name}") as caught:
         open_transport("http://localhost:1/v1", environ={f"CONVEMO_SERVER_{name}": value})
     assert name != "KEY" or value.split()[0] not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "host:8000/v1", "http://host:abc/v1", "ftp://host/v1"])
+def test_address_that_is_none_is_refused_before_anything_is_asked(url):
+    with pytest.raises(ConfigError, match="the address of the server"):
+        Transport(url)
+
+
+def test_password_in_an_address_is_refused_and_not_repeated():
+    with pytest.raises(ConfigError, match="CONVEMO_SERVER_KEY") as found:
+        Transport("http://bob:hunter2@host/v1")
+    assert "hunter2" not in str(found.value)

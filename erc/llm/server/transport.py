@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from erc.errors import ConvemoError
+from erc.errors import ConfigError, ConvemoError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = _address(url)
         self.settings = TransportSettings() if settings is None else settings
         self._sleep = sleep
         self._jitter = jitter
@@ -160,3 +160,16 @@ def _retry_after(response: httpx2.Response) -> float:
         return min(60.0, max(0.0, float(response.headers.get("Retry-After", "0"))))
     except ValueError:
         return 0.0
+
+
+def _address(url: str) -> str:
+    """The address without a slash at its end. Raises ConfigError for one that is none, and for one that holds a password: records name it."""
+    try:
+        found = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise ConfigError(f"the address of the server cannot be read ({error}): write http://HOST:PORT/v1") from error
+    if found.userinfo:
+        raise ConfigError(f"the address of the server {found.host} holds a user or password: give the key in CONVEMO_SERVER_KEY instead")
+    if found.scheme not in ("http", "https") or not found.host:
+        raise ConfigError(f"the address of the server is '{url}': write http://HOST:PORT/v1")
+    return url.rstrip("/")
