@@ -287,6 +287,8 @@ class ExperimentConfig(Section):
         """A setting that the task would pass over is a mistake that no figure shows."""
         if self.backbone.attention_dropout:
             raise ValueError("backbone.attention_dropout must be 0: encoders are trained without it, which is faster and no worse")
+        if self.task != "utterance" and self.distillation is not None:
+            raise ValueError(f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section")
         if self.task == "multitask":  # its parts have losses of their own
             return self
         independent = self.task == "utterance"
@@ -302,8 +304,6 @@ class ExperimentConfig(Section):
                 "loss.class_weights 'emcoder' weighs independent labels: for exclusive emotions use min_over_count, inverse, sqrt_inverse or "
                 "effective_number"
             )
-        if self.task != "utterance" and self.distillation is not None:
-            raise ValueError(f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section")
         return self
 
     def to_yaml(self) -> str:

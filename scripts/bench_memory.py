@@ -54,7 +54,7 @@ def long_conversations(model: str) -> None:
             write_stream(source, turns, of=turns)
             command = [sys.executable, "-m", "erc.cli", "label", str(source), "-o", str(result), "--model", model]
             subprocess.run(command, check=True, capture_output=True)
-            peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024))
+            peaks.append(peak_mib(resource.RUSAGE_CHILDREN))
             rows.append([f"{turns:,}", f"{peaks[-1]:,.0f}"])
     print_table("one conversation, labelled by the command", ["turns", "peak MiB"], rows)
     print(f"  {1024 * (peaks[-1] - peaks[0]) / (LONG[-1] - LONG[0]):.0f} KiB a turn")
@@ -75,8 +75,12 @@ def resident_mib() -> float:
     if status.is_file():
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return peak_mib(resource.RUSAGE_SELF)
+
+
+def peak_mib(who: int) -> float:
+    """The most memory that this process, or any of its children that have ended, has held."""
+    return resource.getrusage(who).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

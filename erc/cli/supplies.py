@@ -103,11 +103,12 @@ class _Supplier:
         if llm.bios and self._writer_named and writer is not None and texts is not None:
             by = written_bios(writer, texts)
         memories = self._memories(train, dev, scorer, dev_sees_train=llm.dev_sees_train, **by)
-        if llm.history and llm.retrieval != "none":
+        shown = PromptNotes(bios=llm.bios, history=llm.history, retrieval=llm.retrieval)
+        if shown.past:
             scorer.score_texts([turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk])
         return CorpusNotes(
             {talk.conversation_id: memory for memory, corpus in zip(memories, (train, dev), strict=True) for talk in corpus.conversations},
-            shown=PromptNotes(bios=llm.bios, history=llm.history, retrieval=llm.retrieval),
+            shown=shown,
             emotions=load_emotion_map(scorer.fine_emotions.name, train.emotion_set),
             scorer=scorer,
         )

@@ -10,7 +10,7 @@ import torch
 
 from erc.data import Utterance
 from erc.errors import ArtefactError
-from erc.inference.llm_scorer import LlmScorer, Question, StoredNotes
+from erc.inference.llm_scorer import LlmScorer, Question, StoredNotes, person_of
 from erc.inference.scores import Scores
 from erc.llm.dialogue import DialogueWindow
 from erc.llm.local import LocalScorer
@@ -75,7 +75,7 @@ class LiveLlm:
     def _append(self, utterance: Utterance, reading: ReadTurn | None) -> None:
         self._window.append(utterance)
         if self._said is not None and reading is not None:
-            self._said.append(utterance.speaker if self._notes is None else self._notes.person(utterance.speaker), reading)
+            self._said.append(person_of(self._notes, utterance.speaker), reading)
 
     def _question(self, utterance: Utterance) -> Question:
         return self._scorer.question(self._window, utterance, notes=self._notes, origin=self._origin, said=self._said)

@@ -204,7 +204,7 @@ class LlmScorer:
                 asked.append(self.question(window, turn, notes=notes, origin=origin, said=said, reading=readings[turn.index]))
             window.append(turn)
             if said is not None and turn.index in readings:
-                said.append(_person(notes, turn.speaker), readings[turn.index].of(turn))
+                said.append(person_of(notes, turn.speaker), readings[turn.index].of(turn))
         return asked
 
     def said(self, notes: StoredNotes | None) -> SaidTurns | None:
@@ -234,7 +234,7 @@ class LlmScorer:
         """
         reading = self._read([turn])[0] if reading is None else reading
         shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
-        known = self._notes(past, turn, reading, notes, () if said is None else said.of(_person(notes, turn.speaker)))
+        known = self._notes(past, turn, reading, notes, () if said is None else said.of(person_of(notes, turn.speaker)))
         each = self._map.source.multi_label
         prompts = past.prompts(turn, notes=known, demonstrations=shown) if each else (past.prompt(turn, notes=known, demonstrations=shown),)
         return Question(turn, prompts, self._seen(past, turn, notes), reading)
@@ -280,9 +280,10 @@ class LlmScorer:
             return SpeakerNotes(history=entries(chosen, self._fine))
         if not shown.any:
             return NO_NOTES
+        own = stored.person(turn.speaker)
         found = stored.notes(
             turn.speaker,
-            others=tuple(name for name in past.spoken if stored.person(name) != stored.person(turn.speaker)),
+            others=tuple(name for name in past.spoken if stored.person(name) != own),
             vector=lambda: reading.embedding,
             before=stored.moment(turn.index),
             retrieval=shown.retrieval,
@@ -293,12 +294,13 @@ class LlmScorer:
 
     def _seen(self, past: DialogueWindow, turn: Utterance, stored: StoredNotes | None) -> tuple[int, int]:
         """Past turns of the speaker that the prompt may show, and of how many conversations."""
-        own = sum(count for name, count in past.spoken.items() if _person(stored, name) == _person(stored, turn.speaker))
+        person = person_of(stored, turn.speaker)
+        own = sum(count for name, count in past.spoken.items() if person_of(stored, name) == person)
         older = stored.counts(turn.speaker) if stored is not None and self.model.notes.any else (0, 0)
         return own + older[0], older[1] + (own > 0)
 
 
-def _person(stored: StoredNotes | None, speaker: str) -> str:
+def person_of(stored: StoredNotes | None, speaker: str) -> str:
     """Who a name is to the memory; without one every name is a person."""
     return speaker if stored is None else stored.person(speaker)
 

@@ -62,7 +62,6 @@ def _check_talk(part: ExperimentConfig) -> None:
 def _check_whole(config: ExperimentConfig, first: ExperimentConfig) -> None:
     plain = DataConfig(corpus=first.data.corpus)
     unread = [name for name, default in (("head", HeadConfig()), ("loss", LossConfig())) if getattr(config, name) != default]
-    unread += [] if config.distillation is None else ["distillation"]
     if unread:
         raise ConfigError(f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: write it into theirs")
     for name in ("corpus", "train_split", "dev_split"):
