@@ -4,7 +4,8 @@ The instruction, the bios and the beginning of the dialogue stay the same from t
 oldest turns are left out follows from the dialogue and the bios alone, never from what else a prompt shows: from turn to turn the beginning
 only moves forward, several turns at a time. What changes with every turn has a part of the budget to itself; where it needs
 more, the demonstrations give way, the farthest before the nearest, then the remembered turns, and only then more of the dialogue and of
-the bios. The target never goes, but where it is too long alone it loses its middle.
+the bios. The target never goes: it stands whole in its line however long it is (the question quotes a long one without its middle), and
+only where it is too long alone it loses its middle there, too.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from erc.llm.encoding import PromptEncoder
 from erc.llm.giving_way import Parts, beyond, giving_way, most, shorter
 from erc.llm.notes import NO_NOTES, Demonstration, SpeakerBio, SpeakerNotes
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
-from erc.llm.safety import Neutraliser
+from erc.llm.safety import Neutraliser, flat
 
 _BIO_SHARE = 0.5
 """Of the room beside the template's own words: most that bios may take, so that they never leave a prompt without dialogue."""
+
+_MOST_PER_TOKEN = 16
+"""Characters: of a target that is too long alone no more than these for each token of the budget are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +117,14 @@ class PromptBuilder:
         dropped = self.dropped([*costs, self.cost(self.line(target))], earlier=earlier, bios=bios)
         shown = [example for example in demonstrations if example.emotion in self.labels]
         whole = Parts(tuple(past[dropped - earlier :]), bios, tuple(self._history(notes)), tuple(shown))
-        name, text = self.safe.name(target.speaker), self.safe.utterance(target.text)
+        name, text = self.safe.name(target.speaker), flat(target.text)
         extra = {} if label is None else {"label": label}
-        for parts in giving_way(whole, block=self.budget.block):
-            prompt = self._prompt(parts, name, text, extra)
-            if self._fits(prompt):
-                return replace(prompt, truncated=len(target.text) > self.safe.limits.utterance)
-        return self._cut(name, target.text, extra)
+        if self._may_fit(name, text, extra):
+            for parts in giving_way(whole, block=self.budget.block):
+                prompt = self._prompt(parts, name, text, extra)
+                if self._fits(prompt):
+                    return prompt
+        return self._cut(name, text, extra)
 
     def dropped(self, costs: Sequence[int], *, earlier: int = 0, bios: tuple[SpeakerBio, ...] = ()) -> int:
         """How many of the oldest turns no prompt shows that has these bios, whatever else is in it: whole blocks, or the whole past.
@@ -144,7 +149,8 @@ class PromptBuilder:
         text, tokens = self.safe.utterance(turn.text), max(0, self._room) // 3
         if len(text.encode()) <= tokens or self.encoder.count(text) <= tokens:  # no token is less than a byte
             return text
-        cap = most(len(text) - 1, lambda cap: self.encoder.count(self.safe.utterance(turn.text, cap=cap)) <= tokens)
+        longest = min(len(text) - 1, self.safe.limits.utterance)
+        cap = most(longest, lambda cap: self.encoder.count(self.safe.utterance(turn.text, cap=cap)) <= tokens)
         return self.safe.utterance(turn.text, cap=cap)
 
     def cost(self, line: str) -> int:
@@ -155,33 +161,39 @@ class PromptBuilder:
         """The prompt with nothing to judge in it, for the prior that the model gives each label anyway (Zhao et al. 2021)."""
         return self._prompt(Parts(), "Someone", "N/A", {} if label is None else {"label": label})
 
-    def _prompt(self, parts: Parts, name: str, text: str, extra: dict[str, Any]) -> RenderedPrompt:
+    def _prompt(self, parts: Parts, name: str, text: str, extra: dict[str, Any], *, cap: int | None = None) -> RenderedPrompt:
+        """The prompt of these parts and a target of which `cap` characters are shown (None: all)."""
+        cap = len(text) if cap is None else cap
         return self.template.render(
             labels=self.labels,
             bios=[{"name": bio.name, "passages": bio.passages} for bio in parts.bios],
-            dialogue=[*parts.lines, f"{name}: {text}"],
+            dialogue=[*parts.lines, f"{name}: {self.safe.utterance(text, cap=cap)}"],
             speaker=name,
             history=parts.history,
             examples=self._examples(parts.demonstrations),
-            text=text,
+            text=self.safe.utterance(text, cap=min(cap, self.safe.limits.utterance)),
             **extra,
         )
 
     def _fits(self, prompt: RenderedPrompt) -> bool:
         return len(self.encoder.prompt_ids(prompt)) <= self.budget.max_tokens
 
+    def _may_fit(self, name: str, text: str, extra: dict[str, Any]) -> bool:
+        """False where a long target is too much alone: it is not tried with ever less beside it."""
+        return len(text) <= self.safe.limits.utterance or self._fits(self._prompt(Parts(), name, text, extra))
+
     def _cut(self, name: str, text: str, extra: dict[str, Any]) -> RenderedPrompt:
         """The prompt of nothing but the target, with as much of the beginning and the end of its text as fits."""
 
         def prompt(cap: int) -> RenderedPrompt:
-            return replace(self._prompt(Parts(), name, self.safe.utterance(text, cap=cap), extra), truncated=True)
+            return replace(self._prompt(Parts(), name, text, extra, cap=cap), truncated=cap < len(text))
 
         if not self._fits(prompt(0)):
             name = self.safe.name("")  # a name may be a user's longest word
         if not self._fits(prompt(0)):
             own = len(self.encoder.prompt_ids(prompt(0)))
             raise ConfigError(f"the prompt's own words take {own} tokens, more than max_tokens={self.budget.max_tokens}: raise it")
-        return prompt(most(self.safe.limits.utterance, lambda cap: self._fits(prompt(cap))))
+        return prompt(most(min(len(text), _MOST_PER_TOKEN * self.budget.max_tokens), lambda cap: self._fits(prompt(cap))))
 
     @cached_property
     def _fixed(self) -> int:

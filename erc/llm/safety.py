@@ -3,8 +3,8 @@
 Utterances, names, bios and demonstrations are written by people who may want to steer the model. Three things keep them text.
 They are put on one line, so that no text can begin a line of its own and forge a turn or close a fence. Strings that a tokenizer
 or a chat template would read as control tokens are broken by a middle dot after their first character (`<|im_start|>` becomes
-`<·|im_start|>`): still readable, no longer a token. And every text is capped in length. What a text asks for can still sway a
-model's judgement of that dialogue; it can never add a label, because labels are scored and not read from the model's words.
+`<·|im_start|>`): still readable, no longer a token. And every text but the turn asked about is capped in length. What a text asks for
+can still sway a model's judgement of that dialogue; it can never add a label, because labels are scored and not read from the model's words.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _KEPT_FORMATS = "\u200d\u200c"  # joiners: emoji and several scripts are spelled
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most characters of each kind of text in a prompt; what is longer loses its middle, which is marked."""
+    """Most characters of each kind of text in a prompt; what is longer loses its middle, which is marked.
+
+    `utterance` is for turns that are context; of the turn asked about a prompt shows all that its tokens allow.
+    """
 
     name: int = 40
     utterance: int = 600
@@ -56,20 +59,19 @@ class Neutraliser:
 
     def line(self, text: str, *, cap: int) -> str:
         """`text` on one line, at most `cap` characters before markers are broken, without control characters or whole markers."""
-        flat = " ".join("".join(character for character in text if _visible(character)).split())
-        return self._broken(_capped(flat, cap))
+        return self._broken(_capped(flat(text), cap))
 
     def name(self, name: str) -> str:
         """A speaker's name as it may begin a line `Name: text`: no colon, no bracket or quote at its start, never empty."""
-        flat = self.line(name, cap=self.limits.name).replace(":", SEPARATOR).lstrip("[]<>\"'`#*- ")
-        return flat or "Someone"
+        safe = self.line(name, cap=self.limits.name).replace(":", SEPARATOR).lstrip("[]<>\"'`#*- ")
+        return safe or "Someone"
 
     def utterance(self, text: str, *, cap: int | None = None) -> str:
         """The text of a turn; double quotes become typographic ones, so that a quotation cannot be closed from inside.
 
-        `cap` allows fewer characters than the limits do.
+        `cap` allows other numbers of characters than the limits do.
         """
-        return _quotes(self.line(text, cap=self.limits.utterance if cap is None else min(cap, self.limits.utterance)))
+        return _quotes(self.line(text, cap=self.limits.utterance if cap is None else cap))
 
     def history(self, text: str) -> str:
         """A remembered turn, shortened."""
@@ -89,6 +91,11 @@ class Neutraliser:
             pieces.append(text[last : found.start() + 1] + SEPARATOR)
             last = found.start() + 1
         return "".join([*pieces, text[last:]])
+
+
+def flat(text: str) -> str:
+    """`text` on one line: without control characters, runs of white space as one space."""
+    return " ".join("".join(character for character in text if _visible(character)).split())
 
 
 def _visible(character: str) -> bool:

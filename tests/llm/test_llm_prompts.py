@@ -208,13 +208,38 @@ def test_whatever_is_written_there_is_a_prompt_within_the_budget(chat_tokenizer,
     notes = SpeakerNotes(bios=(SpeakerBio("A", (text,) * 3),), history=(HistoryEntry("joy", 0.8, text),) * 4)
     context = Context.causal(talk(("A", text), ("B", "Well."), ("A", text)), 2)
     prompt = builder.emotion(context, notes=notes, demonstrations=[Demonstration((("C", text),), "joy")])
-    question = dict(prompt.segments)["question"].partition('"')[2].rpartition('"')[0]
-    head, _, tail = question.partition(" … ")
+    shown = dict(prompt.segments)["dialogue"].splitlines()[-2].removeprefix("A: ")
+    head, _, tail = shown.partition(" … ")
     assert len(builder.encoder.prompt_ids(prompt)) <= fixed + room
-    assert safe.utterance(text).startswith(head)
+    assert safe.utterance(text, cap=len(text)).startswith(head)
     assert text.strip().endswith(tail)
-    assert len(tail) > 3 or room == 60
-    assert prompt.truncated == (question != text.strip())
+    assert len(tail) > 3 or room == 60 or not prompt.truncated
+    assert prompt.truncated == (shown != text.strip())
+
+
+def test_turn_asked_about_stands_whole_where_there_is_room(chat_tokenizer):
+    """The turns around it and the quotation in the question lose their middle at 600 characters, the turn itself does not."""
+    text = "word " * 200 + "and that hurt."
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=20000))
+    prompt = builder.emotion(Context.causal(talk(("A", text), ("B", text)), 1))
+    first, target = dict(prompt.segments)["dialogue"].splitlines()[1:3]
+    assert target == f"B: {text}"
+    assert (len(first), len(dict(prompt.segments)["question"].split('"')[1])) == (len("A: ") + 600, 600)
+    assert not prompt.truncated
+
+
+@pytest.mark.parametrize("spaces", [1000, 300])
+def test_white_space_is_no_text_that_is_missing(chat_tokenizer, spaces):
+    prompt = build(chat_tokenizer).emotion(Context.causal(talk(("A", "Well." + " " * spaces + "\n" * spaces + "Fine.")), 0))
+    assert "A: Well. Fine." in prompt.user
+    assert not prompt.truncated
+
+
+def test_turn_of_a_million_characters_is_cut_to_the_budget(chat_tokenizer):
+    builder = build(chat_tokenizer, budget=Budget(max_tokens=2000))
+    prompt = builder.emotion(Context.causal(talk(("B", "Hello."), ("A", "word " * 200_000)), 1))
+    assert prompt.truncated
+    assert 1900 < len(builder.encoder.prompt_ids(prompt)) <= 2000
 
 
 @pytest.mark.parametrize("name", ["😀" * 40, "ครับ" * 10], ids=["emoji", "thai"])
