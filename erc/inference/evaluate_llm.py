@@ -18,7 +18,8 @@ from erc.inference.corpus_memory import CorpusNotes
 from erc.inference.demonstrations import NO_LEAKS
 from erc.inference.evaluated_memory import MEMORY_NOTE, evaluated_memory
 from erc.inference.gold import GoldData
-from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer, named
+from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer
+from erc.inference.llm_names import named
 from erc.inference.llm_scorer import LlmScorer, Question
 from erc.inference.settings import InferenceSettings
 from erc.inference.text_scores import KeepingScorer

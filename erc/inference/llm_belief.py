@@ -17,23 +17,25 @@ from scipy.special import expit
 from erc.emotions import EmotionMap
 from erc.llm.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.prompts import RenderedPrompt
-from erc.llm.scores import LabelScores, ScoreKind, yes_no_odds
+from erc.llm.scores import LabelScores, yes_no_odds
 from erc.llm.scores import Scorer as LabelScorer
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_decomposition, categorical_entropy
 
 Asked = Sequence[tuple[RenderedPrompt, ...]]
 """The prompts of each turn: one, or one for each label."""
+BOUNDED = "-bounded"
+"""Behind the kind of scores of which some label's is an upper bound."""
 _TURNS_AT_ONCE = 64
 """Of which each has as many prompts as there are labels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Belief:
-    """Probabilities (U, C) and their uncertainty (U,). `kind` says how the scores came about, None where nothing was asked."""
+    """Probabilities (U, C) and their uncertainty (U,). `kinds` say of every turn how its scores came about."""
 
     probabilities: np.ndarray
     uncertainty: Uncertainty
-    kind: ScoreKind | None = None
+    kinds: tuple[str, ...] = ()
 
 
 def belief_in_one(
@@ -58,10 +60,10 @@ def belief_in_one(
     if not samples:
         # Of a bare choice nothing is known of how sure it was: its entropy of 0 would be a lie.
         total = np.full(len(prompts), np.nan) if scores.score_kind == "none" else categorical_entropy(probabilities)
-        return Belief(probabilities, _unsampled(total), scores.score_kind)
+        return Belief(probabilities, _unsampled(total), _kinds(scores))
     drawn = backend.sample(prompts, labels, seed=seed, samples=samples)  # type: ignore[attr-defined]
     sampled = np.stack([calibrated(LabelScores.of(labels, draw)).probabilities for draw in drawn])
-    return Belief(probabilities, categorical_decomposition(to.apply(sampled)), scores.score_kind)
+    return Belief(probabilities, categorical_decomposition(to.apply(sampled)), _kinds(scores))
 
 
 def belief_in_each(backend: LabelScorer, asked: Asked, *, prior: OddsPrior | None, to: EmotionMap) -> Belief:
@@ -74,7 +76,11 @@ def belief_in_each(backend: LabelScorer, asked: Asked, *, prior: OddsPrior | Non
         parts.append(expit(odds) if prior is None else prior(odds))
         kinds.append(kind)
     probabilities = to.apply(np.concatenate(parts))
-    return Belief(probabilities, _unsampled(binary_entropy(probabilities).sum(axis=-1)), kinds[0])
+    return Belief(probabilities, _unsampled(binary_entropy(probabilities).sum(axis=-1)), (kinds[0],) * len(asked))
+
+
+def _kinds(scores: LabelScores) -> tuple[str, ...]:
+    return tuple(f"{scores.score_kind}{BOUNDED}" if bounded else scores.score_kind for bounded in scores.truncated)
 
 
 def _nothing(to: EmotionMap) -> Belief:

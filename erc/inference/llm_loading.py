@@ -12,10 +12,12 @@ from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.demonstrations import NO_LEAKS, trained_demonstrations
+from erc.inference.llm_names import named, unproven
 from erc.inference.llm_scorer import LanguageModel, LlmScorer, PromptNotes
+from erc.inference.loading import LLM_PREFIX
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
-from erc.llm.adapters import RECORD, AdapterRecord
+from erc.llm.adapters import AdapterRecord
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, OddsPrior, content_free_prior
 from erc.llm.digests import known_weights
@@ -24,15 +26,13 @@ from erc.llm.loading import LlmPrecision, can_four_bit, default_device, require_
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import PromptTemplate
 from erc.llm.recipes import writing_model
+from erc.llm.scores import YES_NO, yes_no_odds
 from erc.llm.scores import Scorer as LabelScorer
-from erc.llm.scores import yes_no_odds
-from erc.llm.server import ServerScorer, open_transport
+from erc.llm.server import ServerScorer, asked_mode, open_transport
 from erc.models.dropout import SeededDropout
 from erc.models.precision import bf16_is_fast, resolve_precision
 from erc.uncertainty.policy import DecisionPolicy
 
-PREFIX = "llm:"
-"""Names of language models begin so."""
 DEFAULT_EMOTIONS = "ekman"
 """What a model without an adapter is asked for where no set is named."""
 UNTUNED_NOTES = PromptNotes(bios=True, history=4, without_memory=False)
@@ -86,20 +86,6 @@ def _closed_on_failure(backend: LabelScorer) -> Iterator[None]:
         raise
 
 
-def named(model: str, *, adapter: Path | None = None, server: str | None = None) -> tuple[str, Path | None, AdapterRecord | None]:
-    """Base, adapter folder and adapter's record that `llm:PATH_OR_ID` means; the last two are None for a model without an adapter."""
-    name = model.removeprefix(PREFIX)
-    if not name:
-        raise ConfigError("--model llm: names no model; write llm:FOLDER or llm:ORGANISATION/NAME")
-    if adapter is None and server is None and (Path(name) / RECORD).is_file():
-        adapter = Path(name)
-        name = AdapterRecord.load(adapter).base
-    record = None if adapter is None else AdapterRecord.load(adapter)
-    if record is not None and server is None and record.base != name:
-        raise ConfigError(f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model llm:{adapter}")
-    return name, adapter, record
-
-
 def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
     """The policy fitted for the set reported in. Without one every turn goes to a person: nothing tells how far the model can be trusted."""
     record = scorer.model.policies.get(scorer.emotions.name) if scorer.calibrated else None
@@ -107,12 +93,12 @@ def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
 
 
 def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settings: InferenceSettings, emotions: str | None) -> LanguageModel:
-    revision = None if record is None else record.revision
+    revision = None if record is None or Path(name).is_dir() else record.revision
     precision, remarks = _precision(settings.precision, record)
     backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
     dropout = any(part.p > 0 for part in backend.model.modules() if isinstance(part, SeededDropout))
     builder, emotion_set = _prompts(backend.encoder, record, emotions)
-    return replace(_described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=remarks)
+    return replace(_described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=(*remarks, *unproven(name, record)))
 
 
 def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, tuple[str, ...]]:
@@ -141,7 +127,9 @@ def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord 
     builder, emotion_set = _prompts(encoder, record, emotions)
     weights = known_weights(name if record is None else record.base, adapter)
     kept = None if cache is None else cache / CACHE_FILE
-    backend = ServerScorer(open_transport(server), model=name, encoder=encoder, cache=kept, weights=weights)
+    each = load_emotion_set(emotion_set).multi_label
+    probe = (builder.content_free(builder.labels[0] if each else None), YES_NO if each else builder.labels)
+    backend = ServerScorer(open_transport(server), model=name, encoder=encoder, mode=asked_mode(), probe=probe, cache=kept, weights=weights)
     with _closed_on_failure(backend):
         return _described(backend, builder, emotion_set, record, exact=backend.mode == "completions")
 
@@ -182,7 +170,7 @@ def _described(
     elif record is not None and record.calibrator is not None and exact:  # what was fitted on exact scores says nothing of codes or choices
         calibrator = ContextualCalibrator.from_dict(record.calibrator)
     return LanguageModel(
-        name=f"{PREFIX}{backend.model_id}",
+        name=f"{LLM_PREFIX}{backend.model_id}",
         backend=backend,
         builder=builder,
         emotion_set=emotion_set,

@@ -253,7 +253,7 @@ class LlmScorer:
             seen=np.array([question.seen for question in questions], dtype=np.int64).reshape(-1, 2),
             truncated=np.array([question.prompt.truncated for question in questions], dtype=bool),
             prompt=f"{self.model.builder.prompt_id}@{self.model.builder.sha256[:12]}",
-            score_kind=belief.kind,
+            score_kinds=belief.kinds,
         )
 
     def _read(self, turns: Sequence[Utterance]) -> list[Reading]:

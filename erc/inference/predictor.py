@@ -97,7 +97,7 @@ class Predictor:
                 past_conversations=int(scores.seen[row, 1]),
                 truncated=bool(scores.truncated[row]),
                 prompt=scores.prompt,
-                score_kind=scores.score_kind,
+                score_kind=scores.score_kinds[row] if scores.score_kinds else None,
             )
             for row, (conversation_id, utterance) in enumerate(turns)
         ]

@@ -23,7 +23,7 @@ class Scores:
     `probabilities` (U, C) over `emotions`; `uncertainty` (U,) of that belief (aleatoric and epistemic are NaN where nothing was
     sampled); `fine` (U, F) and `fine_epistemic` (U, F) or None from the utterance classifier; `embedding` (U, P) float32;
     `seen` (U, 2): past utterances and past conversations of the speaker that the belief rests on; `truncated` (U,) bool.
-    Of a language model `prompt` names the templates with their hash, and `score_kind` says how its scores came about.
+    Of a language model `prompt` names the templates with their hash, and `score_kinds` say of every turn how its scores came about.
     """
 
     probabilities: np.ndarray
@@ -34,7 +34,7 @@ class Scores:
     seen: np.ndarray
     truncated: np.ndarray
     prompt: str | None = None
-    score_kind: str | None = None
+    score_kinds: tuple[str, ...] = ()
 
 
 class Scorer(Protocol):

@@ -45,6 +45,11 @@ class AdapterRecord:
     calibrator: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def base_weights(self) -> str | None:
+        """Digest of the base's weights where it lay in a folder; None for one of the hub, which `revision` pins."""
+        return self.extra.get("base_weights")
+
     def save(self, folder: Path) -> None:
         """Writes the record into an adapter folder."""
         content = {"version": _VERSION, **asdict(self), "labels": list(self.labels)}

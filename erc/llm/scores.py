@@ -15,6 +15,8 @@ from scipy.special import softmax
 from erc.llm.prompts import RenderedPrompt
 from erc.uncertainty.decomposition import categorical_entropy
 
+YES_NO = ("yes", "no")
+"""The answers where each label is asked for alone."""
 ScoreKind = Literal["exact", "codes", "none"]
 """How scores came about: full label log-likelihoods, log-probabilities of one-token codes, or a bare choice without any."""
 
@@ -100,11 +102,11 @@ class SamplingScorer(Scorer, Protocol):
         ...
 
 
-def yes_no_odds(scorer: Scorer, prompts: Sequence[Sequence[RenderedPrompt]], *, yes: str = "yes", no: str = "no") -> tuple[np.ndarray, ScoreKind]:
+def yes_no_odds(scorer: Scorer, prompts: Sequence[Sequence[RenderedPrompt]]) -> tuple[np.ndarray, ScoreKind]:
     """Log-odds (B, K) of yes against no, and how they came about; `prompts[b][k]` asks of turn b for label k.
 
     The prompts of a turn differ only at their end, so what they share is read once.
     """
-    scores = scorer.score([prompt for of_turn in prompts for prompt in of_turn], (yes, no))
+    scores = scorer.score([prompt for of_turn in prompts for prompt in of_turn], YES_NO)
     odds = scores.log_likelihood[:, 0] - scores.log_likelihood[:, 1]
     return odds.reshape(len(prompts), len(prompts[0]) if prompts else 0), scores.score_kind

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from lm_parts import build_model, build_tokenizer
+
+from erc.emotions import load_emotion_set
+from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
+from erc.llm.builder import PromptBuilder
+from erc.llm.calibration import ContextualCalibrator
+from erc.llm.digests import weights_digest
+from erc.llm.encoding import PromptEncoder
+from erc.uncertainty.calibration import Temperature
+from erc.uncertainty.policy import DecisionPolicy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,5 +41,28 @@ def tiny_lm() -> PreTrainedModel:
 def tiny_lm_dir(tmp_path_factory: pytest.TempPathFactory, tiny_lm: PreTrainedModel, chat_tokenizer: PreTrainedTokenizerBase) -> Path:
     folder = tmp_path_factory.mktemp("lm") / "tiny"
     tiny_lm.save_pretrained(folder)
+    chat_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_lm_dir: Path, chat_tokenizer: PreTrainedTokenizerBase) -> Path:
+    """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
+    labels = load_emotion_set("meld").labels
+    folder = tmp_path_factory.mktemp("adapter") / "tiny"
+    model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=0.3))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.data.normal_(std=0.5)
+    builder = PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=labels)
+    calibrator = ContextualCalibrator(labels, (0.0,) * 7, Temperature(temperature=5.0, bias=(0.0,) * 7))
+    llm = {"bios": True, "history": 2, "retrieval": "recency", "max_tokens": 900}
+    record = AdapterRecord(
+        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, None, labels, "meld", calibrator.to_dict(),
+        {"config": {"llm": llm}, "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()}, "base_weights": weights_digest(tiny_lm_dir)},
+    )  # fmt: skip
+    save_adapter(model, folder, record)
     chat_tokenizer.save_pretrained(folder)
     return folder

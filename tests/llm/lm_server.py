@@ -70,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "garbage":
             self.send(200, b"<html>not json")
+        elif fault == "nested":
+            self.send(200, b"[" * 100_000)
         elif isinstance(fault, int):
             self.send(fault, b'{"error": "fault"}', {"Retry-After": "7"} if fault == 429 else {})
         elif does.key is not None and self.headers.get("Authorization") != f"Bearer {does.key}":

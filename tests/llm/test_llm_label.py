@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lm_parts import build_model
 from lm_server import Behaviour, running
 from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, talk
@@ -29,15 +28,12 @@ from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.inference.speaker_context import RememberingPredictor
 from erc.inference.speaker_notes import RegistryNotes
-from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
+from erc.llm.adapters import AdapterRecord
 from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator
 from erc.llm.digests import known_weights
-from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import PromptTemplate
 from erc.llm.server import ServerError
-from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import END, Registry
 
@@ -55,28 +51,6 @@ def shelf(tiny_shelf, monkeypatch):
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
-
-
-@pytest.fixture(scope="module")
-def adapter(tmp_path_factory, tiny_lm_dir, chat_tokenizer):
-    """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
-    folder = tmp_path_factory.mktemp("adapter") / "tiny"
-    model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=0.3))
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.data.normal_(std=0.5)
-    builder = PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=LABELS)
-    calibrator = ContextualCalibrator(LABELS, (0.0,) * 7, Temperature(temperature=5.0, bias=(0.0,) * 7))
-    llm = {"bios": True, "history": 2, "retrieval": "recency", "max_tokens": 900}
-    record = AdapterRecord(
-        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, None, LABELS, "meld", calibrator.to_dict(),
-        {"config": {"llm": llm}, "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()}},
-    )  # fmt: skip
-    save_adapter(model, folder, record)
-    chat_tokenizer.save_pretrained(folder)
-    return folder
 
 
 def numbers(predictions):
@@ -312,11 +286,6 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
     prompt = AdapterRecord.load(adapter)
     assert (found["score_kind"], found["prompt"]) == (kind, f"{prompt.prompt}@{prompt.prompt_sha256[:12]}")
     assert not {"prompt", "score_kind"} & load_predictor("tiny-hierarchical", settings=FAST).label([SHORT])[0].predictions[0].to_record().keys()
-
-
-def test_adapter_over_another_base_is_refused(adapter):
-    with pytest.raises(ConfigError, match="was trained over"):
-        load_predictor("llm:another/base", settings=FAST, adapter=adapter)
 
 
 # --- cascade --------------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from erc.errors import ArtefactError, ConfigError
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import RenderedPrompt
-from erc.llm.server import ServerError, ServerGenerator, ServerScorer, Transport, TransportSettings, open_transport
-from erc.llm.server.modes import echoed_sum
+from erc.llm.server import ServerError, ServerGenerator, ServerScorer, Transport, TransportSettings, asked_mode, open_transport
+from erc.llm.server.cache import AnswerCache
+from erc.llm.server.modes import coded, echoed_sum
 from erc.llm.server.transport import RefusedError, UnreachableError
 
 LABELS = ("joy", "sadness", "neutral")
@@ -94,7 +95,45 @@ def test_server_that_ignores_constraints_is_refused(transport, behaviour):
         ServerScorer(transport, model="tiny")
 
 
-@pytest.mark.parametrize("fault", [500, 503, 429, "garbage", "drop"])
+class Answering:
+    """A chat whose first token has these probabilities, whatever is asked."""
+
+    def __init__(self, **likeliest):
+        self.entries = [{"token": token, "logprob": math.log(value)} for token, value in likeliest.items()]
+
+    def ask(self, prompt, **settings):
+        return {"choices": [{"logprobs": {"content": [{"top_logprobs": self.entries}]}}]}
+
+
+@pytest.mark.parametrize(
+    ("likeliest", "bound"),
+    [
+        ({"A": 0.6, "The": 0.3}, 0.1),  # 0.1 is left for all that is not named
+        ({"A": 0.6, "The": 0.05}, 0.05),  # what is not named is no likelier than the last that is
+    ],
+)
+def test_label_without_a_code_is_no_likelier_than_what_is_left(likeliest, bound):
+    scores = coded(Answering(**likeliest), PROMPTS[0], LABELS)
+    named, other = 0.6 / (0.6 + 2 * bound), bound / (0.6 + 2 * bound)
+    # A is the first label in one order and the last in the other.
+    np.testing.assert_allclose(np.exp(scores.values), [(named + other) / 2, other, (named + other) / 2])
+    assert scores.truncated
+
+
+def test_what_a_server_can_do_is_found_out_by_what_it_will_be_asked(transport, behaviour):
+    ServerScorer(transport, model="tiny", probe=(PROMPTS[3], LABELS))
+    assert all(PROMPTS[3].user in body["messages"][-1]["content"] for _, body in behaviour.requests)
+    assert {line for _, body in behaviour.requests for line in body["messages"][-1]["content"].splitlines()} >= {"A = joy", "A = neutral"}
+
+
+def test_way_of_asking_can_be_named_in_the_environment():
+    assert asked_mode(environ={}) is None
+    assert asked_mode(environ={"CONVEMO_SERVER_MODE": " choice "}) == "choice"
+    with pytest.raises(ConfigError, match=r"CONVEMO_SERVER_MODE=chat: write completions, codes, choice"):
+        asked_mode(environ={"CONVEMO_SERVER_MODE": "chat"})
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "garbage", "nested", "drop"])
 def test_server_that_is_busy_is_not_taken_for_one_that_can_do_less(transport, behaviour, encoder, fault):
     behaviour.faults = [fault] * (FAST.retries + 1)
     with pytest.raises(ServerError, match="asked 4 times"):
@@ -241,6 +280,16 @@ def test_cache_holds_no_text(transport, tmp_path):
     scorer.score([RenderedPrompt("Judge.", (("dialogue", "A: canary-7731"),), "E:", "t/v1", "00")], LABELS)
     scorer.cache.close()
     assert all(b"canary-7731" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_cache_that_is_damaged_later_is_told(transport, tmp_path):
+    scorer = ServerScorer(transport, model="tiny", mode="codes", cache=tmp_path / "kept.sqlite")
+    scorer.score(PROMPTS, LABELS)
+    scorer.cache._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = (tmp_path / "kept.sqlite").stat().st_size
+    (tmp_path / "kept.sqlite").write_bytes(b"\xff" * size)
+    with closing(scorer), pytest.raises(ArtefactError, match="remove the file"):
+        AnswerCache(tmp_path / "kept.sqlite").get("anything")
 
 
 def test_cache_file_that_is_no_database_is_an_artefact_error(transport, tmp_path):

@@ -65,7 +65,7 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     record = AdapterRecord.load(folder)
     assert (record.prompt, record.label_set) == ("erc/v1+few_shot/v1", "meld")
     assert set(record.extra["policy"]) == {"meld", "ekman", "sentiment"}
-    assert (record.revision, record.extra["base_weights"]) == (None, weights_digest(tiny_lm_dir))
+    assert (record.revision, record.base_weights) == (None, weights_digest(tiny_lm_dir))
     assert (tmp_path / "first" / "metrics.jsonl").exists()
     scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
     predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
@@ -88,17 +88,22 @@ def cached(tmp_path, tiny_lm_dir, monkeypatch):
     return "made/tiny", commit
 
 
-def test_adapter_names_the_commit_of_its_base(cached, tmp_path, tiny_shelf, monkeypatch):
+def test_adapter_names_the_commit_of_its_base(cached, tiny_lm_dir, tmp_path, tiny_shelf, monkeypatch):
     name, commit = cached
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
     folder = llm_experiment.run_llm(config_of(name), tmp_path / "run", resume=False, progress=False, splits=(toy("train", 2), toy("dev", 2)))
     record = AdapterRecord.load(folder)
-    assert (record.base, record.revision, record.extra["base_weights"]) == (name, commit, None)
+    assert (record.base, record.revision, record.base_weights) == (name, commit, None)
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["revision"] == commit
     shutil.rmtree(tmp_path / "hub" / "models--made--tiny" / "refs")  # as where main has moved on
     predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
     assert len(predictor.label(toy("dev", 1).conversations)[0].predictions) == 4
+
+    elsewhere = tmp_path / "a-copy"  # as on a machine without the hub
+    shutil.copytree(tiny_lm_dir, elsewhere)
+    predictor = load_predictor(f"llm:{elsewhere}", adapter=folder, settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    assert any("on trust" in remark for remark in predictor.scorer.model.remarks)
 
 
 def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir, monkeypatch):

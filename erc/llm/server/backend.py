@@ -14,7 +14,7 @@ from erc.llm.scores import LabelScores, ScoreKind
 from erc.llm.server.cache import AnswerCache, cache_key
 from erc.llm.server.chat import Chat
 from erc.llm.server.modes import Mode, PromptScores, chosen, coded, echoed
-from erc.llm.server.probing import PROBE, PROBE_LABELS, lacking
+from erc.llm.server.probing import PROBE, Probe, lacking
 from erc.llm.server.transport import ServerError, Transport
 
 _KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choice": "none"}
@@ -24,8 +24,9 @@ class ServerScorer:
     """Scores by an OpenAI-compatible server.
 
     `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses. `mode` None asks the server
-    what it can do, once, from exact to a bare choice. `cache` keeps answers on disk. `weights` is a digest of the weights that are served under
-    the model's name, where they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
+    what it can do, once, from exact to a bare choice, by `probe`: a prompt and labels like those that will be asked. `cache` keeps answers
+    on disk. `weights` is a digest of the weights that are served under the model's name, where they are known: answers of others are not
+    taken for theirs. Where making one fails, `transport` is closed.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ServerScorer:
         model: str,
         encoder: PromptEncoder | None = None,
         mode: Mode | None = None,
+        probe: Probe = PROBE,
         cache: Path | None = None,
         weights: str | None = None,
     ) -> None:
@@ -46,7 +48,7 @@ class ServerScorer:
         self._chat = Chat(transport, model)
         try:
             self.cache = None if cache is None else AnswerCache(cache)
-            self.mode: Mode = self.probe() if mode is None else mode
+            self.mode: Mode = self.probe(probe) if mode is None else mode
             if self.mode == "completions" and encoder is None:
                 raise ServerError("exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes")
         except BaseException:
@@ -58,15 +60,15 @@ class ServerScorer:
         """Model, address and, where it is known, a digest of the weights."""
         return f"{self.model}@{self.transport.url}" + ("" if self.weights is None else f"#{self.weights}")
 
-    def probe(self) -> Mode:
-        """The most exact mode the server has.
+    def probe(self, probe: Probe = PROBE) -> Mode:
+        """The most exact mode in which the server answers `probe`.
 
         Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing of what the server can do.
         """
         modes: tuple[Mode, ...] = ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
         problems = []
         for mode in modes:
-            problem = lacking(partial(self._ask, PROBE, PROBE_LABELS, mode))
+            problem = lacking(partial(self._ask, *probe, mode))
             if problem is None:
                 return mode
             problems.append(f"{mode}: {problem}")

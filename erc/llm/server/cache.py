@@ -6,7 +6,8 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from erc.errors import ArtefactError
 from erc.persistence.parts import private_file
 
-_VERSION = 2
+_VERSION = 3
 """Raised where the modes ask in other words than before, or read answers otherwise."""
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 
@@ -46,19 +47,28 @@ class AnswerCache:
             raise ArtefactError(f"{path}: not usable as an answer cache ({error}): remove the file or name another") from None
 
     def get(self, key: str) -> Any | None:
-        """The value under `key`, None where there is none."""
-        with self._lock:
+        """The value under `key`, None where there is none. Raises ArtefactError for a damaged file."""
+        with self._lock, self._told():
             row = self._connection.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+            return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
         """Keeps `value`; a value already there is replaced."""
-        with self._lock:
+        with self._lock, self._told():
             self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(value)))
 
     def __len__(self) -> int:
-        with self._lock:
+        with self._lock, self._told():
             return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise ArtefactError(
+                f"{self.path}: the answer cache cannot be read or written ({error}): remove the file, and answers are asked for anew"
+            ) from None
 
     def close(self) -> None:
         """Closes the file."""

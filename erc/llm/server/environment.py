@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from erc.errors import ConfigError
+from erc.llm.server.modes import Mode
 from erc.llm.server.transport import Transport, TransportSettings
 
 KEY = "CONVEMO_SERVER_KEY"
 TIMEOUT = "CONVEMO_SERVER_TIMEOUT"
 CONCURRENCY = "CONVEMO_SERVER_CONCURRENCY"
+MODE = "CONVEMO_SERVER_MODE"
 N = TypeVar("N", int, float)
 
 
@@ -31,6 +33,15 @@ def open_transport(url: str, *, environ: Mapping[str, str] | None = None) -> Tra
         concurrency=_positive(given, CONCURRENCY, int, "requests", default=plain.concurrency),
     )
     return Transport(url, api_key=key or None, settings=settings)
+
+
+def asked_mode(*, environ: Mapping[str, str] | None = None) -> Mode | None:
+    """The way of asking that CONVEMO_SERVER_MODE names; None leaves it to what the server turns out to be able to do."""
+    value = (os.environ if environ is None else environ).get(MODE, "").strip()
+    found: Mode | None = next((mode for mode in get_args(Mode) if mode == value), None)
+    if value and found is None:
+        raise ConfigError(f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked what it can do")
+    return found
 
 
 def _positive(given: Mapping[str, str], name: str, number: Callable[[str], N], unit: str, *, default: N) -> N:

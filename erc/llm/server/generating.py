@@ -48,7 +48,7 @@ class ServerGenerator:
 
     def _probe(self) -> WriteMode:
         once = GenerationSettings(max_new_tokens=1)
-        return "completions" if lacking(lambda: self._ask(PROBE, once, "completions")) is None else "chat"
+        return "completions" if lacking(lambda: self._ask(PROBE[0], once, "completions")) is None else "chat"
 
     def _ask(self, prompt: RenderedPrompt, settings: GenerationSettings, mode: WriteMode) -> str:
         chosen: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}

@@ -22,7 +22,10 @@ from erc.llm.server.transport import ServerError, Transport, UnusableError
 Mode = Literal["completions", "codes", "choice"]
 CODES = string.ascii_uppercase + string.ascii_lowercase
 TOP_LOGPROBS = 20
-"""The most that the interface gives; a label whose code is not among them gets the smallest value given."""
+"""The most that the interface gives; of a label whose code is not among them only a bound is known."""
+_LEAST_LEFT = 1e-9
+"""Of the probability outside the likeliest tokens: what servers write is rounded, so that theirs may sum to 1 and more."""
+_NO_LOGPROBS = "the server's chat answer holds no top log-probabilities that are numbers: CONVEMO_SERVER_MODE=choice does without them"
 _NEVER = -9999.0
 """What some servers write for a probability of 0, where others write minus infinity."""
 
@@ -77,24 +80,26 @@ def coded(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptSc
 def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tuple[list[float], bool]:
     codes = CODES[: len(labels)]
     legend = "\n".join(f"{code} = {label}" for code, label in zip(codes, labels, strict=True))
-    closing = f"Answer with one letter only:\n{legend}"
+    closing = f"Do not write the word but the letter that stands for it in this list, and nothing else:\n{legend}"
     response = chat.ask(prompt, closing=closing, max_tokens=1, temperature=0, logprobs=True, top_logprobs=TOP_LOGPROBS)
     try:
         likeliest = response["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         given = {entry["token"]: max(float(entry["logprob"]), _NEVER) for entry in reversed(likeliest)}
     except (KeyError, IndexError, TypeError, ValueError):
-        raise UnusableError("the server's chat answer holds no top log-probabilities: use mode choice, or a server that gives them") from None
+        raise UnusableError(_NO_LOGPROBS) from None
     if not all(value < math.inf for value in given.values()):  # NaN is not below anything
-        raise UnusableError("the server's top log-probabilities are no numbers: use mode choice, or a server that gives them")
+        raise UnusableError(_NO_LOGPROBS)
     found: dict[str, list[float]] = {}
     for token, value in given.items():
         if token.strip() in codes and len(token.strip()) == 1:  # " A" and "A" are two tokens for one code
             found.setdefault(token.strip(), []).append(value)
     if not found:
         raise UnusableError(
-            f"none of the codes {codes} is among the server's likeliest tokens: the model does not follow the question, use mode choice"
+            f"none of the codes {codes} is among the server's likeliest tokens: the model does not answer with a letter; "
+            "CONVEMO_SERVER_MODE=choice has it choose a label instead"
         )
-    floor = min(given.values())
+    left = 1.0 - sum(map(math.exp, given.values()))
+    floor = min(*given.values(), math.log(max(left, _LEAST_LEFT)))  # it is no likelier than the last given, nor than all the rest
     raw = [_log_sum(found[code]) if code in found else floor for code in codes]
     total = _log_sum(raw)
     return [value - total for value in raw], len(found) < len(codes)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.server.transport import RefusedError, ServerError, UnusableError
 
-PROBE = RenderedPrompt("Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", "")
-PROBE_LABELS = ("yes", "no")
+Probe = tuple[RenderedPrompt, Sequence[str]]
+"""A prompt and the labels to score after it."""
+PROBE: Probe = (
+    RenderedPrompt("Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", ""),
+    ("yes", "no"),
+)
 
 
 def lacking(ask: Callable[[], object]) -> ServerError | None:
