@@ -98,10 +98,22 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
             adapted = get_peft_model(model, config)
     except ValueError as error:
         raise ConfigError(f"LoRA cannot be attached to targets {targets}: {error}") from None
+    _require_every_target(adapted, targets)
     for attached in adapted.peft_config.values():
         attached.base_model_name_or_path = ""  # by its name PEFT would ask the hub about the base at every checkpoint; `save_adapter` writes it
     seed_lora_dropouts(adapted)
     return adapted
+
+
+def _require_every_target(adapted: Any, targets: str | list[str]) -> None:
+    """PEFT passes over a name that no layer has as long as another one fits."""
+    if isinstance(targets, str):
+        return
+    reached = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
+    if missed := [name for name in targets if name.rpartition(".")[2] not in reached]:
+        linears = sorted({name.rpartition(".")[2] for name, part in adapted.get_base_model().named_modules() if hasattr(part, "in_features")})
+        known = ", ".join(name for name in linears if name not in ("base_layer", "default"))
+        raise ConfigError(f"LoRA cannot be attached to targets {missed}: no layer is called so; there are {known}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from erc.errors import ArtefactError
+from erc.errors import ArtefactError, ConfigError
 from erc.llm.adapters import LoraSettings
 
 FAMILIES = ("llama", "qwen2", "qwen3", "phi3", "gemma2", "mistral")
@@ -79,8 +79,13 @@ class Shape:
         return self.linear_parameters + self.layers * (biases + norms) + self.hidden + embeddings
 
     def lora_parameters(self, lora: LoraSettings) -> int:
-        """Parameters of an adapter."""
-        chosen = self.linears if lora.targets == "all-linear" else {name: self.linears[name] for name in lora.targets if name in self.linears}
+        """Parameters of an adapter. Raises ConfigError for a target that no linear layer is called."""
+        if lora.targets == "all-linear":
+            chosen = self.linears
+        elif unknown := [name for name in lora.targets if name not in self.linears]:
+            raise ConfigError(f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are {', '.join(sorted(self.linears))}")
+        else:
+            chosen = {name: self.linears[name] for name in lora.targets}
         return self.layers * sum(lora.r * (inputs + outputs) for inputs, outputs in chosen.values())
 
 
@@ -117,7 +122,7 @@ def estimate_memory(
 
     Training keeps the adapter, its gradients and two moments of AdamW in fp32, and about what a block writes for its backward pass: ten
     values of hidden width (inputs of linear layers, norms, residuals) and four of the inner width per token, or, with
-    gradient checkpointing, one per block and one block in full. `answer_tokens` of a row have logits, in fp32, three times over.
+    gradient checkpointing, one per block and one block in full. `answer_tokens`, of all rows together, have logits, in fp32, three times over.
     """
     shape = Shape.of(config)
     adapter = 0 if lora is None else shape.lora_parameters(lora)
@@ -128,7 +133,7 @@ def estimate_memory(
     if not training:
         keys = 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens * value
         block = tokens * (4 * shape.hidden + 2 * shape.intermediate) * value
-        return MemoryEstimate(weights, 4 * adapter, 0, 0, block, rows * answer_tokens * shape.vocab * 4, keys)
+        return MemoryEstimate(weights, 4 * adapter, 0, 0, block, answer_tokens * shape.vocab * 4, keys)
     block = tokens * (10 * shape.hidden + 4 * shape.intermediate) * value
     activations = shape.layers * tokens * shape.hidden * value + block if gradient_checkpointing else shape.layers * block
-    return MemoryEstimate(weights, 4 * adapter, 4 * adapter, 8 * adapter, activations, 3 * rows * answer_tokens * shape.vocab * 4, 0)
+    return MemoryEstimate(weights, 4 * adapter, 4 * adapter, 8 * adapter, activations, 3 * answer_tokens * shape.vocab * 4, 0)

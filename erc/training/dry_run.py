@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from erc.config import ExperimentConfig
+from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError
 from erc.llm.families import MemoryEstimate, Shape, estimate_memory
 from erc.llm.loading import require_place
+from erc.llm.recipes import Recipe
 from erc.models.precision import resolve_precision
 from erc.training.llm_settings import llm_recipe, lora_settings
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from erc.models.encoder import Encoder
 
 _PUBLISHED = Path(__file__).with_name("published.json")
+_LABEL_TOKENS = 4
+"""Of a label, its end included; few take more."""
+_SPEAKER_TOKENS = 40
+"""Of the names of a dialogue that may have said a turn."""
+_WRITTEN_TOKENS = 96
+"""Of a written answer of the most characters that are learnt."""
 _NOTE = "the description of {} is not at hand: these are the numbers of the shape it was published with"
 
 
@@ -68,7 +76,7 @@ def published_shape(name: str) -> dict[str, Any] | None:
 def _llm_plan(config: ExperimentConfig) -> Plan:
     llm = config.llm
     assert llm is not None
-    llm_recipe(config)  # a recipe that cannot be trained is refused here as in training
+    recipe = llm_recipe(config)  # a recipe that cannot be trained is refused here as in training
     require_place(llm.base)
     described, note = _described(llm.base, llm.revision)
     lora, shape = lora_settings(config), Shape.of(described)
@@ -83,9 +91,15 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
         lora=lora,
         rows=max(1, -(-tokens // row_tokens)),
         row_tokens=row_tokens,
+        answer_tokens=config.optim.batch_size * _answer_tokens(recipe, len(load_emotion_set(config.data.corpus))),
         gradient_checkpointing=llm.gradient_checkpointing,
     )
     return Plan(llm.base, shape.parameters, shape.lora_parameters(lora), precision, memory, note=note)
+
+
+def _answer_tokens(recipe: Recipe, labels: int) -> int:
+    """Most tokens that the answers of one example have together: all labels, all speakers, or one text."""
+    return max(_WRITTEN_TOKENS if recipe.generated else 0, labels * _LABEL_TOKENS, _SPEAKER_TOKENS)
 
 
 def _encoder_plan(config: ExperimentConfig) -> Plan:

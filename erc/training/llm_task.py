@@ -6,7 +6,8 @@ Shapes: R rows, T tokens in a row, N answer tokens, E examples, K candidate answ
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -122,10 +123,9 @@ def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     mask = tree_mask(segments=segments, branches=batch["branches"])
     bare = getattr(model, "module", model)  # wrapped where several processes train; the wrapper has to be called, so that gradients are shared
     argument = attention_argument(mask, positions, positions, config=bare.config, dtype=computing_dtype(model))
-    # Logits are only made where an answer's token is predicted: a vocabulary is large and a prompt long.
-    columns = torch.unique(batch["token_column"])
-    output = model(input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, logits_to_keep=columns, use_cache=False)
-    logits = output.logits[batch["token_row"], torch.searchsorted(columns, batch["token_column"])].float()
+    with logits_only_at(bare, batch["token_row"], batch["token_column"]):
+        output = model(input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, use_cache=False)
+    logits = output.logits.squeeze(0).float()
     found = logits.gather(1, batch["token_id"][:, None]).squeeze(1) - logits.logsumexp(dim=1)
     count = batch["answer_example"].shape[0]
     answers = torch.zeros(count, device=found.device).index_add(0, batch["token_answer"], found)
@@ -134,6 +134,21 @@ def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     place = (batch["answer_example"], batch["answer_place"])
     scores = torch.full(shape, -math.inf, device=found.device).index_put(place, answers)
     return scores, torch.zeros(shape, device=found.device).index_put(place, sizes)
+
+
+@contextmanager
+def logits_only_at(model: Any, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Within the block `model` makes logits (1, N, V) at N places (row, column) alone: a vocabulary is large, a prompt long, and of each row
+    other columns are wanted."""
+
+    def chosen(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0][rows, columns].unsqueeze(0), *inputs[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(chosen)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def answer_losses(

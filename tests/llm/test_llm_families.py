@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from erc.cli.app import app
 from erc.config import load_config
-from erc.errors import ArtefactError
+from erc.errors import ArtefactError, ConfigError
 from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora
 from erc.llm.builder import PromptBuilder
 from erc.llm.families import FAMILIES, Shape, estimate_memory
@@ -44,12 +44,23 @@ def test_parameters_are_counted_exactly(family, tied):
     assert Shape.of(model.config).parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "v_proj", "qkv_proj")])
+@pytest.mark.parametrize("targets", ["all-linear", ("o_proj", "attention")])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapter_parameters_are_counted_exactly(family, targets):
-    settings = LoraSettings(r=3, targets=targets)
+    attention = ("qkv_proj",) if family == "phi3" else ("q_proj", "v_proj")
+    settings = LoraSettings(r=3, targets=targets if targets == "all-linear" else ("o_proj", *attention))
     model = attach_lora(build_model(family), settings)
     assert Shape.of(model.config).lora_parameters(settings) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(("family", "missing", "there"), [("phi3", "q_proj", "qkv_proj"), ("llama", "qkv_proj", "q_proj")])
+def test_target_that_no_layer_is_called_is_refused(family, missing, there):
+    """Though others fit: PEFT and the estimate would both pass over it."""
+    settings, model = LoraSettings(r=3, targets=("o_proj", missing)), build_model(family)
+    with pytest.raises(ConfigError, match=rf"called {missing}; there are .*{there}"):
+        Shape.of(model.config).lora_parameters(settings)
+    with pytest.raises(ConfigError, match=rf"\['{missing}'\].*there are .*{there}"):
+        attach_lora(model, settings)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

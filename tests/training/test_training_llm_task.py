@@ -67,6 +67,17 @@ def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
     assert counts[0].tolist() == [3, 2, 4]
 
 
+@torch.no_grad()
+def test_logits_are_made_for_answer_tokens_alone():
+    """Not for the columns of one row in all the others."""
+    model, seen = build_model(), []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
+    batch = collate_examples([example(1, 12), example(2, 5), example(3, 17)], pad_id=0)
+    answer_scores(model, batch)
+    assert seen == [(1, 3 * (3 + 2 + 4), 64)]
+    assert model(input_ids=batch["input_ids"]).logits.shape[:2] == batch["input_ids"].shape
+
+
 def alike(seed, length, beginning=20, **settings):
     """An example whose prompt begins as those of all others do."""
     head = torch.randint(11, 60, (beginning,), generator=torch.Generator().manual_seed(99)).tolist()
