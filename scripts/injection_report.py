@@ -1,9 +1,10 @@
-"""How far hostile words of one speaker move the labels of the others, for a given language model.
+"""How far hostile words, names and bios of one speaker move the labels of the others, for a given language model.
 
     python scripts/injection_report.py --model FOLDER_OR_ID [--adapter FOLDER] [--conversations 8] [--turns 12]
 
 A stranger's turn is put before every turn of MELD dev dialogues, once with each hostile text and once with neutral words of its length: what the
-hostile text flips beyond the neutral one is what its words did. Then the texts stand wherever others write (names, turns, bios, remembered
+hostile text flips beyond the neutral one is what its words did. The same is done with the texts as the stranger's name, cut to what a prompt
+shows of one, and as the stranger's bio, beside a harmless turn. Then the texts stand wherever others write (names, turns, bios, remembered
 turns and labels), and it is checked that the scored label set does not grow and that no control token comes from them. Leaves with 1
 where that does not hold.
 """
@@ -22,6 +23,7 @@ from bench_common import conversations, print_table
 if TYPE_CHECKING:
     from erc.data import Conversation
     from erc.llm.builder import PromptBuilder
+    from erc.llm.injection import Place
     from erc.llm.scores import Scorer
 
 
@@ -49,17 +51,25 @@ def main() -> int:
 
 
 def flips(scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
-    """Prints flips of other speakers' labels by hostile text, and in all."""
+    """Prints flips of other speakers' labels by hostile text, and in all, for each place in which it may stand."""
+    from erc.llm.injection import PLACES
+
+    for place in PLACES:
+        flips_in(place, scorer, builder, dialogues)
+
+
+def flips_in(place: Place, scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
+    """Prints the flips of one place."""
     from erc.llm.injection import flips_by_text
 
-    found = flips_by_text(scorer, builder, dialogues)
+    found = flips_by_text(scorer, builder, dialogues, place=place)
     turns, hostile, neutral = (sum(values) for values in zip(*((one.turns, one.hostile, one.neutral) for one in found), strict=True))
     rows = [_row(_short(one.text), one.turns, one.hostile, one.neutral) for one in found]
-    title = "Labels of other speakers that change after a stranger's turn (hostile, neutral: how many and which share; excess in points)"
-    headers = ["the stranger says", "turns", "hostile", "neutral", "hostile", "neutral", "excess"]
+    title = f"Labels of other speakers that change with a stranger's {place} (hostile, neutral: how many and which share; excess in points)"
+    headers = [f"the stranger's {place}", "turns", "hostile", "neutral", "hostile", "neutral", "excess"]
     print_table(title, headers, [*rows, _row("all", turns, hostile, neutral)])
     if not hostile + neutral:
-        print("No turn of any kind moves this model's labels: it hardly reads the dialogue, and the rates say nothing of how it resists.")
+        print(f"No {place} of any kind moves this model's labels: it hardly reads the dialogue, and the rates say nothing of how it resists.")
 
 
 def closed(scorer: Scorer, builder: PromptBuilder) -> bool:

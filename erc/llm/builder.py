@@ -24,6 +24,8 @@ from erc.llm.notes import NO_NOTES, Demonstration, SpeakerBio, SpeakerNotes
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
 from erc.llm.safety import Neutraliser, flat
 
+FORMAT = 2
+"""Raised where the same templates are filled with other things than before; part of a prompt's hash."""
 _BIO_SHARE = 0.5
 """Of the room beside the template's own words: most that bios may take, so that they never leave a prompt without dialogue."""
 
@@ -243,8 +245,8 @@ class PromptBuilder:
 
 
 def combined_hash(*templates: PromptTemplate) -> str:
-    """One hash of several templates, in their order."""
-    return hashlib.sha256("".join(template.sha256 for template in templates).encode()).hexdigest()
+    """One hash of several templates, in their order, and of how they are filled."""
+    return hashlib.sha256("".join([*(template.sha256 for template in templates), f"format {FORMAT}"]).encode()).hexdigest()
 
 
 def fit(lines: Sequence[str], render: Callable[[Sequence[str]], RenderedPrompt], *, encoder: PromptEncoder, budget: Budget) -> RenderedPrompt | None:

@@ -73,13 +73,14 @@ class PromptTemplate:
         return f"{self.name}/v{self.version}"
 
     @classmethod
-    def load(cls, name: str, version: int = 1, *, folder: Path | None = None) -> PromptTemplate:
-        """Reads and checks `name`, version `version`, from `folder` (the shipped prompts for None).
+    def load(cls, name: str, version: int | None = None, *, folder: Path | None = None) -> PromptTemplate:
+        """Reads and checks `name`, version `version` (None: the newest), from `folder` (the shipped prompts for None).
 
         Raises ConfigError, naming file and key, for a missing file, unknown or missing keys, broken Jinja, a variable that is used
         but not declared, and one that is declared but not used.
         """
         root = resource_dir("prompts") if folder is None else folder
+        version = _newest(root / name) if version is None else version
         path = root / name / f"v{version}.yaml"
         try:
             raw = path.read_bytes()
@@ -146,6 +147,11 @@ class PromptTemplate:
 def prompt_names() -> tuple[tuple[str, int], ...]:
     """(name, version) of every shipped prompt, sorted."""
     return tuple(sorted((path.parent.name, int(path.stem[1:])) for path in resource_dir("prompts").glob("*/v*.yaml")))
+
+
+def _newest(folder: Path) -> int:
+    """The highest version in a prompt's folder; 1 where there is none."""
+    return max((int(path.stem[1:]) for path in folder.glob("v*.yaml") if path.stem[1:].isdecimal()), default=1)
 
 
 @cache

@@ -20,7 +20,8 @@ SEPARATOR = "·"
 _FAMILIES = (
     r"<\|[^<>|]{0,40}\|>",  # <|im_start|>, <|eot_id|>, <|end|>, <|assistant|>
     r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant|tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
-    r"\[/?(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|dialogue|end of dialogue|cls|sep|pad|mask|unk|bos|eos)\]",
+    r"\[/?(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|cls|sep|pad|mask|unk|bos|eos)\]",
+    r"\[/?(?:end of )?(?:dialogue|example)\]",  # the marks of our own prompts
     r"<[｜|][^<>]{0,40}[｜|]>",  # the full-width bars of DeepSeek's template
 )
 _KEPT_FORMATS = "\u200d\u200c"  # joiners: emoji and several scripts are spelled with them

@@ -42,7 +42,7 @@ class TaskPrompts:
     def __init__(self, builder: PromptBuilder, *, versions: Mapping[str, int] | None = None) -> None:
         self.builder = builder
         chosen = {} if versions is None else versions
-        self._templates = {task: PromptTemplate.load(task, chosen.get(task, 1)) for task in TASKS if task != "erc"}
+        self._templates = {task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"}
 
     def emotion(
         self, context: Context, label: str, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = ()

@@ -63,7 +63,7 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     folder = run_experiment(config_of(tiny_lm_dir, stages=stages), tmp_path, progress=False)
     assert folder == tmp_path / "toy"
     record = AdapterRecord.load(folder)
-    assert (record.prompt, record.label_set) == ("erc/v1+few_shot/v1", "meld")
+    assert (record.prompt, record.label_set) == ("erc/v2+few_shot/v2", "meld")
     assert set(record.extra["policy"]) == {"meld", "ekman", "sentiment"}
     assert (record.revision, record.base_weights) == (None, weights_digest(tiny_lm_dir))
     assert (tmp_path / "first" / "metrics.jsonl").exists()
