@@ -11,10 +11,12 @@ from erc.data import Moment
 from erc.emotions import EmotionMap
 from erc.inference.past_turns import chosen_turns, entries
 from erc.llm.notes import ReadTurn, Retrieval, SpeakerBio, SpeakerNotes, Vector
-from speakers import Observation, Point, Recall, Registry, SpeakerContext, SpeakerId
+from speakers import Bio, Observation, Passage, Point, Recall, Registry, SpeakerContext, SpeakerId
 
 MOST_PASSAGES = 8
 """Sentences of a bio that a prompt shows."""
+_LAST_TURNS = 12
+"""Of a person, which say what of a longer bio is to the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,19 @@ class RegistryNotes:
         context = self._context(name)
         if context is None or context.bio is None:
             return None
-        passages = tuple(passage.text for passage in context.bio.passages[:MOST_PASSAGES])
+        passages = tuple(passage.text for passage in self._passages(context, context.bio))
         return SpeakerBio(name, passages, version=f"{context.bio.writer}#{context.bio.version}")
+
+    def _passages(self, context: SpeakerContext, bio: Bio) -> Sequence[Passage]:
+        """The passages shown: of a longer bio those nearest to the person's last turns, for then they stay the same through the conversation,
+        and without vectors the first; in the bio's order."""
+        if len(bio.passages) <= MOST_PASSAGES:
+            return bio.passages
+        last = self.registry.context(context.speaker, before=self.start, limit=_LAST_TURNS).observations
+        vectors = [turn.vector.astype(np.float64) for turn in last if turn.vector is not None]
+        recall = self.registry.recall(np.mean(vectors, axis=0), speaker=context.speaker, before=self.start, k=MOST_PASSAGES) if vectors else Recall()
+        near = {hit.passage.text for hit in recall.passages}
+        return [passage for passage in bio.passages if passage.text in near] or bio.passages[:MOST_PASSAGES]
 
     def _identity(self, name: str) -> SpeakerId | None:
         if name not in self.identities and name not in self._joined:

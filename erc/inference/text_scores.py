@@ -40,10 +40,6 @@ class KeepingScorer(UtteranceScorer):
         parts = Uncertainty(**{name: found.pop(name) for name in _PARTS})
         return UtteranceScores(**found, per_label=None, uncertainty=parts)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings (U, P) float32 of the texts, as the memory and the demonstrations are searched by."""
-        return self.score_texts(texts).embedding
-
     def _keep(self, texts: Sequence[str], scores: UtteranceScores) -> None:
         values = {name: getattr(scores, name) for name in _ARRAYS} | {name: getattr(scores.uncertainty, name) for name in _PARTS}
         self._rows |= {text: len(self._rows) + number for number, text in enumerate(texts)}

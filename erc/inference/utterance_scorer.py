@@ -101,6 +101,10 @@ class UtteranceScorer:
             truncated=scores.truncated,
         )
 
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (U, P) float32 of the texts, as a memory and demonstrations are searched by."""
+        return self.score_texts(texts).embedding
+
     def tokenize(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], np.ndarray]:
         """Token ids of each text within the model's limit, and which texts were cut."""
         tokens, cut = encode_texts(self.artefact.tokenizer, texts, max_tokens=self.artefact.info.max_tokens)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from lm_parts import build_model, build_tokenizer
 from typer.testing import CliRunner
 
 from erc.cli.app import app
+from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
-from erc.inference.bio_keeping import NothingWrittenError
+from erc.inference.bio_keeping import NothingWrittenError, PassageVectors
 from erc.inference.bio_writing import LlmBios, write_bios
+from erc.inference.speaker_notes import RegistryNotes
 from erc.llm.builder import Budget
 from erc.llm.families import FAMILIES
 from erc.llm.generation import GenerationSettings
@@ -142,7 +147,7 @@ def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
     [(speaker, bio)] = write_bios(registry, bios)
     assert (speaker.speaker_id, bio.version, bio.utterances) == (ana, 1, 3)
     assert [passage.text for passage in bio.passages] == ["Takes trains.", "Wins often!"]
-    assert bio.writer.startswith("llm:scribe speaker_bio/v1@")
+    assert bio.writer.startswith("llm:scribe speaker_bio/v2@")
 
 
 def test_person_of_whom_nothing_is_written_keeps_none_of_the_others_from_a_bio(registry, scorer):
@@ -251,3 +256,35 @@ def test_bios_command_goes_on_after_one_of_whom_nothing_is_written_and_ends_with
 def test_bios_command_refuses_another_kind_of_model(tmp_path):
     result = CliRunner().invoke(app, ["bios", "write", "--memory", str(tmp_path / "none.db"), "--model", "emonet-meld-minilm"])
     assert isinstance(result.exception, ConfigError)
+
+
+class Placed:
+    """A classifier whose vector of a text points one way for what speaks of work, the other way for all else."""
+
+    artefact = SimpleNamespace(info=SimpleNamespace(name="placed"), sha256="0" * 64)
+    network = SimpleNamespace(embedding_width=2)
+
+    def embed(self, texts):
+        return np.array([[1.0, 0.1] if "work" in text else [0.1, 1.0] for text in texts], dtype=np.float32)
+
+
+@pytest.mark.parametrize(("last", "shown"), [("Work, always work.", "work"), ("My garden!", "garden")])
+def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to(registry, scorer, last, shown):
+    """Eight of sixteen, in the bio's order; a memory that holds no vectors shows the first."""
+    placed = Placed()
+    ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
+    turn = Observation(ana, "a", "a0", 0, last.lower(), vector=placed.embed([last.lower()])[0].astype(np.float16))
+    registry.record("a", [turn], embedder=PassageVectors(placed).embedder)
+    sentences = [f"Talks of {'work' if i % 2 else 'garden'} number {i}." for i in range(16)]
+    bios = bios_by(Scribe(" ".join(sentences), scorer.encoder))
+    emotions = load_emotion_map("goemotions", "ekman")
+
+    def passages():
+        notes = RegistryNotes(registry, {"Ana": ana}, registry.point_for("b", 0), emotions)
+        found = notes.notes("Ana", others=(), vector=lambda: np.zeros(2), before=notes.moment(0), retrieval="recency", limit=0)
+        return list(found.bios[0].passages)
+
+    list(write_bios(registry, bios, vectors=PassageVectors(placed)))
+    assert passages() == [sentence for sentence in sentences if shown in sentence]
+    registry.write_bio(ana, before=registry.point_for("b", 0), writer=bios.writer("Ana", earlier=None))
+    assert passages() == sentences[:8]

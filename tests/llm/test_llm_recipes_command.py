@@ -161,7 +161,7 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
                 expected.append(model.builder.emotion(Context.causal(talk, turn.index), notes=notes, demonstrations=shown))
     assert [prompt.user for prompt in asked.prompts] == [prompt.user for prompt in expected]
     assert "seemed to feel before" not in expected[0].user
-    assert "About Ross: Often talks about" in expected[-1].user
+    assert 'About Ross: "Often talks about' in expected[-1].user
     assert "seemed to feel before" in expected[-1].user
     assert "Labelled turns from other dialogues" in expected[-1].user
 
