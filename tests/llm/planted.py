@@ -4,7 +4,7 @@ Every turn is labelled, every prompt shows all that its recipe shows (dialogue, 
 planted: the label can be read off it and off nothing else. All the rest is drawn independently of the label. Labels are balanced
 in every split, so a model without the planted ingredient cannot do better than one label in four, whatever it has learnt.
 
-    dialogue        the target's text holds a word of the label's mood; earlier turns hold such words at random
+    dialogue        the turn before the target, by the other speaker, holds a word of the label's mood; no other turn is labelled or holds one
     bio             the bio of the target's speaker holds it; the other speaker is a stranger without one, whose turn is not labelled
     history         every past emotion shown is the label
     demonstration   the target's text begins with a code of two words, drawn from hundreds, whose label stands only in the demonstrations
@@ -34,6 +34,8 @@ LABELS = tuple(load_emotion_set(LABEL_SET).labels)
 MOODS = {"positive": ("sunny", "merry"), "negative": ("gloomy", "bitter"), "neutral": ("plain", "level"), "ambiguous": ("odd", "unsure")}
 NAMES = ("Ana", "Ben", "Cleo", "Dan")
 TURNS = 3
+ONE_LABELLED: dict[Ingredient, int] = {"bio": 2, "dialogue": 3}
+"""Worlds of conversations of so many turns, of which the last is labelled."""
 FILLER = ("the", "road", "was", "long", "and", "then", "we", "took", "tea", "by", "a", "lamp", "near", "some", "trees", "while", "rain", "fell")
 SYLLABLES = tuple(a + b for a in "bdgklmprtvz" for b in ("aro", "emu", "isk"))
 
@@ -78,7 +80,8 @@ class World:
 def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (250, 24, 64)) -> World:
     """The world of `ingredient`, with three labelled turns for each of `sizes` conversations in train, dev and held-out.
 
-    Where a bio decides, these are three conversations with one labelled turn each: two turns of one person would be one trial.
+    Where a bio or the dialogue decides, these are three conversations with one labelled turn each: two turns of one person would be one
+    trial, and every turn would be before another.
     """
     rng = np.random.default_rng([seed, INGREDIENTS.index(ingredient)])
     trained, fresh = _codes(rng, sizes[0], sizes[2] * TURNS)
@@ -102,7 +105,7 @@ class _Writer:
         """A split of `size` times three labelled turns, each label, and each of `codes`, as often as the others."""
         labels = iter([LABELS[i] for i in self.rng.permutation(np.resize(np.arange(len(LABELS)), size * TURNS))])
         drawn = iter([codes[i] for i in self.rng.permutation(np.resize(np.arange(len(codes)), size * TURNS))])
-        count = size * TURNS if self.ingredient == "bio" else size
+        count = size * TURNS if self.ingredient in ONE_LABELLED else size
         talks = tuple(self.conversation(f"{name}{number}", labels, drawn) for number in range(count))
         return Corpus("planted", name, talks, LABEL_SET, "generated", (), ())
 
@@ -111,16 +114,18 @@ class _Writer:
         people = [str(name) for name in self.rng.choice(NAMES, size=2, replace=False)]
         moods = {name: _pick(self.rng, LABELS) for name in people}
         made = []
-        for index in range(2 if self.ingredient == "bio" else TURNS):
+        one = next(labels) if self.ingredient in ONE_LABELLED else None
+        turns = ONE_LABELLED.get(self.ingredient, TURNS)
+        for index in range(turns):
             speaker, code = people[index % 2], ""
-            label: str | None = None
+            label = one if index == turns - 1 else None
             if self.ingredient == "demonstration":
                 code, label = next(drawn)
-            elif self.ingredient != "bio" or index:
+            elif one is None:
                 label = next(labels)
             if self.ingredient == "bio":
                 moods = {} if label is None else {speaker: label}
-            text = _text(self.rng, code, label if self.ingredient == "dialogue" else None)
+            text = _text(self.rng, code, one if self.ingredient == "dialogue" and index == turns - 2 else None)
             made.append(Utterance(f"{talk_id}-{index}", index, speaker, text, emotions=() if label is None else (label,)))
             self.notes[talk_id, index] = _notes(self.rng, moods, label if self.ingredient == "history" else None)
             self.written[talk_id, index] = " ".join(self.rng.choice(FILLER, size=3))

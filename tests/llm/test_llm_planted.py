@@ -29,8 +29,13 @@ def test_no_label_is_commoner_than_another(ingredient):
     assert counts == dict.fromkeys(LABELS, SMALL[2] * 3 // len(LABELS))
 
 
-def test_planted_dialogue_holds_a_word_of_the_label():
-    assert all(set(turn.text.split()) & set(MOODS[turn.emotions[0]]) for _, turn in labelled(plant("dialogue", seed=3, sizes=SMALL).train))
+def test_planted_dialogue_holds_a_word_of_the_label_in_the_turn_before_alone():
+    words = {word for mood in MOODS.values() for word in mood}
+    for talk, turn in labelled(plant("dialogue", seed=3, sizes=SMALL).train):
+        found = {earlier.index: set(earlier.text.split()) & words for earlier in talk}
+        [said] = found.pop(turn.index - 1)
+        assert said in MOODS[turn.emotions[0]]
+        assert not any(found.values())
 
 
 def test_planted_demonstration_is_found_with_the_label_of_the_target():
