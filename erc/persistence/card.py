@@ -10,6 +10,11 @@ from jinja2 import Environment, StrictUndefined
 if TYPE_CHECKING:
     from erc.persistence.artefact import ArtefactInfo
 
+INTENDED_USE = """\
+Intended: text of conversations, in English, to help people read them. A label is a guess about how words read, not about what a person
+feels. Not intended: judging people at work or in education, hiring, credit, law enforcement, or any decision about a person
+without a human who reads the text. The training texts hold slurs and the biases of their source."""
+"""What every card says of what a model is for."""
 _TEMPLATE = """---
 license: apache-2.0
 language: en
@@ -55,9 +60,7 @@ Trained on the train split only; the checkpoint was chosen on dev. What is fitte
 {% endfor %}
 ## Use
 
-Intended: text of conversations, in English, to help people read them. A label is a guess about how words read, not about what a person
-feels. Not intended: judging people at work or in education, hiring, credit, law enforcement, or any decision about a person
-without a human who reads the text. The training texts hold slurs and the biases of their source.
+{{ use }}
 
 ## Configuration
 
@@ -83,16 +86,17 @@ def write_card(
         info=info,
         metrics=metrics,
         summary=summary,
+        use=INTENDED_USE,
         figures=figures,
         per_label=per_label,
-        policies=_policies(policy or {}),
+        policies=policy_lines(policy or {}),
         corpora=sorted({name.partition("/")[0] for name in info.data}),
         versions=", ".join(f"{name} {version}" for name, version in info.versions.items()),
         config=yaml.safe_dump(dict(info.config), sort_keys=False),
     )
 
 
-def _policies(policy: Mapping[str, Any]) -> str:
+def policy_lines(policy: Mapping[str, Any]) -> str:
     """A line per emotion set: what is promised of accepted turns."""
     lines = []
     for name, record in policy.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from erc.llm.local import LocalScorer
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
 from erc.llm.retrieval import DemonstrationIndex
 from erc.llm.tasks import TaskPrompts
+from erc.persistence.artefact import installed_versions
 from erc.training.llm_batches import LlmExample, dialogue_groups
 from erc.training.llm_calibration import fit_policies
+from erc.training.llm_card import write_adapter_card
 from erc.training.llm_examples import Examples
 from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm_stages import run_stages
@@ -126,10 +129,12 @@ def finish_llm(
             "figures": figures,
             "policy": fit_policies(scores, targets, dialogue_groups(dev), label_set=splits[0].emotion_set, prior=prior),
             "base_weights": weights_digest(Path(base)) if local else None,
+            "versions": {**installed_versions(), "peft": package_version("peft")},
             **_origin(config, splits, supplies),
         },
     )
     save_adapter(model, folder, record)
+    write_adapter_card(folder, record)
     tokenizer.save_pretrained(str(folder))
     return folder
 

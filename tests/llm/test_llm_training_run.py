@@ -9,6 +9,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.conversation import Conversation, Utterance
@@ -67,6 +68,10 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     assert set(record.extra["policy"]) == {"meld", "ekman", "sentiment"}
     assert (record.revision, record.base_weights) == (None, weights_digest(tiny_lm_dir))
     assert (tmp_path / "first" / "metrics.jsonl").exists()
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"| weighted F1 | {record.extra['figures']['weighted_f1']:.3f} |" in card
+    assert all(said in card for said in (record.prompt_sha256[:12], record.base_weights, f"peft {record.extra['versions']['peft']}", "then second"))
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
     scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
     predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
     assert predictor.policy == DecisionPolicy.from_dict(record.extra["policy"]["meld"])
