@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from erc.data import Conversation, HistoryProvider, Moment, PastUtterance, SpeakerHistory
@@ -24,6 +23,9 @@ from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
+from erc.inference.workers import side_by_side, worker_count
+from erc.models.batching import length_buckets, pad_tokens
+from erc.models.context_hierarchical import HierarchicalContext
 from erc.models.emonet import EmoNet
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
@@ -161,16 +163,17 @@ class EmoNetScorer:
             truncated=turns.truncated | cut,
         )
 
-    @torch.inference_mode()
     def _pass(self, builder: TurnBuilder, prepared: Sequence[Sequence[PreparedTurn]]) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits (U, C) of the deterministic pass and (S, U, C) of the sampled one or None, in the order of the turns."""
         starts = np.cumsum([0, *(len(turns) for turns in prepared)])
         total, labels = int(starts[-1]), len(self.artefact.info.labels)
+        prepared = self._encoded(prepared)
         logits = np.empty((total, labels), dtype=np.float32)
         samples = None if self.mode == "off" else np.empty((self.samples, total, labels), dtype=np.float32)
         filled = [i for i, turns in enumerate(prepared) if turns]
         tokens = self.settings.tokens_per_batch * (_PASSES if self.network.context.in_passes else 1)
-        for bucket in conversation_buckets([prepared[i] for i in filled], max_tokens=tokens):
+
+        def score(bucket: list[int]) -> None:
             chosen = [filled[i] for i in bucket]
             rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chosen])
             batch = self.cast(builder.collate([prepared[i] for i in chosen]))
@@ -178,7 +181,28 @@ class EmoNetScorer:
             logits[rows] = output.logits.float().cpu().numpy()
             if samples is not None:
                 samples[:, rows] = self._sample(batch, output.embedding).float().cpu().numpy()
+
+        buckets = list(conversation_buckets([prepared[i] for i in filled], max_tokens=tokens // worker_count(self.settings.device)))
+        side_by_side(score, buckets, device=self.settings.device)
         return logits, samples
+
+    def _encoded(self, prepared: Sequence[Sequence[PreparedTurn]]) -> Sequence[Sequence[PreparedTurn]]:
+        """The turns with their vectors where each is encoded alone and no layer of the encoder is sampled: texts of like length, of whichever
+        conversations, then share a pass, and a long conversation is no single piece of work."""
+        context, turns = self.network.context, [turn for one in prepared for turn in one]
+        if not isinstance(context, HierarchicalContext) or self.mode not in ("off", "head") or not turns or turns[0].vector is not None:
+            return prepared
+        pad, device = self.artefact.tokenizer.pad_token_id or 0, self.settings.device
+        vectors = np.empty((len(turns), context.width), dtype=np.float32)
+
+        def encode(bucket: list[int]) -> None:
+            ids, mask = pad_tokens([turns[i].input_ids for i in bucket], pad_id=pad)
+            vectors[bucket] = context.turn_vectors(ids.to(device), mask.to(device)).float().cpu().numpy()
+
+        tokens = self.settings.tokens_per_batch // worker_count(device)
+        side_by_side(encode, list(length_buckets([len(turn.input_ids) for turn in turns], max_tokens=tokens)), device=device)
+        rows = iter(vectors)
+        return [[replace(turn, vector=next(rows)) for turn in one] for one in prepared]
 
     def cast(self, batch: TurnBatch) -> TurnBatch:
         """The batch on the model's device, its observations in the model's precision."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from erc.data import Conversation
@@ -19,6 +18,7 @@ from erc.inference.sampled import SampledUncertainty
 from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
+from erc.inference.workers import side_by_side
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.tokenizing import encode_texts
@@ -110,7 +110,6 @@ class UtteranceScorer:
         tokens, cut = encode_texts(self.artefact.tokenizer, texts, max_tokens=self.artefact.info.max_tokens)
         return tokens, np.array(cut, dtype=bool)
 
-    @torch.inference_mode()
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
         """Scores of U texts, in their order; how they are batched does not change a score beyond rounding."""
         labels = len(self._fine)
@@ -119,7 +118,8 @@ class UtteranceScorer:
         parts = {name: np.empty((len(texts), labels)) for name in _PARTS}
         mapped_parts = {name: np.full(len(texts), np.nan) for name in _PARTS}
         tokens, truncated = self.tokenize(texts)
-        for bucket in length_buckets([len(t) for t in tokens], max_tokens=self._tokens_per_batch):
+
+        def score(bucket: list[int]) -> None:
             ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0)
             output, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))
             logits[bucket] = output.logits.float().cpu().numpy()
@@ -129,6 +129,8 @@ class UtteranceScorer:
                 for name in _PARTS:
                     parts[name][bucket] = getattr(per_label, name)
                     mapped_parts[name][bucket] = getattr(per_turn, name)
+        buckets = list(length_buckets([len(t) for t in tokens], max_tokens=self._tokens_per_batch))
+        side_by_side(score, buckets, device=self.settings.device)
         probabilities = self.calibrator(logits)
         mapped = self._map.apply(probabilities)
         if self.mode == "off":

@@ -42,6 +42,10 @@ class HierarchicalContext(ContextEncoder):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
+    def turn_vectors(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Vectors (U, P) of turns (U, T) alone under a mask (U, T), as a batch may bring them; they hang on no other turn."""
+        return complete_rows(self.encoder, begin_rows(self.encoder, input_ids=input_ids, mask=mask, split=0), pooling=self.pooling, split=0, copies=1)
+
     def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[Rows], TurnBatch]:
         if batch.vectors is not None:  # another pass of the same encoder has read these turns
             return [], batch

@@ -1,0 +1,109 @@
+"""Batches side by side: all are done, errors arrive, and nobody else's threads are touched."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from erc.inference.workers import side_by_side, worker_count
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None) -> None:
+    done: list[int] = []
+    seen: set[tuple[str, int, bool]] = set()
+    meeting = threading.Barrier(2, timeout=30)
+
+    def work(item: int) -> None:
+        if item < 2:
+            meeting.wait()  # would break if the first two were not under way together
+        seen.add((threading.current_thread().name.rpartition("_")[0], torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        done.append(item)
+
+    side_by_side(work, range(7), device="cpu")
+    assert sorted(done) == list(range(7))
+    assert seen == {("erc-batch", 1, True)}
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
+    side_by_side(lambda item: None, range(2), device="cpu")
+    found: list[int] = []
+    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert found == [2]
+
+
+def test_single_item_is_done_here_with_all_threads(two_threads: None) -> None:
+    seen: list[tuple[threading.Thread, int, bool]] = []
+
+    def work(item: int) -> None:
+        seen.append((threading.current_thread(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+
+    side_by_side(work, [0], device="cpu")
+    assert seen == [(threading.current_thread(), 2, True)]
+
+
+def test_error_arrives_when_nothing_is_under_way_any_more(two_threads: None) -> None:
+    release, under_way = threading.Event(), threading.Semaphore(0)
+    finished: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 0:
+            under_way.acquire(timeout=30)
+            release.set()
+            raise ValueError("of item 0")
+        under_way.release()
+        release.wait(timeout=30)
+        finished.append(item)
+
+    with pytest.raises(ValueError, match="of item 0"):
+        side_by_side(work, [0, 1], device="cpu")
+    assert finished == [1]
+
+
+def test_items_within_an_item_are_done_by_its_own_thread(two_threads: None) -> None:
+    names: list[tuple[str, str]] = []
+
+    def work(item: int) -> None:
+        outer = threading.current_thread().name
+        side_by_side(lambda inner: names.append((outer, threading.current_thread().name)), range(2), device="cpu")
+
+    side_by_side(work, range(4), device="cpu")
+    assert len(names) == 8
+    assert all(outer == inner for outer, inner in names)
+
+
+def _in_child(done: multiprocessing.queues.Queue[int]) -> None:
+    total: list[int] = []
+    side_by_side(total.append, range(3), device="cpu")
+    done.put(len(total))
+    done.close()
+    done.join_thread()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_forked_process_has_threads_of_its_own(two_threads: None) -> None:
+    side_by_side(lambda item: None, range(2), device="cpu")
+    context = multiprocessing.get_context("fork")
+    done = context.Queue()
+    child = context.Process(target=_in_child, args=(done,))
+    child.start()
+    assert done.get(timeout=60) == 3
+    child.join(timeout=60)
+
+
+def test_other_devices_go_one_by_one() -> None:
+    assert worker_count("cuda") == 1
