@@ -23,13 +23,13 @@ from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
-from erc.inference.workers import side_by_side, worker_count
+from erc.inference.workers import share, side_by_side
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.context_hierarchical import HierarchicalContext
 from erc.models.emonet import EmoNet
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import BioProvider, Person, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, own_key
+from erc.models.turns import BioProvider, Person, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, own_key, token_count
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
@@ -94,6 +94,11 @@ class EmoNetScorer:
     @property
     def identity(self) -> str:
         return self.artefact.info.identity
+
+    @property
+    def width(self) -> int:
+        """Hidden width of the encoder."""
+        return self.network.context.encoder.hidden_size
 
     @property
     def emotions(self) -> EmotionSet:
@@ -182,8 +187,8 @@ class EmoNetScorer:
             if samples is not None:
                 samples[:, rows] = self._sample(batch, output.embedding).float().cpu().numpy()
 
-        buckets = list(conversation_buckets([prepared[i] for i in filled], max_tokens=tokens // worker_count(self.settings.device)))
-        side_by_side(score, buckets, device=self.settings.device)
+        most = share(sum(token_count(turns) for turns in prepared), most=tokens, device=self.settings.device)
+        side_by_side(score, list(conversation_buckets([prepared[i] for i in filled], max_tokens=most)), device=self.settings.device, width=self.width)
         return logits, samples
 
     def _encoded(self, prepared: Sequence[Sequence[PreparedTurn]]) -> Sequence[Sequence[PreparedTurn]]:
@@ -199,8 +204,9 @@ class EmoNetScorer:
             ids, mask = pad_tokens([turns[i].input_ids for i in bucket], pad_id=pad)
             vectors[bucket] = context.turn_vectors(ids.to(device), mask.to(device)).float().cpu().numpy()
 
-        tokens = self.settings.tokens_per_batch // worker_count(device)
-        side_by_side(encode, list(length_buckets([len(turn.input_ids) for turn in turns], max_tokens=tokens)), device=device)
+        lengths = [len(turn.input_ids) for turn in turns]
+        most = share(sum(lengths), most=self.settings.tokens_per_batch, device=device)
+        side_by_side(encode, list(length_buckets(lengths, max_tokens=most)), device=device, width=self.width)
         rows = iter(vectors)
         return [[replace(turn, vector=next(rows)) for turn in one] for one in prepared]
 

@@ -15,8 +15,10 @@ from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
 from erc.inference.scores import Scores
+from erc.inference.workers import alone
 from erc.models.outputs import LiveState
 from erc.models.tokenizing import readable
+from erc.models.turns import TurnBatch
 
 
 @dataclass(slots=True)
@@ -81,7 +83,6 @@ class LiveEmoNet:
 
         return back
 
-    @torch.inference_mode()
     def read(self, utterance: Utterance) -> Scores:
         """Belief about the next turn, which then belongs to the past."""
         scorer = self._scorer
@@ -102,23 +103,29 @@ class LiveEmoNet:
         )
         seen = self._past.history(turn.speaker, before=turn.moment, limit=0)
         batch = scorer.cast(self._builder.collate([[turn]]))
-        output, self._state = scorer.network.append(self._state, batch)
-        samples: np.ndarray | None = None
-        if scorer.mode == "head":
-            samples = scorer.network.mc_head(output.embedding, n_samples=scorer.samples, seed=scorer.settings.seed).float().cpu().numpy()
-        elif scorer.mode != "off":
-            drawn, self._sampled = scorer.network.mc_append(
-                self._sampled,
-                batch,
-                scorer.samples,
-                seed=scorer.settings.seed,
-                mode=scorer.mode,  # type: ignore[arg-type]
-                top_k=scorer.top_k,
-            )
-            samples = drawn.float().cpu().numpy()
+        logits, samples = alone(lambda: self._answer(batch), device=scorer.settings.device, width=scorer.width)
         self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
         counts = np.array([[seen.utterances, seen.conversations]]) * (self._past.limit > 0)  # without a memory nothing rests on the past
-        return scorer.belief(output.logits.float().cpu().numpy(), samples, read, counts, np.array([turn.truncated]))
+        return scorer.belief(logits, samples, read, counts, np.array([turn.truncated]))
+
+    def _answer(self, batch: TurnBatch) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits (1, C) of the turn in `batch`, and the sampled ones (S, 1, C) or None; the states go on."""
+        scorer = self._scorer
+        output, self._state = scorer.network.append(self._state, batch)
+        logits: np.ndarray = output.logits.float().cpu().numpy()
+        if scorer.mode == "off":
+            return logits, None
+        if scorer.mode == "head":
+            return logits, scorer.network.mc_head(output.embedding, n_samples=scorer.samples, seed=scorer.settings.seed).float().cpu().numpy()
+        drawn, self._sampled = scorer.network.mc_append(
+            self._sampled,
+            batch,
+            scorer.samples,
+            seed=scorer.settings.seed,
+            mode=scorer.mode,  # type: ignore[arg-type]
+            top_k=scorer.top_k,
+        )
+        return logits, drawn.float().cpu().numpy()
 
     @property
     def _drawn(self) -> dict[str, Any] | None:

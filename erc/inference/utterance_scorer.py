@@ -18,7 +18,7 @@ from erc.inference.sampled import SampledUncertainty
 from erc.inference.sampling import chosen_sampling
 from erc.inference.scores import Scores
 from erc.inference.settings import InferenceSettings
-from erc.inference.workers import side_by_side
+from erc.inference.workers import share, side_by_side
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.tokenizing import encode_texts
@@ -129,8 +129,9 @@ class UtteranceScorer:
                 for name in _PARTS:
                     parts[name][bucket] = getattr(per_label, name)
                     mapped_parts[name][bucket] = getattr(per_turn, name)
-        buckets = list(length_buckets([len(t) for t in tokens], max_tokens=self._tokens_per_batch))
-        side_by_side(score, buckets, device=self.settings.device)
+        lengths, device = [len(t) for t in tokens], self.settings.device
+        most = share(sum(lengths), most=self._tokens_per_batch, device=device)
+        side_by_side(score, list(length_buckets(lengths, max_tokens=most)), device=device, width=self.network.encoder.hidden_size)
         probabilities = self.calibrator(logits)
         mapped = self._map.apply(probabilities)
         if self.mode == "off":

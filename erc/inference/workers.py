@@ -16,6 +16,11 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+R = TypeVar("R")
+_NARROW = 512
+"""Hidden width up to which two threads on one batch were slower than one, at any length; at 768 they are not."""
+_FEWEST = 256
+"""Tokens."""
 
 
 def worker_count(device: str) -> int:
@@ -23,22 +28,24 @@ def worker_count(device: str) -> int:
     return torch.get_num_threads() if torch.device(device).type == "cpu" else 1
 
 
-def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str) -> None:
+def share(tokens: int, *, most: int, device: str) -> int:
+    """Tokens of a batch, at most `most`, so that `tokens` in all keep every worker busy; batches of few tokens are not made smaller."""
+    workers = worker_count(device)
+    return max(1, min(most // workers, max(_FEWEST, -(-tokens // workers)))) if workers > 1 else most
+
+
+def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:
     """Does `work` for every item, without gradients; the first error is raised once nothing is under way any more.
 
-    With one item or one thread it is done here, and torch's threads share it. Else every item is one worker's, which computes with one thread.
+    Every item is one worker's, which computes with one thread. A single item is done here, and torch's threads share it, where the matrices
+    are wide enough for that: `width` is the hidden width of the network.
     """
     workers = worker_count(device)
-
-    def alone(item: T) -> None:
-        with torch.inference_mode():
-            work(item)
-
-    if min(workers, len(items)) < 2:
+    if workers < 2 or (len(items) < 2 and width > _NARROW):
         for item in items:
-            alone(item)
+            _without_gradients(work, item)
         return
-    futures = [_pool(workers).submit(alone, item) for item in items]
+    futures = [_pool(workers).submit(_without_gradients, work, item) for item in items]
     try:
         for future in futures:
             future.result()
@@ -46,6 +53,18 @@ def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str) 
         for future in futures:
             future.cancel()
         wait(futures)
+
+
+def alone(work: Callable[[], R], *, device: str, width: int) -> R:
+    """What `work` gives for one small piece, a live turn say: by one thread where the network is narrow, for sharing it costs more than it takes."""
+    found: list[R] = []
+    side_by_side(lambda one: found.append(one()), [work], device=device, width=width)
+    return found[0]
+
+
+def _without_gradients(work: Callable[[T], None], item: T) -> None:
+    with torch.inference_mode():
+        work(item)
 
 
 def _compute_alone() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from erc.inference.workers import side_by_side, worker_count
+from erc.inference.workers import alone, share, side_by_side, worker_count
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
         seen.add((threading.current_thread().name.rpartition("_")[0], torch.get_num_threads(), torch.is_inference_mode_enabled()))
         done.append(item)
 
-    side_by_side(work, range(7), device="cpu")
+    side_by_side(work, range(7), device="cpu", width=32)
     assert sorted(done) == list(range(7))
     assert seen == {("erc-batch", 1, True)}
     assert torch.get_num_threads() == 2
 
 
 def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
-    side_by_side(lambda item: None, range(2), device="cpu")
+    side_by_side(lambda item: None, range(2), device="cpu", width=32)
     found: list[int] = []
     later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     later.start()
@@ -46,14 +46,16 @@ def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
     assert found == [2]
 
 
-def test_single_item_is_done_here_with_all_threads(two_threads: None) -> None:
-    seen: list[tuple[threading.Thread, int, bool]] = []
+@pytest.mark.parametrize(("width", "threads"), [(384, 1), (768, 2)])
+def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(two_threads: None, width: int, threads: int) -> None:
+    seen: list[tuple[bool, int, bool]] = []
 
     def work(item: int) -> None:
-        seen.append((threading.current_thread(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        seen.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
 
-    side_by_side(work, [0], device="cpu")
-    assert seen == [(threading.current_thread(), 2, True)]
+    side_by_side(work, [0], device="cpu", width=width)
+    assert seen == [(threads == 2, threads, True)]
+    assert alone(torch.get_num_threads, device="cpu", width=width) == threads
 
 
 def test_error_arrives_when_nothing_is_under_way_any_more(two_threads: None) -> None:
@@ -70,7 +72,7 @@ def test_error_arrives_when_nothing_is_under_way_any_more(two_threads: None) -> 
         finished.append(item)
 
     with pytest.raises(ValueError, match="of item 0"):
-        side_by_side(work, [0, 1], device="cpu")
+        side_by_side(work, [0, 1], device="cpu", width=32)
     assert finished == [1]
 
 
@@ -79,16 +81,16 @@ def test_items_within_an_item_are_done_by_its_own_thread(two_threads: None) -> N
 
     def work(item: int) -> None:
         outer = threading.current_thread().name
-        side_by_side(lambda inner: names.append((outer, threading.current_thread().name)), range(2), device="cpu")
+        side_by_side(lambda inner: names.append((outer, threading.current_thread().name)), range(2), device="cpu", width=32)
 
-    side_by_side(work, range(4), device="cpu")
+    side_by_side(work, range(4), device="cpu", width=32)
     assert len(names) == 8
     assert all(outer == inner for outer, inner in names)
 
 
 def _in_child(done: multiprocessing.queues.Queue[int]) -> None:
     total: list[int] = []
-    side_by_side(total.append, range(3), device="cpu")
+    side_by_side(total.append, range(3), device="cpu", width=32)
     done.put(len(total))
     done.close()
     done.join_thread()
@@ -96,7 +98,7 @@ def _in_child(done: multiprocessing.queues.Queue[int]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_forked_process_has_threads_of_its_own(two_threads: None) -> None:
-    side_by_side(lambda item: None, range(2), device="cpu")
+    side_by_side(lambda item: None, range(2), device="cpu", width=32)
     context = multiprocessing.get_context("fork")
     done = context.Queue()
     child = context.Process(target=_in_child, args=(done,))
@@ -107,3 +109,9 @@ def test_forked_process_has_threads_of_its_own(two_threads: None) -> None:
 
 def test_other_devices_go_one_by_one() -> None:
     assert worker_count("cuda") == 1
+    assert share(10_000, most=4096, device="cuda") == 4096
+
+
+@pytest.mark.parametrize(("tokens", "shared"), [(100, 256), (300, 256), (1001, 501), (4096, 2048), (100_000, 2048)])
+def test_batches_keep_every_worker_busy_within_the_memory_of_one(two_threads: None, tokens: int, shared: int) -> None:
+    assert share(tokens, most=4096, device="cpu") == shared
