@@ -98,7 +98,7 @@ def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **opt
     if not world.shows_demonstrations:
         llm["demonstrations"] = 0
     # Recipes that learn whole tokens are slower than those that learn labels against each other.
-    epochs = 6.0 if llm["loss"] == "labels" else 8.0
+    epochs = 9.0 if llm["loss"] == "labels" else 12.0
     changes = {"learning_rate": 3e-3, "epochs": epochs, "batch_size": 16, "max_grad_norm": 1.0, "precision": "fp32", "seed": seed}
     return ExperimentConfig.model_validate(shipped | {"name": "planted", "llm": llm, "optim": shipped["optim"] | changes | optim})
 
