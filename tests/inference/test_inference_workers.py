@@ -112,6 +112,6 @@ def test_other_devices_go_one_by_one() -> None:
     assert share(10_000, most=4096, device="cuda") == 4096
 
 
-@pytest.mark.parametrize(("tokens", "shared"), [(100, 256), (300, 256), (1001, 501), (4096, 2048), (100_000, 2048)])
-def test_batches_keep_every_worker_busy_within_the_memory_of_one(two_threads: None, tokens: int, shared: int) -> None:
+@pytest.mark.parametrize(("tokens", "shared"), [(100, 256), (300, 256), (1001, 501), (4096, 2048), (100_000, 4096)])
+def test_batches_keep_every_worker_busy_and_no_batch_is_tiny(two_threads: None, tokens: int, shared: int) -> None:
     assert share(tokens, most=4096, device="cpu") == shared
