@@ -59,7 +59,7 @@ def build_tokenizer() -> Any:
     return fast
 
 
-def build_base(folder: Path, *, hidden: int = 64, layers: int = 2, seed: int = 0) -> Path:
+def build_base(folder: Path, *, hidden: int = 96, layers: int = 2, seed: int = 0) -> Path:
     """A tiny Llama with random weights and its tokenizer in `folder`."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig

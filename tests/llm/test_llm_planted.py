@@ -68,7 +68,7 @@ def test_notes_without_the_ingredient_keep_the_other(ingredient):
     [
         ("rebuild", "history", (160, 12, 40), 2.5),
         ("rebuild", "bio", (200, 12, 40), 4.0),
-        ("rebuild", "demonstration", (180, 12, 40), 2.5),
+        ("rebuild", "demonstration", (220, 12, 40), 4.0),
         ("rebuild", "dialogue", (200, 12, 40), 3.5),
     ],
 )

@@ -163,7 +163,7 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
     assert "seemed to feel before" not in expected[0].user
     assert 'About Ross: "Often talks about' in expected[-1].user
     assert "seemed to feel before" in expected[-1].user
-    assert "Labelled turns from other dialogues" in expected[-1].user
+    assert "Other dialogues, each with" in expected[-1].user
 
 
 @pytest.fixture
