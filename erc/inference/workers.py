@@ -19,13 +19,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 _NARROW = 512
 """Hidden width up to which two threads on one batch were slower than one, at any length; at 768 they are not."""
+_MOST = 8
+"""Of more, some would wait for Python's lock; where torch has more threads, each worker computes with its part of them."""
 _FEWEST = 256
 """Tokens."""
 
 
 def worker_count(device: str) -> int:
-    """How many batches go side by side on a device: on a processor as many as torch has threads, elsewhere one."""
-    return torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+    """How many batches go side by side on a device: on a processor as many as torch has threads, up to eight, elsewhere one."""
+    return min(_MOST, torch.get_num_threads()) if torch.device(device).type == "cpu" else 1
 
 
 def share(tokens: int, *, most: int, device: str) -> int:
@@ -37,15 +39,16 @@ def share(tokens: int, *, most: int, device: str) -> int:
 def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:
     """Does `work` for every item, without gradients; the first error is raised once nothing is under way any more.
 
-    Every item is one worker's, which computes with one thread. A single item is done here, and torch's threads share it, where the matrices
-    are wide enough for that: `width` is the hidden width of the network.
+    Every item is one worker's, which computes with its share of the threads. A single item is done here, with all of them, where the
+    matrices are wide enough for that: `width` is the hidden width of the network.
     """
     workers = worker_count(device)
     if workers < 2 or (len(items) < 2 and width > _NARROW):
         for item in items:
             _without_gradients(work, item)
         return
-    futures = [_pool(workers).submit(_without_gradients, work, item) for item in items]
+    pool = _pool(workers, torch.get_num_threads() // workers)
+    futures = [pool.submit(_without_gradients, work, item) for item in items]
     try:
         for future in futures:
             future.result()
@@ -56,7 +59,7 @@ def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, 
 
 
 def alone(work: Callable[[], R], *, device: str, width: int) -> R:
-    """What `work` gives for one small piece, a live turn say: by one thread where the network is narrow, for sharing it costs more than it takes."""
+    """What `work` gives for one small piece, a live turn say: by one worker where the network is narrow, for sharing it costs more than it takes."""
     found: list[R] = []
     side_by_side(lambda one: found.append(one()), [work], device=device, width=width)
     return found[0]
@@ -67,16 +70,16 @@ def _without_gradients(work: Callable[[T], None], item: T) -> None:
         work(item)
 
 
-def _compute_alone() -> None:
+def _compute_with(threads: int) -> None:
     torch.get_num_threads()  # gives this thread the process's setting, which would else come over it later
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """So many threads in which torch computes with one each."""
+def _pool(workers: int, each: int) -> ThreadPoolExecutor:
+    """So many threads in which torch computes with `each`."""
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="erc-batch", initializer=_compute_alone)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="erc-batch", initializer=_compute_with, initargs=(each,))
     together = threading.Barrier(workers + 1)
     for _ in range(workers):
         pool.submit(together.wait)  # each in a thread of its own, for none ends before all have begun

@@ -37,6 +37,17 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
     assert torch.get_num_threads() == 2
 
 
+def test_many_threads_are_parted_among_eight_workers() -> None:
+    before, seen = torch.get_num_threads(), set[int]()
+    torch.set_num_threads(24)
+    try:
+        assert worker_count("cpu") == 8
+        side_by_side(lambda item: seen.add(torch.get_num_threads()), range(16), device="cpu", width=32)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {3}
+
+
 def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
     side_by_side(lambda item: None, range(2), device="cpu", width=32)
     found: list[int] = []
