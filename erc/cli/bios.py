@@ -33,7 +33,7 @@ def write(
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, 4bit, or auto.")] = "auto",
 ) -> None:
     """Write the next version of a bio from what is remembered; earlier versions stay."""
-    from erc.inference.bio_keeping import NothingWrittenError, PassageVectors
+    from erc.inference.bio_keeping import NothingWrittenError
     from erc.inference.bio_writing import LlmBios, write_bios
     from erc.inference.loading import SHARED_MODEL, load_model
     from erc.inference.settings import InferenceSettings
@@ -53,10 +53,10 @@ def write(
         people = None if not speaker else [registry.find(name) for name in speaker]
         writer = open_writer(model.removeprefix("llm:"), adapter=adapter, precision=precision, server=server)  # type: ignore[arg-type]
         bios = LlmBios(writer, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words)
-        vectors = PassageVectors(UtteranceScorer(load_model(SHARED_MODEL), settings=InferenceSettings(uncertainty="off")))
+        scorer = UtteranceScorer(load_model(SHARED_MODEL), settings=InferenceSettings(uncertainty="off"))
         asked, written, unwritten = 0, 0, 0
         with closing(writer), progress_bar("writing bios") as advance:
-            for person, bio in write_bios(registry, bios, vectors=vectors, speakers=people):
+            for person, bio in write_bios(registry, bios, scorer=scorer, speakers=people):
                 advance(1)
                 asked += 1
                 if isinstance(bio, NothingWrittenError):

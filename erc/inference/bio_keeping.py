@@ -8,7 +8,6 @@ model write the bios, a user's memory has such bios once `erc bios write` was ru
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from erc.errors import ConvemoError
 from erc.inference.utterance_scorer import UtteranceScorer
@@ -21,26 +20,6 @@ WriterOf = Callable[[Registry, SpeakerContext], BioWriter]
 """The writer of a person's next bio."""
 Note = Callable[[str], None]
 """Hears of what somebody should be told."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassageVectors:
-    """Makes the vectors by which the passages of a long bio are found: those of the classifier that also makes a memory's observations."""
-
-    scorer: UtteranceScorer
-
-    @property
-    def embedder(self) -> Embedder:
-        """Whose vectors they are."""
-        artefact = self.scorer.artefact
-        return Embedder(artefact.info.name, artefact.sha256[:16], self.scorer.network.embedding_width)
-
-    def write(self, registry: Registry, speaker: SpeakerId, *, before: Point, writer: BioWriter) -> Bio:
-        """Writes a person's next bio, its passages with vectors where the memory holds vectors of this classifier."""
-        if registry.embedder != self.embedder:
-            return registry.write_bio(speaker, before=before, writer=writer)
-        embed = self.scorer.embed
-        return registry.write_bio(speaker, before=before, writer=writer, embed=embed, embedder=self.embedder)
 
 
 class NothingWrittenError(ConvemoError):
@@ -58,14 +37,13 @@ def refresh_bios(
     *,
     before: Point,
     writer_of: WriterOf = counted,
-    vectors: PassageVectors | None = None,
+    scorer: UtteranceScorer | None = None,
     note: Note = lambda text: None,
 ) -> tuple[Bio, ...]:
     """Writes the bios of `speakers` that are missing or have fallen behind, from the turns strictly before `before`; returns the new ones.
 
     A bio that another writer made, such as a language model through `erc bios write`, is never replaced by a counted one. Where the writer
-    writes nothing, `note` hears of it, and the bio is counted, or stays as it was if this writer made the last. A counted bio is short enough to
-    be shown whole, so `vectors` are made of written ones alone.
+    writes nothing, `note` hears of it, and the bio is counted, or stays as it was if this writer made the last. `scorer` as in `write_bio`.
     """
     wanted = tuple(dict.fromkeys(speakers))
     made = []
@@ -74,15 +52,27 @@ def refresh_bios(
         if not _due(context, writer):
             continue
         try:
-            if vectors is None or writer is DETERMINISTIC:
-                made.append(registry.write_bio(speaker, before=before, writer=writer))
-            else:
-                made.append(vectors.write(registry, speaker, before=before, writer=writer))
+            made.append(write_bio(registry, speaker, before=before, writer=writer, scorer=scorer))
         except NothingWrittenError as error:
             note(str(error))
             if _due(context, DETERMINISTIC):
                 made.append(registry.write_bio(speaker, before=before, writer=DETERMINISTIC))
     return tuple(made)
+
+
+def write_bio(registry: Registry, speaker: SpeakerId, *, before: Point, writer: BioWriter, scorer: UtteranceScorer | None = None) -> Bio:
+    """Writes a person's next bio, with vectors of its passages where the memory holds vectors of `scorer`: a long one is searched by them.
+
+    A counted bio is short enough to be shown whole, and has none.
+    """
+    if scorer is None or writer is DETERMINISTIC or registry.embedder != embedder_of(scorer):
+        return registry.write_bio(speaker, before=before, writer=writer)
+    return registry.write_bio(speaker, before=before, writer=writer, embed=scorer.embed, embedder=embedder_of(scorer))
+
+
+def embedder_of(scorer: UtteranceScorer) -> Embedder:
+    """Whose vectors a memory holds that a classifier fills."""
+    return Embedder(scorer.artefact.info.name, scorer.artefact.sha256[:16], scorer.network.embedding_width)
 
 
 def _due(context: SpeakerContext, writer: BioWriter) -> bool:

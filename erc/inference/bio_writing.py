@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from erc.errors import ConfigError
-from erc.inference.bio_keeping import NothingWrittenError, PassageVectors
+from erc.inference.bio_keeping import NothingWrittenError, write_bio
+from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.builder import Budget, fit
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, Generator
@@ -100,13 +101,12 @@ def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
 
 
 def write_bios(
-    registry: Registry, bios: LlmBios, *, vectors: PassageVectors | None = None, speakers: Sequence[Speaker] | None = None
+    registry: Registry, bios: LlmBios, *, scorer: UtteranceScorer | None = None, speakers: Sequence[Speaker] | None = None
 ) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
     """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
 
     Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard since this writer wrote, an
-    error for one of whom the model wrote nothing: the bio stays as it was, and the others are written. By their `vectors` a prompt finds the
-    passages of a long bio that are to the point.
+    error for one of whom the model wrote nothing: the bio stays as it was, and the others are written. `scorer` as in `write_bio`.
     """
     for speaker in registry.speakers() if speakers is None else speakers:
         context = registry.context(speaker.speaker_id, before=END, limit=1)
@@ -116,9 +116,8 @@ def write_bios(
         if context.bio is not None and (context.bio.writer, context.bio.before) == (bios.name, before):
             yield speaker, None
             continue
-        write = registry.write_bio if vectors is None else partial(vectors.write, registry)
         try:
-            yield speaker, write(speaker.speaker_id, before=before, writer=bios.writer_of(registry, context))
+            yield speaker, write_bio(registry, speaker.speaker_id, before=before, writer=bios.writer_of(registry, context), scorer=scorer)
         except NothingWrittenError as error:
             yield speaker, error
 

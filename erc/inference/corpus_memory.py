@@ -22,7 +22,7 @@ from erc.data.corpora.corpus import chronological
 from erc.data.identity import speaker_key
 from erc.emotions import EmotionMap
 from erc.errors import InputError
-from erc.inference.bio_keeping import GROWTH, Note, PassageVectors, WriterOf, counted, refresh_bios
+from erc.inference.bio_keeping import GROWTH, Note, WriterOf, counted, refresh_bios
 from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.llm_scorer import PromptNotes
 from erc.inference.past_turns import SaidTurns
@@ -85,13 +85,12 @@ def fill(
 ) -> None:
     """Takes conversations into a memory in the order given, each after the bios of its speakers are in step."""
     scorer.score_texts([turn.text for conversation in conversations for turn in conversation])  # one by one they would fill no batch
-    remembering, vectors, unwritten = RememberingPredictor(Predictor(scorer), registry), PassageVectors(scorer), list[str]()
+    remembering, unwritten = RememberingPredictor(Predictor(scorer), registry), list[str]()
     for conversation in conversations:
         if len(conversation):
             people = _identities(registry, conversation)
-            refresh_bios(
-                registry, people.values(), before=_start(registry, conversation), writer_of=writer_of, vectors=vectors, note=unwritten.append
-            )
+            start = _start(registry, conversation)
+            refresh_bios(registry, people.values(), before=start, writer_of=writer_of, scorer=scorer, note=unwritten.append)
             remembering.label(conversation)
             advance(len(conversation))
     if unwritten:

@@ -17,7 +17,7 @@ from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
 from erc.data.identity import speaker_key
 from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError, InputError
-from erc.inference.bio_keeping import PassageVectors, refresh_bios
+from erc.inference.bio_keeping import embedder_of, refresh_bios
 from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.cascade import CascadePredictor
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
@@ -85,7 +85,7 @@ class RememberingPredictor:
             raise ConvemoError(f"{scorer.identity} makes no observations that a speaker memory could keep")
         self._shared = shared
         self._passages: dict[str, np.ndarray] = {}
-        self.embedder = PassageVectors(shared).embedder
+        self.embedder = embedder_of(shared)
         known = registry.embedder
         if known is not None and known != self.embedder:
             raise ConvemoError(
@@ -172,7 +172,7 @@ class RememberingPredictor:
             if len(self._passages) > _MOST_PASSAGES:
                 self._passages.clear()
                 fresh = list(dict.fromkeys(texts))
-            self._passages.update(zip(fresh, self._shared.score_texts(fresh).embedding, strict=True))
+            self._passages.update(zip(fresh, self._shared.embed(fresh), strict=True))
         return np.stack([self._passages[text] for text in texts])
 
     @property

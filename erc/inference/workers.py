@@ -33,7 +33,7 @@ def worker_count(device: str) -> int:
 def share(tokens: int, *, most: int, device: str) -> int:
     """Tokens of a batch, at most `most`, so that `tokens` in all keep every worker busy; batches of few tokens are not made smaller."""
     workers = worker_count(device)
-    return max(1, min(most, max(_FEWEST, -(-tokens // workers)))) if workers > 1 else most
+    return min(most, max(_FEWEST, -(-tokens // workers))) if workers > 1 else most
 
 
 def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:

@@ -165,15 +165,16 @@ class PromptBuilder:
 
     def _prompt(self, parts: Parts, name: str, text: str, extra: dict[str, Any], *, cap: int | None = None) -> RenderedPrompt:
         """The prompt of these parts and a target of which `cap` characters are shown (None: all)."""
-        cap = len(text) if cap is None else cap
+        shown = len(text) if cap is None else cap
+        whole, limit = self.safe.utterance(text, cap=shown), self.safe.limits.utterance
         return self.template.render(
             labels=self.labels,
             bios=[{"name": bio.name, "passages": bio.passages} for bio in parts.bios],
-            dialogue=[*parts.lines, f"{name}: {self.safe.utterance(text, cap=cap)}"],
+            dialogue=[*parts.lines, f"{name}: {whole}"],
             speaker=name,
             history=parts.history,
             examples=self._examples(parts.demonstrations),
-            text=self.safe.utterance(text, cap=min(cap, self.safe.limits.utterance)),
+            text=whole if shown <= limit else self.safe.utterance(text, cap=limit),
             **extra,
         )
 

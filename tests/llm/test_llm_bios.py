@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from erc.cli.app import app
 from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
-from erc.inference.bio_keeping import NothingWrittenError, PassageVectors
+from erc.inference.bio_keeping import NothingWrittenError, embedder_of
 from erc.inference.bio_writing import LlmBios, write_bios
 from erc.inference.speaker_notes import RegistryNotes
 from erc.llm.builder import Budget
@@ -274,7 +274,7 @@ def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to
     placed = Placed()
     ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
     turn = Observation(ana, "a", "a0", 0, last.lower(), vector=placed.embed([last.lower()])[0].astype(np.float16))
-    registry.record("a", [turn], embedder=PassageVectors(placed).embedder)
+    registry.record("a", [turn], embedder=embedder_of(placed))
     sentences = [f"Talks of {'work' if i % 2 else 'garden'} number {i}." for i in range(16)]
     bios = bios_by(Scribe(" ".join(sentences), scorer.encoder))
     emotions = load_emotion_map("goemotions", "ekman")
@@ -284,7 +284,7 @@ def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to
         found = notes.notes("Ana", others=(), vector=lambda: np.zeros(2), before=notes.moment(0), retrieval="recency", limit=0)
         return list(found.bios[0].passages)
 
-    list(write_bios(registry, bios, vectors=PassageVectors(placed)))
+    list(write_bios(registry, bios, scorer=placed))
     assert passages() == [sentence for sentence in sentences if shown in sentence]
     registry.write_bio(ana, before=registry.point_for("b", 0), writer=bios.writer("Ana", earlier=None))
     assert passages() == sentences[:8]
