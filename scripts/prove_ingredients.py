@@ -9,7 +9,8 @@ record that says of which corpus, configuration, base and prompts it was made; w
 where a cell fails.
 
 The base is frozen and random, and over some of them training stays stuck with one label never named. As one would choose a base, up to
-three are tried until dev is learnt; the table says which was taken, and held-out turns have no part in the choice.
+three are tried until one is at home on a trial split, whose turns are as new to it as held-out ones; else the best of them is taken. The
+table says which, and how many were tried; held-out turns have no part in the choice.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "llm")
 
 INGREDIENTS = ("history", "demonstration", "dialogue", "bio")
 LEARNT = 0.9
+AT_HOME = 0.95
 BASES = 3
 
 
@@ -48,15 +50,15 @@ def main() -> None:
 def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
     """The record of one recipe on one world, from its file where it was made of the same."""
     from planted import plant
-    from planted_models import build_base, recipe_config
+    from planted_models import recipe_config
     from study_cells import config_digest, current_cell, digest, prompts_digest, write_cell
 
     from erc.llm.digests import weights_digest
 
     path, world = out / f"{ingredient}-{recipe}-{seed}.json", plant(ingredient, seed=seed)
-    base = build_base(out / "base")
+    base = base_number(out, 0)
     made = {
-        "world": digest(repr((world.train, world.dev, world.held_out, world.shown, world.supplies.notes))),
+        "world": digest(repr((world.train, world.dev, world.trial, world.held_out, world.shown, world.supplies.notes))),
         "config": config_digest(recipe_config(recipe, base, world, seed=seed)),
         "base": {"weights": weights_digest(base)},
         "prompts": prompts_digest(),
@@ -73,24 +75,36 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
 
 def proven(out: Path, world: Any, recipe: str, seed: int) -> dict[str, Any]:
     """Accuracies on held-out turns with the ingredient, with it blanked, and trained without it; the base taken, and the turns."""
-    from planted_models import build_base, held_out_accuracy, recipe_config, train_recipe
+    from planted_models import accuracy_on, recipe_config, train_recipe
 
-    from erc.llm.adapters import AdapterRecord
-
+    tried = []
     for number in range(BASES):
-        base = build_base(out / "base", seed=number)
-        config = recipe_config(recipe, base, world, seed=seed)
-        shutil.rmtree(out / "run", ignore_errors=True)
-        adapter = train_recipe(config, world, out / "run")
-        if AdapterRecord.load(adapter).extra["figures"]["accuracy"] > LEARNT:
+        config = recipe_config(recipe, base_number(out, number), world, seed=seed)
+        adapter = train_recipe(config, world, emptied(out / f"run{number}"))
+        tried.append((accuracy_on("trial", config, adapter, world)[0], -number, config, adapter))
+        if tried[-1][0] > AT_HOME:
             break
-    found: dict[str, Any] = {"base": number}
-    found["planted"], turns = held_out_accuracy(config, adapter, world)
-    found["blanked"], _ = held_out_accuracy(config, adapter, world.without())
-    config = recipe_config(recipe, base, world.without(), seed=seed)
-    shutil.rmtree(out / "run", ignore_errors=True)
-    found["never_there"], _ = held_out_accuracy(config, train_recipe(config, world.without(), out / "run"), world.without())
+    trial, number, config, adapter = max(tried, key=lambda one: one[:2])
+    found: dict[str, Any] = {"base": -number, "trial": trial, "tried": len(tried)}
+    found["planted"], turns = accuracy_on("held_out", config, adapter, world)
+    found["blanked"], _ = accuracy_on("held_out", config, adapter, world.without())
+    config = recipe_config(recipe, base_number(out, -number), world.without(), seed=seed)
+    adapter = train_recipe(config, world.without(), emptied(out / "run"))
+    found["never_there"], _ = accuracy_on("held_out", config, adapter, world.without())
     return {**found, "turns": turns}
+
+
+def base_number(out: Path, number: int) -> Path:
+    """The folder of a random base, made anew."""
+    from planted_models import build_base
+
+    return build_base(out / f"base{number}", seed=number)
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, without what an earlier run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def passed(record: dict[str, Any]) -> bool:
@@ -105,13 +119,16 @@ def table(records: list[dict[str, Any]]) -> str:
     """The Markdown table of all cells."""
     from planted_models import chance_interval
 
-    rows = ["| ingredient | recipe | seed | base | with it | blanked | trained without it | chance, 99% | |", "|---|---|---|---|---|---|---|---|---|"]
+    rows = [
+        "| ingredient | recipe | seed | base (tried) | with it | blanked | trained without it | chance, 99% | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for record in records:
         low, high = chance_interval(record["turns"])
         figures = " | ".join(f"{record[name]:.1%}" for name in ("planted", "blanked", "never_there"))
         verdict = "learnt" if passed(record) else "FAILS"
-        cell_of = " | ".join(str(record[name]) for name in ("ingredient", "recipe", "seed", "base"))
-        rows.append(f"| {cell_of} | {figures} | {low:.1%} to {high:.1%} | {verdict} |")
+        cell_of = " | ".join(str(record[name]) for name in ("ingredient", "recipe", "seed"))
+        rows.append(f"| {cell_of} | {record['base']} ({record['tried']}) | {figures} | {low:.1%} to {high:.1%} | {verdict} |")
     return "\n".join(rows)
 
 

@@ -8,8 +8,9 @@ in every split, so a model without the planted ingredient cannot do better than 
     bio             the bio of the target's speaker holds it; the other speaker is a stranger without one, whose turn is not labelled
     history         every past emotion shown is the label
     demonstration   the target's text begins with a code of two words, drawn from hundreds, whose label stands only in the demonstrations
-                    with the same code; an embedding that knows codes retrieves them. Held-out codes are none that were trained on, and
-                    are demonstrated from a split of their own: what a model remembers of a code helps it nothing
+                    with the same code; an embedding that knows codes retrieves them. Codes of the trial and of held-out turns are none
+                    that were trained on, nor each other's, and are demonstrated from a split of their own: what a model remembers of a
+                    code helps it nothing
 """
 
 from __future__ import annotations
@@ -52,14 +53,16 @@ class PlantedNotes:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A generated corpus in three splits, and what recipes need beside it.
+    """A generated corpus in four splits, and what recipes need beside it.
 
-    `shown` is where the demonstrations of held-out turns come from. `shows_demonstrations` is False where they were taken away.
+    `trial` is for choosing among trained models, as unseen in training as `held_out`, which is for judging the one chosen. `shown` is where
+    the demonstrations of both come from. `shows_demonstrations` is False where they were taken away.
     """
 
     planted: Ingredient
     train: Corpus
     dev: Corpus
+    trial: Corpus
     held_out: Corpus
     shown: Corpus
     supplies: Supplies
@@ -70,7 +73,8 @@ class World:
         if self.planted == "demonstration":
             return replace(self, shows_demonstrations=False)
         if self.planted == "dialogue":
-            return replace(self, train=_blanked(self.train), dev=_blanked(self.dev), held_out=_blanked(self.held_out))
+            blanked = {name: _blanked(getattr(self, name)) for name in ("train", "dev", "trial", "held_out")}
+            return replace(self, **blanked)
         assert isinstance(self.supplies.notes, PlantedNotes)
         empty: dict[str, Any] = {"bios": ()} if self.planted == "bio" else {"history": ()}
         table = {place: replace(notes, **empty) for place, notes in self.supplies.notes.table.items()}
@@ -78,16 +82,23 @@ class World:
 
 
 def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (250, 24, 64)) -> World:
-    """The world of `ingredient`, with three labelled turns for each of `sizes` conversations in train, dev and held-out.
+    """The world of `ingredient`, with three labelled turns for each of `sizes` conversations in train, dev and held-out; half of these in trial.
 
     Where a bio or the dialogue decides, these are three conversations with one labelled turn each: two turns of one person would be one
     trial, and every turn would be before another.
     """
     rng = np.random.default_rng([seed, INGREDIENTS.index(ingredient)])
-    trained, fresh = _codes(rng, sizes[0], sizes[2] * TURNS)
+    train, dev, held_out = sizes
+    trial = held_out // 2
+    trained, tried, fresh = _codes(rng, train, trial * TURNS, held_out * TURNS)
     writer = _Writer(ingredient, rng)
-    plan = zip(("train", "dev", "held-out", "shown"), (*sizes, sizes[2]), (trained, trained, fresh, fresh), strict=True)
-    splits = [writer.split(name, size, codes) for name, size, codes in plan]
+    splits = [
+        writer.split("train", train, trained),
+        writer.split("dev", dev, trained),
+        writer.split("trial", trial, tried),
+        writer.split("held-out", held_out, fresh),
+        writer.split("shown", trial + held_out, [*tried, *fresh]),
+    ]
     generated = {"interlocutor_commonsense": writer.written, "speaker_characteristic/oReact": writer.written}
     return World(ingredient, *splits, Supplies(notes=PlantedNotes(writer.notes), embed=embed, generated=generated))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import planted
@@ -108,8 +108,8 @@ def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:
     return run_llm(config, folder, resume=False, progress=False, supplies=lambda train, dev: world.supplies, splits=(world.train, world.dev))
 
 
-def held_out_accuracy(config: ExperimentConfig, adapter: Path, world: World) -> tuple[float, int]:
-    """Share of held-out turns that the calibrated adapter labels rightly, and their number."""
+def accuracy_on(split: Literal["trial", "held_out"], config: ExperimentConfig, adapter: Path, world: World) -> tuple[float, int]:
+    """Share of the split's turns that the calibrated adapter labels rightly, and their number."""
     record = AdapterRecord.load(adapter)
     base, tokenizer = load_base(record.base, precision="fp32", device="cpu")
     model = load_adapter(base, adapter)
@@ -119,7 +119,7 @@ def held_out_accuracy(config: ExperimentConfig, adapter: Path, world: World) -> 
     index = None
     if recipe.demonstrations and world.shows_demonstrations:
         index = DemonstrationIndex.build(world.shown.conversations, world.supplies.embed, leaks=LeakFilter.of([]), labels=record.labels)
-    examples = Examples(prompts, recipe, world.supplies, demonstrations=index).of_stage(world.held_out, recipe.stages[-1], dev=True)
+    examples = Examples(prompts, recipe, world.supplies, demonstrations=index).of_stage(getattr(world, split), recipe.stages[-1], dev=True)
     scores = predict_answers(model, examples).numpy()
     assert record.calibrator is not None
     chosen = ContextualCalibrator.from_dict(record.calibrator)(scores).argmax(axis=1)

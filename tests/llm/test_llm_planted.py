@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 from planted import INGREDIENTS, LABELS, MOODS, embed, plant
-from planted_models import build_base, chance_interval, held_out_accuracy, recipe_config, train_recipe
+from planted_models import accuracy_on, build_base, chance_interval, recipe_config, train_recipe
 
 from erc.data.leaks import LeakFilter
 from erc.llm.retrieval import DemonstrationIndex, Origin
@@ -41,15 +41,17 @@ def test_planted_dialogue_holds_a_word_of_the_label_in_the_turn_before_alone():
 def test_planted_demonstration_is_found_with_the_label_of_the_target():
     world = plant("demonstration", seed=3, sizes=SMALL)
     index = DemonstrationIndex.build(world.shown.conversations, embed, leaks=LeakFilter.of([]), labels=LABELS)
-    for talk, turn in labelled(world.held_out):
+    for talk, turn in (*labelled(world.trial), *labelled(world.held_out)):
         (shown,) = index.search(embed([turn.text])[0], text=turn.text, origin=Origin.of(talk), k=1)
         assert shown.emotion == turn.emotions[0]
 
 
-def test_held_out_codes_were_never_trained_on():
+def test_codes_of_trial_and_held_out_turns_were_seen_nowhere_else():
     world = plant("demonstration", seed=3, sizes=SMALL)
-    trained, held_out = ({tuple(turn.text.split()[:2]) for _, turn in labelled(corpus)} for corpus in (world.train, world.held_out))
-    assert trained.isdisjoint(held_out)
+    splits = (world.train, world.trial, world.held_out)
+    trained, tried, held_out = ({tuple(turn.text.split()[:2]) for _, turn in labelled(corpus)} for corpus in splits)
+    assert trained.isdisjoint(tried | held_out)
+    assert tried.isdisjoint(held_out)
 
 
 @pytest.mark.parametrize("ingredient", ["bio", "history"])
@@ -76,7 +78,7 @@ def test_recipe_learns_from_its_ingredient_and_guesses_without(tmp_path, base, r
     world = plant(ingredient, seed=0, sizes=sizes)
     config = recipe_config(recipe, base, world, epochs=epochs, batch_size=8)
     adapter = train_recipe(config, world, tmp_path)
-    accuracy, turns = held_out_accuracy(config, adapter, world)
+    accuracy, turns = accuracy_on("held_out", config, adapter, world)
     assert accuracy > 0.9
     low, high = chance_interval(turns)
-    assert low <= held_out_accuracy(config, adapter, world.without())[0] <= high
+    assert low <= accuracy_on("held_out", config, adapter, world.without())[0] <= high
