@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipe_study_parts import SMALL, Sizes, Study, base_of, cell_config, changes_of, sources, tables
-from study_cells import config_digest, current_cell, write_cell
+from recipe_study_parts import SMALL, Sizes, Study, base_of, cell_config, changes_of, sources, tables, taught_by
+from study_cells import config_digest, current_cell, prompts_digest, write_cell
 
 RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "rebuild")
 SHUFFLED = ", labels shuffled"
@@ -73,6 +74,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not given.table:
+        if not taught_by(given.base, prompts_digest()):
+            print(f"{given.base}: was taught other prompts than the present ones, and starts from less than it could", file=sys.stderr)
         run(given)
     for corpus in given.corpora:
         make = None if given.table else made(given, corpus)

@@ -236,6 +236,12 @@ def base_of(name: str) -> dict[str, Any]:
     return {"path": name, "weights": weights_digest(Path(name))}
 
 
+def taught_by(base: str, prompts: str) -> bool:
+    """Whether a reference model in the folder `base` was taught the prompts of this digest; of other models nobody says, and it is True."""
+    made = read_cell(Path(base) / "training.json")
+    return made is None or made.get("purpose") is None or made.get("prompts") == prompts
+
+
 def sources(corpus: str) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier, the corpus's files and the prompts."""
     files = checksums(load_corpus(corpus, split) for split in ("train", "dev"))

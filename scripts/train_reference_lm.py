@@ -9,7 +9,8 @@ emotion of a dialogue corpus is ever shown to it. Dialogues that hold a text of 
 splits are known by their hashes).
 
 Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram model,
-the weighted F1 on GoEmotions dev, and the corpora's checksums. Dev perplexity is over plain dialogues alone, at the end of the first part.
+the weighted F1 on GoEmotions dev, the corpora's checksums, and a digest of the prompts it was taught to answer: over others it starts from
+less. Dev perplexity is over plain dialogues alone, at the end of the first part.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study_cells import prompts_digest
 
 from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus, load_corpus
@@ -84,9 +86,7 @@ def main() -> None:
     print(f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, of a unigram model {made['dev_perplexity_unigram']:.1f}")
 
 
-def read(
-    given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]
-) -> tuple[Any, Any, dict[str, Any]]:
+def read(given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]) -> tuple[Any, Any, dict[str, Any]]:
     """The first part: dialogues, and prompts about them without their answers. Gives model, tokenizer and the record of the run."""
     texts = dialogue_texts(kept)
     words = [text for text, _ in labelled_comments(load_corpus("goemotions", "train"))]
@@ -176,6 +176,7 @@ def record(given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: f
         "corpora": given.corpora,
         "files": {file.name: file.sha256 for corpus in corpora for file in corpus.files},
         "readings": given.readings,
+        "prompts": prompts_digest(),
         "prompts_per_dialogue": given.prompts,
         "seed": given.seed,
         "dev_loss": loss,

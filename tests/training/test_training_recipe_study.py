@@ -112,6 +112,20 @@ def test_study_without_a_base_says_that_it_needs_one(study: ModuleType, monkeypa
     assert "--base names the model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("taught", "told"), [("now", False), ("4" * 16, True), (None, True)])
+def test_study_over_a_base_of_other_prompts_says_so(
+    taught: str | None, told: bool, study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = base(tmp_path / "one")
+    made = {"purpose": "tests", "prompts": study.prompts_digest() if taught == "now" else taught}
+    (Path(folder) / "training.json").write_text(json.dumps(made), encoding="utf-8")
+    arguments = ["--base", folder, "--out", str(tmp_path / "out"), "--corpora", "meld", "--seeds", "0", "--only", "rebuild"]
+    monkeypatch.setattr(sys, "argv", ["recipe_study.py", *arguments])
+    study.main()
+    assert ("taught other prompts" in capsys.readouterr().err) is told
+
+
 def test_study_without_a_make_in_its_record_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
     record = tmp_path / "out" / "meld" / "rebuild.0.json"
     record.parent.mkdir(parents=True)
