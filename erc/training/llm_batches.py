@@ -29,8 +29,8 @@ _HEAD = 16
 class LlmExample:
     """Token ids of a prompt and of its answers, the right one at `target`.
 
-    `weight` is that of its task; `emotion` says whether class weights apply; `dialogue` is the number of the conversation it is cut from, None for
-    text of its own.
+    `weight` is that of its task and `kind` the task's number among those of the stage; `emotion` says whether class weights apply; `dialogue` is
+    the number of the conversation it is cut from, None for text of its own.
     """
 
     prompt: tuple[int, ...]
@@ -39,6 +39,7 @@ class LlmExample:
     weight: float = 1.0
     emotion: bool = False
     dialogue: int | None = None
+    kind: int = 0
 
     @property
     def length(self) -> int:
@@ -47,12 +48,19 @@ class LlmExample:
 
 
 def encode_example(
-    made: LabelledPrompt, encoder: PromptEncoder, *, weight: float = 1.0, all_candidates: bool = True, dialogue: int | None = None
+    made: LabelledPrompt,
+    encoder: PromptEncoder,
+    *,
+    weight: float = 1.0,
+    all_candidates: bool = True,
+    dialogue: int | None = None,
+    kind: int = 0,
 ) -> LlmExample:
     """The example of a labelled prompt, with all its candidates or with its answer alone."""
     candidates = made.candidates if all_candidates and made.candidates else (made.answer,)
     answers = tuple(tuple(encoder.answer_ids(answer)) for answer in candidates)
-    return LlmExample(tuple(encoder.prompt_ids(made.prompt)), answers, candidates.index(made.answer), weight, made.task == "erc", dialogue)
+    prompt, right = tuple(encoder.prompt_ids(made.prompt)), candidates.index(made.answer)
+    return LlmExample(prompt, answers, right, weight, emotion=made.task == "erc", dialogue=dialogue, kind=kind)
 
 
 def dialogue_groups(examples: Sequence[LlmExample]) -> np.ndarray:

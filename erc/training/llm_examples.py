@@ -34,8 +34,8 @@ class Examples:
             self._embed([turn.text for conversation in corpus.conversations for turn in self._labelled(conversation)])
         encoder = self.prompts.builder.encoder
         return [
-            encode_example(made, encoder, weight=weight, dialogue=number)
-            for task, weight in tasks.items()
+            encode_example(made, encoder, weight=weight, dialogue=number, kind=kind)
+            for kind, (task, weight) in enumerate(tasks.items())
             for number, conversation in enumerate(corpus.conversations)
             for made in self._made(conversation, task, stage)
         ]

@@ -71,6 +71,11 @@ class LlmTask:
     def lengths(self) -> list[int]:
         return [example.length for example in self._train]
 
+    @property
+    def kinds(self) -> list[int]:
+        """The number of each example's task, (E,)."""
+        return [example.kind for example in self._train]
+
     def collate(self, examples: Sequence[LlmExample]) -> Batch:
         return collate_examples(examples, pad_id=self._pad_id, row_tokens=self._row_tokens)
 
@@ -154,28 +159,31 @@ def logits_only_at(model: Any, rows: Tensor, columns: Tensor) -> Iterator[None]:
 def answer_losses(
     scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, class_weights: Tensor | None, label_smoothing: float
 ) -> list[tuple[Tensor, Tensor]]:
-    """The mean losses of the examples, weighted by task and class, each with what it was divided by; scalars, the means in nats.
+    """The mean losses of the examples, each with what it was divided by; scalars, the means in nats.
 
     First, per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens; of all examples, under `labels`
     of those that have one answer. Then, but under `tokens`: the cross entropy of the softmax over candidates, divided by the examples that
     have several. Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
+
+    Class weights are those of a weighted mean and stand in the divisor, too. The weight of a task does not: it says how much the task's
+    examples count, whatever else a batch happens to hold.
     """
     real = counts > 0
     size = real.sum(dim=1)
     smoothing = torch.where(size > 1, label_smoothing, 0.0)
     share = real / size[:, None] * smoothing[:, None]
     share = share.scatter_add(1, batch["target"][:, None], (1.0 - smoothing)[:, None])
-    weight = batch["weight"]
+    rarity = torch.ones_like(batch["weight"])
     if class_weights is not None:
-        weight = torch.where(batch["emotion"], weight * class_weights.to(weight.device)[batch["target"].clamp_max(len(class_weights) - 1)], weight)
+        rarity = torch.where(batch["emotion"], class_weights.to(rarity.device)[batch["target"].clamp_max(len(class_weights) - 1)], rarity)
     sums: list[tuple[Tensor, Tensor]] = []
-    told = weight * (size == 1) if kind == "labels" else weight
+    told = rarity * (size == 1) if kind == "labels" else rarity
     spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
-    sums.append(((told * spent).sum(), (told * (share * counts).sum(dim=1)).sum()))
+    sums.append(((batch["weight"] * told * spent).sum(), (told * (share * counts).sum(dim=1)).sum()))
     if kind != "tokens":
         spent = -(share * scores.log_softmax(dim=1).masked_fill(~real, 0.0)).sum(dim=1)
-        closed = weight * (size > 1)
-        sums.append(((closed * spent).sum(), closed.sum()))
+        closed = rarity * (size > 1)
+        sums.append(((batch["weight"] * closed * spent).sum(), closed.sum()))
     return [(total / divisor.clamp_min(1e-8), divisor) for total, divisor in sums]
 
 

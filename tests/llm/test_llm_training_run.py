@@ -146,6 +146,17 @@ def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
     assert dialogue_groups(made).tolist() == [0, 0, 1, 1]
 
 
+def test_examples_say_of_which_task_they_are(chat_tokenizer):
+    turns = tuple(Utterance(str(i), i, "AB"[i % 2], "x", emotions=("joy",)) for i in range(3))
+    corpus = Corpus("meld", "train", (Conversation("c", turns),), "meld", "toy", (), ())
+    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=EMOTIONS))
+    stage = Stage("emotions", {"erc": 1.0, "emotion_impact": 0.1})
+    made = Examples(prompts, Recipe((stage,)), Supplies()).of_stage(corpus, stage)
+    assert [(one.kind, one.weight, one.emotion) for one in made[:3]] == [(0, 1.0, True)] * 3
+    assert made[3:]
+    assert {(one.kind, one.weight, one.emotion) for one in made[3:]} == {(1, 0.1, False)}
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_shipped_recipe_ends_by_teaching_emotions(name):
     assert "erc" in llm_recipe(load_config(resource_dir("configs") / name)).stages[-1].tasks

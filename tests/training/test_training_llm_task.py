@@ -18,7 +18,8 @@ from erc.training import llm_task
 from erc.training.llm_batches import LlmExample, collate_examples, common_beginning, pack
 from erc.training.llm_task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
 from erc.training.settings import OptimSettings
-from erc.training.trainer import train
+from erc.training.task import MixedTask
+from erc.training.trainer import _Mixed, train
 from erc.uncertainty.calibration import Temperature
 
 LABELS = ("joy", "sadness", "neutral")
@@ -194,12 +195,26 @@ def test_dev_loss_hangs_on_no_batches(kind):
     assert single.evaluate(model)["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_task_weights_scale_an_example():
-    heavy, light = example(1, target=0, weight=1.0), example(2, target=0, weight=0.1)
-    scores, counts = torch.tensor([[0.0, -1.0], [-5.0, 0.0]]), torch.ones(2, 2)
-    found = answer_loss(scores, counts, batch_of(heavy, light), kind="labels", class_weights=None, label_smoothing=0.0)
-    each = torch.nn.CrossEntropyLoss(reduction="none")(scores, torch.tensor([0, 0]))
-    assert found.item() == pytest.approx(((each[0] + 0.1 * each[1]) / 1.1).item(), rel=1e-5)
+@pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
+def test_task_weight_counts_the_same_whatever_else_a_batch_holds(kind):
+    """A mean that is divided by the weights would take them off again: a batch of one task alone would count in full."""
+    scores, counts = torch.tensor([[-0.5, -1.0], [-5.0, -0.2]]), torch.ones(2, 2)
+    given = {"kind": kind, "class_weights": None, "label_smoothing": 0.0}
+    full, tenth = ([example(1, target=0), example(2, target=0, weight=weight)] for weight in (1.0, 0.1))
+    alone = [answer_loss(scores[1:], counts[1:], batch_of(one[1]), **given).item() for one in (full, tenth)]
+    assert alone[1] == pytest.approx(0.1 * alone[0], rel=1e-5)
+    beside = [answer_loss(scores, counts, batch_of(*both), **given).item() for both in (full, tenth)]
+    assert beside[0] - beside[1] == pytest.approx(0.9 * alone[0] / 2, rel=1e-5)
+
+
+def test_every_batch_holds_its_share_of_each_task():
+    """However much the lengths of the tasks' examples differ, by which batches are filled."""
+    made = [example(i, length=30) for i in range(80)] + [example(i, length=8, weight=0.1, kind=1) for i in range(40)]
+    task = LlmTask(train=made, dev=[], labels=("a",), pad_id=0)
+    assert isinstance(task, MixedTask)
+    order = list(_Mixed(12, task.lengths, kinds=task.kinds, seed=3))
+    assert sorted(order) == list(range(120))
+    assert {sum(task.kinds[i] for i in order[start : start + 12]) for start in range(0, 120, 12)} == {4}
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
