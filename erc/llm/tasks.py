@@ -6,6 +6,7 @@ speaker and listeners make of a turn (CKERC) are auxiliary; they shape the adapt
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -43,6 +44,12 @@ class TaskPrompts:
         self.builder = builder
         chosen = {} if versions is None else versions
         self._templates = {task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all templates, and of how they are filled."""
+        parts = [self.builder.sha256, *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items()))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def emotion(
         self, context: Context, label: str, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = ()

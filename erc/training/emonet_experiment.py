@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,11 @@ from erc.training.emonet_task import EmoNetTask, predict_turns, sampled_turn_ent
 from erc.training.features import Features, corpus_features
 from erc.training.losses import as_tensor, class_weights
 from erc.training.mc_choice import choose_mode
+from erc.training.origin import Origin, begin_from, corpora_origin, model_origin, supplies_origin
 from erc.training.policies import fit_policy
 from erc.training.processes import main_first, on_main
 from erc.training.settings import optim_settings
-from erc.training.supplies import SupplyMaker, load_splits, no_supplies
+from erc.training.supplies import Supplies, SupplyMaker, load_splits, no_supplies
 from erc.training.trainer import train
 from erc.uncertainty.calibration import Temperature, load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
@@ -59,6 +60,8 @@ class Ingredients:
     features: Features | None
     speakers: SpeakerVocabulary | None
     bios: BioProvider | None = None
+    bios_by: Mapping[str, Any] = field(default_factory=dict)
+    """By what the bios were made."""
 
     @property
     def bio_width(self) -> int | None:
@@ -72,10 +75,21 @@ class Ingredients:
 def run_emonet(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker = no_supplies) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`."""
     parts = main_first(lambda: gather(config, cache_dir=run_dir.parent / "features", supplies=supplies))
+    on_main(lambda: begin_from(run_dir, _begun_from(config, parts), resume=resume))
     network = build_network(config, parts)
     task = make_task(config, parts)
     figures = train(model=network, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
     return on_main(lambda: finish_emonet(config, run_dir, network, task, parts, figures))
+
+
+def _begun_from(config: ExperimentConfig, parts: Ingredients) -> Origin:
+    """What a run hangs on beside its configuration."""
+    return {
+        **corpora_origin((parts.train, parts.dev)),
+        **supplies_origin(parts.bios_by),
+        "base encoder": model_origin(config.backbone.name, config.backbone.revision),
+        "shared classifier": None if parts.shared is None else parts.shared.sha256,
+    }
 
 
 def gather(config: ExperimentConfig, *, cache_dir: Path | None, supplies: SupplyMaker = no_supplies) -> Ingredients:
@@ -85,8 +99,8 @@ def gather(config: ExperimentConfig, *, cache_dir: Path | None, supplies: Supply
     if emonet.bio != "none" and config.artefact.init_from is None:
         raise ConfigError("emonet.bio reads bios as vectors of the shared classifier: name it with artefact.init_from")
     splits = load_splits(config)
-    bios = supplies(*splits).bios if emonet.bio != "none" else None
-    if emonet.bio != "none" and bios is None:
+    supplied = supplies(*splits) if emonet.bio != "none" else Supplies()
+    if emonet.bio != "none" and supplied.bios is None:
         raise ConfigError("emonet.bio needs bios of the corpus's speakers: train with `erc train`, or hand in supplies with a BioProvider")
     shared = None if config.artefact.init_from is None else load_artefact(find_model(config.artefact.init_from))
     tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision) if shared is None else shared.tokenizer
@@ -107,7 +121,7 @@ def gather(config: ExperimentConfig, *, cache_dir: Path | None, supplies: Supply
     named = emonet.global_speakers or emonet.speaker_text == "global_tag"
     speakers = SpeakerVocabulary.from_conversations(splits[0].conversations, corpus=config.data.corpus) if named else None
     emotions = load_emotion_set(splits[0].emotion_set)
-    return Ingredients(splits[0], splits[1], emotions, tokenizer, shared, features, speakers, bios)
+    return Ingredients(splits[0], splits[1], emotions, tokenizer, shared, features, speakers, supplied.bios, supplied.provenance)
 
 
 def build_network(config: ExperimentConfig, parts: Ingredients) -> EmoNet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +36,7 @@ from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, 
 from erc.training.llm_stages import run_stages
 from erc.training.llm_task import LlmTask, predict_answers, prepare_for_training
 from erc.training.losses import as_tensor, class_weights
+from erc.training.origin import Origin, begin_from, corpora_origin, model_origin, supplies_origin
 from erc.training.processes import main_first, on_main
 from erc.training.supplies import Supplies, SupplyMaker, load_splits, no_supplies
 
@@ -62,6 +64,7 @@ def run_llm(
     base, tokenizer = load_base(llm.base, revision=llm.revision, precision=llm.precision)
     labels = load_emotion_set(splits[0].emotion_set).labels
     prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=labels, budget=prompt_budget(config)))
+    on_main(lambda: begin_from(run_dir, _begun_from(config, splits, given, prompts), resume=resume))
     model = attach_lora(base, lora_settings(config), seed=config.optim.seed)
     handles = prepare_for_training(model, gradient_checkpointing=llm.gradient_checkpointing, neftune_alpha=llm.neftune)
     examples = Examples(prompts, recipe, given, demonstrations=_index(recipe, splits, given, labels))
@@ -137,6 +140,20 @@ def finish_llm(
     write_adapter_card(folder, record)
     tokenizer.save_pretrained(str(folder))
     return folder
+
+
+def _begun_from(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Supplies, prompts: TaskPrompts) -> Origin:
+    """What the examples of a run, and the model under its adapter, hang on beside the configuration."""
+    assert config.llm is not None
+    written = sorted((task, sorted(texts.items())) for task, texts in supplies.generated.items())
+    return {
+        **corpora_origin(splits),
+        **supplies_origin(supplies.provenance),
+        "base model": model_origin(config.llm.base, config.llm.revision),
+        "prompts": prompts.sha256,
+        "chat template": prompts.builder.encoder.template_sha256,
+        "written texts": hashlib.sha256(repr(written).encode()).hexdigest() if written else None,
+    }
 
 
 def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Supplies) -> dict[str, Any]:

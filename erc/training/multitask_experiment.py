@@ -33,6 +33,7 @@ from erc.training import utterance_experiment as utterance
 from erc.training.emonet_task import EmoNetTask
 from erc.training.multitask import MultiTask, MultiTaskModel
 from erc.training.multitask_parts import leak_filter, part_configs, record_parts
+from erc.training.origin import Origin, begin_from, corpora_origin, model_origin
 from erc.training.settings import optim_settings
 from erc.training.supplies import load_splits
 from erc.training.trainer import train
@@ -60,6 +61,7 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
         raise ConfigError("task multitask trains in one process: its models take turns over one encoder within a step")
     first, *talks = part_configs(config)
     record_parts([first, *talks], run_dir)
+    begin_from(run_dir, _begun_from(config, [first, *talks]), resume=resume)
     leaks = leak_filter([first, *talks], run_dir, init_from=config.artefact.init_from, resume=resume)
     whole, dev = load_splits(first)
     splits = _kept(whole, leaks), dev
@@ -77,6 +79,16 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
     for part in talks:
         _finish_talk(config, part, saved, joint.networks[part.name], leaks, run_dir, resume=resume, progress=progress)
     return shelf
+
+
+def _begun_from(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> Origin:
+    """What a run hangs on beside its configurations."""
+    start = config.artefact.init_from
+    return {
+        **{f"{part.name}/{name}": digest for part in parts for name, digest in corpora_origin(load_splits(part)).items()},
+        "base encoder": model_origin(parts[0].backbone.name, parts[0].backbone.revision),
+        "classifier to start from": None if start is None else load_artefact(find_model(start)).sha256,
+    }
 
 
 def _start(

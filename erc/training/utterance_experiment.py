@@ -24,6 +24,7 @@ from erc.persistence.layout import write_json
 from erc.training.compression import compress_in_place
 from erc.training.losses import as_tensor, emcoder_weights
 from erc.training.mc_choice import choose_mode, sampled_entropy
+from erc.training.origin import begin_from, corpora_origin, model_origin
 from erc.training.policies import fit_policy
 from erc.training.processes import on_main
 from erc.training.settings import optim_settings
@@ -44,6 +45,8 @@ _LICENCES = {"goemotions": ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",)}
 def run_utterance(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, splits: tuple[Corpus, Corpus] | None = None) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`. `splits` are train and dev where they are less than `config.data` names."""
     train_split, dev_split = load_splits(config) if splits is None else splits
+    origin = corpora_origin((train_split, dev_split)) | {"base encoder": model_origin(config.backbone.name, config.backbone.revision)}
+    on_main(lambda: begin_from(run_dir, origin, resume=resume))
     emotions = load_emotion_set(train_split.emotion_set)
     tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision)
     examples, held = (labelled_texts(corpus, emotions, tokenizer, max_tokens=config.data.max_tokens) for corpus in (train_split, dev_split))
