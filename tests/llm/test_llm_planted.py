@@ -76,7 +76,7 @@ def test_notes_without_the_ingredient_keep_the_other(ingredient):
 )
 def test_recipe_learns_from_its_ingredient_and_guesses_without(tmp_path, base, recipe, ingredient, sizes, epochs):
     world = plant(ingredient, seed=0, sizes=sizes)
-    config = recipe_config(recipe, base, world, epochs=epochs, batch_size=8)
+    config = recipe_config(recipe, base, world, epochs=epochs, batch_size=8, learning_rate=3e-3)
     adapter = train_recipe(config, world, tmp_path)
     accuracy, turns = accuracy_on("held_out", config, adapter, world)
     assert accuracy > 0.9
