@@ -198,6 +198,13 @@ def test_missing_and_undecodable_files_are_refused(tmp_path: Path) -> None:
         ("emonet", "loss.kind=bce", r"loss\.kind is 'bce', but task emonet"),
         ("emonet", "distillation.teachers=2", r"the section 'distillation' is for task 'utterance'"),
         ("emonet", "backbone.attention_dropout=0.1", r"backbone\.attention_dropout must be 0"),
+        ("llm", "backbone.name=roberta-base", r"the section 'backbone' is for encoders.*llm\.base"),
+        ("llm", "head.dropout=0.5", r"the section 'head' is for encoders"),
+        ("llm", "uncertainty.samples=3", r"the section 'uncertainty' is for encoders.*--samples"),
+        ("llm", "artefact.init_from=goemotions-minilm", r"the section 'artefact' is for encoders"),
+        ("llm", "data.max_tokens=8", r"data\.max_tokens is for encoders.*llm\.max_tokens"),
+        ("llm", "optim.head_learning_rate=1e-3", r"optim\.head_learning_rate is for encoders"),
+        ("llm", "llm.retrieval=similarity", r"llm\.retrieval 'similarity' chooses among past turns, but llm\.history shows 0"),
     ],
 )
 def test_config_refuses_what_its_task_would_pass_over(tmp_path, task, change, message):

@@ -78,6 +78,8 @@ class ExperimentConfig(Section):
             raise ValueError(f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section")
         if self.task == "multitask":  # its parts have losses of their own
             return self
+        if self.task == "llm":
+            self._language_model_reads()
         independent = self.task == "utterance"
         if self.loss.kind != ("bce" if independent else "cross_entropy"):
             kind = "independent labels, by bce" if independent else "emotions that exclude each other, by cross_entropy"
@@ -92,6 +94,24 @@ class ExperimentConfig(Section):
                 "effective_number"
             )
         return self
+
+    def _language_model_reads(self) -> None:
+        """Raises ValueError for a setting of encoders beside a language model, and for one of retrieval where nothing is retrieved."""
+        told = {
+            "backbone": "a language model's base is llm.base",
+            "head": "a language model answers in words and has no head",
+            "uncertainty": "an adapter's dropout is sampled as `erc label --samples` says",
+            "artefact": "an adapter is saved whole, and starts from llm.base",
+        }
+        for name, instead in told.items():
+            if getattr(self, name) != ExperimentConfig.model_fields[name].default:
+                raise ValueError(f"the section '{name}' is for encoders, but task is 'llm': remove the section ({instead})")
+        if self.data.max_tokens != DataConfig.model_fields["max_tokens"].default:
+            raise ValueError("data.max_tokens is for encoders, but task is 'llm': leave it out (the length of a prompt is llm.max_tokens)")
+        if self.optim.head_learning_rate != OptimConfig.model_fields["head_learning_rate"].default:
+            raise ValueError("optim.head_learning_rate is for encoders, but task is 'llm': leave it out (adapters learn at optim.learning_rate)")
+        if self.llm is not None and not self.llm.history and self.llm.retrieval in ("similarity", "both"):
+            raise ValueError(f"llm.retrieval '{self.llm.retrieval}' chooses among past turns, but llm.history shows 0 of them: set llm.history")
 
     def to_yaml(self) -> str:
         """The whole resolved tree, defaults included, as YAML that `load_config` reads back to an equal configuration."""
