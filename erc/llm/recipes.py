@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from erc.emotions import EmotionSet
 from erc.errors import ConfigError
 from erc.llm.notes import Retrieval
 from erc.llm.tasks import TASKS, Characteristic, TaskName
@@ -16,6 +17,16 @@ GENERATED: frozenset[TaskName] = frozenset({"speaker_characteristic", "interlocu
 """Tasks whose answers a language model wrote beforehand."""
 OWN_BASE = "base"
 """The writer that is the base model itself, whichever it is."""
+
+
+def require_one_of(emotions: EmotionSet) -> tuple[str, ...]:
+    """The labels of a set of which one holds at a time, as recipes teach them. Raises ConfigError for a set of which several may hold."""
+    if emotions.multi_label:
+        raise ConfigError(
+            f"of the set '{emotions.name}' several labels may hold at once, and a recipe teaches which one does: train on a corpus whose turns have "
+            "one emotion each (a language model without an adapter answers `--emotions goemotions` by a question for each label)"
+        )
+    return emotions.labels
 
 
 @dataclass(frozen=True, slots=True)

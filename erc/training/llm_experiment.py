@@ -24,7 +24,7 @@ from erc.llm.digests import hub_commit, weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import load_base
 from erc.llm.local import LocalScorer
-from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
+from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
 from erc.llm.retrieval import DemonstrationIndex
 from erc.llm.tasks import TaskPrompts
 from erc.persistence.artefact import installed_versions
@@ -59,10 +59,10 @@ def run_llm(
     llm = config.llm
     assert llm is not None
     splits = load_splits(config) if splits is None else splits
+    labels = require_one_of(load_emotion_set(splits[0].emotion_set))
     given = _supplied(supplies, splits)
     check_supplies(recipe, given)
     base, tokenizer = load_base(llm.base, revision=llm.revision, precision=llm.precision)
-    labels = load_emotion_set(splits[0].emotion_set).labels
     prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=labels, budget=prompt_budget(config)))
     on_main(lambda: begin_from(run_dir, _begun_from(config, splits, given, prompts), resume=resume))
     model = attach_lora(base, lora_settings(config), seed=config.optim.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import huggingface_hub.constants
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from erc.config import ExperimentConfig, load_config
+from erc.config import DataConfig, ExperimentConfig, load_config
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.errors import ConfigError
@@ -28,6 +29,7 @@ from erc.llm.recipes import Recipe, Stage
 from erc.llm.tasks import TaskPrompts
 from erc.resources import resource_dir
 from erc.training import llm_experiment
+from erc.training.dry_run import plan_training
 from erc.training.experiment import run_experiment
 from erc.training.llm_batches import dialogue_groups
 from erc.training.llm_examples import Examples
@@ -187,3 +189,11 @@ def test_writer_who_has_nothing_to_write_is_refused():
 def test_recipe_that_never_teaches_emotions_is_refused():
     with pytest.raises(ConfigError, match="last stage"):
         llm_recipe(config_of("base", stages={"a": {"tasks": {"speaker_identification": 1.0}}}))
+
+
+def test_corpus_whose_turns_have_several_emotions_is_refused_before_anything_is_read(tiny_lm_dir, tmp_path, monkeypatch):
+    splits = [replace(toy(split, 1), emotion_set="goemotions") for split in ("train", "dev")]
+    config = config_of(tiny_lm_dir).model_copy(update={"data": DataConfig(corpus="goemotions")})
+    for run in (lambda: llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=tuple(splits)), lambda: plan_training(config)):
+        with pytest.raises(ConfigError, match="'goemotions' several labels may hold at once"):
+            run()
