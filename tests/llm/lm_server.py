@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,8 @@ class Behaviour:
     constrained: bool = True
     strict: bool = False
     """Refuses requests with a field of which OpenAI's interface knows nothing."""
+    system_role: bool = True
+    """Whether its chat template takes a system message."""
     served: str | None = None
     """The only model there is."""
     key: str | None = None
@@ -37,6 +39,8 @@ class Behaviour:
     under_way: int = 0
     most_under_way: int = 0
     delay: float = 0.0
+    held: Callable[[int], object] = lambda number: None
+    """Called before a request is answered, with its number from 1."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -51,11 +55,13 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with does.lock:
             does.requests.append((self.path, body))
+            number = len(does.requests)
             does.under_way += 1
             does.most_under_way = max(does.most_under_way, does.under_way)
             fault = does.faults.pop(0) if does.faults else None
         try:
             time.sleep(does.delay)
+            does.held(number)
             self.respond(does, body, fault)
         finally:
             with does.lock:
@@ -80,6 +86,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(404, json.dumps({"message": f"The model `{body['model']}` does not exist."}).encode())
         elif does.strict and "chat_template_kwargs" in body:
             self.send(400, b'{"error": "Unrecognized request argument supplied: chat_template_kwargs"}')
+        elif not does.system_role and any(message["role"] == "system" for message in body.get("messages", ())):
+            self.send(400, b'{"object": "error", "message": "System role not supported", "code": 400}')
         elif self.path.endswith("/completions") and not self.path.endswith("/chat/completions"):
             self.answer(self.completion(does, body) if does.completions else None)
         else:

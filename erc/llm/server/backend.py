@@ -12,7 +12,7 @@ from erc.llm.encoding import PromptEncoder
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.scores import LabelScores, ScoreKind
 from erc.llm.server.cache import AnswerCache, cache_key
-from erc.llm.server.chat import Chat
+from erc.llm.server.chat import Chat, no_system_role
 from erc.llm.server.modes import Mode, PromptScores, chosen, coded, echoed
 from erc.llm.server.probing import PROBE, Probe, lacking
 from erc.llm.server.transport import ServerError, Transport
@@ -23,10 +23,10 @@ _KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choi
 class ServerScorer:
     """Scores by an OpenAI-compatible server.
 
-    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses. `mode` None asks the server
-    what it can do, once, from exact to a bare choice, by `probe`: a prompt and labels like those that will be asked. `cache` keeps answers
-    on disk. `weights` is a digest of the weights that are served under the model's name, where they are known: answers of others are not
-    taken for theirs. Where making one fails, `transport` is closed.
+    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses; a chat learns from it whether the
+    model takes a system message. `mode` None asks the server what it can do, once, from exact to a bare choice, by `probe`: a prompt and labels
+    like those that will be asked. `cache` keeps answers on disk. `weights` is a digest of the weights that are served under the model's name,
+    where they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ServerScorer:
         self.encoder = encoder
         self.weights = weights
         self.cache: AnswerCache | None = None
-        self._chat = Chat(transport, model)
+        self._chat = Chat(transport, model, encoder=encoder)
         try:
             self.cache = None if cache is None else AnswerCache(cache)
             self.mode: Mode = self.probe(probe) if mode is None else mode
@@ -89,7 +89,7 @@ class ServerScorer:
     def _cached(self, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
         if self.cache is None:
             return self._ask(prompt, labels, self.mode)
-        key = cache_key(prompt_sha256=prompt.sha256, model_id=self.model_id, mode=self.mode, labels=labels, tokens=self._tokens(prompt, labels))
+        key = cache_key(prompt_sha256=prompt.sha256, model_id=self.model_id, mode=self._way, labels=labels, tokens=self._tokens(prompt, labels))
         kept = self.cache.get(key)
         if kept is not None:
             return PromptScores(tuple(map(float, kept["values"])), bool(kept["truncated"]))
@@ -102,6 +102,11 @@ class ServerScorer:
             assert self.encoder is not None
             return echoed(self.transport, self.model, self.encoder, prompt, labels)
         return (coded if mode == "codes" else chosen)(self._chat, prompt, labels)
+
+    @property
+    def _way(self) -> str:
+        """The mode, and whether a chat has the instruction with the user's text: kept answers to messages of another form are others."""
+        return f"{self.mode}, no system role" if self.mode != "completions" and no_system_role(self.encoder) else self.mode
 
     def _tokens(self, prompt: RenderedPrompt, labels: Sequence[str]) -> list[list[int]]:
         """What a model reads and is asked for, as its tokenizer and chat template have it."""

@@ -30,7 +30,7 @@ class ServerGenerator:
         self.transport = transport
         self.encoder = encoder
         self.model_id = model
-        self._chat = Chat(transport, model)
+        self._chat = Chat(transport, model, encoder=encoder)
         try:
             self.mode: WriteMode = self._probe() if mode is None else mode
         except BaseException:
