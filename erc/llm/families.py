@@ -33,6 +33,8 @@ class Shape:
     fused: bool = False
     norms_per_layer: int = 2
     qk_norm: bool = False
+    eager: bool = False
+    """Whether attention scores are written out, for every head and pair of tokens: no fused kernel caps them as Gemma 2 does."""
 
     @classmethod
     def of(cls, config: Any) -> Shape:
@@ -53,6 +55,7 @@ class Shape:
             fused=config.model_type == "phi3",
             norms_per_layer=4 if config.model_type == "gemma2" else 2,
             qk_norm=config.model_type == "qwen3",
+            eager=config.model_type == "gemma2",
         )
 
     @property
@@ -78,15 +81,42 @@ class Shape:
         embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
         return self.linear_parameters + self.layers * (biases + norms) + self.hidden + embeddings
 
+    def adapted(self, lora: LoraSettings) -> dict[str, tuple[int, int]]:
+        """Those of `linears` that get an adapter. Raises ConfigError for a target that no linear layer is called."""
+        if lora.targets == "all-linear":
+            return self.linears
+        if unknown := [name for name in lora.targets if name not in self.linears]:
+            raise ConfigError(f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are {', '.join(sorted(self.linears))}")
+        return {name: self.linears[name] for name in lora.targets}
+
     def lora_parameters(self, lora: LoraSettings) -> int:
         """Parameters of an adapter. Raises ConfigError for a target that no linear layer is called."""
-        if lora.targets == "all-linear":
-            chosen = self.linears
-        elif unknown := [name for name in lora.targets if name not in self.linears]:
-            raise ConfigError(f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are {', '.join(sorted(self.linears))}")
+        return self.layers * sum(lora.r * (inputs + outputs) for inputs, outputs in self.adapted(lora).values())
+
+    def kept_by_block(self, lora: LoraSettings | None, *, row_tokens: int, value: int, mask: int) -> int:
+        """Bytes that one block keeps for its backward pass, per token of a row of `row_tokens`; values take `value` bytes, dropout masks `mask`.
+
+        Weights of the base are frozen, so what a linear layer of it reads is not kept, but what its adapter reads is.
+        """
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        # Norms compute in fp32 and keep a copy of what they read.
+        norms = 4 * (self.norms_per_layer * self.hidden + (q + kv if self.qk_norm else 0))
+        # The gate before and after its activation, and what it is multiplied with.
+        gated = 3 * value * self.intermediate
+        if self.eager:
+            # Queries, keys and values for every head, and three things of every score, 8 bytes in either precision: capped, its softmax in
+            # fp32, and a copy of that in bf16 where that is the precision.
+            attention = 3 * value * q + 8 * self.heads * row_tokens
         else:
-            chosen = {name: self.linears[name] for name in lora.targets}
-        return self.layers * sum(lora.r * (inputs + outputs) for inputs, outputs in chosen.values())
+            # Besides queries, keys and values the output, and a sum for each head in fp32.
+            attention = 4 * value * q + 4 * self.heads
+            if self.fused and self.kv_heads == self.heads:  # values are a view then, which holds queries and keys as they were before, too
+                attention += 2 * value * q
+        # Each adapter keeps its own input, behind dropout, with the mask of that, and what lies between its two matrices.
+        chosen = {} if lora is None else self.adapted(lora)
+        masks = mask if lora is not None and lora.dropout else 0
+        adapters = sum((value + masks) * inputs + value * (0 if lora is None else lora.r) for inputs, _ in chosen.values())
+        return norms + gated + attention + adapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +147,14 @@ def estimate_memory(
     row_tokens: int = 1024,
     answer_tokens: int = 64,
     gradient_checkpointing: bool = False,
+    device: str = "cuda",
 ) -> MemoryEstimate:
     """Memory of `rows` rows of `row_tokens` tokens, in training or in labelling.
 
-    Training keeps the adapter, its gradients and two moments of AdamW in fp32, and about what a block writes for its backward pass: ten
-    values of hidden width (inputs of linear layers, norms, residuals) and four of the inner width per token, or, with
-    gradient checkpointing, one per block and one block in full. `answer_tokens`, of all rows together, have logits, in fp32, three times over.
+    Training keeps the adapter, its gradients and two moments of AdamW in fp32, and as activations: what every block keeps for its
+    backward pass (`Shape.kept_by_block`), or, with gradient checkpointing, what goes into every block and one block in full; what the last norm
+    reads, in fp32; the attention mask; and below fp32 the adapter's weights in the precision they are multiplied in. A dropout mask takes a byte
+    a value on a GPU and four on a processor. `answer_tokens`, of all rows together, have logits, in fp32, three times over.
     """
     shape = Shape.of(config)
     adapter = 0 if lora is None else shape.lora_parameters(lora)
@@ -132,8 +164,10 @@ def estimate_memory(
     tokens = rows * row_tokens
     if not training:
         keys = 2 * shape.layers * shape.kv_heads * shape.head_dim * tokens * value
-        block = tokens * (4 * shape.hidden + 2 * shape.intermediate) * value
+        scores = 8 * shape.heads * row_tokens if shape.eager else 0
+        block = tokens * ((4 * shape.hidden + 2 * shape.intermediate) * value + scores)
         return MemoryEstimate(weights, 4 * adapter, 0, 0, block, answer_tokens * shape.vocab * 4, keys)
-    block = tokens * (10 * shape.hidden + 4 * shape.intermediate) * value
-    activations = shape.layers * tokens * shape.hidden * value + block if gradient_checkpointing else shape.layers * block
-    return MemoryEstimate(weights, 4 * adapter, 4 * adapter, 8 * adapter, activations, 3 * answer_tokens * shape.vocab * 4, 0)
+    block = tokens * shape.kept_by_block(lora, row_tokens=row_tokens, value=value, mask=1 if device.startswith("cuda") else 4)
+    blocks = shape.layers * tokens * shape.hidden * value + block if gradient_checkpointing else shape.layers * block
+    once = 4 * tokens * shape.hidden + value * tokens * row_tokens + (value * adapter if value < 4 else 0)
+    return MemoryEstimate(weights, 4 * adapter, 4 * adapter, 8 * adapter, blocks + once, 3 * answer_tokens * shape.vocab * 4, 0)

@@ -16,7 +16,7 @@ from erc.config import ExperimentConfig
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError
 from erc.llm.families import MemoryEstimate, Shape, estimate_memory
-from erc.llm.loading import require_place
+from erc.llm.loading import default_device, require_place
 from erc.llm.recipes import Recipe, require_one_of
 from erc.models.precision import resolve_precision
 from erc.training.llm_settings import llm_recipe, lora_settings
@@ -93,6 +93,7 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
         row_tokens=row_tokens,
         answer_tokens=config.optim.batch_size * _answer_tokens(recipe, len(require_one_of(load_emotion_set(config.data.corpus)))),
         gradient_checkpointing=llm.gradient_checkpointing,
+        device=default_device(),
     )
     return Plan(llm.base, shape.parameters, shape.lora_parameters(lora), precision, memory, note=note)
 

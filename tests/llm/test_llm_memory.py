@@ -1,0 +1,91 @@
+"""The estimate of activations, against what autograd really keeps for the backward pass of tiny random models."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+from lm_parts import build_model
+from torch.nn import functional as F
+
+from erc.llm.adapters import LoraSettings, attach_lora
+from erc.llm.families import FAMILIES, estimate_memory
+from erc.llm.masks import attention_argument, tree_mask
+from erc.training.llm_task import prepare_for_training
+
+TOKENS = 256
+SIZES = {"vocab_size": 64, "hidden_size": 96, "intermediate_size": 260, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24}
+LORA = LoraSettings(r=4, alpha=8, dropout=0.05)
+
+
+@contextmanager
+def counted(model):
+    """Within the block every storage that is kept for a backward pass is counted, once, in bytes; the weights' own are not."""
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    found: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield found
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found.append(sum(storage.nbytes() for place, storage in kept.items() if place not in weights))
+
+
+def measured(family, *, precision, lora=LORA, layers=2, checkpointing=False, **sizes):
+    """Bytes kept by a forward pass through all but the vocabulary, and the configuration of the model."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    model = attach_lora(build_model(family, **{**SIZES, **sizes}, num_hidden_layers=layers).to(dtype), lora, seed=0).train()
+    prepare_for_training(model, gradient_checkpointing=checkpointing)
+    segments, positions = torch.zeros(1, TOKENS, dtype=torch.long), torch.arange(TOKENS)[None]
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        mask = attention_argument(tree_mask(segments=segments, branches=segments), positions, positions, config=model.config, dtype=dtype)
+        with counted(model) as found:
+            model.base_model.model.model(input_ids=torch.full((1, TOKENS), 5), attention_mask=mask, position_ids=positions, use_cache=False)
+    return found[0], model.config
+
+
+def estimated(config, *, precision, lora=LORA, device="cpu", **settings):
+    return estimate_memory(config, precision=precision, lora=lora, row_tokens=TOKENS, device=device, **settings).activations
+
+
+def assert_close(estimate, kept):
+    assert kept <= estimate
+    assert estimate < 1.25 * kept
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_are_those_that_training_keeps(family, precision):
+    kept, config = measured(family, precision=precision)
+    assert_close(estimated(config, precision=precision), kept)
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+def test_activations_of_as_many_keys_as_queries_are_met(family):
+    kept, config = measured(family, precision="bf16", num_key_value_heads=4)
+    assert_close(estimated(config, precision="bf16"), kept)
+
+
+@pytest.mark.parametrize(("dropout", "targets"), [(0.0, "all-linear"), (0.05, ("q_proj", "v_proj"))])
+def test_activations_follow_the_adapter(dropout, targets):
+    lora = LoraSettings(r=4, alpha=8, dropout=dropout, targets=targets)
+    kept, config = measured("llama", precision="bf16", lora=lora)
+    assert_close(estimated(config, precision="bf16", lora=lora), kept)
+
+
+def test_activations_on_a_gpu_hold_dropout_masks_of_a_byte(monkeypatch):
+    """There dropout keeps which values it left; a processor keeps the noise itself."""
+    monkeypatch.setattr(F, "dropout", lambda x, p, training: torch.native_dropout(x, p, training)[0])
+    kept, config = measured("llama", precision="bf16")
+    assert_close(estimated(config, precision="bf16", device="cuda"), kept)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_checkpointed_activations_are_the_blocks_inputs_and_one_block(family):
+    inputs, config = measured(family, precision="bf16", layers=8, checkpointing=True)
+    block = measured(family, precision="bf16", layers=3)[0] - measured(family, precision="bf16")[0]
+    assert_close(estimated(config, precision="bf16", gradient_checkpointing=True), inputs + block)
