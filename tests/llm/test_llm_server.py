@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from contextlib import closing
 from dataclasses import replace
 
@@ -235,6 +236,23 @@ def test_requests_under_way_are_limited(transport, behaviour, encoder):
     behaviour.delay = 0.02
     ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS * 2, LABELS)
     assert 2 <= behaviour.most_under_way <= FAST.concurrency
+
+
+def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder, tiny_lm, chat_tokenizer):
+    """After the first, which has the server read the prompt: three meet at a time, who would not if one waited for another."""
+    meeting = threading.Barrier(FAST.concurrency)
+    behaviour.held = lambda number: number > 1 and meeting.wait(timeout=2.0)
+    labels = (*LABELS, "anger", "fear", "surprise", "disgust")
+    found = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], labels)
+    expected = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score(PROMPTS[:1], labels)
+    np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, atol=1e-4)
+    assert (len(behaviour.requests), behaviour.most_under_way) == (len(labels), FAST.concurrency)
+
+
+def test_label_that_fails_beside_others_is_told(transport, behaviour, encoder):
+    behaviour.faults = [None, None, 400]
+    with pytest.raises(RefusedError, match="answered 400"):
+        ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], (*LABELS, "anger", "fear"))
 
 
 def test_answers_on_disk_are_not_asked_again(server, behaviour, encoder, tmp_path):

@@ -42,14 +42,17 @@ def echoed(transport: Transport, model: str, encoder: PromptEncoder, prompt: Ren
     """Exact log-likelihoods by `/v1/completions` with `echo`.
 
     Prompt and label are sent as token ids, so the server can neither add a second beginning token nor merge tokens across the boundary.
+    The first label is asked alone: a server that refuses is asked no more, and one that keeps what it read has the prompt for all others, which
+    are asked side by side.
     """
     prefix = encoder.prompt_ids(prompt)
+
+    def asked(answer: Sequence[int]) -> float:
+        body = {"model": model, "prompt": [*prefix, *answer], "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
+        return echoed_sum(transport.post("/completions", body), prefix=len(prefix), answer=len(answer))
+
     answers = [encoder.answer_ids(label) for label in labels]
-    values = []
-    for ids in answers:
-        body = {"model": model, "prompt": [*prefix, *ids], "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
-        values.append(echoed_sum(transport.post("/completions", body), prefix=len(prefix), answer=len(ids)))
-    return PromptScores(tuple(values))
+    return PromptScores((*map(asked, answers[:1]), *transport.map(asked, answers[1:])))
 
 
 def echoed_sum(response: dict[str, Any], *, prefix: int, answer: int) -> float:
