@@ -27,6 +27,7 @@ from erc.inference.predictor import Labelled, Predictor
 from erc.inference.scores import Scorer, Scores
 from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.utterance_scorer import UtteranceScorer
+from erc.transcripts.values import moment
 from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
 from speakers.errors import InvalidRecordError
 
@@ -238,10 +239,10 @@ class RememberingPredictor:
 
     def _start(self, conversation: Conversation, begins: str | None = None) -> Point:
         """Where a conversation begins in the memory's order; `begins` is read where it has no turn yet."""
-        moment = seconds(begins)
-        if begins is not None and moment is None:
+        given = seconds(begins)
+        if begins is not None and given is None:
             raise InputError(f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z")
-        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation] or [(0, moment)]
+        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation] or [(0, given)]
         return self.registry.points_for(conversation.conversation_id, turns)[0]  # a later turn's timestamp can date the first one
 
     def _observations(
@@ -277,11 +278,9 @@ def _uncertainty(scores: Scores, row: int) -> Uncertainty | None:
 
 
 def seconds(timestamp: str | None) -> float | None:
-    """UTC seconds of an ISO 8601 moment; one without a zone is taken as UTC. None for none, and for one that is no moment."""
-    if timestamp is None:
+    """UTC seconds of a moment as transcripts have it; one without a zone is taken as UTC. None for none, and for one that is no moment."""
+    found = moment(timestamp)
+    if found is None:
         return None
-    try:
-        moment = datetime.fromisoformat(timestamp)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    read = datetime.fromisoformat(found)
+    return (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).timestamp()

@@ -22,7 +22,7 @@ an utterance id standing twice a fresh id for the later one, with a problem
 NaN, Infinity, deep nesting,   a broken line
 numbers of 4,300 digits
 a time that is none            left out with a problem; the turn stays
-a timestamp not in ISO 8601    kept in `meta["timestamp"]`, with a note; the order of the file stands
+a timestamp that is no moment   kept in `meta["timestamp"]`, with a note; the order of the file stands
 a quote left open in CSV       costs its own line, not the rest of the file
 a labelled file of ours        read again; its predicted emotions are in `meta["record"]`, never gold labels
 =============================  =====================================================================================

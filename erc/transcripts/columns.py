@@ -118,7 +118,10 @@ class Rows:
     def finish(self) -> None:
         """Tell what was left out over the whole file."""
         if self._moments:
-            self._log.note(f"{self._moments} timestamp(s) are not ISO 8601, {self._first_moment}: kept in meta only, the order of the file stands")
+            self._log.note(
+                f"{self._moments} timestamp(s) are no moments (ISO 8601, or seconds or milliseconds since 1970), {self._first_moment}: "
+                "kept in meta only, the order of the file stands"
+            )
 
     def _times(self, draft: Draft, chosen: Mapping[str, str], row: Mapping[str, Any]) -> None:
         for field in ("start", "end"):

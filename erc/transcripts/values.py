@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 _CLOCK = re.compile(r"(?:(?P<hours>\d{1,6}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})(?:[.,](?P<fraction>\d{1,9}))?", re.ASCII)
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,12})?", re.ASCII)
+# What Python reads as ISO 8601 takes any character between date and time: `1712121200000` would be a December evening in 1712.
+_ISO_DATE = re.compile(r"\d{4}-|\d{8}T", re.ASCII)
 
 
 def clock_seconds(text: str) -> float | None:
@@ -36,15 +39,28 @@ def seconds(value: object) -> float | None:
 def moment(value: object) -> str | None:
     """An ISO 8601 moment from ISO text or from a number of seconds (or milliseconds) since 1970; None for anything else.
 
-    Text keeps its offset, or its lack of one; numbers are UTC. Numbers below 100,000,000 (March 1973) are no moments.
+    Text keeps its offset, or its lack of one; numbers, also those that are written as text (`1712121200000`, `1712121200.5`), are UTC.
+    Numbers below 100,000,000 (March 1973) are no moments: `20240501` is none, a date needs its dashes (or, without them, a `T` and a time).
     """
+    if isinstance(value, str):
+        text = value.strip()
+        if not _NUMBER.fullmatch(text):
+            return _iso(text)
+        value = float(text)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1e8 <= value < 1e14:
+        return None
     try:
-        if isinstance(value, str):
-            return datetime.fromisoformat(value.strip()).isoformat()
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 1e8 <= value < 1e14:
-            return None
         return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, tz=UTC).isoformat()
     except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _iso(text: str) -> str | None:
+    if not _ISO_DATE.match(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except (ValueError, OverflowError):
         return None
 
 

@@ -155,3 +155,30 @@ def test_jsonl_prediction_never_passes_for_a_gold_label():
 
 def test_jsonl_gold_label_is_read():
     assert read('{"text": "a", "emotion": "joy"}', format="jsonl").conversations[0].utterances[0].emotions == ("joy",)
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("1712121200000", "2024-04-03T05:13:20+00:00"),
+        ("1700112300000", "2023-11-16T05:25:00+00:00"),
+        ("1714550400", "2024-05-01T08:00:00+00:00"),
+        ("1714550400.25", "2024-05-01T08:00:00.250000+00:00"),
+        ("2024-05-01 10:00", "2024-05-01T10:00:00"),
+        ("20240501T100000Z", "2024-05-01T10:00:00+00:00"),
+    ],
+)
+def test_csv_numbers_are_moments_since_1970_as_in_json(written, moment):
+    [csv] = read(f"speaker,text,timestamp\nAna,hi,{written}\n").conversations
+    assert csv.utterances[0].timestamp == moment
+    if written.replace(".", "").isdigit():
+        [json_lines] = read(f'{{"speaker": "Ana", "text": "hi", "timestamp": {written}}}\n', name="a.jsonl").conversations
+        assert json_lines.utterances[0].timestamp == moment
+
+
+@pytest.mark.parametrize("written", ["20240501", "10:00", "17121212 1200", "99999999999999999999", "1714550400000000"])
+def test_csv_other_numbers_are_no_moments_and_are_told(written):
+    transcript = read(f"speaker,text,timestamp\nAna,hi,{written}\n")
+    [turn] = transcript.conversations[0]
+    assert (turn.timestamp, turn.meta["timestamp"]) == (None, written)
+    assert "no moments" in transcript.notes[-1]
