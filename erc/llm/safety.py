@@ -63,9 +63,12 @@ class Neutraliser:
         return self._broken(_capped(flat(text), cap))
 
     def name(self, name: str) -> str:
-        """A speaker's name as it may begin a line `Name: text`: no colon, no bracket or quote at its start, never empty."""
+        """A speaker's name as it may begin a line `Name: text`: no colon, no bracket or quote at its start, never empty.
+
+        Its double quotes become typographic ones, as in every other text.
+        """
         safe = self.line(name, cap=self.limits.name).replace(":", SEPARATOR).lstrip("[]<>\"'`#*- ")
-        return safe or "Someone"
+        return _quotes(safe) or "Someone"
 
     def utterance(self, text: str, *, cap: int | None = None) -> str:
         """The text of a turn; double quotes become typographic ones, so that a quotation cannot be closed from inside.
