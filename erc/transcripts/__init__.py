@@ -23,6 +23,8 @@ NaN, Infinity, deep nesting,   a broken line
 numbers of 4,300 digits
 a time that is none            left out with a problem; the turn stays
 a timestamp that is no moment   kept in `meta["timestamp"]`, with a note; the order of the file stands
+timestamps that run backwards  the turns are read in order of time, with a note; where some have none or they contradict
+                               each other, the order of the file stands, with a problem; up to 5 seconds count as jitter
 a quote left open in CSV       costs its own line, not the rest of the file
 a labelled file of ours        read again; its predicted emotions are in `meta["record"]`, never gold labels
 =============================  =====================================================================================

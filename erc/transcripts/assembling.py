@@ -1,4 +1,4 @@
-"""From drafts to conversations: ids, indices, clean strings."""
+"""From drafts to conversations: order, ids, indices, clean strings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from erc.data import Conversation, Utterance
 from erc.transcripts.decoding import scrub
 from erc.transcripts.nouns import UNKNOWN_SPEAKER, Draft, Log
+from erc.transcripts.ordering import in_time_order
 
 
 def utterance_id(conversation_id: str, index: int) -> str:
@@ -88,7 +89,7 @@ def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft
 def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
     taken: set[str] = set()
     utterances = []
-    for index, draft in enumerate(drafts):
+    for index, draft in enumerate(in_time_order(conversation_id, drafts, log)):
         wanted = draft.utterance_id or utterance_id(conversation_id, index)
         given = _free(wanted, utterance_id(conversation_id, index), taken)
         if given != wanted:
