@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -75,14 +76,20 @@ def read(path: Path, secret: bytes, *, width: int) -> VectorIndex | None:
 
 def remove(database: Path, tenant: int) -> None:
     """Delete the tenant's cached file and every draft of it."""
-    for path in database.parent.glob(f"{path_of(database, tenant).name}*"):
-        if path.name == path_of(database, tenant).name or path.name.endswith(".tmp"):
-            path.unlink(missing_ok=True)
+    path = path_of(database, tenant)
+    path.unlink(missing_ok=True)
+    for draft in _drafts(path, re.escape(path.name)):
+        draft.unlink(missing_ok=True)
 
 
 def sweep(database: Path) -> None:
     """Delete drafts that a killed process left behind long ago."""
-    for path in database.parent.glob(f"{database.name}-index-*.tmp"):
+    for draft in _drafts(database, rf"{re.escape(database.name)}-index-\d+"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
+            if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
+                draft.unlink()
+
+
+def _drafts(beside: Path, stem: str) -> list[Path]:
+    """The drafts of files whose names match `stem`. A database may be called anything, so no name is ever used as a glob pattern."""
+    return [path for path in beside.parent.iterdir() if re.fullmatch(rf"{stem}\.\d+\.tmp", path.name)]

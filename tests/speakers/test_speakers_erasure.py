@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,24 @@ def test_forget_leaves_no_byte_in_the_folder(tmp_path: Path) -> None:
         keeper = registry.context(meet(registry, "Keeper"), before=END, limit=1)
         assert keeper.utterances == 48
     assert traces(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["mem[1].db", "what?.db", "every*.db"])
+def test_forget_removes_the_cached_index_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    bystander = tmp_path / "mem1.db-index-1"
+    bystander.write_bytes(b"another memory's")
+    with Registry.open(tmp_path / name) as registry:
+        live(registry, conversations=1)
+        registry.rebuild()
+        (tmp_path / f"{name}-index-1.77.tmp").write_bytes(WORDS.encode())
+        registry.forget(NAME)
+        assert traces(tmp_path, conversations=1) == []
+    stale = tmp_path / f"{name}-index-1.77.tmp"
+    stale.write_bytes(b"a draft of a killed process")
+    os.utime(stale, (0, 0))
+    Registry.open(tmp_path / name).close()
+    assert not stale.exists()
+    assert bystander.exists()
 
 
 @pytest.mark.parametrize("step", ["delete_speakers", "finish", "checkpoint"])
