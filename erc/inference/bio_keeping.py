@@ -49,13 +49,13 @@ def refresh_bios(
     made = []
     for speaker, context in zip(wanted, registry.contexts([(one, before) for one in wanted], limit=0), strict=True):
         writer = writer_of(registry, context)
-        if not _due(context, writer):
+        if not _due(registry, context, writer):
             continue
         try:
             made.append(write_bio(registry, speaker, before=before, writer=writer, scorer=scorer))
         except NothingWrittenError as error:
             note(str(error))
-            if _due(context, DETERMINISTIC):
+            if _due(registry, context, DETERMINISTIC):
                 made.append(registry.write_bio(speaker, before=before, writer=DETERMINISTIC))
     return tuple(made)
 
@@ -75,11 +75,12 @@ def embedder_of(scorer: UtteranceScorer) -> Embedder:
     return Embedder(scorer.artefact.info.name, scorer.artefact.sha256[:16], scorer.network.embedding_width)
 
 
-def _due(context: SpeakerContext, writer: BioWriter) -> bool:
-    if not context.utterances:
-        return False
-    if context.bio is None:
-        return True
-    if context.bio.writer != writer.name:
-        return context.bio.writer == DETERMINISTIC.name
-    return min(context.utterances, MOST_TURNS) >= GROWTH * context.bio.utterances
+def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool:
+    bio = context.bio
+    if bio is None or not context.utterances:
+        return context.utterances > 0
+    if bio.writer != writer.name:
+        return bio.writer == DETERMINISTIC.name
+    # A bio rests on the last turns only, so beyond their number it does not say how many there were.
+    behind = bio.utterances if bio.utterances < MOST_TURNS else registry.context(context.speaker, before=bio.before, limit=0).utterances
+    return context.utterances >= GROWTH * behind

@@ -183,6 +183,18 @@ def test_bio_is_written_anew_after_a_quarter_more_turns(registry):
     assert [bio.utterances for bio in refresh_bios(registry, [ana, ana], before=END)] == [10]
 
 
+def test_bio_that_rests_on_as_many_turns_as_are_read_is_written_anew_too(registry, monkeypatch):
+    for place in ("speakers.bios.MOST_TURNS", "erc.inference.bio_keeping.MOST_TURNS"):
+        monkeypatch.setattr(place, 8)
+    ana = say(registry, "a", 20)
+    assert [bio.utterances for bio in refresh_bios(registry, [ana], before=registry.point_for("b", 0))] == [8]
+    say(registry, "b", 4)
+    assert refresh_bios(registry, [ana], before=registry.point_for("c", 0)) == ()
+    say(registry, "c", 1)
+    assert [bio.version for bio in refresh_bios(registry, [ana], before=registry.point_for("d", 0))] == [2]
+    assert refresh_bios(registry, [ana], before=registry.point_for("d", 0)) == ()
+
+
 def test_bio_of_a_language_model_is_not_replaced_by_a_counted_one(registry):
     ana = say(registry, "a", 2)
     written = BioWriter("llm:scribe", lambda turns: (Passage("Kind.", len(turns)),))
