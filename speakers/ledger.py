@@ -61,8 +61,8 @@ def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, no
 class Timeline:
     """Times of one conversation's turns, such that time never contradicts the index.
 
-    A turn without a timestamp, or with one that contradicts its neighbours, takes the nearest time that does not: an earlier
-    turn never comes to stand after a later one, whatever a transcript's clock did.
+    A turn without a timestamp takes the time of the one before it, the first the clock's; one that contradicts its neighbours takes the
+    nearest time that does not: an earlier turn never comes to stand after a later one, whatever a transcript's clock did.
     """
 
     def __init__(self, place: Place, stored: Iterable[tuple[int, float]] = ()) -> None:
@@ -72,15 +72,12 @@ class Timeline:
     def add(self, turns: Sequence[tuple[int, float | None]]) -> list[float]:
         """Times of new turns given as (index, timestamp or None) in rising index; they are part of the timeline from then on."""
         times = []
-        for position, (index, timestamp) in enumerate(turns):
+        for index, timestamp in turns:
             at = bisect_left(self._turns, (index, -math.inf))
             earliest = self._turns[at - 1][1] if at else -math.inf
             latest = self._turns[at][1] if at < len(self._turns) else math.inf
-            if timestamp is None and at:
-                timestamp = earliest
-            elif timestamp is None:
-                following = (later for _, later in turns[position + 1 :] if later is not None)
-                timestamp = min(self._place.time, next(following, math.inf))
+            if timestamp is None:  # the first turn is dated by the clock, never by a later turn: that must not change what it reads
+                timestamp = earliest if at else self._place.time
             time = min(max(timestamp, earliest), latest)
             insort(self._turns, (index, time))
             times.append(time)

@@ -90,7 +90,7 @@ class LiveEmoNet:
             self._stored.admit(utterance.speaker)
         read = scorer.utterance.score_texts([utterance.text])
         key = self._key(utterance)
-        local = self._speakers.setdefault(key, len(self._speakers))
+        local = self._speakers.setdefault(key, 1 + max(self._speakers.values(), default=-1))
         self._names.setdefault(key, utterance.speaker)
         vectors = scorer.vectors(read.embedding)
         turn = self._builder.prepare_turn(
@@ -198,10 +198,27 @@ class LiveEmoNet:
                 for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
             )
         if self._stored is not None:
-            for name in self._names.values():
-                self._stored.admit(name)
+            self._meet_again(self._stored)
         if self._bios is not None:
             self._bios.heard(self.conversation_id, self._speakers)
+
+    def _meet_again(self, stored: StoredPast) -> None:
+        """Files the speakers under who they are by now: since the state was saved a memory may have merged two people or forgotten one.
+
+        Of names that have become one person the numbers of the first to speak and the turns of all are kept; what the network made of their
+        turns stays as it was.
+        """
+        people: dict[str, list[str]] = {}
+        for old in sorted(self._names, key=self._speakers.__getitem__):
+            stored.admit(self._names[old])
+            key = speaker_key(self.corpus, self._names[old], self.conversation_id)
+            people.setdefault(stored.person(self.conversation_id, key), []).append(old)
+        past, speakers, names = self._past, self._speakers, self._names
+        self._speakers = {person: speakers[old[0]] for person, old in people.items()}
+        self._names = {person: names[old[0]] for person, old in people.items()}
+        past.counts = {person: sum(past.counts[one] for one in old) for person, old in people.items()}
+        turns = {person: sorted((turn for one in old for turn in past.turns[one]), key=lambda turn: turn.moment) for person, old in people.items()}
+        past.turns = {person: tuple(said[-max(1, past.limit) :]) for person, said in turns.items()}
 
 
 def _size(turn: PastUtterance) -> int:

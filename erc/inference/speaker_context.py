@@ -7,6 +7,7 @@ models hear of a `HistoryProvider`, the same Protocol that training reads.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled, Predictor
 from erc.inference.scores import Scorer, Scores
 from erc.inference.speaker_notes import RegistryNotes
+from erc.inference.time_order import labelled_in_time
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.transcripts.values import moment
 from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
@@ -70,14 +72,18 @@ class RememberingPredictor:
     """Labels conversations one after the other with a speaker memory: reads each speaker's past, labels, then keeps the turns.
 
     A conversation is kept in one transaction, after its predictions are made and before they are given out. Labelling the same file
-    again changes nothing in the memory and reads the same past. `names` maps aliases to people; `warn` is told of look-alike names.
+    again changes nothing in the memory and reads the same past. `names` maps aliases to people; `warn` is told of look-alike names. `hold` turns of
+    a stream may be held to label its conversations in their order of time.
     """
 
-    def __init__(self, predictor: Predictor, registry: Registry, *, names: NameMap | None = None, warn: Warn = lambda message: None) -> None:
+    def __init__(
+        self, predictor: Predictor, registry: Registry, *, names: NameMap | None = None, warn: Warn = lambda message: None, hold: int = 0
+    ) -> None:
         self.predictor = predictor
         self.registry = registry
         self.names = names
         self.warn = warn
+        self.hold = hold
         scorer = predictor.scorer
         self._emonet = scorer if isinstance(scorer, EmoNetScorer) else None
         self._in_context = isinstance(scorer, EmoNetScorer | LlmScorer)
@@ -95,15 +101,23 @@ class RememberingPredictor:
             )
 
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
-        """Labels a stream in its order; a later conversation reads what an earlier one left."""
-        for conversation in conversations:
-            yield self.label(conversation)
+        """Labels conversations; a later one reads what an earlier one left, and is given out in its place.
+
+        What is at hand (a list, or up to `hold` turns of a stream) is labelled in its order of time where each conversation's first turn has a
+        timestamp; any other stream in its own order.
+        """
+        hold = math.inf if isinstance(conversations, Sequence) else self.hold
+        yield from labelled_in_time(conversations, self.label, began=_began, hold=hold, warn=self.warn)
 
     def label(self, conversation: Conversation) -> Labelled:
         """Labels one conversation and keeps its turns."""
         if not len(conversation):
             return Labelled(conversation=conversation, predictions=())
         conversation = self._told_apart(conversation)
+        if _began(conversation) is None and any(seconds(utterance.timestamp) is not None for utterance in conversation):
+            self.warn(
+                f"{conversation.conversation_id}: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"
+            )
         identities = self._known(conversation)
         scores = self._score(conversation, identities)
         turns = [(conversation.conversation_id, utterance) for utterance in conversation]
@@ -242,8 +256,9 @@ class RememberingPredictor:
         given = seconds(begins)
         if begins is not None and given is None:
             raise InputError(f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z")
-        turns = [(utterance.index, seconds(utterance.timestamp)) for utterance in conversation] or [(0, given)]
-        return self.registry.points_for(conversation.conversation_id, turns)[0]  # a later turn's timestamp can date the first one
+        # Later turns are not asked, though they may have timestamps: what they bring must not change what earlier ones read.
+        first = _began(conversation) if len(conversation) else given
+        return self.registry.point_for(conversation.conversation_id, 0, first)
 
     def _observations(
         self, conversation: Conversation, identities: Mapping[str, SpeakerId], scores: Scores, predictions: Sequence[Prediction]
@@ -266,6 +281,11 @@ class RememberingPredictor:
             for row, utterance in enumerate(conversation)
             if utterance.speaker in identities
         ]
+
+
+def _began(conversation: Conversation) -> float | None:
+    """UTC seconds of the first turn; None where that has no timestamp, or there is none."""
+    return seconds(conversation.utterances[0].timestamp) if len(conversation) else None
 
 
 def _described(embedder: Embedder) -> str:

@@ -194,16 +194,16 @@ def test_live_conversation_that_is_dated_reads_what_was_said_before_then(predict
     """What another conversation brings in while this one is put away changes nothing of it."""
     remembering = RememberingPredictor(predictor, registry)
     days = {name: f"2024-05-0{day}T09:00:00Z" for day, name in enumerate("abc", start=1)}
-    dated = {name: replace(one := talk(name, BEN), utterances=tuple(replace(turn, timestamp=day) for turn in one)) for name, day in days.items()}
-    remembering.label(dated["a"])
+    talks = {name: dated(talk(name, BEN), day) for name, day in days.items()}
+    remembering.label(talks["a"])
     stored, path = remembering.stored_past(Conversation("b", ()), begins=days["b"]), tmp_path / "live.safetensors"
     live = LiveConversation(predictor, conversation_id="b", stored=stored)
-    turns = [live.append_utterance(utterance) for utterance in dated["b"].utterances[:2]]
+    turns = [live.append_utterance(utterance) for utterance in talks["b"].utterances[:2]]
     live.save(path)
-    remembering.label(dated["c"])
+    remembering.label(talks["c"])
     live = LiveConversation.load(path, predictor, stored=remembering.stored_past(Conversation("b", ()), begins=days["b"]))
-    turns += [live.append_utterance(utterance) for utterance in dated["b"].utterances[2:]]
-    whole = remembering.label(dated["b"]).predictions
+    turns += [live.append_utterance(utterance) for utterance in talks["b"].utterances[2:]]
+    whole = remembering.label(talks["b"]).predictions
     np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
     assert counts(turns) == counts(whole) == [(2, 1), (2, 1), (3, 2), (3, 2), (1, 1)]
 
@@ -275,17 +275,79 @@ def test_unnamed_speakers_of_two_files_of_one_name_are_two_people(predictor: Pre
     assert first != second
 
 
-def test_a_first_turn_without_a_time_takes_that_of_the_next_and_sees_no_later_conversation(predictor: Predictor, registry: Registry) -> None:
+def dated(one: Conversation, *stamps: str | None) -> Conversation:
+    """The conversation with these timestamps; the last stands for all that follow."""
+    given = [*stamps, *[stamps[-1]] * (len(one) - len(stamps))]
+    return replace(one, utterances=tuple(replace(turn, timestamp=stamp) for turn, stamp in zip(one, given, strict=True)))
+
+
+def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(predictor: Predictor, tmp_path: Path) -> None:
+    found, told = [], list[str]()
+    for number, later in enumerate((None, "2020-01-01T00:00:00Z")):
+        with Registry.open(tmp_path / f"{number}.db") as registry:
+            remembering = RememberingPredictor(predictor, registry, warn=told.append)
+            remembering.label(talk("before"))
+            new = dated(talk("new", BEN), None, None, later)
+            found.append(remembering.label(new).predictions)
+            again = remembering.label(new).predictions
+            assert (numbers(again).tolist(), counts(again)) == (numbers(found[-1]).tolist(), counts(found[-1]))
+    assert counts(found[0]) == counts(found[1]) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
+    np.testing.assert_array_equal(numbers(found[0]), numbers(found[1]))
+    assert told == ["new: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"] * 2
+
+
+def test_conversations_at_hand_are_labelled_in_order_of_time_and_given_in_their_own(predictor: Predictor, registry: Registry) -> None:
+    late, early = dated(talk("late", BEN), "2024-05-03T10:00:00Z"), dated(talk("early"), "2024-05-01T10:00:00Z")
     remembering = RememberingPredictor(predictor, registry)
-    later = talk("february")
-    later = replace(later, utterances=tuple(replace(turn, timestamp="2024-02-01T10:00:00") for turn in later))
-    remembering.label(later)
-    earlier = talk("january", ANA[::-1])
-    stamps = (None, *["2024-01-01T10:00:00"] * (len(earlier) - 1))
-    earlier = replace(earlier, utterances=tuple(replace(turn, timestamp=stamp) for turn, stamp in zip(earlier, stamps, strict=True)))
-    first = remembering.label(earlier)
-    assert all(conversations <= 1 and past <= turn for turn, (past, conversations) in enumerate(counts(first.predictions)))
-    assert counts(remembering.label(earlier).predictions) == counts(first.predictions)
+    found = list(remembering.stream([late, Conversation("empty", ()), early]))
+    assert [one.conversation.conversation_id for one in found] == ["late", "empty", "early"]
+    assert counts(found[0].predictions) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
+    assert counts(found[2].predictions)[0] == (0, 0)
+
+
+@pytest.mark.parametrize(("hold", "known", "warned"), [(0, 0, True), (len(BEN), 0, True), (len(BEN) + 1, 3, False)])
+def test_stream_is_labelled_in_order_of_time_as_far_as_it_may_be_held(
+    predictor: Predictor, registry: Registry, hold: int, known: int, warned: bool
+) -> None:
+    told: list[str] = []
+    late, early = dated(talk("late", BEN), "2024-05-03T10:00:00Z"), dated(talk("early"), "2024-05-01T10:00:00Z")
+    found = list(RememberingPredictor(predictor, registry, warn=told.append, hold=hold).stream(iter([late, early])))
+    assert [one.conversation.conversation_id for one in found] == ["late", "early"]
+    assert counts(found[0].predictions)[0][0] == known
+    assert [message.startswith("early: begins before") for message in told] == [True] * warned
+
+
+def test_stream_that_is_not_held_is_labelled_as_it_comes(predictor: Predictor, registry: Registry) -> None:
+    def endless() -> Iterator[Conversation]:
+        yield dated(talk("first"), "2024-05-03T10:00:00Z")
+        raise AssertionError("read ahead")
+
+    assert next(RememberingPredictor(predictor, registry).stream(endless())).conversation.conversation_id == "first"
+
+
+def test_conversations_of_which_one_has_no_time_keep_their_order_and_it_is_told(predictor: Predictor, registry: Registry) -> None:
+    told: list[str] = []
+    late, early = dated(talk("late", BEN), "2024-05-03T10:00:00Z"), dated(talk("early"), "2024-05-01T10:00:00Z")
+    found = list(RememberingPredictor(predictor, registry, warn=told.append).stream([late, talk("undated"), early]))
+    assert counts(found[0].predictions)[0] == (0, 0)
+    assert [message.partition(":")[0] for message in told] == ["early"]
+
+
+def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
+    remembering, path = RememberingPredictor(predictor, registry), tmp_path / "live.safetensors"
+    remembering.label(talk("a", [("Ana", "No."), ("Anna", "Okay."), ("Ben", "No.")]))
+    empty = Conversation("b", ())
+    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(empty))
+    for name in ("Ana", "Ben", "Ana", "Anna"):
+        live.append(name, "It hurts.")
+    live.save(path)
+    registry.merge("Ana", "Anna")
+    live = LiveConversation.load(path, predictor, stored=remembering.stored_past(empty))
+    assert counts([live.append("Ana", "Okay."), live.append("Ben", "Okay."), live.append("Anna", "Okay.")]) == [(5, 2), (2, 2), (6, 2)]
+    live.append("Cleo", "Okay.")
+    live.save(path)
+    again = LiveConversation.load(path, predictor, stored=remembering.stored_past(empty))
+    assert numbers([again.append("Cleo", "No.")]).tolist() == numbers([live.append("Cleo", "No.")]).tolist()
 
 
 def test_live_state_begun_with_a_memory_is_not_gone_on_without_one(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
