@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, OddsPrior, content_free_prior
 from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
-from erc.llm.loading import LlmPrecision, can_four_bit, default_device, require_place
+from erc.llm.loading import LlmPrecision, can_four_bit, default_device, known_positions, require_place
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import PromptTemplate
 from erc.llm.recipes import writing_model
@@ -97,8 +97,9 @@ def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settin
     precision, remarks = _precision(settings.precision, record)
     backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
     dropout = any(part.p > 0 for part in backend.model.modules() if isinstance(part, SeededDropout))
-    builder, emotion_set = _prompts(backend.encoder, record, emotions)
-    return replace(_described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=(*remarks, *unproven(name, record)))
+    builder, emotion_set, shortened = _prompts(backend.encoder, record, emotions)
+    remarks = (*remarks, *shortened, *unproven(name, record))
+    return replace(_described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=remarks)
 
 
 def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, tuple[str, ...]]:
@@ -123,34 +124,48 @@ def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord 
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}") from error
-    encoder = PromptEncoder(tokenizer)
-    builder, emotion_set = _prompts(encoder, record, emotions)
+    # What is not at hand is not asked for: it is the server that has to have it.
+    positions = known_positions(name if record is None else record.base, revision=None if record is None else record.revision, at_hand=True)
+    encoder = PromptEncoder(tokenizer, positions=positions)
+    builder, emotion_set, remarks = _prompts(encoder, record, emotions)
     weights = known_weights(name if record is None else record.base, adapter)
     kept = None if cache is None else cache / CACHE_FILE
     each = load_emotion_set(emotion_set).multi_label
     probe = (builder.content_free(builder.labels[0] if each else None), YES_NO if each else builder.labels)
     backend = ServerScorer(open_transport(server), model=name, encoder=encoder, mode=asked_mode(), probe=probe, cache=kept, weights=weights)
     with _closed_on_failure(backend):
-        return _described(backend, builder, emotion_set, record, exact=backend.mode == "completions")
+        return replace(_described(backend, builder, emotion_set, record, exact=backend.mode == "completions"), remarks=remarks)
 
 
-def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None) -> tuple[PromptBuilder, str]:
-    """The builder of the prompts, and the set they ask for: the adapter's, else the one to report in."""
+def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None) -> tuple[PromptBuilder, str, tuple[str, ...]]:
+    """The builder of the prompts, the set they ask for (the adapter's, else the one to report in), and a remark where they are kept shorter."""
     if record is None:
         asked = load_emotion_set(emotions or DEFAULT_EMOTIONS)
         template = PromptTemplate.load("erc_yes_no" if asked.multi_label else "erc")
-        return PromptBuilder(encoder=encoder, labels=asked.labels, template=template), asked.name
+        budget, remarks = _fitting(Budget(), encoder, YES_NO if asked.multi_label else asked.labels)
+        return PromptBuilder(encoder=encoder, labels=asked.labels, template=template, budget=budget), asked.name, remarks
     own = load_emotion_set(record.label_set)
     if tuple(own.labels) != record.labels:
         raise ArtefactError(f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}")
     llm = _trained_with(record)
-    budget = Budget(max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4))
+    trained = Budget(max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4))
+    budget, remarks = _fitting(trained, encoder, record.labels)
     builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
     if builder.sha256 != record.prompt_sha256:
         raise ArtefactError(f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again")
-    if record.chat_template_sha256 not in (None, encoder.template_sha256):
-        raise ArtefactError(f"the adapter was trained with another chat template than {record.base} has now: train it again")
-    return builder, own.name
+    if record.chat_template_sha256 != encoder.template_sha256:
+        trained = "without the chat template that" if record.chat_template_sha256 is None else "with another chat template than"
+        raise ArtefactError(f"the adapter was trained {trained} {record.base} has now: train it again")
+    return builder, own.name, remarks
+
+
+def _fitting(budget: Budget, encoder: PromptEncoder, answers: Sequence[str]) -> tuple[Budget, tuple[str, ...]]:
+    """What of `budget` leaves room for each of `answers` within the model's positions, and a remark where that is less."""
+    fitting = budget.within(encoder.positions, answer=max(len(encoder.answer_ids(answer)) for answer in answers))
+    if fitting == budget:
+        return budget, ()
+    told = f"the model has positions for {encoder.positions} tokens: prompts hold at most {fitting.max_tokens} of them, not {budget.max_tokens}"
+    return fitting, (told,)
 
 
 def _described(

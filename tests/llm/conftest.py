@@ -60,7 +60,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_lm_dir: Path, chat_to
     calibrator = ContextualCalibrator(labels, (0.0,) * 7, Temperature(temperature=5.0, bias=(0.0,) * 7))
     llm = {"bios": True, "history": 2, "retrieval": "recency", "max_tokens": 900}
     record = AdapterRecord(
-        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, None, labels, "meld", calibrator.to_dict(),
+        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, builder.encoder.template_sha256, labels, "meld", calibrator.to_dict(),
         {"config": {"llm": llm}, "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()}, "base_weights": weights_digest(tiny_lm_dir)},
     )  # fmt: skip
     save_adapter(model, folder, record)

@@ -269,9 +269,10 @@ def test_what_a_language_model_cannot_do_is_refused(name, settings, given, error
         load_predictor(name.format(base=tiny_lm_dir, adapter=adapter), settings=settings, **given)
 
 
-def test_adapter_trained_with_another_chat_template_is_refused(adapter, tmp_path):
+@pytest.mark.parametrize("trained", ["0" * 64, None], ids=["another", "none"])
+def test_adapter_trained_with_another_chat_template_is_refused(adapter, tmp_path, trained):
     folder = shutil.copytree(adapter, tmp_path / "copy")
-    replace(AdapterRecord.load(folder), chat_template_sha256="0" * 64).save(folder)
+    replace(AdapterRecord.load(folder), chat_template_sha256=trained).save(folder)
     with pytest.raises(ArtefactError, match="chat template"):
         load_predictor(f"llm:{folder}", settings=FAST)
 
