@@ -1,19 +1,24 @@
-"""A short name for what a folder of weights holds: two folders called alike, or one trained again, are told apart by it."""
+"""Short names for what a folder of weights holds and for how text becomes tokens: models called alike, or changed since, are told apart by them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 from erc.errors import ArtefactError
+from erc.llm.encoding import PromptEncoder
+from erc.llm.prompts import RenderedPrompt
 
 _CONFIGS = ("config.json", "adapter_config.json")
 _WHOLE = 256 * 2**20
 """Bytes up to which a file of weights is read whole, as that of an adapter is."""
 _SLICE = 2**16
 _SLICES = 64
+_SAMPLE = RenderedPrompt("Judge.", (("text", "Ana: It's 12,345  naïve ﬁancées'\tJOY?! 你好 👩\u200d🚀 <b>_x_</b>"),), "Answer:", "", "")
+"""What tokenizers that know the same tokens may still part in other ways: case, digits, spaces, accents, other scripts."""
 
 
 def weights_digest(folder: Path) -> str | None:
@@ -44,6 +49,16 @@ def known_weights(name: str, adapter: Path | None = None) -> str | None:
     folders = [folder for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
     found = [digest for folder in folders if (digest := weights_digest(folder)) is not None]
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
+
+
+def reading_digest(encoder: PromptEncoder) -> str:
+    """Twelve hexadecimal digits of tokenizer and chat template: what a model is given to read, and what its tokens say, hangs on them too.
+
+    It depends on what they do (the tokens known, those of a sample, the template's text), not on how a library writes them down.
+    """
+    tokens = sorted(encoder.tokenizer.get_vocab().items())
+    made = [tokens, encoder.template_sha256, encoder.prompt_ids(_SAMPLE), encoder.terminator]
+    return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
 
 
 def hub_commit(name: str, revision: str | None = None) -> str | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from erc.errors import ArtefactError
-from erc.llm.digests import known_weights
+from erc.llm.digests import known_weights, reading_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, Generator
-from erc.llm.loading import LlmPrecision, require_place
+from erc.llm.loading import LlmPrecision, known_positions, require_place
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.writing import WrittenTexts, write_texts
 
@@ -64,8 +64,9 @@ def open_writer(
 ) -> Writer:
     """The writer `name`: a folder or hub id, or with `server` (an address) the model that runs there under that name.
 
-    Where `name` is a folder, the id ends in a digest of its weights, on a server too: another model in the same place is another writer.
-    Its tokenizer is read here in any case, for prompts are fitted by it. Raises ArtefactError where it cannot be.
+    The id ends in a digest of the weights, where `name` is a folder, and in one of tokenizer and chat template, on a server too: another model in
+    the same place is another writer, and so is one that reads otherwise. Its tokenizer is read here in any case, for prompts are fitted by it.
+    Raises ArtefactError where it cannot be.
     """
     from transformers import AutoTokenizer
 
@@ -74,12 +75,12 @@ def open_writer(
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(f"the tokenizer of the language model '{name}' cannot be read, and prompts are fitted by it: {error}") from error
-    encoder = PromptEncoder(tokenizer)
+    encoder = PromptEncoder(tokenizer, positions=known_positions(name, revision=revision))
 
     def local() -> Generator:
         from erc.llm.local import LocalScorer
 
-        return LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
+        return LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision, use="writing")
 
     def served() -> Generator:
         from erc.llm.server import ServerGenerator, open_transport
@@ -88,5 +89,5 @@ def open_writer(
         return ServerGenerator(open_transport(server), model=name, encoder=encoder)
 
     identity = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}")
-    model_id = "#".join(filter(None, (identity, known_weights(name, adapter))))
+    model_id = "#".join(filter(None, (identity, known_weights(name, adapter), reading_digest(encoder))))
     return Writer(local if server is None else served, encoder=encoder, model_id=model_id)

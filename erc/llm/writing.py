@@ -90,7 +90,7 @@ class WrittenTexts:
 
 
 def text_key(prompt: RenderedPrompt, *, model_id: str, task: str, settings: GenerationSettings) -> str:
-    """The key of one text."""
+    """The key of one text. `model_id` tells apart models of one name, and how they read (`open_writer`)."""
     asked = [prompt.sha256, model_id, task, asdict(settings)]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
@@ -133,9 +133,10 @@ def generated_answers(
 ) -> dict[str, dict[tuple[str, int], str]]:
     """What the recipe's generated tasks learn, by `answers_of` and by (conversation id, index); each text from its turn and those before it.
 
-    Turns without words are left out.
+    Turns without words are left out. Of `budget` prompts take what leaves room for the longest text within the writer's positions.
     """
-    prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=budget))
+    within = budget.within(generator.encoder.positions, answer=max(MOST_TOKENS.values()))
+    prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=within))
     turns = [(conversation, turn.index) for conversation in conversations for turn in conversation if turn.text.strip()]
     found: dict[str, dict[tuple[str, int], str]] = {}
     for stage in recipe.stages:

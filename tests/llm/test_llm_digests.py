@@ -6,10 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
+from lm_parts import CHAT_TEMPLATE, build_tokenizer
 from safetensors.numpy import save_file
 
 from erc.llm import digests
-from erc.llm.digests import known_weights, weights_digest
+from erc.llm.digests import known_weights, reading_digest, weights_digest
+from erc.llm.encoding import PromptEncoder
 
 
 @pytest.fixture(params=[2**28, 100], ids=["whole", "sampled"])
@@ -54,3 +56,38 @@ def test_known_weights_are_those_of_base_and_adapter(folder, tmp_path):
     (base / "adapter_config.json").unlink()
     assert known_weights("Organisation/Model", folder) == weights_digest(folder)
     assert len({known_weights(str(base), folder), known_weights(str(base)), weights_digest(folder)}) == 3
+
+
+def reading(change=lambda tokenizer: None, *, chat=True):
+    tokenizer = build_tokenizer(chat=chat)
+    change(tokenizer)
+    return reading_digest(PromptEncoder(tokenizer))
+
+
+def test_reading_digest_is_that_of_another_copy_whatever_was_read_meanwhile(tmp_path):
+    tokenizer = build_tokenizer(chat=True)
+    before = reading_digest(PromptEncoder(tokenizer))
+    tokenizer(["one", "two more"], padding=True, truncation=True, max_length=3)
+    tokenizer.save_pretrained(tmp_path)
+    assert before == reading_digest(PromptEncoder(tokenizer)) == reading_digest(PromptEncoder(type(tokenizer).from_pretrained(tmp_path)))
+    assert len(before) == 12
+
+
+def test_reading_digest_tells_templates_and_tokenizers_apart():
+    from tokenizers import normalizers
+    from tokenizers.processors import TemplateProcessing
+
+    def template(tokenizer):
+        tokenizer.chat_template = CHAT_TEMPLATE.replace("assistant", "model")
+
+    def token(tokenizer):
+        tokenizer.add_tokens(["<extra>"])
+
+    def lower_case(tokenizer):
+        tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+
+    def beginning(tokenizer):
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
+
+    found = [reading(), reading(template), reading(token), reading(lower_case), reading(chat=False), reading(beginning, chat=False)]
+    assert len(set(found)) == 6

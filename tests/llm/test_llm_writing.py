@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from lm_parts import CHAT_TEMPLATE, build_tokenizer
 from lm_server import Behaviour, Handler, running
 from safetensors.torch import load_file, save_file
 
@@ -273,6 +274,19 @@ def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tin
     save_file({name: value * 1.001 for name, value in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
     assert open_writer(str(folder)).model_id != first
     assert first.startswith(f"{folder}#")
+
+
+def test_text_of_another_chat_template_is_written_anew(tmp_path, tiny_lm_dir):
+    folder, kept = Path(shutil.copytree(tiny_lm_dir, tmp_path / "model")), []
+    with WrittenTexts(tmp_path / "w.jsonl") as texts:
+        for role in ("assistant", "assistant", "model"):
+            tokenizer = build_tokenizer(chat=True)
+            tokenizer.chat_template = CHAT_TEMPLATE.replace("assistant", role)
+            tokenizer.save_pretrained(folder)
+            with closing(open_writer(str(folder), precision="fp32")) as writer:
+                KeepingWriter(writer, texts, task="t").generate(PROMPTS[:1], settings=GREEDY)
+            kept.append(len(texts))
+    assert kept == [1, 1, 2]
 
 
 def test_writer_on_a_server_is_the_one_that_its_folder_holds(tiny_lm_dir):
