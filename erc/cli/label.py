@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from erc.transcripts import Problem
 
 _PROBLEMS_TOLD = 20
+_TURNS_HELD = 100_000  # of input that is at hand, with a memory, to take conversations in their order of time; some hundred megabytes at most
 _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
 
 
@@ -80,7 +81,8 @@ def label(
     _tell_remembered(predictor, server, memory)
     talk = Talk()
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict)
-    with closing(predictor), _remembering(predictor, memory, tenant, names) as labeller:
+    hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
+    with closing(predictor), _remembering(predictor, memory, tenant, names, hold=hold) as labeller:
         _put(output, _progress(labeller, conversations), talk, json=json)
     talk.close()
 
@@ -123,8 +125,10 @@ def _tell_untrusted(predictor: Predictor) -> None:
 
 
 @contextmanager
-def _remembering(predictor: Predictor, memory: str | None, tenant: str, names: Path | None) -> Iterator[Predictor | RememberingPredictor]:
-    """The predictor itself, or with a speaker memory around it that is closed in the end."""
+def _remembering(
+    predictor: Predictor, memory: str | None, tenant: str, names: Path | None, *, hold: int
+) -> Iterator[Predictor | RememberingPredictor]:
+    """The predictor itself, or with a speaker memory around it that is closed in the end; `hold` as there."""
     if memory is None:
         if names is not None:
             raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
@@ -137,7 +141,7 @@ def _remembering(predictor: Predictor, memory: str | None, tenant: str, names: P
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
 
     with Registry.open(memory, tenant=tenant) as registry:
-        yield RememberingPredictor(predictor, registry, names=None if names is None else NameMap.read(names), warn=warn)
+        yield RememberingPredictor(predictor, registry, names=None if names is None else NameMap.read(names), warn=warn, hold=hold)
 
 
 class Talk:

@@ -209,6 +209,18 @@ def test_label_memory_knows_aliases_of_a_name_file(place: Path) -> None:
     assert found[0]["history"]["utterances"] == 2
 
 
+def test_label_with_a_memory_takes_dated_files_in_order_of_time_and_answers_in_that_of_the_command(place: Path) -> None:
+    for day in (1, 2):
+        (place / f"{day}.csv").write_text(f"speaker,text,timestamp\nAna,Okay.,2024-05-0{day}T10:00:00\n", encoding="utf-8")
+    held = run("2.csv", "1.csv", "--memory", "files.db")
+    assert [(one["conversation_id"], one["history"]["utterances"]) for one in records(held.stdout)] == [("2", 1), ("1", 0)]
+    rows = "conversation_id,speaker,text,timestamp\n2,Ana,Okay.,2024-05-02\n1,Ana,Okay.,2024-05-01\n"
+    piped = run("-", "--memory", "pipe.db", stdin=rows)
+    assert [one["history"]["utterances"] for one in records(piped.stdout)] == [0, 0]
+    assert "begins before" not in held.stderr
+    assert "1: begins before" in piped.stderr
+
+
 def test_label_tenants_of_one_memory_know_nothing_of_each_other() -> None:
     run("chat.txt", "--memory", "speakers.db", "--tenant", "one")
     other = records(run("chat.txt", "--memory", "speakers.db", "--tenant", "two").stdout)
