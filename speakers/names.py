@@ -45,7 +45,15 @@ _NUMBERED = re.compile(
     r"(?:speaker|spk|spkr|s|person|participant|channel|ch|voice|guest|user|agent|customer|caller|unknown|interviewer|interviewee|student|"
     r"man|woman|speaker id)(?:[ _\-#.:]*\d{1,6}|[ _\-#.:]+[a-z])"
 )
-_SEVERAL = re.compile(r"\s+(?:and|&|\+)\s+|\s*[/;&]\s*")
+# A stroke or an ampersand without spaces belongs to one name: `ACME/ana`, `R&D`, `AC/DC`.
+_SEVERAL = re.compile(r"\s+(?:and|&|\+|/)\s+|\s*;\s*")
+_COMMA = re.compile(r"\s*,\s*")
+_TITLES = frozenset("mr|mrs|ms|miss|mx|dr|prof|sir|madam|herr|frau|sr|sra|mme".split("|"))
+_PRONOUN = (
+    "(?:she|hers?|he|him|his|they|them|theirs?|its?|ze|zir|hir|xe|xem|xyr|fae|faer|any|all|"
+    "ela|dela|ele|dele|elu|delu|ella|él|elle|elles?|sie|ihr|er|ihm|ihn|iel|il|lui)"
+)
+_PRONOUNS = re.compile(rf"\s*[(\[]\s*{_PRONOUN}(?:\s*[/,|]\s*{_PRONOUN}){{1,5}}\s*[)\]]$")
 
 
 class NameKind(enum.Enum):
@@ -57,7 +65,7 @@ class NameKind(enum.Enum):
 
 
 def normalise(name: str) -> str:
-    """The form under which names match. Normalising twice changes nothing.
+    """The form under which names match, without pronouns in brackets at its end (`Ana (she/her)`). Normalising twice changes nothing.
 
     Raises InvalidRecordError for a name with nothing visible, one that is too long, or one that no engine can hold.
     """
@@ -67,6 +75,7 @@ def normalise(name: str) -> str:
     while True:
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", current).translate(_DROP_IGNORABLE).casefold())
         folded = " ".join(folded.translate(_DROP_IGNORABLE).split())
+        folded = _PRONOUNS.sub("", folded) or folded
         if folded == current:
             break
         current = folded
@@ -107,13 +116,26 @@ def kind(name: str) -> NameKind:
 def owners(name: str | Sequence[str]) -> tuple[str, ...]:
     """The names in an utterance's speaker field, in order; the first owns the utterance.
 
-    `A & B`, `A and B`, `A/B` and `A, B and C` name several. A lone comma (`Geller, Monica`) does not.
+    `A & B`, `A and B`, `A / B`, `A; B` and `A, B and C` name several. A lone comma (`Geller, Monica`) does not, nor a stroke or an ampersand
+    without spaces, what stands in brackets, one name twice (`Johnson & Johnson`) or a title (`Mr. & Mrs. Smith`).
     """
     if not isinstance(name, str):
         return tuple(part for part in name if part.strip()) or ("",)
-    parts = [part.strip() for part in _SEVERAL.split(name)]
-    if name.strip().casefold() == "n/a" or any(not part for part in parts):
+    parts = _split(_SEVERAL, name)
+    plain = [part.casefold().rstrip(".") for part in parts]
+    if "" in plain or len(set(plain)) < len(plain) or not _TITLES.isdisjoint(plain):
         return (name,)
     if len(parts) > 1:
-        parts = [piece.strip() for part in parts for piece in part.split(",")]
+        parts = [piece for part in parts for piece in _split(_COMMA, part)]
     return tuple(part for part in parts if part) or (name,)
+
+
+def _split(mark: re.Pattern[str], name: str) -> list[str]:
+    """The parts between marks that stand outside of brackets."""
+    parts, last = [], 0
+    for match in mark.finditer(name):
+        before = name[: match.start()]
+        if sum(map(before.count, "([{")) <= sum(map(before.count, ")]}")):
+            parts.append(name[last : match.start()].strip())
+            last = match.end()
+    return [*parts, name[last:].strip()]

@@ -32,6 +32,7 @@ from erc.inference.utterance_scorer import UtteranceScorer
 from erc.transcripts.values import moment
 from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
 from speakers.errors import InvalidRecordError
+from speakers.names import owners
 
 Warn = Callable[[str], None]
 _MOST_PASSAGES = 10_000  # vectors of bios that are kept at a time, about 30 MB
@@ -92,6 +93,7 @@ class RememberingPredictor:
             raise ConvemoError(f"{scorer.identity} makes no observations that a speaker memory could keep")
         self._shared = shared
         self._passages: dict[str, np.ndarray] = {}
+        self._several: set[str] = set()
         self.embedder = embedder_of(shared)
         known = registry.embedder
         if known is not None and known != self.embedder:
@@ -243,6 +245,7 @@ class RememberingPredictor:
         identities: dict[str, SpeakerId] = {}
         found = self.registry.resolve_all(names, conversation_id=conversation.conversation_id, mapping=self.names)
         for name, resolution in zip(names, found, strict=True):
+            self._tell_several(name, conversation.conversation_id)
             for warning in resolution.warnings:
                 self.warn(f"{conversation.conversation_id}: {warning}")
             if resolution.speaker is not None:
@@ -250,6 +253,17 @@ class RememberingPredictor:
         if self._reads_bios:
             refresh_bios(self.registry, identities.values(), before=start)
         return identities
+
+    def _tell_several(self, name: str, conversation_id: str) -> None:
+        """Tells once of a name that is taken for those of several people: of a company, say, that would be a mistake."""
+        several = owners(name)
+        mapped = self.names is not None and self.names.lookup(name, conversation_id) is not None
+        if len(several) > 1 and not mapped and name not in self._several:
+            self._several.add(name)
+            self.warn(
+                f"{conversation_id}: {name!r} is read as several people, and what they say together as {several[0]}'s; "
+                "if it is one name, map it to itself with --names"
+            )
 
     def _start(self, conversation: Conversation, begins: str | None = None) -> Point:
         """Where a conversation begins in the memory's order; `begins` is read where it has no turn yet."""

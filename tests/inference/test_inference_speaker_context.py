@@ -140,6 +140,23 @@ def test_remembering_tells_of_names_that_look_alike(predictor: Predictor, regist
     assert told[0].startswith("b: ")
 
 
+def test_remembering_tells_once_of_a_name_that_is_read_as_several_people(predictor: Predictor, registry: Registry) -> None:
+    told: list[str] = []
+    remembering = RememberingPredictor(predictor, registry, names=NameMap.of({"Bo & Co": ["Bo and Co"]}), warn=told.append)
+    turns = [
+        ("Ana & Ben", "No."),
+        ("ACME/ana", "No."),
+        ("ACME/bob", "No."),
+        ("Ana Silva (she/her)", "No."),
+        ("Ana Silva", "No."),
+        ("Bo and Co", "No."),
+    ]
+    for name in "ab":
+        ids = [p.speaker_id for p in remembering.label(talk(name, turns)).predictions]
+    assert told == ["a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, map it to itself with --names"]
+    assert (len(set(ids)), ids[3] == ids[4]) == (5, True)
+
+
 def test_remembering_refuses_a_memory_of_another_embedder(predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     RememberingPredictor(predictor, registry).label(talk("a"))
     assert isinstance(predictor.scorer, EmoNetScorer)

@@ -20,13 +20,20 @@ from speakers.names import NameKind, display, hidden_characters, kind, normalise
         ("A\u200bna", "Ana"),
         ("\u202eAna", "ana"),
         (" Ana  B ", "ana b"),
+        ("Ana Silva (she/her)", "Ana Silva"),
+        ("Ana Silva (She / They)", "Ana Silva"),
+        ("Ana Silva [they/them]", "Ana Silva"),
+        ("Ana Silva(he/him/his)", "Ana Silva"),
+        ("Ana Silva (ela/dela) ", "Ana Silva"),
     ],
 )
 def test_normalise_joins_spellings_of_one_name(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("Аna", "Ana"), ("Jose", "José"), ("Ana", "Anna"), ("Οlga", "Olga")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("Аna", "Ana"), ("Jose", "José"), ("Ana", "Anna"), ("Οlga", "Olga"), ("Ana (host)", "Ana"), ("Ana (she)", "Ana")]
+)
 def test_normalise_keeps_different_names_apart(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
@@ -84,7 +91,19 @@ def test_kind_leaves_people_people(name: str) -> None:
     [
         ("Monica & Rachel", ("Monica", "Rachel")),
         ("Monica and Rachel", ("Monica", "Rachel")),
-        ("Ross/Chandler", ("Ross", "Chandler")),
+        ("Ross / Chandler", ("Ross", "Chandler")),
+        ("Ross; Chandler", ("Ross", "Chandler")),
+        ("Joey and Ross", ("Joey", "Ross")),
+        ("Joey/Drake", ("Joey/Drake",)),
+        ("ACME/ana", ("ACME/ana",)),
+        ("R&D Team", ("R&D Team",)),
+        ("24/7 Support", ("24/7 Support",)),
+        ("n/a", ("n/a",)),
+        ("Johnson & Johnson", ("Johnson & Johnson",)),
+        ("Mr. & Mrs. Smith", ("Mr. & Mrs. Smith",)),
+        ("Ana (Sales & Support, north)", ("Ana (Sales & Support, north)",)),
+        ("Ana (Sales; north) & Ben [a / b]", ("Ana (Sales; north)", "Ben [a / b]")),
+        ("Ana Silva (she/her)", ("Ana Silva (she/her)",)),
         ("Monica, Rachel and Ross", ("Monica", "Rachel", "Ross")),
         ("Geller, Monica", ("Geller, Monica",)),
         ("Andrea", ("Andrea",)),
