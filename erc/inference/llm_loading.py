@@ -148,14 +148,14 @@ def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str
     if tuple(own.labels) != record.labels:
         raise ArtefactError(f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}")
     llm = _trained_with(record)
-    trained = Budget(max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4))
-    budget, remarks = _fitting(trained, encoder, record.labels)
+    asked_for = Budget(max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4))
+    budget, remarks = _fitting(asked_for, encoder, record.labels)
     builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
     if builder.sha256 != record.prompt_sha256:
         raise ArtefactError(f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again")
     if record.chat_template_sha256 != encoder.template_sha256:
-        trained = "without the chat template that" if record.chat_template_sha256 is None else "with another chat template than"
-        raise ArtefactError(f"the adapter was trained {trained} {record.base} has now: train it again")
+        other = "without the chat template that" if record.chat_template_sha256 is None else "with another chat template than"
+        raise ArtefactError(f"the adapter was trained {other} {record.base} has now: train it again")
     return builder, own.name, remarks
 
 
