@@ -158,7 +158,7 @@ class Study:
         """Figures after training one recipe under one seed; `run_dir` is scratch."""
         config = cell_config(self.corpus, recipe_name, overrides, base=self.base, seed=seed)
         recipe = llm_recipe(config)
-        base, tokenizer = load_base(self.base, precision="auto")
+        base, tokenizer = load_base(self.base, precision="auto", use="training")
         prompts = self._prompts(config, tokenizer)
         *stages, dev = self._of(config, recipe, prompts)
         lessons = dict(zip((stage.name for stage in recipe.stages), zip(stages[0::2], stages[1::2], strict=True), strict=True))

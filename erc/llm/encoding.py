@@ -27,10 +27,13 @@ class PromptEncoder:
 
     With a chat template the instruction is the system message (put before the user's text where the template refuses one) and the answer
     begins the assistant's turn. Without one the parts follow each other as plain text, and the answer follows `lead` and a space.
+
+    `positions` is how many tokens, prompt and answer together, the model has positions for; None where nothing is known of a limit.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, positions: int | None = None) -> None:
         self.tokenizer = tokenizer
+        self.positions = positions
         self.has_template = bool(tokenizer.chat_template)
         self.system_role = self.has_template and self._accepts_system_role()
         self.terminator = self._terminator()

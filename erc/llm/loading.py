@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from erc.errors import ArtefactError, ConfigError, MissingExtraError
+from erc.llm.architectures import Use, positions_of, require_use
 
 LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
 
@@ -19,11 +20,14 @@ def require_place(name: str) -> None:
         raise ArtefactError(f"language model '{name}': there is no such folder; a model of the hub is named ORGANISATION/NAME")
 
 
-def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision = "auto", device: str | None = None) -> tuple[Any, Any]:
-    """(model in evaluation mode, tokenizer) of a folder or hub id.
+def load_base(
+    name: str, *, revision: str | None = None, precision: LlmPrecision = "auto", device: str | None = None, use: Use = "scoring"
+) -> tuple[Any, Any]:
+    """(model in evaluation mode, tokenizer) of a folder or hub id, to be put to `use`.
 
     `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. A model that brings code along is loaded by transformers'
-    own class of its kind. Raises ArtefactError where there is none, where the model cannot be found, or comes without safetensors.
+    own class of its kind. Raises ArtefactError where there is none, where the model cannot be found, comes without safetensors, or is of a type that
+    cannot be put to `use`: that is told before its weights are read.
     """
     import torch
     from safetensors import SafetensorError
@@ -40,6 +44,7 @@ def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision
     shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(name, **shared)
+        require_use(config, name=name, use=use)
         tokenizer = AutoTokenizer.from_pretrained(name, **shared)
         with without_bars():
             model: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared)
@@ -55,6 +60,22 @@ def load_base(name: str, *, revision: str | None = None, precision: LlmPrecision
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
     return model.eval(), tokenizer
+
+
+def described(name: str, *, revision: str | None = None, at_hand: bool = False) -> Any:
+    """The configuration of a folder or hub id; None where there is none to be read. With `at_hand` nothing is asked of the network."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, local_files_only=at_hand)
+    except (OSError, ValueError):
+        return None
+
+
+def known_positions(name: str, *, revision: str | None = None, at_hand: bool = False) -> int | None:
+    """`positions_of` a model that runs elsewhere or is loaded later; None also where it cannot be described."""
+    config = described(name, revision=revision, at_hand=at_hand)
+    return None if config is None else positions_of(config)
 
 
 @contextmanager

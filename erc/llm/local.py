@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from erc.errors import ArtefactError
 from erc.llm.adapters import load_adapter
+from erc.llm.architectures import Strategy, Use, best_strategy, positions_of
 from erc.llm.digests import known_weights
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, generate
@@ -20,7 +22,7 @@ from erc.llm.loading import LlmPrecision, load_base
 from erc.llm.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.scores import LabelScores
-from erc.llm.scoring import DrawSpec, Ids, Strategy, read_prefixes, score_answers
+from erc.llm.scoring import DrawSpec, Ids, read_prefixes, score_answers
 from erc.models.batching import length_buckets
 from erc.models.dropout import require_dropout
 
@@ -28,14 +30,15 @@ from erc.models.dropout import require_dropout
 class LocalScorer:
     """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch.
 
-    With the strategy `tree` whatever prompts have in common is read once; `repeat` is for attention that takes no mask of ours.
+    With the strategy `tree` whatever prompts have in common is read once; `repeat` is for models that tell positions by the place in a row. None
+    takes what the model's architecture allows.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, model_id: str, strategy: Strategy = "tree", max_tokens: int = 8192) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, model_id: str, strategy: Strategy | None = None, max_tokens: int = 8192) -> None:
         self.model = model
-        self.encoder = PromptEncoder(tokenizer)
+        self.encoder = PromptEncoder(tokenizer, positions=positions_of(model.config))
         self.model_id = model_id
-        self.strategy: Strategy = strategy
+        self.strategy = best_strategy(model) if strategy is None else strategy
         self.max_tokens = max_tokens
 
     @classmethod
@@ -48,9 +51,13 @@ class LocalScorer:
         precision: LlmPrecision = "auto",
         device: str | None = None,
         max_tokens: int = 8192,
+        use: Use = "scoring",
     ) -> LocalScorer:
-        """The model `name` (folder or hub id), with the adapter in `adapter`. Its id ends in a digest of those weights that lie in a folder."""
-        model, tokenizer = load_base(name, revision=revision, precision=precision, device=device)
+        """The model `name` (folder or hub id), with the adapter in `adapter`. Its id ends in a digest of those weights that lie in a folder.
+
+        Raises ArtefactError as `load_base`. One that is loaded for `writing` may be of a type that does not score.
+        """
+        model, tokenizer = load_base(name, revision=revision, precision=precision, device=device, use=use)
         if adapter is not None:
             model = load_adapter(model, adapter)
         weights = known_weights(name, adapter)
@@ -90,6 +97,8 @@ class LocalScorer:
 
     def _run(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, draw: DrawSpec | None) -> np.ndarray:
         """(S, B, K) with S = 1 without a draw."""
+        if self.strategy is None:
+            raise ArtefactError(f"{self.model_id}: a model of type '{self.model.config.model_type}' can write, but its answers cannot be scored")
         draws = [None] if draw is None else list(self._draws(draw, max(map(len, rows), default=1)))
         read = self._shared if self.strategy == "tree" else self._batched
         return np.concatenate([read(rows, answers, part) for part in draws])

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from erc.llm.architectures import text_config
+
 NO_SEGMENT = -1
 SHARED = -2
 
@@ -44,7 +46,7 @@ def attention_argument(mask: Tensor, positions: Tensor, key_positions: Tensor, *
         return additive(mask, dtype=dtype)
     near = positions[:, :, None] - key_positions[:, None, :] < window
     sliding = additive(mask & near, dtype=dtype)
-    kinds = set(getattr(config, "layer_types", None) or ())
+    kinds = set(getattr(text_config(config), "layer_types", None) or ())
     if not kinds:
         return sliding  # every layer of such a model has the window
     return {kind: sliding if kind == "sliding_attention" else additive(mask, dtype=dtype) for kind in kinds}
@@ -52,8 +54,8 @@ def attention_argument(mask: Tensor, positions: Tensor, key_positions: Tensor, *
 
 def sliding_window(config: Any) -> int | None:
     """How many tokens back the model's windowed layers see; None for a model without such layers."""
-    kinds = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
+    kinds = getattr(text_config(config), "layer_types", None)
+    window = getattr(text_config(config), "sliding_window", None)
     if window is None or (kinds is not None and "sliding_attention" not in kinds):
         return None
     return int(window)

@@ -1,8 +1,8 @@
 """Exact scores of closed answer sets under a causal language model: one reading of the prompt, one of all answers.
 
 The prompt is read once and its keys and values are kept. All answers then run in one forward pass: side by side in one row per
-prompt, each attending to the prompt and to itself (`tree`), or in rows of their own over a repeated cache (`repeat`), for attention
-kernels that take no mask of ours. The score of an answer is the sum of the log-probabilities of all its tokens.
+prompt, each attending to the prompt and to itself (`tree`), or in rows of their own over a repeated cache (`repeat`), for models
+that tell positions by the place in a row. The score of an answer is the sum of the log-probabilities of all its tokens.
 
 Shapes: B prompts, T prompt tokens, K answers, Q answer tokens in a row, V vocabulary. Monte-Carlo passes hold S*B rows, sample-major.
 """
@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from erc.llm.architectures import Strategy
 from erc.llm.masks import NO_SEGMENT, attention_argument, computing_dtype, tree_mask
 from erc.models.dropout import Draw, drawn
 
-Strategy = Literal["tree", "repeat"]
 Ids = Sequence[int]
 
 
