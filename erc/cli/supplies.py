@@ -124,12 +124,15 @@ class _Supplier:
         return made[0], made[1]
 
     def _answers(self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts) -> Mapping[str, Mapping[tuple[str, int], str]]:
-        from erc.llm.writing import generated_answers
+        from erc.llm.writing import MOST_TOKENS, generated_answers
         from erc.training.llm_settings import llm_recipe, prompt_budget
 
-        recipe, talks = llm_recipe(self.config), (*train.conversations, *dev.conversations)
+        recipe, talks, asked = llm_recipe(self.config), (*train.conversations, *dev.conversations), prompt_budget(self.config)
+        budget = asked.within(writer.encoder.positions, answer=max(MOST_TOKENS.values()))
+        if budget != asked:
+            _tell(f"{writer.model_id} has positions for {writer.encoder.positions} tokens: it is shown at most {budget.max_tokens} of llm.max_tokens")
         with progress_bar(f"writing by {writer.model_id}", len(recipe.generated) * sum(map(len, talks))) as advance:
-            return generated_answers(writer, recipe, talks, texts=texts, budget=prompt_budget(self.config), advance=advance)
+            return generated_answers(writer, recipe, talks, texts=texts, budget=budget, advance=advance)
 
     @property
     def _writer_named(self) -> bool:

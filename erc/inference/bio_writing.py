@@ -29,7 +29,8 @@ _MOST_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class LlmBios:
-    """Makes the writer of one person's bio. The prompt shows the last of the person's remembered turns that `budget` holds."""
+    """Makes the writer of one person's bio. The prompt shows the last of the person's remembered turns that `budget` holds, and of that
+    no more than leaves room for the bio within the model's positions."""
 
     generator: Generator
     template: PromptTemplate
@@ -61,18 +62,19 @@ class LlmBios:
         encoder = self.generator.encoder
         safe = Neutraliser.for_tokenizer(encoder.tokenizer)
         name = safe.name(speaker)
+        budget = self.budget.within(encoder.positions, answer=self.settings.max_new_tokens)
 
         def render(kept: Sequence[str], known: str = "") -> RenderedPrompt:
             return self.template.render(speaker=name, earlier=known, dialogue=kept, max_words=self.max_words)
 
         # A turn and the earlier bio take a third each at most, so that there is always a prompt.
-        share = (self.budget.max_tokens - len(encoder.prompt_ids(render([])))) // 3
+        share = (budget.max_tokens - len(encoder.prompt_ids(render([])))) // 3
         turns = [_within(share, encoder, safe.limits.utterance, partial(_safe_sentences, safe, [text])) for text in texts]
         known = _within(share, encoder, safe.limits.passage, partial(_safe_sentences, safe, _SENTENCE.split(earlier or "")))
         lines = [f"{name}: {turn}" for turn in turns]
-        prompt = fit(lines, lambda kept: render(kept, known), encoder=encoder, budget=self.budget)
+        prompt = fit(lines, lambda kept: render(kept, known), encoder=encoder, budget=budget)
         if prompt is None:
-            raise ConfigError(f"the words that ask for a bio of {name} leave no room for a turn in {self.budget.max_tokens} tokens: allow more")
+            raise ConfigError(f"the words that ask for a bio of {name} leave no room for a turn in {budget.max_tokens} tokens: allow more")
         # The text is a model's, but rests on what people wrote: it is made safe as theirs is.
         written = safe.line(self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS)
         if not written:

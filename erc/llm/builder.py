@@ -53,6 +53,17 @@ class Budget:
         if not 0 <= self.reserve < 1:
             raise ConfigError(f"a budget that reserves {self.reserve} of its room: choose a share from 0 to below 1")
 
+    def within(self, positions: int | None, *, answer: int) -> Budget:
+        """This budget, or as much of it as leaves an answer of `answer` tokens within the model's `positions` (None: no limit is known).
+
+        Raises ConfigError where that is nothing.
+        """
+        if positions is None or self.max_tokens + answer <= positions:
+            return self
+        if positions <= answer:
+            raise ConfigError(f"the model has positions for {positions} tokens, all of which an answer of {answer} takes: use one that reads more")
+        return replace(self, max_tokens=positions - answer)
+
 
 class PromptBuilder:
     """Makes the prompts of one label set for one tokenizer. Everything a user wrote passes through the neutraliser here."""
@@ -195,7 +206,8 @@ class PromptBuilder:
             name = self.safe.name("")  # a name may be a user's longest word
         if not self._fits(prompt(0)):
             own = len(self.encoder.prompt_ids(prompt(0)))
-            raise ConfigError(f"the prompt's own words take {own} tokens, more than max_tokens={self.budget.max_tokens}: raise it")
+            advice = "raise it, or use a model that reads more where it has positions for no more"
+            raise ConfigError(f"the prompt's own words take {own} tokens, more than max_tokens={self.budget.max_tokens}: {advice}")
         return prompt(most(min(len(text), _MOST_PER_TOKEN * self.budget.max_tokens), lambda cap: self._fits(prompt(cap))))
 
     @cached_property

@@ -16,10 +16,10 @@ from erc.config import ExperimentConfig
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError
 from erc.llm.families import MemoryEstimate, Shape, estimate_memory
-from erc.llm.loading import default_device, require_place
+from erc.llm.loading import default_device, described, require_place
 from erc.llm.recipes import Recipe, require_one_of
 from erc.models.precision import resolve_precision
-from erc.training.llm_settings import llm_recipe, lora_settings
+from erc.training.llm_settings import WRITTEN_TOKENS, llm_recipe, lora_settings, prompt_budget
 
 if TYPE_CHECKING:
     from erc.models.encoder import Encoder
@@ -29,8 +29,6 @@ _LABEL_TOKENS = 4
 """Of a label, its end included; few take more."""
 _SPEAKER_TOKENS = 40
 """Of the names of a dialogue that may have said a turn."""
-_WRITTEN_TOKENS = 96
-"""Of a written answer of the most characters that are learnt."""
 _NOTE = "the description of {} is not at hand: these are the numbers of the shape it was published with"
 
 
@@ -78,15 +76,17 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
     assert llm is not None
     recipe = llm_recipe(config)  # a recipe that cannot be trained is refused here as in training
     require_place(llm.base)
-    described, note = _described(llm.base, llm.revision)
-    lora, shape = lora_settings(config), Shape.of(described)
+    base, note = _described(llm.base, llm.revision)
+    lora, shape = lora_settings(config), Shape.of(base)
+    if note is None:  # a shape that was published says nothing of positions
+        prompt_budget(config, base=base)
     # As training on this machine would resolve it.
     precision: Any = resolve_precision("auto") if llm.precision == "auto" else llm.precision
     # Packed or not, a batch of B prompts never holds more than B rows of the longest.
     row_tokens = llm.max_tokens if llm.pack_tokens is None else max(llm.pack_tokens, llm.max_tokens)
     tokens = config.optim.batch_size * llm.max_tokens
     memory = estimate_memory(
-        described,
+        base,
         precision=precision,
         lora=lora,
         rows=max(1, -(-tokens // row_tokens)),
@@ -100,7 +100,7 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
 
 def _answer_tokens(recipe: Recipe, labels: int) -> int:
     """Most tokens that the answers of one example have together: all labels, all speakers, or one text."""
-    return max(_WRITTEN_TOKENS if recipe.generated else 0, labels * _LABEL_TOKENS, _SPEAKER_TOKENS)
+    return max(WRITTEN_TOKENS if recipe.generated else 0, labels * _LABEL_TOKENS, _SPEAKER_TOKENS)
 
 
 def _encoder_plan(config: ExperimentConfig) -> Plan:
@@ -131,7 +131,7 @@ def _shaped(config: ExperimentConfig) -> tuple[Encoder, str | None]:
     known = published_shape(backbone.name)
     if known is None:
         return shape(backbone.name, backbone.revision), None
-    cached = _cached(backbone.name, backbone.revision)
+    cached = described(backbone.name, revision=backbone.revision, at_hand=True)
     with TemporaryDirectory() as folder:
         content = known if cached is None else cached.to_dict()
         (Path(folder) / "config.json").write_text(json.dumps(content), encoding="utf-8")
@@ -144,19 +144,9 @@ def _described(name: str, revision: str | None) -> tuple[object, str | None]:
 
     known = published_shape(name)
     if known is not None:
-        cached = _cached(name, revision)
+        cached = described(name, revision=revision, at_hand=True)
         return (AutoConfig.for_model(**known), _NOTE.format(name)) if cached is None else (cached, None)
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False), None
     except (OSError, ValueError) as error:
         raise ArtefactError(f"the base model '{name}' cannot be described, so nothing can be estimated: {error}") from error
-
-
-def _cached(name: str, revision: str | None) -> Any:
-    """The description of a hub model in the hub's cache; None where it is not there. Nothing is asked of the network."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError):
-        return None

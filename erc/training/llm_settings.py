@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from erc.config import ExperimentConfig
 from erc.errors import ConfigError
 from erc.llm.adapters import LoraSettings
+from erc.llm.architectures import positions_of
 from erc.llm.builder import Budget
 from erc.llm.recipes import Recipe, Stage
 from erc.training.settings import OptimSettings, optim_settings
+
+_CHOSEN_TOKENS = 16
+"""Most tokens of a label, or of a name among those of a dialogue, the end included."""
+WRITTEN_TOKENS = 96
+"""Of a written answer of the most characters that are learnt."""
 
 
 def llm_recipe(config: ExperimentConfig) -> Recipe:
@@ -38,10 +45,21 @@ def lora_settings(config: ExperimentConfig) -> LoraSettings:
     return LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout, targets=targets, rank_stabilised=lora.rank_stabilised)
 
 
-def prompt_budget(config: ExperimentConfig) -> Budget:
-    """How much a prompt of `config` may hold."""
-    assert config.llm is not None
-    return Budget(max_tokens=config.llm.max_tokens, max_turns=config.llm.turns, block=config.llm.block)
+def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
+    """How much a prompt of `config` may hold.
+
+    Raises ConfigError where the model whose Hugging Face configuration is `base` has no positions for such a prompt and its answer.
+    """
+    llm = config.llm
+    assert llm is not None
+    positions = None if base is None else positions_of(base)
+    answer = WRITTEN_TOKENS if llm_recipe(config).generated else _CHOSEN_TOKENS
+    if positions is not None and llm.max_tokens + answer > positions:
+        raise ConfigError(
+            f"llm.max_tokens={llm.max_tokens}: '{llm.base}' has positions for {positions} tokens, of which an answer may take {answer}; "
+            f"set llm.max_tokens={positions - answer} or less, or choose a base that reads more"
+        )
+    return Budget(max_tokens=llm.max_tokens, max_turns=llm.turns, block=llm.block)
 
 
 def stage_optim(config: ExperimentConfig, stage: Stage) -> OptimSettings:
