@@ -48,7 +48,7 @@ _NUMBERED = re.compile(
 # A stroke or an ampersand without spaces belongs to one name: `ACME/ana`, `R&D`, `AC/DC`.
 _SEVERAL = re.compile(r"\s+(?:and|&|\+|/)\s+|\s*;\s*")
 _COMMA = re.compile(r"\s*,\s*")
-_TITLES = frozenset("mr|mrs|ms|miss|mx|dr|prof|sir|madam|herr|frau|sr|sra|mme".split("|"))
+_TITLES = frozenset(("mr", "mrs", "ms", "miss", "mx", "dr", "prof", "sir", "madam", "herr", "frau", "sr", "sra", "mme"))
 _PRONOUN = (
     "(?:she|hers?|he|him|his|they|them|theirs?|its?|ze|zir|hir|xe|xem|xyr|fae|faer|any|all|"
     "ela|dela|ele|dele|elu|delu|ella|él|elle|elles?|sie|ihr|er|ihm|ihn|iel|il|lui)"

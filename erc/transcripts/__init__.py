@@ -23,6 +23,10 @@ NaN, Infinity, deep nesting,   a broken line
 numbers of 4,300 digits
 a time that is none            left out with a problem; the turn stays
 a timestamp that is no moment   kept in `meta["timestamp"]`, with a note; the order of the file stands
+`[13/05/2024, 10:01] Ana: hi`  a turn with its timestamp, as chat programs export it: ISO 8601, or the day first unless a day beyond
+                               the twelfth or the order of the lines says that months come first; 12-hour clocks too
+a dated line without a name    a message of the chat program: passed over, with one note for all
+an undated line in an export   more of the message above, though it begins with `PS:`; with one note for all
 timestamps that run backwards  the turns are read in order of time, with a note; where some have none or they contradict
                                each other, the order of the file stands, with a problem; up to 5 seconds count as jitter
 a quote left open in CSV       costs its own line, not the rest of the file

@@ -47,6 +47,8 @@ _PARTICLES = frozenset(
 # Symbols such as arrows, bullets and the telephone sign lie below this range: they open lines of prose and of signatures. What joins
 # emoji into one (👩‍⚕️) counts after an emoji only.
 _EMOJI = re.compile("(?:[\U0001f000-\U0001faff][\u200d\ufe0f\u2600-\u27bf]* ?)+")
+# The sender of a message who is in nobody's address book.
+_PHONE = re.compile(r"\+?\d(?:[\s().\u2010\u2011-]{0,2}\d){5,17}", re.ASCII)
 _NEVER = frozenset(("http", "https", "ftp", "file", "mailto", "www"))
 _SENTENCE = frozenset('!?;"“”…<>{}=|\\')
 
@@ -62,20 +64,22 @@ class Named:
     """The name stood in square brackets, as speaker diarisation writes it."""
 
 
-def split_name(line: str) -> Named | None:
+def split_name(line: str, *, phones: bool = False) -> Named | None:
     """The part before the colon and the part after it, or None where the line cannot open with a speaker.
 
     The colon must be followed by white space or end the line (the full-width colon needs neither), and the name must
-    hold a letter or be made of emoji. Whether it is a speaker after all is for `Speakers` to say.
+    hold a letter or be made of emoji, or with `phones` be a telephone number. Whether it is a speaker after all is for `Speakers` to say.
     """
     line = line.strip().lstrip(_MARKS).lstrip()
     match = _PREFIX.match(line)
     if match is None:
         return None
     name = " ".join((match["label"] or match["name"]).strip(_MARKS + " \t").split())
-    if not (any(character.isalpha() for character in name) or _EMOJI.fullmatch(name)) or name.casefold() in _NEVER or _SENTENCE & set(name):
+    if not (any(character.isalpha() for character in name) or _EMOJI.fullmatch(name) or (phones and _PHONE.fullmatch(name))):
         return None
-    return Named(name=name, text=line[match.end() :].strip(), aside=match["aside"], labelled=match["label"] is not None)
+    if name.casefold() in _NEVER or _SENTENCE & set(name):
+        return None
+    return Named(name=name, text=line[match.end() :].strip().lstrip(_MARKS), aside=match["aside"], labelled=match["label"] is not None)
 
 
 class Speakers:

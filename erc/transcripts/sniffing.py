@@ -10,8 +10,9 @@ from pathlib import PurePath
 from erc.errors import InputError
 from erc.transcripts.columns import Columns
 from erc.transcripts.decoding import decoded_lines, opened
-from erc.transcripts.names import Speakers
+from erc.transcripts.names import Speakers, split_name
 from erc.transcripts.nouns import Log, Sniffed
+from erc.transcripts.stamps import take_stamp
 from erc.transcripts.table import delimiter_of
 
 SUFFIXES = {
@@ -64,12 +65,16 @@ def _by_content(lines: list[str], suffix: str) -> Sniffed | None:
             return Sniffed("vtt", 0.8, "cue times with a point (00:00:01.000 -->)")
     if lines[0].lstrip().startswith("{") and _is_json_object(lines[0], alone=len(lines) == 1):
         return Sniffed("jsonl", 0.95, "the first line is a JSON object")
+    is_table = suffix in (".csv", ".tsv", ".tab")
+    behind = [found[1] if (found := take_stamp(line)) else None for line in lines]
+    if not is_table and (senders := sum(text is not None and split_name(text, phones=True) is not None for text in behind)) * 5 >= len(lines):
+        return Sniffed("text", 0.9, f"{senders} of the first {len(lines)} lines open with a date and a sender")
     table = _as_table(lines[0], suffix)
     if table is not None:
         return table
     speakers = Speakers(lines)
     share = sum(speakers.match(line) is not None for line in lines) / len(lines)
-    if share >= 0.2 and suffix not in (".csv", ".tsv", ".tab"):
+    if share >= 0.2 and not is_table:
         return Sniffed("text", round(0.5 + share / 2, 2), f"{share:.0%} of the lines open with a speaker (NAME: text)")
     return None
 

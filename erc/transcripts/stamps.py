@@ -1,0 +1,101 @@
+"""Dates in front of lines, as chat programs export them: `[01/05/2024, 10:00:00] Ana: hi`, `5/1/24, 10:00 PM - Ana: hi`, ISO 8601."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+_INVISIBLE = "\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069\ufeff"
+# Every repetition is bounded. iOS writes direction marks before the bracket and a narrow space before AM and PM.
+_STAMP = re.compile(
+    rf"[\s{_INVISIBLE}]{{0,8}}(?P<open>[\[(])?\s?"
+    r"(?:(?P<year>\d{4})(?P<iso>[-/.])(?P<month>\d{1,2})(?P=iso)(?P<day>\d{1,2})"
+    r"|(?P<one>\d{1,2})(?P<mark>[-/.])\s?(?P<two>\d{1,2})(?P=mark)\s?(?P<short>\d{4}|\d{2}))"
+    rf"(?:T|,?[\s{_INVISIBLE}]{{1,3}})"
+    r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second>\d{2})(?:[.,](?P<fraction>\d{1,6})\d{0,3})?)?"
+    rf"(?:[\s{_INVISIBLE}]{{0,3}}(?P<half>[ap])\.?\s?m\b\.?)?(?:\s?(?P<zone>Z|UTC|[+-]\d{{2}}:?\d{{2}})(?![\w:]))?"
+    r"\s?(?(open)[\])]|(?=[\s|:,–—-]|$))\s{0,4}(?:[|:,–—-]\s{1,4})?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A date and time as written: `one` and `two` are day and month in an order that the line does not say, unless it is `iso`."""
+
+    written: str
+    year: int
+    one: int
+    two: int
+    iso: bool
+    dotted: bool
+    time: timedelta
+    zone: timezone | None
+
+    def moment(self, *, day_first: bool) -> datetime | None:
+        """The moment, with the month last where `day_first` holds; None where there is no such day."""
+        month, day = (self.two, self.one) if day_first and not self.iso else (self.one, self.two)
+        try:
+            return datetime(self.year, month, day, tzinfo=self.zone) + self.time
+        except (ValueError, OverflowError):
+            return None
+
+
+def take_stamp(line: str) -> tuple[Stamp, str] | None:
+    """The date in front of a line and what follows it; None where no date and time stands there, or no possible one."""
+    match = _STAMP.match(line)
+    if match is None:
+        return None
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    if hour > 23 or minute > 59 or second > 59 or (match["half"] and not 1 <= hour <= 12):
+        return None
+    if match["half"]:
+        hour = hour % 12 + (12 if match["half"] in "pP" else 0)
+    iso, micro = match["year"] is not None, int((match["fraction"] or "0").ljust(6, "0"))
+    year = int(match["year"] or match["short"])
+    year += 0 if iso or len(match["short"]) == 4 else 2000 if year < 70 else 1900
+    one, two = (int(match[name]) for name in (("month", "day") if iso else ("one", "two")))
+    time = timedelta(hours=hour, minutes=minute, seconds=second, microseconds=micro)
+    written = match[0].strip(f" -–—|:,[](){_INVISIBLE}")
+    stamp = Stamp(written, year, one, two, iso, match["mark"] == ".", time, _zone(match["zone"]))
+    if stamp.moment(day_first=True) is None and stamp.moment(day_first=False) is None:
+        return None
+    return stamp, line[match.end() :]
+
+
+class Dates:
+    """How the dates of one file are read: `day_first`, unless a day beyond the twelfth or the order of the lines says that months come first.
+
+    Points between the numbers (`1.5.2024`) are written with the day first. `doubtful` is a date for which only the order of the lines, or nothing
+    at all, decides it; None where there is none.
+    """
+
+    def __init__(self, stamps: Iterable[Stamp]) -> None:
+        local = [stamp for stamp in stamps if not stamp.iso]
+        days, months = sum(stamp.one > 12 or stamp.dotted for stamp in local), sum(stamp.two > 12 for stamp in local)
+        settled = days != months
+        self.day_first = days > months if settled else _steps_back(local, True) <= _steps_back(local, False)
+        self.doubtful = None if settled else next((stamp for stamp in local if stamp.one != stamp.two), None)
+
+    def moment(self, stamp: Stamp) -> str:
+        """The moment in ISO 8601; a date that is impossible in the order of the file is read in the other."""
+        found = stamp.moment(day_first=self.day_first) or stamp.moment(day_first=not self.day_first)
+        assert found is not None  # `take_stamp` gives no other
+        return found.isoformat()
+
+
+def _steps_back(stamps: Iterable[Stamp], day_first: bool) -> int:
+    moments = [moment.replace(tzinfo=None) for stamp in stamps if (moment := stamp.moment(day_first=day_first)) is not None]
+    return sum(later < earlier for earlier, later in itertools.pairwise(moments))
+
+
+def _zone(written: str | None) -> timezone | None:
+    if written is None:
+        return None
+    if not written.startswith(("+", "-")):
+        return UTC
+    offset = timedelta(hours=int(written[1:3]), minutes=int(written[-2:]))
+    return timezone(-offset if written[0] == "-" else offset) if offset < timedelta(hours=24) else None
