@@ -1,6 +1,6 @@
 r"""Transcripts in, labelled transcripts out: one reader and one writer per format people have.
 
-Read: `text` (`NAME: text`), `csv`, `tsv`, `jsonl`, `vtt`, `srt`. Write: `jsonl`, `csv`, `parquet`, `vtt`.
+Read: `text` (`NAME: text`), `csv`, `tsv`, `jsonl` (or one JSON array), `vtt`, `srt`. Write: `jsonl`, `csv`, `parquet`, `vtt`.
 
 What happens to input that is not as it should be:
 
@@ -21,6 +21,7 @@ a turn without a speaker       the speaker is `unknown`, with a note
 an utterance id standing twice a fresh id for the later one, with a problem
 NaN, Infinity, deep nesting,   a broken line
 numbers of 4,300 digits
+a broken element of an array   it and what follows are not read, with a problem
 a time that is none            left out with a problem; the turn stays
 a timestamp that is no moment   kept in `meta["timestamp"]`, with a note; the order of the file stands
 `[13/05/2024, 10:01] Ana: hi`  a turn with its timestamp, as chat programs export it: ISO 8601, or the day first unless a day beyond

@@ -1,9 +1,12 @@
-"""JSON Lines: one object per turn, our own records among them."""
+"""JSON Lines: one object per turn, our own records among them; and one JSON array of such objects."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from erc.errors import InputError
@@ -12,7 +15,7 @@ from erc.transcripts.nouns import Draft, Line, Log
 
 
 def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """One turn per line; blank lines are passed over, keys that map to no field go to `meta["record"]`.
+    """One turn per line, or per element of one array of objects, which is read whole; keys that map to no field go to `meta["record"]`.
 
     A mapped key may be a path into nested objects: `--map speaker=author.name`.
     """
@@ -21,39 +24,86 @@ def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -
     unseen = dict(mapping)
     columns: Columns | None = None
     told = False
-    for line in lines:
-        if not line.text.strip():
-            continue
+    for number, place, value in _values(lines, log):
         try:
-            record = _parse(line.text)
+            record = _object(value)
             for field, key in mapping.items():
                 if record.setdefault(key, _inside(record, key.split("."))) is not None:
                     unseen.pop(field, None)
             # Objects of one file mostly share their keys, so the choice of the line before is tried first.
             if columns is None or columns.names != tuple(record):
                 columns = Columns(tuple(record), mapping)
-        except (InputError, ValueError, RecursionError) as error:
-            log.problem(line.number, f"{_reason(error)}: skipped")
+        except InputError as error:
+            log.problem(number, f"{place}{error}: skipped")
             continue
         if not told:
             told = True
             log.note(columns.told().replace("columns", "keys", 1))
-        if (draft := rows.draft(columns, record, line.number)) is not None:
+        if (draft := rows.draft(columns, record, number)) is not None:
             yield draft
     for field, key in unseen.items():
         log.problem(None, f"--map {field}={key}: no line has this key")
     rows.finish()
 
 
-def _parse(text: str) -> dict[str, Any]:
-    record = json.loads(text.lstrip("\ufeff"), parse_constant=_refuse)
-    if not isinstance(record, dict):
-        raise InputError('not a JSON object (one object per line is needed, as in {"speaker": "Ana", "text": "Hi"})')
-    return record
+def opens_array(lines: Sequence[str]) -> bool:
+    """Whether lines that are not blank open an array of objects; a line such as `[1]` is a broken one of JSON Lines."""
+    return re.match(r"\s*\[\s*(?:\{|\]\s*$)", "".join(lines[:2]).lstrip("\ufeff")) is not None
+
+
+def _values(lines: Iterable[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
+    """(line, place in words for a complaint, value) of every line or element that is JSON."""
+    source = (line for line in lines if line.text.strip())
+    head = list(itertools.islice(source, 2))
+    if opens_array([line.text for line in head]):
+        yield from _elements([*head, *source], log)
+        return
+    for line in itertools.chain(head, source):
+        try:
+            yield line.number, "", _DECODER.decode(line.text.lstrip("\ufeff"))
+        except (InputError, ValueError, RecursionError) as error:
+            log.problem(line.number, f"{_reason(error)}: skipped")
+
+
+def _elements(lines: Sequence[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
+    """The elements of one array. Where one is broken it cannot be said where the next begins: the rest is a problem and is not read."""
+    text = "".join(line.text for line in lines)
+    starts = list(itertools.accumulate((len(line.text) for line in lines), initial=0))[:-1]
+    at, count = text.index("[") + 1, 0
+    while (at := _skip(text, at)) < len(text) and text[at] != "]":
+        count += 1
+        number = lines[bisect_right(starts, at) - 1].number
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except (InputError, ValueError, RecursionError) as error:
+            log.problem(number, f"element {count} of the array: {_reason(error, within=True)}: it and what follows are skipped")
+            return
+        yield number, f"element {count} of the array: ", value
+        if text[(at := _skip(text, at)) : at + 1] not in (",", "]", ""):
+            log.problem(lines[bisect_right(starts, at) - 1].number, f"no comma after element {count} of the array: what follows is skipped")
+            return
+        at += text[at : at + 1] == ","
+    if text[at:].strip() != "]":
+        log.problem(lines[-1].number, "the array does not end, or something stands behind its end: what is missing was not read")
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match is not None else at
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError('not a JSON object (one object per turn is needed, as in {"speaker": "Ana", "text": "Hi"})')
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:
     raise InputError(f"{constant} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def _inside(record: Mapping[str, Any], keys: list[str]) -> Any:
@@ -63,11 +113,11 @@ def _inside(record: Mapping[str, Any], keys: list[str]) -> Any:
     return value
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, *, within: bool = False) -> str:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg} at column {error.colno})"
+        return f"not JSON ({error.msg}{'' if within else f' at column {error.colno}'})"
     return "a number has too many digits"

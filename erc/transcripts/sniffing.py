@@ -10,6 +10,7 @@ from pathlib import PurePath
 from erc.errors import InputError
 from erc.transcripts.columns import Columns
 from erc.transcripts.decoding import decoded_lines, opened
+from erc.transcripts.jsonl import opens_array
 from erc.transcripts.names import Speakers, split_name
 from erc.transcripts.nouns import Log, Sniffed
 from erc.transcripts.stamps import take_stamp
@@ -23,6 +24,7 @@ SUFFIXES = {
     ".tab": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",
     ".vtt": "vtt",
     ".srt": "srt",
 }
@@ -65,6 +67,8 @@ def _by_content(lines: list[str], suffix: str) -> Sniffed | None:
             return Sniffed("vtt", 0.8, "cue times with a point (00:00:01.000 -->)")
     if lines[0].lstrip().startswith("{") and _is_json_object(lines[0], alone=len(lines) == 1):
         return Sniffed("jsonl", 0.95, "the first line is a JSON object")
+    if opens_array(lines):
+        return Sniffed("jsonl", 0.95, "opens a JSON array of objects")
     is_table = suffix in (".csv", ".tsv", ".tab")
     behind = [found[1] if (found := take_stamp(line)) else None for line in lines]
     if not is_table and (senders := sum(text is not None and split_name(text, phones=True) is not None for text in behind)) * 5 >= len(lines):

@@ -182,3 +182,42 @@ def test_csv_other_numbers_are_no_moments_and_are_told(written):
     [turn] = transcript.conversations[0]
     assert (turn.timestamp, turn.meta["timestamp"]) == (None, written)
     assert "no moments" in transcript.notes[-1]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["talk.json", "talk"])
+def test_json_array_is_read_as_json_lines_are(indent, name):
+    records = [{"speaker": "Ana", "text": "hi]"}, {"speaker": "Ben", "text": "no", "timestamp": 1714550400}]
+    transcript = read(json.dumps(records, indent=indent), name=name)
+    lines = read("\n".join(map(json.dumps, records)), name=name)
+    assert (transcript.format, pairs(transcript), transcript.problems) == ("jsonl", pairs(lines), ())
+    assert transcript.conversations[0].utterances[1].timestamp == "2024-05-01T08:00:00+00:00"
+
+
+def test_json_array_elements_that_are_no_turns_are_told_by_number_and_line():
+    transcript = read('[\n{"text": "a"},\n5,\n{"text": 7},\n{"text":\n"b"}\n]\n', name="a.json")
+    assert [text for _, text in pairs(transcript)] == ["a", "b"]
+    assert [problem.line for problem in transcript.problems] == [3, 4]
+    assert "element 2 of the array: not a JSON object" in str(transcript.problems[0])
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ('[{"text": "a"},\n{"text": NaN}, {"text": "b"}]', "2: element 2 of the array: NaN is no JSON number"),
+        ('[{"text": "a"}\n{"text": "b"}]', "2: no comma after element 1 of the array"),
+        ('[{"text": "a"},\n{"text": "b"', "2: element 2 of the array: not JSON"),
+        ('[{"text": "a"},\n' + "[" * 100_000, "2: element 2 of the array: nested too deeply"),
+        ('[{"text": "a"},', "1: the array does not end"),
+        ('[{"text": "a"}]\nmore', "2: the array does not end, or something stands behind its end"),
+    ],
+)
+def test_json_array_that_is_broken_is_read_up_to_there(broken, told):
+    transcript = read(broken, name="a.json")
+    assert [text for _, text in pairs(transcript)] == ["a"]
+    assert [told in str(problem) for problem in transcript.problems] == [True]
+
+
+def test_json_array_without_elements_holds_no_turn():
+    with pytest.raises(InputError, match="no record has a text"):
+        read("[]\n", name="a.json")
