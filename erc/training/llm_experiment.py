@@ -20,7 +20,7 @@ from erc.errors import ConfigError
 from erc.llm.adapters import AdapterRecord, attach_lora, save_adapter
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, content_free_prior
-from erc.llm.digests import hub_commit, weights_digest
+from erc.llm.digests import hub_commit, reading_digest, weights_digest
 from erc.llm.encoding import PromptEncoder
 from erc.llm.loading import load_base
 from erc.llm.local import LocalScorer
@@ -151,7 +151,7 @@ def _begun_from(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Su
         **supplies_origin(supplies.provenance),
         "base model": model_origin(config.llm.base, config.llm.revision),
         "prompts": prompts.sha256,
-        "chat template": prompts.builder.encoder.template_sha256,
+        "tokenizer and chat template": reading_digest(prompts.builder.encoder),
         "written texts": hashlib.sha256(repr(written).encode()).hexdigest() if written else None,
     }
 
