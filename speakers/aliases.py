@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, Row, func, or_, select
 
-from speakers import audit, identity, names
+from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleError
 from speakers.history import touching
 from speakers.records import SpeakerId
@@ -77,6 +77,8 @@ def split(
         raise NameTakenError(f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again")
     fresh = SpeakerId(tenant.new_id(f"{shown} split {connection.execute(select(func.max(AUDIT.c.audit))).scalar()}", row.scope))
     made = identity.create(connection, tenant, shown, row.scope, now=now, speaker_id=fresh, named=name is not None)
+    if name is None and row.name is None:  # a name that was forgotten is not made up for with an id
+        connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == made).values(name=None))
     entry = audit.log(connection, tenant, "split", now=now, speaker=row.speaker_id, other=fresh, basis=row.basis)
     _move(connection, entry, row.speaker, made, where)
     _rebase(connection, row.speaker, entry)
@@ -94,6 +96,12 @@ def _move(connection: Connection, entry: int, source: int, target: int, where: o
 def _rebase(connection: Connection, speaker: int, basis: int) -> None:
     """Bios written before belong to another set of turns: they rest until the change is undone."""
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == speaker).values(basis=basis))
+
+
+def _rebase_back(connection: Connection, speaker: int, row: Row) -> None:
+    """Bios written since the change tell of turns that are another's again, and no undoing would make them true: they go."""
+    bios.delete(connection, (BIOS.c.speaker == speaker) & (BIOS.c.basis >= row.audit))
+    _rebase(connection, speaker, int(str(audit.entry(row).detail["basis"])))
 
 
 def undo(connection: Connection, tenant: Tenant, number: int, *, now: float) -> int:
@@ -129,7 +137,7 @@ def _undo_merge(connection: Connection, tenant: Tenant, row: Row) -> None:
     target = identity.find_by_id(connection, tenant, row.other_id, follow=False)
     _move_back(connection, row.audit, source.speaker)
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=None))
-    _rebase(connection, target.speaker, int(str(audit.entry(row).detail["basis"])))
+    _rebase_back(connection, target.speaker, row)
 
 
 def _undo_split(connection: Connection, tenant: Tenant, row: Row) -> None:
@@ -142,7 +150,7 @@ def _undo_split(connection: Connection, tenant: Tenant, row: Row) -> None:
         raise NotReversibleError(f"{made.speaker_id} has a bio since the split; merge the two instead")
     connection.execute(ALIASES.delete().where(ALIASES.c.speaker == made.speaker))
     connection.execute(SPEAKERS.delete().where(SPEAKERS.c.speaker == made.speaker))
-    _rebase(connection, source.speaker, int(str(audit.entry(row).detail["basis"])))
+    _rebase_back(connection, source.speaker, row)
 
 
 def _move_back(connection: Connection, entry: int, speaker: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select
@@ -10,6 +11,9 @@ from sqlalchemy import Connection, Row, or_, select
 from speakers.records import AuditEntry, SpeakerId
 from speakers.store.tables import AUDIT
 from speakers.tenancy import Tenant
+
+_CHUNK = 500
+"""Bound parameters per statement: far below every engine's limit."""
 
 
 def log(
@@ -26,6 +30,23 @@ def entries(connection: Connection, tenant: Tenant, *, speakers: tuple[str, ...]
     if speakers is not None:
         query = query.where(or_(AUDIT.c.speaker_id.in_(speakers), AUDIT.c.other_id.in_(speakers)))
     return tuple(entry(row) for row in connection.execute(query))
+
+
+def tied(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set[str]:
+    """The ids that merges and splits, undone or not, ever tied to these, directly or not; these among them.
+
+    What one of them said may once have been another's.
+    """
+    found = set(speakers)
+    fresh = sorted(found)
+    while fresh:
+        few, fresh = fresh[:_CHUNK], fresh[_CHUNK:]
+        where = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(few), AUDIT.c.other_id.in_(few))
+        rows = connection.execute(select(AUDIT.c.speaker_id, AUDIT.c.other_id).where(where, AUDIT.c.other_id.is_not(None)))
+        near = {one for row in rows for one in row} - found - {None}
+        found |= near
+        fresh += sorted(near)
+    return found
 
 
 def entry(row: Row) -> AuditEntry:

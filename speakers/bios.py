@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, func, select, tuple_
 
 from speakers.errors import InvalidRecordError
 from speakers.records import Bio, Embedder, Observation, Passage, Point
 from speakers.store.codec import settle_embedder, vector_array, vector_bytes
-from speakers.store.tables import BIOS, PASSAGES
+from speakers.store.tables import BIOS, PASSAGES, SPEAKERS
 from speakers.tenancy import Tenant
 
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -176,6 +176,22 @@ def versions(connection: Connection, speaker: Row, *, width: int | None) -> tupl
     """All versions, oldest first, each with whether it still describes the speaker's turns."""
     rows = connection.execute(select(BIOS).where(BIOS.c.speaker == speaker.speaker).order_by(BIOS.c.version)).all()
     return tuple((_bio(connection, row, width), row.basis == speaker.basis) for row in rows)
+
+
+def resting(tenant: Tenant, speakers: Sequence[str]) -> ColumnElement[bool]:
+    """The predicate "a bio of these ids that does not describe the turns they have": it may hold words that are another's by now.
+
+    So may any bio of a speaker who was merged into another: turns of theirs may have gone on from there.
+    """
+    theirs = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker_id.in_(speakers))
+    describes = exists().where(SPEAKERS.c.speaker == BIOS.c.speaker, SPEAKERS.c.basis == BIOS.c.basis, SPEAKERS.c.merged_into.is_(None))
+    return BIOS.c.speaker.in_(theirs) & ~describes
+
+
+def delete(connection: Connection, where: ColumnElement[bool]) -> int:
+    """Delete bios with their passages; how many they were."""
+    connection.execute(PASSAGES.delete().where(PASSAGES.c.bio.in_(select(BIOS.c.bio).where(where))))
+    return connection.execute(BIOS.delete().where(where)).rowcount
 
 
 def _bio(connection: Connection, row: Row, width: int | None) -> Bio:

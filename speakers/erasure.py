@@ -11,17 +11,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, func, or_, select, tuple_
 
-from speakers import audit, identity, index_file
+from speakers import audit, bios, identity, index_file
 from speakers.errors import ErasureIncompleteError, StoreError
 from speakers.records import Erasure
 from speakers.store import Store
-from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES, MOVES, OBSERVATIONS, PASSAGES, SPEAKERS, TENANTS, TOMBSTONES
+from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES, MOVES, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
 from speakers.tenancy import Tenant, bump, tenant_row
 
 _O = OBSERVATIONS.c
 _DAY = 86_400.0
+_CHUNK = 500
+"""Bound parameters per statement: far below every engine's limit."""
 _TOUCHED = ("speakers", "aliases", "audit", "conversations", "observations", "moves", "bios", "passages", "erasures")
 
 
@@ -56,21 +58,23 @@ def pending(connection: Connection, tenant: Tenant) -> Sequence[Row]:
 
 
 def delete_speakers(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> Removal:
-    """Delete every row about the speakers. Nothing is left to delete when this is repeated."""
+    """Delete every row about the speakers, and what other rows hold of them. Nothing is left to delete when this is repeated."""
     counters = tenant_row(connection, tenant)
     group = sorted({member for speaker in speakers for member in identity.family(connection, speaker)})
     ids = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(group), SPEAKERS.c.tenant == tenant.row)).scalars().all()
+    called = _names(connection, group)
     rows = tuple(connection.execute(select(_O.observation).where(_O.speaker.in_(group)).order_by(_O.observation)).scalars().all())
-    bios = _delete_bios(connection, BIOS.c.speaker.in_(group))
+    told = bios.delete(connection, BIOS.c.speaker.in_(group)) + _delete_borrowed(connection, tenant, ids) + _delete_strange(connection, tenant)
     _delete_observations(connection, select(_O.observation).where(_O.speaker.in_(group)))
     connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(group)))
     entries = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(ids), AUDIT.c.other_id.in_(ids))
     connection.execute(delete(MOVES).where(MOVES.c.audit.in_(select(AUDIT.c.audit).where(entries))))
     logged = connection.execute(delete(AUDIT).where(entries)).rowcount
     connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(group)))
-    erasure = Erasure(len(ids), len(rows), bios, logged)
+    _unname(connection, tenant, called)
+    erasure = Erasure(len(ids), len(rows), told, logged)
     if ids:
-        audit.log(connection, tenant, "forget", now=now, observations=len(rows), bios=bios)
+        audit.log(connection, tenant, "forget", now=now, observations=len(rows), bios=told)
         bump(connection, tenant, removed=True)
     return Removal(erasure, rows, counters.epoch, counters.epoch + bool(ids))
 
@@ -78,23 +82,31 @@ def delete_speakers(connection: Connection, tenant: Tenant, speakers: Sequence[i
 def delete_conversations(connection: Connection, tenant: Tenant, conversations: Sequence[str], *, now: float) -> Removal:
     """Delete conversations as if they had never been taken in: turns, the bios that may draw on them, and speakers known from nowhere else."""
     counters = tenant_row(connection, tenant)
-    inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(conversations)
-    rows = tuple(connection.execute(select(_O.observation).where(inside).order_by(_O.observation)).scalars().all())
-    first = (func.min(_O.time), _O.sequence, _O.conversation_id, func.min(_O.position))  # within a conversation time follows the index
-    heard = connection.execute(select(_O.speaker, *first).where(inside).group_by(_O.speaker, _O.sequence, _O.conversation_id)).all()
-    written = tuple_(BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position)
-    bios = sum(_delete_bios(connection, (BIOS.c.speaker == one[0]) & (written > tuple_(*one[1:]))) for one in heard)
-    _delete_observations(connection, select(_O.observation).where(inside))
-    connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(conversations)))
-    scoped = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.scope.in_(conversations))
-    candidates = {one.speaker for one in heard} | set(connection.execute(scoped).scalars())
+    told = _delete_strange(connection, tenant)
+    rows: list[int] = []
+    candidates: set[int] = set()
+    for start in range(0, len(conversations), _CHUNK):
+        few = conversations[start : start + _CHUNK]
+        inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(few)
+        rows += connection.execute(select(_O.observation).where(inside)).scalars().all()
+        first = (func.min(_O.time), _O.sequence, _O.conversation_id, func.min(_O.position))  # within a conversation time follows the index
+        heard = connection.execute(select(_O.speaker, *first).where(inside).group_by(_O.speaker, _O.sequence, _O.conversation_id)).all()
+        for speaker, *point in heard:
+            later = tuple_(BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position) > tuple_(*point)
+            own = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker == speaker)).scalar_one()
+            told += bios.delete(connection, (BIOS.c.speaker == speaker) & later) + _delete_borrowed(connection, tenant, [own], later)
+        _delete_observations(connection, select(_O.observation).where(inside))
+        connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(few)))
+        scoped = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.scope.in_(few))
+        candidates |= {one.speaker for one in heard} | set(connection.execute(scoped).scalars())
     gone = [speaker for speaker in sorted(candidates) if _is_idle(connection, tenant, speaker)]
-    connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(gone)))
-    connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(gone)))
-    erasure = Erasure(len(gone), len(rows), bios, 0)
+    for start in range(0, len(gone), _CHUNK):
+        connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(gone[start : start + _CHUNK])))
+        connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(gone[start : start + _CHUNK])))
+    erasure = Erasure(len(gone), len(rows), told, 0)
     bump(connection, tenant, removed=True)
     connection.execute(ERASURES.insert(), {"tenant": tenant.row, "speakers": "[]", "at": now})
-    return Removal(erasure, rows, counters.epoch, counters.epoch + 1)
+    return Removal(erasure, tuple(sorted(rows)), counters.epoch, counters.epoch + 1)
 
 
 def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[str, ...]:
@@ -149,10 +161,44 @@ def checkpoint(store: Store) -> None:
             time.sleep(0.05)
 
 
-def _delete_bios(connection: Connection, where: object) -> int:
-    chosen = select(BIOS.c.bio).where(where)  # type: ignore[arg-type]
-    connection.execute(delete(PASSAGES).where(PASSAGES.c.bio.in_(chosen)))
-    return connection.execute(delete(BIOS).where(where)).rowcount  # type: ignore[arg-type]
+def _delete_borrowed(connection: Connection, tenant: Tenant, ids: Sequence[str], among: ColumnElement[bool] | None = None) -> int:
+    """Delete other people's bios that may hold words of the speakers `ids`: the resting ones (of those `among` names) of everybody a merge
+    or a split ever tied to them. A bio that still describes its speaker holds words of that speaker alone."""
+    kin, deleted = sorted(audit.tied(connection, tenant, ids)), 0
+    for start in range(0, len(kin), _CHUNK):
+        where = bios.resting(tenant, kin[start : start + _CHUNK])
+        deleted += bios.delete(connection, where if among is None else where & among)
+    return deleted
+
+
+def _delete_strange(connection: Connection, tenant: Tenant) -> int:
+    """Delete bios that an import brought from before a merge or split: nothing here tells any more whose words they hold."""
+    return bios.delete(connection, (BIOS.c.tenant == tenant.row) & (BIOS.c.basis < 0))
+
+
+def _names(connection: Connection, speakers: Sequence[int]) -> set[tuple[str, str]]:
+    """The names that lead to the speakers, as scope and matching form."""
+    return {(row.scope, row.match_name) for row in connection.execute(select(ALIASES).where(ALIASES.c.speaker.in_(speakers)))}
+
+
+def _unname(connection: Connection, tenant: Tenant, called: set[tuple[str, str]]) -> None:
+    """Take forgotten names off those who show one without answering to it, split off under it, and off what the log remembers of renamings.
+
+    They stay who they are, by their ids, and show no name until they are given one.
+    """
+    if tenant.pseudonymous or not called:
+        return
+    own = exists().where(ALIASES.c.speaker == SPEAKERS.c.speaker, ALIASES.c.name == SPEAKERS.c.name)
+    shown = select(SPEAKERS).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.name.is_not(None), ~own)
+    for row in connection.execute(shown).all():
+        if (row.scope, tenant.match_name(row.name)) in called:
+            connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == row.speaker).values(name=None))
+    renamed = select(AUDIT.c.audit, AUDIT.c.detail, SPEAKERS.c.scope).join(SPEAKERS, SPEAKERS.c.speaker_id == AUDIT.c.speaker_id)
+    mine = (AUDIT.c.tenant == tenant.row, SPEAKERS.c.tenant == tenant.row, AUDIT.c.action == "rename")
+    for row in connection.execute(renamed.where(*mine)).all():
+        detail = json.loads(row.detail)
+        if detail["old"] is not None and (row.scope, tenant.match_name(detail["old"])) in called:
+            connection.execute(AUDIT.update().where(AUDIT.c.audit == row.audit).values(detail=json.dumps(detail | {"old": None})))
 
 
 def _delete_observations(connection: Connection, chosen: Select[tuple[int]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Row, select
 
-from speakers import audit, bios, identity
+from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError
 from speakers.records import ConversationLabel, Embedder, Observation, Passage, Point, SpeakerId, Uncertainty
 from speakers.store.codec import Vocabulary, observation_values, observations, settle_embedder, stored_embedder
@@ -66,9 +66,9 @@ def export(connection: Connection, tenant: Tenant, sets: Vocabulary, speakers: S
 
 def _speaker_line(connection: Connection, row: Row) -> dict[str, Any]:
     group = identity.family(connection, row.speaker)
-    names = connection.execute(select(ALIASES).where(ALIASES.c.speaker.in_(group)).order_by(ALIASES.c.alias))
+    called = connection.execute(select(ALIASES).where(ALIASES.c.speaker.in_(group)).order_by(ALIASES.c.alias))
     merged = connection.execute(select(SPEAKERS).where(SPEAKERS.c.speaker.in_(group[1:])).order_by(SPEAKERS.c.speaker)).all()
-    aliases = [{"scope": one.scope, "name": one.name, "match_name": one.match_name, "skeleton": one.skeleton} for one in names]
+    aliases = [{"scope": one.scope, "name": one.name, "match_name": one.match_name, "skeleton": one.skeleton} for one in called]
     others = [{"speaker_id": one.speaker_id, "name": one.name, "scope": one.scope} for one in merged]
     return {
         "kind": "speaker", "speaker_id": row.speaker_id, "name": row.name, "scope": row.scope, "created_at": row.created_at,
@@ -125,6 +125,7 @@ class Importer:
         self._connection, self._tenant, self._sets, self._now = connection, tenant, sets, now
         self._embedder: Embedder | None = None
         self._owners: dict[str, int | None] = {}
+        self._apart: set[str] = set()  # one person in the export, several here
         self._counts = {"speakers": 0, "observations": 0, "known": 0, "erased": 0}
         self._warnings: list[str] = []
 
@@ -151,31 +152,41 @@ class Importer:
         settle_embedder(self._connection, self._tenant.row, self._embedder)
 
     def _take_speaker(self, data: Mapping[str, Any]) -> None:
-        names = [one for one in data["aliases"] if one["match_name"]]
+        aliases = [one for one in data["aliases"] if one["match_name"]]
         digests = [self._tenant.tombstone_of_id(one) for one in (data["speaker_id"], *(merged["speaker_id"] for merged in data["merged"]))]
-        digests += [self._tenant.tombstone_of_name(one["scope"], self._match(one)) for one in names]
+        digests += [self._tenant.tombstone_of_name(one["scope"], self._match(one)) for one in aliases]
         if identity.is_erased(self._connection, self._tenant, *digests):
             self._owners[data["speaker_id"]] = None
             return
         found = self._row(data["speaker_id"])
         if found is None:
             values = {"tenant": self._tenant.row, "speaker_id": data["speaker_id"], "scope": data["scope"], "created_at": float(data["created_at"]),
-                      "basis": 0, "name": None if self._tenant.pseudonymous else data["name"]}  # fmt: skip
+                      "basis": 0, "name": self._shown(data)}  # fmt: skip
             found = self._connection.execute(SPEAKERS.insert().values(**values).returning(SPEAKERS.c.speaker)).scalar_one()
             self._counts["speakers"] += 1
         self._owners[data["speaker_id"]] = found
         for merged in data["merged"]:
-            if self._row(merged["speaker_id"]) is None:
+            known = self._row(merged["speaker_id"])
+            if known not in (None, found):
+                self._apart.add(data["speaker_id"])
+            elif known is None:
                 values = {"tenant": self._tenant.row, "speaker_id": merged["speaker_id"], "scope": merged["scope"], "created_at": self._now,
-                          "basis": 0, "name": None if self._tenant.pseudonymous else merged["name"], "merged_into": found}  # fmt: skip
+                          "basis": 0, "name": self._shown(merged), "merged_into": found}  # fmt: skip
                 self._connection.execute(SPEAKERS.insert(), values)
-        for one in names:
+        for one in aliases:
             self._take_alias(found, data["speaker_id"], one)
 
     def _row(self, speaker_id: str) -> int | None:
         where = (SPEAKERS.c.tenant == self._tenant.row) & (SPEAKERS.c.speaker_id == speaker_id)
         row = self._connection.execute(select(SPEAKERS.c.speaker).where(where)).scalar_one_or_none()
         return None if row is None else identity.find_by_id(self._connection, self._tenant, speaker_id).speaker
+
+    def _shown(self, data: Mapping[str, Any]) -> str | None:
+        """The name a speaker is shown under; none that belongs to somebody who was forgotten, which a split-off speaker may still bear."""
+        if data["name"] is None or self._tenant.pseudonymous:
+            return None
+        digest = self._tenant.tombstone_of_name(data["scope"], self._tenant.match_name(data["name"]))
+        return None if identity.is_erased(self._connection, self._tenant, digest) else names.display(data["name"])
 
     def _match(self, alias: Mapping[str, Any]) -> str:
         """The alias as this tenant matches it; names an export no longer holds can only be taken in as the digests they are."""
@@ -249,15 +260,18 @@ class Importer:
 
     def _take_bio(self, data: Mapping[str, Any]) -> None:
         owner = self._owner(data)
-        known = None if owner is None else select(BIOS.c.bio).where(BIOS.c.speaker == owner, BIOS.c.version == data["version"])
-        if owner is None or known is None or self._connection.execute(known).first() is not None or not self._tenant.keeps_text:
+        if owner is None or not data["current"] or not self._tenant.keeps_text:
+            return  # one that describes other turns than its speaker's may hold words of another, and never becomes true here
+        basis = self._connection.execute(select(SPEAKERS.c.basis).where(SPEAKERS.c.speaker == owner)).scalar_one()
+        if basis != 0 or data["speaker_id"] in self._apart:
+            return  # who is who is another matter here: the turns it describes need not be this speaker's
+        if self._connection.execute(select(BIOS.c.bio).where(BIOS.c.speaker == owner, BIOS.c.version == data["version"])).first() is not None:
             return
         before = Point(**data["before"])
-        basis = self._connection.execute(select(SPEAKERS.c.basis).where(SPEAKERS.c.speaker == owner)).scalar_one() if data["current"] else -1
         values = {
             "tenant": self._tenant.row, "speaker": owner, "version": data["version"], "time": before.time,
             "sequence": self._sequence(before.conversation_id) or before.sequence, "conversation_id": before.conversation_id,
-            "position": before.index, "writer": data["writer"], "basis": basis, "utterances": data["utterances"],
+            "position": before.index, "writer": data["writer"], "basis": 0, "utterances": data["utterances"],
             "conversations": data["conversations"],
         }  # fmt: skip
         bio = self._connection.execute(BIOS.insert().values(**values).returning(BIOS.c.bio)).scalar_one()

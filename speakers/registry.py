@@ -25,7 +25,7 @@ from speakers.records import AuditEntry, Bio, Embedder, Erasure, Observation, Po
 from speakers.store import Store
 from speakers.store.codec import Vocabulary, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS
-from speakers.tenancy import Policy, Tenant, find_tenant, make_tenant, tenant_row
+from speakers.tenancy import Policy, Tenant, epoch_of, find_tenant, make_tenant, tenant_row
 
 T = TypeVar("T")
 END = Point(time=float(np.finfo(np.float64).max), sequence=2**62, conversation_id="", index=0)
@@ -255,14 +255,17 @@ class Registry:
             raise InvalidRecordError("embed and embedder go together: the callable, and whose vectors it makes")
         if not self._tenant.keeps_text and writer is not DETERMINISTIC:
             raise InvalidRecordError("this memory keeps no words, so only the deterministic writer may write here")
-        with self._store.read() as connection:
-            row = identity.find_by_id(connection, self._tenant, speaker)
-            past = history.last_rows(connection, row.speaker, before, bios.MOST_TURNS)
-            turns = history.observations(connection, past, speaker=SpeakerId(row.speaker_id), sets=self._sets, width=None)
-        passages = bios.embedded(writer.write(turns), embed)
-        with self._write() as connection:
-            row = identity.find_by_id(connection, self._tenant, speaker)  # forgotten meanwhile: refused here
-            return bios.store(connection, self._tenant, row, before=before, turns=turns, writer=writer, passages=passages, embedder=embedder)
+        while True:
+            with self._store.read() as connection:
+                row, epoch = identity.find_by_id(connection, self._tenant, speaker), epoch_of(connection, self._tenant)
+                past = history.last_rows(connection, row.speaker, before, bios.MOST_TURNS)
+                turns = history.observations(connection, past, speaker=SpeakerId(row.speaker_id), sets=self._sets, width=None)
+            passages = bios.embedded(writer.write(turns), embed)
+            with self._write() as connection:
+                now = identity.find_by_id(connection, self._tenant, speaker)  # forgotten meanwhile: refused here
+                if (now.speaker, now.basis, epoch_of(connection, self._tenant)) != (row.speaker, row.basis, epoch):
+                    continue  # turns were erased or found to be another's while it was written: it may not keep their words
+                return bios.store(connection, self._tenant, now, before=before, turns=turns, writer=writer, passages=passages, embedder=embedder)
 
     def bio_versions(self, speaker: SpeakerId) -> tuple[Bio, ...]:
         """Every version of a speaker's bio, oldest first."""

@@ -79,6 +79,11 @@ def tenant_row(connection: Connection, tenant: Tenant) -> Row:
     return connection.execute(_LOCK, {"of": tenant.row}).one()
 
 
+def epoch_of(connection: Connection, tenant: Tenant) -> int:
+    """How often rows of the tenant were removed: what was read at another epoch may be gone."""
+    return connection.execute(select(TENANTS.c.epoch).where(TENANTS.c.tenant == tenant.row)).scalar_one()
+
+
 def find_tenant(connection: Connection, name: str, policy: Policy) -> Tenant | None:
     """The tenant of that name, or None. Raises PolicyMismatchError where an explicit policy differs from the tenant's."""
     row = connection.execute(select(TENANTS).where(TENANTS.c.name == name)).one_or_none()

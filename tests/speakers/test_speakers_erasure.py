@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
-from speakers import END, Options, Policy, Registry
+from speakers import END, BioWriter, Observation, Options, Passage, Policy, Registry, SpeakerId
 from speakers import erasure as erasure_module
 from speakers.errors import ErasureIncompleteError, InvalidRecordError, NameTakenError, PolicyMismatchError, UnknownSpeakerError
 
@@ -78,6 +79,143 @@ def test_forget_removes_the_cached_index_whatever_the_file_is_called(tmp_path: P
     Registry.open(tmp_path / name).close()
     assert not stale.exists()
     assert bystander.exists()
+
+
+def two(registry: Registry) -> tuple[SpeakerId, SpeakerId]:
+    """Zebedee with telling words in one conversation, Keeper with others in two."""
+    zeb, keeper = meet(registry, NAME), meet(registry, "Keeper")
+    registry.record("his", [make(zeb, "his", index, text="marmalade submarine") for index in range(3)])
+    for talk in ("hers", "more"):
+        registry.record(talk, [make(keeper, talk, index, text="garden shed") for index in range(3)])
+    return zeb, keeper
+
+
+def held(registry: Registry) -> str:
+    """Every row, as text."""
+    return repr(dump(registry))
+
+
+def test_undoing_a_merge_takes_the_bio_of_both_with_it(registry: Registry) -> None:
+    zeb, keeper = two(registry)
+    kept = registry.write_bio(keeper, before=END)
+    entry = registry.merge(zeb, keeper)
+    registry.write_bio(keeper, before=END)
+    registry.undo(entry)
+    assert registry.bio_versions(keeper) == (kept,)
+    registry.forget(NAME)
+    assert "marmalade" not in held(registry)
+    assert registry.bio_versions(keeper) == (kept,)
+
+
+@pytest.mark.parametrize("how", ["forget", "delete"])
+def test_erasing_what_was_split_off_takes_the_bio_from_before_along(registry: Registry, how: str) -> None:
+    zeb, keeper = two(registry)
+    registry.merge(zeb, keeper)
+    registry.write_bio(keeper, before=END)
+    _, other = registry.split(keeper, conversations=["his"])
+    assert "marmalade" in held(registry)
+    assert (registry.forget(other) if how == "forget" else registry.delete_conversation("his")).bios == 1
+    assert "marmalade" not in held(registry)
+    assert registry.context(keeper, before=END).utterances == 6
+
+
+def test_erasing_reaches_bios_through_a_chain_of_changes(registry: Registry) -> None:
+    zeb, keeper = two(registry)
+    registry.write_bio(zeb, before=END)
+    entry = registry.merge(zeb, keeper)
+    _, first = registry.split(keeper, conversations=["his", "more"])
+    _, second = registry.split(first, conversations=["his"])
+    registry.forget(second)
+    assert "marmalade" not in held(registry)
+    registry.forget(first)
+    registry.undo(entry)
+    assert registry.bio_versions(zeb) == ()
+    assert registry.context(keeper, before=END).utterances == 3
+
+
+def test_a_bio_that_still_describes_its_speaker_outlives_the_other_half(registry: Registry) -> None:
+    zeb, keeper = two(registry)
+    registry.merge(zeb, keeper)
+    _, other = registry.split(keeper, conversations=["his"])
+    kept = registry.write_bio(keeper, before=END)
+    registry.forget(other)
+    assert registry.context(keeper, before=END).bio == kept
+
+
+@pytest.mark.parametrize("change", ["undo", "split", "delete"])
+def test_a_bio_that_was_overtaken_by_a_change_is_written_anew(registry: Registry, change: str) -> None:
+    zeb, keeper = two(registry)
+    entry = registry.merge(zeb, keeper)
+    changes = {
+        "undo": lambda: registry.undo(entry),
+        "split": lambda: registry.split(keeper, conversations=["his"]),
+        "delete": lambda: registry.delete_conversation("his"),
+    }
+    seen: list[int] = []
+
+    def write(turns: Sequence[Observation]) -> tuple[Passage, ...]:
+        seen.append(len(turns))
+        if len(seen) == 1:
+            changes[change]()
+        return (Passage(" ".join(str(turn.text) for turn in turns), len(turns)),)
+
+    bio = registry.write_bio(keeper, before=END, writer=BioWriter("slow", write))
+    assert seen == [9, 6]
+    assert "marmalade" not in bio.text
+
+
+def test_import_brings_no_bio_that_describes_other_turns(fresh: object) -> None:
+    with Registry.open(fresh()) as one, Registry.open(fresh()) as other, Registry.open(fresh()) as third:  # type: ignore[operator]
+        zeb, keeper = two(one)
+        third.import_lines(list(one.export()))
+        one.merge(zeb, keeper)
+        one.write_bio(keeper, before=END)
+        third.import_lines(list(one.export()))  # where they are still two
+        one.split(keeper, conversations=["his"])
+        other.import_lines(list(one.export()))
+        assert other.bio_versions(keeper) == third.bio_versions(keeper) == ()
+
+
+def test_forget_takes_the_name_off_who_was_split_off_under_it(registry: Registry) -> None:
+    zeb, _ = two(registry)
+    registry.record("late", [make(zeb, "late", 0)])
+    registry.record("last", [make(zeb, "last", 0)])
+    _, other = registry.split(zeb, conversations=["late"])
+    _, renamed = registry.split(zeb, conversations=["last"])
+    entry = registry.rename(renamed, "Ruth")
+    before = list(registry.export())
+    registry.forget(NAME)
+    assert "Quillfeather" not in held(registry)
+    assert registry.find(other).name is None
+    assert registry.find("Ruth").speaker_id == renamed
+    registry.undo(entry)
+    assert registry.find(renamed).name is None
+    registry.rename(other, "Other Zeb")
+    assert registry.find("other zeb").speaker_id == other
+    registry.forget("other zeb")
+    registry.import_lines(before)
+    assert "quillfeather" not in held(registry).casefold()
+
+
+def test_import_shows_nobody_under_a_forgotten_name(fresh: object) -> None:
+    with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
+        zeb, _ = two(one)
+        one.record("late", [make(zeb, "late", 0)])
+        other.import_lines(list(one.export()))
+        other.forget(NAME)
+        _, half = one.split(zeb, conversations=["late"])
+        other.import_lines(list(one.export()))
+        assert other.find(half).name is None
+        assert "quillfeather" not in held(other).casefold()
+
+
+def test_forgetting_who_was_split_off_leaves_the_name_to_its_bearer(registry: Registry) -> None:
+    zeb, _ = two(registry)
+    registry.record("late", [make(zeb, "late", 0)])
+    _, other = registry.split(zeb, conversations=["late"])
+    registry.forget(other)
+    assert registry.find(NAME).speaker_id == zeb
+    assert registry.find(zeb).name == NAME
 
 
 @pytest.mark.parametrize("step", ["delete_speakers", "finish", "checkpoint"])
