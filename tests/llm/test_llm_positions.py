@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from erc.cli.app import app
 from erc.config import ExperimentConfig
-from erc.emotions import load_emotion_set
 from erc.errors import ConfigError
 from erc.inference import loading
 from erc.inference.bio_writing import LlmBios
@@ -116,7 +115,7 @@ def test_served_model_that_is_known_here_is_asked_within_its_positions(short, ti
 
 
 def test_budget_of_a_model_with_fewer_positions_than_an_answer_is_refused():
-    with pytest.raises(ConfigError, match="positions for 90 tokens.*answer of 96"):
+    with pytest.raises(ConfigError, match=r"positions for 90 tokens.*answer of 96"):
         Budget().within(90, answer=96)
 
 
