@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from erc.transcripts import Problem
 
 _PROBLEMS_TOLD = 20
-_TURNS_HELD = 100_000  # of input that is at hand, with a memory, to take conversations in their order of time; some hundred megabytes at most
+_TURNS_HELD = 50_000  # of input that is at hand, with a memory, to take conversations in their order of time; some hundred megabytes at most
 _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
 
 
 def label(
-    files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON Lines, WebVTT or SRT; `-` is standard input.", show_default=False)],
+    files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON Lines or a JSON array, WebVTT or SRT; `-` is standard input.", show_default=False)],
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
     model: Annotated[
         str,
