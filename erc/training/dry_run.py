@@ -82,16 +82,17 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
         prompt_budget(config, base=base)
     # As training on this machine would resolve it.
     precision: Any = resolve_precision("auto") if llm.precision == "auto" else llm.precision
-    # Packed or not, a batch of B prompts never holds more than B rows of the longest.
+    # Memory holds one part of a step. Packed or not, B prompts never fill more than B rows of the longest.
+    prompts = config.optim.batch_size // config.optim.gradient_accumulation
     row_tokens = llm.max_tokens if llm.pack_tokens is None else max(llm.pack_tokens, llm.max_tokens)
-    tokens = config.optim.batch_size * llm.max_tokens
+    tokens = prompts * llm.max_tokens
     memory = estimate_memory(
         base,
         precision=precision,
         lora=lora,
         rows=max(1, -(-tokens // row_tokens)),
         row_tokens=row_tokens,
-        answer_tokens=config.optim.batch_size * _answer_tokens(recipe, len(require_one_of(load_emotion_set(config.data.corpus)))),
+        answer_tokens=prompts * _answer_tokens(recipe, len(require_one_of(load_emotion_set(config.data.corpus)))),
         gradient_checkpointing=llm.gradient_checkpointing,
         device=default_device(),
     )

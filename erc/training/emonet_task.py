@@ -126,6 +126,9 @@ class EmoNetTask:
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         return [(self.loss(model, batch), self.loss_weight(batch))]
 
+    def loss_weights(self, batch: Batch) -> list[Tensor]:
+        return [self.loss_weight(batch)]
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, EmoNet)
         logits = predict_turns(model, self._dev_builder, self._dev, max_tokens=self._batch_tokens, precision=self._precision)

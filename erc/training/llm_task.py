@@ -86,6 +86,11 @@ class LlmTask:
         scores, counts = answer_scores(model, batch)
         return answer_losses(scores, counts, batch, kind=self._loss, class_weights=self._class_weights, label_smoothing=self._smoothing)
 
+    def loss_weights(self, batch: Batch) -> list[Tensor]:
+        counts = answer_counts(batch)
+        settings: dict[str, Any] = {"kind": self._loss, "class_weights": self._class_weights, "label_smoothing": self._smoothing}
+        return [divisor for _, divisor in answer_losses(torch.zeros_like(counts), counts, batch, **settings)]
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         if not self._emotions:
             return {"loss": self._dev_loss(model)}
@@ -132,13 +137,19 @@ def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         output = model(input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, use_cache=False)
     logits = output.logits.squeeze(0).float()
     found = logits.gather(1, batch["token_id"][:, None]).squeeze(1) - logits.logsumexp(dim=1)
-    count = batch["answer_example"].shape[0]
-    answers = torch.zeros(count, device=found.device).index_add(0, batch["token_answer"], found)
-    sizes = torch.zeros(count, device=found.device).index_add(0, batch["token_answer"], torch.ones_like(found))
-    shape = (batch["target"].shape[0], int(batch["answer_place"].max()) + 1)
+    answers = torch.zeros(batch["answer_example"].shape[0], device=found.device).index_add(0, batch["token_answer"], found)
+    counts = answer_counts(batch)
     place = (batch["answer_example"], batch["answer_place"])
-    scores = torch.full(shape, -math.inf, device=found.device).index_put(place, answers)
-    return scores, torch.zeros(shape, device=found.device).index_put(place, sizes)
+    return torch.full(counts.shape, -math.inf, device=found.device).index_put(place, answers), counts
+
+
+def answer_counts(batch: Batch) -> Tensor:
+    """Tokens of every candidate, (E, K) float32; 0 where an example has fewer."""
+    device, places = batch["target"].device, batch["answer_place"]
+    tokens = torch.ones(batch["token_answer"].shape[0], device=device)
+    sizes = torch.zeros(places.shape[0], device=device).index_add(0, batch["token_answer"], tokens)
+    shape = (batch["target"].shape[0], int(places.max()) + 1)
+    return torch.zeros(shape, device=device).index_put((batch["answer_example"], places), sizes)
 
 
 @contextmanager

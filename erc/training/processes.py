@@ -93,16 +93,14 @@ def wait() -> None:
         torch.distributed.barrier(group=_patient_group())
 
 
-def share_of_mean(weight: Tensor) -> Tensor:
-    """Factor that makes the average over processes of their weighted means the weighted mean of all: n w / (sum of w), for n processes.
+def summed(values: Tensor) -> Tensor:
+    """The sum of `values` over all processes, in float32."""
+    total = values.detach().float().clone()
+    if count() > 1:
+        import torch
 
-    `weight` is the scalar that this process's mean was divided by. Where all are zero the factor is zero.
-    """
-    import torch
-
-    total = weight.detach().float().clone()
-    torch.distributed.all_reduce(total)
-    return torch.where(total > 0, weight * count() / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
+        torch.distributed.all_reduce(total)
+    return total
 
 
 def leave() -> None:

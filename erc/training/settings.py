@@ -9,13 +9,17 @@ from erc.config import ExperimentConfig
 
 @dataclass(frozen=True, slots=True)
 class OptimSettings:
-    """How a run optimises. Learning rates are peaks of the schedule, `warmup_fraction` is of all steps."""
+    """How a run optimises. Learning rates are peaks of the schedule, `warmup_fraction` is of all steps.
+
+    A step sees `batch_size` examples, in `gradient_accumulation` equal parts one after the other.
+    """
 
     learning_rate: float = 1e-4
     head_learning_rate: float = 3e-4
     weight_decay: float = 0.01
     epochs: float = 3.0
     batch_size: int = 32
+    gradient_accumulation: int = 1
     warmup_fraction: float = 0.06
     schedule: str = "cosine"
     max_grad_norm: float = 1.0

@@ -125,6 +125,7 @@ class ErcTrainer(Trainer):
         self.task = task
         self.optim = optim
         self.average = average
+        self.step_weights: Tensor | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if not self.optim.length_bucketing:
@@ -135,11 +136,23 @@ class ErcTrainer(Trainer):
             return _Mixed(batch, self.task.lengths, kinds=self.task.kinds, seed=self.optim.seed)
         return _LengthGrouped(batch, self.task.lengths, seed=self.optim.seed)
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], None]:
+        """The batches that make one step. How much each mean rests on in all of them, and in all processes, is known before the first."""
+        parts, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.step_weights = None
+        if parts and isinstance(self.task, WeighedTask) and (len(parts) > 1 or self.args.world_size > 1):
+            own = torch.stack([torch.stack(list(self.task.loss_weights(part))) for part in parts]).sum(dim=0)
+            self.step_weights = processes.summed(own.to(device)) / (len(parts) * self.args.world_size)
+        return parts, None
+
     def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
-        if self.args.world_size > 1 and isinstance(self.task, WeighedTask):
-            terms = [mean * processes.share_of_mean(weight) for mean, weight in self.task.loss_terms(model, inputs)]
-            return torch.stack(terms).sum()
-        return self.task.loss(model, inputs)
+        if self.step_weights is None:
+            return self.task.loss(model, inputs)
+        assert isinstance(self.task, WeighedTask)
+        # The library averages over parts and processes; weighed by their share of the whole, the means become the means of all.
+        means, weights = zip(*self.task.loss_terms(model, inputs), strict=True)
+        shares = torch.stack(weights) / self.step_weights.clamp_min(torch.finfo(torch.float32).tiny)
+        return (torch.stack(means) * shares).sum()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         target: nn.Module = self.model if model is None else model  # type: ignore[assignment]
@@ -190,7 +203,8 @@ def _arguments(optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: 
     arguments = TrainingArguments(
         output_dir=str(run_dir),
         num_train_epochs=optim.epochs,
-        per_device_train_batch_size=optim.batch_size,
+        per_device_train_batch_size=optim.batch_size // optim.gradient_accumulation,
+        gradient_accumulation_steps=optim.gradient_accumulation,
         learning_rate=optim.learning_rate,
         warmup_steps=round(optim.warmup_fraction * steps_per_epoch * optim.epochs),
         lr_scheduler_type=optim.schedule,
@@ -233,6 +247,7 @@ def train(
     whole checkpoint with the same data order, without it what an earlier run left in the folder is taken away. Where several evaluations
     fall into the run, the weights that scored best on dev are kept.
 
+    A step's `optim.batch_size` examples are computed in `optim.gradient_accumulation` parts, which changes the memory it takes and nothing else.
     Started by a launcher, N processes share the work: each takes `optim.batch_size` examples a step, so a step sees N times as many and an
     epoch has N times fewer steps; the learning rates stay as they are. The main process evaluates and writes, and every process returns
     with the same weights. A run goes on with as many processes as it began with, else a ConfigError is raised.

@@ -77,6 +77,13 @@ class UtteranceTask:
             return hard
         return (1.0 - self._soft_share) * hard + self._soft_share * weighted_bce(output.logits, batch["soft"], None)
 
+    def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        return list(zip([self.loss(model, batch)], self.loss_weights(batch), strict=True))
+
+    def loss_weights(self, batch: Batch) -> list[Tensor]:
+        """The texts: every one weighs alike."""
+        return [torch.tensor(float(len(batch["targets"])), device=batch["targets"].device)]
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, UtteranceClassifier)
         logits = predict_logits(model, [e.input_ids for e in self._dev], pad_id=self._pad_id, precision=self._precision)

@@ -50,6 +50,14 @@ def test_dry_run_of_every_shipped_configuration_asks_the_network_nothing(name, m
         assert plan.memory.total > plan.memory.weights > 0
 
 
+def test_dry_run_of_steps_in_parts_holds_the_activations_of_one_part():
+    config = load_config(resource_dir("configs") / "llm-llama-3.2-1b.yaml")
+    parts = config.model_copy(update={"optim": config.optim.model_copy(update={"gradient_accumulation": 4})})
+    whole, part = plan_training(config).memory, plan_training(parts).memory
+    assert part.activations == pytest.approx(whole.activations / 4, rel=0.05)
+    assert part.weights == whole.weights
+
+
 def test_dry_run_of_an_encoder_that_nothing_is_known_of_says_so():
     with pytest.raises(ArtefactError, match="some/encoder"):
         plan_of("utterance", "some/encoder")
