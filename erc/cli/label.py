@@ -25,7 +25,7 @@ _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds 
 
 
 def label(
-    files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON Lines or a JSON array, WebVTT or SRT; `-` is standard input.", show_default=False)],
+    files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON (Lines), WebVTT or SRT; `-` is standard input.", show_default=False)],
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
     model: Annotated[
         str,
