@@ -130,7 +130,8 @@ class _Supplier:
         recipe, talks, asked = llm_recipe(self.config), (*train.conversations, *dev.conversations), prompt_budget(self.config)
         budget = asked.within(writer.encoder.positions, answer=max(MOST_TOKENS.values()))
         if budget != asked:
-            _tell(f"{writer.model_id} has positions for {writer.encoder.positions} tokens: it is shown at most {budget.max_tokens} of llm.max_tokens")
+            shown = f"it is shown at most {budget.max_tokens} of llm.max_tokens={asked.max_tokens}"
+            _tell(f"{writer.model_id} has positions for {writer.encoder.positions} tokens: {shown}")
         with progress_bar(f"writing by {writer.model_id}", len(recipe.generated) * sum(map(len, talks))) as advance:
             return generated_answers(writer, recipe, talks, texts=texts, budget=budget, advance=advance)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from lm_parts import build_model
 from lm_server import Behaviour, running
+from tiny_corpora import write_corpora
 from tiny_emonet import talk
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from erc.inference import loading
 from erc.inference.bio_writing import LlmBios
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
+from erc.llm import writing
 from erc.llm.adapters import AdapterRecord
 from erc.llm.builder import Budget
 from erc.llm.encoding import PromptEncoder
@@ -138,8 +140,6 @@ def test_dry_run_refuses_prompts_longer_than_the_base_can_read(short, stages, mo
 
 
 def test_training_refuses_prompts_longer_than_the_base_can_read(short, tmp_path, monkeypatch):
-    from tiny_corpora import write_corpora
-
     config = config_of(short("gpt2"), max_tokens=1024)
     config = config.model_copy(update={"data": config.data.model_copy(update={"root": write_corpora(tmp_path / "data")})})
     with pytest.raises(ConfigError, match=rf"llm\.max_tokens=1024: .*positions for {POSITIONS} tokens"):
@@ -184,3 +184,13 @@ def test_other_texts_have_room_behind_their_prompts(chat_tokenizer, tmp_path):
         found = generated_answers(writer, recipe, [LONG], texts=texts, budget=Budget(max_tokens=2000))
     assert len(found["interlocutor_commonsense"]) == len(LONG)
     assert 1000 - 250 < max(writer.read) <= 1000
+
+
+def test_train_command_tells_once_that_its_writer_is_shown_less(short, tiny_lm_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "MOST_TOKENS", dict.fromkeys(writing.MOST_TOKENS, 4))
+    quick = ["data.train_limit=2", "data.dev_limit=2", "llm.max_tokens=1600", "llm.turns=1", "llm.lora.r=2", "optim.epochs=1.0", "llm.precision=fp32"]
+    places = [f"data.root={write_corpora(tmp_path / 'data')}", f"llm.base={tiny_lm_dir}", f"llm.writer=llm:{short('llama')}"]
+    call = ["train", "llm-ckerc-meld", *places, *quick, "--run", str(tmp_path / "run"), "--quiet"]
+    result = CliRunner().invoke(app, call, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count(f"positions for {POSITIONS} tokens: it is shown at most {POSITIONS - 4} of llm.max_tokens=1600") == 1
