@@ -7,11 +7,12 @@ the files are cleaned, then the intent is struck out. Whatever step a crash inte
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, or_, select, tuple_
 
 from speakers import audit, bios, identity, index_file
 from speakers.errors import ErasureIncompleteError, StoreError
@@ -21,7 +22,7 @@ from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES,
 from speakers.tenancy import Tenant, bump, tenant_row
 
 _O = OBSERVATIONS.c
-_DAY = 86_400.0
+_HOUR, _DAY = 3_600.0, 86_400.0
 _CHUNK = 500
 """Bound parameters per statement: far below every engine's limit."""
 _TOUCHED = ("speakers", "aliases", "audit", "conversations", "observations", "moves", "bios", "passages", "erasures")
@@ -79,12 +80,17 @@ def delete_speakers(connection: Connection, tenant: Tenant, speakers: Sequence[i
     return Removal(erasure, rows, counters.epoch, counters.epoch + bool(ids))
 
 
-def delete_conversations(connection: Connection, tenant: Tenant, conversations: Sequence[str], *, now: float) -> Removal:
-    """Delete conversations as if they had never been taken in: turns, the bios that may draw on them, and speakers known from nowhere else."""
+def delete_conversations(
+    connection: Connection, tenant: Tenant, conversations: Sequence[str], *, now: float, idle: Sequence[int] = (), keep: Collection[str] = ()
+) -> Removal:
+    """Delete conversations as if they had never been taken in: turns, the bios that may draw on them, and speakers known from nowhere else.
+
+    Speakers found `idle` before go too, if they are so still; those whose ids are in `keep` stay.
+    """
     counters = tenant_row(connection, tenant)
     told = _delete_strange(connection, tenant)
     rows: list[int] = []
-    candidates: set[int] = set()
+    candidates = set(idle)
     for start in range(0, len(conversations), _CHUNK):
         few = conversations[start : start + _CHUNK]
         inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(few)
@@ -99,37 +105,44 @@ def delete_conversations(connection: Connection, tenant: Tenant, conversations: 
         connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(few)))
         scoped = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.scope.in_(few))
         candidates |= {one.speaker for one in heard} | set(connection.execute(scoped).scalars())
-    gone = [speaker for speaker in sorted(candidates) if _is_idle(connection, tenant, speaker)]
-    for start in range(0, len(gone), _CHUNK):
-        connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(gone[start : start + _CHUNK])))
-        connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(gone[start : start + _CHUNK])))
-    erasure = Erasure(len(gone), len(rows), told, 0)
+    gone = _delete_idle(connection, tenant, sorted(candidates), keep)
+    erasure = Erasure(gone, len(rows), told, 0)
     bump(connection, tenant, removed=True)
     connection.execute(ERASURES.insert(), {"tenant": tenant.row, "speakers": "[]", "at": now})
     return Removal(erasure, tuple(sorted(rows)), counters.epoch, counters.epoch + 1)
 
 
-def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[str, ...]:
-    """The conversations taken in longer ago than the tenant's policy allows."""
+def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The conversations taken in longer ago than the tenant's policy allows, and the speakers met before then of whom nothing is kept."""
     if tenant.retention_days is None:
-        return ()
+        return (), ()
     limit = now - tenant.retention_days * _DAY
     where = (CONVERSATIONS.c.tenant == tenant.row) & (CONVERSATIONS.c.time < limit)
-    return tuple(connection.execute(select(CONVERSATIONS.c.conversation_id).where(where).order_by(CONVERSATIONS.c.sequence)).scalars())
+    old = connection.execute(select(CONVERSATIONS.c.conversation_id).where(where).order_by(CONVERSATIONS.c.sequence)).scalars()
+    met = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.created_at < limit, _idle())
+    return tuple(old), tuple(connection.execute(met).scalars())
 
 
-def finish(store: Store, tenant: Tenant, erasures: Sequence[int]) -> None:
-    """Clean the files of what deleted rows left behind, then strike the intents out. Raises ErasureIncompleteError."""
+def next_expiry(connection: Connection, tenant: Tenant, *, now: float) -> float:
+    """When something may be too old next, in UTC seconds: looked for once an hour at least, for others write here too."""
+    if tenant.retention_days is None:
+        return math.inf
+    oldest = connection.execute(select(func.min(CONVERSATIONS.c.time)).where(CONVERSATIONS.c.tenant == tenant.row)).scalar()
+    return min(now + _HOUR, math.inf if oldest is None else oldest + tenant.retention_days * _DAY)
+
+
+def finish(store: Store, tenant: Tenant, erasures: Sequence[int], *, patience: float) -> None:
+    """Clean the files of what deleted rows left behind, then strike the intents out. Raises ErasureIncompleteError after `patience` seconds."""
     try:
-        scrub(store, tenant)
+        scrub(store, tenant, patience=patience)
         with store.write() as connection:
             connection.execute(delete(ERASURES).where(ERASURES.c.tenant == tenant.row, ERASURES.c.erasure.in_(erasures)))
-        checkpoint(store)
+        checkpoint(store, patience=patience)
     except StoreError as error:
         raise ErasureIncompleteError(f"the rows are deleted, but cleaning the files failed and goes on at the next open: {error}") from None
 
 
-def scrub(store: Store, tenant: Tenant) -> None:
+def scrub(store: Store, tenant: Tenant, *, patience: float) -> None:
     """Remove cached derivations and rewrite the database, so that no page, log or index keeps deleted bytes.
 
     `secure_delete` zeroes deleted cells, but a page that was split or balanced earlier may still hold a stale copy
@@ -146,14 +159,14 @@ def scrub(store: Store, tenant: Tenant) -> None:
                 connection.exec_driver_sql("VACUUM")
             finally:
                 connection.exec_driver_sql("PRAGMA temp_store = MEMORY")
-    checkpoint(store)
+    checkpoint(store, patience=patience)
 
 
-def checkpoint(store: Store) -> None:
-    """Move SQLite's write-ahead log into the database and cut it to nothing. Raises ErasureIncompleteError while a reader prevents it."""
+def checkpoint(store: Store, *, patience: float) -> None:
+    """Move SQLite's write-ahead log into the database and cut it to nothing. Raises ErasureIncompleteError where a reader prevents it too long."""
     if store.path is None:
         return
-    deadline = time.monotonic() + store.busy_seconds
+    deadline = time.monotonic() + patience
     with store.bare() as connection:
         while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
             if time.monotonic() > deadline:
@@ -211,16 +224,29 @@ def _delete_observations(connection: Connection, chosen: Select[tuple[int]]) -> 
         connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant, CONVERSATIONS.c.conversation_id == conversation, ~left))
 
 
-def _is_idle(connection: Connection, tenant: Tenant, speaker: int) -> bool:
-    """Whether nothing would be lost with the speaker: no turns, no bio, no logged change, nobody merged into it."""
-    speaker_id = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker == speaker, SPEAKERS.c.tenant == tenant.row)).scalar_one()
+def _idle() -> ColumnElement[bool]:
+    """The predicate "nothing would be lost with this speaker": no turns, no bio, no logged change, nobody merged into it."""
+    merged = SPEAKERS.alias("merged")
     uses = (
-        select(_O.observation).where(_O.speaker == speaker),
-        select(BIOS.c.bio).where(BIOS.c.speaker == speaker),
-        select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into == speaker),
-        select(AUDIT.c.audit).where(AUDIT.c.tenant == tenant.row, or_(AUDIT.c.speaker_id == speaker_id, AUDIT.c.other_id == speaker_id)),
+        exists().where(_O.speaker == SPEAKERS.c.speaker),
+        exists().where(BIOS.c.speaker == SPEAKERS.c.speaker),
+        exists().where(merged.c.merged_into == SPEAKERS.c.speaker),
+        exists().where(AUDIT.c.tenant == SPEAKERS.c.tenant, AUDIT.c.speaker_id == SPEAKERS.c.speaker_id),
+        exists().where(AUDIT.c.tenant == SPEAKERS.c.tenant, AUDIT.c.other_id == SPEAKERS.c.speaker_id),
     )
-    return not any(connection.execute(query.limit(1)).first() for query in uses)
+    return and_(*(~use for use in uses))
+
+
+def _delete_idle(connection: Connection, tenant: Tenant, candidates: Sequence[int], keep: Collection[str]) -> int:
+    """Delete those speakers of whom nothing is kept; how many they were."""
+    gone = 0
+    for start in range(0, len(candidates), _CHUNK):
+        where = (SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker.in_(candidates[start : start + _CHUNK]), _idle())
+        rows = connection.execute(select(SPEAKERS.c.speaker, SPEAKERS.c.speaker_id).where(*where)).all()
+        few = [row.speaker for row in rows if row.speaker_id not in keep]
+        connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(few)))
+        gone += connection.execute(delete(SPEAKERS).where(SPEAKERS.c.speaker.in_(few))).rowcount
+    return gone
 
 
 def readmit(connection: Connection, tenant: Tenant, name: str, scope: str) -> bool:

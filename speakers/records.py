@@ -194,12 +194,16 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """An acknowledged transaction: how many observations are new, were known before, and were refused because the person asked to be forgotten."""
+    """An acknowledged transaction: how many observations are new, were known before, and were refused because the person asked to be forgotten.
+
+    `warnings` say what a person should know of beside it, such as an erasure that is due and could not be finished yet.
+    """
 
     conversation_id: str
     recorded: int
     known: int
     erased: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 
 from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
 from speakers.bios import DETERMINISTIC, BioWriter, Embed
-from speakers.errors import InvalidRecordError
+from speakers.errors import ErasureIncompleteError, InvalidRecordError, SpeakersError
 from speakers.exchange import ImportReceipt
 from speakers.history import SummaryRule
 from speakers.mapping import NameMap
@@ -26,6 +27,12 @@ from speakers.store import Store
 from speakers.store.codec import Vocabulary, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS
 from speakers.tenancy import Policy, Tenant, epoch_of, find_tenant, make_tenant, tenant_row
+
+_PATIENCE = 1.0
+"""How long, in seconds, a call waits for readers of other processes to finish an erasure that nobody asked it for."""
+
+_HELD = 86_400.0
+"""For how long, in seconds, a speaker whose id was given out is not forgotten for want of turns: time to label a conversation."""
 
 T = TypeVar("T")
 END = Point(time=float(np.finfo(np.float64).max), sequence=2**62, conversation_id="", index=0)
@@ -49,6 +56,10 @@ class Registry:
         self._store, self._tenant, self._clock, self._options = store, tenant, clock, options
         self._sets = Vocabulary(tenant.row)
         self._recaller = Recaller(store, tenant, self._sets)
+        self._expiry = -math.inf  # when to look for what is too old
+        self._given_out: dict[str, float] = {}  # speakers whose turns somebody is about to record, and since when
+        self._due = False  # whether an erasure by the policy is not finished
+        self._untold: tuple[str, ...] = ()  # what of it nobody was told
 
     @classmethod
     def open(
@@ -68,7 +79,7 @@ class Registry:
                     found = make_tenant(connection, tenant, options.policy)
             registry = cls(store, found, clock=clock, options=options)
             registry._resume()
-            registry.expire()
+            registry._expire_due()
             if store.path is not None:
                 index_file.sweep(store.path)
         except BaseException:
@@ -83,9 +94,12 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Cache the index if it has grown, and let go of the database."""
+        """Cache the index if it has grown, try once more what is due of an erasure, and let go of the database."""
         try:
             self._recaller.save_if_grown()
+            if self._due:
+                with suppress(SpeakersError):
+                    self._resume(patience=_PATIENCE)
         finally:
             self._store.close()
 
@@ -102,7 +116,7 @@ class Registry:
     @property
     def embedder(self) -> Embedder | None:
         """Whose vectors are kept; None before the first."""
-        with self._store.read() as connection:
+        with self._read() as connection:
             stored = stored_embedder(connection, self._tenant.row)
         return None if stored is None else stored[1]
 
@@ -116,12 +130,14 @@ class Registry:
     def resolve_all(self, names: Sequence[str | Sequence[str]], *, conversation_id: str, mapping: NameMap | None = None) -> tuple[Resolution, ...]:
         """As `resolve`, for the names of a conversation in their order; those that are new are made in one transaction."""
         wanted = [identity.scope_of(name, conversation_id, mapping) for name in names]
-        with self._store.read() as connection:
-            found = [identity.resolve(connection, self._tenant, owner, scope) for owner, scope in wanted]
-        if all(found):
-            return tuple(one for one in found if one is not None)
-        with self._write() as connection:
-            return tuple(self._resolved(connection, owner, scope) for owner, scope in wanted)
+        with self._read() as connection:
+            known = [identity.resolve(connection, self._tenant, owner, scope) for owner, scope in wanted]
+        found = [one for one in known if one is not None]
+        if len(found) < len(wanted):
+            with self._write() as connection:
+                found = [self._resolved(connection, owner, scope) for owner, scope in wanted]
+        self._give_out(one.speaker.speaker_id for one in found if one.speaker is not None)
+        return tuple(found)
 
     def _resolved(self, connection: Connection, owner: str, scope: str) -> Resolution:
         """The speaker of a name, made if new; another process or an earlier name of the same call may have been first."""
@@ -140,7 +156,7 @@ class Registry:
 
     def speakers(self) -> tuple[Speaker, ...]:
         """All speakers in the order in which they were met, each merged one under its target."""
-        with self._store.read() as connection:
+        with self._read() as connection:
             return tuple(identity.speaker(connection, row) for row in self._all(connection))
 
     def rename(self, speaker: str, name: str) -> int:
@@ -173,7 +189,7 @@ class Registry:
 
     def log(self, speaker: str | None = None) -> tuple[AuditEntry, ...]:
         """The logged changes, of one speaker or of all."""
-        with self._store.read() as connection:
+        with self._read() as connection:
             chosen = None if speaker is None else (identity.find(connection, self._tenant, speaker).speaker_id,)
             return audit.entries(connection, self._tenant, speakers=chosen)
 
@@ -185,26 +201,29 @@ class Registry:
 
     def points_for(self, conversation_id: str, turns: Sequence[tuple[int, float | None]]) -> tuple[Point, ...]:
         """As `point_for`, for turns (index, timestamp or None) in rising index: the very points that `record` would give them."""
-        with self._store.read() as connection:
+        with self._read() as connection:
             return ledger.points(connection, self._tenant, conversation_id, turns, now=self._clock())
 
     def record(self, conversation_id: str, observations: Sequence[Observation], *, embedder: Embedder | None = None) -> Receipt:
         """Take in a conversation's turns in one transaction, durable once this returns. Turns known before change nothing.
 
-        `embedder` says whose the vectors are and is needed where there are any.
+        `embedder` says whose the vectors are and is needed where there are any. What is too old by now goes first, but never a speaker
+        who says something here. Where the files cannot be cleaned of it yet, the receipt says so and the turns are kept all the same.
         """
-        if self._tenant.retention_days is not None:
-            self.expire()
+        self._give_out(one.speaker for one in observations)
+        self._expire_due()
         with self._write(hold=False) as connection:
-            return ledger.record(
+            receipt = ledger.record(
                 connection, self._tenant, conversation_id, observations, embedder=embedder, sets=self._sets, now=self._clock()
             )  # fmt: skip
+        untold, self._untold = self._untold, ()
+        return replace(receipt, warnings=untold)
 
     def texts(self, conversation_id: str) -> dict[str, str | None]:
         """What is kept of a conversation: the words of each utterance by its id, None for one kept without them."""
         columns = OBSERVATIONS.c
         where = (columns.tenant == self._tenant.row) & (columns.conversation_id == conversation_id)
-        with self._store.read() as connection:
+        with self._read() as connection:
             return {row.utterance_id: row.text for row in connection.execute(select(columns.utterance_id, columns.text).where(where))}
 
     def correct(self, conversation_id: str, utterance_id: str, emotion: str | None) -> None:
@@ -225,7 +244,7 @@ class Registry:
         """The contexts of several (speaker, before) pairs, read from one snapshot and in the order asked for."""
         if limit < 0:
             raise InvalidRecordError(f"limit={limit}: at least 0")
-        with self._store.read() as connection:
+        with self._read() as connection:
             stored = stored_embedder(connection, self._tenant.row)
             width = None if stored is None else stored[1].width
             rows = {speaker: identity.find_by_id(connection, self._tenant, speaker) for speaker in dict.fromkeys(one for one, _ in wanted)}
@@ -243,7 +262,7 @@ class Registry:
 
         `speaker=None` searches across all speakers of the tenant. Equal to an exact scan of the rows, ties included.
         """
-        with self._store.read() as connection:
+        with self._read() as connection:
             row = None if speaker is None else identity.find_by_id(connection, self._tenant, speaker)
             return self._recaller.recall(connection, vector, speaker=row, before=before, k=k)
 
@@ -256,7 +275,7 @@ class Registry:
         if not self._tenant.keeps_text and writer is not DETERMINISTIC:
             raise InvalidRecordError("this memory keeps no words, so only the deterministic writer may write here")
         while True:
-            with self._store.read() as connection:
+            with self._read() as connection:
                 row, epoch = identity.find_by_id(connection, self._tenant, speaker), epoch_of(connection, self._tenant)
                 past = history.last_rows(connection, row.speaker, before, bios.MOST_TURNS)
                 turns = history.observations(connection, past, speaker=SpeakerId(row.speaker_id), sets=self._sets, width=None)
@@ -273,7 +292,7 @@ class Registry:
 
     def rebuild(self) -> int:
         """Make the vector index afresh from the rows and cache it; returns how many vectors it holds."""
-        with self._store.read() as connection:
+        with self._read() as connection:
             held = self._recaller.rebuild(connection)
         self._recaller.save()
         return held
@@ -300,14 +319,14 @@ class Registry:
         return self._delete([conversation_id])
 
     def expire(self) -> Erasure:
-        """Erase what was taken in longer ago than the retention policy allows."""
+        """Erase what was taken in longer ago than the retention policy allows, and speakers of whom nothing is kept since before then."""
         with self._store.read() as connection:
-            old = erasure.expired(connection, self._tenant, now=self._clock())
-        return self._delete(old) if old else Erasure(0, 0, 0, 0)
+            old, idle = erasure.expired(connection, self._tenant, now=self._clock())
+        return self._delete(old, idle=idle) if old or idle else Erasure(0, 0, 0, 0)
 
     def export(self, speaker: str | None = None) -> Iterator[str]:
         """Everything held about a person, or about all, as JSON Lines; one snapshot, held until the last line is read."""
-        with self._store.read() as connection:
+        with self._read() as connection:
             rows = self._all(connection) if speaker is None else [identity.find(connection, self._tenant, speaker)]
             for line in exchange.export(connection, self._tenant, self._sets, rows):
                 yield json.dumps(line, ensure_ascii=False, allow_nan=False)
@@ -315,9 +334,17 @@ class Registry:
     def import_lines(self, lines: Iterable[str], *, source: str = "import") -> ImportReceipt:
         """Take an export in, all of it or none. What is known stays as it is; who was forgotten stays forgotten."""
         with self._write() as connection:
-            return exchange.Importer(connection, self._tenant, self._sets, now=self._clock()).take(exchange.parse(lines, source=source))
+            receipt = exchange.Importer(connection, self._tenant, self._sets, now=self._clock()).take(exchange.parse(lines, source=source))
+        self._expiry = -math.inf  # it may have brought what is too old
+        return receipt
 
     # Within
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        self._expire_due()
+        with self._store.read() as connection:
+            yield connection
 
     @contextmanager
     def _write(self, *, hold: bool = True) -> Iterator[Connection]:
@@ -331,7 +358,7 @@ class Registry:
             raise
 
     def _about(self, name_or_id: str, conversation_id: str | None, read: Callable[[Connection, Row], T]) -> T:
-        with self._store.read() as connection:
+        with self._read() as connection:
             return read(connection, identity.find(connection, self._tenant, name_or_id, scope=conversation_id or identity.EVERYWHERE))
 
     def _change(self, name_or_id: str, change: Callable[[Connection, Row], T]) -> T:
@@ -342,14 +369,39 @@ class Registry:
         where = (SPEAKERS.c.tenant == self._tenant.row) & SPEAKERS.c.merged_into.is_(None)
         return connection.execute(select(SPEAKERS).where(where).order_by(SPEAKERS.c.speaker)).all()
 
-    def _delete(self, conversations: Sequence[str]) -> Erasure:
+    def _delete(
+        self, conversations: Sequence[str], *, idle: Sequence[int] = (), keep: Collection[str] = (), patience: float | None = None
+    ) -> Erasure:
         with self._write() as connection:
-            removal = erasure.delete_conversations(connection, self._tenant, conversations, now=self._clock())
+            removal = erasure.delete_conversations(connection, self._tenant, conversations, now=self._clock(), idle=idle, keep=keep)
         self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
-        self._resume()
+        self._resume(patience=patience)
         return removal.erasure
 
-    def _resume(self) -> Erasure:
+    def _give_out(self, speakers: Iterable[str]) -> None:
+        if self._tenant.retention_days is not None:
+            self._given_out.update(dict.fromkeys(speakers, self._clock()))
+
+    def _expire_due(self) -> None:
+        """Erase what is too old by now, before anything is read or taken in, but for the speakers whose ids were given out lately.
+
+        Cleaning the files is not waited for where another process reads: it is due then, told with the next recording, and done later.
+        """
+        now = self._clock()
+        if self._tenant.retention_days is None or now < self._expiry:
+            return
+        with self._store.read() as connection:
+            old, idle = erasure.expired(connection, self._tenant, now=now)
+        self._given_out = {speaker: since for speaker, since in self._given_out.items() if now - since < _HELD}
+        try:
+            if old or idle:
+                self._delete(old, idle=idle, keep=self._given_out, patience=_PATIENCE)
+        except ErasureIncompleteError as error:
+            self._due, self._untold = True, (str(error),)
+        with self._store.read() as connection:
+            self._expiry = erasure.next_expiry(connection, self._tenant, now=now)
+
+    def _resume(self, *, patience: float | None = None) -> Erasure:
         """Carry every erasure that was begun to its end; what the last of them removed."""
         with self._store.read() as connection:
             begun = erasure.pending(connection, self._tenant)
@@ -360,6 +412,7 @@ class Registry:
             self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
             done = removal.erasure
         if begun:
-            erasure.finish(self._store, self._tenant, [row.erasure for row in begun])
+            seconds = self._options.busy_seconds if patience is None else min(patience, self._options.busy_seconds)
+            erasure.finish(self._store, self._tenant, [row.erasure for row in begun], patience=seconds)
+        self._due, self._untold = False, ()
         return done
-

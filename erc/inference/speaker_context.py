@@ -149,7 +149,9 @@ class RememberingPredictor:
     def _keep(self, conversation_id: str, observations: Sequence[Observation]) -> None:
         """Records the turns; what the memory refuses is told, and its predictions are given out all the same."""
         try:
-            self.registry.record(conversation_id, observations, embedder=self.embedder)
+            receipt = self.registry.record(conversation_id, observations, embedder=self.embedder)
+            for warning in receipt.warnings:
+                self.warn(warning)
         except InvalidRecordError as error:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 

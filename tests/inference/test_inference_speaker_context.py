@@ -173,6 +173,14 @@ def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_
     assert [one.label for one in registry.context(ana.speaker_id, before=END).observations] == [None] * 3
 
 
+def test_remembering_tells_what_the_memory_says_of_a_recording(predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    kept = Registry.record
+    monkeypatch.setattr(Registry, "record", lambda *given, **named: replace(kept(*given, **named), warnings=("an erasure is due",)))
+    assert len(RememberingPredictor(predictor, registry, warn=told.append).label(talk("a")).predictions) == len(talk("a"))
+    assert told == ["an erasure is due"]
+
+
 def test_remembering_conversation_without_turns_keeps_nothing(predictor: Predictor, registry: Registry) -> None:
     assert RememberingPredictor(predictor, registry).label(Conversation("none", ())).predictions == ()
     assert registry.speakers() == ()

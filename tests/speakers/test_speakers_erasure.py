@@ -63,6 +63,69 @@ def test_forget_leaves_no_byte_in_the_folder(tmp_path: Path) -> None:
     assert traces(tmp_path) == []
 
 
+MONTH = Options(policy=Policy(retention_days=30), busy_seconds=0.3)
+DAY = 86_400
+
+
+def test_retention_leaves_a_returning_speaker_to_the_recording(fresh: object, clock: Clock) -> None:
+    with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
+        ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
+        registry.record("c1", [make(ana, "c1", 0), make(bo, "c1", 1)])
+        clock.now += 30 * DAY - 1
+        assert (meet(registry, "Ana"), meet(registry, "Bo")) == (ana, bo)
+        point = registry.point_for("c2", 0)
+        clock.now += 2  # while the conversation is read, the last one of hers becomes too old
+        assert registry.context(ana, before=point).utterances == 0
+        assert registry.record("c2", [make(ana, "c2", 0), make(bo, "c2", 1)]).recorded == 2
+        assert [one.conversation_id for one in registry.context(ana, before=END).observations] == ["c2"]
+
+
+def test_what_is_too_old_is_not_read(fresh: object, clock: Clock) -> None:
+    with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
+        live(registry, conversations=2)
+        zeb = meet(registry, NAME)
+        registry.write_bio(zeb, before=END)
+        clock.now += 20 * DAY
+        registry.record("new", [make(zeb, "new", 0, vector=vectors(1)[0])], embedder=EMBEDDER)
+        clock.now += 11 * DAY
+        assert registry.texts("talk0") == {}
+        assert (registry.context(zeb, before=END).utterances, registry.bio_versions(zeb)) == (1, ())
+        assert len(registry.recall(vectors(1)[0], speaker=None, before=END, k=99).observations) == 1
+        clock.now += 31 * DAY
+        assert WORDS not in "".join(registry.export())
+
+
+def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, clock: Clock) -> None:
+    with Registry.open(tmp_path / "s.db", clock=clock, options=MONTH) as registry:
+        live(registry, conversations=2)
+        clock.now += 31 * DAY
+        other = Registry.open(tmp_path / "s.db", clock=lambda: 0.0)
+        with other._store.read() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
+            ana = meet(registry, "Ana")
+            receipt = registry.record("new", [make(ana, "new", 0)])
+            assert (receipt.recorded, len(receipt.warnings)) == (1, 1)
+            assert "reading" in receipt.warnings[0]
+            assert registry.record("newer", [make(ana, "newer", 0)]).warnings == ()
+            assert registry.context(ana, before=END).utterances == 2
+            assert traces(tmp_path)
+        other.close()
+    assert traces(tmp_path) == []
+
+
+def test_retention_forgets_who_was_met_and_never_spoke_again(fresh: object, clock: Clock) -> None:
+    with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
+        ana = meet(registry, "Ana")
+        registry.record("c", [make(ana, "c", 0)])
+        meet(registry, "Silent")
+        clock.now += 30 * DAY - 10
+        meet(registry, "Silent")
+        clock.now += 20
+        assert [one.name for one in registry.speakers()] == ["Silent"]  # whose turns may be on their way
+        clock.now += 2 * DAY
+        assert registry.speakers() == ()
+
+
 @pytest.mark.parametrize("name", ["mem[1].db", "what?.db", "every*.db"])
 def test_forget_removes_the_cached_index_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
     bystander = tmp_path / "mem1.db-index-1"
