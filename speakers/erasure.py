@@ -19,7 +19,7 @@ from speakers.errors import ErasureIncompleteError, StoreError
 from speakers.records import Erasure
 from speakers.store import Store
 from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES, MOVES, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
-from speakers.tenancy import Tenant, bump, tenant_row
+from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
 
 _O = OBSERVATIONS.c
 _HOUR, _DAY = 3_600.0, 86_400.0
@@ -117,9 +117,13 @@ def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[tupl
     if tenant.retention_days is None:
         return (), ()
     limit = now - tenant.retention_days * _DAY
-    where = (CONVERSATIONS.c.tenant == tenant.row) & (CONVERSATIONS.c.time < limit)
-    old = connection.execute(select(CONVERSATIONS.c.conversation_id).where(where).order_by(CONVERSATIONS.c.sequence)).scalars()
-    met = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.created_at < limit, _idle())
+    mine, too_old = CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.time < limit
+    # What a wrong clock dated ahead was taken in before the conversation that follows it, and goes with that one.
+    last = select(func.max(CONVERSATIONS.c.sequence)).where(mine, too_old).scalar_subquery()
+    misdated = (CONVERSATIONS.c.time > now + AHEAD) & (CONVERSATIONS.c.sequence < last)
+    old = connection.execute(select(CONVERSATIONS.c.conversation_id).where(mine, too_old | misdated).order_by(CONVERSATIONS.c.sequence)).scalars()
+    long_ago = (SPEAKERS.c.created_at < limit) | (SPEAKERS.c.created_at > now + AHEAD)
+    met = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, long_ago, _idle())
     return tuple(old), tuple(connection.execute(met).scalars())
 
 

@@ -21,6 +21,12 @@ class UnknownSpeakerError(SpeakersError):
     exit_code = 2
 
 
+class UnknownTenantError(SpeakersError):
+    """The store has no tenant of that name, and none was to be made."""
+
+    exit_code = 2
+
+
 class NameTakenError(SpeakersError):
     """The name already belongs to another speaker; only an explicit merge joins the two."""
 

@@ -20,7 +20,7 @@ from speakers.errors import InvalidRecordError
 from speakers.records import ConversationLabel, Embedder, Observation, Passage, Point, SpeakerId, Uncertainty
 from speakers.store.codec import Vocabulary, observation_values, observations, settle_embedder, stored_embedder
 from speakers.store.tables import ALIASES, BIOS, CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
-from speakers.tenancy import Tenant, bump, tenant_row
+from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
 
 VERSION = 1
 _O = OBSERVATIONS.c
@@ -215,8 +215,8 @@ class Importer:
         if self._sequence(data["conversation_id"]) is not None:
             return
         counters = tenant_row(self._connection, self._tenant)
-        place = {"sequence": counters.next_sequence, "time": float(data["time"])}
-        Point(place["time"], 0, "", 0)  # refuses a time that is not finite
+        Point(float(data["time"]), 0, "", 0)  # refuses a time that is not finite
+        place = {"sequence": counters.next_sequence, "time": min(float(data["time"]), self._now + AHEAD)}  # nothing was taken in later than now
         self._connection.execute(CONVERSATIONS.insert(), {"tenant": self._tenant.row, "conversation_id": data["conversation_id"], **place})
         values = {"next_sequence": counters.next_sequence + 1, "clock": max(counters.clock, place["time"])}
         self._connection.execute(TENANTS.update().where(TENANTS.c.tenant == self._tenant.row).values(**values))

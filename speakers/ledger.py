@@ -14,7 +14,7 @@ from speakers.records import Embedder, Observation, Point, Receipt
 from speakers.store.bulk import insert_rows
 from speakers.store.codec import Vocabulary, observation_values
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
-from speakers.tenancy import Tenant, bump, tenant_row
+from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
 
 _CHUNK = 500
 """Bound parameters per statement: far below every engine's limit."""
@@ -50,12 +50,13 @@ class Place:
 def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, now: float, counters: Row) -> tuple[Place, bool]:
     """The conversation's place and whether it has been taken in; else the place it would get now by the tenant's `counters`.
 
-    The clock never runs backwards in the order: a conversation taken in later has a time at least as late.
+    The clock does not run backwards in the order: a conversation taken in later has a time at least as late. Only where the last
+    one lies more than a day ahead was a clock wrong, and is not followed for good.
     """
     row = connection.execute(_PLACE, {"of": tenant.row, "conversation": conversation_id}).one_or_none()
     if row is not None:
         return Place(row.sequence, row.time), True
-    return Place(counters.next_sequence, max(now, counters.clock)), False
+    return Place(counters.next_sequence, now if counters.clock > now + AHEAD else max(now, counters.clock)), False
 
 
 class Timeline:

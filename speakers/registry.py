@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 
 from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
 from speakers.bios import DETERMINISTIC, BioWriter, Embed
-from speakers.errors import ErasureIncompleteError, InvalidRecordError, SpeakersError
+from speakers.errors import ErasureIncompleteError, InvalidRecordError, SpeakersError, UnknownTenantError
 from speakers.exchange import ImportReceipt
 from speakers.history import SummaryRule
 from speakers.mapping import NameMap
@@ -56,7 +56,7 @@ class Registry:
         self._store, self._tenant, self._clock, self._options = store, tenant, clock, options
         self._sets = Vocabulary(tenant.row)
         self._recaller = Recaller(store, tenant, self._sets)
-        self._expiry = -math.inf  # when to look for what is too old
+        self._looked = self._expiry = -math.inf  # when what is too old was looked for, and is to be again
         self._given_out: dict[str, float] = {}  # speakers whose turns somebody is about to record, and since when
         self._due = False  # whether an erasure by the policy is not finished
         self._untold: tuple[str, ...] = ()  # what of it nobody was told
@@ -67,6 +67,7 @@ class Registry:
     ) -> Registry:
         """Open or make the memory at a path, `sqlite:///` or `postgresql://` URL; `clock` gives UTC seconds.
 
+        With `create=False` neither store nor tenant is made: raises StoreMissingError or UnknownTenantError.
         An erasure that a crash cut short is finished first, and what the retention policy no longer allows is erased.
         """
         options = options or Options()
@@ -74,6 +75,8 @@ class Registry:
         try:
             with store.read() as connection:
                 found = find_tenant(connection, tenant, options.policy)
+            if found is None and not options.create:
+                raise UnknownTenantError(f"{store.address}: no tenant {tenant!r} here; check the name (--tenant): erc label --memory makes new ones")
             if found is None:
                 with store.write() as connection:
                     found = make_tenant(connection, tenant, options.policy)
@@ -388,18 +391,18 @@ class Registry:
         Cleaning the files is not waited for where another process reads: it is due then, told with the next recording, and done later.
         """
         now = self._clock()
-        if self._tenant.retention_days is None or now < self._expiry:
+        if self._tenant.retention_days is None or self._looked <= now < self._expiry:
             return
         with self._store.read() as connection:
             old, idle = erasure.expired(connection, self._tenant, now=now)
-        self._given_out = {speaker: since for speaker, since in self._given_out.items() if now - since < _HELD}
+        self._given_out = {speaker: since for speaker, since in self._given_out.items() if abs(now - since) < _HELD}
         try:
             if old or idle:
                 self._delete(old, idle=idle, keep=self._given_out, patience=_PATIENCE)
         except ErasureIncompleteError as error:
             self._due, self._untold = True, (str(error),)
         with self._store.read() as connection:
-            self._expiry = erasure.next_expiry(connection, self._tenant, now=now)
+            self._looked, self._expiry = now, erasure.next_expiry(connection, self._tenant, now=now)
 
     def _resume(self, *, patience: float | None = None) -> Erasure:
         """Carry every erasure that was begun to its end; what the last of them removed."""

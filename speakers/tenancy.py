@@ -71,6 +71,9 @@ class Tenant:
         return self.digest("erased name", scope, match_name)
 
 
+AHEAD = 86_400.0
+"""How far, in seconds, a stored moment may lie ahead of the present one and still be believed: further, some clock was wrong once."""
+
 _LOCK = select(TENANTS).where(TENANTS.c.tenant == bindparam("of")).with_for_update()
 
 

@@ -113,6 +113,28 @@ def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, 
     assert traces(tmp_path) == []
 
 
+def test_a_wrong_clock_does_not_hold_retention_up(fresh: object, clock: Clock) -> None:
+    right = clock.now
+    with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
+        ana = meet(registry, "Ana")
+        for name, now in (("ahead", 4e9), ("c0", right), ("c1", right + 20 * DAY)):
+            clock.now = now
+            registry.record(name, [make(ana, name, 0)])
+        assert len(registry.context(ana, before=END).observations) == 3
+        clock.now = right + 31 * DAY
+        assert [one.conversation_id for one in registry.context(ana, before=END).observations] == ["c1"]
+
+
+def test_an_import_from_the_future_holds_neither_clock_nor_retention_up(fresh: object, clock: Clock) -> None:
+    with Registry.open(fresh(), clock=lambda: 9e15) as one, Registry.open(fresh(), clock=clock, options=MONTH) as other:  # type: ignore[operator]
+        two(one)
+        other.import_lines(list(one.export()))
+        now = clock.now
+        assert other.point_for("next", 0).time <= now + DAY
+        clock.now += 32 * DAY
+        assert other.speakers() == ()
+
+
 def test_retention_forgets_who_was_met_and_never_spoke_again(fresh: object, clock: Clock) -> None:
     with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
         ana = meet(registry, "Ana")

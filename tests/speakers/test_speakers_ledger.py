@@ -58,11 +58,21 @@ def test_equal_texts_are_two_observations(registry: Registry) -> None:
 
 def test_clock_that_jumps_back_never_reorders(registry: Registry, clock: Clock) -> None:
     ana = meet(registry, "Ana")
-    for number, jump in enumerate([0.0, -5000.0, 100.0, -1e9]):
+    for number, jump in enumerate([0.0, -5000.0, 100.0, -80_000.0]):
         clock.now += jump
         registry.record(f"c{3 - number}", [make(ana, f"c{3 - number}", 0)])
     seen = [one.conversation_id for one in registry.context(ana, before=END).observations]
     assert seen == ["c3", "c2", "c1", "c0"]
+
+
+def test_a_clock_that_was_far_ahead_once_is_not_followed_for_good(registry: Registry, clock: Clock) -> None:
+    ana = meet(registry, "Ana")
+    right = clock.now
+    for name, now in (("ahead", 4e9), ("undated", right), ("dated", right + 100)):
+        clock.now = now
+        registry.record(name, [make(ana, name, 0, timestamp=now if name == "dated" else None)])
+    kept = registry.context(ana, before=END).observations
+    assert [(one.conversation_id, one.point.time) for one in kept if one.point] == [("undated", right), ("dated", right + 100), ("ahead", 4e9)]
 
 
 def test_timestamps_order_before_ingestion(registry: Registry) -> None:

@@ -15,7 +15,16 @@ from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 from sqlalchemy import Engine, event, inspect
 
 from speakers import END, Options, Registry, migrations
-from speakers.errors import CorruptStoreError, NewerStoreError, StoreBusyError, StoreError, StoreFullError, StoreMissingError, UnknownSpeakerError
+from speakers.errors import (
+    CorruptStoreError,
+    NewerStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    StoreMissingError,
+    UnknownSpeakerError,
+    UnknownTenantError,
+)
 from speakers.store import Store
 from speakers.store.tables import METADATA
 
@@ -100,6 +109,14 @@ def test_a_missing_file_is_not_made_when_told_not_to(tmp_path: Path) -> None:
     with pytest.raises(StoreMissingError):
         Registry.open(tmp_path / "s.db", options=Options(create=False))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_tenant_is_not_made_when_told_not_to(address: str) -> None:
+    Registry.open(address).close()
+    with pytest.raises(UnknownTenantError, match="'defualt'"):
+        Registry.open(address, tenant="defualt", options=Options(create=False))
+    with Registry.open(address) as registry:
+        assert [row[1] for row in dump(registry)["tenants"]] == ["default"]
 
 
 @contextmanager
