@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, case, func, select
 
 from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError
-from speakers.records import ConversationLabel, Embedder, Observation, Passage, Point, SpeakerId, Uncertainty
+from speakers.ledger import check_place
+from speakers.records import HIGHEST_INDEX, ConversationLabel, Embedder, Observation, Passage, Point, SpeakerId, Uncertainty, check_text
 from speakers.store.codec import Vocabulary, observation_values, observations, settle_embedder, stored_embedder
 from speakers.store.tables import ALIASES, BIOS, CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
 from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
 
 VERSION = 1
 _O = OBSERVATIONS.c
+_ID = re.compile(r"spk_[0-9A-HJKMNP-TV-Z]{26}")
+
+_AROUND = select(
+    func.max(case((_O.utterance_id == bindparam("utterance"), 1))).label("known"),
+    func.max(case((_O.position == bindparam("place"), _O.utterance_id))).label("holder"),
+    func.max(case((_O.position < bindparam("place"), _O.time))).label("earliest"),
+    func.min(case((_O.position > bindparam("place"), _O.time))).label("latest"),
+).where(_O.tenant == bindparam("of"), _O.conversation_id == bindparam("conversation"))
+"""What a conversation holds at a turn's place already, and the times between which one stands there that does not contradict the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +165,10 @@ class Importer:
 
     def _take_speaker(self, data: Mapping[str, Any]) -> None:
         aliases = [one for one in data["aliases"] if one["match_name"]]
+        for one in (data, *data["merged"]):
+            if not _ID.fullmatch(one["speaker_id"]):
+                raise InvalidRecordError(f"speaker_id={one['speaker_id']!r}: an id is 'spk_' and 26 characters, as this package makes them")
+            check_text(one["scope"], "scope")
         digests = [self._tenant.tombstone_of_id(one) for one in (data["speaker_id"], *(merged["speaker_id"] for merged in data["merged"]))]
         digests += [self._tenant.tombstone_of_name(one["scope"], self._match(one)) for one in aliases]
         if identity.is_erased(self._connection, self._tenant, *digests):
@@ -190,7 +206,7 @@ class Importer:
 
     def _match(self, alias: Mapping[str, Any]) -> str:
         """The alias as this tenant matches it; names an export no longer holds can only be taken in as the digests they are."""
-        return str(alias["match_name"]) if alias["name"] is None else self._tenant.match_name(alias["name"])
+        return check_text(alias["match_name"], "name") if alias["name"] is None else self._tenant.match_name(alias["name"])
 
     def _take_alias(self, speaker: int, speaker_id: str, alias: Mapping[str, Any]) -> None:
         if alias["name"] is None and not self._tenant.pseudonymous:
@@ -201,7 +217,7 @@ class Importer:
         if holder is None:
             skeleton = alias["skeleton"] if alias["name"] is None else self._tenant.match_skeleton(alias["name"])
             values = {"tenant": self._tenant.row, "speaker": speaker, "scope": alias["scope"], "match_name": match, "skeleton": skeleton,
-                      "name": None if self._tenant.pseudonymous else alias["name"]}  # fmt: skip
+                      "name": None if self._tenant.pseudonymous else names.display(alias["name"])}  # fmt: skip
             self._connection.execute(ALIASES.insert(), values)
         elif speaker not in (holder, *self._targets(holder)):
             shown = "a name" if alias["name"] is None else repr(alias["name"])
@@ -212,7 +228,7 @@ class Importer:
         return (identity.find_by_id(self._connection, self._tenant, speaker_id).speaker,)
 
     def _take_conversation(self, data: Mapping[str, Any]) -> None:
-        if self._sequence(data["conversation_id"]) is not None:
+        if self._sequence(check_text(data["conversation_id"], "conversation_id")) is not None:
             return
         counters = tenant_row(self._connection, self._tenant)
         Point(float(data["time"]), 0, "", 0)  # refuses a time that is not finite
@@ -233,22 +249,26 @@ class Importer:
         sequence = self._sequence(data["conversation_id"])
         if sequence is None:
             raise InvalidRecordError(f"conversation {data['conversation_id']!r} has no line of its own before this one")
-        where = (_O.tenant == self._tenant.row) & (_O.conversation_id == data["conversation_id"]) & (_O.utterance_id == data["utterance_id"])
-        if self._connection.execute(select(_O.observation).where(where)).first() is not None:
-            self._counts["known"] += 1
-            return
+        time = float(data["time"])
         one = Observation(
             speaker=SpeakerId(data["speaker_id"]), conversation_id=data["conversation_id"], utterance_id=data["utterance_id"], index=data["index"],
             text=data["text"], timestamp=data["timestamp"], weights=data["weights"],
             uncertainty=None if data["uncertainty"] is None else Uncertainty(**data["uncertainty"]),
             label=None if data["label"] is None else ConversationLabel(**data["label"]),
             correction=data["correction"], model=data["model"], vector=_unpacked(data["vector"]),
-            point=Point(float(data["time"]), sequence, data["conversation_id"], data["index"]),
+            point=Point(time, sequence, data["conversation_id"], data["index"]),
         )  # fmt: skip
+        around = self._connection.execute(_AROUND, {"of": self._tenant.row, "conversation": one.conversation_id, "utterance": one.utterance_id,
+                                                    "place": one.index}).one()  # fmt: skip
+        if around.known:
+            self._counts["known"] += 1
+            return
+        check_place(one, around.holder)
+        time = min(max(time, time if around.earliest is None else around.earliest), math.inf if around.latest is None else around.latest)
         values = observation_values(one, keeps_text=self._tenant.keeps_text, width=None if self._embedder is None else self._embedder.width)
         label_set, weights = self._sets.encode(self._connection, one.weights)
         embedder = settle_embedder(self._connection, self._tenant.row, None if one.vector is None else self._embedder)
-        values |= {"tenant": self._tenant.row, "speaker": owner, "sequence": sequence, "time": float(data["time"]), "label_set": label_set,
+        values |= {"tenant": self._tenant.row, "speaker": owner, "sequence": sequence, "time": time, "label_set": label_set,
                    "weights": weights, "embedder": embedder}  # fmt: skip
         self._connection.execute(OBSERVATIONS.insert(), values)
         self._counts["observations"] += 1
@@ -267,7 +287,12 @@ class Importer:
             return  # who is who is another matter here: the turns it describes need not be this speaker's
         if self._connection.execute(select(BIOS.c.bio).where(BIOS.c.speaker == owner, BIOS.c.version == data["version"])).first() is not None:
             return
-        before = Point(**data["before"])
+        before, numbers = Point(**data["before"]), (data["version"], data["utterances"], data["conversations"], data["before"]["index"])
+        numbers += tuple(one["support"] for one in data["passages"])
+        if not all(isinstance(number, int) and 0 <= number <= HIGHEST_INDEX for number in numbers):
+            raise InvalidRecordError(f"version, utterances, conversations, index and support of a bio are whole numbers, not {numbers}")
+        for text in (data["writer"], before.conversation_id, *(one["text"] for one in data["passages"])):
+            check_text(text, "bio")
         values = {
             "tenant": self._tenant.row, "speaker": owner, "version": data["version"], "time": before.time,
             "sequence": self._sequence(before.conversation_id) or before.sequence, "conversation_id": before.conversation_id,

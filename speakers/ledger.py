@@ -120,8 +120,7 @@ def record(
     ids, taken = {row.utterance_id for row in stored}, {row.position: row.utterance_id for row in stored}
     fresh = sorted((one for one in observations if one.utterance_id not in ids and one.speaker not in erased), key=lambda one: one.index)
     for one in fresh:
-        if taken.setdefault(one.index, one.utterance_id) != one.utterance_id:
-            raise InvalidRecordError(f"conversation {conversation_id!r}: turn {one.index} is {taken[one.index]!r} already, not {one.utterance_id!r}")
+        check_place(one, taken.setdefault(one.index, one.utterance_id))
     dropped = sum(one.utterance_id not in ids and one.speaker in erased for one in observations)
     receipt = Receipt(conversation_id, len(fresh), len(observations) - len(fresh) - dropped, dropped)
     if not fresh:
@@ -161,6 +160,12 @@ def _rows(
         }  # fmt: skip
         rows.append(values)
     return rows
+
+
+def check_place(one: Observation, holder: str | None) -> None:
+    """Raises InvalidRecordError where a turn's place in its conversation is another utterance's."""
+    if holder not in (None, one.utterance_id):
+        raise InvalidRecordError(f"conversation {one.conversation_id!r}: turn {one.index} is {holder!r} already, not {one.utterance_id!r}")
 
 
 def _check(conversation_id: str, observations: Sequence[Observation]) -> None:

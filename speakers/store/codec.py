@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -145,6 +146,11 @@ def observation_values(observation: Observation, *, keeps_text: bool, width: int
     }
 
 
+def _finite(*numbers: float | None) -> bool:
+    """Whether the numbers were kept and are finite: earlier versions took in some that are not."""
+    return all(number is not None and math.isfinite(number) for number in numbers)
+
+
 def observations(
     connection: Connection, rows: Iterable[Row], *, speaker: SpeakerId | None, sets: Vocabulary, width: int | None
 ) -> tuple[Observation, ...]:
@@ -158,8 +164,8 @@ def observations(
             text=row.text,
             timestamp=row.timestamp,
             weights=sets.decode(connection, row.label_set, row.weights),
-            uncertainty=None if row.total is None else Uncertainty(row.total, row.aleatoric, row.epistemic),
-            label=None if row.emotion is None else ConversationLabel(row.emotion, row.confidence),
+            uncertainty=Uncertainty(row.total, row.aleatoric, row.epistemic) if _finite(row.total, row.aleatoric, row.epistemic) else None,
+            label=ConversationLabel(row.emotion, row.confidence) if row.emotion is not None and _finite(row.confidence) else None,
             correction=row.correction,
             model=row.model,
             vector=None if row.vector is None or width is None else vector_array(row.vector, width),

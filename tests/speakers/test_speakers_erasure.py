@@ -431,6 +431,44 @@ def test_import_names_the_line_and_keeps_nothing(registry: Registry, line: str, 
     assert dump(registry) == before
 
 
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        ("observation", {"index": 1.5}, "index=1.5"),
+        ("observation", {"index": 0}, "turn 0 is"),
+        ("observation", {"uncertainty": {"total": 1e999, "aleatoric": 0.0, "epistemic": 0.0}}, "not finite"),
+        ("observation", {"timestamp": "noon"}, "damaged"),
+        ("speaker", {"speaker_id": "spk_\x1b[31m"}, "26 characters"),
+        ("speaker", {"name": "A" * 900}, "characters"),
+        ("conversation", {"conversation_id": "a\x00b"}, "NUL"),
+        ("bio", {"version": 1.5}, "whole numbers"),
+    ],
+)
+def test_import_refuses_what_record_would(fresh: object, kind: str, change: dict[str, object], words: str) -> None:
+    with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
+        zeb, _ = two(one)
+        one.write_bio(zeb, before=END)
+        lines = [json.loads(line) for line in one.export()]
+        before = dump(other)
+        with pytest.raises(InvalidRecordError, match=words):
+            other.import_lines(json.dumps(line | change if line["kind"] == kind else line) for line in lines)
+        assert dump(other) == before
+
+
+def test_import_shows_names_and_orders_turns_as_record_does(fresh: object) -> None:
+    with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
+        zeb, _ = two(one)
+        lines = [json.loads(line) for line in one.export(zeb)]
+        for line in lines:
+            if line["kind"] == "speaker":
+                line["name"] = line["aliases"][0]["name"] = "Zeb\x1b[31m\u202e"
+            if line["kind"] == "observation" and line["index"] == 2:
+                line["time"] = 0.0  # before the turns it follows
+        other.import_lines(map(json.dumps, lines))
+        assert (other.find(zeb).name, other.find(zeb).aliases) == ("Zeb[31m", ())
+        assert [one.index for one in other.context(zeb, before=END).observations] == [0, 1, 2]
+
+
 def test_import_keeps_namesakes_apart_and_says_so(fresh: object) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
         live(one, conversations=1)

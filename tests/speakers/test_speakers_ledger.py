@@ -13,6 +13,7 @@ from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 from speakers import END, ConversationLabel, Embedder, Observation, Point, Registry, SpeakerId, Uncertainty
 from speakers.errors import EmbedderMismatchError, InvalidRecordError, UnknownSpeakerError
 from speakers.ledger import Place, Timeline
+from speakers.store.tables import OBSERVATIONS
 
 
 def test_record_keeps_every_field(registry: Registry) -> None:
@@ -148,11 +149,32 @@ def test_another_embedder_is_refused(registry: Registry) -> None:
         {"weights": {"joy": 1.5}},
         {"weights": {"joy": float("nan")}},
         {"vector": np.full(8, np.inf)},
+        {"weights": {"j\x00y": 0.5}},
+        {"uncertainty": Uncertainty(float("inf"), 0.0, 0.0)},
+        {"uncertainty": Uncertainty(0.0, 0.0, float("nan"))},
+        {"label": ConversationLabel("joy", float("nan"))},
+        {"label": ConversationLabel("\ud800", 0.5)},
     ],
 )
 def test_what_no_engine_can_hold_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(InvalidRecordError, match="'c-0'"):
         make(SpeakerId("spk"), "c", 0, **fields)
+
+
+@pytest.mark.parametrize("index", [1.5, -1, True, 2**60, None])
+def test_an_index_is_a_whole_number(index: object) -> None:
+    with pytest.raises(InvalidRecordError, match="index"):
+        Observation(SpeakerId("spk"), "c", "u", index)  # type: ignore[arg-type]
+
+
+def test_numbers_that_an_earlier_version_kept_are_no_stumbling_block(registry: Registry) -> None:
+    ana = meet(registry, "Ana")
+    registry.record("c", [make(ana, "c", 0, uncertainty=Uncertainty(1.0, 1.0, 0.0), label=ConversationLabel("joy", 0.5))])
+    with registry._write() as connection:
+        connection.execute(OBSERVATIONS.update().values(total=float("inf"), confidence=float("inf")))
+    (kept,) = registry.context(ana, before=END).observations
+    assert (kept.uncertainty, kept.label) == (None, None)
+    assert "Infinity" not in "".join(registry.export())
 
 
 def test_correction_stands_beside_the_labels(registry: Registry) -> None:
