@@ -27,12 +27,12 @@ def path_of(database: Path, tenant: int) -> Path:
     return database.with_name(f"{database.name}-index-{tenant}")
 
 
-def write_draft(path: Path, index: VectorIndex, secret: bytes) -> Path:
+def write_draft(path: Path, index: VectorIndex, secret: bytes, *, permissions: int = 0o600) -> Path:
     """Write the index to a temporary file beside `path` and bring it to the disk; the caller renames it."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     numbers = _HEADER.pack(_MAGIC, bytes(32), index.width, len(index), index.generation, index.epoch)[40:]
     code = hmac.new(secret, numbers, hashlib.sha256)
-    with draft.open("wb") as file:
+    with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, permissions)) as file:
         file.write(bytes(40) + numbers)
         for array in (index.ids, index.times, index.sequences, index.positions, index.vectors()):
             for block in _blocks(array):

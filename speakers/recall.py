@@ -81,7 +81,7 @@ class Recaller:
             if index is None or path is None:
                 return
             target = index_file.path_of(path, self._tenant.row)
-            draft = index_file.write_draft(target, index, self._tenant.secret)
+            draft = index_file.write_draft(target, index, self._tenant.secret, permissions=path.stat().st_mode & 0o666)
             try:
                 # An erasure that ended before this has raised the epoch; one that comes after removes the file.
                 with self._store.write() as connection:

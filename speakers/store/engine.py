@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import sqlite3
@@ -46,6 +47,8 @@ class Store:
         url, path = _locate(address)
         if path is not None:
             fresh = _inspect_file(path, create=create)
+            if fresh:
+                _make_private(path)
         engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=20, hide_parameters=True, **_arguments(path, busy_seconds))
         store = cls(engine, path=path, busy_seconds=busy_seconds)
         if path is not None:
@@ -197,6 +200,16 @@ def _inspect_file(path: Path, *, create: bool) -> bool:
     if path.stat().st_size < expected and not path.with_name(path.name + "-wal").exists():
         raise CorruptStoreError(f"{path}: cut short: {path.stat().st_size} bytes of {expected}; restore it from a backup or from an export")
     return False
+
+
+def _make_private(path: Path) -> None:
+    """Make the file where there is none, for its owner alone; SQLite gives the files beside it the same permissions."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        pass  # another process was first, or somebody made an empty file with permissions of their own
+    except OSError as error:
+        raise StoreMissingError(f"{path}: cannot be made: {error.strerror}") from None
 
 
 def _prepare_sqlite(raw: sqlite3.Connection, _: Any, *, busy_seconds: float) -> None:

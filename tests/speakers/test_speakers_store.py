@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sqlite3
@@ -117,6 +118,21 @@ def test_a_missing_tenant_is_not_made_when_told_not_to(address: str) -> None:
         Registry.open(address, tenant="defualt", options=Options(create=False))
     with Registry.open(address) as registry:
         assert [row[1] for row in dump(registry)["tenants"]] == ["default"]
+
+
+def test_a_new_memory_is_its_owners_alone_and_an_old_one_stays_as_open_as_it_was(tmp_path: Path) -> None:
+    path, before = tmp_path / "s.db", os.umask(0)
+    try:
+        for permissions in (0o600, 0o640):
+            with Registry.open(path) as registry:
+                ana = meet(registry, "Ana")
+                registry.record(str(permissions), [make(ana, str(permissions), 0, vector=vectors(1)[0])], embedder=EMBEDDER)
+                registry.rebuild()
+                found = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
+                assert found == dict.fromkeys(("s.db", "s.db-wal", "s.db-shm", "s.db-index-1"), permissions)
+            path.chmod(0o640)
+    finally:
+        os.umask(before)
 
 
 @contextmanager
