@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, func, select, tuple_
 
 from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleError
-from speakers.history import touching
 from speakers.records import SpeakerId
 from speakers.store.tables import ALIASES, AUDIT, BIOS, MOVES, OBSERVATIONS, SPEAKERS
 from speakers.tenancy import Tenant
+
+_CHUNK = 500
+"""Conversations or utterances per statement: far below every engine's limits."""
 
 
 def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
@@ -44,7 +46,8 @@ def merge(connection: Connection, tenant: Tenant, source: Row, target: Row, *, n
     if source.speaker == target.speaker:
         raise InvalidRecordError(f"{source.speaker_id} cannot be merged with itself; the names may have been merged before")
     entry = audit.log(connection, tenant, "merge", now=now, speaker=source.speaker_id, other=target.speaker_id, basis=target.basis)
-    _move(connection, entry, source.speaker, target.speaker, OBSERVATIONS.c.speaker == source.speaker)
+    turns = connection.execute(select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == source.speaker)).scalars().all()
+    _move(connection, entry, source.speaker, target.speaker, turns)
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=target.speaker))
     _rebase(connection, target.speaker, entry)
     return entry
@@ -66,9 +69,8 @@ def split(
     """
     if not conversations and not utterances:
         raise InvalidRecordError("a split needs the conversations or the utterances that belong to the other person")
-    chosen = or_(OBSERVATIONS.c.conversation_id.in_(list(conversations)), touching(utterances)) if utterances else None
-    where = (OBSERVATIONS.c.speaker == row.speaker) & (OBSERVATIONS.c.conversation_id.in_(list(conversations)) if chosen is None else chosen)
-    if connection.execute(select(OBSERVATIONS.c.observation).where(where).limit(1)).first() is None:
+    turns = _chosen(connection, row.speaker, conversations, utterances)
+    if not turns:
         raise InvalidRecordError(f"{row.speaker_id} says nothing in the conversations or utterances named; 'erc speakers show' lists them")
     shown = name if name is not None else row.name or row.speaker_id
     if name is not None and identity.find_by_name(connection, tenant, name, row.scope) is not None:
@@ -80,17 +82,27 @@ def split(
     if name is None and row.name is None:  # a name that was forgotten is not made up for with an id
         connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == made).values(name=None))
     entry = audit.log(connection, tenant, "split", now=now, speaker=row.speaker_id, other=fresh, basis=row.basis)
-    _move(connection, entry, row.speaker, made, where)
+    _move(connection, entry, row.speaker, made, turns)
     _rebase(connection, row.speaker, entry)
     return entry, fresh
 
 
-def _move(connection: Connection, entry: int, source: int, target: int, where: object) -> None:
-    chosen = select(OBSERVATIONS.c.observation).where(where)  # type: ignore[arg-type]
-    rows = [{"audit": entry, "observation": observation, "previous": source} for observation in connection.execute(chosen).scalars()]
-    if rows:
-        connection.execute(MOVES.insert(), rows)
-    connection.execute(OBSERVATIONS.update().where(where).values(speaker=target))  # type: ignore[arg-type]
+def _chosen(connection: Connection, speaker: int, conversations: Sequence[str], utterances: Sequence[tuple[str, str]]) -> Sequence[int]:
+    """The speaker's turns among those of the conversations and the (conversation, utterance) pairs."""
+    columns, found = OBSERVATIONS.c, set()
+    pair = tuple_(columns.conversation_id, columns.utterance_id)
+    for wanted, column in ((conversations, columns.conversation_id), (utterances, pair)):
+        for start in range(0, len(wanted), _CHUNK):
+            where = (columns.speaker == speaker) & column.in_(list(wanted[start : start + _CHUNK]))
+            found |= set(connection.execute(select(columns.observation).where(where)).scalars())
+    return sorted(found)
+
+
+def _move(connection: Connection, entry: int, source: int, target: int, turns: Sequence[int]) -> None:
+    if turns:
+        connection.execute(MOVES.insert(), [{"audit": entry, "observation": turn, "previous": source} for turn in turns])
+    moved = select(MOVES.c.observation).where(MOVES.c.audit == entry)
+    connection.execute(OBSERVATIONS.update().where(OBSERVATIONS.c.observation.in_(moved)).values(speaker=target))
 
 
 def _rebase(connection: Connection, speaker: int, basis: int) -> None:

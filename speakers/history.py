@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
 from speakers.influence import capped_shares
 from speakers.records import Bio, Observation, Point, SpeakerContext, SpeakerId, Summary
@@ -108,8 +108,3 @@ def context(
     utterances, conversations = counts(connection, speaker, before)
     turns: tuple[Observation, ...] = observations(connection, last, speaker=speaker_id, sets=sets, width=width)
     return SpeakerContext(speaker_id, turns, summary(connection, sets, speaker, before, rule), utterances, conversations, bio)
-
-
-def touching(conversations: Sequence[tuple[str, str]]) -> ColumnElement[bool]:
-    """The predicate "is one of these (conversation, utterance) turns"."""
-    return or_(*(and_(_O.conversation_id == conversation, _O.utterance_id == utterance) for conversation, utterance in conversations))

@@ -147,6 +147,17 @@ def test_split_moves_what_was_named(registry: Registry) -> None:
         registry.split("Ana", conversations=["nowhere"])
 
 
+def test_split_takes_however_many_utterances_and_conversations(registry: Registry) -> None:
+    ana = meet(registry, "Ana")
+    registry.record("c", [make(ana, "c", index) for index in range(1300)])
+    registry.record("d", [make(ana, "d", 0)])
+    nowhere = [f"nowhere{number}" for number in range(1200)]
+    entry, other = registry.split(ana, conversations=[*nowhere, "d"], utterances=[("c", f"c-{index}") for index in range(1200)])
+    assert (registry.context(ana, before=END).utterances, registry.context(other, before=END).utterances) == (100, 1201)
+    registry.undo(entry)
+    assert registry.context(ana, before=END).utterances == 1301
+
+
 def test_unknown_speakers_are_unknown(registry: Registry) -> None:
     with pytest.raises(UnknownSpeakerError, match="list"):
         registry.find("Nobody")
