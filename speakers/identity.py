@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from sqlalchemy import Connection, Row, bindparam, select
 
@@ -93,13 +94,19 @@ def create(
 ) -> int:
     """Make a speaker that answers to the name (unless not `named`) and return its row number."""
     values = {
-        "tenant": tenant.row, "speaker_id": speaker_id or tenant.new_id(name, scope), "scope": scope, "created_at": now, "basis": 0,
+        "tenant": tenant.row, "speaker_id": speaker_id or _new_id(connection, tenant, name, scope), "scope": scope, "created_at": now, "basis": 0,
         "name": None if tenant.pseudonymous else names.display(name),
     }  # fmt: skip
     row = connection.execute(SPEAKERS.insert().values(**values).returning(SPEAKERS.c.speaker)).scalar_one()
     if named:
         add_alias(connection, tenant, row, name, scope)
     return row
+
+
+def _new_id(connection: Connection, tenant: Tenant, name: str, scope: str) -> SpeakerId:
+    """An id that no forgotten person had: a pseudonymous store makes it from the name, which another may bear by now."""
+    fresh = (tenant.new_id(name, scope, bearer=number) for number in count())
+    return next(one for one in fresh if not is_erased(connection, tenant, tenant.tombstone_of_id(one)))
 
 
 def add_alias(connection: Connection, tenant: Tenant, row: int, name: str, scope: str) -> int:

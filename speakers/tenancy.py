@@ -57,9 +57,10 @@ class Tenant:
         plain = skeleton(name)
         return self.digest("skeleton", plain) if self.pseudonymous else plain
 
-    def new_id(self, name: str, scope: str) -> SpeakerId:
-        """A fresh id: random, or the keyed digest of the name in a pseudonymous store."""
-        raw = bytes.fromhex(self.digest("id", scope, normalise(name)))[:16] if self.pseudonymous else secrets.token_bytes(16)
+    def new_id(self, name: str, scope: str, *, bearer: int = 0) -> SpeakerId:
+        """A fresh id: random, or in a pseudonymous store the keyed digest of the name and, after the first, of how many bore it before."""
+        parts = (scope, normalise(name), *([str(bearer)] if bearer else []))
+        raw = bytes.fromhex(self.digest("id", *parts))[:16] if self.pseudonymous else secrets.token_bytes(16)
         return SpeakerId("spk_" + base64.b32encode(raw).decode("ascii").rstrip("=").translate(_ALPHABET))
 
     def tombstone_of_id(self, speaker_id: str) -> str:
