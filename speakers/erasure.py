@@ -38,8 +38,11 @@ class Removal:
     epoch_after: int
 
 
-def intend(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> None:
-    """Commit to erasing these speakers: tombstones keep their ids and names out from this transaction on."""
+def intend(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> tuple[int, Erasure]:
+    """Commit to erasing these speakers: tombstones keep their ids and names out from this transaction on.
+
+    Returns the number of the intent, and the counts of what is theirs now.
+    """
     digests = {
         tenant.tombstone_of_id(speaker_id)
         for speaker_id in connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))).scalars()
@@ -50,7 +53,15 @@ def intend(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, n
     rows = [{"tenant": tenant.row, "digest": digest, "at": now} for digest in sorted(digests - known)]
     if rows:
         connection.execute(TOMBSTONES.insert(), rows)
-    connection.execute(ERASURES.insert(), {"tenant": tenant.row, "speakers": json.dumps(list(speakers)), "at": now})
+    values = {"tenant": tenant.row, "speakers": json.dumps(list(speakers)), "at": now}
+    return connection.execute(ERASURES.insert().values(**values).returning(ERASURES.c.erasure)).scalar_one(), _counted(connection, tenant, speakers)
+
+
+def _counted(connection: Connection, tenant: Tenant, speakers: Sequence[int]) -> Erasure:
+    ids = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))).scalars().all()
+    logged = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(ids), AUDIT.c.other_id.in_(ids))
+    parts = ((OBSERVATIONS, _O.speaker.in_(speakers)), (BIOS, BIOS.c.speaker.in_(speakers)), (AUDIT, logged))
+    return Erasure(len(ids), *(connection.execute(select(func.count()).select_from(table).where(where)).scalar_one() for table, where in parts))
 
 
 def pending(connection: Connection, tenant: Tenant) -> Sequence[Row]:

@@ -309,8 +309,9 @@ class Registry:
         """
         with self._write() as connection:
             row = identity.find(connection, self._tenant, speaker, scope=conversation_id or identity.EVERYWHERE)
-            erasure.intend(connection, self._tenant, identity.family(connection, row.speaker), now=self._clock())
-        return self._resume()
+            number, held = erasure.intend(connection, self._tenant, identity.family(connection, row.speaker), now=self._clock())
+        done = self._resume().get(number)
+        return done if done is not None and done.speakers else held  # another process may have carried it out
 
     def readmit(self, name: str, *, conversation_id: str | None = None) -> bool:
         """Let a forgotten name be used again, by another person who bears it; whether it was a forgotten one."""
@@ -404,16 +405,16 @@ class Registry:
         with self._store.read() as connection:
             self._looked, self._expiry = now, erasure.next_expiry(connection, self._tenant, now=now)
 
-    def _resume(self, *, patience: float | None = None) -> Erasure:
-        """Carry every erasure that was begun to its end; what the last of them removed."""
+    def _resume(self, *, patience: float | None = None) -> dict[int, Erasure]:
+        """Carry every erasure that was begun to its end; what each of them removed, by its number."""
         with self._store.read() as connection:
             begun = erasure.pending(connection, self._tenant)
-        done = Erasure(0, 0, 0, 0)
+        done = {}
         for row in begun:
             with self._write() as connection:
                 removal = erasure.delete_speakers(connection, self._tenant, json.loads(row.speakers), now=self._clock())
             self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
-            done = removal.erasure
+            done[row.erasure] = removal.erasure
         if begun:
             seconds = self._options.busy_seconds if patience is None else min(patience, self._options.busy_seconds)
             erasure.finish(self._store, self._tenant, [row.erasure for row in begun], patience=seconds)

@@ -334,6 +334,25 @@ def test_forget_says_so_while_a_reader_holds_old_pages(tmp_path: Path) -> None:
         assert traces(tmp_path) == []
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_forget_tells_what_was_erased_whoever_carried_it_out(registry: Registry, address: str, monkeypatch: pytest.MonkeyPatch, both: bool) -> None:
+    zeb, _ = two(registry)
+    registry.write_bio(zeb, before=END)
+    registry.rename(zeb, OTHER)
+    resume = registry._resume
+
+    def overtaken() -> object:
+        with Registry.open(address) as other:  # it finishes what it finds begun
+            if both:
+                with other._write() as connection:
+                    erasure_module.intend(connection, other.tenant, [2], now=0.0)
+        return resume()
+
+    monkeypatch.setattr(registry, "_resume", overtaken)
+    done = registry.forget(zeb)
+    assert (done.speakers, done.observations, done.bios, done.audit_entries) == (1, 3, 1, 1)
+
+
 def test_forgotten_stays_forgotten(registry: Registry) -> None:
     live(registry, conversations=2)
     zeb = meet(registry, NAME)
@@ -503,6 +522,22 @@ def test_pseudonymous_policy_stores_no_names(tmp_path: Path) -> None:
         assert traces(tmp_path, conversations=1, turns=1) == []
         registry.forget(OTHER)
         assert registry.resolve(NAME, conversation_id="x").erased
+
+
+def test_another_bearer_of_a_forgotten_name_is_another_person_in_a_pseudonymous_store(fresh: object) -> None:
+    options = Options(policy=Policy(pseudonymous=True))
+    with Registry.open(fresh(), options=options) as registry:  # type: ignore[operator]
+        first, _ = two(registry)
+        old = list(registry.export(first))
+        registry.forget(NAME)
+        registry.readmit(NAME)
+        second = meet(registry, NAME)
+        assert second != first
+        registry.record("new", [make(second, "new", 0)])
+        kept = list(registry.export(second))
+        registry.delete_conversation("new")
+        assert (registry.import_lines(kept).observations, registry.import_lines(old).erased) == (1, 3)
+        assert meet(registry, NAME) == second
 
 
 def test_retention_erases_what_is_too_old(fresh: object, clock: Clock) -> None:
