@@ -62,6 +62,7 @@ SMALL = (
     "llm.lora={r: 16, alpha: 32, dropout: 0.0}",
     "optim.learning_rate=1.5e-3",
     "optim.batch_size=16",
+    "optim.micro_batch_size=null",
     "optim.epochs=1.0",
     "optim.max_grad_norm=1.0",
     "optim.warmup_fraction=0.06",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A share that may be nothing but never everything: dropout, smoothing, warm-up."""
@@ -76,8 +76,9 @@ class OptimConfig(Section):
     weight_decay: NonNegativeFloat = 0.01
     epochs: PositiveFloat = 3.0
     batch_size: PositiveInt = 32
-    gradient_accumulation: PositiveInt = 1
-    """Parts a step's batch is computed in, one after the other: the step is the same, and memory holds one part. A divisor of `batch_size`."""
+    micro_batch_size: PositiveInt | None = None
+    """Examples computed at once, at most: a step takes its batch in equal parts, one after the other. The step is the same, and memory holds
+    one part."""
     warmup_fraction: Rate = 0.06
     """Share of all steps over which the learning rate climbs from zero."""
     schedule: Literal["cosine", "linear"] = "cosine"
@@ -90,14 +91,6 @@ class OptimConfig(Section):
     evaluations_per_epoch: PositiveInt = 1
     early_stopping: PositiveInt | None = None
     """Evaluations without a better dev score before training stops; None never stops early."""
-
-    @model_validator(mode="after")
-    def _parts_are_equal(self) -> OptimConfig:
-        if self.batch_size % self.gradient_accumulation:
-            raise ValueError(
-                f"optim.gradient_accumulation={self.gradient_accumulation} does not divide optim.batch_size={self.batch_size} into equal parts"
-            )
-        return self
 
 
 class DistillationConfig(Section):

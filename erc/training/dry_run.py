@@ -20,6 +20,7 @@ from erc.llm.loading import default_device, described, require_place
 from erc.llm.recipes import Recipe, require_one_of
 from erc.models.precision import resolve_precision
 from erc.training.llm_settings import WRITTEN_TOKENS, llm_recipe, lora_settings, prompt_budget
+from erc.training.settings import optim_settings
 
 if TYPE_CHECKING:
     from erc.models.encoder import Encoder
@@ -83,7 +84,7 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
     # As training on this machine would resolve it.
     precision: Any = resolve_precision("auto") if llm.precision == "auto" else llm.precision
     # Memory holds one part of a step. Packed or not, B prompts never fill more than B rows of the longest.
-    prompts = config.optim.batch_size // config.optim.gradient_accumulation
+    prompts = config.optim.batch_size // optim_settings(config).parts
     row_tokens = llm.max_tokens if llm.pack_tokens is None else max(llm.pack_tokens, llm.max_tokens)
     tokens = prompts * llm.max_tokens
     memory = estimate_memory(

@@ -11,7 +11,7 @@ from erc.config import ExperimentConfig
 class OptimSettings:
     """How a run optimises. Learning rates are peaks of the schedule, `warmup_fraction` is of all steps.
 
-    A step sees `batch_size` examples, in `gradient_accumulation` equal parts one after the other.
+    A step sees `batch_size` examples, at most `micro_batch_size` of them at once.
     """
 
     learning_rate: float = 1e-4
@@ -19,7 +19,7 @@ class OptimSettings:
     weight_decay: float = 0.01
     epochs: float = 3.0
     batch_size: int = 32
-    gradient_accumulation: int = 1
+    micro_batch_size: int | None = None
     warmup_fraction: float = 0.06
     schedule: str = "cosine"
     max_grad_norm: float = 1.0
@@ -29,6 +29,12 @@ class OptimSettings:
     length_bucketing: bool = True
     evaluations_per_epoch: int = 1
     early_stopping: int | None = None
+
+    @property
+    def parts(self) -> int:
+        """How many equal parts, one after the other, a batch is computed in: the fewest that are within `micro_batch_size`."""
+        most = self.batch_size if self.micro_batch_size is None else min(self.micro_batch_size, self.batch_size)
+        return next(parts for parts in range(1, self.batch_size + 1) if self.batch_size % parts == 0 and self.batch_size // parts <= most)
 
 
 def optim_settings(config: ExperimentConfig) -> OptimSettings:

@@ -203,8 +203,8 @@ def _arguments(optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: 
     arguments = TrainingArguments(
         output_dir=str(run_dir),
         num_train_epochs=optim.epochs,
-        per_device_train_batch_size=optim.batch_size // optim.gradient_accumulation,
-        gradient_accumulation_steps=optim.gradient_accumulation,
+        per_device_train_batch_size=optim.batch_size // optim.parts,
+        gradient_accumulation_steps=optim.parts,
         learning_rate=optim.learning_rate,
         warmup_steps=round(optim.warmup_fraction * steps_per_epoch * optim.epochs),
         lr_scheduler_type=optim.schedule,
@@ -247,7 +247,7 @@ def train(
     whole checkpoint with the same data order, without it what an earlier run left in the folder is taken away. Where several evaluations
     fall into the run, the weights that scored best on dev are kept.
 
-    A step's `optim.batch_size` examples are computed in `optim.gradient_accumulation` parts, which changes the memory it takes and nothing else.
+    A step's `optim.batch_size` examples are computed in `optim.parts`, which changes the memory it takes and nothing else.
     Started by a launcher, N processes share the work: each takes `optim.batch_size` examples a step, so a step sees N times as many and an
     epoch has N times fewer steps; the learning rates stay as they are. The main process evaluates and writes, and every process returns
     with the same weights. A run goes on with as many processes as it began with, else a ConfigError is raised.

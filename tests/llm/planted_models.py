@@ -100,8 +100,8 @@ def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **opt
         llm["demonstrations"] = 0
     # Recipes that learn whole tokens are slower than those that learn labels against each other.
     epochs = 9.0 if llm["loss"] == "labels" else 12.0
-    changes = {"learning_rate": 1.5e-3, "epochs": epochs, "batch_size": 16, "max_grad_norm": 1.0, "precision": "fp32", "seed": seed}
-    return ExperimentConfig.model_validate(shipped | {"name": "planted", "llm": llm, "optim": shipped["optim"] | changes | optim})
+    changes = {"learning_rate": 1.5e-3, "epochs": epochs, "batch_size": 16, "micro_batch_size": None, "max_grad_norm": 1.0, "precision": "fp32"}
+    return ExperimentConfig.model_validate(shipped | {"name": "planted", "llm": llm, "optim": shipped["optim"] | changes | {"seed": seed} | optim})
 
 
 def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:

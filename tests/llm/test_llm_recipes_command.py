@@ -82,7 +82,16 @@ def shelf(tiny_shelf, monkeypatch):
 
 @pytest.fixture
 def overrides(data, tiny_lm_dir):
-    small = ("llm.max_tokens=1600", "llm.turns=4", "llm.pack_tokens=", "llm.lora.r=2", "llm.neftune=0.0", "optim.batch_size=8", "optim.epochs=1.0")
+    small = (
+        "llm.max_tokens=1600",
+        "llm.turns=4",
+        "llm.pack_tokens=",
+        "llm.lora.r=2",
+        "llm.neftune=0.0",
+        "optim.batch_size=8",
+        "optim.epochs=1.0",
+        "optim.micro_batch_size=",
+    )
     return [f"data.root={data}", f"llm.base={tiny_lm_dir}", "llm.precision=fp32", "optim.precision=fp32", *small]
 
 

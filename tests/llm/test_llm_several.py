@@ -17,7 +17,15 @@ from erc.training.experiment import run_experiment
 @pytest.fixture(scope="module")
 def config(tmp_path_factory, tiny_lm_dir):
     data = write_corpora(tmp_path_factory.mktemp("several") / "data")
-    small = ("llm.max_tokens=1200", "llm.turns=3", "llm.pack_tokens=", "llm.lora.r=2", "optim.batch_size=8", "optim.epochs=1.0")
+    small = (
+        "llm.max_tokens=1200",
+        "llm.turns=3",
+        "llm.pack_tokens=",
+        "llm.lora.r=2",
+        "optim.batch_size=8",
+        "optim.epochs=1.0",
+        "optim.micro_batch_size=",
+    )
     exact = ("llm.precision=fp32", "optim.precision=fp32", "data.train_limit=4", "data.dev_limit=3")
     return load_config(resource_dir("configs") / "llm-laercs-meld.yaml", [f"data.root={data}", f"llm.base={tiny_lm_dir}", *small, *exact])
 

@@ -51,8 +51,9 @@ def test_dry_run_of_every_shipped_configuration_asks_the_network_nothing(name, m
 
 
 def test_dry_run_of_steps_in_parts_holds_the_activations_of_one_part():
-    config = load_config(resource_dir("configs") / "llm-llama-3.2-1b.yaml")
-    parts = config.model_copy(update={"optim": config.optim.model_copy(update={"gradient_accumulation": 4})})
+    path = resource_dir("configs") / "llm-llama-3.2-1b.yaml"
+    config = load_config(path, ["optim.micro_batch_size="])
+    parts = load_config(path, [f"optim.micro_batch_size={config.optim.batch_size // 4}"])
     whole, part = plan_training(config).memory, plan_training(parts).memory
     assert part.activations == pytest.approx(whole.activations / 4, rel=0.05)
     assert part.weights == whole.weights

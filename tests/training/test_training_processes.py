@@ -128,7 +128,7 @@ def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> 
     assert first == second
 
 
-def train_unequal(rank: int, folder: Path, batch_size: int, parts: int = 1) -> dict[str, dict[str, list[float]]]:
+def train_unequal(rank: int, folder: Path, batch_size: int, at_once: int | None = None) -> dict[str, dict[str, list[float]]]:
     """An adapter's weights by kind of loss, after steps over batches that hold unequally many answers and tokens."""
     from test_training_llm_task import LABELS, build_model, unequal
 
@@ -138,7 +138,7 @@ def train_unequal(rank: int, folder: Path, batch_size: int, parts: int = 1) -> d
     from erc.training.trainer import train
 
     examples, found = unequal(12), {}
-    optim = OptimSettings(epochs=1, batch_size=batch_size, gradient_accumulation=parts, learning_rate=1e-3, precision="fp32", ema_decay=None)
+    optim = OptimSettings(epochs=1, batch_size=batch_size, micro_batch_size=at_once, learning_rate=1e-3, precision="fp32", ema_decay=None)
     for kind in ("tokens", "labels", "both"):
         model = attach_lora(build_model(), LoraSettings(r=2, dropout=0.0), seed=3)
         given: dict[str, Any] = {"train": examples, "dev": examples[:3], "labels": LABELS, "pad_id": 0, "label_smoothing": 0.1}
@@ -152,20 +152,19 @@ def test_steps_in_parts_are_the_steps_of_whole_batches(tmp_path: Path) -> None:
     """However unequal the parts are, and where the last one of an epoch is short."""
     for kind in (ToyTask, UnequalTask):
         whole, parts = (
-            train_toy(0, tmp_path / f"{kind.__name__}{count}", kind, {"dropout": 0.0, "batch_size": 6, "gradient_accumulation": count})
-            for count in (1, 3)
+            train_toy(0, tmp_path / f"{kind.__name__}{count}", kind, {"dropout": 0.0, "batch_size": 6, "micro_batch_size": count}) for count in (6, 2)
         )
         assert whole["figures"]["step"] == parts["figures"]["step"] == 12
         assert len(parts["batches"]) == 3 * len(whole["batches"])
         assert_close(parts["weights"], whole["weights"])
-    whole, parts = (train_unequal(0, tmp_path / f"adapter{count}", 8, count) for count in (1, 4))
+    whole, parts = (train_unequal(0, tmp_path / f"adapter{count}", 8, count) for count in (None, 2))
     for loss, weights in whole.items():
         assert_close(parts[loss], weights)
 
 
 def test_two_processes_that_take_steps_in_parts_train_as_one_with_whole_batches(tmp_path: Path) -> None:
     alone = train_unequal(0, tmp_path / "one", 4)
-    first, second = together(train_unequal, tmp_path / "two", 2, 2)
+    first, second = together(train_unequal, tmp_path / "two", 2, 1)
     for kind, weights in alone.items():
         assert first[kind] == second[kind]
         assert_close(first[kind], weights)

@@ -231,6 +231,13 @@ def test_training_fills_batches_with_neighbours_in_length(tmp_path: Path) -> Non
     assert bucketed.batches[:24] != bucketed.batches[24:]  # another order in each epoch
 
 
+@pytest.mark.parametrize(
+    ("batch", "most", "parts"), [(16, None, 1), (16, 16, 1), (16, 99, 1), (16, 8, 2), (16, 6, 4), (15, 4, 5), (7, 3, 7), (1, 1, 1)]
+)
+def test_batch_is_taken_in_the_fewest_equal_parts_within_the_limit(batch: int, most: int | None, parts: int) -> None:
+    assert OptimSettings(batch_size=batch, micro_batch_size=most).parts == parts
+
+
 def test_training_gives_the_head_its_rate_and_vectors_no_decay() -> None:
     net = ToyNet()
     groups = _parameter_groups(net, ToyTask(), OptimSettings(learning_rate=1.0, head_learning_rate=2.0, weight_decay=0.5))
