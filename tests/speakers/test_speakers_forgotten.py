@@ -1,0 +1,114 @@
+"""Whatever was done to a memory before: what was erased is in no byte of its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from speakers_support import EMBEDDER, make, vectors
+
+from speakers import END, BioWriter, Observation, Passage, Registry, SpeakerId, SpeakersError
+from speakers.memory import unit
+
+NAMES = ("Zebedee", "Quentin", "Yolanda")
+FILES = ("s.db", "mem[1].db", "what?.db", "every*.db", "a b%20.db", "né.db")
+CHANGES = st.tuples(st.sampled_from(["record", "record", "merge", "undo", "split", "bio", "rename", "rebuild", "delete", "forget"]),
+                    st.integers(0, 5), st.integers(0, 5))  # fmt: skip
+
+
+def quote(turns: Sequence[Observation]) -> tuple[Passage, ...]:
+    """A bio that keeps every word, as one that a language model writes may."""
+    return (Passage(" ".join(str(turn.text) for turn in turns), len(turns)),)
+
+
+class Life:
+    """Acts on a memory and keeps a list of what may not be found any more."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry, self.said = registry, 0
+        self.gone: dict[str, bytes] = {}
+        self.vectors: dict[str, bytes] = {}
+
+    def _people(self) -> list[SpeakerId]:
+        return [one.speaker_id for one in self.registry.speakers()]
+
+    def act(self, change: str, first: int, second: int) -> None:
+        people = self._people()
+        if change == "record":
+            self._record(f"talk{first}", [NAMES[first % 3], NAMES[second % 3]])
+        elif change == "undo":
+            entries = [one.audit for one in self.registry.log() if one.action in ("merge", "split", "rename") and one.undone_by is None]
+            if entries:
+                self.registry.undo(entries[-1 - first % len(entries)])
+        elif change == "rebuild":
+            self.registry.rebuild()
+        elif change == "delete":
+            self._erased(words for words in self.registry.texts(f"talk{first}").values())
+            self.registry.delete_conversation(f"talk{first}")
+        elif people:
+            who, other = people[first % len(people)], people[second % len(people)]
+            if change == "merge":
+                self.registry.merge(who, other)
+            elif change == "split":
+                self.registry.split(who, conversations=[f"talk{second}"])
+            elif change == "bio":
+                self.registry.write_bio(who, before=END, writer=BioWriter("quote", quote))
+            elif change == "rename":
+                self.registry.rename(who, f"Renamed{self.said}x{first}{second}")
+            else:
+                self._forget(who)
+
+    def _record(self, conversation: str, names: list[str]) -> None:
+        lines = []
+        for name in names:
+            found = self.registry.resolve(name, conversation_id=conversation).speaker
+            self.said += 1
+            vector = vectors(1, self.said)[0]
+            words = f"marker{self.said}x"
+            self.vectors[words] = unit(vector[None, :]).tobytes()
+            if found is not None:
+                lines.append(make(found.speaker_id, conversation, self.said, text=words, vector=vector))
+        self.registry.record(conversation, lines, embedder=EMBEDDER)
+
+    def _forget(self, who: SpeakerId) -> None:
+        self._erased(one.text for one in self.registry.context(who, before=END, limit=999).observations)
+        person = self.registry.find(who)
+        for name in {str(person.name), *person.aliases}:
+            with suppress(SpeakersError):
+                if self.registry.find(name).speaker_id == who:  # who was split off may show a name that is another's
+                    self.gone |= {form: form.encode() for form in (name, name.casefold())}
+        self.gone[who] = who.encode()
+        self.registry.forget(who)
+
+    def _erased(self, words: object) -> None:
+        for one in words:  # type: ignore[attr-defined]
+            self.gone |= {one: one.encode(), f"vector of {one}": self.vectors[one]}
+
+
+@given(st.lists(CHANGES, min_size=4, max_size=14), st.integers(0, 5), st.sampled_from(FILES))
+@settings(deadline=None, max_examples=20)
+def test_no_byte_is_left_of_what_was_erased(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]], last: int, file_name: str
+) -> None:
+    folder: Path = tmp_path_factory.mktemp("life")
+    with Registry.open(folder / file_name) as registry:
+        life = Life(registry)
+        for talk in range(4):
+            life.act("record", talk, talk + 1)
+        for change in [*changes, ("forget", last, 0)]:
+            with suppress(SpeakersError):
+                life.act(*change)
+            scan(folder, life.gone)
+        for line in registry.export():
+            assert not [what for what, needle in life.gone.items() if needle in line.encode()]
+    scan(folder, life.gone)
+
+
+def scan(folder: Path, gone: dict[str, bytes]) -> None:
+    for path in folder.iterdir():
+        raw = path.read_bytes()
+        assert not [f"{what} in {path.name}" for what, needle in gone.items() if needle in raw]
