@@ -117,7 +117,8 @@ def _rebase_back(connection: Connection, speaker: int, row: Row) -> None:
 
 
 def undo(connection: Connection, tenant: Tenant, number: int, *, now: float) -> int:
-    """Reverse a logged change: every row it touched is as it was. Turns recorded since stay where they were recorded.
+    """Reverse a logged change: every row it touched is as it was. Turns recorded since stay where they were recorded;
+    bios written since go.
 
     Raises NotReversibleError where the entry is unknown, undone, not a change of identity, or covered by a later change.
     """
