@@ -111,6 +111,10 @@ class Registry:
         """The path, or the URL without its password."""
         return self._store.address
 
+    def owns(self, path: Path) -> bool:
+        """Whether the path is one of the memory's own files, which nothing else may be written to."""
+        return self._store.owns(path)
+
     @property
     def tenant(self) -> Tenant:
         """Whose memory this is, and its policy."""

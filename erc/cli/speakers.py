@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -15,6 +15,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from erc.cli.console import stderr, stdout
+from erc.errors import InputError
+from erc.transcripts.atomic import opened_for_writing
 
 if TYPE_CHECKING:
     from speakers import Registry, SpeakerContext
@@ -212,17 +214,26 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file. Default: standard output.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of JSON Lines.")] = False,
 ) -> None:
-    """Everything held about a person, as JSON Lines."""
+    """Everything held about a person, as JSON Lines. A new file is readable by its owner alone."""
     with _open(memory, tenant) as registry:
-        lines = registry.export(speaker)
-        if as_json:
-            text = json.dumps([json.loads(line) for line in lines], indent=2, ensure_ascii=False) + "\n"
-        else:
-            text = "".join(f"{line}\n" for line in lines)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        output.write_text(text, encoding="utf-8")
+        if output is not None and registry.owns(output):
+            raise InputError("this is a file of the speaker memory itself: export into another one", path=output)
+        with _private(), opened_for_writing("-" if output is None else output) as stream:
+            lines = registry.export(speaker)
+            if as_json:
+                stream.write(json.dumps([json.loads(line) for line in lines], indent=2, ensure_ascii=False).encode() + b"\n")
+            else:
+                stream.writelines(line.encode() + b"\n" for line in lines)
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Files made within are their owner's alone, as the memory is whose words they hold."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @app.command("import")

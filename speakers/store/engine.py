@@ -92,6 +92,16 @@ class Store:
             else:
                 yield plain.execution_options(speakers_bare=True)
 
+    def owns(self, path: Path) -> bool:
+        """Whether the path is, or would be, one of the store's own files: the database, what SQLite keeps beside it, a cached index or its draft."""
+        if self.path is None:
+            return False
+        if path.exists() and path.samefile(self.path):
+            return True
+        real, own = path.resolve(), self.path.resolve()
+        beside = re.escape(own.name) + r"(-wal|-shm|-journal|-index-\d+(\.\d+\.tmp)?)?"
+        return real.parent == own.parent and re.fullmatch(beside, real.name) is not None
+
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()

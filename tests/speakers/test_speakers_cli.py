@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from speakers_support import EMBEDDER, make, meet, vectors
 from typer.testing import CliRunner
 
 from erc.cli.speakers import app
+from erc.errors import InputError
 from speakers import END, Registry
+from speakers.errors import UnknownSpeakerError
 
 
 @pytest.fixture
@@ -80,3 +83,33 @@ def test_export_forget_import(memory: str, tmp_path: Path) -> None:
 
 def test_rebuild_counts_vectors(memory: str) -> None:
     assert json.loads(run(memory, "rebuild", "--json")) == {"vectors": 1}
+
+
+@pytest.mark.parametrize("name", ["s.db", "s.db-wal", "s.db-shm", "s.db-index-1", "link.db", "hard.db"])
+def test_export_refuses_the_memorys_own_files(memory: str, tmp_path: Path, name: str) -> None:
+    (tmp_path / "link.db").symlink_to(memory)
+    os.link(memory, tmp_path / "hard.db")
+    with pytest.raises(InputError, match="the speaker memory itself"):
+        run(memory, "export", "-o", str(tmp_path / name))
+    assert [one["name"] for one in json.loads(run(memory, "list", "--json"))] == ["Ana", "Bo"]
+
+
+def test_export_makes_a_file_for_its_owner_alone(memory: str, tmp_path: Path) -> None:
+    kept = tmp_path / "all.jsonl"
+    run(memory, "export", "-o", str(kept))
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_export_that_fails_leaves_what_was_there(memory: str, tmp_path: Path) -> None:
+    kept = tmp_path / "all.jsonl"
+    kept.write_text("before", encoding="utf-8")
+    with pytest.raises(UnknownSpeakerError):
+        run(memory, "export", "Nobody", "-o", str(kept))
+    assert kept.read_text(encoding="utf-8") == "before"
+    assert [one.name for one in tmp_path.iterdir() if one.suffix == ".tmp"] == []
+
+
+@pytest.mark.parametrize(("place", "words"), [("nowhere/all.jsonl", "there is no folder"), (".", "this is a folder")])
+def test_export_into_a_place_that_cannot_be_written_is_told(memory: str, tmp_path: Path, place: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        run(memory, "export", "-o", str(tmp_path / place))
