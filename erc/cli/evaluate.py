@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from erc.cli.columns import column_mapping
 from erc.cli.console import stderr, stdout
-from erc.errors import ConfigError
+from erc.errors import ConfigError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from erc.inference.beliefs import Candidate
+    from erc.inference.evaluate import Evaluation
 
 
 def evaluate(
@@ -24,6 +27,8 @@ def evaluate(
     root: Annotated[Path | None, typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the report; default runs/evaluate/MODEL-DATA.")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="The set a transcript's labels are spelled in.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help="Format of a transcript: text, csv, tsv, jsonl, vtt or srt.")] = None,
+    map: Annotated[list[str] | None, typer.Option("--map", help="Column of a transcript, as text=message or emotion=label; repeat.")] = None,
     uncertainty: Annotated[
         str, typer.Option("--uncertainty", help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.")
     ] = "default",
@@ -50,28 +55,55 @@ def evaluate(
     """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, and what its uncertainty is worth."""
     from erc.cli.evaluate_tables import report_tables
     from erc.inference.evaluate import evaluate as evaluate_model
-    from erc.inference.evaluate_figures import write_figures
     from erc.inference.gold import load_gold
     from erc.inference.settings import InferenceSettings
-    from erc.persistence.layout import write_json
 
+    reading: dict[str, Any] = {"split": split, "root": root, "emotions": emotions, "limit": limit, "format": format}
+    reading["mapping"] = column_mapping(map or [])
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
+    if output is not None:
+        _check_folder(output)
     candidate, name = _candidate(model, supplies, adapter=adapter, server=server, cache=cache, writer_server=writer_server)
-    gold = load_gold(data, model_set=candidate.emotion_set, split=split, root=root, emotions=emotions, limit=limit)
+    gold = load_gold(data, model_set=candidate.emotion_set, **reading)
+    folder = output or Path("runs") / "evaluate" / f"{name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
+    _check_folder(folder)
     with stderr.status(f"evaluating {candidate.identity} on {gold.name}"):
         evaluation = evaluate_model(candidate, gold, settings=settings, seed=seed)
-        folder = output or Path("runs") / "evaluate" / f"{name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
-        figures = write_figures(evaluation, folder)
-    report = evaluation.report | {"figures": [path.name for path in figures]}
-    write_json(folder / "report.json", report)
+        report, undrawn = _written(evaluation, folder)
     if json:
         typer.echo(jsonlib.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         for table in report_tables(report):
             stdout.print(table)
-    for note in report["notes"]:
+    for note in (*report["notes"], *undrawn):
         stderr.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    stderr.print(f"report.json and {len(figures)} figures are in {folder}", markup=False, highlight=False, soft_wrap=True)
+    stderr.print(f"report.json and {len(report['figures'])} figures are in {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises InputError where no report could be written: better before the work than after it."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists() or one.is_symlink())
+    if not there.is_dir():
+        raise InputError("is not a folder, so no report can be written there: name another one with -o", path=there)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError("you may not write into this folder: name another one with -o", path=there)
+
+
+def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Writes report and figures: the report as written, and a note where figures are left out. No figure is worth losing the report for."""
+    from erc.inference.evaluate_figures import write_figures
+    from erc.persistence.layout import write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    report, undrawn = evaluation.report | {"figures": []}, []
+    write_json(folder / "report.json", report)
+    try:
+        report["figures"] = [path.name for path in write_figures(evaluation, folder)]
+    except MissingExtraError as error:
+        undrawn.append(f"no figures were drawn: {error}")
+    else:
+        write_json(folder / "report.json", report)
+    return report, undrawn
 
 
 def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candidate, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from erc.cli.columns import column_mapping
 from erc.cli.console import progress_bar, stderr, stdout
 from erc.errors import ConfigError, InputError
 
@@ -73,7 +74,7 @@ def label(
     """Label every turn of FILES with its emotion, its uncertainty and a review mark."""
     from erc.inference.settings import InferenceSettings
 
-    mapping = _mapping(map or [])
+    mapping = column_mapping(map or [])
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
     _refuse_overwriting(files, output)
     predictor = _predictor(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
@@ -206,16 +207,6 @@ class Talk:
         stderr.print(line, highlight=False)
         if self.files_failed:
             raise InputError(f"{len(self.files_failed)} files could not be read: {', '.join(self.files_failed)}")
-
-
-def _mapping(pairs: list[str]) -> dict[str, str]:
-    mapping: dict[str, str] = {}
-    for item in (part for pair in pairs for part in pair.split(",")):
-        field, equals, column = item.partition("=")
-        if not equals or not field.strip() or not column.strip():
-            raise ConfigError(f"--map {item}: write field=column, for example --map text=message --map speaker=who")
-        mapping[field.strip()] = column.strip()
-    return mapping
 
 
 def _refuse_overwriting(files: list[str], output: str | None) -> None:

@@ -5,7 +5,7 @@ Shapes: U turns in reading order, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,21 +87,36 @@ class GoldData:
 
 
 def load_gold(
-    data: str, *, model_set: str, split: str = "dev", root: Path | None = None, emotions: str | None = None, limit: int | None = None
+    data: str,
+    *,
+    model_set: str,
+    split: str = "dev",
+    root: Path | None = None,
+    emotions: str | None = None,
+    limit: int | None = None,
+    format: str | None = None,
+    mapping: Mapping[str, str] | None = None,
 ) -> GoldData:
     """The labelled data that `data` names: a corpus (its `split`, under `root`), a corpus file or folder, or a transcript.
 
     `emotions` names the set a transcript's labels are spelled in; None takes the smallest set that has them all among those a model of
-    `model_set` can report in. Raises InputError for data that are absent or hold unknown labels.
+    `model_set` can report in. `format` and `mapping` (field to column) say how a transcript is read; a file that either is given for is one.
+    Raises InputError for data that are absent or hold unknown labels.
     """
     path = Path(data).expanduser()
+    as_transcript = format is not None or bool(mapping)
+    if as_transcript and (data in corpora() or path.is_dir()):
+        raise ConfigError(f"{data} is a corpus: leave --format and --map away, they are for transcripts")
     if data in corpora():
         loaded = _of_corpus(load_corpus(data, split, root=root), source=data)
     elif path.is_dir():
         loaded = _of_folder(path, split)
     elif path.is_file():
-        source = sniff(path)
-        loaded = _of_transcript(path, model_set, emotions) if source is None else _of_corpus(source.read(), source=str(path))
+        source = None if as_transcript else sniff(path)
+        if source is None:
+            loaded = _of_transcript(path, model_set, emotions, format=format, mapping=mapping)
+        else:
+            loaded = _of_corpus(source.read(), source=str(path))
     else:
         raise InputError(f"there is no such file, and no corpus of that name (corpora: {', '.join(corpora())})", path=data)
     if emotions is not None and loaded.emotions.name != emotions:
@@ -130,8 +145,8 @@ def _of_folder(path: Path, split: str) -> GoldData:
     return _of_corpus(sources[0].read(), source=str(sources[0].path))
 
 
-def _of_transcript(path: Path, model_set: str, emotions: str | None) -> GoldData:
-    transcript = read_transcript(path)
+def _of_transcript(path: Path, model_set: str, emotions: str | None, *, format: str | None, mapping: Mapping[str, str] | None) -> GoldData:
+    transcript = read_transcript(path, format=format, mapping=mapping)
     labels = {label for conversation in transcript.conversations for turn in conversation for label in turn.emotions}
     several = any(len(turn.emotions) > 1 for conversation in transcript.conversations for turn in conversation)
     notes = (*transcript.notes, *(f"skipped: {problem}" for problem in transcript.problems))

@@ -1,11 +1,12 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from erc.cli.app import app
-from erc.errors import InputError
+from erc.errors import ConfigError, InputError
 
 runner = CliRunner()
 
@@ -56,3 +57,42 @@ def test_evaluate_unknown_label_names_file_line_and_label(tiny_utterance_artefac
     result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), str(path)])
     assert isinstance(result.exception, InputError)
     assert "chat.csv:2: 'hungry'" in str(result.exception)
+
+
+def test_evaluate_without_matplotlib_gives_every_score_and_names_the_extra(
+    tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    folder = tmp_path / "out"
+    result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), str(chat), "-o", str(folder), "--uncertainty", "off"])
+    assert result.exit_code == 0, result.output
+    assert "Scores" in result.stdout
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["figures"] == []
+    assert "note: no figures were drawn" in result.stderr
+    assert "convemo[report]" in result.stderr
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/report"])
+def test_evaluate_refuses_a_place_for_no_report_before_it_evaluates(
+    tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr("erc.inference.evaluate.evaluate", lambda *_, **__: pytest.fail("it was evaluated first"))
+    (tmp_path / "taken").write_text("mine", encoding="utf-8")
+    result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), str(chat), "-o", str(tmp_path / place)])
+    assert isinstance(result.exception, InputError)
+    assert "taken: is not a folder" in str(result.exception)
+
+
+def test_evaluate_takes_the_columns_its_notes_tell_of(tiny_utterance_artefact: Path, chat: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named.csv"
+    named.write_text(chat.read_text(encoding="utf-8").replace("speaker,text,emotion", "speaker,said,felt"), encoding="utf-8")
+    command = ["evaluate", str(tiny_utterance_artefact), str(named), "-o", str(tmp_path / "out"), "--uncertainty", "off"]
+    assert "--map text=COLUMN" in str(runner.invoke(app, command).exception)
+    result = runner.invoke(app, [*command, "--map", "text=said", "--map", "emotion=felt"])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["data"]["utterances"] == 12
+
+
+def test_evaluate_maps_no_columns_of_a_corpus(tiny_utterance_artefact: Path) -> None:
+    result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), "meld", "--map", "text=said"])
+    assert isinstance(result.exception, ConfigError)
