@@ -17,7 +17,9 @@ lone surrogates, NUL           U+FFFD with a problem; the turn stays
 a turn of 200,000 characters   kept whole; readers do not truncate
 a turn without text            told and skipped
 a turn without a speaker       the speaker is `unknown`, with a note
-`http://x`, `12:30`            no speakers: a name holds a letter, and white space follows its colon
+`http://x`, `12:30`, `great :D` no speakers; `Note: so` is none either
+`Ben:so`, `**Ben:** so`        speakers, where others speak or `Ben` looks like a name
+`> Ana: so`, `ben: so`         more of the turn above, as they may be words; with a note that gives the lines
 an utterance id standing twice a fresh id for the later one, with a problem
 NaN, Infinity, deep nesting,   a broken line
 numbers of 4,300 digits
@@ -26,6 +28,7 @@ a time that is none            left out with a problem; the turn stays
 a timestamp that is no moment   kept in `meta["timestamp"]`, with a note; the order of the file stands
 `[13/05/2024, 10:01] Ana: hi`  a turn with its timestamp, as chat programs export it: ISO 8601, or the day first unless a day beyond
                                the twelfth or the order of the lines says that months come first; 12-hour clocks too
+a date that there is not       left out with a problem; the turn stays
 a dated line without a name    a message of the chat program: passed over, with one note for all
 an undated line in an export   more of the message above, though it begins with `PS:`; with one note for all
 timestamps that run backwards  the turns are read in order of time, with a note; where some have none or they contradict

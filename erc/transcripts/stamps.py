@@ -47,8 +47,22 @@ class Stamp:
 def take_stamp(line: str) -> tuple[Stamp, str] | None:
     """The date in front of a line and what follows it; None where no date and time stands there, or no possible one."""
     match = _STAMP.match(line)
-    if match is None:
-        return None
+    stamp = None if match is None else _stamp(match)
+    return None if match is None or stamp is None else (stamp, line[match.end() :])
+
+
+def take_damaged(line: str) -> tuple[str, str] | None:
+    """What stands in front of a line in the form of a date that there is not (`[32/13/2024, 09:16]`), as written, and what follows it."""
+    match = _STAMP.match(line)
+    return None if match is None or _stamp(match) is not None else (_written(match), line[match.end() :])
+
+
+def _written(match: re.Match[str]) -> str:
+    return match[0].strip(f" -–—|:,[](){_INVISIBLE}")
+
+
+def _stamp(match: re.Match[str]) -> Stamp | None:
+    """The date of a match; None where there is no such day or hour."""
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     if hour > 23 or minute > 59 or second > 59 or (match["half"] and not 1 <= hour <= 12):
         return None
@@ -59,11 +73,10 @@ def take_stamp(line: str) -> tuple[Stamp, str] | None:
     year += 0 if iso or len(match["short"]) == 4 else 2000 if year < 70 else 1900
     one, two = (int(match[name]) for name in (("month", "day") if iso else ("one", "two")))
     time = timedelta(hours=hour, minutes=minute, seconds=second, microseconds=micro)
-    written = match[0].strip(f" -–—|:,[](){_INVISIBLE}")
-    stamp = Stamp(written, year, one, two, iso, match["mark"] == ".", time, _zone(match["zone"]))
+    stamp = Stamp(_written(match), year, one, two, iso, match["mark"] == ".", time, _zone(match["zone"]))
     if stamp.moment(day_first=True) is None and stamp.moment(day_first=False) is None:
         return None
-    return stamp, line[match.end() :]
+    return stamp
 
 
 class Dates:

@@ -129,3 +129,119 @@ def test_plain_symbols_and_smileys_are_no_speakers(line):
 
 def test_plain_text_without_such_lines_has_no_note():
     assert turns("Ana: hi there\nand more of it\nBen: go: away\n")[1].notes == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "text"),
+    [
+        ("Ben:I am angry", "Ben", "I am angry"),
+        ("Ben:“so”", "Ben", "“so”"),
+        ("ana:still me", "ana", "still me"),
+        ("**Ben:** angry", "Ben", "angry"),
+        ("**Ben**: angry", "Ben", "angry"),
+        ("__Ben:__ angry", "Ben", "angry"),
+        ("*Ben:* angry", "Ben", "angry"),
+        ("speaker 2: two", "speaker 2", "two"),
+        ("00:01:02 Ben: late", "Ben", "late"),
+        ("00:01:02 - Ben: late", "Ben", "late"),
+        ("00:01:02 **Ben:** late", "Ben", "late"),
+        ("10:30 Ana: again", "Ana", "again"),
+    ],
+)
+def test_plain_what_is_plainly_a_speakers_line_begins_a_turn(line, name, text):
+    found, transcript = turns(f"Ana: hi there\n{line}\nAna: bye\n")
+    assert (found, transcript.notes) == ([("Ana", "hi there"), (name, text), ("Ana", "bye")], ())
+
+
+def test_plain_names_without_white_space_behind_the_colon_make_a_whole_file():
+    assert turns("Ana:hi there\nBen:I am angry\nCarla:no\n")[0] == [("Ana", "hi there"), ("Ben", "I am angry"), ("Carla", "no")]
+
+
+@pytest.mark.parametrize(("clock", "start"), [("(00:01:05)", 65.0), ("[00:01:05.5]", 65.5), ("00:01:05", 65.0)])
+def test_plain_clock_behind_the_name_becomes_the_start(clock, start):
+    [turn] = turns(f"Ana {clock}: hi\n")[1].conversations[0].utterances
+    assert (turn.speaker, turn.text, turn.start, turn.meta.get("aside")) == ("Ana", "hi", start, None)
+
+
+def test_plain_bare_time_of_day_counts_where_most_lines_have_one():
+    found, transcript = turns("10:30 Ana: hi\n10:31 Ben: no\n")
+    assert found == [("Ana", "hi"), ("Ben", "no")]
+    assert [u.meta["clock"] for u in transcript.conversations[0]] == ["10:30", "10:31"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "http://example.org/a",
+        "https://example.org: it is all there",
+        "see you at 10:30",
+        "10:30 is fine",
+        "12:30 Lunch: soup",
+        "Note: this is important",
+        "PS: bring wine",
+        ":D",
+        "great :D",
+        "Great:D",
+        "Thanks:heart:",
+        "John 3:16 says so",
+        "C:\\new",
+        "Foo::bar",
+        "and there is one thing I want: quiet",
+    ],
+)
+def test_plain_text_with_a_colon_continues_the_turn_as_it_was_written(line):
+    assert turns(f"Ana: hi\nBen: yes\n{line}\n")[0] == [("Ana", "hi"), ("Ben", f"yes {line}")]
+
+
+@pytest.mark.parametrize("line", ["http://example.org/a", "see you at 10:30", "10:30 is fine", ":D", "great :D", "Great:D", "Thanks:heart:"])
+def test_plain_links_times_and_smileys_are_not_told(line):
+    assert turns(f"Ana: hi\n{line}\n")[1].notes == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("> Ana: quoted", "Ana"),
+        ("> **Ben:** quoted", "Ben"),
+        ("ben: no", "ben"),
+        ("ben:no way", "ben"),
+        ("ana maria: no", "ana maria"),
+        ("the Ben Smith: no", "the Ben Smith"),
+        ("Note: this", "Note"),
+        ("12:30 Lunch: soup", "Lunch"),
+        ("(note to self) ben: no", "ben"),
+        ("Ana Maria Clara Eva Ida: no", "Ana Maria Clara Eva Ida"),
+    ],
+)
+def test_plain_line_that_seems_to_open_with_a_name_is_told_with_its_number(line, name):
+    found, transcript = turns(f"Ana: hi\n{line}\nAna: bye\n")
+    assert found == [("Ana", f"hi {line}"), ("Ana", "bye")]
+    assert f"line 2 ({name!r})" in transcript.notes[0]
+
+
+def test_plain_every_line_that_might_be_a_speakers_is_told_the_first_twenty_by_number():
+    _, transcript = turns("Ana: hi\n" + "".join(f"> Ana: quote {n}\n" for n in range(25)))
+    assert all(f"line {number} ('Ana')" in transcript.notes[0] for number in range(2, 22))
+    assert "25 line(s)" in transcript.notes[0]
+    assert "and 5 more" in transcript.notes[0]
+
+
+NAMES = st.from_regex(r"[A-Za-zÀ-ÖØ-öø-ÿ][a-zà-öø-ÿ]{1,8}(?: [A-Z][a-z]{1,8}){0,2}(?: [0-9])?", fullmatch=True).filter(
+    lambda name: name.casefold() not in {"http", "https", "ftp", "file", "mailto", "www"}
+)
+WORDS = st.lists(st.from_regex(r"[a-z]{2,8}", fullmatch=True), min_size=1, max_size=4).map(" ".join)
+FORMS = st.sampled_from(
+    ["{}: {}", "{}:{}", "**{}:** {}", "**{}**: {}", "> {}: {}", "> **{}:** {}", "{} (00:01:05): {}", "00:01:02 {}: {}", "10:30 {}: {}", "- {}: {}"]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(FORMS, NAMES, WORDS), min_size=1, max_size=10), st.booleans())
+def test_plain_line_of_a_name_and_a_text_never_vanishes_untold(lines, dated):
+    opening = "[13/05/2024, 10:01:00] Zoe: hi\n" * 12 if dated else "Zoe: hi\n"
+    above = opening.count("\n")
+    _, transcript = turns(opening + "".join(form.format(name, words) + "\n" for form, name, words in lines))
+    begun = {u.meta["line"] for c in transcript.conversations for u in c}
+    told = " ".join(transcript.notes)
+    vanished = [lines[n] for n in range(len(lines)) if above + n + 1 not in begun and f"line {above + n + 1} (" not in told]
+    assert not vanished

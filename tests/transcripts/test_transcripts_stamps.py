@@ -118,3 +118,22 @@ def test_stamp_and_name_always_begin_a_turn(lines):
     begun = {u.meta["line"] for c in read(text).conversations for u in c}
     empty = {number for number, (_, _, words) in enumerate(lines, start=2) if not words}
     assert {number for number, (stamp, _, _) in enumerate(lines, start=2) if stamp is not None} <= begun | empty
+
+
+@pytest.mark.parametrize("date", ["[32/13/2024, 09:16:00]", "[14/03/2024, 25:61:00]", "2024-13-45 10:01 -"])
+def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_told(date):
+    transcript = read(f"[14/03/2024, 09:15:00] Ana: one\n{date} Ben: two\nPS: three\n[14/03/2024, 09:17:00] Ana: four\n")
+    assert turns(transcript) == [("2024-03-14T09:15:00", "Ana", "one"), (None, "Ben", "two PS: three"), ("2024-03-14T09:17:00", "Ana", "four")]
+    assert [(problem.line, "no date" in problem.message) for problem in transcript.problems] == [(2, True)]
+
+
+def test_stamp_that_is_damaged_before_words_is_part_of_the_message():
+    assert turns(read("[14/03/2024, 09:15:00] Ana: one\n[32/13/2024, 09:16:00] and so\n")) == [
+        ("2024-03-14T09:15:00", "Ana", "one [32/13/2024, 09:16:00] and so")
+    ]
+
+
+def test_stamp_before_a_name_without_white_space_behind_its_colon_begins_a_turn():
+    transcript = read("[14/03/2024, 09:15:00] Ana: one\n[14/03/2024, 09:16:00] Ben:two of them\n")
+    assert [(name, words) for _, name, words in turns(transcript)] == [("Ana", "one"), ("Ben", "two of them")]
+    assert transcript.notes == ()
