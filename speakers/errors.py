@@ -4,9 +4,12 @@ from __future__ import annotations
 
 
 class SpeakersError(Exception):
-    """Base of every error the speaker memory raises on purpose; a command leaves with `exit_code`."""
+    """Base of every error the speaker memory raises on purpose; a command leaves with `exit_code`.
 
-    exit_code = 5
+    It is 2 where what was named or asked for has to change, 4 where a package is missing, and 1 where the same call may do another time.
+    """
+
+    exit_code = 1
 
 
 class InvalidRecordError(SpeakersError):
@@ -58,13 +61,25 @@ class StoreError(SpeakersError):
 class StoreMissingError(StoreError):
     """There is no store at the address, or its folder or server cannot be reached."""
 
+    exit_code = 2
+
 
 class CorruptStoreError(StoreError):
     """The database file is damaged, cut short, or not a speaker store at all."""
 
+    exit_code = 2
+
 
 class NewerStoreError(StoreError):
     """The database was written by a newer version of this package."""
+
+    exit_code = 2
+
+
+class MissingDriverError(StoreError):
+    """The package that speaks to the database is not installed."""
+
+    exit_code = 4
 
 
 class StoreFullError(StoreError):

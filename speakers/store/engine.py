@@ -8,7 +8,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from speakers import migrations
-from speakers.errors import CorruptStoreError, NewerStoreError, StoreBusyError, StoreError, StoreMissingError
+from speakers.errors import CorruptStoreError, MissingDriverError, NewerStoreError, StoreBusyError, StoreError, StoreMissingError
 from speakers.store.faults import meaning, translated
 from speakers.store.tables import META
 
@@ -32,9 +32,10 @@ QUICK_CHECK_BYTES = 16 * 2**20
 class Store:
     """An open database. Safe to share between threads; never carry one across a fork."""
 
-    def __init__(self, engine: Engine, *, path: Path | None, busy_seconds: float) -> None:
+    def __init__(self, engine: Engine, *, path: Path | None, busy_seconds: float, made: bool = False) -> None:
         self.engine = engine
         self.path = path
+        self.made = made  # whether opening made the file
         self.address = str(path) if path is not None else engine.url.render_as_string(hide_password=True)
         self.busy_seconds = busy_seconds
 
@@ -42,15 +43,16 @@ class Store:
     def open(cls, address: str | Path, *, create: bool = True, busy_seconds: float = 30.0) -> Store:
         """Open the store at a path or URL, making it or bringing its schema up to date where needed.
 
-        Raises StoreMissingError, CorruptStoreError, NewerStoreError or StoreBusyError.
+        Raises StoreMissingError, CorruptStoreError, NewerStoreError, StoreBusyError or MissingDriverError.
         """
         url, path = _locate(address)
-        if path is not None:
-            fresh = _inspect_file(path, create=create)
-            if fresh:
-                _make_private(path)
-        engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=20, hide_parameters=True, **_arguments(path, busy_seconds))
-        store = cls(engine, path=path, busy_seconds=busy_seconds)
+        fresh = path is not None and _inspect_file(path, create=create)
+        made = fresh and path is not None and _make_private(path)
+        try:
+            engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=20, hide_parameters=True, **_arguments(path, busy_seconds))
+        except ImportError as error:
+            raise MissingDriverError(f"a memory on PostgreSQL needs the package 'psycopg': pip install 'convemo[postgres]' ({error})") from None
+        store = cls(engine, path=path, busy_seconds=busy_seconds, made=made)
         if path is not None:
             event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds=busy_seconds))
         else:
@@ -105,6 +107,19 @@ class Store:
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()
+
+    def discard(self) -> None:
+        """Let go of every connection and remove the file, if opening made it and nobody else has it open."""
+        self.close()
+        if self.path is None or not self.made:
+            return
+        try:
+            with closing(sqlite3.connect(self.path, timeout=0)) as raw:
+                alone = raw.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)  # granted to the only connection there is
+        except sqlite3.OperationalError:
+            return
+        if alone:
+            self.path.unlink(missing_ok=True)
 
     def _begin_patiently(self, connection: Connection) -> None:
         """SQLite answers "locked" at once in a few cases its own busy timeout does not cover, such as recovery after a crash."""
@@ -212,12 +227,13 @@ def _inspect_file(path: Path, *, create: bool) -> bool:
     return False
 
 
-def _make_private(path: Path) -> None:
-    """Make the file where there is none, for its owner alone; SQLite gives the files beside it the same permissions."""
+def _make_private(path: Path) -> bool:
+    """Make the file where there is none, for its owner alone; SQLite gives the files beside it the same permissions. Whether it was made."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        return True
     except FileExistsError:
-        pass  # another process was first, or somebody made an empty file with permissions of their own
+        return False  # another process was first, or somebody made an empty file with permissions of their own
     except OSError as error:
         raise StoreMissingError(f"{path}: cannot be made: {error.strerror}") from None
 

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,11 @@ from sqlalchemy import Engine, event, inspect
 from speakers import END, Options, Registry, migrations
 from speakers.errors import (
     CorruptStoreError,
+    ErasureIncompleteError,
+    InvalidRecordError,
+    MissingDriverError,
     NewerStoreError,
+    SpeakersError,
     StoreBusyError,
     StoreError,
     StoreFullError,
@@ -313,3 +318,16 @@ def test_one_tenants_answers_do_not_depend_on_another(fresh: object, clock: Cloc
             context = one.context(meet(one, "Ana"), before=END)
             answers.append(([(hit.observation.point, hit.score) for hit in hits], context.summary, context.utterances))
     assert answers[0] == answers[1]
+
+
+def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingDriverError, match=r"convemo\[postgres\]") as caught:
+        Registry.open("postgresql://localhost/memory")
+    assert caught.value.exit_code == 4
+
+
+def test_exit_codes_tell_what_has_to_change_from_what_may_pass() -> None:
+    named = {StoreMissingError, CorruptStoreError, NewerStoreError, InvalidRecordError, UnknownSpeakerError}
+    assert {kind.exit_code for kind in named} == {2}
+    assert {kind.exit_code for kind in (SpeakersError, StoreError, StoreBusyError, StoreFullError, ErasureIncompleteError)} == {1}
