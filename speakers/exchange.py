@@ -1,7 +1,8 @@
 """Everything held about a person as JSON Lines, and back into a store.
 
 One line each, in this order: `memory` (the header), `embedder`, `speaker`, `conversation`, `observation`, `bio`, `audit`.
-Audit lines are for the person to read and are not taken in. Vectors are base64 of their little-endian bytes.
+Audit lines are for the person to read and are not taken in: what undoes a change are rows (aliases, turns that were moved) of the store it was
+made in, which a line does not hold. Vectors are base64 of their little-endian bytes.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ _AROUND = select(
 
 @dataclass(frozen=True, slots=True)
 class ImportReceipt:
-    """What an import did: new speakers and observations, those known before, those refused because they were forgotten, and warnings."""
+    """What an import did: new speakers and observations, those known before, those refused because they were forgotten, and warnings.
+
+    `logged` counts the changes of identity in the export's log, which is not taken in.
+    """
 
     speakers: int
     observations: int
     known: int
     erased: int
+    logged: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -113,14 +118,19 @@ def _observation_line(one: Observation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def parse(lines: Iterable[str], *, source: str = "import") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The place and content of each line. Raises InvalidRecordError that names the line."""
+def parse(lines: Iterable[str | bytes], *, source: str = "import") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The place and content of each line; bytes are UTF-8, with or without a mark in front. Raises InvalidRecordError that names the line."""
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         place = f"{source}:{number}"
         try:
-            data = json.loads(line)
+            text = line if isinstance(line, str) else line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidRecordError(f"{place}: not UTF-8 (byte {error.start + 1} of the line); save the export as UTF-8 text") from None
+        text = text.removeprefix("\ufeff") if number == 1 else text
+        if not text.strip():
+            continue
+        try:
+            data = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise InvalidRecordError(f"{place}: not a JSON object ({error})") from None
         if not isinstance(data, dict) or "kind" not in data:
@@ -138,7 +148,7 @@ class Importer:
         self._embedder: Embedder | None = None
         self._owners: dict[str, int | None] = {}
         self._apart: set[str] = set()  # one person in the export, several here
-        self._counts = {"speakers": 0, "observations": 0, "known": 0, "erased": 0}
+        self._counts = {"speakers": 0, "observations": 0, "known": 0, "erased": 0, "logged": 0}
         self._warnings: list[str] = []
 
     def take(self, lines: Iterable[tuple[str, dict[str, Any]]]) -> ImportReceipt:
@@ -147,6 +157,7 @@ class Importer:
                     "observation": self._take_observation, "bio": self._take_bio}  # fmt: skip
         for place, data in lines:
             if data["kind"] in ("audit", "memory"):
+                self._counts["logged"] += data["kind"] == "audit"
                 continue
             if data["kind"] not in handlers:
                 raise InvalidRecordError(f"{place}: unknown kind {data['kind']!r}; one of memory, {', '.join(handlers)}, audit")

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 
 from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
 from speakers.bios import DETERMINISTIC, BioWriter, Embed
-from speakers.errors import ErasureIncompleteError, InvalidRecordError, SpeakersError, UnknownTenantError
+from speakers.errors import ErasureIncompleteError, InvalidRecordError, SpeakersError, StoreError, UnknownTenantError
 from speakers.exchange import ImportReceipt
 from speakers.history import SummaryRule
 from speakers.mapping import NameMap
@@ -25,7 +25,7 @@ from speakers.recall import Recaller
 from speakers.records import AuditEntry, Bio, Embedder, Erasure, Observation, Point, Recall, Receipt, Resolution, Speaker, SpeakerContext, SpeakerId
 from speakers.store import Store
 from speakers.store.codec import Vocabulary, stored_embedder
-from speakers.store.tables import OBSERVATIONS, SPEAKERS
+from speakers.store.tables import OBSERVATIONS, SPEAKERS, TENANTS
 from speakers.tenancy import Policy, Tenant, epoch_of, find_tenant, make_tenant, tenant_row
 
 _PATIENCE = 1.0
@@ -60,6 +60,7 @@ class Registry:
         self._given_out: dict[str, float] = {}  # speakers whose turns somebody is about to record, and since when
         self._due = False  # whether an erasure by the policy is not finished
         self._untold: tuple[str, ...] = ()  # what of it nobody was told
+        self._made = False  # whether opening made the tenant
 
     @classmethod
     def open(
@@ -77,10 +78,12 @@ class Registry:
                 found = find_tenant(connection, tenant, options.policy)
             if found is None and not options.create:
                 raise UnknownTenantError(f"{store.address}: no tenant {tenant!r} here; check the name (--tenant): erc label --memory makes new ones")
+            made = found is None
             if found is None:
                 with store.write() as connection:
                     found = make_tenant(connection, tenant, options.policy)
             registry = cls(store, found, clock=clock, options=options)
+            registry._made = made
             registry._resume()
             registry._expire_due()
             if store.path is not None:
@@ -105,6 +108,18 @@ class Registry:
                     self._resume(patience=_PATIENCE)
         finally:
             self._store.close()
+
+    def abandon(self) -> None:
+        """Close, and take back what opening made, the tenant and the file, where nothing is kept in them."""
+        if self._made:
+            with suppress(StoreError), self._store.write() as connection:  # refused by the database as long as rows belong to the tenant
+                connection.execute(TENANTS.delete().where(TENANTS.c.tenant == self._tenant.row))
+        with self._store.read() as connection:
+            empty = connection.execute(select(TENANTS.c.tenant).limit(1)).first() is None
+        if empty:
+            self._store.discard()
+        else:
+            self.close()
 
     @property
     def address(self) -> str:
@@ -339,8 +354,11 @@ class Registry:
             for line in exchange.export(connection, self._tenant, self._sets, rows):
                 yield json.dumps(line, ensure_ascii=False, allow_nan=False)
 
-    def import_lines(self, lines: Iterable[str], *, source: str = "import") -> ImportReceipt:
-        """Take an export in, all of it or none. What is known stays as it is; who was forgotten stays forgotten."""
+    def import_lines(self, lines: Iterable[str | bytes], *, source: str = "import") -> ImportReceipt:
+        """Take an export in (text or UTF-8), all of it or none. What is known stays as it is; who was forgotten stays forgotten.
+
+        The log of changes stays behind: they stand, but are undone only where they were made.
+        """
         with self._write() as connection:
             receipt = exchange.Importer(connection, self._tenant, self._sets, now=self._clock()).take(exchange.parse(lines, source=source))
         self._expiry = -math.inf  # it may have brought what is too old

@@ -238,18 +238,25 @@ def _private() -> Iterator[None]:
 
 @app.command("import")
 def import_(
-    file: Annotated[typer.FileText, typer.Argument(encoding="utf-8", help="An export as JSON Lines; - is standard input.")],
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="An export as JSON Lines; - is standard input.")],
     memory: Memory,
     tenant: Tenant = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Take an export in, all of it or none; makes the memory if there is none."""
+    """Take an export in, all of it or none; makes the memory if there is none. The log of changes is not taken in."""
     from speakers import Registry
 
     with Registry.open(memory, tenant=tenant) as registry:
-        done = registry.import_lines(file, source=file.name)
+        try:
+            done = registry.import_lines(file, source=file.name)
+        except BaseException:
+            registry.abandon()
+            raise
     for warning in done.warnings:
         stderr.print(warning, soft_wrap=True, highlight=False, markup=False)
+    if done.logged:
+        left = f"note: {done.logged} changes in the export's log are not taken in: what they changed stands, but cannot be undone here"
+        stderr.print(left, soft_wrap=True, highlight=False, markup=False)
     words = f"{done.speakers} speakers and {done.observations} observations taken in; {done.known} known before, {done.erased} refused as forgotten"
     _print(done, as_json, words)
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from erc.cli.speakers import app
 from erc.errors import InputError
-from speakers import END, Registry
-from speakers.errors import UnknownSpeakerError
+from speakers import END, Options, Registry
+from speakers.errors import InvalidRecordError, UnknownSpeakerError, UnknownTenantError
 
 
 @pytest.fixture
@@ -113,3 +113,55 @@ def test_export_that_fails_leaves_what_was_there(memory: str, tmp_path: Path) ->
 def test_export_into_a_place_that_cannot_be_written_is_told(memory: str, tmp_path: Path, place: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         run(memory, "export", "-o", str(tmp_path / place))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("cake".encode("utf-16"), "x.jsonl:1: not UTF-8"),
+        (b'{"kind": "memory", "version": 1}\n{"kind": "caf\xe9"}', "x.jsonl:2: not UTF-8"),
+        (b"{", "x.jsonl:1: not a JSON"),
+    ],
+)
+def test_import_that_fails_leaves_no_memory_behind(tmp_path: Path, content: bytes, words: str) -> None:
+    held = tmp_path / "x.jsonl"
+    held.write_bytes(content)
+    with pytest.raises(InvalidRecordError, match=words):
+        run(str(tmp_path / "new.db"), "import", str(held))
+    assert list(tmp_path.iterdir()) == [held]
+
+
+def test_import_that_fails_takes_nothing_from_a_memory_that_was_there(memory: str, tmp_path: Path) -> None:
+    held = tmp_path / "x.jsonl"
+    held.write_bytes(b"{")
+    for tenant in ("default", "other"):
+        with pytest.raises(InvalidRecordError):
+            run(memory, "import", str(held), "--tenant", tenant)
+    assert [one["name"] for one in json.loads(run(memory, "list", "--json"))] == ["Ana", "Bo"]
+    with pytest.raises(UnknownTenantError):
+        run(memory, "list", "--tenant", "other")
+
+
+def test_import_that_fails_leaves_a_new_memory_that_another_has_open(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    mine = Registry.open(path)
+    with Registry.open(path) as other:
+        meet(other, "Ana")
+        mine.abandon()
+    with Registry.open(path, options=Options(create=False)) as again:
+        assert [one.name for one in again.speakers()] == ["Ana"]
+
+
+def test_import_reads_a_byte_order_mark(memory: str, tmp_path: Path) -> None:
+    held = tmp_path / "x.jsonl"
+    held.write_bytes(b"\xef\xbb\xbf" + run(memory, "export").encode())
+    assert json.loads(run(str(tmp_path / "new.db"), "import", str(held), "--json"))["speakers"] == 2
+
+
+def test_import_says_that_the_log_stays_behind(memory: str, tmp_path: Path) -> None:
+    run(memory, "rename", "Ana", "Anna")
+    held = tmp_path / "x.jsonl"
+    run(memory, "export", "-o", str(held))
+    done = CliRunner().invoke(app, ["import", str(held), "--memory", str(tmp_path / "new.db")])
+    assert "note: 1 changes in the export's log are not taken in" in done.stderr
+    assert "Anna" in run(str(tmp_path / "new.db"), "list")
