@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select
 
-from speakers.records import AuditEntry, SpeakerId
-from speakers.store.tables import AUDIT
+from speakers.records import AuditEntry, LoggedNames, SpeakerId
+from speakers.store.tables import ALIASES, AUDIT, SPEAKERS
 from speakers.tenancy import Tenant
 
 _CHUNK = 500
@@ -46,6 +46,19 @@ def tied(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set
         near = {one for row in rows for one in row} - found - {None}
         found |= near
         fresh += sorted(near)
+    return found
+
+
+def names(connection: Connection, tenant: Tenant, logged: Iterable[AuditEntry]) -> LoggedNames:
+    """What the people and aliases of entries are called now: every id under its own name, merged into another or not."""
+    found, ids, numbers = LoggedNames({}, {}), set[str](), set[int]()
+    for one in logged:
+        ids |= {who for who in (one.speaker_id, one.other_id) if who is not None}
+        numbers |= {number for number in (one.detail.get("alias"),) if isinstance(number, int)}
+    for table, key, wanted, into in ((SPEAKERS, SPEAKERS.c.speaker_id, ids, found.speakers), (ALIASES, ALIASES.c.alias, numbers, found.aliases)):
+        for start in range(0, len(wanted), _CHUNK):
+            few = (table.c.tenant == tenant.row) & key.in_(sorted(wanted)[start : start + _CHUNK])
+            into.update((row[0], row.name) for row in connection.execute(select(key, table.c.name).where(few)))
     return found
 
 

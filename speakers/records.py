@@ -246,6 +246,15 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedNames:
+    """Names of now for entries of the log: of `speakers` by id, and of `aliases` by the number an entry's detail gives. None where none is kept;
+    who was forgotten, or an alias that was taken back, is in neither."""
+
+    speakers: dict[str, str | None]
+    aliases: dict[int, str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """What `forget` removed, in counts; it names nobody."""
 

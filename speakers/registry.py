@@ -22,7 +22,21 @@ from speakers.exchange import ImportReceipt
 from speakers.history import SummaryRule
 from speakers.mapping import NameMap
 from speakers.recall import Recaller
-from speakers.records import AuditEntry, Bio, Embedder, Erasure, Observation, Point, Recall, Receipt, Resolution, Speaker, SpeakerContext, SpeakerId
+from speakers.records import (
+    AuditEntry,
+    Bio,
+    Embedder,
+    Erasure,
+    LoggedNames,
+    Observation,
+    Point,
+    Recall,
+    Receipt,
+    Resolution,
+    Speaker,
+    SpeakerContext,
+    SpeakerId,
+)
 from speakers.store import Store
 from speakers.store.codec import Vocabulary, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS, TENANTS
@@ -214,6 +228,11 @@ class Registry:
         with self._read() as connection:
             chosen = None if speaker is None else (identity.find(connection, self._tenant, speaker).speaker_id,)
             return audit.entries(connection, self._tenant, speakers=chosen)
+
+    def names(self, entries: Iterable[AuditEntry]) -> LoggedNames:
+        """What the people and aliases in entries of the log are called now."""
+        with self._read() as connection:
+            return audit.names(connection, self._tenant, entries)
 
     # Taking in
 

@@ -7,19 +7,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from erc.cli.console import stderr, stdout
 from erc.errors import InputError
 from erc.transcripts.atomic import opened_for_writing
 
 if TYPE_CHECKING:
-    from speakers import Registry, SpeakerContext
+    from speakers import Registry, SpeakerContext, SpeakerId
+    from speakers.records import AuditEntry, LoggedNames
 
 app = typer.Typer(name="speakers", help="Inspect, correct, export and erase the speaker memory.", no_args_is_help=True)
 
@@ -56,11 +60,17 @@ def _shown(text: str) -> str:
     return "".join(one if one.isprintable() else f"<U+{ord(one):04X}>" for one in text)
 
 
-def _print(value: Any, as_json: bool, words: str) -> None:
+def _say(*lines: str, console: Console = stdout) -> None:
+    """Every line that goes to a terminal goes through here, for anything in it may come from a transcript: names, ids and labels too."""
+    for line in lines:
+        console.print(_shown(line), soft_wrap=True, highlight=False, markup=False)
+
+
+def _print(value: Any, as_json: bool, *lines: str) -> None:
     if as_json:
         typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
     else:
-        stdout.print(words, soft_wrap=True, highlight=False, markup=False)
+        _say(*lines)
 
 
 @app.command("list")
@@ -78,7 +88,7 @@ def list_(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -
     table = Table("speaker", "name", "also", "only in", "utterances", "conversations", title="Speakers", box=SIMPLE)
     for one, context in zip(people, contexts, strict=True):
         row = (one.speaker_id, one.name or "", ", ".join(one.aliases), one.scope or "", str(context.utterances), str(context.conversations))
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*(Text(_shown(cell)) for cell in row))
     stdout.print(table)
 
 
@@ -97,13 +107,12 @@ def show(
     with _open(memory, tenant) as registry:
         person = registry.find(speaker, conversation_id=conversation)
         context, log = registry.context(person.speaker_id, before=END, limit=turns), registry.log(person.speaker_id)
+        names = registry.names(log)
     if as_json:
         typer.echo(json.dumps(_plain({"speaker": person, "context": context, "log": log}), indent=2, ensure_ascii=False))
         return
     also = f" (also {', '.join(person.aliases)})" if person.aliases else ""
-    stdout.print(f"{person.name or 'no name kept'}{also} {person.speaker_id}", soft_wrap=True, highlight=False, markup=False)
-    for line in (*_lines(context), *(f"log {one.audit}: {one.action}{' (undone)' if one.undone_by else ''}" for one in log)):
-        stdout.print(line, soft_wrap=True, highlight=False, markup=False)
+    _say(f"{person.name or 'no name kept'}{also} {person.speaker_id}", *_lines(context), *(f"log {_change(one, names)}" for one in log))
 
 
 def _lines(context: SpeakerContext) -> Iterator[str]:
@@ -115,7 +124,7 @@ def _lines(context: SpeakerContext) -> Iterator[str]:
         yield f"bio {context.bio.version} ({context.bio.writer}): {context.bio.text}"
     for one in context.observations:
         label = one.correction or (one.label.emotion if one.label is not None else max(one.weights, key=one.weights.__getitem__, default=""))
-        yield f"{one.conversation_id} {one.utterance_id} {label}: {'(no words kept)' if one.text is None else _shown(one.text)}"
+        yield f"{one.conversation_id} {one.utterance_id} {label}: {'(no words kept)' if one.text is None else one.text}"
 
 
 @app.command()
@@ -151,7 +160,7 @@ def split(
         raise typer.BadParameter("--utterance is CONVERSATION:UTTERANCE", param_hint="--utterance")
     with _open(memory, tenant) as registry:
         entry, fresh = registry.split(speaker, conversations=conversation or [], utterances=[(one, two) for one, two in pairs], name=name)
-        _print({"log": entry, "speaker_id": fresh}, as_json, f"{fresh}\nto reverse it: erc speakers undo {entry}")
+        _print({"log": entry, "speaker_id": fresh}, as_json, fresh, f"to reverse it: erc speakers undo {entry}")
 
 
 @app.command()
@@ -172,13 +181,31 @@ def alias(speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default
 
 @app.command()
 def log(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Changes of identity, oldest first."""
+    """Changes of identity, oldest first: number, time (UTC), what was done to whom, under the names they have now."""
     with _open(memory, tenant) as registry:
         entries = registry.log()
-    words = "\n".join(
-        f"{one.audit} {one.action} {one.speaker_id or ''} {one.other_id or ''}{' (undone)' if one.undone_by else ''}" for one in entries
-    )
-    _print(entries, as_json, words)
+        names = registry.names(entries)
+    _print(entries, as_json, *(_change(one, names) for one in entries))
+
+
+def _change(entry: AuditEntry, names: LoggedNames) -> str:
+    """An entry of the log in words."""
+
+    def called(speaker_id: SpeakerId | None) -> str:
+        return " ".join(filter(None, (names.speakers.get(speaker_id or ""), speaker_id)))
+
+    who, other, detail = called(entry.speaker_id), called(entry.other_id), entry.detail
+    number = detail.get("alias")
+    given = names.aliases.get(number) if isinstance(number, int) else None
+    what = {
+        "merge": f"merge {who} into {other}",
+        "split": f"split {other} off {who}",
+        "rename": f"rename {who}" + (f", {detail['old']} before" if detail.get("old") else "") + (f", {given} since" if given else ""),
+        "alias": f"alias {given or ''} of {who}",
+        "undo": f"undo {detail.get('entry', '')}: {' and '.join(filter(None, (who, other)))}",
+    }.get(entry.action, " ".join(filter(None, (entry.action, who, other))))
+    when = datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{entry.audit} {when} {what}{f' (undone by {entry.undone_by})' if entry.undone_by else ''}"
 
 
 @app.command()
@@ -201,7 +228,7 @@ def forget(
     with _open(memory, tenant) as registry:
         person = registry.find(speaker, conversation_id=conversation)
         if not yes:
-            typer.confirm(f"Erase {person.name or person.speaker_id} for good?", abort=True, err=True)
+            typer.confirm(f"Erase {_shown(person.name or person.speaker_id)} for good?", abort=True, err=True)
         done = registry.forget(person.speaker_id)
         _print(done, as_json, f"erased {done.speakers} speaker(s), {done.observations} observations, {done.bios} bios")
 
@@ -252,11 +279,9 @@ def import_(
         except BaseException:
             registry.abandon()
             raise
-    for warning in done.warnings:
-        stderr.print(warning, soft_wrap=True, highlight=False, markup=False)
+    _say(*done.warnings, console=stderr)
     if done.logged:
-        left = f"note: {done.logged} changes in the export's log are not taken in: what they changed stands, but cannot be undone here"
-        stderr.print(left, soft_wrap=True, highlight=False, markup=False)
+        _say(f"note: {done.logged} changes in the export's log are not taken in: what they changed stands, but cannot be undone here", console=stderr)
     words = f"{done.speakers} speakers and {done.observations} observations taken in; {done.known} known before, {done.erased} refused as forgotten"
     _print(done, as_json, words)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,37 @@ def test_import_says_that_the_log_stays_behind(memory: str, tmp_path: Path) -> N
     done = CliRunner().invoke(app, ["import", str(held), "--memory", str(tmp_path / "new.db")])
     assert "note: 1 changes in the export's log are not taken in" in done.stderr
     assert "Anna" in run(str(tmp_path / "new.db"), "list")
+
+
+def test_log_says_when_what_and_who(memory: str) -> None:
+    run(memory, "rename", "Ana", "Anna")
+    run(memory, "alias", "Anna", "Annie")
+    run(memory, "split", "Bo", "--conversation", "c0", "--name", "Bob")
+    run(memory, "merge", "Bob", "Anna")
+    run(memory, "undo", "4")
+    lines = [re.sub(r" spk_\w+", "", line) for line in run(memory, "log").splitlines()]
+    assert all(re.match(r"\d \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in lines)
+    assert [line.split(" ", 3)[3] for line in lines] == [
+        "rename Anna, Ana before, Anna since",
+        "alias Annie of Anna",
+        "split Bob off Bo",
+        "merge Bob into Anna (undone by 5)",
+        "undo 4: Bob and Anna",
+    ]
+    run(memory, "forget", "Anna", "--yes")
+    assert re.search("Ana|Anna|Annie", run(memory, "log")) is None
+    assert "log 3: " not in run(memory, "show", "Bo")
+    assert "split Bob" in run(memory, "show", "Bo")
+
+
+def test_no_value_of_a_transcript_reaches_the_terminal_raw(tmp_path: Path) -> None:
+    path, hostile = str(tmp_path / "s.db"), "c\x1b]0;owned\x07\x9b2J\u202e"
+    with Registry.open(path, tenant=hostile) as registry:
+        user = registry.resolve("user", conversation_id=hostile).speaker
+        assert user is not None
+        registry.record(hostile, [make(user.speaker_id, hostile, 0, text=hostile, weights={hostile: 1.0})])
+        registry.write_bio(user.speaker_id, before=END)
+        registry.alias(user.speaker_id, "friend")
+    told = [run(path, *words, "--tenant", hostile) for words in (["list"], ["show", user.speaker_id], ["log"], ["path"])]
+    assert "c<U+001B>]0;owned<U+0007><U+009B>2J<U+202E>" in told[0]
+    assert not any(set("\x1b\x07\x9b\u202e") & set(text) for text in told)
