@@ -69,8 +69,22 @@ def find(connection: Connection, tenant: Tenant, name_or_id: str, *, scope: str 
         return find_by_id(connection, tenant, name_or_id)
     row = find_by_name(connection, tenant, name_or_id, scope)
     if row is None:
-        raise UnknownSpeakerError(f"no speaker is called {name_or_id!r}; 'erc speakers list' shows those there are")
+        raise UnknownSpeakerError(_unknown(connection, tenant, name_or_id, scope))
     return row
+
+
+def _unknown(connection: Connection, tenant: Tenant, name: str, scope: str) -> str:
+    """Why a name leads to nobody: it may be known in conversations, or everywhere but in the one that was named."""
+    query = select(ALIASES.c.scope).where(ALIASES.c.tenant == tenant.row, ALIASES.c.match_name == tenant.match_name(name)).order_by(ALIASES.c.alias)
+    scopes = connection.execute(query).scalars().all()
+    bound = [one for one in scopes if one != EVERYWHERE]
+    place = "" if scope == EVERYWHERE else f" in conversation {scope!r}"
+    if EVERYWHERE in scopes:
+        return f"no speaker is called {name!r}{place}, but one is in every conversation: leave --conversation away"
+    if bound:
+        some = ", ".join(map(repr, bound[:3])) + (f" and {len(bound) - 3} more" if len(bound) > 3 else "")
+        return f"{name!r} names a speaker within one conversation only ({some}): add --conversation, or use the id that 'erc speakers list' shows"
+    return f"no speaker is called {name!r}{place}; 'erc speakers list' shows those there are"
 
 
 def is_erased(connection: Connection, tenant: Tenant, *digests: str) -> bool:

@@ -170,3 +170,16 @@ def test_resolve_all_gives_each_name_what_resolve_gives_and_makes_a_person_once(
     again = registry.resolve_all(["Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"], conversation_id="talk")
     assert again == tuple(registry.resolve(name, conversation_id="talk") for name in ("Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"))
     assert len(registry.speakers()) == 2
+
+
+def test_a_name_of_conversations_is_told_with_where_it_is_known(registry: Registry) -> None:
+    for conversation in ("c1", "c2", "c3", "c4"):
+        meet(registry, "SPEAKER_00", conversation)
+    meet(registry, "Ana")
+    for conversation in (None, "c9"):
+        with pytest.raises(UnknownSpeakerError, match=r"'c1', 'c2', 'c3' and 1 more\): add --conversation"):
+            registry.find("SPEAKER_00", conversation_id=conversation)
+    with pytest.raises(UnknownSpeakerError, match="leave --conversation away"):
+        registry.find("Ana", conversation_id="c1")
+    with pytest.raises(UnknownSpeakerError, match="no speaker is called 'Bo'; 'erc speakers list'"):
+        registry.find("Bo")
