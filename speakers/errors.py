@@ -48,6 +48,12 @@ class EmbedderMismatchError(SpeakersError):
     exit_code = 2
 
 
+class InvalidPolicyError(SpeakersError):
+    """A policy asks for what no memory can keep to."""
+
+    exit_code = 2
+
+
 class PolicyMismatchError(SpeakersError):
     """The store was made with another policy (words, pseudonyms, retention) than the one asked for."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, bindparam, select
 
-from speakers.errors import PolicyMismatchError
+from speakers.errors import InvalidPolicyError, PolicyMismatchError
 from speakers.names import normalise, skeleton
 from speakers.records import SpeakerId, check_text
 from speakers.store.tables import META, TENANTS
@@ -23,12 +24,16 @@ class Policy:
     """What a tenant's memory keeps. Chosen when the tenant is made and then kept; None means "as the store has it".
 
     `text=False` keeps no words. `pseudonymous=True` keeps no names either: ids and matching use keyed digests of them.
-    `retention_days` counts from the day on which a conversation was taken in.
+    `retention_days` counts from the day on which a conversation was taken in, and is at least 1. Raises InvalidPolicyError.
     """
 
     text: bool | None = None
     pseudonymous: bool | None = None
     retention_days: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.retention_days is not None and not 1 <= self.retention_days < math.inf:
+            raise InvalidPolicyError(f"retention_days={self.retention_days}: a number of days, at least 1; None keeps everything")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
 from speakers import END, BioWriter, Observation, Options, Passage, Policy, Registry, SpeakerId
 from speakers import erasure as erasure_module
-from speakers.errors import ErasureIncompleteError, InvalidRecordError, NameTakenError, PolicyMismatchError, UnknownSpeakerError
+from speakers.errors import ErasureIncompleteError, InvalidPolicyError, InvalidRecordError, NameTakenError, PolicyMismatchError, UnknownSpeakerError
 
 NAME, OTHER, WORDS = "Zebedee Quillfeather", "Zeb Quillfeather", "the marmalade submarine sings "
 
@@ -551,3 +551,9 @@ def test_retention_erases_what_is_too_old(fresh: object, clock: Clock) -> None:
         assert registry.expire().observations == 12
         assert registry.context(ana, before=END).utterances == 1
         assert [one.name for one in registry.speakers()] == ["Ana"]
+
+
+@pytest.mark.parametrize("days", [-1, 0, 0.5, float("nan"), float("inf")])
+def test_retention_below_a_day_or_without_end_is_refused(days: float) -> None:
+    with pytest.raises(InvalidPolicyError, match="at least 1"):
+        Policy(retention_days=days)
