@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from erc.errors import ConfigError
 
+# A comma parts two pairs where a pair follows it; within quotes, and anywhere else, it belongs to the name of a column.
+_PAIRS = re.compile(r'(?:"(?:[^"]|"")*"|[^,]|,(?!\s*\w+\s*=))+')
+
 
 def column_mapping(pairs: Iterable[str]) -> dict[str, str]:
-    """The columns that `--map field=column` names, several in one option parted by commas. Raises ConfigError for what is no such pair."""
+    """The columns that `--map field=column` names, several in one option parted by commas.
+
+    A column may have commas, and stand in quotes as in CSV. Raises ConfigError for what is no such pair and for a field that is given twice.
+    """
     mapping: dict[str, str] = {}
-    for item in (part for pair in pairs for part in pair.split(",")):
-        field, equals, column = item.partition("=")
-        if not equals or not field.strip() or not column.strip():
+    for item in (part for pair in pairs for part in _PAIRS.findall(pair) or [pair]):
+        field, equals, column = (part.strip() for part in item.partition("="))
+        if len(column) > 1 and column[0] == column[-1] == '"':
+            column = column[1:-1].replace('""', '"')
+        if not equals or not field or not column:
             raise ConfigError(f"--map {item}: write field=column, for example --map text=message --map speaker=who")
-        mapping[field.strip()] = column.strip()
+        if mapping.get(field, column) != column:
+            raise ConfigError(f"--map gives {field} twice, as {mapping[field]!r} and as {column!r}: choose one")
+        mapping[field] = column
     return mapping

@@ -56,7 +56,7 @@ def label(
     second: Annotated[str | None, typer.Option("--second", help="Language model (llm:...) that labels the turns --model marks for review.")] = None,
     emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
     memory: Annotated[str | None, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL.")] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="Tenant to use, where one store holds several.")] = "default",
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Tenant to use, where one store holds several; else default.")] = None,
     names: Annotated[Path | None, typer.Option("--names", help="YAML file of aliases: which written names are one person.")] = None,
     format: Annotated[
         str | None, typer.Option("--format", help="Input format instead of the detected one: text, csv, tsv, jsonl, vtt or srt.")
@@ -75,13 +75,14 @@ def label(
     from erc.inference.settings import InferenceSettings
 
     mapping = column_mapping(map or [])
+    _refuse_unused(memory, tenant, names, samples, uncertainty)
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
     _refuse_overwriting(files, output)
     predictor = _predictor(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
     _tell_untrusted(predictor)
     _tell_remembered(predictor, server, memory)
     talk = Talk()
-    conversations = talk.read(files, format=format, mapping=mapping, strict=strict)
+    conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
     hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
     with closing(predictor), _remembering(predictor, memory, tenant, names, hold=hold) as labeller:
         _put(output, _progress(labeller, conversations), talk, json=json)
@@ -127,12 +128,10 @@ def _tell_untrusted(predictor: Predictor) -> None:
 
 @contextmanager
 def _remembering(
-    predictor: Predictor, memory: str | None, tenant: str, names: Path | None, *, hold: int
+    predictor: Predictor, memory: str | None, tenant: str | None, names: Path | None, *, hold: int
 ) -> Iterator[Predictor | RememberingPredictor]:
     """The predictor itself, or with a speaker memory around it that is closed in the end; `hold` as there."""
     if memory is None:
-        if names is not None:
-            raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
         yield predictor
         return
     from erc.inference.speaker_context import RememberingPredictor
@@ -141,7 +140,7 @@ def _remembering(
     def warn(message: str) -> None:
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
 
-    with Registry.open(memory, tenant=tenant) as registry:
+    with Registry.open(memory, tenant=tenant or "default") as registry:
         yield RememberingPredictor(predictor, registry, names=None if names is None else NameMap.read(names), warn=warn, hold=hold)
 
 
@@ -156,14 +155,19 @@ class Talk:
         self.problems = 0
         self.files_failed: list[str] = []
 
-    def read(self, files: list[str], *, format: str | None, mapping: dict[str, str], strict: bool) -> Iterator[Conversation]:
-        """Every conversation of every file; a file that cannot be read is reported and the others go on."""
-        from erc.transcripts import iter_conversations
+    def read(self, files: list[str], *, format: str | None, mapping: dict[str, str], strict: bool, unique: bool) -> Iterator[Conversation]:
+        """Every conversation of every file; a file that cannot be read is reported and the others go on.
 
-        for name in files:
+        With `unique` no two files have a conversation of one id. A speaker memory sees to that itself, by the words, so that a file is known again
+        whatever files are labelled beside it.
+        """
+        from erc.transcripts import UniqueIds, iter_conversations
+
+        ids = UniqueIds(files)
+        for place, name in enumerate(files):
             try:
                 source: Any = sys.stdin.buffer if name == "-" else Path(name)
-                yield from iter_conversations(
+                found = iter_conversations(
                     source,
                     format=format,
                     mapping=mapping,
@@ -172,6 +176,10 @@ class Talk:
                     on_problem=self.problem,
                     on_note=self.note,
                 )
+                for conversation, note in ids.among(found, place) if unique else ((one, None) for one in found):
+                    if note is not None:
+                        self.note(note)
+                    yield conversation
             except InputError as error:
                 if strict or len(files) == 1:
                     raise
@@ -207,6 +215,16 @@ class Talk:
         stderr.print(line, highlight=False)
         if self.files_failed:
             raise InputError(f"{len(self.files_failed)} files could not be read: {', '.join(self.files_failed)}")
+
+
+def _refuse_unused(memory: str | None, tenant: str | None, names: Path | None, samples: int | None, uncertainty: str) -> None:
+    """Raises ConfigError for an option that the others leave nothing to do."""
+    if memory is None and names is not None:
+        raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
+    if memory is None and tenant is not None:
+        raise ConfigError("--tenant is a part of a speaker memory: give --memory too")
+    if samples is not None and uncertainty == "off":
+        raise ConfigError("--samples says how often dropout is sampled, and --uncertainty off samples nothing: leave one of them out")
 
 
 def _refuse_overwriting(files: list[str], output: str | None) -> None:

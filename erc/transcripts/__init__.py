@@ -45,6 +45,7 @@ from erc.transcripts.nouns import UNKNOWN_SPEAKER, Draft, Line, Log, Problem, Re
 from erc.transcripts.reading import READERS, iter_conversations, read_transcript
 from erc.transcripts.records import utterance_record
 from erc.transcripts.sniffing import sniff
+from erc.transcripts.telling_apart import UniqueIds
 from erc.transcripts.writing import WRITERS, RecordWriter, open_writer, output_format, write_csv, write_jsonl, write_parquet, write_vtt
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "RecordWriter",
     "Sniffed",
     "Transcript",
+    "UniqueIds",
     "iter_conversations",
     "open_writer",
     "output_format",

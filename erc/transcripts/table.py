@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -41,7 +42,7 @@ def _read(lines: Iterable[Line], delimiter: str | None, mapping: Mapping[str, st
         csv.field_size_limit(_LONGEST_CELL)
     records = _records(lines, delimiter, log)
     header_line, header = next(records, (1, []))
-    names = [name.strip().lstrip("\ufeff") for name in header]
+    names = _told_apart([name.strip().lstrip("\ufeff") for name in header], log)
     columns = Columns(names, mapping, path=log.path, line=header_line)
     log.note(columns.told())
     rows = Rows(log)
@@ -59,6 +60,18 @@ def _read(lines: Iterable[Line], delimiter: str | None, mapping: Mapping[str, st
 def restored(cells: Sequence[str]) -> list[str]:
     """Cells without the apostrophes our own writer put before would-be formulas; other files keep theirs."""
     return [restore(cell) for cell in cells]
+
+
+def _told_apart(names: Sequence[str], log: Log) -> list[str]:
+    """The names of the columns, a later one of the same name as `text (2)`; the log says so."""
+    apart: list[str] = []
+    for name in names:
+        called = name
+        if name in apart and name:
+            called = next(other for copy in itertools.count(2) if (other := f"{name} ({copy})") not in apart)
+            log.note(f"the column {name!r} stands more than once: the first has this name, another is called {called!r} here")
+        apart.append(called)
+    return apart
 
 
 def _records(lines: Iterable[Line], delimiter: str | None, log: Log) -> Iterator[tuple[int, list[str]]]:

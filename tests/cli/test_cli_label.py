@@ -153,8 +153,16 @@ def test_label_missing_file_among_several_is_told_and_the_others_written(place: 
 def test_label_two_files_of_one_name_are_two_conversations(place: Path) -> None:
     (place / "other").mkdir()
     (place / "other" / "chat.txt").write_text("Ana: It hurts.\n", encoding="utf-8")
-    found = records(run("chat.txt", "other/chat.txt").stdout)
+    result = run("chat.txt", "other/chat.txt")
+    found = records(result.stdout)
     assert [one["history"]["utterances"] for one in found] == [0, 0, 1, 0]
+    assert [one["conversation_id"] for one in found] == ["chat"] * 3 + ["other/chat"]
+    assert found[3]["utterance_id"] == "other/chat-0000"
+    assert result.stderr.count("this one is 'other/chat'") == 1
+    # The memory tells files of one name apart by their words, whatever is labelled beside them.
+    together = records(run("chat.txt", "other/chat.txt", "--memory", "speakers.db").stdout)
+    alone = records(run("other/chat.txt", "--memory", "speakers.db").stdout)
+    assert together[3]["conversation_id"] == alone[0]["conversation_id"] not in ("chat", "other/chat")
 
 
 @pytest.mark.parametrize("output", ["chat.txt", "./sub/../chat.txt"])
@@ -229,3 +237,16 @@ def test_label_tenants_of_one_memory_know_nothing_of_each_other() -> None:
 
 def test_label_name_file_without_a_memory_is_refused() -> None:
     assert "give --memory too" in str(failure(run("chat.txt", "--names", "names.yaml")))
+
+
+@pytest.mark.parametrize(("options", "told"), [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "samples nothing")])
+def test_label_option_that_would_do_nothing_is_refused(options: tuple[str, ...], told: str) -> None:
+    error = failure(run("chat.txt", *options))
+    assert isinstance(error, ConfigError)
+    assert told in str(error)
+
+
+def test_label_columns_with_a_comma_can_be_mapped(place: Path) -> None:
+    (place / "calls.csv").write_text('who,"me,ssage"\nAna,Okay.\n', encoding="utf-8")
+    found = records(run("calls.csv", "--map", "text=me,ssage,speaker=who").stdout)
+    assert [(one["speaker"], one["text"]) for one in found] == [("Ana", "Okay.")]

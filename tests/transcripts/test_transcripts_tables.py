@@ -221,3 +221,12 @@ def test_json_array_that_is_broken_is_read_up_to_there(broken, told):
 def test_json_array_without_elements_holds_no_turn():
     with pytest.raises(InputError, match="no record has a text"):
         read("[]\n", name="a.json")
+
+
+def test_csv_columns_of_one_name_are_told_and_kept_apart():
+    text = "speaker,text,text\nAna,hi,there\n"
+    transcript = read(text)
+    assert pairs(transcript) == [("Ana", "hi")]
+    assert transcript.conversations[0].utterances[0].meta["record"] == {"text (2)": "there"}
+    assert "'text' stands more than once" in transcript.notes[0]
+    assert pairs(read(text, mapping={"text": "text (2)"})) == [("Ana", "there")]

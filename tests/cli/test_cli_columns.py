@@ -1,0 +1,33 @@
+import pytest
+
+from erc.cli.columns import column_mapping
+from erc.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("pairs", "mapping"),
+    [
+        (["text=message", "speaker=who"], {"text": "message", "speaker": "who"}),
+        (["text=message, speaker=who"], {"text": "message", "speaker": "who"}),
+        (["text=me,ssage"], {"text": "me,ssage"}),
+        (["text=me,ssage,speaker=who"], {"text": "me,ssage", "speaker": "who"}),
+        (['text="a, id=b",speaker=who'], {"text": "a, id=b", "speaker": "who"}),
+        (['text="say ""so"""'], {"text": 'say "so"'}),
+        (['text=12"'], {"text": '12"'}),
+        (["text=a=b"], {"text": "a=b"}),
+        (["text=m", "text=m"], {"text": "m"}),
+    ],
+)
+def test_columns_are_mapped_with_the_commas_of_their_names(pairs, mapping):
+    assert column_mapping(pairs) == mapping
+
+
+@pytest.mark.parametrize("pair", ["", "text", "=message", "text=", 'text=""'])
+def test_columns_of_no_pair_are_refused(pair):
+    with pytest.raises(ConfigError, match="field=column"):
+        column_mapping([pair])
+
+
+def test_columns_of_one_field_given_twice_are_refused():
+    with pytest.raises(ConfigError, match=r"text twice, as 'a' and as 'b'"):
+        column_mapping(["text=a", "text=b"])
