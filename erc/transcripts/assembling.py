@@ -75,7 +75,7 @@ def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft
         if replaced:
             log.problem(draft.line, f"{replaced} character(s) that are no text (lone surrogates or NUL) became U+FFFD")
         if not draft.text.strip():
-            log.problem(draft.line, "this turn has no text: skipped")
+            log.problem(draft.line, "this turn has no text", "skipped")
             continue
         if not names:
             nameless, first = nameless + 1, first or draft.line
@@ -93,7 +93,7 @@ def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
         wanted = draft.utterance_id or utterance_id(conversation_id, index)
         given = _free(wanted, utterance_id(conversation_id, index), taken)
         if given != wanted:
-            log.problem(draft.line, f"the utterance id {wanted!r} stands twice in conversation {conversation_id!r}: this turn is now {given!r}")
+            log.problem(draft.line, f"the utterance id {wanted!r} stands twice in conversation {conversation_id!r}", f"this turn is now {given!r}")
         taken.add(given)
         utterances.append(
             Utterance(

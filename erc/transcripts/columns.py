@@ -29,7 +29,7 @@ _OBVIOUS: Mapping[str, tuple[str, ...]] = {
         "callid",
         "ticketid",
     ),
-    "timestamp": ("timestamp", "datetime", "sentat", "createdat", "date", "time"),
+    "timestamp": ("timestamp", "datetime", "sentat", "createdat", "date", "time", "ts"),
     "start": ("start", "starttime", "startseconds", "begin"),
     "end": ("end", "endtime", "endseconds", "stop"),
     "emotion": ("emotion", "emotions", "label", "labels"),
@@ -99,7 +99,7 @@ class Rows:
         chosen = columns.chosen
         text = row.get(chosen["text"])
         if not isinstance(text, str):
-            self._log.problem(line, f"{chosen['text']} is {_kind(text)}, not text: skipped")
+            self._log.problem(line, f"{chosen['text']} is {_kind(text)}, not text", "skipped")
             return None
         draft = Draft(line=line, text=text, speakers=_names(row.get(chosen.get("speaker", ""))))
         draft.conversation = _identifier(row.get(chosen.get("conversation", "")))
@@ -130,10 +130,10 @@ class Rows:
                 continue
             number = seconds(value)
             if number is None:
-                self._log.problem(draft.line, f"{chosen[field]}={_short(value)} is no time (seconds or hh:mm:ss.fff): left out, the turn stays")
+                self._log.problem(draft.line, f"{chosen[field]}={_short(value)} is no time (seconds or hh:mm:ss.fff)", "left out, the turn stays")
             setattr(draft, field, number)
         if draft.start is not None and draft.end is not None and draft.end < draft.start:
-            self._log.problem(draft.line, f"ends at {draft.end} before it starts at {draft.start}: the end is left out")
+            self._log.problem(draft.line, f"ends at {draft.end} before it starts at {draft.start}", "the end is left out")
             draft.end = None
         value = row.get(chosen.get("timestamp", ""))
         if value in (None, ""):

@@ -17,16 +17,20 @@ from erc.transcripts.nouns import Draft, Line, Log
 def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
     """One turn per line, or per element of one array of objects, which is read whole; keys that map to no field go to `meta["record"]`.
 
-    A mapped key may be a path into nested objects: `--map speaker=author.name`.
+    A mapped key may be a path into nested objects: `--map speaker=author.name`. Messages of Slack that say who came or went are left out.
     """
     check_mapping(mapping)
     rows = Rows(log)
     unseen = dict(mapping)
     columns: Columns | None = None
     told = False
+    passed: list[int] = []
     for number, place, value in _values(lines, log):
         try:
             record = _object(value)
+            if record.get("subtype") in _COME_AND_GO:
+                passed.append(number)
+                continue
             for field, key in mapping.items():
                 if record.setdefault(key, _inside(record, key.split("."))) is not None:
                     unseen.pop(field, None)
@@ -34,7 +38,7 @@ def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -
             if columns is None or columns.names != tuple(record):
                 columns = Columns(tuple(record), mapping)
         except InputError as error:
-            log.problem(number, f"{place}{error}: skipped")
+            log.problem(number, f"{place}{error}", "skipped")
             continue
         if not told:
             told = True
@@ -43,6 +47,8 @@ def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -
             yield draft
     for field, key in unseen.items():
         log.problem(None, f"--map {field}={key}: no line has this key")
+    if passed:
+        log.note(f"{len(passed)} message(s) of people who came or went are passed over, the first is line {passed[0]}")
     rows.finish()
 
 
@@ -62,7 +68,7 @@ def _values(lines: Iterable[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
         try:
             yield line.number, "", _DECODER.decode(line.text.lstrip("\ufeff"))
         except (InputError, ValueError, RecursionError) as error:
-            log.problem(line.number, f"{_reason(error)}: skipped")
+            log.problem(line.number, _reason(error), "skipped")
 
 
 def _elements(lines: Sequence[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
@@ -76,11 +82,11 @@ def _elements(lines: Sequence[Line], log: Log) -> Iterator[tuple[int, str, Any]]
         try:
             value, at = _DECODER.raw_decode(text, at)
         except (InputError, ValueError, RecursionError) as error:
-            log.problem(number, f"element {count} of the array: {_reason(error, within=True)}: it and what follows are skipped")
+            log.problem(number, f"element {count} of the array: {_reason(error, within=True)}", "it and what follows are skipped")
             return
         yield number, f"element {count} of the array: ", value
         if text[(at := _skip(text, at)) : at + 1] not in (",", "]", ""):
-            log.problem(lines[bisect_right(starts, at) - 1].number, f"no comma after element {count} of the array: what follows is skipped")
+            log.problem(lines[bisect_right(starts, at) - 1].number, f"no comma after element {count} of the array", "what follows is skipped")
             return
         at += text[at : at + 1] == ","
     if text[at:].strip() != "]":
@@ -103,6 +109,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
+_COME_AND_GO = ("channel_join", "channel_leave", "group_join", "group_leave")  # what Slack's export calls them
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -119,5 +126,5 @@ def _reason(error: Exception, *, within: bool = False) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg}{'' if within else f' at column {error.colno}'})"
+        return f"not JSON ({error.msg.removesuffix(' at')}{'' if within else f' at column {error.colno}'})"
     return "a number has too many digits"

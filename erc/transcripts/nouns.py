@@ -96,11 +96,11 @@ class Log:
         self._on_problem = on_problem
         self._on_note = on_note
 
-    def problem(self, line: int | None, message: str) -> None:
-        """Report what is wrong at `line`. Raises InputError in strict mode."""
+    def problem(self, line: int | None, message: str, done: str | None = None) -> None:
+        """Report what is wrong at `line`, and what is `done` about it. Raises InputError, of what is wrong alone, in strict mode."""
         if self.strict:
             raise InputError(message, path=self.path, line=line)
-        problem = Problem(self.path, line, message)
+        problem = Problem(self.path, line, message if done is None else f"{message}: {done}")
         self.problems += 1
         self.first = self.first or problem
         if self._on_problem is not None:

@@ -58,7 +58,7 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
             if draft is not None:
                 yield _with_text(draft, parts)
             if row.damaged is not None:
-                log.problem(row.number, f"{row.damaged!r} is no date: left out, the turn stays")
+                log.problem(row.number, f"{row.damaged!r} is no date", "left out, the turn stays")
             draft, parts, passing = _begun(row, row.named, dates), [row.named.text], False
         elif row.stamp is not None:
             passing = True
@@ -67,7 +67,7 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
         elif draft is not None:
             parts.append(row.written.strip())
         else:
-            log.problem(row.number, "stands before the first speaker (a turn begins with 'NAME: text'): skipped")
+            log.problem(row.number, "stands before the first speaker (a turn begins with 'NAME: text')", "skipped")
     if draft is not None:
         yield _with_text(draft, parts)
     _tell(rows, dates, log)

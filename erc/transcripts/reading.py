@@ -36,20 +36,21 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def read_transcript(
-    source: Path | BinaryIO,
+    source: Path | str | BinaryIO,
     *,
     format: str | None = None,
     mapping: Mapping[str, str] | None = None,
     strict: bool = False,
     name: str | None = None,
 ) -> Transcript:
-    """All conversations of one file or stream.
+    """All conversations of one file, given as a path, or of a binary stream.
 
     `format` is a key of `READERS`, sniffed when None; `mapping` goes from field (`erc.transcripts.columns.FIELDS`) to
     column; `name` stands for the file in messages and, without its suffix, as the conversation id, where `source` is a stream.
     With `strict` the first problem raises InputError; without it lines that cannot be read are skipped and told in
     `Transcript.problems`. Raises InputError too for an empty file, a binary file and a file without a single turn.
     """
+    source = Path(source) if isinstance(source, str) else source
     problems: list[Problem] = []
     notes: list[str] = []
     with _drafts(source, format=format, mapping=mapping, strict=strict, name=name, on_problem=problems.append, on_note=notes.append) as reading:
@@ -60,7 +61,7 @@ def read_transcript(
 
 
 def iter_conversations(
-    source: Path | BinaryIO,
+    source: Path | str | BinaryIO,
     *,
     format: str | None = None,
     mapping: Mapping[str, str] | None = None,
@@ -75,6 +76,7 @@ def iter_conversations(
     they do not, as in an export in order of time, a file is held whole. A stream can only be read once: a conversation that comes back
     later in it is kept apart as `<id>~2` and told. The other formats hold one conversation anyway.
     """
+    source = Path(source) if isinstance(source, str) else source
     arrange = gather if isinstance(source, Path) and _comes_back(source, format=format, mapping=mapping, name=name) else stream
     with _drafts(source, format=format, mapping=mapping, strict=strict, name=name, on_problem=on_problem, on_note=on_note) as reading:
         empty = True

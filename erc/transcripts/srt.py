@@ -35,7 +35,7 @@ def _cues(lines: Iterable[Line], log: Log) -> Iterator[Cue]:
                 extra = tuple(_plain(line.text) for line in piece)
                 waiting = Cue(waiting.line, waiting.cue_id, waiting.start, waiting.end, waiting.lines + extra)
             elif cue is None:
-                log.problem(piece[0].number, "a block without times that can be read (00:00:01,000 --> 00:00:02,000): skipped")
+                log.problem(piece[0].number, "a block without times that can be read (00:00:01,000 --> 00:00:02,000)", "skipped")
             else:
                 if waiting is not None:
                     yield waiting

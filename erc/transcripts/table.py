@@ -48,7 +48,7 @@ def _read(lines: Iterable[Line], delimiter: str | None, mapping: Mapping[str, st
     rows = Rows(log)
     for line, cells in records:
         if len(cells) > len(names) and any(cells[len(names) :]):
-            log.problem(line, f"{len(cells)} cells under a header of {len(names)} (a text with the delimiter in it needs quotes): skipped")
+            log.problem(line, f"{len(cells)} cells under a header of {len(names)} (a text with the delimiter in it needs quotes)", "skipped")
             continue
         row = dict(zip(names, restored(cells) if columns.own else cells, strict=False))
         row.setdefault(columns.chosen["text"], "")
@@ -94,7 +94,7 @@ def _records(lines: Iterable[Line], delimiter: str | None, log: Log) -> Iterator
         except StopIteration:
             return
         except csv.Error as error:
-            log.problem(feed.taken[0].number, f"not a record of delimited cells ({error}): skipped")
+            log.problem(feed.taken[0].number, f"not a record of delimited cells ({error})", "skipped")
             feed.push_back()
 
 

@@ -52,7 +52,7 @@ def _cues(lines: Iterable[Line], log: Log) -> Iterator[Cue]:
 def _cue(block: list[Line], log: Log) -> Cue | None:
     at = next((index for index, line in enumerate(block) if "-->" in line.text), None)
     if at is None:
-        log.problem(block[0].number, "a block without times (00:00:01.000 --> 00:00:02.000): skipped")
+        log.problem(block[0].number, "a block without times (00:00:01.000 --> 00:00:02.000)", "skipped")
         return None
     match = _TIMES.match(block[at].text)
     try:
@@ -60,7 +60,7 @@ def _cue(block: list[Line], log: Log) -> Cue | None:
     except webvtt.errors.MalformedCaptionError:
         times = None
     if times is None or times[1] < times[0]:
-        log.problem(block[at].number, f"the times {block[at].text.strip()[:60]!r} cannot be read: cue skipped")
+        log.problem(block[at].number, f"the times {block[at].text.strip()[:60]!r} cannot be read", "cue skipped")
         return None
     payload = tuple(line.text for line in block[at + 1 :])
     return Cue(line=block[at].number, cue_id=block[at - 1].text.strip() if at else None, start=times[0], end=times[1], lines=payload)

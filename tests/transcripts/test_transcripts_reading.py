@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from erc.errors import InputError
-from erc.transcripts import read_transcript, sniff
+from erc.transcripts import iter_conversations, read_transcript, sniff
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -67,3 +67,10 @@ def test_examples_are_read_without_a_problem(name, format, speakers):
     assert conversation.conversation_id == Path(name).stem
     assert len(conversation.speakers) == speakers
     assert 12 <= len(conversation) <= 25
+
+
+def test_reading_takes_a_path_as_text(tmp_path):
+    path = tmp_path / "talk.txt"
+    path.write_text("Ana: hi\n")
+    assert read_transcript(str(path)) == read_transcript(path)
+    assert [c.conversation_id for c in iter_conversations(str(path))] == ["talk"]

@@ -230,3 +230,11 @@ def test_csv_columns_of_one_name_are_told_and_kept_apart():
     assert transcript.conversations[0].utterances[0].meta["record"] == {"text (2)": "there"}
     assert "'text' stands more than once" in transcript.notes[0]
     assert pairs(read(text, mapping={"text": "text (2)"})) == [("Ana", "there")]
+
+
+def test_json_array_of_slack_has_its_moments_and_no_comings_and_goings():
+    joined = {"type": "message", "subtype": "channel_join", "user": "U1", "text": "<@U1> has joined", "ts": "1710000001.0001"}
+    said = {"type": "message", "user": "U1", "text": "hi", "ts": "1710000000.000100"}
+    transcript = read(json.dumps([said, joined, {**joined, "subtype": "channel_leave"}, {**said, "subtype": "bot_message"}]), name="day.json")
+    assert [(u.text, u.timestamp) for c in transcript.conversations for u in c] == [("hi", "2024-03-09T16:00:00.000100+00:00")] * 2
+    assert "2 message(s) of people who came or went" in transcript.notes[-1]
