@@ -183,7 +183,9 @@ def load_emotion_map(source: str, target: str) -> EmotionMap:
     declared = {(_base(load_emotion_set(a)), _base(load_emotion_set(b))): (a, b) for a, b in emotion_maps()}
     pair = declared.get((_base(from_set), _base(to_set)))
     if pair is None:
-        reachable = sorted(b for a, b in declared if a == _base(from_set))
+        bases = (*sorted(b for a, b in declared if a == _base(from_set)), _base(from_set))
+        twins = [name for name in emotion_sets() if name not in (source, *bases) and _base(load_emotion_set(name)) in bases]
+        reachable = [name for name in (*bases, *twins) if name != source]
         raise ConfigError(f"no map from '{source}' to '{target}'; from '{source}' there are maps to {', '.join(reachable) or 'no other set'}")
     return _build_map(_read(_ONTOLOGY / "maps" / f"{pair[0]}__{pair[1]}.json"), from_set, to_set)
 

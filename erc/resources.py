@@ -6,6 +6,9 @@ from pathlib import Path
 
 from erc.errors import ConvemoError
 
+DEFAULT_MODEL = "emonet-meld-minilm"
+"""The model that is used where none is named, or `default`."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -223,3 +223,13 @@ def test_config_learns_what_its_task_says_and_reads_itself_back(tmp_path, task, 
     assert config.loss.kind == kind
     path.write_text(config.to_yaml())
     assert load_config(path) == config
+
+
+def test_unknown_section_of_an_override_is_not_laid_at_the_files_door(write) -> None:
+    message = refusal(write(MINIMAL), "foo.bar=1")
+    assert message.startswith("override 'foo.bar=1': unknown key 'foo'")
+
+
+def test_unknown_section_that_the_file_opens_is_the_files(write) -> None:
+    path = write(MINIMAL + "foo: {}\n")
+    assert refusal(path, "foo.bar=1").startswith(f"{path}:")

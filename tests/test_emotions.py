@@ -167,3 +167,8 @@ def test_map_that_merges_must_say_lossy() -> None:
     pair = load_emotion_set("sentiment")
     with pytest.raises(ConfigError, match="lossy"):
         EmotionMap(pair, pair, "project", False, "", (0, 1, 2, 2))
+
+
+def test_map_that_is_missing_lists_the_twins_of_a_set_too():
+    with pytest.raises(ConfigError, match=r"from 'meld' there are maps to sentiment, ekman$"):
+        load_emotion_map("meld", "emorynlp")

@@ -13,6 +13,7 @@ import typer
 from erc.cli.columns import column_mapping
 from erc.cli.console import progress_bar, stderr, stdout
 from erc.errors import ConfigError, InputError
+from erc.resources import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from erc.data import Conversation
@@ -35,7 +36,7 @@ def label(
             help="Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or llm:ID; beside it goemotions-minilm names "
             "the fine emotions and makes what --memory keeps.",
         ),
-    ] = "default",
+    ] = DEFAULT_MODEL,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model.")] = None,
     server: Annotated[
         str | None,
@@ -77,11 +78,13 @@ def label(
     mapping = column_mapping(map or [])
     _refuse_unused(memory, tenant, names, samples, uncertainty)
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
-    _refuse_overwriting(files, output)
+    timed = _check_output(files, output) == "vtt"
     predictor = _predictor(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
     _tell_untrusted(predictor)
     _tell_remembered(predictor, server, memory)
     talk = Talk()
+    if timed:
+        _check_times(files, format=format, mapping=mapping)
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
     hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
     with closing(predictor), _remembering(predictor, memory, tenant, names, hold=hold) as labeller:
@@ -91,9 +94,8 @@ def label(
 
 def _predictor(model: str, second: str | None, **given: Any) -> Predictor:
     """The predictor of `model`, with `second` behind it; adapter, server and cache belong to whichever of them is a language model."""
-    from erc.inference.loading import DEFAULT_MODEL, load_cascade, load_predictor
+    from erc.inference.loading import load_cascade, load_predictor
 
-    model = DEFAULT_MODEL if model == "default" else model
     return load_predictor(model, **given) if second is None else load_cascade(model, second, **given)
 
 
@@ -227,11 +229,34 @@ def _refuse_unused(memory: str | None, tenant: str | None, names: Path | None, s
         raise ConfigError("--samples says how often dropout is sampled, and --uncertainty off samples nothing: leave one of them out")
 
 
-def _refuse_overwriting(files: list[str], output: str | None) -> None:
-    if output is not None and output != "-":
-        for name in files:
-            if name != "-" and Path(name).resolve() == Path(output).resolve():
-                raise InputError(f"the output would overwrite the input {name}: choose another name with -o")
+def _check_output(files: list[str], output: str | None) -> str:
+    """The format of the output. Raises InputError, before anything is labelled, where there is none or an input would be overwritten."""
+    from erc.transcripts import output_format
+
+    for name in files:
+        if output not in (None, "-") and name != "-" and Path(name).resolve() == Path(str(output)).resolve():
+            raise InputError(f"the output would overwrite the input {name}: choose another name with -o")
+    return output_format(output or "-")
+
+
+def _check_times(files: list[str], **reading: Any) -> None:
+    """Raises InputError for the first turn without a time, which WebVTT cannot hold: before any is labelled and, with a memory, kept.
+
+    Pipes are passed over, for they can be read only once; what cannot be read is told when it is labelled.
+    """
+    from erc.transcripts import iter_conversations
+
+    for name in files:
+        if name == "-" or not Path(name).is_file():
+            continue
+        turns = (turn for conversation in iter_conversations(Path(name), **reading) for turn in conversation)
+        try:
+            untimed = next((turn for turn in turns if turn.start is None and not turn.meta.get("cues")), None)
+        except InputError:
+            continue
+        if untimed is not None:
+            line = untimed.meta["line"]
+            raise InputError("this turn has no start, and WebVTT needs times: name a .jsonl or .csv file with -o", path=name, line=line)
 
 
 def _progress(predictor: Predictor | RememberingPredictor, conversations: Iterator[Conversation]) -> Iterator[Labelled]:

@@ -21,6 +21,9 @@ def place_of(loc: tuple[int | str, ...], source: str, lines: Mapping[tuple[str, 
             return f"override '{overridden[path[:length]]}'"
         if path[:length] in lines:
             return f"{source}:{lines[path[:length]]}"
+        # A section that no line of the file opens was made by the override of a key in it.
+        if (within := next((text for key, text in overridden.items() if key[:length] == path[:length]), None)) is not None:
+            return f"override '{within}'"
     return source
 
 

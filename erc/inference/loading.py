@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
 from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.predictor import Predictor
@@ -13,10 +14,10 @@ from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.persistence import load_model, load_shared
 from erc.persistence.artefact import Artefact
+from erc.resources import DEFAULT_MODEL
 from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
 
-DEFAULT_MODEL = "emonet-meld-minilm"
 SHARED_MODEL = "goemotions-minilm"
 """The utterance classifier beside a language model: it names the fine emotions and makes what a speaker memory keeps."""
 LLM_PREFIX = "llm:"
@@ -46,6 +47,7 @@ def load_predictor(
         raise ConfigError(f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none")
     artefact = load_model(model)
     if artefact.info.kind == "emonet" and emotions != "goemotions":
+        _check_emotions(artefact, emotions)
         shared = load_shared(artefact)
         scorer: Scorer = EmoNetScorer(artefact, utterance=UtteranceScorer(shared, settings=settings), settings=settings, target=emotions)
         thresholds = fine_thresholds(shared)
@@ -54,6 +56,14 @@ def load_predictor(
         scorer = UtteranceScorer(artefact, settings=settings, target=emotions)
         thresholds = fine_thresholds(artefact)
     return Predictor(scorer, fine_thresholds=thresholds, policy=policy_for(artefact, scorer.emotions.name), settings=settings)
+
+
+def _check_emotions(artefact: Artefact, emotions: str | None) -> None:
+    """Raises ConfigError for a set that neither a conversation model nor the classifier that it reads reports in."""
+    try:
+        load_emotion_map(artefact.info.emotion_set, emotions or artefact.info.emotion_set)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; goemotions comes from the utterance classifier that the model reads") from None
 
 
 def load_cascade(

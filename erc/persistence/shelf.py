@@ -8,6 +8,7 @@ from pathlib import Path
 
 from erc.errors import ArtefactError
 from erc.persistence.artefact import load_info
+from erc.resources import DEFAULT_MODEL
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 
@@ -42,16 +43,22 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model given by name, `name@version` or path. Raises ArtefactError that lists the models there are."""
+    """The folder of a model given by name, `name@version` or path; `default` is the one that is used where none is named.
+
+    Raises ArtefactError that lists the models there are.
+    """
     path = Path(os.path.expanduser(name))
     if os.path.isfile(path / "artefact.json"):  # unlike Path.is_file, this answers False for names no file can have
         return path
     bare, at, version = name.partition("@")
-    for entry in list_models():
+    models = list_models()
+    if bare == "default" and all(entry.name != bare for entry in models):
+        bare = DEFAULT_MODEL
+    for entry in models:
         if entry.name == bare:
             there = load_info(entry.path).version if at else None
             if at and version != str(there):
                 raise ArtefactError(f"there is no '{name}': the model '{bare}' in {entry.path} is version {there}")
             return entry.path
-    known = ", ".join(entry.name for entry in list_models()) or "none"
+    known = ", ".join(entry.name for entry in models) or "none"
     raise ArtefactError(f"there is no model '{name}', neither as a folder nor by name (known: {known}); see `erc models list`")

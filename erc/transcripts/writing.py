@@ -52,7 +52,7 @@ def output_format(target: Target, format: str | None = None) -> str:
         return "jsonl"
     suffix = PurePath(target).suffix.lower()
     if suffix not in _SUFFIXES:
-        raise InputError(f"the suffix {suffix!r} says nothing about the format: use {', '.join(_SUFFIXES)} or name a format", path=target)
+        raise InputError(f"the suffix {suffix!r} says nothing about the format: use one of {', '.join(_SUFFIXES)}", path=target)
     return _SUFFIXES[suffix]
 
 

@@ -250,3 +250,29 @@ def test_label_columns_with_a_comma_can_be_mapped(place: Path) -> None:
     (place / "calls.csv").write_text('who,"me,ssage"\nAna,Okay.\n', encoding="utf-8")
     found = records(run("calls.csv", "--map", "text=me,ssage,speaker=who").stdout)
     assert [(one["speaker"], one["text"]) for one in found] == [("Ana", "Okay.")]
+
+
+def test_label_output_of_no_known_format_is_refused_without_an_option_that_is_not_there() -> None:
+    error = failure(run("chat.txt", "-o", "out.xlsx", model="nothing-like-it"))
+    assert isinstance(error, InputError)
+    assert ".jsonl" in str(error)
+    assert "name a format" not in str(error)
+
+
+@pytest.mark.parametrize("memory", [(), ("--memory", "speakers.db")])
+def test_label_captions_of_turns_without_times_are_refused_before_any_is_labelled(memory: tuple[str, ...], place: Path) -> None:
+    (place / "timed.txt").write_text("[00:00:01] Ana: Okay.\n", encoding="utf-8")
+    error = failure(run("timed.txt", "chat.txt", "-o", "out.vtt", *memory))
+    assert "chat.txt:1: this turn has no start" in str(error)
+    assert sorted(path.name for path in place.iterdir()) == ["chat.txt", "timed.txt"]
+    assert run("timed.txt", "-o", "out.vtt", *memory).exit_code == 0
+
+
+def test_label_set_without_a_map_names_every_set_there_is() -> None:
+    assert "goemotions comes from the utterance classifier" in str(failure(run("chat.txt", "--emotions", "emorynlp")))
+
+
+def test_label_strict_says_nothing_of_skipping(place: Path) -> None:
+    (place / "log.jsonl").write_text('{"speaker": "Ana", "text": "Okay."}\n{"speaker": "A\x01", "text": "No."}\n', encoding="utf-8")
+    assert str(failure(run("log.jsonl", "--strict"))) == "log.jsonl:2: not JSON (Invalid control character at column 15)"
+    assert "column 15): skipped" in run("log.jsonl").stderr

@@ -78,3 +78,11 @@ def test_shelf_of_the_user_follows_the_environment(monkeypatch: pytest.MonkeyPat
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert shelf.user_shelf() == Path(expected)
+
+
+def test_shelf_knows_the_default_by_that_name_unless_a_model_has_it(shelves: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "DEFAULT_MODEL", "two")
+    assert find_model("default") == shelves["user"] / "two"
+    assert find_model("default@3") == shelves["user"] / "two"
+    shutil.copytree(shelves["user"] / "one", shelves["user"] / "default")
+    assert find_model("default") == shelves["user"] / "default"
