@@ -109,9 +109,11 @@ class LiveConversation:
         return self._state.nbytes + (0 if self._second is None else self._second.nbytes)
 
     def append(self, speaker: str, text: str, *, timestamp: str | None = None, start: float | None = None, end: float | None = None) -> Prediction:
-        """Labels the next turn."""
+        """Labels the next turn. Raises InputError for one without a speaker or without words, which readers of files pass over."""
         if not speaker.strip():
             raise InputError("a turn needs a speaker")
+        if not text.strip():
+            raise InputError("a turn needs a text: this one has none, and the conversation stands as it was")
         index = len(self)
         utterance = Utterance(
             utterance_id=utterance_id(self.conversation_id, index), index=index, speaker=speaker, text=text, start=start, end=end, timestamp=timestamp
@@ -144,7 +146,7 @@ class LiveConversation:
         answer = self.predictor.second.predictions(turn, self._second.read(utterance))[0]  # type: ignore[attr-defined]
         return answered_by(prediction, answer)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes the state as safetensors, so that the conversation can go on in another process.
 
         Of a language model the words are kept and not what it made of them: the first turn afterwards reads them again. The file is
@@ -160,6 +162,7 @@ class LiveConversation:
             **({} if self._second is None else {"second": self._second.record()}),
             _TENSORS: _shapes(tensors),
         }
+        path = Path(path)
         part = part_of(path)
         try:
             part.touch(mode=0o600)
@@ -173,13 +176,16 @@ class LiveConversation:
                 part.unlink()
 
     @classmethod
-    def load(cls, path: Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None) -> LiveConversation:
+    def load(
+        cls, path: str | Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None
+    ) -> LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
         Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote it, and ConfigError where this predictor
         samples networks whose past the file does not hold, or where a speaker memory (`stored`, `notes`) was read before and now is not,
         or the reverse.
         """
+        path = Path(path)
         record, tensors = _read(path)
         identifier = str(record.get("conversation_id", "live"))
         live = cls(predictor, conversation_id=identifier, corpus=record.get("corpus"), stored=stored, notes=notes)
@@ -214,9 +220,7 @@ def _second_of(predictor: Predictor, *, conversation_id: str, notes: StoredNotes
     return LiveLlm(predictor.second.scorer, conversation_id=conversation_id, notes=notes)  # type: ignore[attr-defined]
 
 
-def _state_of(
-    predictor: Predictor, *, conversation_id: str, corpus: str | None, stored: StoredPast | None, notes: StoredNotes | None
-) -> LiveTurns:
+def _state_of(predictor: Predictor, *, conversation_id: str, corpus: str | None, stored: StoredPast | None, notes: StoredNotes | None) -> LiveTurns:
     """The empty state of the predictor's model. Raises ConfigError for a model without one, and for a memory of the wrong kind."""
     scorer = predictor.scorer
     if isinstance(scorer, EmoNetScorer):

@@ -276,6 +276,21 @@ def test_live_conversation_goes_on_from_its_file(context: str, mode: str, tmp_pa
     assert counts(turns) == counts(whole[4:])
 
 
+def test_live_turn_without_words_is_refused_and_not_taken(loaded: dict[str, Predictor]) -> None:
+    live = LiveConversation(loaded["hierarchical"])
+    for text in ("", " \n"):
+        with pytest.raises(InputError, match="needs a text"):
+            live.append("Ana", text)
+    assert (len(live), live.append("Ana", "Okay.").utterance.index) == (0, 0)
+
+
+def test_live_state_is_kept_under_a_path_given_as_text(loaded: dict[str, Predictor], tmp_path: Path) -> None:
+    live, path = LiveConversation(loaded["hierarchical"]), str(tmp_path / "live.safetensors")
+    live.append("Ana", "Okay.")
+    live.save(path)
+    assert len(LiveConversation.load(path, loaded["hierarchical"])) == 1
+
+
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None:
     live = LiveConversation(predictor(context, uncertainty="off"))
