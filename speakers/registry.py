@@ -124,16 +124,13 @@ class Registry:
             self._store.close()
 
     def abandon(self) -> None:
-        """Close, and take back what opening made, the tenant and the file, where nothing is kept in them."""
-        if self._made:
+        """Close, and take back what opening made, the file or else the tenant, where nothing is kept in it and nobody else has the file open."""
+        if self._store.made:
+            self._store.discard()
+        elif self._made:
             with suppress(StoreError), self._store.write() as connection:  # refused by the database as long as rows belong to the tenant
                 connection.execute(TENANTS.delete().where(TENANTS.c.tenant == self._tenant.row))
-        with self._store.read() as connection:
-            empty = connection.execute(select(TENANTS.c.tenant).limit(1)).first() is None
-        if empty:
-            self._store.discard()
-        else:
-            self.close()
+        self.close()
 
     @property
     def address(self) -> str:

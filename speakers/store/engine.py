@@ -28,6 +28,11 @@ APPLICATION_ID = 0x43564D4F
 QUICK_CHECK_BYTES = 16 * 2**20
 """SQLite files up to this size are checked page by page when opened; larger ones by header and length alone."""
 
+_EMPTY = """
+SELECT (SELECT count(*) FROM tenants) < 2
+    AND NOT EXISTS (SELECT 1 FROM speakers) AND NOT EXISTS (SELECT 1 FROM conversations) AND NOT EXISTS (SELECT 1 FROM tombstones)
+"""
+
 
 class Store:
     """An open database. Safe to share between threads; never carry one across a fork."""
@@ -109,16 +114,17 @@ class Store:
         self.engine.dispose()
 
     def discard(self) -> None:
-        """Let go of every connection and remove the file, if opening made it and nobody else has it open."""
+        """Let go of every connection and remove the file, if opening made it, nobody else has it open and no more than one empty tenant is in it."""
         self.close()
         if self.path is None or not self.made:
             return
         try:
             with closing(sqlite3.connect(self.path, timeout=0)) as raw:
+                empty = raw.execute(_EMPTY).fetchone() == (1,)
                 alone = raw.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)  # granted to the only connection there is
         except sqlite3.OperationalError:
             return
-        if alone:
+        if empty and alone:
             self.path.unlink(missing_ok=True)
 
     def _begin_patiently(self, connection: Connection) -> None:

@@ -143,12 +143,18 @@ def test_import_that_fails_takes_nothing_from_a_memory_that_was_there(memory: st
         run(memory, "list", "--tenant", "other")
 
 
-def test_import_that_fails_leaves_a_new_memory_that_another_has_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("met_at", ["before", "after", "closed before"])
+def test_a_new_memory_that_another_uses_is_not_taken_back(tmp_path: Path, met_at: str) -> None:
     path = tmp_path / "new.db"
-    mine = Registry.open(path)
-    with Registry.open(path) as other:
+    mine, other = Registry.open(path), Registry.open(path)
+    if met_at != "after":
         meet(other, "Ana")
-        mine.abandon()
+    if met_at == "closed before":
+        other.close()
+    mine.abandon()
+    if met_at == "after":
+        meet(other, "Ana")
+    other.close()
     with Registry.open(path, options=Options(create=False)) as again:
         assert [one.name for one in again.speakers()] == ["Ana"]
 
