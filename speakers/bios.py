@@ -196,8 +196,6 @@ def delete(connection: Connection, where: ColumnElement[bool]) -> int:
 
 def _bio(connection: Connection, row: Row, width: int | None) -> Bio:
     kept = connection.execute(select(PASSAGES).where(PASSAGES.c.bio == row.bio).order_by(PASSAGES.c.position)).all()
-    passages = tuple(
-        Passage(one.text, one.support, None if one.vector is None or width is None else vector_array(one.vector, width)) for one in kept
-    )
+    passages = tuple(Passage(one.text, one.support, None if one.vector is None or width is None else vector_array(one.vector, width)) for one in kept)
     before = Point(row.time, row.sequence, row.conversation_id, row.position)
     return Bio(row.version, row.writer, before, row.utterances, row.conversations, passages)

@@ -87,7 +87,7 @@ def label(
         _check_times(files, format=format, mapping=mapping)
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
     hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
-    with closing(predictor), _remembering(predictor, memory, tenant, names, hold=hold) as labeller:
+    with closing(predictor), _remembering(predictor, memory, tenant, names, output=output, hold=hold) as labeller:
         _put(output, _progress(labeller, conversations), talk, json=json)
     talk.close()
 
@@ -130,7 +130,7 @@ def _tell_untrusted(predictor: Predictor) -> None:
 
 @contextmanager
 def _remembering(
-    predictor: Predictor, memory: str | None, tenant: str | None, names: Path | None, *, hold: int
+    predictor: Predictor, memory: str | None, tenant: str | None, names: Path | None, *, output: str | None, hold: int
 ) -> Iterator[Predictor | RememberingPredictor]:
     """The predictor itself, or with a speaker memory around it that is closed in the end; `hold` as there."""
     if memory is None:
@@ -143,6 +143,8 @@ def _remembering(
         stderr.print(message, markup=False, highlight=False, soft_wrap=True)
 
     with Registry.open(memory, tenant=tenant or "default") as registry:
+        if output not in (None, "-") and registry.owns(Path(str(output))):
+            raise InputError(f"the output {output} is a file of the speaker memory itself: choose another name with -o")
         yield RememberingPredictor(predictor, registry, names=None if names is None else NameMap.read(names), warn=warn, hold=hold)
 
 

@@ -43,9 +43,7 @@ def error_discrimination(uncertainty: np.ndarray, errors: np.ndarray) -> Discrim
     return Discrimination(float(roc_auc_score(wrong, scores)), float(average_precision_score(wrong, scores)), float(wrong.mean()), count)
 
 
-def cell_discrimination(
-    uncertainty: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, targets: np.ndarray
-) -> dict[str, Discrimination]:
+def cell_discrimination(uncertainty: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, targets: np.ndarray) -> dict[str, Discrimination]:
     """Of per-label uncertainties (B, C): over `all` cells, the `ambiguous` ones (p in [0.05, 0.95]) and the `decided` ones."""
     wrong = np.asarray(decisions).astype(bool) != np.asarray(targets).astype(bool)
     low, high = AMBIGUOUS

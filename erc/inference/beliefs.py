@@ -133,9 +133,7 @@ def _emonet_belief(artefact: Artefact, supplies: Path | None, data: GoldData, se
     return Belief(distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling, notes)
 
 
-def _bios(
-    artefact: Artefact, utterance: KeepingScorer, data: GoldData, supplies: Path | None
-) -> tuple[StoredPast | None, tuple[str, ...]]:
+def _bios(artefact: Artefact, utterance: KeepingScorer, data: GoldData, supplies: Path | None) -> tuple[StoredPast | None, tuple[str, ...]]:
     """The bios of the data's speakers as training's dev evaluation had them, and the note that says so."""
     config = artefact.info.config
     files = {name.rpartition("/")[2]: sha256 for name, sha256 in artefact.info.data.items()}

@@ -176,9 +176,7 @@ class LiveConversation:
                 part.unlink()
 
     @classmethod
-    def load(
-        cls, path: str | Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None
-    ) -> LiveConversation:
+    def load(cls, path: str | Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None) -> LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
         Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote it, and ConfigError where this predictor

@@ -271,9 +271,7 @@ class LlmScorer:
         drawn = {"samples": self.samples, "seed": self.settings.seed}
         return belief_in_one(backend, [question.prompt for question in questions], labels, calibrator=calibrator, to=self._map, **drawn)
 
-    def _notes(
-        self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None, said: Sequence[ReadTurn]
-    ) -> SpeakerNotes:
+    def _notes(self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None, said: Sequence[ReadTurn]) -> SpeakerNotes:
         shown = self.model.notes
         if stored is None:
             chosen = chosen_turns((), said, near={}, vector=lambda: reading.embedding, retrieval=shown.retrieval, limit=shown.history)

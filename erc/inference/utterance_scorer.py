@@ -129,6 +129,7 @@ class UtteranceScorer:
                 for name in _PARTS:
                     parts[name][bucket] = getattr(per_label, name)
                     mapped_parts[name][bucket] = getattr(per_turn, name)
+
         lengths, device = [len(t) for t in tokens], self.settings.device
         most = share(sum(lengths), most=self._tokens_per_batch, device=device)
         side_by_side(score, list(length_buckets(lengths, max_tokens=most)), device=device, width=self.network.encoder.hidden_size)

@@ -107,9 +107,7 @@ def labelled_comments(corpus: Corpus, emotion_set: str = "ekman") -> list[tuple[
     return found
 
 
-def comment_prompts(
-    comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3
-) -> list[LabelledPrompt]:
+def comment_prompts(comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3) -> list[LabelledPrompt]:
     """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names.
 
     A comment is drawn with one over the root of how many share its emotion, or a small model would hear of the rare ones too seldom.

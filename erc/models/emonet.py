@@ -102,9 +102,7 @@ class EmoNet(nn.Module):
         return torch.cat([self.head.sample(part, n_samples=n_samples, seed=seed) for part in parts], dim=1)
 
     @torch.no_grad()
-    def mc_forward(
-        self, batch: TurnBatch, n_samples: int, seed: int = 0, mode: McMode = "head", top_k: int = 1, max_batch_size: int = 256
-    ) -> Tensor:
+    def mc_forward(self, batch: TurnBatch, n_samples: int, seed: int = 0, mode: McMode = "head", top_k: int = 1, max_batch_size: int = 256) -> Tensor:
         """Monte-Carlo-dropout logits (S, U, C): joint samples through context encoder, behaviour memory and head.
 
         `full` samples every dropout behind the embeddings, `top-k` those of the `top_k` upper layers of each encoder and all above them,

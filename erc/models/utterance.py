@@ -18,6 +18,7 @@ from erc.models.pooling import Pooling, pool, pooled_width
 
 McMode = Literal["head", "top-k", "full"]
 
+
 @dataclass(frozen=True, slots=True)
 class UtteranceOutput:
     """What one pass gives: logits (B, C) and the pooled embedding (B, P) the head read."""

@@ -102,9 +102,7 @@ def selective_replicates(
     return np.concatenate(chunks)
 
 
-def selective_scores(
-    uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95
-) -> SelectiveScores:
+def selective_scores(uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95) -> SelectiveScores:
     """The three areas with the intervals of their bootstrap `replicates` (R, 3), which `selective_replicates` draws."""
     point = _scores(uncertainty, losses, np.ones((1, len(np.asarray(losses)))))[0]
     areas = [Interval.of(point[column], replicates[:, column], level=level) for column in range(3)]

@@ -21,9 +21,7 @@ SPEAKERS = _table(
     basis=BigInteger,
 )  # fmt: skip
 ALIASES = _table("aliases", alias=BigInteger, tenant=BigInteger, speaker=BigInteger, scope=Text, match_name=Text, skeleton=Text, name=Text)
-AUDIT = _table(
-    "audit", audit=BigInteger, tenant=BigInteger, at=Float, action=Text, speaker_id=Text, other_id=Text, detail=Text, undone_by=BigInteger
-)
+AUDIT = _table("audit", audit=BigInteger, tenant=BigInteger, at=Float, action=Text, speaker_id=Text, other_id=Text, detail=Text, undone_by=BigInteger)
 EMBEDDERS = _table("embedders", embedder=BigInteger, tenant=BigInteger, name=Text, revision=Text, width=BigInteger)
 LABEL_SETS = _table("label_sets", label_set=BigInteger, tenant=BigInteger, labels=Text)
 CONVERSATIONS = _table("conversations", tenant=BigInteger, conversation_id=Text, sequence=BigInteger, time=Float)

@@ -165,6 +165,15 @@ def test_label_two_files_of_one_name_are_two_conversations(place: Path) -> None:
     assert together[3]["conversation_id"] == alone[0]["conversation_id"] not in ("chat", "other/chat")
 
 
+def test_label_output_that_is_the_memory_is_refused(place: Path) -> None:
+    run("chat.txt", "--memory", "people.jsonl")
+    kept = (place / "people.jsonl").read_bytes()
+    error = failure(run("chat.txt", "--memory", "people.jsonl", "-o", "people.jsonl"))
+    assert error.exit_code == 2
+    assert "the speaker memory itself" in str(error)
+    assert (place / "people.jsonl").read_bytes() == kept
+
+
 @pytest.mark.parametrize("output", ["chat.txt", "./sub/../chat.txt"])
 def test_label_output_that_is_an_input_is_refused(output: str, place: Path) -> None:
     (place / "sub").mkdir()
