@@ -25,13 +25,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipe_study_parts import SMALL, Sizes, Study, base_of, cell_config, changes_of, sources, tables, taught_by
+from recipe_study_parts import SMALL, UNTUNED, Sizes, Study, base_of, cell_config, changes_of, sources, tables, taught_by
 from study_cells import config_digest, current_cell, prompts_digest, write_cell
 
 RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "rebuild")
 SHUFFLED = ", labels shuffled"
 PLAIN = "dialogue alone"
-UNTUNED = "untuned"
 _ONE_STAGE = "llm.stages={emotions: {tasks: {erc: 1.0}}}"
 ABLATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     PLAIN: ("laercs", (_ONE_STAGE,)),  # what is left of CKERC, LaERC-S and BiosERC without their ingredient

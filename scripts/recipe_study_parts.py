@@ -47,6 +47,7 @@ from erc.training.supplies import Supplies
 from erc.uncertainty.crossfit import cross_fitted_classes
 
 CLASSIFIER = "goemotions-minilm"
+UNTUNED = "untuned"
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MOODS = slice(1, 2)
 """Which sentences of each bio a prompt shows: the one that counts moods. With all of them, bios would be most of a prompt this short."""
@@ -310,14 +311,17 @@ def macro_auc(probabilities: np.ndarray, targets: np.ndarray) -> float:
 
 
 def table(corpus: str, records: Sequence[Mapping[str, Any]], *, variants: Sequence[str]) -> str:
-    """The Markdown table of records of one make: means over the seeds there are, with the 95% interval over resampled dialogues."""
-    from erc.evaluation.bootstrap import bootstrap_interval
+    """The Markdown table of records of one make: means over the seeds there are, with the 95% interval over resampled dialogues, and what the
+    mean is above the untuned base's on the same dialogues."""
+    from erc.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
 
     one = records[0]
     targets, groups = np.array(one["targets"]), np.array(one["groups"])
     base = one["made"]["base"]["path"] if "made" in one else "a base that was not recorded"
     head = f"| {corpus}, {base}, {one['sizes'][0]} training and {one['sizes'][1]} dev conversations ({len(targets)} turns) "
-    lines = [head + "| seeds | weighted F1 | macro F1 | macro AUC |", "|---|---|---|---|---|", _chance(np.array(one["train_counts"]), targets)]
+    head += "| seeds | weighted F1 | above the untuned | macro F1 | macro AUC |"
+    lines = [head, "|---|---|---|---|---|---|", _chance(np.array(one["train_counts"]), targets)]
+    untuned = next((np.array(record["decisions"])[:, None] for record in records if record["variant"] == UNTUNED), None)
 
     def mean_f1(columns: np.ndarray, truth: np.ndarray) -> float:
         return float(np.mean([figures_of(column, truth)["weighted_f1"] for column in columns.T]))
@@ -330,7 +334,11 @@ def table(corpus: str, records: Sequence[Mapping[str, Any]], *, variants: Sequen
         spread = bootstrap_interval(mean_f1, columns, targets, groups=groups, resamples=300)
         macro, auc = (float(np.mean([record[key] for record in found])) for key in ("macro_f1", "auc"))
         weighted = f"{mean_f1(columns, targets):.3f} ({spread.low:.3f} to {spread.high:.3f})"
-        lines.append(f"| {name} | {len(found)} | {weighted} | {macro:.3f} | {auc:.3f} |")
+        above = ""
+        if untuned is not None and name != UNTUNED:
+            more = paired_bootstrap(mean_f1, columns, untuned, targets, groups=groups, resamples=300)
+            above = f"{more.difference:+.3f} ({more.low:+.3f} to {more.high:+.3f})"
+        lines.append(f"| {name} | {len(found)} | {weighted} | {above} | {macro:.3f} | {auc:.3f} |")
     return "\n".join(lines)
 
 
@@ -341,4 +349,4 @@ def _chance(counts: np.ndarray, targets: np.ndarray) -> str:
     weighted = [draw["weighted_f1"] for draw in draws]
     low, high = np.quantile(weighted, [0.025, 0.975])
     macro = np.mean([draw["macro_f1"] for draw in draws])
-    return f"| drawn by training frequency | | {np.mean(weighted):.3f} ({low:.3f} to {high:.3f}) | {macro:.3f} | 0.500 |"
+    return f"| drawn by training frequency | | {np.mean(weighted):.3f} ({low:.3f} to {high:.3f}) | | {macro:.3f} | 0.500 |"

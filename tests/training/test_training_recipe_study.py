@@ -126,6 +126,20 @@ def test_study_over_a_base_of_other_prompts_says_so(
     assert ("taught other prompts" in capsys.readouterr().err) is told
 
 
+def test_table_says_what_a_recipe_is_above_the_untuned_base(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+    import recipe_study_parts
+
+    made = {"variant": "rebuild", "seed": 0, **FIGURES, "decisions": [0, 1, 0]}
+    wrong = {**made, "variant": "untuned", "decisions": [1, 1, 1]}
+    table = recipe_study_parts.table("meld", [made, wrong], variants=["untuned", "rebuild"])
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:]] for line in table.splitlines() if (cells := line.split("|"))}
+    # All right is 1; one label said of everything has an F1 of 2 * 1/3 / (1 + 1/3) = 1/2 for a third of the turns, 1/6.
+    assert rows["rebuild"][1].startswith("1.000")
+    assert rows["untuned"][1].startswith("0.167")
+    assert rows["rebuild"][2].startswith("+0.833")
+    assert rows["untuned"][2] == ""
+
+
 def test_study_without_a_make_in_its_record_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
     record = tmp_path / "out" / "meld" / "rebuild.0.json"
     record.parent.mkdir(parents=True)
