@@ -9,11 +9,9 @@ from sqlalchemy import Connection, Row, func, select, tuple_
 from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleError
 from speakers.records import SpeakerId
+from speakers.store.chunks import in_chunks
 from speakers.store.tables import ALIASES, AUDIT, BIOS, MOVES, OBSERVATIONS, SPEAKERS
 from speakers.tenancy import Tenant
-
-_CHUNK = 500
-"""Conversations or utterances per statement: far below every engine's limits."""
 
 
 def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
@@ -92,8 +90,8 @@ def _chosen(connection: Connection, speaker: int, conversations: Sequence[str], 
     columns, found = OBSERVATIONS.c, set()
     pair = tuple_(columns.conversation_id, columns.utterance_id)
     for wanted, column in ((conversations, columns.conversation_id), (utterances, pair)):
-        for start in range(0, len(wanted), _CHUNK):
-            where = (columns.speaker == speaker) & column.in_(list(wanted[start : start + _CHUNK]))
+        for few in in_chunks(wanted):
+            where = (columns.speaker == speaker) & column.in_(few)
             found |= set(connection.execute(select(columns.observation).where(where)).scalars())
     return sorted(found)
 

@@ -9,11 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from speakers.records import AuditEntry, LoggedNames, SpeakerId
+from speakers.store.chunks import CHUNK, in_chunks
 from speakers.store.tables import ALIASES, AUDIT, SPEAKERS
 from speakers.tenancy import Tenant
-
-_CHUNK = 500
-"""Bound parameters per statement: far below every engine's limit."""
 
 
 def log(
@@ -40,7 +38,7 @@ def tied(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set
     found = set(speakers)
     fresh = sorted(found)
     while fresh:
-        few, fresh = fresh[:_CHUNK], fresh[_CHUNK:]
+        few, fresh = fresh[:CHUNK], fresh[CHUNK:]
         where = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(few), AUDIT.c.other_id.in_(few))
         rows = connection.execute(select(AUDIT.c.speaker_id, AUDIT.c.other_id).where(where, AUDIT.c.other_id.is_not(None)))
         near = {one for row in rows for one in row} - found - {None}
@@ -56,8 +54,8 @@ def names(connection: Connection, tenant: Tenant, logged: Iterable[AuditEntry]) 
         ids |= {who for who in (one.speaker_id, one.other_id) if who is not None}
         numbers |= {number for number in (one.detail.get("alias"),) if isinstance(number, int)}
     for table, key, wanted, into in ((SPEAKERS, SPEAKERS.c.speaker_id, ids, found.speakers), (ALIASES, ALIASES.c.alias, numbers, found.aliases)):
-        for start in range(0, len(wanted), _CHUNK):
-            few = (table.c.tenant == tenant.row) & key.in_(sorted(wanted)[start : start + _CHUNK])
+        for some in in_chunks(sorted(wanted)):
+            few = (table.c.tenant == tenant.row) & key.in_(some)
             into.update((row[0], row.name) for row in connection.execute(select(key, table.c.name).where(few)))
     return found
 

@@ -18,13 +18,12 @@ from speakers import audit, bios, identity, index_file
 from speakers.errors import ErasureIncompleteError, StoreError
 from speakers.records import Erasure
 from speakers.store import Store
+from speakers.store.chunks import in_chunks
 from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES, MOVES, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
 from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
 
 _O = OBSERVATIONS.c
 _HOUR, _DAY = 3_600.0, 86_400.0
-_CHUNK = 500
-"""Bound parameters per statement: far below every engine's limit."""
 _TOUCHED = ("speakers", "aliases", "audit", "conversations", "observations", "moves", "bios", "passages", "erasures")
 
 
@@ -102,8 +101,7 @@ def delete_conversations(
     told = _delete_strange(connection, tenant)
     rows: list[int] = []
     candidates = set(idle)
-    for start in range(0, len(conversations), _CHUNK):
-        few = conversations[start : start + _CHUNK]
+    for few in in_chunks(conversations):
         inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(few)
         rows += connection.execute(select(_O.observation).where(inside)).scalars().all()
         first = (func.min(_O.time), _O.sequence, _O.conversation_id, func.min(_O.position))  # within a conversation time follows the index
@@ -192,9 +190,9 @@ def checkpoint(store: Store, *, patience: float) -> None:
 def _delete_borrowed(connection: Connection, tenant: Tenant, ids: Sequence[str], among: ColumnElement[bool] | None = None) -> int:
     """Delete other people's bios that may hold words of the speakers `ids`: the resting ones (of those `among` names) of everybody a merge
     or a split ever tied to them. A bio that still describes its speaker holds words of that speaker alone."""
-    kin, deleted = sorted(audit.tied(connection, tenant, ids)), 0
-    for start in range(0, len(kin), _CHUNK):
-        where = bios.resting(tenant, kin[start : start + _CHUNK])
+    deleted = 0
+    for kin in in_chunks(sorted(audit.tied(connection, tenant, ids))):
+        where = bios.resting(tenant, kin)
         deleted += bios.delete(connection, where if among is None else where & among)
     return deleted
 
@@ -255,8 +253,8 @@ def _idle() -> ColumnElement[bool]:
 def _delete_idle(connection: Connection, tenant: Tenant, candidates: Sequence[int], keep: Collection[str]) -> int:
     """Delete those speakers of whom nothing is kept; how many they were."""
     gone = 0
-    for start in range(0, len(candidates), _CHUNK):
-        where = (SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker.in_(candidates[start : start + _CHUNK]), _idle())
+    for some in in_chunks(candidates):
+        where = (SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker.in_(some), _idle())
         rows = connection.execute(select(SPEAKERS.c.speaker, SPEAKERS.c.speaker_id).where(*where)).all()
         few = [row.speaker for row in rows if row.speaker_id not in keep]
         connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(few)))

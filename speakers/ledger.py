@@ -12,12 +12,10 @@ from sqlalchemy import Connection, Row, bindparam, select
 from speakers.errors import InvalidRecordError, UnknownSpeakerError
 from speakers.records import Embedder, Observation, Point, Receipt
 from speakers.store.bulk import insert_rows
+from speakers.store.chunks import in_chunks
 from speakers.store.codec import Vocabulary, observation_values
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
 from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
-
-_CHUNK = 500
-"""Bound parameters per statement: far below every engine's limit."""
 
 # Statements are built once: a conversation is small, and building them would cost as much as running them.
 _PLACE = select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(
@@ -186,8 +184,8 @@ def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple
     """Row numbers of the owners, merges followed, and the ids that belong to forgotten speakers. Raises UnknownSpeakerError for any other id."""
     found: dict[str, int] = {}
     wanted = sorted(speakers)
-    for start in range(0, len(wanted), _CHUNK):
-        for row in connection.execute(_OWNERS, {"of": tenant.row, "ids": wanted[start : start + _CHUNK]}).all():
+    for few in in_chunks(wanted):
+        for row in connection.execute(_OWNERS, {"of": tenant.row, "ids": few}).all():
             target, merged = row.speaker, row.merged_into
             while merged is not None:
                 target = merged

@@ -15,6 +15,7 @@ from speakers.history import PAST, past
 from speakers.memory import VectorIndex, best, exact_cosine, unit
 from speakers.records import Hit, PassageHit, Point, Recall, SpeakerId
 from speakers.store import Store
+from speakers.store.chunks import in_chunks
 from speakers.store.codec import Vocabulary, observations, stored_embedder, vector_matrix
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
 from speakers.tenancy import Tenant
@@ -31,7 +32,6 @@ _CHOSEN = select(OBSERVATIONS, SPEAKERS.c.speaker_id).join(SPEAKERS, SPEAKERS.c.
 _CHOSEN = _CHOSEN.where(_O.observation.in_(bindparam("ids", expanding=True)))
 
 _PAGE = 20_000
-_CHUNK = 500
 
 
 class Recaller:
@@ -188,15 +188,14 @@ class Recaller:
 
     def _vectors(self, connection: Connection, ids: np.ndarray) -> tuple[np.ndarray, Sequence[bytes]]:
         rows: list[Row] = []
-        for start in range(0, len(ids), _CHUNK):
-            wanted = ids[start : start + _CHUNK].tolist()
+        for wanted in in_chunks(ids.tolist()):
             rows += connection.execute(select(_O.observation, _O.vector).where(_O.observation.in_(wanted), self._mine)).all()
         return _split(rows)
 
     def _hits(self, connection: Connection, ids: np.ndarray, scores: np.ndarray, width: int, speaker: SpeakerId | None) -> tuple[Hit, ...]:
         found: dict[int, Row] = {}
-        for start in range(0, len(ids), _CHUNK):
-            rows = connection.execute(_CHOSEN, {"ids": ids[start : start + _CHUNK].tolist()}).all()
+        for wanted in in_chunks(ids.tolist()):
+            rows = connection.execute(_CHOSEN, {"ids": wanted}).all()
             found |= {row.observation: row for row in rows}
         ordered = observations(connection, (found[row] for row in ids.tolist()), speaker=speaker, sets=self._sets, width=width)
         return tuple(Hit(one, score) for one, score in zip(ordered, scores.tolist(), strict=True))
