@@ -118,16 +118,13 @@ class EmoNetTask:
         weights = None if self._weights is None else self._weights.to(logits.device)
         return weighted_cross_entropy(logits, turns.labels, weights, label_smoothing=self._label_smoothing)
 
-    def loss_weight(self, batch: Batch) -> Tensor:
-        """The labelled turns, by the weights of their classes: what the cross entropy is divided by."""
-        labels = batch["labels"][batch["labels"] != NO_LABEL]
-        return torch.tensor(float(len(labels)), device=labels.device) if self._weights is None else self._weights.to(labels.device)[labels].sum()
-
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
-        return [(self.loss(model, batch), self.loss_weight(batch))]
+        return list(zip([self.loss(model, batch)], self.loss_weights(batch), strict=True))
 
     def loss_weights(self, batch: Batch) -> list[Tensor]:
-        return [self.loss_weight(batch)]
+        """The labelled turns, by the weights of their classes: what the cross entropy is divided by."""
+        labels = batch["labels"][batch["labels"] != NO_LABEL]
+        return [torch.tensor(float(len(labels)), device=labels.device) if self._weights is None else self._weights.to(labels.device)[labels].sum()]
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, EmoNet)

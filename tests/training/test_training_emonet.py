@@ -119,7 +119,7 @@ def test_emonet_task_losses_weighed_by_their_turns_make_the_loss_of_all(
     model = make_model(tiny_encoder_dir, features).eval()
     batches = [task.collate([conversation]) for conversation in task.examples]
     with torch.no_grad():
-        shares = torch.stack([task.loss_weight(batch) for batch in batches])
+        shares = torch.stack([task.loss_weights(batch)[0] for batch in batches])
         losses = torch.stack([task.loss(model, batch) for batch in batches])
         torch.testing.assert_close((losses * shares).sum() / shares.sum(), task.loss(model, task.collate(task.examples)))
     assert shares[0] != shares[1]
