@@ -94,12 +94,11 @@ def train_cell(out: Path, corpus: str, variant: str, seed: int) -> None:
 @cache
 def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier and the corpus's files."""
-    from study_cells import checksums
-
     from erc.data.corpora import load_corpus
     from erc.persistence import find_model, load_artefact
+    from erc.training.origin import corpora_origin
 
-    files = checksums(load_corpus(corpus, split) for split in ("train", "dev"))
+    files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
     return {"classifier": None if classifier is None else load_artefact(find_model(classifier)).sha256, "files": files}
 
 

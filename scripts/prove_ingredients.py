@@ -81,14 +81,14 @@ def proven(out: Path, world: Any, recipe: str, seed: int) -> dict[str, Any]:
     for number in range(BASES):
         config = recipe_config(recipe, base_number(out, number), world, seed=seed)
         adapter = train_recipe(config, world, emptied(out / f"run{number}"))
-        tried.append((accuracy_on("trial", config, adapter, world)[0], -number, config, adapter))
+        tried.append((accuracy_on("trial", config, adapter, world)[0], number, config, adapter))
         if tried[-1][0] > AT_HOME:
             break
-    trial, number, config, adapter = max(tried, key=lambda one: one[:2])
-    found: dict[str, Any] = {"base": -number, "trial": trial, "tried": len(tried)}
+    trial, number, config, adapter = max(tried, key=lambda one: one[0])  # the first of equals
+    found: dict[str, Any] = {"base": number, "trial": trial, "tried": len(tried)}
     found["planted"], turns = accuracy_on("held_out", config, adapter, world)
     found["blanked"], _ = accuracy_on("held_out", config, adapter, world.without())
-    config = recipe_config(recipe, base_number(out, -number), world.without(), seed=seed)
+    config = recipe_config(recipe, Path(config.llm.base), world.without(), seed=seed)
     adapter = train_recipe(config, world.without(), emptied(out / "run"))
     found["never_there"], _ = accuracy_on("held_out", config, adapter, world.without())
     return {**found, "turns": turns}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study_cells import checksums, placeless, prompts_digest, read_cell
+from study_cells import placeless, prompts_digest, read_cell
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.conversation import Conversation
@@ -43,6 +43,7 @@ from erc.training.llm_experiment import stage_task
 from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm_stages import run_stages
 from erc.training.llm_task import predict_answers
+from erc.training.origin import corpora_origin
 from erc.training.supplies import Supplies
 from erc.uncertainty.crossfit import cross_fitted_classes
 
@@ -246,7 +247,7 @@ def taught_by(base: str, prompts: str) -> bool:
 
 def sources(corpus: str) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier, the corpus's files and the prompts."""
-    files = checksums(load_corpus(corpus, split) for split in ("train", "dev"))
+    files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
     return {"classifier": load_artefact(find_model(CLASSIFIER)).sha256, "files": files, "prompts": prompts_digest()}
 
 

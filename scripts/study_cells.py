@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from erc.config import ExperimentConfig
-from erc.data.corpora import Corpus
 from erc.llm.prompts import PromptTemplate, prompt_names
 
 MADE = "made"
@@ -33,11 +32,6 @@ def config_digest(config: ExperimentConfig) -> str:
 def prompts_digest() -> str:
     """Of all shipped prompts."""
     return digest([PromptTemplate.load(name, version).sha256 for name, version in prompt_names()])
-
-
-def checksums(corpora: Iterable[Corpus]) -> dict[str, str]:
-    """The SHA-256 of the corpora's files, by name."""
-    return {file.name: file.sha256 for corpus in corpora for file in corpus.files}
 
 
 def digest(value: Any) -> str:

@@ -46,6 +46,7 @@ from erc.llm.reference import (
 from erc.llm.tasks import TaskPrompts
 from erc.training.llm_batches import LlmExample, encode_example
 from erc.training.llm_task import LlmTask
+from erc.training.origin import corpora_origin
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
@@ -123,7 +124,7 @@ def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> di
         "questions": given.questions,
         "comments": given.comments,
         "comment_sets": list(SETS),
-        "comment_files": {file.name: file.sha256 for corpus in splits for file in corpus.files},
+        "comment_files": corpora_origin(splits),
         "comments_dev_weighted_f1": figures["weighted_f1"],
     }
 
@@ -174,7 +175,7 @@ def record(given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: f
         "purpose": "tests and demonstrations of the language-model path; too small for good labels",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "corpora": given.corpora,
-        "files": {file.name: file.sha256 for corpus in corpora for file in corpus.files},
+        "files": corpora_origin(corpora),
         "readings": given.readings,
         "prompts": prompts_digest(),
         "prompts_per_dialogue": given.prompts,

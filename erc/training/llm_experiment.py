@@ -160,7 +160,7 @@ def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Suppli
     """What an adapter was made from: labelling finds its demonstrations again by it."""
     return {
         "config": json.loads(config.model_dump_json()),
-        "files": {file.name: file.sha256 for corpus in splits for file in corpus.files},
+        "files": corpora_origin(splits),
         "supplies": dict(supplies.provenance),
     }
 

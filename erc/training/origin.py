@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool)
     save_record(origin, path)
 
 
-def corpora_origin(splits: Sequence[Corpus]) -> Origin:
-    """Of the files that the splits were read from."""
-    return {file.name: file.sha256 for corpus in splits for file in corpus.files}
+def corpora_origin(corpora: Iterable[Corpus]) -> dict[str, str]:
+    """The SHA-256 of the files that the corpora were read from, by name."""
+    return {file.name: file.sha256 for corpus in corpora for file in corpus.files}
 
 
 def model_origin(name: str, revision: str | None = None) -> str | None:
