@@ -48,10 +48,14 @@ class EmotionSet:
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"emotion set {self.name}: labels must be there and differ, got {self.labels}")
         if self.neutral is not None and self.neutral not in self.labels:
-            raise ConfigError(f"emotion set {self.name}: the neutral label {self.neutral!r} is not one of {self.labels}")
+            raise ConfigError(
+                f"emotion set {self.name}: the neutral label {self.neutral!r} is not one of {self.labels}"
+            )
         for alias, label in self.aliases.items():
             if label not in self.labels or alias in self.labels:
-                raise ConfigError(f"emotion set {self.name}: alias {alias!r} -> {label!r} must lead from a new spelling to a label")
+                raise ConfigError(
+                    f"emotion set {self.name}: alias {alias!r} -> {label!r} must lead from a new spelling to a label"
+                )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +70,9 @@ class EmotionSet:
             return spelled
         if spelled in self.aliases:
             return self.aliases[spelled]
-        raise InputError(f"{label!r} is not an emotion of '{self.name}'; its labels are {', '.join(self.labels)}")
+        raise InputError(
+            f"{label!r} is not an emotion of '{self.name}'; its labels are {', '.join(self.labels)}"
+        )
 
     def index(self, label: str) -> int:
         """The position of `label` (any known spelling) among the outputs."""
@@ -93,10 +99,14 @@ class EmotionMap:
     def __post_init__(self) -> None:
         where = f"emotion map {self.source.name} -> {self.target.name}"
         if self.provenance not in get_args(Provenance):
-            raise ConfigError(f"{where}: provenance must be one of {get_args(Provenance)}, got {self.provenance!r}")
+            raise ConfigError(
+                f"{where}: provenance must be one of {get_args(Provenance)}, got {self.provenance!r}"
+            )
         if len(self.assignment) != len(self.source):
             raise ConfigError(f"{where}: {len(self.assignment)} assignments for {len(self.source)} labels")
-        if any(place is not None and not 0 <= place < len(self.target) for place in (*self.assignment, self.rest)):
+        if any(
+            place is not None and not 0 <= place < len(self.target) for place in (*self.assignment, self.rest)
+        ):
             raise ConfigError(f"{where}: an assignment points outside the {len(self.target)} target labels")
         if not self.source.multi_label and (None in self.assignment or self.rest is not None):
             raise ConfigError(f"{where}: a single-label source gives every label a place and leaves no rest")
@@ -114,9 +124,13 @@ class EmotionMap:
         """
         values = np.asarray(probabilities)
         if values.ndim == 0 or values.shape[-1] != len(self.source):
-            raise ValueError(f"probabilities of shape {values.shape}: the last dimension must be {len(self.source)} ({self.source.name})")
+            raise ValueError(
+                f"probabilities of shape {values.shape}: the last dimension must be {len(self.source)} ({self.source.name})"
+            )
         if not np.all((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE)):
-            raise ValueError(f"probabilities must lie in [0, 1] for the map {self.source.name} -> {self.target.name}; give it no logits")
+            raise ValueError(
+                f"probabilities must lie in [0, 1] for the map {self.source.name} -> {self.target.name}; give it no logits"
+            )
         values = np.clip(values, 0.0, 1.0)
         if not np.issubdtype(values.dtype, np.floating):
             values = values.astype(np.float64)
@@ -138,7 +152,9 @@ class EmotionMap:
         Raises ConfigError when a single-label target would be read back as multi-label or the sets do not meet.
         """
         if other.source.labels != self.target.labels or other.rest is not None:
-            raise ConfigError(f"maps {self.source.name} -> {self.target.name} and {other.source.name} -> {other.target.name} do not compose")
+            raise ConfigError(
+                f"maps {self.source.name} -> {self.target.name} and {other.source.name} -> {other.target.name} do not compose"
+            )
         assignment = tuple(None if place is None else other.assignment[place] for place in self.assignment)
         rest = None if self.rest is None else other.assignment[self.rest]
         return EmotionMap(self.source, other.target, provenance, lossy, notes, assignment, rest)
@@ -179,32 +195,51 @@ def load_emotion_map(source: str, target: str) -> EmotionMap:
     """
     from_set, to_set = load_emotion_set(source), load_emotion_set(target)
     if _base(from_set) == _base(to_set):
-        return EmotionMap(from_set, to_set, "published", False, "The labels are the same.", tuple(range(len(from_set))))
+        return EmotionMap(
+            from_set, to_set, "published", False, "The labels are the same.", tuple(range(len(from_set)))
+        )
     declared = {(_base(load_emotion_set(a)), _base(load_emotion_set(b))): (a, b) for a, b in emotion_maps()}
     pair = declared.get((_base(from_set), _base(to_set)))
     if pair is None:
         bases = (*sorted(b for a, b in declared if a == _base(from_set)), _base(from_set))
-        twins = [name for name in emotion_sets() if name not in (source, *bases) and _base(load_emotion_set(name)) in bases]
+        twins = [
+            name
+            for name in emotion_sets()
+            if name not in (source, *bases) and _base(load_emotion_set(name)) in bases
+        ]
         reachable = [name for name in (*bases, *twins) if name != source]
-        raise ConfigError(f"no map from '{source}' to '{target}'; from '{source}' there are maps to {', '.join(reachable) or 'no other set'}")
+        raise ConfigError(
+            f"no map from '{source}' to '{target}'; from '{source}' there are maps to {', '.join(reachable) or 'no other set'}"
+        )
     return _build_map(_read(_ONTOLOGY / "maps" / f"{pair[0]}__{pair[1]}.json"), from_set, to_set)
 
 
 def _build_map(record: dict[str, Any], source: EmotionSet, target: EmotionSet) -> EmotionMap:
     says: dict[str, Any] = {key: record[key] for key in ("provenance", "lossy", "notes")}
     if "via" in record:
-        first, second = load_emotion_map(source.name, record["via"]), load_emotion_map(record["via"], target.name)
+        first, second = (
+            load_emotion_map(source.name, record["via"]),
+            load_emotion_map(record["via"], target.name),
+        )
         return first.then(second, **says)
     where = f"emotion map {source.name} -> {target.name}"
     if set(record["groups"]) != set(target.labels):
-        raise ConfigError(f"{where}: groups {sorted(record['groups'])} must be the labels {sorted(target.labels)}")
-    placed: list[tuple[str, int | None]] = [(label, target.labels.index(goal)) for goal, members in record["groups"].items() for label in members]
+        raise ConfigError(
+            f"{where}: groups {sorted(record['groups'])} must be the labels {sorted(target.labels)}"
+        )
+    placed: list[tuple[str, int | None]] = [
+        (label, target.labels.index(goal)) for goal, members in record["groups"].items() for label in members
+    ]
     placed += [(label, None) for label in record.get("dropped", [])]
     if sorted(label for label, _ in placed) != sorted(source.labels):
-        raise ConfigError(f"{where}: every label of {source.name} must stand exactly once among groups and dropped")
+        raise ConfigError(
+            f"{where}: every label of {source.name} must stand exactly once among groups and dropped"
+        )
     places = dict(placed)
     rest = target.labels.index(record["rest"]) if "rest" in record else None
-    return EmotionMap(source, target, assignment=tuple(places[label] for label in source.labels), rest=rest, **says)
+    return EmotionMap(
+        source, target, assignment=tuple(places[label] for label in source.labels), rest=rest, **says
+    )
 
 
 def _base(labels: EmotionSet) -> str:

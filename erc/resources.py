@@ -23,4 +23,6 @@ def resource_dir(name: str) -> Path:
     checkout = _PACKAGE.parent / name
     if checkout.is_dir():
         return checkout
-    raise ConvemoError(f"the folder '{name}' is neither in {packaged} nor in {checkout}: reinstall convemo or run from a full checkout")
+    raise ConvemoError(
+        f"the folder '{name}' is neither in {packaged} nor in {checkout}: reinstall convemo or run from a full checkout"
+    )

@@ -14,7 +14,11 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> int:
     """Runs the named benchmarks, or all; returns how many failed."""
-    there = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py")) if path.stem != "bench_common"}
+    there = {
+        path.stem.removeprefix("bench_"): path
+        for path in sorted(HERE.glob("bench_*.py"))
+        if path.stem != "bench_common"
+    }
     wanted = sys.argv[1:] or list(there)
     unknown = sorted(set(wanted) - set(there))
     if unknown:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-def arguments(description: str | None, *, model: str = "goemotions-minilm", **numbers: int) -> argparse.Namespace:
+def arguments(
+    description: str | None, *, model: str = "goemotions-minilm", **numbers: int
+) -> argparse.Namespace:
     """The command line of a benchmark: `--model` and whole numbers with their defaults. Sets the environment torch reads on import."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -53,8 +55,15 @@ def conversations() -> tuple[str, list[Conversation]]:
     try:
         return "MELD dev", list(load_corpus("meld", "dev").conversations)
     except InputError:
-        found = [c for path in sorted(EXAMPLES.iterdir()) if path.suffix != ".md" for c in read_transcript(path).conversations]
-        return "examples, 20 times", [replace(c, conversation_id=f"{c.conversation_id}-{copy}") for copy in range(20) for c in found]
+        found = [
+            c
+            for path in sorted(EXAMPLES.iterdir())
+            if path.suffix != ".md"
+            for c in read_transcript(path).conversations
+        ]
+        return "examples, 20 times", [
+            replace(c, conversation_id=f"{c.conversation_id}-{copy}") for copy in range(20) for c in found
+        ]
 
 
 def texts_of(dialogues: Sequence[Conversation]) -> list[str]:
@@ -92,10 +101,17 @@ def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]
     widths = [max(len(row[column]) for row in (headers, *rows)) for column in range(len(headers))]
     print(f"\n{title}")
     for row in (headers, ["-" * width for width in widths], *rows):
-        print("  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))))
+        print(
+            "  ".join(
+                cell.rjust(width) if column else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
 
 
-def verdict(name: str, value: float, *, least: float | None = None, most: float | None = None, unit: str = "x") -> None:
+def verdict(
+    name: str, value: float, *, least: float | None = None, most: float | None = None, unit: str = "x"
+) -> None:
     """Prints whether `value` meets its target."""
     met = (least is None or value >= least) and (most is None or value <= most)
     wanted = f"at least {least:g}{unit}" if least is not None else f"at most {most:g}{unit}"
@@ -105,4 +121,7 @@ def verdict(name: str, value: float, *, least: float | None = None, most: float 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     names = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
-    return next((line.partition(":")[2].strip() for line in names if line.startswith("model name")), platform.processor() or platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in names if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )

@@ -37,7 +37,9 @@ EARLY, LATE, AROUND = 20, 400, 10
 
 def main() -> None:
     """Prints all five comparisons and writes the plot."""
-    options = arguments(__doc__, model="emonet-emorynlp-minilm", dialogues=8, steps=32, turns=5_000, repeats=3)
+    options = arguments(
+        __doc__, model="emonet-emorynlp-minilm", dialogues=8, steps=32, turns=5_000, repeats=3
+    )
     ours = {mode: predictor(options.model, mode) for mode in ("off", "default")}
     print_machine()
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +89,15 @@ def experiment(name: str, cache: Path) -> tuple[EmoNet, EmoNetTask, Ingredients]
     return build_network(config, parts), make_task(config, parts), parts
 
 
-def labelling(ours: Mapping[str, Predictor], network: EmoNet, task: EmoNetTask, parts: Ingredients, *, dialogues: int, repeats: int) -> None:
+def labelling(
+    ours: Mapping[str, Predictor],
+    network: EmoNet,
+    task: EmoNetTask,
+    parts: Ingredients,
+    *,
+    dialogues: int,
+    repeats: int,
+) -> None:
     """Turns a second on EmoryNLP dev."""
     import copy
 
@@ -97,18 +107,33 @@ def labelling(ours: Mapping[str, Predictor], network: EmoNet, task: EmoNetTask, 
     sample = evenly(task.dev, dialogues)
     turns, sampled = parts.dev.utterance_count, sum(map(len, sample))
     networks = {"fp32": network.eval(), "bf16": copy.deepcopy(network).to(torch.bfloat16).eval()}
-    candidates: dict[str, Callable[[], object]] = {f"erc, uncertainty {mode}": lambda p=p: p.label(talks) for mode, p in ours.items()}
-    candidates |= {f"CoMPM as published, {kind}": lambda n=n: one_by_one(n, task, sample) for kind, n in networks.items()}
+    candidates: dict[str, Callable[[], object]] = {
+        f"erc, uncertainty {mode}": lambda p=p: p.label(talks) for mode, p in ours.items()
+    }
+    candidates |= {
+        f"CoMPM as published, {kind}": lambda n=n: one_by_one(n, task, sample) for kind, n in networks.items()
+    }
     for p in ours.values():
         p.label(talks)  # kernels are made once for every shape
     for n in networks.values():
         one_by_one(n, task, [sample[0][:4]])
     seconds = rounds(candidates, repeats)
     counts = [turns if name.startswith("erc") else sampled for name in seconds]
-    each = {name: (clock / count, cpu / count) for (name, (clock, cpu)), count in zip(seconds.items(), counts, strict=True)}
+    each = {
+        name: (clock / count, cpu / count)
+        for (name, (clock, cpu)), count in zip(seconds.items(), counts, strict=True)
+    }
     (slow, slow_cpu), (fast, fast_cpu) = list(each.values())[-2:]
     rows = [
-        [name, f"{count:,}", f"{1 / clock:,.1f}", f"{slow / clock:.1f}x", f"{fast / clock:.1f}x", f"{slow_cpu / cpu:.1f}x", f"{fast_cpu / cpu:.1f}x"]
+        [
+            name,
+            f"{count:,}",
+            f"{1 / clock:,.1f}",
+            f"{slow / clock:.1f}x",
+            f"{fast / clock:.1f}x",
+            f"{slow_cpu / cpu:.1f}x",
+            f"{fast_cpu / cpu:.1f}x",
+        ]
         for (name, (clock, cpu)), count in zip(each.items(), counts, strict=True)
     ]
     drawn = f"CoMPM {len(sample)} of them, at even distances by length"
@@ -139,7 +164,11 @@ def training(tasks: Mapping[str, tuple[EmoNet, EmoNetTask, Ingredients]], *, ste
     network, task, parts = tasks["emonet-emorynlp"]
     baseline, other, _ = tasks["compm-emorynlp"]
     turns = parts.train.utterance_count
-    names = ["erc, 8 dialogues a step, bf16", "CoMPM as published, one target a step, fp32", "CoMPM as published, one target a step, bf16"]
+    names = [
+        "erc, 8 dialogues a step, bf16",
+        "CoMPM as published, one target a step, fp32",
+        "CoMPM as published, one target a step, bf16",
+    ]
     names.append("configs/compm-emorynlp.yaml, one dialogue a step, bf16")
     runs = [
         steps_of(network, dialogue_losses(network, task, at_once=8), bf16=True),
@@ -154,18 +183,34 @@ def training(tasks: Mapping[str, tuple[EmoNet, EmoNetTask, Ingredients]], *, ste
     for _ in range(steps):
         for place, run in enumerate(runs):
             clocks[place].time(lambda place=place, run=run: seen.__setitem__(place, seen[place] + next(run)))
-    each = [(sum(clock.clock) / count, sum(clock.processor) / count) for clock, count in zip(clocks, seen, strict=True)]
+    each = [
+        (sum(clock.clock) / count, sum(clock.processor) / count)
+        for clock, count in zip(clocks, seen, strict=True)
+    ]
     rows = [
-        [name, f"{count:,}", f"{1000 * clock:.1f}", f"{turns * clock:,.0f}", f"{clock / each[0][0]:.1f}x", f"{cpu / each[0][1]:.1f}x"]
+        [
+            name,
+            f"{count:,}",
+            f"{1000 * clock:.1f}",
+            f"{turns * clock:,.0f}",
+            f"{clock / each[0][0]:.1f}x",
+            f"{cpu / each[0][1]:.1f}x",
+        ]
         for name, count, (clock, cpu) in zip(names, seen, each, strict=True)
     ]
     headers = ["", "turns", "ms/turn", "epoch, s", "of erc's", "processor"]
-    print_table(f"Training, {steps} steps each; an epoch of EmoryNLP ({turns:,} turns) extrapolated from them", headers, rows)
+    print_table(
+        f"Training, {steps} steps each; an epoch of EmoryNLP ({turns:,} turns) extrapolated from them",
+        headers,
+        rows,
+    )
     for place in (1, 2):
         verdict(f"epoch of {names[place]}, against erc's", each[place][0] / each[0][0], least=10)
 
 
-def dialogue_losses(network: EmoNet, task: EmoNetTask, *, at_once: int) -> Iterator[tuple[Callable[[], Any], int]]:
+def dialogue_losses(
+    network: EmoNet, task: EmoNetTask, *, at_once: int
+) -> Iterator[tuple[Callable[[], Any], int]]:
     """Batches of whole dialogues of similar length, as the Trainer makes them: what gives the loss, and the number of turns."""
     ordered = sorted(task.examples, key=len)
     starts = [number * at_once for number in range(len(ordered) // at_once)]
@@ -199,7 +244,9 @@ def target_losses(network: EmoNet, task: EmoNetTask) -> Iterator[tuple[Callable[
         yield lambda dialogue=dialogue, number=number: loss(dialogue, number), 1
 
 
-def steps_of(network: EmoNet, losses: Iterator[tuple[Callable[[], Any], int]], *, bf16: bool) -> Iterator[int]:
+def steps_of(
+    network: EmoNet, losses: Iterator[tuple[Callable[[], Any], int]], *, bf16: bool
+) -> Iterator[int]:
     """Optimiser steps, one a call; gives the turns of each."""
     import torch
 
@@ -220,14 +267,21 @@ def talk(name: str, turns: int, texts: Sequence[str], first: int = 0) -> Convers
     from erc.data import Conversation, Utterance
 
     said = (texts[(first + i) % len(texts)] for i in range(turns))
-    return Conversation(name, tuple(Utterance(f"{name}-{i}", i, SPEAKERS[i % len(SPEAKERS)], text) for i, text in enumerate(said)))
+    return Conversation(
+        name,
+        tuple(Utterance(f"{name}-{i}", i, SPEAKERS[i % len(SPEAKERS)], text) for i, text in enumerate(said)),
+    )
 
 
 def dev_texts() -> list[str]:
     """Every text of EmoryNLP dev in order."""
     from erc.data.corpora import load_corpus
 
-    return [utterance.text for conversation in load_corpus("emorynlp", "dev").conversations for utterance in conversation]
+    return [
+        utterance.text
+        for conversation in load_corpus("emorynlp", "dev").conversations
+        for utterance in conversation
+    ]
 
 
 def live(p: Predictor, repeats: int) -> None:
@@ -259,15 +313,25 @@ def growth(p: Predictor, *, turns: int, repeats: int) -> None:
     """Cost of a turn as conversations grow: the same turns altogether, in conversations of different lengths."""
     texts = dev_texts()
     lengths = [length for length in LENGTHS if length <= turns]
-    talks = {length: [talk(f"talk{number}", length, texts, number * length) for number in range(turns // length)] for length in lengths}
+    talks = {
+        length: [talk(f"talk{number}", length, texts, number * length) for number in range(turns // length)]
+        for length in lengths
+    }
     p.label(talks[lengths[0]][:50])
     seconds = rounds({str(length): lambda t=talks[length]: p.label(t) for length in lengths}, repeats)
     clock = [1000 * seconds[str(length)][0] / turns for length in lengths]
     cpu = [1000 * seconds[str(length)][1] / turns for length in lengths]
-    rows = [[f"{n:,}", f"{turns // n:,}", f"{a:.2f}", f"{b:.2f}", f"{a / clock[0]:.2f}x"] for n, a, b in zip(lengths, clock, cpu, strict=True)]
+    rows = [
+        [f"{n:,}", f"{turns // n:,}", f"{a:.2f}", f"{b:.2f}", f"{a / clock[0]:.2f}x"]
+        for n, a, b in zip(lengths, clock, cpu, strict=True)
+    ]
     headers = ["turns", "conversations", "ms/turn", "processor, ms/turn", "against 10"]
     print_table(f"Cost of a turn, {turns:,} turns labelled in one go", headers, rows)
-    verdict(f"a turn in a conversation of {lengths[-1]:,}, against one of {lengths[0]}", clock[-1] / clock[0], most=1.3)
+    verdict(
+        f"a turn in a conversation of {lengths[-1]:,}, against one of {lengths[0]}",
+        clock[-1] / clock[0],
+        most=1.3,
+    )
     plot(lengths, clock, cpu, turns)
 
 
@@ -283,7 +347,12 @@ def plot(lengths: Sequence[int], clock: Sequence[float], cpu: Sequence[float], t
     axes.minorticks_off()
     axes.set_ylim(0, 1.3 * max(*clock, *cpu))
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
-    frame(axes, title="Cost of a turn as conversations grow", x=f"turns of a conversation ({turns:,} turns labelled in one go)", y="ms per turn")
+    frame(
+        axes,
+        title="Cost of a turn as conversations grow",
+        x=f"turns of a conversation ({turns:,} turns labelled in one go)",
+        y="ms per turn",
+    )
     print(f"plot: {save(figure, PLOT).relative_to(ROOT)}")
 
 
@@ -309,9 +378,16 @@ def memory(p: Predictor, repeats: int) -> None:
     rows = [[name, f"{clock:.2f}", f"{cpu:.2f}"] for name, (clock, cpu) in seconds.items()]
     print_table("Labelling 40 conversations of 20 turns", ["", "s", "processor, s"], rows)
     (streamed, streamed_cpu), (single, single_cpu), (kept, kept_cpu) = seconds.values()
-    verdict("share of the memory, beside one conversation at a time", 100 * (kept - single) / kept, most=10, unit="%")
+    verdict(
+        "share of the memory, beside one conversation at a time",
+        100 * (kept - single) / kept,
+        most=10,
+        unit="%",
+    )
     verdict("the same in processor time", 100 * (kept_cpu - single_cpu) / kept_cpu, most=10, unit="%")
-    print(f"        beside the stream: {100 * (kept - streamed) / kept:.1f}%, in processor time {100 * (kept_cpu - streamed_cpu) / kept_cpu:.1f}%")
+    print(
+        f"        beside the stream: {100 * (kept - streamed) / kept:.1f}%, in processor time {100 * (kept_cpu - streamed_cpu) / kept_cpu:.1f}%"
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from erc.inference.predictor import Labelled, Predictor
 
 PROMPT_TOKENS, DIALOGUE_TOKENS = 512, 1000
-SIZES = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 4}
+SIZES = {
+    "hidden_size": 256,
+    "intermediate_size": 704,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+}
 FIRST = "emonet-meld-minilm"
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 Times = dict[str, tuple[float, float]]
@@ -39,12 +45,21 @@ def main() -> None:
     """Parses arguments and prints figures."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    parts: dict[str, Callable[[argparse.Namespace], None]] = {"scoring": scoring, "live": live, "training": training, "cascade": cascade}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts: dict[str, Callable[[argparse.Namespace], None]] = {
+        "scoring": scoring,
+        "live": live,
+        "training": training,
+        "cascade": cascade,
+    }
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", help="second model of the cascade, a folder or hub id")
     parser.add_argument("--adapter", type=Path, help="adapter folder over it")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--conversations", type=int, default=12, help="dialogues of MELD dev in the cascade (12)")
+    parser.add_argument(
+        "--conversations", type=int, default=12, help="dialogues of MELD dev in the cascade (12)"
+    )
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     given = parser.parse_args()
     print_machine()
@@ -61,7 +76,10 @@ def timed(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Times
             candidate()
             if number:
                 seen[name].append((time.perf_counter() - clock, time.process_time() - cpu))
-    return {name: (statistics.median(a for a, _ in values), statistics.median(b for _, b in values)) for name, values in seen.items()}
+    return {
+        name: (statistics.median(a for a, _ in values), statistics.median(b for _, b in values))
+        for name, values in seen.items()
+    }
 
 
 def ratio(times: Times, slow: str, fast: str) -> float:
@@ -75,7 +93,9 @@ def random_model(vocab: int = 8192) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model("llama", vocab_size=vocab, max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, **SIZES)
+    config = AutoConfig.for_model(
+        "llama", vocab_size=vocab, max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, **SIZES
+    )
     return AutoModelForCausalLM.from_config(config).eval()
 
 
@@ -98,7 +118,9 @@ def naive(model: Any, prompt: list[int], answers: list[list[int]]) -> torch.Tens
     scores = []
     for ids in answers:
         with torch.inference_mode():
-            output = model(input_ids=torch.tensor([[*prompt, *ids]]), use_cache=False, logits_to_keep=len(ids) + 1)
+            output = model(
+                input_ids=torch.tensor([[*prompt, *ids]]), use_cache=False, logits_to_keep=len(ids) + 1
+            )
         logits = output.logits[0].float().log_softmax(-1)
         scores.append(sum(logits[i, token].item() for i, token in enumerate(ids)))
     return torch.tensor([[scores]], dtype=torch.double)
@@ -154,8 +176,13 @@ def live(given: argparse.Namespace) -> None:
                 clock, cpu = time.perf_counter(), time.process_time()
                 answers.append(one.append(*lines[turn % len(lines)]).probabilities)
                 seen[name].append((time.perf_counter() - clock, time.process_time() - cpu))
-            np.testing.assert_allclose(*([found[label] for label in sorted(found)] for found in answers), atol=1e-4)
-    times = {name: (statistics.median(a for a, _ in values[1:]), statistics.median(b for _, b in values[1:])) for name, values in seen.items()}
+            np.testing.assert_allclose(
+                *([found[label] for label in sorted(found)] for found in answers), atol=1e-4
+            )
+    times = {
+        name: (statistics.median(a for a, _ in values[1:]), statistics.median(b for _, b in values[1:]))
+        for name, values in seen.items()
+    }
     rows = [[name, *_milliseconds(values)] for name, values in times.items()]
     title = f"A live turn after {number} turns of {spoken} tokens (with the shared classifier's; state {conversation.state_bytes / 1e6:.1f} MB)"
     print_table(title, ["", "ms", "processor, ms"], rows)
@@ -182,9 +209,20 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     backend = LocalScorer(random_model(len(tokenizer)), tokenizer, model_id="random")
     settings = InferenceSettings(uncertainty="off", precision="fp32")
     labels = load_emotion_set("meld").labels
-    model = LanguageModel("llm:random", backend, PromptBuilder(encoder=backend.encoder, labels=labels, budget=Budget(max_tokens=2048)), "meld")
-    scorer = LlmScorer(model, utterance=UtteranceScorer(load_artefact(find_model(SHARED_MODEL)), settings=settings), settings=settings)
-    return Predictor(scorer, settings=settings), [(turn.speaker, turn.text) for talk in dialogues for turn in talk]
+    model = LanguageModel(
+        "llm:random",
+        backend,
+        PromptBuilder(encoder=backend.encoder, labels=labels, budget=Budget(max_tokens=2048)),
+        "meld",
+    )
+    scorer = LlmScorer(
+        model,
+        utterance=UtteranceScorer(load_artefact(find_model(SHARED_MODEL)), settings=settings),
+        settings=settings,
+    )
+    return Predictor(scorer, settings=settings), [
+        (turn.speaker, turn.text) for talk in dialogues for turn in talk
+    ]
 
 
 def training(given: argparse.Namespace) -> None:
@@ -195,7 +233,10 @@ def training(given: argparse.Namespace) -> None:
     from erc.training.llm_task import answer_losses, answer_scores
 
     model = random_model()
-    examples = [LlmExample(tuple(tokens(model, 40 + 37 * i % 400)), tuple(map(tuple, answers_of(model, 7))), 0) for i in range(16)]
+    examples = [
+        LlmExample(tuple(tokens(model, 40 + 37 * i % 400)), tuple(map(tuple, answers_of(model, 7))), 0)
+        for i in range(16)
+    ]
     real = sum(example.length for example in examples)
 
     def step(row_tokens: int | None) -> float:
@@ -209,9 +250,13 @@ def training(given: argparse.Namespace) -> None:
 
     assert abs(step(512) - step(None)) < 1e-4
     torch.manual_seed(0)
-    times = timed({"a padded row each": lambda: step(None), "packed rows of 512": lambda: step(512)}, given.repeats)
+    times = timed(
+        {"a padded row each": lambda: step(None), "packed rows of 512": lambda: step(512)}, given.repeats
+    )
     rows = [[name, f"{real / clock:,.0f}", f"{real / cpu:,.0f}"] for name, (clock, cpu) in times.items()]
-    print_table(f"Training, {len(examples)} prompts of {real} tokens", ["", "tokens/s", "per processor second"], rows)
+    print_table(
+        f"Training, {len(examples)} prompts of {real} tokens", ["", "tokens/s", "per processor second"], rows
+    )
     verdict("tokens/s in packed rows", ratio(times, "a padded row each", "packed rows of 512"), least=1)
 
 
@@ -231,13 +276,21 @@ def cascade(given: argparse.Namespace) -> None:
     first = load_predictor(FIRST, settings=settings)
     with tempfile.TemporaryDirectory() as folder:
         name, knows = second_name(given.model, talks, Path(folder))
-        second = load_predictor(f"llm:{name}", settings=settings, emotions=first.scorer.emotions.name, adapter=given.adapter)
+        second = load_predictor(
+            f"llm:{name}", settings=settings, emotions=first.scorer.emotions.name, adapter=given.adapter
+        )
         both = CascadePredictor(first, second)
         models = {"first alone": first, "second alone": second, "cascade": both}
         labelled = {which: predictor.label(talks) for which, predictor in models.items()}
         sent = check_cascade(labelled)
-        times = timed({which: (lambda p=predictor: p.label(talks)) for which, predictor in models.items()}, max(1, given.repeats // 3))
-    rows = [[which, f"{accuracy(labelled[which]):.3f}", *(f"{value:.2f}" for value in times[which])] for which in models]
+        times = timed(
+            {which: (lambda p=predictor: p.label(talks)) for which, predictor in models.items()},
+            max(1, given.repeats // 3),
+        )
+    rows = [
+        [which, f"{accuracy(labelled[which]):.3f}", *(f"{value:.2f}" for value in times[which])]
+        for which in models
+    ]
     turns = sum(map(len, talks))
     print(f"\nfirst: {first.scorer.identity}\nsecond: {knows}")
     title = f"Cascade, {len(talks)} dialogues and {turns} turns of MELD dev, {sent / turns:.1%} sent on"
@@ -253,11 +306,16 @@ def second_name(model: str | None, talks: Sequence[Conversation], folder: Path) 
     trained = sorted(RUNS.glob(f"**/{NAME}/model.safetensors"), key=lambda path: path.stat().st_mtime)
     if trained:
         newest = trained[-1].parent
-        return str(newest), f"{newest.relative_to(RUNS.parent)}, without an adapter: its accuracy says nothing of larger models"
+        return (
+            str(newest),
+            f"{newest.relative_to(RUNS.parent)}, without an adapter: its accuracy says nothing of larger models",
+        )
     tokenizer = build_tokenizer(dialogue_texts(talks))
     build_model(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return str(folder), f"{NAME} with random weights, for no trained one is at hand: its accuracy is that of guessing"
+    return str(
+        folder
+    ), f"{NAME} with random weights, for no trained one is at hand: its accuracy is that of guessing"
 
 
 def meld_dev(count: int) -> list[Conversation]:
@@ -269,19 +327,32 @@ def meld_dev(count: int) -> list[Conversation]:
 
 def check_cascade(labelled: Mapping[str, Sequence[Labelled]]) -> int:
     """How many turns were sent on; holds every answer of the cascade to that of the model which gave it."""
-    first, second, both = ([p for one in labelled[name] for p in one.predictions] for name in ("first alone", "second alone", "cascade"))
+    first, second, both = (
+        [p for one in labelled[name] for p in one.predictions]
+        for name in ("first alone", "second alone", "cascade")
+    )
     sent = 0
     for a, b, answer in zip(first, second, both, strict=True):
         expected = b if a.decision == "review" else a
         sent += expected is b
-        if answer.model != expected.model or abs(answer.probabilities[expected.emotion] - expected.confidence) > 0.02:  # bf16, in other batches
-            sys.exit(f"the cascade answers {answer.utterance.utterance_id} otherwise than {expected.model} alone")
+        if (
+            answer.model != expected.model
+            or abs(answer.probabilities[expected.emotion] - expected.confidence) > 0.02
+        ):  # bf16, in other batches
+            sys.exit(
+                f"the cascade answers {answer.utterance.utterance_id} otherwise than {expected.model} alone"
+            )
     return sent
 
 
 def accuracy(labelled: Sequence[Labelled]) -> float:
     """The share of turns with one gold emotion that got it."""
-    found = [p.emotion == p.utterance.emotions[0] for one in labelled for p in one.predictions if len(p.utterance.emotions) == 1]
+    found = [
+        p.emotion == p.utterance.emotions[0]
+        for one in labelled
+        for p in one.predictions
+        if len(p.utterance.emotions) == 1
+    ]
     return sum(found) / len(found)
 
 

@@ -39,8 +39,12 @@ def main() -> None:
                 done += len(labelled.predictions)
                 if done >= (len(rows) + 1) * options.turns // POINTS:
                     sizes.append(resident_mib())
-                    rows.append([f"{done:,}", f"{sizes[-1]:,.0f}", f"{done / (time.perf_counter() - started):,.0f}"])
-    print_table(f"{options.turns:,} turns, JSON Lines to JSON Lines", ["turns", "resident MiB", "turns/s"], rows)
+                    rows.append(
+                        [f"{done:,}", f"{sizes[-1]:,.0f}", f"{done / (time.perf_counter() - started):,.0f}"]
+                    )
+    print_table(
+        f"{options.turns:,} turns, JSON Lines to JSON Lines", ["turns", "resident MiB", "turns/s"], rows
+    )
     verdict("memory at the end against that after a tenth", sizes[-1] / sizes[0], most=1.05)
     long_conversations(options.model)
 
@@ -52,7 +56,17 @@ def long_conversations(model: str) -> None:
         source, result = Path(folder) / "long.jsonl", Path(folder) / "labelled.jsonl"
         for turns in LONG:
             write_stream(source, turns, of=turns)
-            command = [sys.executable, "-m", "erc.cli", "label", str(source), "-o", str(result), "--model", model]
+            command = [
+                sys.executable,
+                "-m",
+                "erc.cli",
+                "label",
+                str(source),
+                "-o",
+                str(result),
+                "--model",
+                model,
+            ]
             subprocess.run(command, check=True, capture_output=True)
             peaks.append(peak_mib(resource.RUSAGE_CHILDREN))
             rows.append([f"{turns:,}", f"{peaks[-1]:,.0f}"])
@@ -66,14 +80,25 @@ def write_stream(path: Path, turns: int, *, of: int = TURNS_PER_CONVERSATION) ->
     with path.open("w", encoding="utf-8") as stream:
         for number in range(turns):
             conversation = f"c{number // of}"
-            stream.write(json.dumps({"conversation_id": conversation, "speaker": f"speaker {number % 3}", "text": texts[number % len(texts)]}) + "\n")
+            stream.write(
+                json.dumps(
+                    {
+                        "conversation_id": conversation,
+                        "speaker": f"speaker {number % 3}",
+                        "text": texts[number % len(texts)],
+                    }
+                )
+                + "\n"
+            )
 
 
 def resident_mib() -> float:
     """Memory the process holds now; its peak so far where the system does not tell."""
     status = Path("/proc/self/status")
     if status.is_file():
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmRSS:"))
+        line = next(
+            line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmRSS:")
+        )
         return int(line.split()[1]) / 1024
     return peak_mib(resource.RUSAGE_SELF)
 

@@ -24,7 +24,10 @@ def main() -> None:
     from erc.uncertainty.selective import aurc
 
     artefact = load_model(options.model)
-    scorers = {mode: UtteranceScorer(artefact, settings=InferenceSettings(uncertainty=mode, samples=SAMPLES)) for mode in MODES}  # type: ignore[arg-type]
+    scorers = {
+        mode: UtteranceScorer(artefact, settings=InferenceSettings(uncertainty=mode, samples=SAMPLES))
+        for mode in MODES
+    }  # type: ignore[arg-type]
     print_machine()
     areas: dict[str, float] = {}
     try:
@@ -39,14 +42,24 @@ def main() -> None:
             decisions = scores.probabilities >= (0.5 if thresholds is None else thresholds.values)
             areas[mode] = aurc(scores.uncertainty.total, hamming_loss(decisions, targets))
     timed = texts[: options.timed]
-    seconds = interleaved({mode: lambda s=s: s.score_texts(timed) for mode, s in scorers.items()}, options.repeats)  # type: ignore[misc]
+    seconds = interleaved(
+        {mode: lambda s=s: s.score_texts(timed) for mode, s in scorers.items()}, options.repeats
+    )  # type: ignore[misc]
     rows = []
     for mode in MODES:
         marks = " (default)" if mode == artefact.info.uncertainty.get("mode", "head") else ""
         area = [f"{areas[mode]:.5f}", f"{areas[mode] / areas['full'] - 1:+.1%}"] if areas else ["", ""]
         rows.append([mode + marks, f"{seconds[mode] / seconds['off']:.2f}x", *area])
-    of = f"; AURC of total entropy against Hamming loss on the first {len(texts):,} comments of GoEmotions dev" if areas else ""
-    print_table(f"N = {SAMPLES} samples, cost on {len(timed)} turns{of}", ["mode", "cost", "AURC", "against full"], rows)
+    of = (
+        f"; AURC of total entropy against Hamming loss on the first {len(texts):,} comments of GoEmotions dev"
+        if areas
+        else ""
+    )
+    print_table(
+        f"N = {SAMPLES} samples, cost on {len(timed)} turns{of}",
+        ["mode", "cost", "AURC", "against full"],
+        rows,
+    )
     default = str(artefact.info.uncertainty.get("mode", "head"))
     verdict(f"cost of the default mode ({default})", seconds[default] / seconds["off"], most=1.3)
 

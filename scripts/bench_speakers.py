@@ -28,7 +28,9 @@ TURNS_PER_SPEAKER = 100
 WORDS = "what a perfectly ordinary line of some conversation looks like, give or take a few words"
 
 
-def conversation(name: str, owners: Sequence[SpeakerId], turns: int, width: int, draw: np.random.Generator) -> list[Observation]:
+def conversation(
+    name: str, owners: Sequence[SpeakerId], turns: int, width: int, draw: np.random.Generator
+) -> list[Observation]:
     """A conversation as the labelling pipeline would record it."""
     weights = draw.random((turns, len(LABELS)), dtype=np.float32)
     vectors = draw.standard_normal((turns, width), dtype=np.float32)
@@ -66,7 +68,11 @@ def percentiles(work: Callable[[int], Any], repeats: int) -> dict[str, float]:
         before = time.thread_time()
         clock.append(1000 * timed(lambda number=number: work(number)))  # type: ignore[misc]
         processor.append(1000 * (time.thread_time() - before))
-    return {"p50_ms": float(np.percentile(clock, 50)), "p99_ms": float(np.percentile(clock, 99)), "cpu_p50_ms": float(np.percentile(processor, 50))}
+    return {
+        "p50_ms": float(np.percentile(clock, 50)),
+        "p99_ms": float(np.percentile(clock, 99)),
+        "cpu_p50_ms": float(np.percentile(processor, 50)),
+    }
 
 
 def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: int = 3) -> dict[str, float]:
@@ -77,21 +83,45 @@ def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: 
         with Registry.open(path) as registry:
             owners = [meet(registry, f"Citizen {one}") for one in range(4)]
             draw = np.random.default_rng(number)
-            talks = {f"c{one}": conversation(f"c{one}", owners, turns, width, draw) for one in range(conversations)}
-            take_in(registry, {"warm": conversation("warm", owners, turns, width, draw)}, width)  # each process compiles its statements once
-            rates["memory"].append(turns * conversations / timed(lambda registry=registry, talks=talks: take_in(registry, talks, width)))
+            talks = {
+                f"c{one}": conversation(f"c{one}", owners, turns, width, draw) for one in range(conversations)
+            }
+            take_in(
+                registry, {"warm": conversation("warm", owners, turns, width, draw)}, width
+            )  # each process compiles its statements once
+            rates["memory"].append(
+                turns
+                * conversations
+                / timed(lambda registry=registry, talks=talks: take_in(registry, talks, width))
+            )
             with registry._store.read() as connection:
-                heads = [tuple(row) for row in connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))][1:]
-                rows = [tuple(row) for row in connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))][turns:]
+                heads = [
+                    tuple(row)
+                    for row in connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))
+                ][1:]
+                rows = [
+                    tuple(row)
+                    for row in connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))
+                ][turns:]
             with registry._store.bare() as connection:
                 connection.exec_driver_sql(f"VACUUM INTO '{bare}'")
-        with sqlite3.connect(bare) as copy:  # the same tables, indexes and speakers, without the rows to be inserted
+        with sqlite3.connect(
+            bare
+        ) as copy:  # the same tables, indexes and speakers, without the rows to be inserted
             copy.execute("DELETE FROM observations")
             copy.execute("DELETE FROM conversations")
         copy.close()
-        rates["bare"].append(turns * conversations / timed(lambda bare=bare, heads=heads, rows=rows: insert_bare(bare, heads, rows, turns)))
+        rates["bare"].append(
+            turns
+            * conversations
+            / timed(lambda bare=bare, heads=heads, rows=rows: insert_bare(bare, heads, rows, turns))
+        )
     medians = {name: float(np.median(values)) for name, values in rates.items()}
-    return {"memory_per_s": medians["memory"], "bare_sqlite_per_s": medians["bare"], "ratio": medians["memory"] / medians["bare"]}
+    return {
+        "memory_per_s": medians["memory"],
+        "bare_sqlite_per_s": medians["bare"],
+        "ratio": medians["memory"] / medians["bare"],
+    }
 
 
 def take_in(registry: Registry, talks: Mapping[str, Sequence[Observation]], width: int) -> None:
@@ -100,10 +130,18 @@ def take_in(registry: Registry, talks: Mapping[str, Sequence[Observation]], widt
         registry.record(name, talk, embedder=Embedder("bench", "1", width))
 
 
-def insert_bare(path: Path, heads: Sequence[tuple[Any, ...]], rows: Sequence[tuple[Any, ...]], turns: int) -> None:
+def insert_bare(
+    path: Path, heads: Sequence[tuple[Any, ...]], rows: Sequence[tuple[Any, ...]], turns: int
+) -> None:
     """The same rows by the standard library alone."""
     connection = sqlite3.connect(path, isolation_level=None)
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "temp_store = MEMORY"):
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+        "temp_store = MEMORY",
+    ):
         connection.execute(f"PRAGMA {pragma}")
     head = f"INSERT INTO conversations VALUES ({', '.join('?' * len(heads[0]))})"
     row = f"INSERT INTO observations VALUES ({', '.join('?' * len(rows[0]))})"
@@ -122,12 +160,20 @@ def fill(registry: Registry, have: int, want: int, width: int, draw: np.random.G
         owners = [meet(registry, f"Citizen {start + one}") for one in range(10)]
         for number in range(10):
             name = f"talk{start}-{number}"
-            registry.record(name, conversation(name, owners, block // 10, width, draw), embedder=Embedder("bench", "1", width))
+            registry.record(
+                name,
+                conversation(name, owners, block // 10, width, draw),
+                embedder=Embedder("bench", "1", width),
+            )
 
 
-def lookups(registry: Registry, size: int, width: int, repeats: int, draw: np.random.Generator) -> dict[str, float]:
+def lookups(
+    registry: Registry, size: int, width: int, repeats: int, draw: np.random.Generator
+) -> dict[str, float]:
     """Times of `context`, `recall` within a speaker and across speakers, a FAISS flat search over all rows, and a rebuild."""
-    people = [registry.find(f"Citizen {start + 3}").speaker_id for start in range(0, size, 10 * TURNS_PER_SPEAKER)]
+    people = [
+        registry.find(f"Citizen {start + 3}").speaker_id for start in range(0, size, 10 * TURNS_PER_SPEAKER)
+    ]
     asked = [people[number] for number in draw.integers(len(people), size=repeats)]
     queries = draw.standard_normal((repeats, width))
     figures: dict[str, float] = {"observations": size}
@@ -140,8 +186,14 @@ def lookups(registry: Registry, size: int, width: int, repeats: int, draw: np.ra
         registry.recall(queries[number], speaker=asked[number], before=END, k=10)
     calls: dict[str, tuple[Callable[[int], Any], int]] = {
         "context": (lambda number: registry.context(asked[number], before=END), repeats),
-        "recall": (lambda number: registry.recall(queries[number], speaker=asked[number], before=END, k=10), repeats),
-        "recall_across": (lambda number: registry.recall(queries[number], speaker=None, before=END, k=10), 10),
+        "recall": (
+            lambda number: registry.recall(queries[number], speaker=asked[number], before=END, k=10),
+            repeats,
+        ),
+        "recall_across": (
+            lambda number: registry.recall(queries[number], speaker=None, before=END, k=10),
+            10,
+        ),
         "flat_over_all": (lambda number: flat(registry, queries[number]), 10),
     }
     for name, (call, count) in calls.items():
@@ -163,7 +215,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--width", type=int, default=384)
-    parser.add_argument("--turns", type=int, nargs="*", default=[20, 100], help="turns per transaction in the intake comparison")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        nargs="*",
+        default=[20, 100],
+        help="turns per transaction in the intake comparison",
+    )
     parser.add_argument("--repeats", type=int, default=500)
     arguments = parser.parse_args()
     draw = np.random.default_rng(0)
@@ -179,7 +237,13 @@ def main() -> None:
             for size in sorted(arguments.sizes):
                 fill(registry, have, size, arguments.width, draw)
                 have = size
-                print(json.dumps({"bench": "lookup"} | lookups(registry, size, arguments.width, arguments.repeats, draw)), flush=True)
+                print(
+                    json.dumps(
+                        {"bench": "lookup"}
+                        | lookups(registry, size, arguments.width, arguments.repeats, draw)
+                    ),
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

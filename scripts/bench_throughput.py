@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench_common import arguments, conversations, interleaved, predictor, print_machine, print_table, texts_of, verdict
+from bench_common import (
+    arguments,
+    conversations,
+    interleaved,
+    predictor,
+    print_machine,
+    print_table,
+    texts_of,
+    verdict,
+)
 
 
 def main() -> None:
@@ -26,8 +35,15 @@ def main() -> None:
         p.label(dialogues[:8])
     seconds = interleaved(candidates, options.repeats)
     *_, batched, single = seconds.values()
-    rows = [[name, f"{len(texts) / s:,.0f}", f"{single / s:.1f}x", f"{batched / s:.1f}x"] for name, s in seconds.items()]
-    print_table(f"Labelling {len(texts):,} utterances ({corpus})", ["", "utterances/s", "against one by one", "against batches"], rows)
+    rows = [
+        [name, f"{len(texts) / s:,.0f}", f"{single / s:.1f}x", f"{batched / s:.1f}x"]
+        for name, s in seconds.items()
+    ]
+    print_table(
+        f"Labelling {len(texts):,} utterances ({corpus})",
+        ["", "utterances/s", "against one by one", "against batches"],
+        rows,
+    )
     for name in ours:
         verdict(f"{name}, against one text at a time", single / seconds[name], least=10)
         verdict(f"{name}, against batches of 32", batched / seconds[name], least=3)
@@ -36,7 +52,13 @@ def main() -> None:
 def text_pipeline(model: str) -> Any:
     """The model of an artefact behind a stock text-classification pipeline: fp32, the library's default attention, raw sigmoids."""
     from torch import Tensor
-    from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, pipeline
+    from transformers import (
+        AutoConfig,
+        AutoModelForSequenceClassification,
+        PretrainedConfig,
+        PreTrainedModel,
+        pipeline,
+    )
     from transformers.modeling_outputs import SequenceClassifierOutput
 
     from erc.persistence import load_model
@@ -56,14 +78,27 @@ def text_pipeline(model: str) -> Any:
             self.network = network
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
-            return SequenceClassifierOutput(logits=network(input_ids=input_ids, attention_mask=attention_mask).logits)
+            return SequenceClassifierOutput(
+                logits=network(input_ids=input_ids, attention_mask=attention_mask).logits
+            )
 
     labels = dict(enumerate(artefact.info.labels))
-    config = Config(id2label=labels, label2id={label: i for i, label in labels.items()}, problem_type="multi_label_classification")
+    config = Config(
+        id2label=labels,
+        label2id={label: i for i, label in labels.items()},
+        problem_type="multi_label_classification",
+    )
     AutoConfig.register(Config.model_type, Config)
     AutoModelForSequenceClassification.register(Config, Classifier)
     options = {"truncation": True, "max_length": artefact.info.max_tokens}
-    return pipeline("text-classification", model=Classifier(config), tokenizer=artefact.tokenizer, top_k=None, device="cpu", **options)
+    return pipeline(
+        "text-classification",
+        model=Classifier(config),
+        tokenizer=artefact.tokenizer,
+        top_k=None,
+        device="cpu",
+        **options,
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench_common import arguments, conversations, interleaved, predictor, print_machine, print_table, texts_of, verdict
+from bench_common import (
+    arguments,
+    conversations,
+    interleaved,
+    predictor,
+    print_machine,
+    print_table,
+    texts_of,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from erc.models.utterance import UtteranceClassifier
@@ -35,7 +44,9 @@ def main() -> None:
     for candidate in candidates.values():
         candidate()
     seconds = interleaved(candidates, options.repeats)
-    rates = {name: (work if name in ours else 2.0 * int(name.split()[-1]) ** 3) / s for name, s in seconds.items()}
+    rates = {
+        name: (work if name in ours else 2.0 * int(name.split()[-1]) ** 3) / s for name, s in seconds.items()
+    }
     peak = max(rate for name, rate in rates.items() if name not in ours)
     rows = [[name, f"{rate / 1e9:,.0f}", f"{rate / peak:.0%}"] for name, rate in rates.items()]
     title = f"{corpus}: {len(tokens):,} utterances, {sum(map(len, tokens)):,} tokens, {work / 1e9:,.0f} GFLOP without padding and samples"

@@ -72,7 +72,12 @@ def _write(path: str, worker: str, seed: int, report: Connection) -> None:
 def run(path: Path, seed: int, context: Any) -> dict[str, set[str]]:
     """One run: start, kill, and return what was acknowledged."""
     draw = random.Random(seed)
-    acknowledged: dict[str, set[str]] = {"open": set(), "recorded": set(), "forgotten": set(), "failed": set()}
+    acknowledged: dict[str, set[str]] = {
+        "open": set(),
+        "recorded": set(),
+        "forgotten": set(),
+        "failed": set(),
+    }
     pipes, processes = [], []
     for worker in ("a", "b"):
         receive, send = context.Pipe(duplex=False)
@@ -114,9 +119,16 @@ def check(path: Path, acknowledged: dict[str, set[str]]) -> list[str]:
         for conversation, _ in keys:
             sizes[conversation] = sizes.get(conversation, 0) + 1
         for talk in acknowledged["recorded"]:
-            if sizes.get(talk, 0) not in (TURNS, TURNS - TURNS // 3):  # whole, or without the third of a forgotten speaker
+            if sizes.get(talk, 0) not in (
+                TURNS,
+                TURNS - TURNS // 3,
+            ):  # whole, or without the third of a forgotten speaker
                 wrong.append(f"{talk}: acknowledged, and {sizes.get(talk, 0)} of {TURNS} turns are there")
-        wrong += [f"{talk}: {size} of {TURNS} turns" for talk, size in sizes.items() if size not in (TURNS, TURNS - TURNS // 3)]
+        wrong += [
+            f"{talk}: {size} of {TURNS} turns"
+            for talk, size in sizes.items()
+            if size not in (TURNS, TURNS - TURNS // 3)
+        ]
         for name in acknowledged["forgotten"]:
             if not registry.resolve(name, conversation_id="check").erased:
                 wrong.append(f"{name}: forgotten, and known again")
@@ -132,7 +144,10 @@ def _index_and_rows(registry: Registry, rows: Any) -> list[str]:
     matrix = np.stack([np.frombuffer(row.vector, "<f4") for row in rows]).astype(np.float64)
     scores = matrix @ query / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(query))
     best = {rows[position].utterance_id for position in np.argsort(-scores)[:5]}
-    found = {hit.observation.utterance_id for hit in registry.recall(query, speaker=None, before=END, k=5).observations}
+    found = {
+        hit.observation.utterance_id
+        for hit in registry.recall(query, speaker=None, before=END, k=5).observations
+    }
     return [] if found == best else [f"the index answers {sorted(found)}, the rows say {sorted(best)}"]
 
 
@@ -142,7 +157,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stores", type=int, default=10, help="begin a new store after so many runs")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further run after so long")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="begin no further run after so long"
+    )
     arguments = parser.parse_args()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["speakers", "faiss"])

@@ -54,7 +54,9 @@ class Truth(NamedTuple):
 
 def main() -> None:
     """Parses arguments, trains what is missing, prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44])
@@ -88,7 +90,10 @@ def train_cell(out: Path, corpus: str, variant: str, seed: int) -> None:
     figures = trained(config, folder, features=out / "features")
     seconds = time.perf_counter() - started
     write_cell(folder / RECORD, {**figures, "training_seconds": seconds}, made)
-    print(f"{corpus}, {variant}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f} after {seconds:.0f} s", flush=True)
+    print(
+        f"{corpus}, {variant}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f} after {seconds:.0f} s",
+        flush=True,
+    )
 
 
 @cache
@@ -99,7 +104,10 @@ def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
     from erc.training.origin import corpora_origin
 
     files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
-    return {"classifier": None if classifier is None else load_artefact(find_model(classifier)).sha256, "files": files}
+    return {
+        "classifier": None if classifier is None else load_artefact(find_model(classifier)).sha256,
+        "files": files,
+    }
 
 
 def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[str, float]:
@@ -114,10 +122,24 @@ def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[s
 
     parts = gather(config, cache_dir=features)
     network, task = build_network(config, parts), make_task(config, parts)
-    figures = train(model=network, task=task, optim=optim_settings(config), run_dir=folder / "run", resume=False, progress=False)
-    logits = np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=config.optim.precision))
+    figures = train(
+        model=network,
+        task=task,
+        optim=optim_settings(config),
+        run_dir=folder / "run",
+        resume=False,
+        progress=False,
+    )
+    logits = np.concatenate(
+        predict_turns(network, task.dev_builder, task.dev, precision=config.optim.precision)
+    )
     labels = np.array([turn.label for turns in task.dev for turn in turns])
-    np.savez(folder / PREDICTIONS, logits=logits, labels=labels, dialogues=np.asarray(dialogue_ids(parts.dev.conversations)))
+    np.savez(
+        folder / PREDICTIONS,
+        logits=logits,
+        labels=labels,
+        dialogues=np.asarray(dialogue_ids(parts.dev.conversations)),
+    )
     return figures
 
 
@@ -127,8 +149,13 @@ def read_cell(folder: Path) -> tuple[Cell, Truth]:
 
     with np.load(folder / PREDICTIONS) as stored:
         keep = stored["labels"] >= 0
-        predicted, truth = stored["logits"][keep].argmax(axis=1), Truth(stored["labels"][keep], stored["dialogues"][keep])
-    return Cell(predicted, json.loads((folder / RECORD).read_text(encoding="utf-8"))["training_seconds"]), truth
+        predicted, truth = (
+            stored["logits"][keep].argmax(axis=1),
+            Truth(stored["labels"][keep], stored["dialogues"][keep]),
+        )
+    return Cell(
+        predicted, json.loads((folder / RECORD).read_text(encoding="utf-8"))["training_seconds"]
+    ), truth
 
 
 def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
@@ -139,7 +166,9 @@ def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
     from erc.evaluation.bootstrap import paired_bootstrap
 
     def mean_f1(predicted: np.ndarray, labels: np.ndarray, average: str = "weighted") -> float:
-        return float(np.mean([f1_score(labels, column, average=average, zero_division=0) for column in predicted.T]))
+        return float(
+            np.mean([f1_score(labels, column, average=average, zero_division=0) for column in predicted.T])
+        )
 
     cells: dict[str, np.ndarray] = {}
     seconds: dict[str, float] = {}
@@ -148,15 +177,22 @@ def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
         cells[variant] = np.stack([cell.predicted for cell, _ in read], axis=1)
         seconds[variant] = float(np.mean([cell.seconds for cell, _ in read]))
         truth = read[0][1]
-    rows = [f"| {corpus} dev, seeds {', '.join(map(str, seeds))} | weighted F1 | macro F1 | difference | training s |", "|---|---|---|---|---|"]
+    rows = [
+        f"| {corpus} dev, seeds {', '.join(map(str, seeds))} | weighted F1 | macro F1 | difference | training s |",
+        "|---|---|---|---|---|",
+    ]
     for variant, predicted in cells.items():
         each = [mean_f1(predicted[:, [i]], truth.labels) for i in range(len(seeds))]
         level = f"{np.mean(each):.4f} ({min(each):.4f} to {max(each):.4f})"
         against = ""
         if variant != SHIPPED and SHIPPED in cells:
-            found = paired_bootstrap(mean_f1, predicted, cells[SHIPPED], truth.labels, groups=truth.dialogues, resamples=1_000)
+            found = paired_bootstrap(
+                mean_f1, predicted, cells[SHIPPED], truth.labels, groups=truth.dialogues, resamples=1_000
+            )
             against = f"{found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-        rows.append(f"| {variant} | {level} | {mean_f1(predicted, truth.labels, 'macro'):.4f} | {against} | {seconds[variant]:.0f} |")
+        rows.append(
+            f"| {variant} | {level} | {mean_f1(predicted, truth.labels, 'macro'):.4f} | {against} | {seconds[variant]:.0f} |"
+        )
     return "\n".join(rows)
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 def main() -> int:
     """Parses arguments, prints the report; 1 where the label set grew or a text became a control token."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="folder or hub id of a language model")
     parser.add_argument("--adapter", type=Path, help="adapter folder over it")
     parser.add_argument("--emotions", default="meld", help="label set of a model without an adapter (meld)")
@@ -40,12 +42,25 @@ def main() -> int:
     from erc.inference.loading import load_predictor
     from erc.inference.settings import InferenceSettings
 
-    emotions = given.emotions if given.adapter is None and not (Path(given.model) / "adapter_config.json").is_file() else None
-    predictor = load_predictor(f"llm:{given.model}", settings=InferenceSettings(uncertainty="off"), emotions=emotions, adapter=given.adapter)
+    emotions = (
+        given.emotions
+        if given.adapter is None and not (Path(given.model) / "adapter_config.json").is_file()
+        else None
+    )
+    predictor = load_predictor(
+        f"llm:{given.model}",
+        settings=InferenceSettings(uncertainty="off"),
+        emotions=emotions,
+        adapter=given.adapter,
+    )
     model = predictor.scorer.model  # type: ignore[attr-defined]
     name, dialogues = conversations()
-    dialogues = [replace(one, utterances=one.utterances[: given.turns]) for one in dialogues[: given.conversations]]
-    print(f"{model.name}, prompt {model.builder.prompt_id}, labels {', '.join(model.builder.labels)}; {len(dialogues)} dialogues of {name}")
+    dialogues = [
+        replace(one, utterances=one.utterances[: given.turns]) for one in dialogues[: given.conversations]
+    ]
+    print(
+        f"{model.name}, prompt {model.builder.prompt_id}, labels {', '.join(model.builder.labels)}; {len(dialogues)} dialogues of {name}"
+    )
     flips(model.backend, model.builder, dialogues)
     return 0 if closed(model.backend, model.builder) else 1
 
@@ -63,13 +78,17 @@ def flips_in(place: Place, scorer: Scorer, builder: PromptBuilder, dialogues: li
     from erc.llm.injection import flips_by_text
 
     found = flips_by_text(scorer, builder, dialogues, place=place)
-    turns, hostile, neutral = (sum(values) for values in zip(*((one.turns, one.hostile, one.neutral) for one in found), strict=True))
+    turns, hostile, neutral = (
+        sum(values) for values in zip(*((one.turns, one.hostile, one.neutral) for one in found), strict=True)
+    )
     rows = [_row(_short(one.text), one.turns, one.hostile, one.neutral) for one in found]
     title = f"Labels of other speakers that change with a stranger's {place} (hostile, neutral: how many and which share; excess in points)"
     headers = [f"the stranger's {place}", "turns", "hostile", "neutral", "hostile", "neutral", "excess"]
     print_table(title, headers, [*rows, _row("all", turns, hostile, neutral)])
     if not hostile + neutral:
-        print(f"No {place} of any kind moves this model's labels: it hardly reads the dialogue, and the rates say nothing of how it resists.")
+        print(
+            f"No {place} of any kind moves this model's labels: it hardly reads the dialogue, and the rates say nothing of how it resists."
+        )
 
 
 def closed(scorer: Scorer, builder: PromptBuilder) -> bool:
@@ -81,14 +100,24 @@ def closed(scorer: Scorer, builder: PromptBuilder) -> bool:
     same = scores.labels == builder.labels and set(scores.best) <= set(builder.labels)
     own = control_tokens(builder, everywhere(builder, "a harmless sentence"))
     kept = sum(control_tokens(builder, prompt) == own for prompt in prompts)
-    print(f"\nlabel set: {len(scores.labels)} labels scored of {len(builder.labels)} given; {'it' if same else 'NO: it'} stays the same")
+    print(
+        f"\nlabel set: {len(scores.labels)} labels scored of {len(builder.labels)} given; {'it' if same else 'NO: it'} stays the same"
+    )
     print(f"control tokens: the template's own {len(own)} and no others in {kept} of {len(prompts)} prompts")
     return same and kept == len(prompts)
 
 
 def _row(name: str, turns: int, hostile: int, neutral: int) -> list[str]:
     excess = 100 * (hostile - neutral) / turns
-    return [name, str(turns), str(hostile), str(neutral), f"{hostile / turns:.1%}", f"{neutral / turns:.1%}", f"{excess:+.1f}"]
+    return [
+        name,
+        str(turns),
+        str(hostile),
+        str(neutral),
+        f"{hostile / turns:.1%}",
+        f"{neutral / turns:.1%}",
+        f"{excess:+.1f}",
+    ]
 
 
 def _short(text: str) -> str:

@@ -40,7 +40,10 @@ LINES = ("Well, that was something.", "I don't know what to say.", "So this is i
 
 def talk(name: str, speaker: str, texts: list[str] | tuple[str, ...]) -> Conversation:
     """A conversation of one speaker."""
-    turns = tuple(Utterance(utterance_id=f"{name}-{i:04d}", index=i, speaker=speaker, text=text) for i, text in enumerate(texts))
+    turns = tuple(
+        Utterance(utterance_id=f"{name}-{i:04d}", index=i, speaker=speaker, text=text)
+        for i, text in enumerate(texts)
+    )
     return Conversation(conversation_id=name, utterances=turns)
 
 

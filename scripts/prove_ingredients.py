@@ -33,7 +33,9 @@ BASES = 3
 
 def main() -> None:
     """Parses arguments, trains what is missing, prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--only", nargs="+", choices=INGREDIENTS, default=list(INGREDIENTS))
@@ -42,7 +44,12 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from planted_models import CLAIMS
 
-    records = [cell(given.out, ingredient, recipe, seed) for seed in given.seeds for ingredient in given.only for recipe in CLAIMS[ingredient]]
+    records = [
+        cell(given.out, ingredient, recipe, seed)
+        for seed in given.seeds
+        for ingredient in given.only
+        for recipe in CLAIMS[ingredient]
+    ]
     print(table(records))
     sys.exit(0 if all(passed(record) for record in records) else 1)
 
@@ -58,7 +65,9 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
     path, world = out / f"{ingredient}-{recipe}-{seed}.json", plant(ingredient, seed=seed)
     base = base_number(out, 0)
     made = {
-        "world": digest(repr((world.train, world.dev, world.trial, world.held_out, world.shown, world.supplies.notes))),
+        "world": digest(
+            repr((world.train, world.dev, world.trial, world.held_out, world.shown, world.supplies.notes))
+        ),
         "config": config_digest(recipe_config(recipe, base, world, seed=seed)),
         "base": {"weights": weights_digest(base)},
         "prompts": prompts_digest(),
@@ -68,7 +77,11 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
         started = time.process_time()
         figures = proven(out, world, recipe, seed)
         seconds = round(time.process_time() - started)
-        found = write_cell(path, {"ingredient": ingredient, "recipe": recipe, "seed": seed, **figures, "cpu_seconds": seconds}, made)
+        found = write_cell(
+            path,
+            {"ingredient": ingredient, "recipe": recipe, "seed": seed, **figures, "cpu_seconds": seconds},
+            made,
+        )
         print(found, file=sys.stderr, flush=True)
     return found
 
@@ -112,7 +125,11 @@ def passed(record: dict[str, Any]) -> bool:
     from planted_models import chance_interval
 
     low, high = chance_interval(record["turns"])
-    return record["planted"] > LEARNT and low <= record["blanked"] <= high and low <= record["never_there"] <= high
+    return (
+        record["planted"] > LEARNT
+        and low <= record["blanked"] <= high
+        and low <= record["never_there"] <= high
+    )
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -128,7 +145,9 @@ def table(records: list[dict[str, Any]]) -> str:
         figures = " | ".join(f"{record[name]:.1%}" for name in ("planted", "blanked", "never_there"))
         verdict = "learnt" if passed(record) else "FAILS"
         cell_of = " | ".join(str(record[name]) for name in ("ingredient", "recipe", "seed"))
-        rows.append(f"| {cell_of} | {record['base']} ({record['tried']}) | {figures} | {low:.1%} to {high:.1%} | {verdict} |")
+        rows.append(
+            f"| {cell_of} | {record['base']} ({record['tried']}) | {figures} | {low:.1%} to {high:.1%} | {verdict} |"
+        )
     return "\n".join(rows)
 
 

@@ -25,7 +25,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from recipe_study_parts import SMALL, UNTUNED, Sizes, Study, base_of, cell_config, changes_of, sources, tables, taught_by
+from recipe_study_parts import (
+    SMALL,
+    UNTUNED,
+    Sizes,
+    Study,
+    base_of,
+    cell_config,
+    changes_of,
+    sources,
+    tables,
+    taught_by,
+)
 from study_cells import config_digest, current_cell, prompts_digest, write_cell
 
 RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "rebuild")
@@ -58,13 +69,19 @@ def variants() -> dict[str, tuple[str, tuple[str, ...], bool]]:
 
 def main() -> None:
     """Parses arguments, trains what is missing, prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--base", help="the base model, a folder or hub id; needed unless --table")
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=[*variants(), UNTUNED], default=[UNTUNED, *variants()])
-    parser.add_argument("--train", type=int, help="training conversations (300 of MELD, 220 of EmoryNLP: some 3,000 turns each)")
+    parser.add_argument(
+        "--train",
+        type=int,
+        help="training conversations (300 of MELD, 220 of EmoryNLP: some 3,000 turns each)",
+    )
     parser.add_argument("--dev", type=int, default=114, help="dev conversations (114, all there are)")
     parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
     given = parser.parse_args()
@@ -74,7 +91,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not given.table:
         if not taught_by(given.base, prompts_digest()):
-            print(f"{given.base}: was taught other prompts than the present ones, and starts from less than it could", file=sys.stderr)
+            print(
+                f"{given.base}: was taught other prompts than the present ones, and starts from less than it could",
+                file=sys.stderr,
+            )
         run(given)
     for corpus in given.corpora:
         make = None if given.table else made(given, corpus)
@@ -83,7 +103,12 @@ def main() -> None:
 
 def made(given: argparse.Namespace, corpus: str) -> dict[str, Any]:
     """What the records of this study have in common for one corpus."""
-    return {"base": base_of(given.base), "sizes": asdict(sizes(given, corpus)), "terms": list(SMALL), **sources(corpus)}
+    return {
+        "base": base_of(given.base),
+        "sizes": asdict(sizes(given, corpus)),
+        "terms": list(SMALL),
+        **sources(corpus),
+    }
 
 
 def sizes(given: argparse.Namespace, corpus: str) -> Sizes:
@@ -97,13 +122,22 @@ def run(given: argparse.Namespace) -> None:
     common = {corpus: made(given, corpus) for corpus in given.corpora}
     for corpus, name, seed in cells(given):
         record = given.out / corpus / f"{name.replace(', ', '-').replace(' ', '-')}.{seed}.json"
-        recipe, overrides, shuffled = variants().get(name, ("laercs", (), False))  # the untuned base is shown prompts as LaERC-S has them
+        recipe, overrides, shuffled = variants().get(
+            name, ("laercs", (), False)
+        )  # the untuned base is shown prompts as LaERC-S has them
         config = config_digest(cell_config(corpus, recipe, overrides, base=given.base, seed=seed))
-        make = {**common[corpus], "recipe": recipe, "overrides": changes_of(recipe, overrides), "config": config}
+        make = {
+            **common[corpus],
+            "recipe": recipe,
+            "overrides": changes_of(recipe, overrides),
+            "config": config,
+        }
         if current_cell(record, make) is not None:
             continue
         if corpus not in studies:
-            studies[corpus] = Study.of(corpus, base=given.base, sizes=sizes(given, corpus), cache=given.out / "memory")
+            studies[corpus] = Study.of(
+                corpus, base=given.base, sizes=sizes(given, corpus), cache=given.out / "memory"
+            )
         started = time.process_time()
         if name == UNTUNED:
             figures = studies[corpus].untuned()
@@ -112,7 +146,10 @@ def run(given: argparse.Namespace) -> None:
             figures = study.trained(recipe, overrides, seed=seed, run_dir=given.out / "run" / corpus)
         seconds = round(time.process_time() - started)
         write_cell(record, {"variant": name, "seed": seed, "cpu_seconds": seconds, **figures}, make)
-        print(f"{corpus}, {name}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f}, {seconds} s", flush=True)
+        print(
+            f"{corpus}, {name}, seed {seed}: weighted F1 {figures['weighted_f1']:.4f}, {seconds} s",
+            flush=True,
+        )
 
 
 def cells(given: argparse.Namespace) -> Iterator[tuple[str, str, int]]:

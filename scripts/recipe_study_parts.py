@@ -157,21 +157,31 @@ class Study:
         train, watched = (with_shuffled_labels(corpus, seed=seed) for corpus in (self.train, self.watched))
         return replace(self, train=train, watched=watched, _examples={})
 
-    def trained(self, recipe_name: str, overrides: Sequence[str], *, seed: int, run_dir: Path) -> dict[str, Any]:
+    def trained(
+        self, recipe_name: str, overrides: Sequence[str], *, seed: int, run_dir: Path
+    ) -> dict[str, Any]:
         """Figures after training one recipe under one seed; `run_dir` is scratch."""
         config = cell_config(self.corpus, recipe_name, overrides, base=self.base, seed=seed)
         recipe = llm_recipe(config)
         base, tokenizer = load_base(self.base, precision="auto", use="training")
         prompts = self._prompts(config, tokenizer)
         *stages, dev = self._of(config, recipe, prompts)
-        lessons = dict(zip((stage.name for stage in recipe.stages), zip(stages[0::2], stages[1::2], strict=True), strict=True))
+        lessons = dict(
+            zip(
+                (stage.name for stage in recipe.stages),
+                zip(stages[0::2], stages[1::2], strict=True),
+                strict=True,
+            )
+        )
         model = attach_lora(base, lora_settings(config), seed=seed)
         shutil.rmtree(run_dir, ignore_errors=True)
         run_stages(
             model,
             recipe.stages,
             run_dir=run_dir,
-            task_of=lambda stage: stage_task(config, *lessons[stage.name], labels=self.labels, pad_id=tokenizer.pad_token_id),
+            task_of=lambda stage: stage_task(
+                config, *lessons[stage.name], labels=self.labels, pad_id=tokenizer.pad_token_id
+            ),
             optim_of=lambda stage: stage_optim(config, stage),
             resume=False,
             progress=False,
@@ -179,7 +189,9 @@ class Study:
         return self._judged(model.eval(), tokenizer, prompts, dev)
 
     def _prompts(self, config: ExperimentConfig, tokenizer: Any) -> TaskPrompts:
-        return TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=self.labels, budget=prompt_budget(config)))
+        return TaskPrompts(
+            PromptBuilder(encoder=PromptEncoder(tokenizer), labels=self.labels, budget=prompt_budget(config))
+        )
 
     def _of(self, config: ExperimentConfig, recipe: Recipe, prompts: TaskPrompts) -> list[list[LlmExample]]:
         """Examples of every stage, training then watched, and of dev at the end; made once for all seeds."""
@@ -189,9 +201,15 @@ class Study:
             index = None
             if recipe.demonstrations and supplies.embed is not None:
                 leaks = LeakFilter.of([self.dev])
-                index = DemonstrationIndex.build(self.train.conversations, supplies.embed, leaks=leaks, labels=self.labels)
+                index = DemonstrationIndex.build(
+                    self.train.conversations, supplies.embed, leaks=leaks, labels=self.labels
+                )
             examples = Examples(prompts, recipe, supplies, demonstrations=index)
-            made = [examples.of_stage(c, stage, dev=c is self.watched) for stage in recipe.stages for c in (self.train, self.watched)]
+            made = [
+                examples.of_stage(c, stage, dev=c is self.watched)
+                for stage in recipe.stages
+                for c in (self.train, self.watched)
+            ]
             self._examples[key] = [*made, examples.of_stage(self.dev, recipe.stages[-1], dev=True)]
         return self._examples[key]
 
@@ -201,11 +219,15 @@ class Study:
         notes = ShortBios(CorpusNotes(self.memories, shown=shown, emotions=emotions, scorer=self.scorer))
         return Supplies(notes=notes, embed=self.scorer.embed, generated=self.generated)
 
-    def _judged(self, model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]) -> dict[str, Any]:
+    def _judged(
+        self, model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]
+    ) -> dict[str, Any]:
         """Figures of calibrated decisions, calibrated on other dialogues than the one decided."""
         scores, groups = predict_answers(model, dev).numpy(), dialogue_groups(dev)
         targets = np.array([example.target for example in dev])
-        prior = content_free_prior(LocalScorer(model, tokenizer, model_id="study"), [prompts.builder.content_free()], self.labels)
+        prior = content_free_prior(
+            LocalScorer(model, tokenizer, model_id="study"), [prompts.builder.content_free()], self.labels
+        )
         fit = partial(ContextualCalibrator.fit, self.labels, prior=prior)
         folds = cross_fitted_classes(scores, targets, groups=groups, calibrate=fit)  # type: ignore[arg-type]
         return {
@@ -219,11 +241,15 @@ class Study:
         }
 
     def _train_targets(self) -> list[int]:
-        found = (turn.emotions[0] for talk in self.train.conversations for turn in talk if len(turn.emotions) == 1)
+        found = (
+            turn.emotions[0] for talk in self.train.conversations for turn in talk if len(turn.emotions) == 1
+        )
         return [self.labels.index(label) for label in found if label in self.labels]
 
 
-def cell_config(corpus: str, recipe: str, overrides: Sequence[str], *, base: str, seed: int) -> ExperimentConfig:
+def cell_config(
+    corpus: str, recipe: str, overrides: Sequence[str], *, base: str, seed: int
+) -> ExperimentConfig:
     """The resolved configuration of one cell."""
     changes = (*SMALL, *changes_of(recipe, overrides), f"llm.base={base}", f"optim.seed={seed}")
     return load_config(CONFIGS / f"llm-{recipe}-{corpus}.yaml", changes)
@@ -248,7 +274,11 @@ def taught_by(base: str, prompts: str) -> bool:
 def sources(corpus: str) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier, the corpus's files and the prompts."""
     files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
-    return {"classifier": load_artefact(find_model(CLASSIFIER)).sha256, "files": files, "prompts": prompts_digest()}
+    return {
+        "classifier": load_artefact(find_model(CLASSIFIER)).sha256,
+        "files": files,
+        "prompts": prompts_digest(),
+    }
 
 
 def same_study(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
@@ -256,7 +286,10 @@ def same_study(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -
     if one is None or other is None:
         return one is other
     first, second = placeless(one), placeless(other)
-    return all(first.get(key) == second.get(key) for key in ("base", "sizes", "terms", "classifier", "files", "prompts"))
+    return all(
+        first.get(key) == second.get(key)
+        for key in ("base", "sizes", "terms", "classifier", "files", "prompts")
+    )
 
 
 def tables(folder: Path, *, variants: Sequence[str], make: Mapping[str, Any] | None = None) -> str:
@@ -268,7 +301,10 @@ def tables(folder: Path, *, variants: Sequence[str], make: Mapping[str, Any] | N
             continue
         own = next((kind for kind in kinds if same_study(kind[0].get("made"), record.get("made"))), None)
         kinds.append([record]) if own is None else own.append(record)
-    return "\n\n".join(table(folder.name, kind, variants=variants) for kind in kinds) or f"{folder}: no cell has finished"
+    return (
+        "\n\n".join(table(folder.name, kind, variants=variants) for kind in kinds)
+        or f"{folder}: no cell has finished"
+    )
 
 
 def phrased(talks: Sequence[Conversation], scorer: KeepingScorer) -> dict[str, dict[tuple[str, int], str]]:
@@ -281,7 +317,9 @@ def phrased(talks: Sequence[Conversation], scorer: KeepingScorer) -> dict[str, d
         for turn, (first, second) in zip(talk, ranked[:, :2], strict=True):
             place = (talk.conversation_id, turn.index)
             for task, phrase in PHRASES.items():
-                found[task][place] = phrase.format(speaker=turn.speaker, first=names[first], second=names[second])
+                found[task][place] = phrase.format(
+                    speaker=turn.speaker, first=names[first], second=names[second]
+                )
     return found
 
 
@@ -290,7 +328,12 @@ def with_shuffled_labels(corpus: Corpus, *, seed: int) -> Corpus:
     labels = [turn.emotions for talk in corpus.conversations for turn in talk if turn.emotions]
     drawn = iter(np.random.default_rng(seed).permutation(len(labels)))
     talks = [
-        replace(talk, utterances=tuple(replace(turn, emotions=labels[next(drawn)]) if turn.emotions else turn for turn in talk))
+        replace(
+            talk,
+            utterances=tuple(
+                replace(turn, emotions=labels[next(drawn)]) if turn.emotions else turn for turn in talk
+            ),
+        )
         for talk in corpus.conversations
     ]
     return replace(corpus, conversations=tuple(talks))
@@ -300,7 +343,10 @@ def figures_of(decisions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Weighted and macro F1."""
     from sklearn.metrics import f1_score
 
-    return {f"{kind}_f1": float(f1_score(targets, decisions, average=kind, zero_division=0)) for kind in ("weighted", "macro")}
+    return {
+        f"{kind}_f1": float(f1_score(targets, decisions, average=kind, zero_division=0))
+        for kind in ("weighted", "macro")
+    }
 
 
 def macro_auc(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -322,7 +368,9 @@ def table(corpus: str, records: Sequence[Mapping[str, Any]], *, variants: Sequen
     head = f"| {corpus}, {base}, {one['sizes'][0]} training and {one['sizes'][1]} dev conversations ({len(targets)} turns) "
     head += "| seeds | weighted F1 | above the untuned | macro F1 | macro AUC |"
     lines = [head, "|---|---|---|---|---|---|", _chance(np.array(one["train_counts"]), targets)]
-    untuned = next((np.array(record["decisions"])[:, None] for record in records if record["variant"] == UNTUNED), None)
+    untuned = next(
+        (np.array(record["decisions"])[:, None] for record in records if record["variant"] == UNTUNED), None
+    )
 
     def mean_f1(columns: np.ndarray, truth: np.ndarray) -> float:
         return float(np.mean([figures_of(column, truth)["weighted_f1"] for column in columns.T]))
@@ -346,7 +394,10 @@ def table(corpus: str, records: Sequence[Mapping[str, Any]], *, variants: Sequen
 def _chance(counts: np.ndarray, targets: np.ndarray) -> str:
     """The row of draws from the training frequencies."""
     rng = np.random.default_rng(0)
-    draws = [figures_of(rng.choice(len(counts), size=len(targets), p=counts / counts.sum()), targets) for _ in range(200)]
+    draws = [
+        figures_of(rng.choice(len(counts), size=len(targets), p=counts / counts.sum()), targets)
+        for _ in range(200)
+    ]
     weighted = [draw["weighted_f1"] for draw in draws]
     low, high = np.quantile(weighted, [0.025, 0.975])
     macro = np.mean([draw["macro_f1"] for draw in draws])

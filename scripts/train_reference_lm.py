@@ -60,19 +60,40 @@ SETS = ("ekman", "emorynlp")
 
 def main() -> None:
     """Parses arguments, trains, writes the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
-    parser.add_argument("--readings", type=float, default=0.5, help="epochs over the dialogues and the prompts about them (0.5)")
-    parser.add_argument("--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)")
-    parser.add_argument("--questions", type=int, default=34_000, help="comments it is asked about by the last question alone (34,000)")
-    parser.add_argument("--comments", type=int, default=5_000, help="comments it is asked about by whole prompts; 0 leaves both out (5,000)")
+    parser.add_argument(
+        "--readings",
+        type=float,
+        default=0.5,
+        help="epochs over the dialogues and the prompts about them (0.5)",
+    )
+    parser.add_argument(
+        "--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)"
+    )
+    parser.add_argument(
+        "--questions",
+        type=int,
+        default=34_000,
+        help="comments it is asked about by the last question alone (34,000)",
+    )
+    parser.add_argument(
+        "--comments",
+        type=int,
+        default=5_000,
+        help="comments it is asked about by whole prompts; 0 leaves both out (5,000)",
+    )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     dev = [load_corpus(name, "dev") for name in given.corpora]
     corpora = [load_corpus(name, "train") for name in given.corpora]
-    kept, report = LeakFilter.of([*dev, *known_held_out()]).apply([talk for corpus in corpora for talk in corpus.conversations])
+    kept, report = LeakFilter.of([*dev, *known_held_out()]).apply(
+        [talk for corpus in corpora for talk in corpus.conversations]
+    )
     print(report, flush=True)
     started = time.process_time()
     model, tokenizer, made = read(given, kept, corpora, dev)
@@ -84,23 +105,43 @@ def main() -> None:
     tokenizer.save_pretrained(folder)
     made["cpu_seconds"] = round(time.process_time() - started)
     (folder / "training.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
-    print(f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, of a unigram model {made['dev_perplexity_unigram']:.1f}")
+    print(
+        f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, of a unigram model {made['dev_perplexity_unigram']:.1f}"
+    )
 
 
-def read(given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]) -> tuple[Any, Any, dict[str, Any]]:
+def read(
+    given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]
+) -> tuple[Any, Any, dict[str, Any]]:
     """The first part: dialogues, and prompts about them without their answers. Gives model, tokenizer and the record of the run."""
     texts = dialogue_texts(kept)
     words = [text for text, _ in labelled_comments(load_corpus("goemotions", "train"))]
-    tokenizer = build_tokenizer([*texts, *words, *template_texts() * 50])  # often enough that a word of a prompt becomes one token
+    tokenizer = build_tokenizer(
+        [*texts, *words, *template_texts() * 50]
+    )  # often enough that a word of a prompt becomes one token
     model = build_model(len(tokenizer), seed=given.seed)
     plain = examples_of(texts, tokenizer)
     asked = examples_of(asked_texts(kept, corpora, tokenizer, given), tokenizer)
     judged = examples_of(dialogue_texts([talk for corpus in dev for talk in corpus.conversations]), tokenizer)
     unigram = unigram_perplexity(tokens_of(plain), tokens_of(judged), vocab=len(tokenizer))
-    print(f"{sum(map(len, tokens_of(plain))):,} tokens of dialogue, {sum(map(len, tokens_of(asked))):,} of prompts", flush=True)
-    task = LlmTask(train=[*plain, *asked], dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK)
-    optim = OptimSettings(learning_rate=given.learning_rate, epochs=given.readings, batch_size=16, weight_decay=0.1, ema_decay=None, seed=given.seed)
-    figures = train(model=model, task=task, optim=optim, run_dir=given.out / "run", resume=False, progress=False)
+    print(
+        f"{sum(map(len, tokens_of(plain))):,} tokens of dialogue, {sum(map(len, tokens_of(asked))):,} of prompts",
+        flush=True,
+    )
+    task = LlmTask(
+        train=[*plain, *asked], dev=judged, labels=(), pad_id=tokenizer.pad_token_id, row_tokens=CHUNK
+    )
+    optim = OptimSettings(
+        learning_rate=given.learning_rate,
+        epochs=given.readings,
+        batch_size=16,
+        weight_decay=0.1,
+        ema_decay=None,
+        seed=given.seed,
+    )
+    figures = train(
+        model=model, task=task, optim=optim, run_dir=given.out / "run", resume=False, progress=False
+    )
     return model, tokenizer, record(given, model, [*corpora, *dev], figures["loss"], unigram)
 
 
@@ -113,13 +154,30 @@ def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> di
     for place, (name, (count, rate, batch)) in enumerate(lessons.items()):
         bare = name == "questions"
         seeds = [given.seed + len(SETS) * place + i for i in range(len(SETS))]
-        parts = [asked_about(splits[0], one, tokenizer, count=count // len(SETS), seed=s, bare=bare) for one, s in zip(SETS, seeds, strict=True)]
+        parts = [
+            asked_about(splits[0], one, tokenizer, count=count // len(SETS), seed=s, bare=bare)
+            for one, s in zip(SETS, seeds, strict=True)
+        ]
         examples = [example for part in parts for example in part]
         task = LlmTask(
-            train=examples, dev=judged, labels=load_emotion_set(SETS[0]).labels, pad_id=tokenizer.pad_token_id, loss="labels", row_tokens=ROW
+            train=examples,
+            dev=judged,
+            labels=load_emotion_set(SETS[0]).labels,
+            pad_id=tokenizer.pad_token_id,
+            loss="labels",
+            row_tokens=ROW,
         )
-        optim = OptimSettings(learning_rate=rate, epochs=1.0, batch_size=batch, weight_decay=0.1, ema_decay=None, seed=given.seed)
-        figures = train(model=model, task=task, optim=optim, run_dir=given.out / name, resume=False, progress=False)
+        optim = OptimSettings(
+            learning_rate=rate,
+            epochs=1.0,
+            batch_size=batch,
+            weight_decay=0.1,
+            ema_decay=None,
+            seed=given.seed,
+        )
+        figures = train(
+            model=model, task=task, optim=optim, run_dir=given.out / name, resume=False, progress=False
+        )
     return {
         "questions": given.questions,
         "comments": given.comments,
@@ -129,11 +187,19 @@ def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> di
     }
 
 
-def asked_about(comments: Corpus, emotion_set: str, tokenizer: Any, *, count: int, seed: int, bare: bool = False) -> list[LlmExample]:
+def asked_about(
+    comments: Corpus, emotion_set: str, tokenizer: Any, *, count: int, seed: int, bare: bool = False
+) -> list[LlmExample]:
     """Emotion prompts about comments in one label set, whole or `bare`: their last question alone."""
     encoder = PromptEncoder(tokenizer)
-    prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=load_emotion_set(emotion_set).labels, budget=Budget(max_tokens=4 * CHUNK)))
-    made = comment_prompts(labelled_comments(comments, emotion_set), prompts, count=count, seed=seed, before=0 if bare else 2)
+    prompts = TaskPrompts(
+        PromptBuilder(
+            encoder=encoder, labels=load_emotion_set(emotion_set).labels, budget=Budget(max_tokens=4 * CHUNK)
+        )
+    )
+    made = comment_prompts(
+        labelled_comments(comments, emotion_set), prompts, count=count, seed=seed, before=0 if bare else 2
+    )
     return [encode_example(question_alone(one) if bare else one, encoder) for one in made]
 
 
@@ -143,12 +209,18 @@ def template_texts() -> list[str]:
     return [template.system + "\n" + "\n".join(template.user.values()) for template in templates]
 
 
-def asked_texts(kept: tuple[Conversation, ...], corpora: list[Corpus], tokenizer: Any, given: argparse.Namespace) -> list[str]:
+def asked_texts(
+    kept: tuple[Conversation, ...], corpora: list[Corpus], tokenizer: Any, given: argparse.Namespace
+) -> list[str]:
     """Prompts about the dialogues, each corpus's with its own labels to choose from."""
     encoder, rng, texts = PromptEncoder(tokenizer), np.random.default_rng(given.seed), []
     for corpus in corpora:
         labels = load_emotion_set(corpus.emotion_set).labels
-        prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=labels, budget=Budget(max_tokens=CHUNK - 8, max_turns=12, block=4)))
+        prompts = TaskPrompts(
+            PromptBuilder(
+                encoder=encoder, labels=labels, budget=Budget(max_tokens=CHUNK - 8, max_turns=12, block=4)
+            )
+        )
         talks = [talk for talk in kept if talk.corpus == corpus.name]
         texts += prompt_texts(talks, prompts, per_dialogue=given.prompts, rng=rng)
     return texts
@@ -159,7 +231,10 @@ def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
     made = []
     for text in texts:
         ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        made += [LlmExample((tokenizer.bos_token_id,), (tuple(ids[start : start + CHUNK]),), 0) for start in range(0, len(ids), CHUNK)]
+        made += [
+            LlmExample((tokenizer.bos_token_id,), (tuple(ids[start : start + CHUNK]),), 0)
+            for start in range(0, len(ids), CHUNK)
+        ]
     return made
 
 
@@ -168,7 +243,9 @@ def tokens_of(examples: list[LlmExample]) -> list[tuple[int, ...]]:
     return [example.answers[0] for example in examples]
 
 
-def record(given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: float, unigram: float) -> dict[str, Any]:
+def record(
+    given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: float, unigram: float
+) -> dict[str, Any]:
     """What the folder says of its making."""
     return {
         "name": NAME,

@@ -24,29 +24,58 @@ def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: 
 
 def alias(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
     """Let the speaker answer to one more name. Raises NameTakenError."""
-    return audit.log(connection, tenant, "alias", now=now, speaker=row.speaker_id, alias=_claim(connection, tenant, row, name))
+    return audit.log(
+        connection,
+        tenant,
+        "alias",
+        now=now,
+        speaker=row.speaker_id,
+        alias=_claim(connection, tenant, row, name),
+    )
 
 
 def _claim(connection: Connection, tenant: Tenant, row: Row, name: str) -> int | None:
     """The number of the new alias, or None where the speaker has it already."""
     holder = identity.find_by_name(connection, tenant, name, row.scope)
     if holder is None:
-        if identity.is_erased(connection, tenant, tenant.tombstone_of_name(row.scope, tenant.match_name(name))):
-            raise NameTakenError(f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again")
+        if identity.is_erased(
+            connection, tenant, tenant.tombstone_of_name(row.scope, tenant.match_name(name))
+        ):
+            raise NameTakenError(
+                f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again"
+            )
         return identity.add_alias(connection, tenant, row.speaker, name, row.scope)
     if holder.speaker != row.speaker:
-        raise NameTakenError(f"the name {names.display(name)!r} belongs to {holder.speaker_id}; 'erc speakers merge' joins the two")
+        raise NameTakenError(
+            f"the name {names.display(name)!r} belongs to {holder.speaker_id}; 'erc speakers merge' joins the two"
+        )
     return None
 
 
 def merge(connection: Connection, tenant: Tenant, source: Row, target: Row, *, now: float) -> int:
     """Make `source` the same person as `target`: its turns and names lead there from now on."""
     if source.speaker == target.speaker:
-        raise InvalidRecordError(f"{source.speaker_id} cannot be merged with itself; the names may have been merged before")
-    entry = audit.log(connection, tenant, "merge", now=now, speaker=source.speaker_id, other=target.speaker_id, basis=target.basis)
-    turns = connection.execute(select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == source.speaker)).scalars().all()
+        raise InvalidRecordError(
+            f"{source.speaker_id} cannot be merged with itself; the names may have been merged before"
+        )
+    entry = audit.log(
+        connection,
+        tenant,
+        "merge",
+        now=now,
+        speaker=source.speaker_id,
+        other=target.speaker_id,
+        basis=target.basis,
+    )
+    turns = (
+        connection.execute(select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == source.speaker))
+        .scalars()
+        .all()
+    )
     _move(connection, entry, source.speaker, target.speaker, turns)
-    connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=target.speaker))
+    connection.execute(
+        SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=target.speaker)
+    )
     _rebase(connection, target.speaker, entry)
     return entry
 
@@ -66,26 +95,46 @@ def split(
     With a `name` the new speaker answers to it; without one it shows the old name and is reached by its id alone.
     """
     if not conversations and not utterances:
-        raise InvalidRecordError("a split needs the conversations or the utterances that belong to the other person")
+        raise InvalidRecordError(
+            "a split needs the conversations or the utterances that belong to the other person"
+        )
     turns = _chosen(connection, row.speaker, conversations, utterances)
     if not turns:
-        raise InvalidRecordError(f"{row.speaker_id} says nothing in the conversations or utterances named; 'erc speakers show' lists them")
+        raise InvalidRecordError(
+            f"{row.speaker_id} says nothing in the conversations or utterances named; 'erc speakers show' lists them"
+        )
     shown = name if name is not None else row.name or row.speaker_id
     if name is not None and identity.find_by_name(connection, tenant, name, row.scope) is not None:
-        raise NameTakenError(f"the name {names.display(name)!r} is taken; split without a name and merge, or choose another")
-    if name is not None and identity.is_erased(connection, tenant, tenant.tombstone_of_name(row.scope, tenant.match_name(name))):
-        raise NameTakenError(f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again")
-    fresh = SpeakerId(tenant.new_id(f"{shown} split {connection.execute(select(func.max(AUDIT.c.audit))).scalar()}", row.scope))
-    made = identity.create(connection, tenant, shown, row.scope, now=now, speaker_id=fresh, named=name is not None)
+        raise NameTakenError(
+            f"the name {names.display(name)!r} is taken; split without a name and merge, or choose another"
+        )
+    if name is not None and identity.is_erased(
+        connection, tenant, tenant.tombstone_of_name(row.scope, tenant.match_name(name))
+    ):
+        raise NameTakenError(
+            f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again"
+        )
+    fresh = SpeakerId(
+        tenant.new_id(
+            f"{shown} split {connection.execute(select(func.max(AUDIT.c.audit))).scalar()}", row.scope
+        )
+    )
+    made = identity.create(
+        connection, tenant, shown, row.scope, now=now, speaker_id=fresh, named=name is not None
+    )
     if name is None and row.name is None:  # a name that was forgotten is not made up for with an id
         connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == made).values(name=None))
-    entry = audit.log(connection, tenant, "split", now=now, speaker=row.speaker_id, other=fresh, basis=row.basis)
+    entry = audit.log(
+        connection, tenant, "split", now=now, speaker=row.speaker_id, other=fresh, basis=row.basis
+    )
     _move(connection, entry, row.speaker, made, turns)
     _rebase(connection, row.speaker, entry)
     return entry, fresh
 
 
-def _chosen(connection: Connection, speaker: int, conversations: Sequence[str], utterances: Sequence[tuple[str, str]]) -> Sequence[int]:
+def _chosen(
+    connection: Connection, speaker: int, conversations: Sequence[str], utterances: Sequence[tuple[str, str]]
+) -> Sequence[int]:
     """The speaker's turns among those of the conversations and the (conversation, utterance) pairs."""
     columns, found = OBSERVATIONS.c, set()
     pair = tuple_(columns.conversation_id, columns.utterance_id)
@@ -98,9 +147,13 @@ def _chosen(connection: Connection, speaker: int, conversations: Sequence[str], 
 
 def _move(connection: Connection, entry: int, source: int, target: int, turns: Sequence[int]) -> None:
     if turns:
-        connection.execute(MOVES.insert(), [{"audit": entry, "observation": turn, "previous": source} for turn in turns])
+        connection.execute(
+            MOVES.insert(), [{"audit": entry, "observation": turn, "previous": source} for turn in turns]
+        )
     moved = select(MOVES.c.observation).where(MOVES.c.audit == entry)
-    connection.execute(OBSERVATIONS.update().where(OBSERVATIONS.c.observation.in_(moved)).values(speaker=target))
+    connection.execute(
+        OBSERVATIONS.update().where(OBSERVATIONS.c.observation.in_(moved)).values(speaker=target)
+    )
 
 
 def _rebase(connection: Connection, speaker: int, basis: int) -> None:
@@ -120,17 +173,25 @@ def undo(connection: Connection, tenant: Tenant, number: int, *, now: float) -> 
 
     Raises NotReversibleError where the entry is unknown, undone, not a change of identity, or covered by a later change.
     """
-    row = connection.execute(select(AUDIT).where(AUDIT.c.tenant == tenant.row, AUDIT.c.audit == number)).one_or_none()
+    row = connection.execute(
+        select(AUDIT).where(AUDIT.c.tenant == tenant.row, AUDIT.c.audit == number)
+    ).one_or_none()
     if row is None or row.action not in _REVERSE:
-        raise NotReversibleError(f"entry {number} is not a change that can be undone; 'erc speakers log' lists them")
+        raise NotReversibleError(
+            f"entry {number} is not a change that can be undone; 'erc speakers log' lists them"
+        )
     if row.undone_by is not None:
         raise NotReversibleError(f"entry {number} was undone by entry {row.undone_by}")
     touched = tuple(one for one in (row.speaker_id, row.other_id) if one is not None)
     for later in audit.entries(connection, tenant, speakers=touched):
         if later.audit > number and later.undone_by is None and later.action in _REVERSE:
-            raise NotReversibleError(f"entry {number} is covered by the later {later.action} {later.audit}; undo that first")
+            raise NotReversibleError(
+                f"entry {number} is covered by the later {later.action} {later.audit}; undo that first"
+            )
     _REVERSE[row.action](connection, tenant, row)
-    entry = audit.log(connection, tenant, "undo", now=now, speaker=row.speaker_id, other=row.other_id, entry=number)
+    entry = audit.log(
+        connection, tenant, "undo", now=now, speaker=row.speaker_id, other=row.other_id, entry=number
+    )
     connection.execute(AUDIT.update().where(AUDIT.c.audit == number).values(undone_by=entry))
     return entry
 
@@ -155,9 +216,17 @@ def _undo_split(connection: Connection, tenant: Tenant, row: Row) -> None:
     source = identity.find_by_id(connection, tenant, row.speaker_id, follow=False)
     made = identity.find_by_id(connection, tenant, row.other_id, follow=False)
     _move_back(connection, row.audit, source.speaker)
-    if connection.execute(select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == made.speaker).limit(1)).first() is not None:
+    if (
+        connection.execute(
+            select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == made.speaker).limit(1)
+        ).first()
+        is not None
+    ):
         raise NotReversibleError(f"{made.speaker_id} has said more since the split; merge the two instead")
-    if connection.execute(select(BIOS.c.bio).where(BIOS.c.speaker == made.speaker).limit(1)).first() is not None:
+    if (
+        connection.execute(select(BIOS.c.bio).where(BIOS.c.speaker == made.speaker).limit(1)).first()
+        is not None
+    ):
         raise NotReversibleError(f"{made.speaker_id} has a bio since the split; merge the two instead")
     connection.execute(ALIASES.delete().where(ALIASES.c.speaker == made.speaker))
     connection.execute(SPEAKERS.delete().where(SPEAKERS.c.speaker == made.speaker))
@@ -166,7 +235,9 @@ def _undo_split(connection: Connection, tenant: Tenant, row: Row) -> None:
 
 def _move_back(connection: Connection, entry: int, speaker: int) -> None:
     moved = select(MOVES.c.observation).where(MOVES.c.audit == entry)
-    connection.execute(OBSERVATIONS.update().where(OBSERVATIONS.c.observation.in_(moved)).values(speaker=speaker))
+    connection.execute(
+        OBSERVATIONS.update().where(OBSERVATIONS.c.observation.in_(moved)).values(speaker=speaker)
+    )
     connection.execute(MOVES.delete().where(MOVES.c.audit == entry))
 
 

@@ -15,14 +15,30 @@ from speakers.tenancy import Tenant
 
 
 def log(
-    connection: Connection, tenant: Tenant, action: str, *, now: float, speaker: str | None = None, other: str | None = None, **detail: Any
+    connection: Connection,
+    tenant: Tenant,
+    action: str,
+    *,
+    now: float,
+    speaker: str | None = None,
+    other: str | None = None,
+    **detail: Any,
 ) -> int:
     """Write an entry and return its number."""
-    values = {"tenant": tenant.row, "at": now, "action": action, "speaker_id": speaker, "other_id": other, "detail": json.dumps(detail)}
+    values = {
+        "tenant": tenant.row,
+        "at": now,
+        "action": action,
+        "speaker_id": speaker,
+        "other_id": other,
+        "detail": json.dumps(detail),
+    }
     return connection.execute(AUDIT.insert().values(**values).returning(AUDIT.c.audit)).scalar_one()
 
 
-def entries(connection: Connection, tenant: Tenant, *, speakers: tuple[str, ...] | None = None) -> tuple[AuditEntry, ...]:
+def entries(
+    connection: Connection, tenant: Tenant, *, speakers: tuple[str, ...] | None = None
+) -> tuple[AuditEntry, ...]:
     """All entries, or those that touch any of the speakers, oldest first."""
     query = select(AUDIT).where(AUDIT.c.tenant == tenant.row).order_by(AUDIT.c.audit)
     if speakers is not None:
@@ -40,7 +56,9 @@ def tied(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set
     while fresh:
         few, fresh = fresh[:CHUNK], fresh[CHUNK:]
         where = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(few), AUDIT.c.other_id.in_(few))
-        rows = connection.execute(select(AUDIT.c.speaker_id, AUDIT.c.other_id).where(where, AUDIT.c.other_id.is_not(None)))
+        rows = connection.execute(
+            select(AUDIT.c.speaker_id, AUDIT.c.other_id).where(where, AUDIT.c.other_id.is_not(None))
+        )
         near = {one for row in rows for one in row} - found - {None}
         found |= near
         fresh += sorted(near)
@@ -53,10 +71,15 @@ def names(connection: Connection, tenant: Tenant, logged: Iterable[AuditEntry]) 
     for one in logged:
         ids |= {who for who in (one.speaker_id, one.other_id) if who is not None}
         numbers |= {number for number in (one.detail.get("alias"),) if isinstance(number, int)}
-    for table, key, wanted, into in ((SPEAKERS, SPEAKERS.c.speaker_id, ids, found.speakers), (ALIASES, ALIASES.c.alias, numbers, found.aliases)):
+    for table, key, wanted, into in (
+        (SPEAKERS, SPEAKERS.c.speaker_id, ids, found.speakers),
+        (ALIASES, ALIASES.c.alias, numbers, found.aliases),
+    ):
         for some in in_chunks(sorted(wanted)):
             few = (table.c.tenant == tenant.row) & key.in_(some)
-            into.update((row[0], row.name) for row in connection.execute(select(key, table.c.name).where(few)))
+            into.update(
+                (row[0], row.name) for row in connection.execute(select(key, table.c.name).where(few))
+            )
     return found
 
 

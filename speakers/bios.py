@@ -63,7 +63,10 @@ DETERMINISTIC = BioWriter("history/1", write_from_history)
 
 
 def _content_words(text: str | None) -> frozenset[str]:
-    found = (word.strip("'’").partition("'")[0].partition("’")[0] for word in _WORD.findall((text or "").casefold()))
+    found = (
+        word.strip("'’").partition("'")[0].partition("’")[0]
+        for word in _WORD.findall((text or "").casefold())
+    )
     return frozenset(word for word in found if len(word) > 2 and word not in _COMMON)
 
 
@@ -81,7 +84,11 @@ def _topics(words: Sequence[frozenset[str]]) -> list[Passage]:
     if not top:
         return []
     support = sum(bool(turn & {word for word, _ in top}) for turn in words)
-    return [Passage(f"Often talks about {', '.join(f'{word} ({_turns(count)})' for word, count in top)}.", support)]
+    return [
+        Passage(
+            f"Often talks about {', '.join(f'{word} ({_turns(count)})' for word, count in top)}.", support
+        )
+    ]
 
 
 def _moods(labels: Sequence[str | None]) -> list[Passage]:
@@ -94,16 +101,26 @@ def _moods(labels: Sequence[str | None]) -> list[Passage]:
 
 def _triggers(words: Sequence[frozenset[str]], labels: Sequence[str | None]) -> list[Passage]:
     """Words that come with one emotion more than half of the time and more often than that emotion does altogether."""
-    said = Counter(word for turn, label in zip(words, labels, strict=True) if label is not None for word in turn)
+    said = Counter(
+        word for turn, label in zip(words, labels, strict=True) if label is not None for word in turn
+    )
     felt = Counter(label for label in labels if label is not None)
-    pairs = Counter((word, label) for turn, label in zip(words, labels, strict=True) if label not in (None, "neutral") for word in turn)
+    pairs = Counter(
+        (word, label)
+        for turn, label in zip(words, labels, strict=True)
+        if label not in (None, "neutral")
+        for word in turn
+    )
     telling = [
         (count, word, str(label))
         for (word, label), count in pairs.items()
         if count >= 2 and 2 * count > said[word] and count * felt.total() > felt[str(label)] * said[word]
     ]
     best = sorted(telling, key=lambda one: (-one[0], one[1], one[2]))[:3]
-    return [Passage(f"Speaking of {word}, shows {label} ({count} of {_turns(said[word])}).", count) for count, word, label in best]
+    return [
+        Passage(f"Speaking of {word}, shows {label} ({count} of {_turns(said[word])}).", count)
+        for count, word, label in best
+    ]
 
 
 def store(
@@ -118,7 +135,10 @@ def store(
     embedder: Embedder | None,
 ) -> Bio:
     """Keep a bio as the speaker's next version, inside a write transaction."""
-    version = 1 + (connection.execute(select(func.max(BIOS.c.version)).where(BIOS.c.speaker == speaker.speaker)).scalar() or 0)
+    version = 1 + (
+        connection.execute(select(func.max(BIOS.c.version)).where(BIOS.c.speaker == speaker.speaker)).scalar()
+        or 0
+    )
     conversations = len({turn.conversation_id for turn in turns})
     values = {
         "tenant": tenant.row, "speaker": speaker.speaker, "version": version, "time": before.time, "sequence": before.sequence,
@@ -130,9 +150,13 @@ def store(
     return Bio(version, writer.name, before, len(turns), conversations, tuple(passages))
 
 
-def store_passages(connection: Connection, tenant: Tenant, bio: int, passages: Sequence[Passage], embedder: Embedder | None) -> None:
+def store_passages(
+    connection: Connection, tenant: Tenant, bio: int, passages: Sequence[Passage], embedder: Embedder | None
+) -> None:
     """Keep the passages of a bio, with vectors where they have them."""
-    maker = settle_embedder(connection, tenant.row, embedder if any(passage.vector is not None for passage in passages) else None)
+    maker = settle_embedder(
+        connection, tenant.row, embedder if any(passage.vector is not None for passage in passages) else None
+    )
     rows = [
         {
             "bio": bio, "position": position, "text": passage.text, "support": passage.support,
@@ -151,7 +175,9 @@ def embedded(passages: Sequence[Passage], embed: Embed | None) -> tuple[Passage,
         return tuple(passages)
     vectors = np.asarray(embed([passage.text for passage in passages]))
     if vectors.ndim != 2 or len(vectors) != len(passages) or not np.isfinite(vectors).all():
-        raise InvalidRecordError(f"the embedder gave shape {vectors.shape} for {len(passages)} passages; one row of finite numbers each is needed")
+        raise InvalidRecordError(
+            f"the embedder gave shape {vectors.shape} for {len(passages)} passages; one row of finite numbers each is needed"
+        )
     return tuple(replace(passage, vector=vector) for passage, vector in zip(passages, vectors, strict=True))
 
 
@@ -167,14 +193,23 @@ _CURRENT = (
 
 def current(connection: Connection, speaker: Row, *, before: Point, width: int | None) -> Bio | None:
     """The latest bio that was written from nothing at or after `before` and that still describes this speaker's turns."""
-    bounds = {"time": before.time, "sequence": before.sequence, "conversation_id": before.conversation_id, "position": before.index}
-    row = connection.execute(_CURRENT, bounds | {"of": speaker.speaker, "basis_now": speaker.basis}).one_or_none()
+    bounds = {
+        "time": before.time,
+        "sequence": before.sequence,
+        "conversation_id": before.conversation_id,
+        "position": before.index,
+    }
+    row = connection.execute(
+        _CURRENT, bounds | {"of": speaker.speaker, "basis_now": speaker.basis}
+    ).one_or_none()
     return None if row is None else _bio(connection, row, width)
 
 
 def versions(connection: Connection, speaker: Row, *, width: int | None) -> tuple[tuple[Bio, bool], ...]:
     """All versions, oldest first, each with whether it still describes the speaker's turns."""
-    rows = connection.execute(select(BIOS).where(BIOS.c.speaker == speaker.speaker).order_by(BIOS.c.version)).all()
+    rows = connection.execute(
+        select(BIOS).where(BIOS.c.speaker == speaker.speaker).order_by(BIOS.c.version)
+    ).all()
     return tuple((_bio(connection, row, width), row.basis == speaker.basis) for row in rows)
 
 
@@ -183,8 +218,14 @@ def resting(tenant: Tenant, speakers: Sequence[str]) -> ColumnElement[bool]:
 
     So may any bio of a speaker who was merged into another: turns of theirs may have gone on from there.
     """
-    theirs = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker_id.in_(speakers))
-    describes = exists().where(SPEAKERS.c.speaker == BIOS.c.speaker, SPEAKERS.c.basis == BIOS.c.basis, SPEAKERS.c.merged_into.is_(None))
+    theirs = select(SPEAKERS.c.speaker).where(
+        SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.speaker_id.in_(speakers)
+    )
+    describes = exists().where(
+        SPEAKERS.c.speaker == BIOS.c.speaker,
+        SPEAKERS.c.basis == BIOS.c.basis,
+        SPEAKERS.c.merged_into.is_(None),
+    )
     return BIOS.c.speaker.in_(theirs) & ~describes
 
 
@@ -195,7 +236,16 @@ def delete(connection: Connection, where: ColumnElement[bool]) -> int:
 
 
 def _bio(connection: Connection, row: Row, width: int | None) -> Bio:
-    kept = connection.execute(select(PASSAGES).where(PASSAGES.c.bio == row.bio).order_by(PASSAGES.c.position)).all()
-    passages = tuple(Passage(one.text, one.support, None if one.vector is None or width is None else vector_array(one.vector, width)) for one in kept)
+    kept = connection.execute(
+        select(PASSAGES).where(PASSAGES.c.bio == row.bio).order_by(PASSAGES.c.position)
+    ).all()
+    passages = tuple(
+        Passage(
+            one.text,
+            one.support,
+            None if one.vector is None or width is None else vector_array(one.vector, width),
+        )
+        for one in kept
+    )
     before = Point(row.time, row.sequence, row.conversation_id, row.position)
     return Bio(row.version, row.writer, before, row.utterances, row.conversations, passages)

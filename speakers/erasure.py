@@ -19,12 +19,33 @@ from speakers.errors import ErasureIncompleteError, StoreError
 from speakers.records import Erasure
 from speakers.store import Store
 from speakers.store.chunks import in_chunks
-from speakers.store.tables import ALIASES, AUDIT, BIOS, CONVERSATIONS, ERASURES, MOVES, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
+from speakers.store.tables import (
+    ALIASES,
+    AUDIT,
+    BIOS,
+    CONVERSATIONS,
+    ERASURES,
+    MOVES,
+    OBSERVATIONS,
+    SPEAKERS,
+    TENANTS,
+    TOMBSTONES,
+)
 from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
 
 _O = OBSERVATIONS.c
 _HOUR, _DAY = 3_600.0, 86_400.0
-_TOUCHED = ("speakers", "aliases", "audit", "conversations", "observations", "moves", "bios", "passages", "erasures")
+_TOUCHED = (
+    "speakers",
+    "aliases",
+    "audit",
+    "conversations",
+    "observations",
+    "moves",
+    "bios",
+    "passages",
+    "erasures",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +58,89 @@ class Removal:
     epoch_after: int
 
 
-def intend(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> tuple[int, Erasure]:
+def intend(
+    connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float
+) -> tuple[int, Erasure]:
     """Commit to erasing these speakers: tombstones keep their ids and names out from this transaction on.
 
     Returns the number of the intent, and the counts of what is theirs now.
     """
     digests = {
         tenant.tombstone_of_id(speaker_id)
-        for speaker_id in connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))).scalars()
+        for speaker_id in connection.execute(
+            select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))
+        ).scalars()
     }
-    names = connection.execute(select(ALIASES.c.scope, ALIASES.c.match_name).where(ALIASES.c.speaker.in_(speakers)))
+    names = connection.execute(
+        select(ALIASES.c.scope, ALIASES.c.match_name).where(ALIASES.c.speaker.in_(speakers))
+    )
     digests |= {tenant.tombstone_of_name(row.scope, row.match_name) for row in names}
-    known = set(connection.execute(select(TOMBSTONES.c.digest).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests))).scalars())
+    known = set(
+        connection.execute(
+            select(TOMBSTONES.c.digest).where(
+                TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests)
+            )
+        ).scalars()
+    )
     rows = [{"tenant": tenant.row, "digest": digest, "at": now} for digest in sorted(digests - known)]
     if rows:
         connection.execute(TOMBSTONES.insert(), rows)
     values = {"tenant": tenant.row, "speakers": json.dumps(list(speakers)), "at": now}
-    return connection.execute(ERASURES.insert().values(**values).returning(ERASURES.c.erasure)).scalar_one(), _counted(connection, tenant, speakers)
+    return connection.execute(
+        ERASURES.insert().values(**values).returning(ERASURES.c.erasure)
+    ).scalar_one(), _counted(connection, tenant, speakers)
 
 
 def _counted(connection: Connection, tenant: Tenant, speakers: Sequence[int]) -> Erasure:
-    ids = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))).scalars().all()
+    ids = (
+        connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers)))
+        .scalars()
+        .all()
+    )
     logged = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(ids), AUDIT.c.other_id.in_(ids))
     parts = ((OBSERVATIONS, _O.speaker.in_(speakers)), (BIOS, BIOS.c.speaker.in_(speakers)), (AUDIT, logged))
-    return Erasure(len(ids), *(connection.execute(select(func.count()).select_from(table).where(where)).scalar_one() for table, where in parts))
+    return Erasure(
+        len(ids),
+        *(
+            connection.execute(select(func.count()).select_from(table).where(where)).scalar_one()
+            for table, where in parts
+        ),
+    )
 
 
 def pending(connection: Connection, tenant: Tenant) -> Sequence[Row]:
     """Erasures that were begun and not finished."""
-    return connection.execute(select(ERASURES).where(ERASURES.c.tenant == tenant.row).order_by(ERASURES.c.erasure)).all()
+    return connection.execute(
+        select(ERASURES).where(ERASURES.c.tenant == tenant.row).order_by(ERASURES.c.erasure)
+    ).all()
 
 
-def delete_speakers(connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float) -> Removal:
+def delete_speakers(
+    connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float
+) -> Removal:
     """Delete every row about the speakers, and what other rows hold of them. Nothing is left to delete when this is repeated."""
     counters = tenant_row(connection, tenant)
     group = sorted({member for speaker in speakers for member in identity.family(connection, speaker)})
-    ids = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(group), SPEAKERS.c.tenant == tenant.row)).scalars().all()
+    ids = (
+        connection.execute(
+            select(SPEAKERS.c.speaker_id).where(
+                SPEAKERS.c.speaker.in_(group), SPEAKERS.c.tenant == tenant.row
+            )
+        )
+        .scalars()
+        .all()
+    )
     called = _names(connection, group)
-    rows = tuple(connection.execute(select(_O.observation).where(_O.speaker.in_(group)).order_by(_O.observation)).scalars().all())
-    told = bios.delete(connection, BIOS.c.speaker.in_(group)) + _delete_borrowed(connection, tenant, ids) + _delete_strange(connection, tenant)
+    rows = tuple(
+        connection.execute(select(_O.observation).where(_O.speaker.in_(group)).order_by(_O.observation))
+        .scalars()
+        .all()
+    )
+    told = (
+        bios.delete(connection, BIOS.c.speaker.in_(group))
+        + _delete_borrowed(connection, tenant, ids)
+        + _delete_strange(connection, tenant)
+    )
     _delete_observations(connection, select(_O.observation).where(_O.speaker.in_(group)))
     connection.execute(delete(ALIASES).where(ALIASES.c.speaker.in_(group)))
     entries = (AUDIT.c.tenant == tenant.row) & or_(AUDIT.c.speaker_id.in_(ids), AUDIT.c.other_id.in_(ids))
@@ -91,7 +156,13 @@ def delete_speakers(connection: Connection, tenant: Tenant, speakers: Sequence[i
 
 
 def delete_conversations(
-    connection: Connection, tenant: Tenant, conversations: Sequence[str], *, now: float, idle: Sequence[int] = (), keep: Collection[str] = ()
+    connection: Connection,
+    tenant: Tenant,
+    conversations: Sequence[str],
+    *,
+    now: float,
+    idle: Sequence[int] = (),
+    keep: Collection[str] = (),
 ) -> Removal:
     """Delete conversations as if they had never been taken in: turns, the bios that may draw on them, and speakers known from nowhere else.
 
@@ -104,14 +175,31 @@ def delete_conversations(
     for few in in_chunks(conversations):
         inside = (_O.tenant == tenant.row) & _O.conversation_id.in_(few)
         rows += connection.execute(select(_O.observation).where(inside)).scalars().all()
-        first = (func.min(_O.time), _O.sequence, _O.conversation_id, func.min(_O.position))  # within a conversation time follows the index
-        heard = connection.execute(select(_O.speaker, *first).where(inside).group_by(_O.speaker, _O.sequence, _O.conversation_id)).all()
+        first = (
+            func.min(_O.time),
+            _O.sequence,
+            _O.conversation_id,
+            func.min(_O.position),
+        )  # within a conversation time follows the index
+        heard = connection.execute(
+            select(_O.speaker, *first).where(inside).group_by(_O.speaker, _O.sequence, _O.conversation_id)
+        ).all()
         for speaker, *point in heard:
-            later = tuple_(BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position) > tuple_(*point)
-            own = connection.execute(select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker == speaker)).scalar_one()
-            told += bios.delete(connection, (BIOS.c.speaker == speaker) & later) + _delete_borrowed(connection, tenant, [own], later)
+            later = tuple_(BIOS.c.time, BIOS.c.sequence, BIOS.c.conversation_id, BIOS.c.position) > tuple_(
+                *point
+            )
+            own = connection.execute(
+                select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker == speaker)
+            ).scalar_one()
+            told += bios.delete(connection, (BIOS.c.speaker == speaker) & later) + _delete_borrowed(
+                connection, tenant, [own], later
+            )
         _delete_observations(connection, select(_O.observation).where(inside))
-        connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(few)))
+        connection.execute(
+            delete(CONVERSATIONS).where(
+                CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.conversation_id.in_(few)
+            )
+        )
         scoped = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, SPEAKERS.c.scope.in_(few))
         candidates |= {one.speaker for one in heard} | set(connection.execute(scoped).scalars())
     gone = _delete_idle(connection, tenant, sorted(candidates), keep)
@@ -130,7 +218,11 @@ def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[tupl
     # What a wrong clock dated ahead was taken in before the conversation that follows it, and goes with that one.
     last = select(func.max(CONVERSATIONS.c.sequence)).where(mine, too_old).scalar_subquery()
     misdated = (CONVERSATIONS.c.time > now + AHEAD) & (CONVERSATIONS.c.sequence < last)
-    old = connection.execute(select(CONVERSATIONS.c.conversation_id).where(mine, too_old | misdated).order_by(CONVERSATIONS.c.sequence)).scalars()
+    old = connection.execute(
+        select(CONVERSATIONS.c.conversation_id)
+        .where(mine, too_old | misdated)
+        .order_by(CONVERSATIONS.c.sequence)
+    ).scalars()
     long_ago = (SPEAKERS.c.created_at < limit) | (SPEAKERS.c.created_at > now + AHEAD)
     met = select(SPEAKERS.c.speaker).where(SPEAKERS.c.tenant == tenant.row, long_ago, _idle())
     return tuple(old), tuple(connection.execute(met).scalars())
@@ -140,7 +232,9 @@ def next_expiry(connection: Connection, tenant: Tenant, *, now: float) -> float:
     """When something may be too old next, in UTC seconds: looked for once an hour at least, for others write here too."""
     if tenant.retention_days is None:
         return math.inf
-    oldest = connection.execute(select(func.min(CONVERSATIONS.c.time)).where(CONVERSATIONS.c.tenant == tenant.row)).scalar()
+    oldest = connection.execute(
+        select(func.min(CONVERSATIONS.c.time)).where(CONVERSATIONS.c.tenant == tenant.row)
+    ).scalar()
     return min(now + _HOUR, math.inf if oldest is None else oldest + tenant.retention_days * _DAY)
 
 
@@ -149,10 +243,14 @@ def finish(store: Store, tenant: Tenant, erasures: Sequence[int], *, patience: f
     try:
         scrub(store, tenant, patience=patience)
         with store.write() as connection:
-            connection.execute(delete(ERASURES).where(ERASURES.c.tenant == tenant.row, ERASURES.c.erasure.in_(erasures)))
+            connection.execute(
+                delete(ERASURES).where(ERASURES.c.tenant == tenant.row, ERASURES.c.erasure.in_(erasures))
+            )
         checkpoint(store, patience=patience)
     except StoreError as error:
-        raise ErasureIncompleteError(f"the rows are deleted, but cleaning the files failed and goes on at the next open: {error}") from None
+        raise ErasureIncompleteError(
+            f"the rows are deleted, but cleaning the files failed and goes on at the next open: {error}"
+        ) from None
 
 
 def scrub(store: Store, tenant: Tenant, *, patience: float) -> None:
@@ -167,7 +265,9 @@ def scrub(store: Store, tenant: Tenant, *, patience: float) -> None:
         if store.path is None:
             connection.exec_driver_sql(f"VACUUM FULL {', '.join(_TOUCHED)}")
         else:
-            connection.exec_driver_sql("PRAGMA temp_store = FILE")  # the rewritten copy may be larger than memory, and holds nothing deleted
+            connection.exec_driver_sql(
+                "PRAGMA temp_store = FILE"
+            )  # the rewritten copy may be larger than memory, and holds nothing deleted
             try:
                 connection.exec_driver_sql("VACUUM")
             finally:
@@ -183,11 +283,15 @@ def checkpoint(store: Store, *, patience: float) -> None:
     with store.bare() as connection:
         while connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
             if time.monotonic() > deadline:
-                raise ErasureIncompleteError(f"{store.address}: another process is reading, so its log still holds old pages; the next open finishes")
+                raise ErasureIncompleteError(
+                    f"{store.address}: another process is reading, so its log still holds old pages; the next open finishes"
+                )
             time.sleep(0.05)
 
 
-def _delete_borrowed(connection: Connection, tenant: Tenant, ids: Sequence[str], among: ColumnElement[bool] | None = None) -> int:
+def _delete_borrowed(
+    connection: Connection, tenant: Tenant, ids: Sequence[str], among: ColumnElement[bool] | None = None
+) -> int:
     """Delete other people's bios that may hold words of the speakers `ids`: the resting ones (of those `among` names) of everybody a merge
     or a split ever tied to them. A bio that still describes its speaker holds words of that speaker alone."""
     deleted = 0
@@ -204,7 +308,10 @@ def _delete_strange(connection: Connection, tenant: Tenant) -> int:
 
 def _names(connection: Connection, speakers: Sequence[int]) -> set[tuple[str, str]]:
     """The names that lead to the speakers, as scope and matching form."""
-    return {(row.scope, row.match_name) for row in connection.execute(select(ALIASES).where(ALIASES.c.speaker.in_(speakers)))}
+    return {
+        (row.scope, row.match_name)
+        for row in connection.execute(select(ALIASES).where(ALIASES.c.speaker.in_(speakers)))
+    }
 
 
 def _unname(connection: Connection, tenant: Tenant, called: set[tuple[str, str]]) -> None:
@@ -219,22 +326,34 @@ def _unname(connection: Connection, tenant: Tenant, called: set[tuple[str, str]]
     for row in connection.execute(shown).all():
         if (row.scope, tenant.match_name(row.name)) in called:
             connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == row.speaker).values(name=None))
-    renamed = select(AUDIT.c.audit, AUDIT.c.detail, SPEAKERS.c.scope).join(SPEAKERS, SPEAKERS.c.speaker_id == AUDIT.c.speaker_id)
+    renamed = select(AUDIT.c.audit, AUDIT.c.detail, SPEAKERS.c.scope).join(
+        SPEAKERS, SPEAKERS.c.speaker_id == AUDIT.c.speaker_id
+    )
     mine = (AUDIT.c.tenant == tenant.row, SPEAKERS.c.tenant == tenant.row, AUDIT.c.action == "rename")
     for row in connection.execute(renamed.where(*mine)).all():
         detail = json.loads(row.detail)
         if detail["old"] is not None and (row.scope, tenant.match_name(detail["old"])) in called:
-            connection.execute(AUDIT.update().where(AUDIT.c.audit == row.audit).values(detail=json.dumps(detail | {"old": None})))
+            connection.execute(
+                AUDIT.update()
+                .where(AUDIT.c.audit == row.audit)
+                .values(detail=json.dumps(detail | {"old": None}))
+            )
 
 
 def _delete_observations(connection: Connection, chosen: Select[tuple[int]]) -> None:
     """Delete observations with their moves, and conversations that are empty then."""
-    heard = connection.execute(select(_O.tenant, _O.conversation_id).where(_O.observation.in_(chosen)).distinct()).all()
+    heard = connection.execute(
+        select(_O.tenant, _O.conversation_id).where(_O.observation.in_(chosen)).distinct()
+    ).all()
     connection.execute(delete(MOVES).where(MOVES.c.observation.in_(chosen)))
     connection.execute(delete(OBSERVATIONS).where(_O.observation.in_(chosen)))
     for tenant, conversation in heard:
         left = exists().where(_O.tenant == tenant, _O.conversation_id == conversation)
-        connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.tenant == tenant, CONVERSATIONS.c.conversation_id == conversation, ~left))
+        connection.execute(
+            delete(CONVERSATIONS).where(
+                CONVERSATIONS.c.tenant == tenant, CONVERSATIONS.c.conversation_id == conversation, ~left
+            )
+        )
 
 
 def _idle() -> ColumnElement[bool]:
@@ -250,7 +369,9 @@ def _idle() -> ColumnElement[bool]:
     return and_(*(~use for use in uses))
 
 
-def _delete_idle(connection: Connection, tenant: Tenant, candidates: Sequence[int], keep: Collection[str]) -> int:
+def _delete_idle(
+    connection: Connection, tenant: Tenant, candidates: Sequence[int], keep: Collection[str]
+) -> int:
     """Delete those speakers of whom nothing is kept; how many they were."""
     gone = 0
     for some in in_chunks(candidates):
@@ -265,7 +386,11 @@ def _delete_idle(connection: Connection, tenant: Tenant, candidates: Sequence[in
 def readmit(connection: Connection, tenant: Tenant, name: str, scope: str) -> bool:
     """Lift the tombstone of a name, for another person who bears it; whether there was one. What was erased does not come back."""
     digest = tenant.tombstone_of_name(scope, tenant.match_name(name))
-    return bool(connection.execute(delete(TOMBSTONES).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest == digest)).rowcount)
+    return bool(
+        connection.execute(
+            delete(TOMBSTONES).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest == digest)
+        ).rowcount
+    )
 
 
 def tenants_of(connection: Connection) -> tuple[str, ...]:

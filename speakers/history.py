@@ -26,7 +26,9 @@ PAST = (_O.speaker == bindparam("past_speaker")) & (tuple_(*_ORDER) < tuple_(*_B
 _LAST = select(OBSERVATIONS).where(PAST).order_by(*_NEWEST_FIRST).limit(bindparam("rows"))
 _WEIGHTS = select(_O.time, _O.sequence, _O.label_set, _O.weights).where(PAST, _O.weights.is_not(None))
 _WINDOW = _WEIGHTS.order_by(*_NEWEST_FIRST).limit(bindparam("rows"))
-_COUNTS = select(func.count(), func.count(_O.conversation_id.distinct())).select_from(OBSERVATIONS).where(PAST)
+_COUNTS = (
+    select(func.count(), func.count(_O.conversation_id.distinct())).select_from(OBSERVATIONS).where(PAST)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +42,17 @@ class SummaryRule:
 
     def __post_init__(self) -> None:
         if self.window < 1 or not self.half_life_days > 0 or not 0 < self.cap <= 1:
-            raise ValueError(f"{self}: window is at least 1, half_life_days above 0, cap above 0 and at most 1")
+            raise ValueError(
+                f"{self}: window is at least 1, half_life_days above 0, cap above 0 and at most 1"
+            )
 
 
 def past(speaker: int, before: Point) -> dict[str, object]:
     """The parameters of `PAST`."""
     bounds = (before.time, before.sequence, before.conversation_id, before.index)
-    return {"past_speaker": speaker} | {bound.key: value for bound, value in zip(_BOUNDS, bounds, strict=True)}
+    return {"past_speaker": speaker} | {
+        bound.key: value for bound, value in zip(_BOUNDS, bounds, strict=True)
+    }
 
 
 def last_rows(connection: Connection, speaker: int, before: Point, limit: int) -> Sequence[Row]:
@@ -54,7 +60,9 @@ def last_rows(connection: Connection, speaker: int, before: Point, limit: int) -
     return connection.execute(_LAST, past(speaker, before) | {"rows": limit}).all()[::-1]
 
 
-def summary(connection: Connection, sets: Vocabulary, speaker: int, before: Point, rule: SummaryRule) -> Summary:
+def summary(
+    connection: Connection, sets: Vocabulary, speaker: int, before: Point, rule: SummaryRule
+) -> Summary:
     """The decayed, bounded emotion weights before a point."""
     rows = connection.execute(_WINDOW, past(speaker, before) | {"rows": rule.window}).all()
     labels = {row: sets.labels(connection, row) for row in dict.fromkeys(row.label_set for row in rows)}
@@ -70,7 +78,9 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
         return Summary()
     times = np.array([turn[0] for turn in turns])
     halvings = (times[0] - times) / (rule.half_life_days * _DAY)
-    _, first, member = np.unique(np.array([turn[1] for turn in turns]), return_index=True, return_inverse=True)
+    _, first, member = np.unique(
+        np.array([turn[1] for turn in turns]), return_index=True, return_inverse=True
+    )
     newest = halvings[first]  # rows come newest first, so a conversation's first row is its newest
     decay = np.exp2(newest[member] - halvings)
     mass = np.bincount(member, weights=decay)
@@ -79,7 +89,9 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
     weights: dict[str, float] = {}
     for labels in dict.fromkeys(turn[2] for turn in turns):
         chosen = [position for position, turn in enumerate(turns) if turn[2] == labels]
-        matrix = np.frombuffer(b"".join(turns[position][3] for position in chosen), dtype="<f4").reshape(len(chosen), len(labels))
+        matrix = np.frombuffer(b"".join(turns[position][3] for position in chosen), dtype="<f4").reshape(
+            len(chosen), len(labels)
+        )
         for label, weight in zip(labels, (worth[chosen] @ matrix.astype(np.float64)).tolist(), strict=True):
             weights[label] = weights.get(label, 0.0) + weight
     return Summary(weights, max(0.0, 1.0 - float(shares.sum())))
@@ -106,5 +118,9 @@ def context(
     """Everything a model may read of the speaker before a point."""
     last = last_rows(connection, speaker, before, limit) if limit else []
     utterances, conversations = counts(connection, speaker, before)
-    turns: tuple[Observation, ...] = observations(connection, last, speaker=speaker_id, sets=sets, width=width)
-    return SpeakerContext(speaker_id, turns, summary(connection, sets, speaker, before, rule), utterances, conversations, bio)
+    turns: tuple[Observation, ...] = observations(
+        connection, last, speaker=speaker_id, sets=sets, width=width
+    )
+    return SpeakerContext(
+        speaker_id, turns, summary(connection, sets, speaker, before, rule), utterances, conversations, bio
+    )

@@ -19,7 +19,9 @@ EVERYWHERE = ""
 """The scope of a name that is known in every conversation of its tenant."""
 
 
-_BY_ID = select(SPEAKERS).where(SPEAKERS.c.tenant == bindparam("of_tenant"), SPEAKERS.c.speaker_id == bindparam("wanted"))
+_BY_ID = select(SPEAKERS).where(
+    SPEAKERS.c.tenant == bindparam("of_tenant"), SPEAKERS.c.speaker_id == bindparam("wanted")
+)
 
 
 def scope_of(name: str | Sequence[str], conversation_id: str, mapping: NameMap | None) -> tuple[str, str]:
@@ -43,7 +45,11 @@ def find_by_name(connection: Connection, tenant: Tenant, name: str, scope: str) 
     query = (
         select(SPEAKERS)
         .join(ALIASES, ALIASES.c.speaker == SPEAKERS.c.speaker)
-        .where(ALIASES.c.tenant == tenant.row, ALIASES.c.scope == scope, ALIASES.c.match_name == tenant.match_name(name))
+        .where(
+            ALIASES.c.tenant == tenant.row,
+            ALIASES.c.scope == scope,
+            ALIASES.c.match_name == tenant.match_name(name),
+        )
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else _follow(connection, row)
@@ -75,7 +81,11 @@ def find(connection: Connection, tenant: Tenant, name_or_id: str, *, scope: str 
 
 def _unknown(connection: Connection, tenant: Tenant, name: str, scope: str) -> str:
     """Why a name leads to nobody: it may be known in conversations, or everywhere but in the one that was named."""
-    query = select(ALIASES.c.scope).where(ALIASES.c.tenant == tenant.row, ALIASES.c.match_name == tenant.match_name(name)).order_by(ALIASES.c.alias)
+    query = (
+        select(ALIASES.c.scope)
+        .where(ALIASES.c.tenant == tenant.row, ALIASES.c.match_name == tenant.match_name(name))
+        .order_by(ALIASES.c.alias)
+    )
     scopes = connection.execute(query).scalars().all()
     bound = [one for one in scopes if one != EVERYWHERE]
     place = "" if scope == EVERYWHERE else f" in conversation {scope!r}"
@@ -89,7 +99,11 @@ def _unknown(connection: Connection, tenant: Tenant, name: str, scope: str) -> s
 
 def is_erased(connection: Connection, tenant: Tenant, *digests: str) -> bool:
     """Whether any of the digests is a tombstone."""
-    query = select(TOMBSTONES.c.digest).where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests)).limit(1)
+    query = (
+        select(TOMBSTONES.c.digest)
+        .where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests))
+        .limit(1)
+    )
     return connection.execute(query).first() is not None
 
 
@@ -97,14 +111,23 @@ def resolve(connection: Connection, tenant: Tenant, name: str, scope: str) -> Re
     """Who the name is, without writing; None where a new speaker would have to be made."""
     row = find_by_name(connection, tenant, name, scope)
     if row is not None:
-        return Resolution(speaker(connection, row), False, warnings_about(connection, tenant, name, row.speaker))
+        return Resolution(
+            speaker(connection, row), False, warnings_about(connection, tenant, name, row.speaker)
+        )
     if is_erased(connection, tenant, tenant.tombstone_of_name(scope, tenant.match_name(name))):
         return Resolution(None)
     return None
 
 
 def create(
-    connection: Connection, tenant: Tenant, name: str, scope: str, *, now: float, speaker_id: SpeakerId | None = None, named: bool = True
+    connection: Connection,
+    tenant: Tenant,
+    name: str,
+    scope: str,
+    *,
+    now: float,
+    speaker_id: SpeakerId | None = None,
+    named: bool = True,
 ) -> int:
     """Make a speaker that answers to the name (unless not `named`) and return its row number."""
     values = {
@@ -137,23 +160,35 @@ def warnings_about(connection: Connection, tenant: Tenant, name: str, row: int |
     found = []
     hidden = names.hidden_characters(name)
     if hidden:
-        found.append(f"the name {names.display(name)!r} was written with invisible characters ({', '.join(hidden)})")
+        found.append(
+            f"the name {names.display(name)!r} was written with invisible characters ({', '.join(hidden)})"
+        )
     query = (
         select(SPEAKERS, ALIASES.c.name.label("alias"))
         .join(ALIASES, ALIASES.c.speaker == SPEAKERS.c.speaker)
-        .where(ALIASES.c.tenant == tenant.row, ALIASES.c.scope == EVERYWHERE, ALIASES.c.skeleton == tenant.match_skeleton(name))
+        .where(
+            ALIASES.c.tenant == tenant.row,
+            ALIASES.c.scope == EVERYWHERE,
+            ALIASES.c.skeleton == tenant.match_skeleton(name),
+        )
     )
     for other in connection.execute(query):
         target = _follow(connection, other)
         if target.speaker != row:
             shown = "another name" if other.alias is None else repr(other.alias)
-            found.append(f"the name {names.display(name)!r} looks like {shown} of {target.speaker_id}; they stay two speakers unless merged")
+            found.append(
+                f"the name {names.display(name)!r} looks like {shown} of {target.speaker_id}; they stay two speakers unless merged"
+            )
     return tuple(found)
 
 
 def speaker(connection: Connection, row: Row) -> Speaker:
     """The frozen noun of a row, with every name that leads to it."""
-    rows = connection.execute(select(ALIASES.c.name).where(ALIASES.c.speaker.in_(family(connection, row.speaker))).order_by(ALIASES.c.alias))
+    rows = connection.execute(
+        select(ALIASES.c.name)
+        .where(ALIASES.c.speaker.in_(family(connection, row.speaker)))
+        .order_by(ALIASES.c.alias)
+    )
     aliases = tuple(dict.fromkeys(name for (name,) in rows if name is not None and name != row.name))
     return Speaker(SpeakerId(row.speaker_id), row.name, row.scope or None, aliases)
 
@@ -162,6 +197,8 @@ def family(connection: Connection, row: int) -> tuple[int, ...]:
     """The speaker's row and the rows merged into it, directly or not."""
     found, fresh = [row], [row]
     while fresh:
-        fresh = list(connection.execute(select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into.in_(fresh))).scalars())
+        fresh = list(
+            connection.execute(select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into.in_(fresh))).scalars()
+        )
         found += fresh
     return tuple(found)

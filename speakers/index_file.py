@@ -60,7 +60,12 @@ def read(path: Path, secret: bytes, *, width: int) -> VectorIndex | None:
     if len(raw) < _HEADER.size:
         return None
     magic, code, stored_width, count, generation, epoch = _HEADER.unpack_from(raw)
-    if magic != _MAGIC or stored_width != width or count < 0 or len(raw) != _HEADER.size + count * (32 + 4 * width):
+    if (
+        magic != _MAGIC
+        or stored_width != width
+        or count < 0
+        or len(raw) != _HEADER.size + count * (32 + 4 * width)
+    ):
         return None
     if not hmac.compare_digest(code, hmac.new(secret, memoryview(raw)[40:], hashlib.sha256).digest()):
         return None

@@ -22,7 +22,9 @@ def capped_shares(log_weights: np.ndarray, cap: float) -> np.ndarray:
     falling = log_weights[order]
     rest = np.logaddexp2.accumulate(falling[::-1])[::-1]  # the logarithm of the k-th largest and all below it
     room = 1.0 - cap * np.arange(count)
-    capped = int(np.argmax(room * np.exp2(falling - rest) <= cap))  # the first k at which the next one stays below the cap
+    capped = int(
+        np.argmax(room * np.exp2(falling - rest) <= cap)
+    )  # the first k at which the next one stays below the cap
     shares = np.full(count, cap)
     shares[order[capped:]] = np.minimum(room[capped] * np.exp2(falling[capped:] - rest[capped]), cap)
     return shares

@@ -23,7 +23,9 @@ _PLACE = select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(
 )
 _TURNS = (
     select(OBSERVATIONS.c.utterance_id, OBSERVATIONS.c.position, OBSERVATIONS.c.time)
-    .where(OBSERVATIONS.c.tenant == bindparam("of"), OBSERVATIONS.c.conversation_id == bindparam("conversation"))
+    .where(
+        OBSERVATIONS.c.tenant == bindparam("of"), OBSERVATIONS.c.conversation_id == bindparam("conversation")
+    )
     .order_by(OBSERVATIONS.c.position)
 )
 _OWNERS = select(SPEAKERS.c.speaker_id, SPEAKERS.c.speaker, SPEAKERS.c.merged_into).where(
@@ -45,7 +47,9 @@ class Place:
     time: float
 
 
-def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, now: float, counters: Row) -> tuple[Place, bool]:
+def place_of(
+    connection: Connection, tenant: Tenant, conversation_id: str, *, now: float, counters: Row
+) -> tuple[Place, bool]:
     """The conversation's place and whether it has been taken in; else the place it would get now by the tenant's `counters`.
 
     The clock does not run backwards in the order: a conversation taken in later has a time at least as late. Only where the last
@@ -54,7 +58,9 @@ def place_of(connection: Connection, tenant: Tenant, conversation_id: str, *, no
     row = connection.execute(_PLACE, {"of": tenant.row, "conversation": conversation_id}).one_or_none()
     if row is not None:
         return Place(row.sequence, row.time), True
-    return Place(counters.next_sequence, now if counters.clock > now + AHEAD else max(now, counters.clock)), False
+    return Place(
+        counters.next_sequence, now if counters.clock > now + AHEAD else max(now, counters.clock)
+    ), False
 
 
 class Timeline:
@@ -75,7 +81,9 @@ class Timeline:
             at = bisect_left(self._turns, (index, -math.inf))
             earliest = self._turns[at - 1][1] if at else -math.inf
             latest = self._turns[at][1] if at < len(self._turns) else math.inf
-            if timestamp is None:  # the first turn is dated by the clock, never by a later turn: that must not change what it reads
+            if (
+                timestamp is None
+            ):  # the first turn is dated by the clock, never by a later turn: that must not change what it reads
                 timestamp = earliest if at else self._place.time
             time = min(max(timestamp, earliest), latest)
             insort(self._turns, (index, time))
@@ -84,14 +92,25 @@ class Timeline:
 
 
 def points(
-    connection: Connection, tenant: Tenant, conversation_id: str, turns: Sequence[tuple[int, float | None]], *, now: float
+    connection: Connection,
+    tenant: Tenant,
+    conversation_id: str,
+    turns: Sequence[tuple[int, float | None]],
+    *,
+    now: float,
 ) -> tuple[Point, ...]:
     """The points at which turns (index, timestamp or None; rising) of a conversation stand or would stand if recorded now."""
     counters = connection.execute(select(TENANTS).where(TENANTS.c.tenant == tenant.row)).one()
     place, known = place_of(connection, tenant, conversation_id, now=now, counters=counters)
-    stored = {row.position: row.time for row in _stored_turns(connection, tenant, conversation_id)} if known else {}
+    stored = (
+        {row.position: row.time for row in _stored_turns(connection, tenant, conversation_id)}
+        if known
+        else {}
+    )
     fresh = [(index, timestamp) for index, timestamp in turns if index not in stored]
-    times = stored | dict(zip((index for index, _ in fresh), Timeline(place, stored.items()).add(fresh), strict=True))
+    times = stored | dict(
+        zip((index for index, _ in fresh), Timeline(place, stored.items()).add(fresh), strict=True)
+    )
     return tuple(Point(times[index], place.sequence, conversation_id, index) for index, _ in turns)
 
 
@@ -116,7 +135,10 @@ def record(
     stored = _stored_turns(connection, tenant, conversation_id) if known else []
     owners, erased = _owners(connection, tenant, {observation.speaker for observation in observations})
     ids, taken = {row.utterance_id for row in stored}, {row.position: row.utterance_id for row in stored}
-    fresh = sorted((one for one in observations if one.utterance_id not in ids and one.speaker not in erased), key=lambda one: one.index)
+    fresh = sorted(
+        (one for one in observations if one.utterance_id not in ids and one.speaker not in erased),
+        key=lambda one: one.index,
+    )
     for one in fresh:
         check_place(one, taken.setdefault(one.index, one.utterance_id))
     dropped = sum(one.utterance_id not in ids and one.speaker in erased for one in observations)
@@ -124,8 +146,18 @@ def record(
     if not fresh:
         return receipt
     if not known:
-        connection.execute(_OPEN, {"tenant": tenant.row, "conversation_id": conversation_id, "sequence": place.sequence, "time": place.time})
-    times = Timeline(place, ((row.position, row.time) for row in stored)).add([(one.index, one.timestamp) for one in fresh])
+        connection.execute(
+            _OPEN,
+            {
+                "tenant": tenant.row,
+                "conversation_id": conversation_id,
+                "sequence": place.sequence,
+                "time": place.time,
+            },
+        )
+    times = Timeline(place, ((row.position, row.time) for row in stored)).add(
+        [(one.index, one.timestamp) for one in fresh]
+    )
     rows = _rows(connection, tenant, fresh, times, place, owners, embedder, sets)
     insert_rows(connection, OBSERVATIONS, rows)
     if known:
@@ -163,16 +195,22 @@ def _rows(
 def check_place(one: Observation, holder: str | None) -> None:
     """Raises InvalidRecordError where a turn's place in its conversation is another utterance's."""
     if holder not in (None, one.utterance_id):
-        raise InvalidRecordError(f"conversation {one.conversation_id!r}: turn {one.index} is {holder!r} already, not {one.utterance_id!r}")
+        raise InvalidRecordError(
+            f"conversation {one.conversation_id!r}: turn {one.index} is {holder!r} already, not {one.utterance_id!r}"
+        )
 
 
 def _check(conversation_id: str, observations: Sequence[Observation]) -> None:
     seen: set[str] = set()
     for one in observations:
         if one.conversation_id != conversation_id:
-            raise InvalidRecordError(f"utterance {one.utterance_id!r} belongs to {one.conversation_id!r}, not to {conversation_id!r}")
+            raise InvalidRecordError(
+                f"utterance {one.utterance_id!r} belongs to {one.conversation_id!r}, not to {conversation_id!r}"
+            )
         if one.utterance_id in seen:
-            raise InvalidRecordError(f"conversation {conversation_id!r}: utterance id {one.utterance_id!r} stands twice")
+            raise InvalidRecordError(
+                f"conversation {conversation_id!r}: utterance id {one.utterance_id!r} stands twice"
+            )
         seen.add(one.utterance_id)
 
 
@@ -189,13 +227,17 @@ def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple
             target, merged = row.speaker, row.merged_into
             while merged is not None:
                 target = merged
-                merged = connection.execute(select(SPEAKERS.c.merged_into).where(SPEAKERS.c.speaker == target)).scalar_one()
+                merged = connection.execute(
+                    select(SPEAKERS.c.merged_into).where(SPEAKERS.c.speaker == target)
+                ).scalar_one()
             found[row.speaker_id] = target
     missing = {tenant.tombstone_of_id(speaker): speaker for speaker in wanted if speaker not in found}
     if not missing:
         return found, set()
     where = (TOMBSTONES.c.tenant == tenant.row) & TOMBSTONES.c.digest.in_(list(missing))
-    erased = {missing[digest] for digest in connection.execute(select(TOMBSTONES.c.digest).where(where)).scalars()}
+    erased = {
+        missing[digest] for digest in connection.execute(select(TOMBSTONES.c.digest).where(where)).scalars()
+    }
     unknown = set(missing.values()) - erased
     if unknown:
         raise UnknownSpeakerError(f"no speaker {min(unknown)!r} in this memory; resolve the name first")

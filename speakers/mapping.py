@@ -36,8 +36,16 @@ class NameMap:
         inner = data.get("conversations", {})
         if not isinstance(inner, Mapping) or not all(isinstance(value, Mapping) for value in inner.values()):
             raise InvalidRecordError("'conversations' of a name map holds one mapping per conversation id")
-        everywhere = _flatten({key: value for key, value in data.items() if key != "conversations"}, "the name map")
-        return cls(everywhere, {str(key): _flatten(value, f"conversation {key!r} of the name map") for key, value in inner.items()})
+        everywhere = _flatten(
+            {key: value for key, value in data.items() if key != "conversations"}, "the name map"
+        )
+        return cls(
+            everywhere,
+            {
+                str(key): _flatten(value, f"conversation {key!r} of the name map")
+                for key, value in inner.items()
+            },
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> NameMap:
@@ -49,7 +57,9 @@ class NameMap:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise InvalidRecordError(f"{path}: cannot be read as a name map: {error}") from None
         if not isinstance(data, Mapping):
-            raise InvalidRecordError(f"{path}: a name map is a mapping of names, for example 'Monica Geller: [Monica, Mon]'")
+            raise InvalidRecordError(
+                f"{path}: a name map is a mapping of names, for example 'Monica Geller: [Monica, Mon]'"
+            )
         try:
             return cls.of(data)
         except InvalidRecordError as error:

@@ -68,13 +68,23 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add(self, *, ids: np.ndarray, vectors: np.ndarray, times: np.ndarray, sequences: np.ndarray, positions: np.ndarray) -> None:
+    def add(
+        self,
+        *,
+        ids: np.ndarray,
+        vectors: np.ndarray,
+        times: np.ndarray,
+        sequences: np.ndarray,
+        positions: np.ndarray,
+    ) -> None:
         """Take in rows newer than all held: unit vectors (N, D) and their columns (N,). FAISS would keep a repeated id twice."""
         if not len(ids):
             return
         if (len(self.ids) and ids[0] <= self.ids[-1]) or (np.diff(ids) <= 0).any():
             raise ValueError("ids must rise and lie above those held")
-        self._faiss.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64))
+        self._faiss.add_with_ids(
+            np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64)
+        )
         self.ids = np.concatenate([self.ids, np.asarray(ids, np.int64)])
         self.times = np.concatenate([self.times, np.asarray(times, np.float64)])
         self.sequences = np.concatenate([self.sequences, np.asarray(sequences, np.int64)])
@@ -111,18 +121,28 @@ class VectorIndex:
         parameters: Any = None
         if allowed is not None:
             refused = np.setdiff1d(self.ids, allowed, assume_unique=True)
-            fewer = allowed if len(allowed) <= len(refused) else refused  # a selector's cost grows with the ids it lists
+            fewer = (
+                allowed if len(allowed) <= len(refused) else refused
+            )  # a selector's cost grows with the ids it lists
             batch = faiss.IDSelectorBatch(np.ascontiguousarray(fewer, np.int64))
             selector = batch if fewer is allowed else faiss.IDSelectorNot(batch)
             parameters = faiss.SearchParameters()
-            parameters.sel = selector  # FAISS keeps bare pointers: `batch` and `selector` live to the end of this call
+            parameters.sel = (
+                selector  # FAISS keeps bare pointers: `batch` and `selector` live to the end of this call
+            )
         wanted = unit(np.asarray(query)[None, :])
-        slack = 2 * (2 * self.width + 16) * 2.0**-24  # twice the worst rounding of a float32 dot product of unit vectors
+        slack = (
+            2 * (2 * self.width + 16) * 2.0**-24
+        )  # twice the worst rounding of a float32 dot product of unit vectors
         drawn = min(available, k + 8)
         while True:
             scores, ids = self._faiss.search(wanted, drawn, params=parameters)
             found = ids[0] >= 0  # FAISS pads with -1
             scores, ids = scores[0][found], ids[0][found]
-            if drawn >= available or len(scores) < drawn or scores[-1] < scores[min(k, len(scores)) - 1] - slack:
+            if (
+                drawn >= available
+                or len(scores) < drawn
+                or scores[-1] < scores[min(k, len(scores)) - 1] - slack
+            ):
                 return ids
             drawn = min(available, 2 * drawn)

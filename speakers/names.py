@@ -48,7 +48,9 @@ _NUMBERED = re.compile(
 # A stroke or an ampersand without spaces belongs to one name: `ACME/ana`, `R&D`, `AC/DC`.
 _SEVERAL = re.compile(r"\s+(?:and|&|\+|/)\s+|\s*;\s*")
 _COMMA = re.compile(r"\s*,\s*")
-_TITLES = frozenset(("mr", "mrs", "ms", "miss", "mx", "dr", "prof", "sir", "madam", "herr", "frau", "sr", "sra", "mme"))
+_TITLES = frozenset(
+    ("mr", "mrs", "ms", "miss", "mx", "dr", "prof", "sir", "madam", "herr", "frau", "sr", "sra", "mme")
+)
 _PRONOUN = (
     "(?:she|hers?|he|him|his|they|them|theirs?|its?|ze|zir|hir|xe|xem|xyr|fae|faer|any|all|"
     "ela|dela|ele|dele|elu|delu|ella|él|elle|elles?|sie|ihr|er|ihm|ihn|iel|il|lui)"
@@ -71,9 +73,13 @@ def normalise(name: str) -> str:
     """
     current = check_text(name, "speaker name")
     if len(current) > LONGEST_NAME * 4:
-        raise InvalidRecordError(f"speaker name of {len(current)} characters; at most {LONGEST_NAME} are kept")
+        raise InvalidRecordError(
+            f"speaker name of {len(current)} characters; at most {LONGEST_NAME} are kept"
+        )
     while True:
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", current).translate(_DROP_IGNORABLE).casefold())
+        folded = unicodedata.normalize(
+            "NFKC", unicodedata.normalize("NFKC", current).translate(_DROP_IGNORABLE).casefold()
+        )
         folded = " ".join(folded.translate(_DROP_IGNORABLE).split())
         folded = _PRONOUNS.sub("", folded) or folded
         if folded == current:
@@ -82,7 +88,9 @@ def normalise(name: str) -> str:
     if not current:
         raise InvalidRecordError(f"speaker name {name!r} has no visible character")
     if len(current) > LONGEST_NAME:
-        raise InvalidRecordError(f"speaker name of {len(current)} characters after normalisation; at most {LONGEST_NAME} are kept")
+        raise InvalidRecordError(
+            f"speaker name of {len(current)} characters after normalisation; at most {LONGEST_NAME} are kept"
+        )
     return current
 
 
@@ -100,7 +108,9 @@ def skeleton(name: str) -> str:
 
 def hidden_characters(name: str) -> tuple[str, ...]:
     """The invisible characters of a name as written, as `U+XXXX`: a reason to warn."""
-    return tuple(dict.fromkeys(f"U+{ord(character):04X}" for character in name if ord(character) in _DROP_IGNORABLE))
+    return tuple(
+        dict.fromkeys(f"U+{ord(character):04X}" for character in name if ord(character) in _DROP_IGNORABLE)
+    )
 
 
 def kind(name: str) -> NameKind:

@@ -41,12 +41,16 @@ class Recaller:
         self._store = store
         self._tenant = tenant
         self._sets = sets
-        self._mine = (_O.tenant + 0) == tenant.row  # the sum keeps a planner from walking the tenant's index where row numbers are given
+        self._mine = (
+            _O.tenant + 0
+        ) == tenant.row  # the sum keeps a planner from walking the tenant's index where row numbers are given
         self._index: VectorIndex | None = None
         self._cached = 0
         self._lock = threading.RLock()
 
-    def recall(self, connection: Connection, vector: np.ndarray, *, speaker: Row | None, before: Point, k: int) -> Recall:
+    def recall(
+        self, connection: Connection, vector: np.ndarray, *, speaker: Row | None, before: Point, k: int
+    ) -> Recall:
         """The k nearest observations strictly before a point, and as many passages of the speaker's bio of that point."""
         stored = stored_embedder(connection, self._tenant.row)
         if stored is None or k < 1:
@@ -54,9 +58,15 @@ class Recaller:
         width = stored[1].width
         query = np.asarray(vector)
         if query.shape != (width,) or not np.isfinite(query).all():
-            raise EmbedderMismatchError(f"a query of shape {query.shape}; this memory keeps finite vectors of {stored[1].name} with shape ({width},)")
+            raise EmbedderMismatchError(
+                f"a query of shape {query.shape}; this memory keeps finite vectors of {stored[1].name} with shape ({width},)"
+            )
         if speaker is None:
-            return Recall(self._rank(connection, query, self._across(connection, query, before, k, width), k, width, None))
+            return Recall(
+                self._rank(
+                    connection, query, self._across(connection, query, before, k, width), k, width, None
+                )
+            )
         ids, raws = self._within(connection, query, speaker.speaker, before, k, width)
         matrix = vector_matrix(raws, width)
         scores = exact_cosine(matrix, query)
@@ -81,7 +91,9 @@ class Recaller:
             if index is None or path is None:
                 return
             target = index_file.path_of(path, self._tenant.row)
-            draft = index_file.write_draft(target, index, self._tenant.secret, permissions=path.stat().st_mode & 0o666)
+            draft = index_file.write_draft(
+                target, index, self._tenant.secret, permissions=path.stat().st_mode & 0o666
+            )
             try:
                 # An erasure that ended before this has raised the epoch; one that comes after removes the file.
                 with self._store.write() as connection:
@@ -110,7 +122,9 @@ class Recaller:
             self._cached = 0
 
     def _state(self, connection: Connection) -> tuple[int, int]:
-        row = connection.execute(select(TENANTS.c.generation, TENANTS.c.epoch).where(TENANTS.c.tenant == self._tenant.row)).one()
+        row = connection.execute(
+            select(TENANTS.c.generation, TENANTS.c.epoch).where(TENANTS.c.tenant == self._tenant.row)
+        ).one()
         return row.generation, row.epoch
 
     def _fresh(self, connection: Connection, width: int, *, use_file: bool = True) -> VectorIndex:
@@ -121,7 +135,9 @@ class Recaller:
         generation, epoch = self._state(connection)
         index = self._index
         if index is None and use_file and self._store.path is not None:
-            index = index_file.read(index_file.path_of(self._store.path, self._tenant.row), self._tenant.secret, width=width)
+            index = index_file.read(
+                index_file.path_of(self._store.path, self._tenant.row), self._tenant.secret, width=width
+            )
             self._cached = 0 if index is None else len(index)
         if index is None or index.epoch != epoch or index.width != width:
             index = VectorIndex(width, -1, epoch)
@@ -133,10 +149,14 @@ class Recaller:
         return index
 
     def _catch_up(self, connection: Connection, index: VectorIndex) -> None:
-        columns = select(_O.observation, _O.vector, _O.time, _O.sequence, _O.position).where(self._mine, _O.vector.is_not(None))
+        columns = select(_O.observation, _O.vector, _O.time, _O.sequence, _O.position).where(
+            self._mine, _O.vector.is_not(None)
+        )
         last = int(index.ids[-1]) if len(index) else -1
         while True:
-            rows = connection.execute(columns.where(_O.observation > last).order_by(_O.observation).limit(_PAGE)).all()
+            rows = connection.execute(
+                columns.where(_O.observation > last).order_by(_O.observation).limit(_PAGE)
+            ).all()
             if not rows:
                 return
             ids, raws, times, sequences, positions = zip(*rows, strict=True)
@@ -159,14 +179,20 @@ class Recaller:
             proposed = index.candidates(query, k, allowed=ids[np.isin(ids, index.ids)])
         return self._vectors(connection, proposed)
 
-    def _across(self, connection: Connection, query: np.ndarray, before: Point, k: int, width: int) -> np.ndarray:
+    def _across(
+        self, connection: Connection, query: np.ndarray, before: Point, k: int, width: int
+    ) -> np.ndarray:
         with self._lock:
             index = self._fresh(connection, width)
             same_time = index.times == before.time
             earlier = (index.times < before.time) | (same_time & (index.sequences < before.sequence))
             level = same_time & (index.sequences == before.sequence)
-            if level.any():  # one conversation holds a sequence number; a point may name another that was never taken in
-                where = (CONVERSATIONS.c.tenant == self._tenant.row) & (CONVERSATIONS.c.sequence == before.sequence)
+            if (
+                level.any()
+            ):  # one conversation holds a sequence number; a point may name another that was never taken in
+                where = (CONVERSATIONS.c.tenant == self._tenant.row) & (
+                    CONVERSATIONS.c.sequence == before.sequence
+                )
                 holder = connection.execute(select(CONVERSATIONS.c.conversation_id).where(where)).scalar_one()
                 if holder == before.conversation_id:
                     level &= index.positions < before.index
@@ -174,12 +200,20 @@ class Recaller:
                     level[:] = False
                 earlier |= level
             if index.generation > self._state(connection)[0]:
-                newest = connection.execute(select(func.max(_O.observation)).where(_O.tenant == self._tenant.row)).scalar()
+                newest = connection.execute(
+                    select(func.max(_O.observation)).where(_O.tenant == self._tenant.row)
+                ).scalar()
                 earlier &= index.ids <= (-1 if newest is None else newest)
             return index.candidates(query, k, allowed=None if earlier.all() else index.ids[earlier])
 
     def _rank(
-        self, connection: Connection, query: np.ndarray, proposed: np.ndarray, k: int, width: int, speaker: SpeakerId | None
+        self,
+        connection: Connection,
+        query: np.ndarray,
+        proposed: np.ndarray,
+        k: int,
+        width: int,
+        speaker: SpeakerId | None,
     ) -> tuple[Hit, ...]:
         ids, raws = self._vectors(connection, proposed)
         scores = exact_cosine(vector_matrix(raws, width), query)
@@ -189,15 +223,26 @@ class Recaller:
     def _vectors(self, connection: Connection, ids: np.ndarray) -> tuple[np.ndarray, Sequence[bytes]]:
         rows: list[Row] = []
         for wanted in in_chunks(ids.tolist()):
-            rows += connection.execute(select(_O.observation, _O.vector).where(_O.observation.in_(wanted), self._mine)).all()
+            rows += connection.execute(
+                select(_O.observation, _O.vector).where(_O.observation.in_(wanted), self._mine)
+            ).all()
         return _split(rows)
 
-    def _hits(self, connection: Connection, ids: np.ndarray, scores: np.ndarray, width: int, speaker: SpeakerId | None) -> tuple[Hit, ...]:
+    def _hits(
+        self,
+        connection: Connection,
+        ids: np.ndarray,
+        scores: np.ndarray,
+        width: int,
+        speaker: SpeakerId | None,
+    ) -> tuple[Hit, ...]:
         found: dict[int, Row] = {}
         for wanted in in_chunks(ids.tolist()):
             rows = connection.execute(_CHOSEN, {"ids": wanted}).all()
             found |= {row.observation: row for row in rows}
-        ordered = observations(connection, (found[row] for row in ids.tolist()), speaker=speaker, sets=self._sets, width=width)
+        ordered = observations(
+            connection, (found[row] for row in ids.tolist()), speaker=speaker, sets=self._sets, width=width
+        )
         return tuple(Hit(one, score) for one, score in zip(ordered, scores.tolist(), strict=True))
 
 
@@ -205,9 +250,15 @@ def _split(rows: Sequence[Row]) -> tuple[np.ndarray, Sequence[bytes]]:
     return np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
 
 
-def _passages(connection: Connection, speaker: Row, before: Point, query: np.ndarray, k: int, width: int) -> tuple[PassageHit, ...]:
+def _passages(
+    connection: Connection, speaker: Row, before: Point, query: np.ndarray, k: int, width: int
+) -> tuple[PassageHit, ...]:
     bio = bios.current(connection, speaker, before=before, width=width)
-    kept = [] if bio is None else [(position, one) for position, one in enumerate(bio.passages) if one.vector is not None]
+    kept = (
+        []
+        if bio is None
+        else [(position, one) for position, one in enumerate(bio.passages) if one.vector is not None]
+    )
     if bio is None or not kept:
         return ()
     scores = exact_cosine(np.stack([one.vector for _, one in kept if one.vector is not None]), query)

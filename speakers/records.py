@@ -26,7 +26,9 @@ def check_text(value: str, what: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidRecordError(f"{what} holds a lone surrogate at character {error.start}; the source was not decoded as UTF-8") from None
+        raise InvalidRecordError(
+            f"{what} holds a lone surrogate at character {error.start}; the source was not decoded as UTF-8"
+        ) from None
     return value
 
 
@@ -114,23 +116,39 @@ class Observation:
             value = getattr(self, what)
             if value is not None:
                 check_text(value, f"{what} of {place}")
-        if not isinstance(self.index, int) or isinstance(self.index, bool) or not 0 <= self.index <= HIGHEST_INDEX:
-            raise InvalidRecordError(f"{place}: index={self.index!r} is no whole number from 0 to {HIGHEST_INDEX}")
+        if (
+            not isinstance(self.index, int)
+            or isinstance(self.index, bool)
+            or not 0 <= self.index <= HIGHEST_INDEX
+        ):
+            raise InvalidRecordError(
+                f"{place}: index={self.index!r} is no whole number from 0 to {HIGHEST_INDEX}"
+            )
         if self.timestamp is not None and not math.isfinite(self.timestamp):
             raise InvalidRecordError(f"{place}: timestamp={self.timestamp} is not a finite number of seconds")
         for label, weight in self.weights.items():
             check_text(label, f"a label of {place}")
             if not 0.0 <= weight <= 1.0:
-                raise InvalidRecordError(f"{place}: weight of {label!r} is {weight}; weights lie between 0 and 1")
+                raise InvalidRecordError(
+                    f"{place}: weight of {label!r} is {weight}; weights lie between 0 and 1"
+                )
         entropies = self.uncertainty
-        if entropies is not None and not all(map(math.isfinite, (entropies.total, entropies.aleatoric, entropies.epistemic))):
-            raise InvalidRecordError(f"{place}: {entropies} holds a number that is not finite; leave out what is not known")
+        if entropies is not None and not all(
+            map(math.isfinite, (entropies.total, entropies.aleatoric, entropies.epistemic))
+        ):
+            raise InvalidRecordError(
+                f"{place}: {entropies} holds a number that is not finite; leave out what is not known"
+            )
         if self.label is not None:
             check_text(self.label.emotion, f"label of {place}")
             if not math.isfinite(self.label.confidence):
-                raise InvalidRecordError(f"{place}: confidence={self.label.confidence} is not a finite number")
+                raise InvalidRecordError(
+                    f"{place}: confidence={self.label.confidence} is not a finite number"
+                )
         if self.vector is not None and (self.vector.ndim != 1 or not np.isfinite(self.vector).all()):
-            raise InvalidRecordError(f"{place}: a vector has one axis and finite numbers, this has shape {self.vector.shape}")
+            raise InvalidRecordError(
+                f"{place}: a vector has one axis and finite numbers, this has shape {self.vector.shape}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,13 @@ from sqlalchemy import Connection, Row, select
 
 from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
 from speakers.bios import DETERMINISTIC, BioWriter, Embed
-from speakers.errors import ErasureIncompleteError, InvalidRecordError, SpeakersError, StoreError, UnknownTenantError
+from speakers.errors import (
+    ErasureIncompleteError,
+    InvalidRecordError,
+    SpeakersError,
+    StoreError,
+    UnknownTenantError,
+)
 from speakers.exchange import ImportReceipt
 from speakers.history import SummaryRule
 from speakers.mapping import NameMap
@@ -71,14 +77,21 @@ class Registry:
         self._sets = Vocabulary(tenant.row)
         self._recaller = Recaller(store, tenant, self._sets)
         self._looked = self._expiry = -math.inf  # when what is too old was looked for, and is to be again
-        self._given_out: dict[str, float] = {}  # speakers whose turns somebody is about to record, and since when
+        self._given_out: dict[
+            str, float
+        ] = {}  # speakers whose turns somebody is about to record, and since when
         self._due = False  # whether an erasure by the policy is not finished
         self._untold: tuple[str, ...] = ()  # what of it nobody was told
         self._made = False  # whether opening made the tenant
 
     @classmethod
     def open(
-        cls, address: str | Path, *, tenant: str = "default", clock: Callable[[], float] = time.time, options: Options | None = None
+        cls,
+        address: str | Path,
+        *,
+        tenant: str = "default",
+        clock: Callable[[], float] = time.time,
+        options: Options | None = None,
     ) -> Registry:
         """Open or make the memory at a path, `sqlite:///` or `postgresql://` URL; `clock` gives UTC seconds.
 
@@ -91,7 +104,9 @@ class Registry:
             with store.read() as connection:
                 found = find_tenant(connection, tenant, options.policy)
             if found is None and not options.create:
-                raise UnknownTenantError(f"{store.address}: no tenant {tenant!r} here; check the name (--tenant): erc label --memory makes new ones")
+                raise UnknownTenantError(
+                    f"{store.address}: no tenant {tenant!r} here; check the name (--tenant): erc label --memory makes new ones"
+                )
             made = found is None
             if found is None:
                 with store.write() as connection:
@@ -110,7 +125,9 @@ class Registry:
     def __enter__(self) -> Registry:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -128,7 +145,10 @@ class Registry:
         if self._store.made:
             self._store.discard()
         elif self._made:
-            with suppress(StoreError), self._store.write() as connection:  # refused by the database as long as rows belong to the tenant
+            with (
+                suppress(StoreError),
+                self._store.write() as connection,
+            ):  # refused by the database as long as rows belong to the tenant
                 connection.execute(TENANTS.delete().where(TENANTS.c.tenant == self._tenant.row))
         self.close()
 
@@ -155,12 +175,16 @@ class Registry:
 
     # Who is this
 
-    def resolve(self, name: str | Sequence[str], *, conversation_id: str, mapping: NameMap | None = None) -> Resolution:
+    def resolve(
+        self, name: str | Sequence[str], *, conversation_id: str, mapping: NameMap | None = None
+    ) -> Resolution:
         """The speaker of a name as written, made if new. The first of several names owns the utterance; generic names
         (`SPEAKER_00`, `user`, `ALL`) stay inside their conversation unless the mapping names a person."""
         return self.resolve_all([name], conversation_id=conversation_id, mapping=mapping)[0]
 
-    def resolve_all(self, names: Sequence[str | Sequence[str]], *, conversation_id: str, mapping: NameMap | None = None) -> tuple[Resolution, ...]:
+    def resolve_all(
+        self, names: Sequence[str | Sequence[str]], *, conversation_id: str, mapping: NameMap | None = None
+    ) -> tuple[Resolution, ...]:
         """As `resolve`, for the names of a conversation in their order; those that are new are made in one transaction."""
         wanted = [identity.scope_of(name, conversation_id, mapping) for name in names]
         with self._read() as connection:
@@ -194,26 +218,50 @@ class Registry:
 
     def rename(self, speaker: str, name: str) -> int:
         """Show a speaker under another name, keeping the old one as an alias; returns the audit entry."""
-        return self._change(speaker, lambda connection, row: aliases.rename(connection, self._tenant, row, name, now=self._clock()))
+        return self._change(
+            speaker,
+            lambda connection, row: aliases.rename(connection, self._tenant, row, name, now=self._clock()),
+        )
 
     def alias(self, speaker: str, name: str) -> int:
         """Let a speaker answer to one more name; returns the audit entry."""
-        return self._change(speaker, lambda connection, row: aliases.alias(connection, self._tenant, row, name, now=self._clock()))
+        return self._change(
+            speaker,
+            lambda connection, row: aliases.alias(connection, self._tenant, row, name, now=self._clock()),
+        )
 
     def merge(self, source: str, target: str) -> int:
         """Make `source` the same person as `target`; returns the audit entry with which `undo` reverses it."""
 
         def change(connection: Connection, row: Row) -> int:
-            return aliases.merge(connection, self._tenant, row, identity.find(connection, self._tenant, target), now=self._clock())
+            return aliases.merge(
+                connection,
+                self._tenant,
+                row,
+                identity.find(connection, self._tenant, target),
+                now=self._clock(),
+            )
 
         return self._change(source, change)
 
     def split(
-        self, speaker: str, *, conversations: Sequence[str] = (), utterances: Sequence[tuple[str, str]] = (), name: str | None = None
+        self,
+        speaker: str,
+        *,
+        conversations: Sequence[str] = (),
+        utterances: Sequence[tuple[str, str]] = (),
+        name: str | None = None,
     ) -> tuple[int, SpeakerId]:
         """Give the turns of some conversations, or some (conversation, utterance) turns, to a new speaker: audit entry and new id."""
-        chosen = {"conversations": conversations, "utterances": utterances, "name": name, "now": self._clock()}
-        return self._change(speaker, lambda connection, row: aliases.split(connection, self._tenant, row, **chosen))  # type: ignore[arg-type]
+        chosen = {
+            "conversations": conversations,
+            "utterances": utterances,
+            "name": name,
+            "now": self._clock(),
+        }
+        return self._change(
+            speaker, lambda connection, row: aliases.split(connection, self._tenant, row, **chosen)
+        )  # type: ignore[arg-type]
 
     def undo(self, entry: int) -> int:
         """Reverse a rename, alias, merge or split to the byte. Raises NotReversibleError."""
@@ -223,7 +271,9 @@ class Registry:
     def log(self, speaker: str | None = None) -> tuple[AuditEntry, ...]:
         """The logged changes, of one speaker or of all."""
         with self._read() as connection:
-            chosen = None if speaker is None else (identity.find(connection, self._tenant, speaker).speaker_id,)
+            chosen = (
+                None if speaker is None else (identity.find(connection, self._tenant, speaker).speaker_id,)
+            )
             return audit.entries(connection, self._tenant, speakers=chosen)
 
     def names(self, entries: Iterable[AuditEntry]) -> LoggedNames:
@@ -237,12 +287,16 @@ class Registry:
         """Where a turn stands in the order, or would stand if its conversation were recorded now."""
         return self.points_for(conversation_id, [(index, timestamp)])[0]
 
-    def points_for(self, conversation_id: str, turns: Sequence[tuple[int, float | None]]) -> tuple[Point, ...]:
+    def points_for(
+        self, conversation_id: str, turns: Sequence[tuple[int, float | None]]
+    ) -> tuple[Point, ...]:
         """As `point_for`, for turns (index, timestamp or None) in rising index: the very points that `record` would give them."""
         with self._read() as connection:
             return ledger.points(connection, self._tenant, conversation_id, turns, now=self._clock())
 
-    def record(self, conversation_id: str, observations: Sequence[Observation], *, embedder: Embedder | None = None) -> Receipt:
+    def record(
+        self, conversation_id: str, observations: Sequence[Observation], *, embedder: Embedder | None = None
+    ) -> Receipt:
         """Take in a conversation's turns in one transaction, durable once this returns. Turns known before change nothing.
 
         `embedder` says whose the vectors are and is needed where there are any. What is too old by now goes first, but never a speaker
@@ -262,15 +316,24 @@ class Registry:
         columns = OBSERVATIONS.c
         where = (columns.tenant == self._tenant.row) & (columns.conversation_id == conversation_id)
         with self._read() as connection:
-            return {row.utterance_id: row.text for row in connection.execute(select(columns.utterance_id, columns.text).where(where))}
+            return {
+                row.utterance_id: row.text
+                for row in connection.execute(select(columns.utterance_id, columns.text).where(where))
+            }
 
     def correct(self, conversation_id: str, utterance_id: str, emotion: str | None) -> None:
         """Keep a person's correction of a turn, beside the labels of the models; None takes it back."""
         columns = OBSERVATIONS.c
-        where = (columns.tenant == self._tenant.row) & (columns.conversation_id == conversation_id) & (columns.utterance_id == utterance_id)
+        where = (
+            (columns.tenant == self._tenant.row)
+            & (columns.conversation_id == conversation_id)
+            & (columns.utterance_id == utterance_id)
+        )
         with self._write() as connection:
             if not connection.execute(OBSERVATIONS.update().where(where).values(correction=emotion)).rowcount:
-                raise InvalidRecordError(f"no utterance {utterance_id!r} of conversation {conversation_id!r} is remembered")
+                raise InvalidRecordError(
+                    f"no utterance {utterance_id!r} of conversation {conversation_id!r} is remembered"
+                )
 
     # What the models read
 
@@ -278,14 +341,19 @@ class Registry:
         """The speaker's last turns, decayed summary, counts and bio, all strictly before a point. Raises UnknownSpeakerError."""
         return self.contexts([(speaker, before)], limit=limit)[0]
 
-    def contexts(self, wanted: Sequence[tuple[SpeakerId, Point]], *, limit: int = 12) -> tuple[SpeakerContext, ...]:
+    def contexts(
+        self, wanted: Sequence[tuple[SpeakerId, Point]], *, limit: int = 12
+    ) -> tuple[SpeakerContext, ...]:
         """The contexts of several (speaker, before) pairs, read from one snapshot and in the order asked for."""
         if limit < 0:
             raise InvalidRecordError(f"limit={limit}: at least 0")
         with self._read() as connection:
             stored = stored_embedder(connection, self._tenant.row)
             width = None if stored is None else stored[1].width
-            rows = {speaker: identity.find_by_id(connection, self._tenant, speaker) for speaker in dict.fromkeys(one for one, _ in wanted)}
+            rows = {
+                speaker: identity.find_by_id(connection, self._tenant, speaker)
+                for speaker in dict.fromkeys(one for one, _ in wanted)
+            }
             return tuple(
                 history.context(
                     connection, self._sets, speaker=rows[speaker].speaker, speaker_id=SpeakerId(rows[speaker].speaker_id), before=before,
@@ -305,28 +373,62 @@ class Registry:
             return self._recaller.recall(connection, vector, speaker=row, before=before, k=k)
 
     def write_bio(
-        self, speaker: SpeakerId, *, before: Point, writer: BioWriter = DETERMINISTIC, embed: Embed | None = None, embedder: Embedder | None = None
+        self,
+        speaker: SpeakerId,
+        *,
+        before: Point,
+        writer: BioWriter = DETERMINISTIC,
+        embed: Embed | None = None,
+        embedder: Embedder | None = None,
     ) -> Bio:
         """Write the next version of a speaker's bio from the turns strictly before a point. `embed` makes vectors of the passages, as `embedder`."""
         if (embed is None) != (embedder is None):
-            raise InvalidRecordError("embed and embedder go together: the callable, and whose vectors it makes")
+            raise InvalidRecordError(
+                "embed and embedder go together: the callable, and whose vectors it makes"
+            )
         if not self._tenant.keeps_text and writer is not DETERMINISTIC:
-            raise InvalidRecordError("this memory keeps no words, so only the deterministic writer may write here")
+            raise InvalidRecordError(
+                "this memory keeps no words, so only the deterministic writer may write here"
+            )
         while True:
             with self._read() as connection:
-                row, epoch = identity.find_by_id(connection, self._tenant, speaker), epoch_of(connection, self._tenant)
+                row, epoch = (
+                    identity.find_by_id(connection, self._tenant, speaker),
+                    epoch_of(connection, self._tenant),
+                )
                 past = history.last_rows(connection, row.speaker, before, bios.MOST_TURNS)
-                turns = history.observations(connection, past, speaker=SpeakerId(row.speaker_id), sets=self._sets, width=None)
+                turns = history.observations(
+                    connection, past, speaker=SpeakerId(row.speaker_id), sets=self._sets, width=None
+                )
             passages = bios.embedded(writer.write(turns), embed)
             with self._write() as connection:
-                now = identity.find_by_id(connection, self._tenant, speaker)  # forgotten meanwhile: refused here
-                if (now.speaker, now.basis, epoch_of(connection, self._tenant)) != (row.speaker, row.basis, epoch):
+                now = identity.find_by_id(
+                    connection, self._tenant, speaker
+                )  # forgotten meanwhile: refused here
+                if (now.speaker, now.basis, epoch_of(connection, self._tenant)) != (
+                    row.speaker,
+                    row.basis,
+                    epoch,
+                ):
                     continue  # turns were erased or found to be another's while it was written: it may not keep their words
-                return bios.store(connection, self._tenant, now, before=before, turns=turns, writer=writer, passages=passages, embedder=embedder)
+                return bios.store(
+                    connection,
+                    self._tenant,
+                    now,
+                    before=before,
+                    turns=turns,
+                    writer=writer,
+                    passages=passages,
+                    embedder=embedder,
+                )
 
     def bio_versions(self, speaker: SpeakerId) -> tuple[Bio, ...]:
         """Every version of a speaker's bio, oldest first."""
-        return self._about(speaker, None, lambda connection, row: tuple(one for one, _ in bios.versions(connection, row, width=None)))
+        return self._about(
+            speaker,
+            None,
+            lambda connection, row: tuple(one for one, _ in bios.versions(connection, row, width=None)),
+        )
 
     def rebuild(self) -> int:
         """Make the vector index afresh from the rows and cache it; returns how many vectors it holds."""
@@ -343,8 +445,12 @@ class Registry:
         Raises ErasureIncompleteError while another process keeps old pages alive; the next open finishes.
         """
         with self._write() as connection:
-            row = identity.find(connection, self._tenant, speaker, scope=conversation_id or identity.EVERYWHERE)
-            number, held = erasure.intend(connection, self._tenant, identity.family(connection, row.speaker), now=self._clock())
+            row = identity.find(
+                connection, self._tenant, speaker, scope=conversation_id or identity.EVERYWHERE
+            )
+            number, held = erasure.intend(
+                connection, self._tenant, identity.family(connection, row.speaker), now=self._clock()
+            )
         done = self._resume().get(number)
         return done if done is not None and done.speakers else held  # another process may have carried it out
 
@@ -366,7 +472,11 @@ class Registry:
     def export(self, speaker: str | None = None) -> Iterator[str]:
         """Everything held about a person, or about all, as JSON Lines; one snapshot, held until the last line is read."""
         with self._read() as connection:
-            rows = self._all(connection) if speaker is None else [identity.find(connection, self._tenant, speaker)]
+            rows = (
+                self._all(connection)
+                if speaker is None
+                else [identity.find(connection, self._tenant, speaker)]
+            )
             for line in exchange.export(connection, self._tenant, self._sets, rows):
                 yield json.dumps(line, ensure_ascii=False, allow_nan=False)
 
@@ -376,7 +486,9 @@ class Registry:
         The log of changes stays behind: they stand, but are undone only where they were made.
         """
         with self._write() as connection:
-            receipt = exchange.Importer(connection, self._tenant, self._sets, now=self._clock()).take(exchange.parse(lines, source=source))
+            receipt = exchange.Importer(connection, self._tenant, self._sets, now=self._clock()).take(
+                exchange.parse(lines, source=source)
+            )
         self._expiry = -math.inf  # it may have brought what is too old
         return receipt
 
@@ -401,7 +513,12 @@ class Registry:
 
     def _about(self, name_or_id: str, conversation_id: str | None, read: Callable[[Connection, Row], T]) -> T:
         with self._read() as connection:
-            return read(connection, identity.find(connection, self._tenant, name_or_id, scope=conversation_id or identity.EVERYWHERE))
+            return read(
+                connection,
+                identity.find(
+                    connection, self._tenant, name_or_id, scope=conversation_id or identity.EVERYWHERE
+                ),
+            )
 
     def _change(self, name_or_id: str, change: Callable[[Connection, Row], T]) -> T:
         with self._write() as connection:
@@ -412,11 +529,20 @@ class Registry:
         return connection.execute(select(SPEAKERS).where(where).order_by(SPEAKERS.c.speaker)).all()
 
     def _delete(
-        self, conversations: Sequence[str], *, idle: Sequence[int] = (), keep: Collection[str] = (), patience: float | None = None
+        self,
+        conversations: Sequence[str],
+        *,
+        idle: Sequence[int] = (),
+        keep: Collection[str] = (),
+        patience: float | None = None,
     ) -> Erasure:
         with self._write() as connection:
-            removal = erasure.delete_conversations(connection, self._tenant, conversations, now=self._clock(), idle=idle, keep=keep)
-        self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
+            removal = erasure.delete_conversations(
+                connection, self._tenant, conversations, now=self._clock(), idle=idle, keep=keep
+            )
+        self._recaller.drop(
+            removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after
+        )
         self._resume(patience=patience)
         return removal.erasure
 
@@ -434,7 +560,9 @@ class Registry:
             return
         with self._store.read() as connection:
             old, idle = erasure.expired(connection, self._tenant, now=now)
-        self._given_out = {speaker: since for speaker, since in self._given_out.items() if abs(now - since) < _HELD}
+        self._given_out = {
+            speaker: since for speaker, since in self._given_out.items() if abs(now - since) < _HELD
+        }
         try:
             if old or idle:
                 self._delete(old, idle=idle, keep=self._given_out, patience=_PATIENCE)
@@ -450,11 +578,17 @@ class Registry:
         done = {}
         for row in begun:
             with self._write() as connection:
-                removal = erasure.delete_speakers(connection, self._tenant, json.loads(row.speakers), now=self._clock())
-            self._recaller.drop(removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after)
+                removal = erasure.delete_speakers(
+                    connection, self._tenant, json.loads(row.speakers), now=self._clock()
+                )
+            self._recaller.drop(
+                removal.observations, epoch_before=removal.epoch_before, epoch_after=removal.epoch_after
+            )
             done[row.erasure] = removal.erasure
         if begun:
-            seconds = self._options.busy_seconds if patience is None else min(patience, self._options.busy_seconds)
+            seconds = (
+                self._options.busy_seconds if patience is None else min(patience, self._options.busy_seconds)
+            )
             erasure.finish(self._store, self._tenant, [row.erasure for row in begun], patience=seconds)
         self._due, self._untold = False, ()
         return done

@@ -33,7 +33,9 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.retention_days is not None and not 1 <= self.retention_days < math.inf:
-            raise InvalidPolicyError(f"retention_days={self.retention_days}: a number of days, at least 1; None keeps everything")
+            raise InvalidPolicyError(
+                f"retention_days={self.retention_days}: a number of days, at least 1; None keeps everything"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,17 @@ def find_tenant(connection: Connection, name: str, policy: Policy) -> Tenant | N
     row = connection.execute(select(TENANTS).where(TENANTS.c.name == name)).one_or_none()
     if row is None:
         return None
-    asked = {"keeps_text": policy.text, "pseudonymous": policy.pseudonymous, "retention_days": policy.retention_days}
+    asked = {
+        "keeps_text": policy.text,
+        "pseudonymous": policy.pseudonymous,
+        "retention_days": policy.retention_days,
+    }
     for column, value in asked.items():
         kept = getattr(row, column)
         if value is not None and value != kept:
-            raise PolicyMismatchError(f"tenant {name!r} was made with {column}={kept}, not {value}; leave the option out, or make another store")
+            raise PolicyMismatchError(
+                f"tenant {name!r} was made with {column}={kept}, not {value}; leave the option out, or make another store"
+            )
     store_key = connection.execute(select(META.c.value).where(META.c.name == "store_key")).scalar_one()
     secret = hmac.new(bytes.fromhex(store_key), name.encode("utf-8"), hashlib.sha256).digest()
     return Tenant(row.tenant, name, bool(row.keeps_text), bool(row.pseudonymous), row.retention_days, secret)

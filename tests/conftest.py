@@ -53,8 +53,19 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Spelled out, for the library learns a WordPiece vocabulary in another order in every process.
     words = sorted({word for sentence in SENTENCES for word in re.findall(r"[a-z]{2,}", sentence.lower())})
     characters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
-    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{character}" for character in characters), *words]
-    tokenizer = Tokenizer(models.WordPiece({entry: index for index, entry in enumerate(entries)}, unk_token="[UNK]"))
+    entries = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *characters,
+        *(f"##{character}" for character in characters),
+        *words,
+    ]
+    tokenizer = Tokenizer(
+        models.WordPiece({entry: index for index, entry in enumerate(entries)}, unk_token="[UNK]")
+    )
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -65,7 +76,13 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         attention_probs_dropout_prob=0.1,
         max_position_embeddings=128,
     )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     return _save(tmp_path_factory.mktemp("tiny") / "bert", config, tokenizer, names)
 
 
@@ -88,8 +105,19 @@ def tiny_roberta_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=1,
         eos_token_id=2,
     )
-    names = {"bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>"}
-    return _save(tmp_path_factory.mktemp("tiny") / "roberta", config, tokenizer, {**names, "unk_token": "<unk>", "mask_token": "<mask>"})
+    names = {
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+    }
+    return _save(
+        tmp_path_factory.mktemp("tiny") / "roberta",
+        config,
+        tokenizer,
+        {**names, "unk_token": "<unk>", "mask_token": "<mask>"},
+    )
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +143,13 @@ def tiny_modernbert_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=2,
         eos_token_id=3,
     )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
     return _save(tmp_path_factory.mktemp("tiny") / "modernbert", config, tokenizer, names)
 
 
@@ -130,7 +164,9 @@ def _byte_level_bpe(specials: list[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(SENTENCES, trainer)
     return tokenizer
 

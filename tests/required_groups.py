@@ -33,7 +33,9 @@ class RequiredGroups:
         self.skipped: dict[str, list[str]] = {name: [] for name in names}
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         for name in self.ran:
             if item.get_closest_marker(name) is None:
@@ -46,8 +48,14 @@ class RequiredGroups:
 
     def problems(self) -> list[str]:
         """One line for each way in which a required group was not run."""
-        lines = [f"{node} was skipped, but the group '{name}' is required" for name, nodes in self.skipped.items() for node in nodes]
-        return lines + [f"no test of the required group '{name}' ran" for name, count in self.ran.items() if count == 0]
+        lines = [
+            f"{node} was skipped, but the group '{name}' is required"
+            for name, nodes in self.skipped.items()
+            for node in nodes
+        ]
+        return lines + [
+            f"no test of the required group '{name}' ran" for name, count in self.ran.items() if count == 0
+        ]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

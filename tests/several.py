@@ -14,7 +14,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["erc.training.emonet_experiment", "erc.training.utterance_experiment", "erc.training.llm_experiment"])
+_CONTEXT.set_forkserver_preload(
+    ["erc.training.emonet_experiment", "erc.training.utterance_experiment", "erc.training.llm_experiment"]
+)
 
 
 def free_port() -> int:
@@ -24,7 +26,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def together(work: Callable[..., Any], *arguments: Any, processes: int = 2, seconds: float = 60.0) -> list[Any]:
+def together(
+    work: Callable[..., Any], *arguments: Any, processes: int = 2, seconds: float = 60.0
+) -> list[Any]:
     """What `work(rank, *arguments)` gives in each of `processes` processes; where one ended without a result, its exit code.
 
     Processes that are still at work after `seconds` are killed, which leaves -9.
@@ -48,11 +52,22 @@ def together(work: Callable[..., Any], *arguments: Any, processes: int = 2, seco
         if child.is_alive():
             child.kill()
             child.join()
-    return [child.exitcode if child.exitcode else result for child, result in zip(children, results, strict=True)]
+    return [
+        child.exitcode if child.exitcode else result for child, result in zip(children, results, strict=True)
+    ]
 
 
-def _run(end: Connection, rank: int, processes: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+def _run(
+    end: Connection,
+    rank: int,
+    processes: int,
+    port: int,
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes)
+    )
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     from erc.training import processes as joined
 

@@ -32,7 +32,11 @@ def refusal(path: Path, *overrides: str) -> str:
 def test_minimal_file_takes_every_default(write) -> None:
     config = load_config(write(MINIMAL))
     assert config == ExperimentConfig(name="run", task="utterance", data={"corpus": "goemotions"})
-    assert (config.optim.learning_rate, config.optim.head_learning_rate, config.optim.epochs) == (1e-4, 3e-4, 3.0)
+    assert (config.optim.learning_rate, config.optim.head_learning_rate, config.optim.epochs) == (
+        1e-4,
+        3e-4,
+        3.0,
+    )
     assert config.emonet is None
 
 
@@ -42,7 +46,9 @@ def test_file_states_differences_only(write) -> None:
     assert config.optim.batch_size == 32
 
 
-@pytest.mark.parametrize(("written", "value"), [("1e-4", 1e-4), ("2E5", 2e5), (".5e-3", 5e-4), ("3.0e-4", 3e-4), ("1", 1.0)])
+@pytest.mark.parametrize(
+    ("written", "value"), [("1e-4", 1e-4), ("2E5", 2e5), (".5e-3", 5e-4), ("3.0e-4", 3e-4), ("1", 1.0)]
+)
 def test_number_in_any_usual_spelling_is_a_number(write, written: str, value: float) -> None:
     assert load_config(write(MINIMAL + f"optim: {{learning_rate: {written}}}\n")).optim.learning_rate == value
 
@@ -75,7 +81,14 @@ def test_emonet_task_gets_its_section_and_others_refuse_it(write) -> None:
     assert "task is 'utterance'" in refusal(path, "emonet.turn_window=3")
 
 
-@pytest.mark.parametrize("overrides", [[], ["optim.ema_decay=", "optim.learning_rate=1e-5", "data.root=a b/c"], ["task=emonet", "emonet.bio=linear"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["optim.ema_decay=", "optim.learning_rate=1e-5", "data.root=a b/c"],
+        ["task=emonet", "emonet.bio=linear"],
+    ],
+)
 def test_yaml_of_a_resolved_tree_reads_back_equal(write, overrides: list[str]) -> None:
     config = load_config(write(MINIMAL), overrides)
     assert load_config(write(config.to_yaml())) == config
@@ -100,7 +113,10 @@ def test_unknown_section_is_named_with_nearest_section(write) -> None:
 
 def test_unknown_key_below_an_optional_section_lists_that_sections_keys(write) -> None:
     message = refusal(write(MINIMAL), "task=emonet", "emonet.turn_windw=3")
-    assert "override 'emonet.turn_windw=3': unknown key 'emonet.turn_windw' (did you mean 'turn_window'?)" in message
+    assert (
+        "override 'emonet.turn_windw=3': unknown key 'emonet.turn_windw' (did you mean 'turn_window'?)"
+        in message
+    )
     assert "speaker_dropout" in message
 
 
@@ -147,7 +163,9 @@ def test_value_of_wrong_type_or_range_is_refused_naming_the_override(write, over
     assert override.partition("=")[0] in message
 
 
-@pytest.mark.parametrize("override", ["optim.epochs", "=3", "optim.=3", ".epochs=3", "optim.epochs={", "name.first=x"])
+@pytest.mark.parametrize(
+    "override", ["optim.epochs", "=3", "optim.=3", ".epochs=3", "optim.epochs={", "name.first=x"]
+)
 def test_malformed_override_is_refused(write, override: str) -> None:
     assert refusal(write(MINIMAL), override).startswith(f"override '{override}': ")
 
@@ -192,7 +210,11 @@ def test_missing_and_undecodable_files_are_refused(tmp_path: Path) -> None:
     [
         ("emonet", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' weighs independent labels"),
         ("llm", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' weighs independent labels"),
-        ("utterance", "loss.class_weights=inverse", r"loss\.class_weights 'inverse' weighs exclusive emotions"),
+        (
+            "utterance",
+            "loss.class_weights=inverse",
+            r"loss\.class_weights 'inverse' weighs exclusive emotions",
+        ),
         ("utterance", "loss.label_smoothing=0.1", r"loss\.label_smoothing is for exclusive emotions"),
         ("utterance", "loss.kind=cross_entropy", r"loss\.kind is 'cross_entropy', but task utterance"),
         ("emonet", "loss.kind=bce", r"loss\.kind is 'bce', but task emonet"),
@@ -204,7 +226,11 @@ def test_missing_and_undecodable_files_are_refused(tmp_path: Path) -> None:
         ("llm", "artefact.init_from=goemotions-minilm", r"the section 'artefact' is for encoders"),
         ("llm", "data.max_tokens=8", r"data\.max_tokens is for encoders.*llm\.max_tokens"),
         ("llm", "optim.head_learning_rate=1e-3", r"optim\.head_learning_rate is for encoders"),
-        ("llm", "llm.retrieval=similarity", r"llm\.retrieval 'similarity' chooses among past turns, but llm\.history shows 0"),
+        (
+            "llm",
+            "llm.retrieval=similarity",
+            r"llm\.retrieval 'similarity' chooses among past turns, but llm\.history shows 0",
+        ),
     ],
 )
 def test_config_refuses_what_its_task_would_pass_over(tmp_path, task, change, message):
@@ -215,7 +241,9 @@ def test_config_refuses_what_its_task_would_pass_over(tmp_path, task, change, me
         load_config(path, [change])
 
 
-@pytest.mark.parametrize(("task", "kind"), [("utterance", "bce"), ("emonet", "cross_entropy"), ("llm", "cross_entropy")])
+@pytest.mark.parametrize(
+    ("task", "kind"), [("utterance", "bce"), ("emonet", "cross_entropy"), ("llm", "cross_entropy")]
+)
 def test_config_learns_what_its_task_says_and_reads_itself_back(tmp_path, task, kind):
     path = tmp_path / "one.yaml"
     path.write_text(f"name: one\ntask: {task}\ndata: {{corpus: meld}}\n")

@@ -4,14 +4,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from erc.emotions import EmotionMap, EmotionSet, emotion_maps, emotion_sets, load_emotion_map, load_emotion_set
+from erc.emotions import (
+    EmotionMap,
+    EmotionSet,
+    emotion_maps,
+    emotion_sets,
+    load_emotion_map,
+    load_emotion_set,
+)
 from erc.errors import ConfigError, InputError
 
-ALL_PAIRS = [*emotion_maps(), ("goemotions", "meld"), ("meld", "sentiment"), ("meld", "ekman"), ("goemotions", "goemotions")]
+ALL_PAIRS = [
+    *emotion_maps(),
+    ("goemotions", "meld"),
+    ("meld", "sentiment"),
+    ("meld", "ekman"),
+    ("goemotions", "goemotions"),
+]
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("goemotions", 28), ("ekman", 7), ("meld", 7), ("emorynlp", 7), ("semeval2018", 11), ("dailydialog", 7), ("sentiment", 4)]
+    ("name", "size"),
+    [
+        ("goemotions", 28),
+        ("ekman", 7),
+        ("meld", 7),
+        ("emorynlp", 7),
+        ("semeval2018", 11),
+        ("dailydialog", 7),
+        ("sentiment", 4),
+    ],
 )
 def test_emotion_set_has_its_labels(name: str, size: int) -> None:
     assert len(load_emotion_set(name)) == size
@@ -19,11 +41,25 @@ def test_emotion_set_has_its_labels(name: str, size: int) -> None:
 
 def test_goemotions_order_is_that_of_the_label_ids() -> None:
     labels = load_emotion_set("goemotions").labels
-    assert (labels[0], labels[2], labels[17], labels[25], labels[27]) == ("admiration", "anger", "joy", "sadness", "neutral")
+    assert (labels[0], labels[2], labels[17], labels[25], labels[27]) == (
+        "admiration",
+        "anger",
+        "joy",
+        "sadness",
+        "neutral",
+    )
 
 
 def test_dailydialog_order_is_that_of_the_label_ids() -> None:
-    assert load_emotion_set("dailydialog").labels == ("no_emotion", "anger", "disgust", "fear", "happiness", "sadness", "surprise")
+    assert load_emotion_set("dailydialog").labels == (
+        "no_emotion",
+        "anger",
+        "disgust",
+        "fear",
+        "happiness",
+        "sadness",
+        "surprise",
+    )
 
 
 def test_emotion_sets_all_load() -> None:
@@ -37,7 +73,10 @@ def test_canonical_resolves_case_space_and_aliases() -> None:
 
 
 def test_canonical_refuses_unknown_label_and_lists_the_labels() -> None:
-    with pytest.raises(InputError, match="'bliss' is not an emotion of 'sentiment'; its labels are positive, negative, neutral, ambiguous"):
+    with pytest.raises(
+        InputError,
+        match="'bliss' is not an emotion of 'sentiment'; its labels are positive, negative, neutral, ambiguous",
+    ):
         load_emotion_set("sentiment").canonical("bliss")
 
 
@@ -51,11 +90,29 @@ def test_load_emotion_set_refuses_unknown_name_and_lists_sets() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"labels": ("a", "a")}, {"labels": ()}, {"neutral": "c"}, {"aliases": {"x": "c"}}, {"aliases": {"a": "b"}}], ids=str
+    "wrong",
+    [
+        {"labels": ("a", "a")},
+        {"labels": ()},
+        {"neutral": "c"},
+        {"aliases": {"x": "c"}},
+        {"aliases": {"a": "b"}},
+    ],
+    ids=str,
 )
 def test_emotion_set_refuses_inconsistent_records(wrong: dict) -> None:
     with pytest.raises(ConfigError):
-        EmotionSet(**{"name": "s", "labels": ("a", "b"), "neutral": None, "multi_label": False, "source": "", "licence": ""} | wrong)
+        EmotionSet(
+            **{
+                "name": "s",
+                "labels": ("a", "b"),
+                "neutral": None,
+                "multi_label": False,
+                "source": "",
+                "licence": "",
+            }
+            | wrong
+        )
 
 
 def test_goemotions_to_ekman_is_noisy_or() -> None:
@@ -67,14 +124,18 @@ def test_goemotions_to_ekman_is_noisy_or() -> None:
 
 
 def test_single_label_map_sums() -> None:
-    p = np.array([0.25, 0.125, 0.125, 0.25, 0.125, 0.0625, 0.0625])  # joyful mad neutral peaceful powerful sad scared
+    p = np.array(
+        [0.25, 0.125, 0.125, 0.25, 0.125, 0.0625, 0.0625]
+    )  # joyful mad neutral peaceful powerful sad scared
     mapped = load_emotion_map("emorynlp", "ekman").apply(p)
     np.testing.assert_allclose(mapped, [0.125, 0, 0.0625, 0.625, 0.125, 0.0625, 0])
 
 
 def test_surprise_becomes_ambiguous_and_never_polar() -> None:
     chosen = load_emotion_map("meld", "sentiment")
-    np.testing.assert_array_equal(chosen.apply(np.eye(7)[load_emotion_set("meld").index("surprise")]), [0, 0, 0, 1])
+    np.testing.assert_array_equal(
+        chosen.apply(np.eye(7)[load_emotion_set("meld").index("surprise")]), [0, 0, 0, 1]
+    )
     assert chosen.lossy
     assert chosen.provenance == "project"
     assert "column" in chosen.notes
@@ -91,7 +152,9 @@ def test_semeval_neutral_is_the_absence_of_all_labels() -> None:
 
 def test_twin_set_takes_the_maps_of_the_other() -> None:
     p = np.linspace(0, 1, 28)
-    np.testing.assert_array_equal(load_emotion_map("goemotions", "meld").apply(p), load_emotion_map("goemotions", "ekman").apply(p))
+    np.testing.assert_array_equal(
+        load_emotion_map("goemotions", "meld").apply(p), load_emotion_map("goemotions", "ekman").apply(p)
+    )
     assert load_emotion_map("goemotions", "meld").target.name == "meld"
 
 
@@ -133,7 +196,9 @@ def test_single_label_maps_keep_totals(pair: tuple[str, str], data: st.DataObjec
 @pytest.mark.parametrize("pair", [pair for pair in ALL_PAIRS if load_emotion_set(pair[0]).multi_label])
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_multi_label_maps_stay_between_the_greatest_member_and_one(pair: tuple[str, str], data: st.DataObject) -> None:
+def test_multi_label_maps_stay_between_the_greatest_member_and_one(
+    pair: tuple[str, str], data: st.DataObject
+) -> None:
     chosen = load_emotion_map(*pair)
     p = data.draw(hnp.arrays(np.float64, (2, len(chosen.source)), elements=st.floats(0, 1)))
     mapped = chosen.apply(p)
@@ -154,7 +219,9 @@ def test_apply_refuses_wrong_width_and_logits() -> None:
 
 
 def test_apply_keeps_the_floating_type() -> None:
-    assert load_emotion_map("goemotions", "ekman").apply(np.zeros((1, 28), dtype=np.float32)).dtype == np.float32
+    assert (
+        load_emotion_map("goemotions", "ekman").apply(np.zeros((1, 28), dtype=np.float32)).dtype == np.float32
+    )
 
 
 def test_map_of_a_distribution_may_not_drop_mass() -> None:

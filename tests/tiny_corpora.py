@@ -37,7 +37,12 @@ def _meld(path: Path, dialogues: int) -> None:
         for dialogue in range(dialogues):
             for turn in range(4):
                 mood = next(moods)
-                row = {"Utterance": SAID[mood], "Speaker": ("Ross", "Rachel")[turn % 2], "Emotion": mood, "Sentiment": "neutral"}
+                row = {
+                    "Utterance": SAID[mood],
+                    "Speaker": ("Ross", "Rachel")[turn % 2],
+                    "Emotion": mood,
+                    "Sentiment": "neutral",
+                }
                 place = {"Dialogue_ID": dialogue, "Utterance_ID": turn, "Season": 1, "Episode": 1 + dialogue}
                 times = {"StartTime": f"00:00:0{turn},000", "EndTime": f"00:00:0{turn},900"}
                 writer.writerow({"Sr No.": 1, **row, **place, **times})
@@ -54,6 +59,13 @@ def _emorynlp(path: Path, scenes: int, *, season: str) -> None:
             mood = next(moods)
             who = ("Ross Geller", "Rachel Green")[turn % 2]
             identifier = f"{name}_c01_u{turn:03d}"
-            turns.append({"utterance_id": identifier, "speakers": [who], "transcript": SAID[mood], "emotion": labels[mood]})
+            turns.append(
+                {
+                    "utterance_id": identifier,
+                    "speakers": [who],
+                    "transcript": SAID[mood],
+                    "emotion": labels[mood],
+                }
+            )
         episodes.append({"episode_id": name, "scenes": [{"scene_id": f"{name}_c01", "utterances": turns}]})
     path.write_text(json.dumps({"season_id": season, "episodes": episodes}), encoding="utf-8")

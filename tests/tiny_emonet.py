@@ -29,16 +29,32 @@ ANA = (
     ("Ana", "Okay."),
     ("Ben", "She was surprised, then sad, and then she laughed."),
 )
-BEN = (("Ben", "Let us start."), ("Ana", "No."), ("Ben", "I am angry and it hurts."), ("Ana", "Okay."), ("Cleo", "Thank you!"))
+BEN = (
+    ("Ben", "Let us start."),
+    ("Ana", "No."),
+    ("Ben", "I am angry and it hurts."),
+    ("Ana", "Okay."),
+    ("Cleo", "Thank you!"),
+)
 
 
 def talk(name: str, turns: Sequence[tuple[str, str]] = ANA, *, corpus: str | None = None) -> Conversation:
     """A conversation of (speaker, text) pairs."""
-    return Conversation(name, tuple(Utterance(f"{name}-{i}", i, who, text) for i, (who, text) in enumerate(turns)), corpus=corpus)
+    return Conversation(
+        name,
+        tuple(Utterance(f"{name}-{i}", i, who, text) for i, (who, text) in enumerate(turns)),
+        corpus=corpus,
+    )
 
 
 def save_tiny_emonet(
-    folder: Path, shared: Artefact, *, context: str, memory: MemoryKind = "shared", encoder: Literal["own", "shared"] = "own", seed: int = 5
+    folder: Path,
+    shared: Artefact,
+    *,
+    context: str,
+    memory: MemoryKind = "shared",
+    encoder: Literal["own", "shared"] = "own",
+    seed: int = 5,
 ) -> Path:
     """A conversation model whose context and memory both matter: nothing of it starts at zero or closed."""
     assert isinstance(shared.network, UtteranceClassifier)
@@ -60,7 +76,11 @@ def save_tiny_emonet(
     second = load_encoder(shared.info.base, hidden_dropout=0.1) if memory == "own" else None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        reader = shared.network.encoder if encoder == "shared" else load_encoder(shared.info.base, hidden_dropout=0.1)
+        reader = (
+            shared.network.encoder
+            if encoder == "shared"
+            else load_encoder(shared.info.base, hidden_dropout=0.1)
+        )
         network = build_emonet(settings, encoder=reader, emotions=len(labels), memory_encoder=second)
         network.init_from(shared.network)
         with torch.no_grad():

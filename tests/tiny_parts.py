@@ -10,7 +10,9 @@ from erc.models.encoder import load_encoder
 from erc.models.utterance import UtteranceClassifier
 
 
-def build_classifier(folder: Path, *, dropout: float = 0.2, hidden_dropout: float = 0.1) -> UtteranceClassifier:
+def build_classifier(
+    folder: Path, *, dropout: float = 0.2, hidden_dropout: float = 0.1
+) -> UtteranceClassifier:
     """An utterance classifier over a tiny encoder folder, in evaluation mode; its head is strong enough that probabilities differ."""
     encoder = load_encoder(str(folder), hidden_dropout=hidden_dropout)
     with torch.random.fork_rng():

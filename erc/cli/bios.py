@@ -11,7 +11,9 @@ import typer
 from erc.cli.console import progress_bar, stderr, stdout
 from erc.errors import ConfigError
 
-app = typer.Typer(name="bios", help="Have a language model describe the people of a speaker memory.", no_args_is_help=True)
+app = typer.Typer(
+    name="bios", help="Have a language model describe the people of a speaker memory.", no_args_is_help=True
+)
 
 
 @app.callback()
@@ -21,14 +23,37 @@ def root() -> None:
 
 @app.command()
 def write(
-    model: Annotated[str, typer.Option("--model", help="Language model that writes, as llm:FOLDER or llm:ID.")],
-    memory: Annotated[str, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL.")],
-    speaker: Annotated[list[str] | None, typer.Argument(metavar="SPEAKER", help="Names or ids. Default: all speakers.", show_default=False)] = None,
-    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the model.")] = None,
-    server: Annotated[str | None, typer.Option("--server", help="Base URL (ending in /v1) of an OpenAI-compatible server that hosts it.")] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="Tenant to use, where one store holds several.")] = "default",
-    max_words: Annotated[int, typer.Option("--max-words", min=10, max=400, help="Word limit given to the model.")] = 80,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest words.")] = 0.0,
+    model: Annotated[
+        str, typer.Option("--model", help="Language model that writes, as llm:FOLDER or llm:ID.")
+    ],
+    memory: Annotated[
+        str,
+        typer.Option(
+            "--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL."
+        ),
+    ],
+    speaker: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SPEAKER", help="Names or ids. Default: all speakers.", show_default=False),
+    ] = None,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the model.")
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", help="Base URL (ending in /v1) of an OpenAI-compatible server that hosts it."
+        ),
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="Tenant to use, where one store holds several.")
+    ] = "default",
+    max_words: Annotated[
+        int, typer.Option("--max-words", min=10, max=400, help="Word limit given to the model.")
+    ] = 80,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest words.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed where the temperature is above 0.")] = 0,
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, 4bit, or auto.")] = "auto",
 ) -> None:
@@ -47,12 +72,16 @@ def write(
     if not model.startswith("llm:") or model == "llm:":
         raise ConfigError(f"--model {model}: bios are written by a language model, as llm:FOLDER or llm:ID")
     if adapter is not None and server is not None:
-        raise ConfigError("--adapter is for a local model: on a server the adapter has a name of its own, to be given with --model")
+        raise ConfigError(
+            "--adapter is for a local model: on a server the adapter has a name of its own, to be given with --model"
+        )
     settings = GenerationSettings(max_new_tokens=3 * max_words, temperature=temperature, seed=seed)
     with Registry.open(memory, tenant=tenant, options=Options(create=False)) as registry:
         people = None if not speaker else [registry.find(name) for name in speaker]
         writer = open_writer(model.removeprefix("llm:"), adapter=adapter, precision=precision, server=server)  # type: ignore[arg-type]
-        bios = LlmBios(writer, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words)
+        bios = LlmBios(
+            writer, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words
+        )
         scorer = UtteranceScorer(load_model(SHARED_MODEL), settings=InferenceSettings(uncertainty="off"))
         asked, written, unwritten = 0, 0, 0
         with closing(writer), progress_bar("writing bios") as advance:
@@ -61,7 +90,12 @@ def write(
                 asked += 1
                 if isinstance(bio, NothingWrittenError):
                     unwritten += 1
-                    stderr.print(f"{person.name or person.speaker_id}: {bio}", markup=False, highlight=False, soft_wrap=True)
+                    stderr.print(
+                        f"{person.name or person.speaker_id}: {bio}",
+                        markup=False,
+                        highlight=False,
+                        soft_wrap=True,
+                    )
                 elif bio is not None:
                     written += 1
                     line = f"{person.name or person.speaker_id}: version {bio.version}, from {bio.utterances} utterances"

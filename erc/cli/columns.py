@@ -22,8 +22,12 @@ def column_mapping(pairs: Iterable[str]) -> dict[str, str]:
         if len(column) > 1 and column[0] == column[-1] == '"':
             column = column[1:-1].replace('""', '"')
         if not equals or not field or not column:
-            raise ConfigError(f"--map {item}: write field=column, for example --map text=message --map speaker=who")
+            raise ConfigError(
+                f"--map {item}: write field=column, for example --map text=message --map speaker=who"
+            )
         if mapping.get(field, column) != column:
-            raise ConfigError(f"--map gives {field} twice, as {mapping[field]!r} and as {column!r}: choose one")
+            raise ConfigError(
+                f"--map gives {field} twice, as {mapping[field]!r} and as {column!r}: choose one"
+            )
         mapping[field] = column
     return mapping

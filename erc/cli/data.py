@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="data", help="Import, list and check corpora.", no_args_is_help=True)
 
-Root = Annotated[Path | None, typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("import")
 def import_(
     name: Annotated[str, typer.Argument(help="emorynlp, meld, goemotions, semeval2018 or dailydialog.")],
-    source: Annotated[Path | None, typer.Option("--from", help="A file, folder, zip or tar. Default: the Hugging Face hub.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="A file, folder, zip or tar. Default: the Hugging Face hub.")
+    ] = None,
     root: Root = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite files of another version.")] = False,
 ) -> None:
@@ -35,7 +40,12 @@ def import_(
     imported = import_corpus(name, source=source, root=root, replace=replace)
     for summary in imported.summaries:
         _talk(summary)
-    stderr.print(f"imported {len(imported.files)} files into {imported.folder}", soft_wrap=True, highlight=False, markup=False)
+    stderr.print(
+        f"imported {len(imported.files)} files into {imported.folder}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
     stderr.print(f"licence: {load_emotion_set(name).licence}", highlight=False, markup=False)
     for file in imported.files:
         stdout.print(f"{file.sha256}  {file.name}", soft_wrap=True, highlight=False, markup=False)
@@ -52,13 +62,21 @@ def list_(root: Root = None, as_json: AsJson = False) -> None:
         return
     table = Table("corpus", "emotions", "splits", "folder", title="Corpora", box=SIMPLE)
     for entry in entries:
-        table.add_row(entry.corpus, entry.emotion_set, ", ".join(entry.splits) or "not imported", str(entry.folder or ""))
+        table.add_row(
+            entry.corpus,
+            entry.emotion_set,
+            ", ".join(entry.splits) or "not imported",
+            str(entry.folder or ""),
+        )
     stdout.print(table)
 
 
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="A corpus file or a folder of them; what each is, is judged by its content.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A corpus file or a folder of them; what each is, is judged by its content."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Read corpus files and print their figures, checksums and everything irregular."""
@@ -68,7 +86,9 @@ def check(
     for ignored in checked.ignored:
         stderr.print(f"not a corpus file: {ignored}", soft_wrap=True, highlight=False, markup=False)
     if as_json:
-        typer.echo(json.dumps([summary.to_dict() for summary in checked.summaries], indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps([summary.to_dict() for summary in checked.summaries], indent=2, ensure_ascii=False)
+        )
         return
     for summary in checked.summaries:
         _talk(summary)
@@ -79,16 +99,31 @@ def check(
 
 def _talk(summary: CorpusSummary) -> None:
     if summary.note:
-        stderr.print(f"note: {summary.corpus} {summary.split} is {summary.note}", soft_wrap=True, highlight=False, markup=False)
+        stderr.print(
+            f"note: {summary.corpus} {summary.split} is {summary.note}",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
 
 
 def _print_figures(summaries: tuple[CorpusSummary, ...]) -> None:
-    table = Table("corpus", "split", "edition", title="Figures", box=None, padding=(0, 2, 0, 0))  # seven columns fit into 80
+    table = Table(
+        "corpus", "split", "edition", title="Figures", box=None, padding=(0, 2, 0, 0)
+    )  # seven columns fit into 80
     for column in ("episodes", "conversations", "utterances", "speakers"):
         table.add_column(column, justify="right")
     for s in summaries:
         episodes = "" if s.episodes is None else f"{s.episodes:,}"
-        table.add_row(s.corpus, s.split, s.edition, episodes, f"{s.conversations:,}", f"{s.utterances:,}", f"{s.speakers:,}")
+        table.add_row(
+            s.corpus,
+            s.split,
+            s.edition,
+            episodes,
+            f"{s.conversations:,}",
+            f"{s.utterances:,}",
+            f"{s.speakers:,}",
+        )
     stdout.print(table)
 
 

@@ -20,35 +20,81 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="Name or folder of a model, see `erc models list`; a language model is llm:FOLDER or llm:ID.", show_default=False)
+        str,
+        typer.Argument(
+            help="Name or folder of a model, see `erc models list`; a language model is llm:FOLDER or llm:ID.",
+            show_default=False,
+        ),
     ],
-    data: Annotated[str, typer.Argument(help="A corpus by name, a corpus file, or a transcript with a column of emotions.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A corpus by name, a corpus file, or a transcript with a column of emotions.",
+            show_default=False,
+        ),
+    ],
     split: Annotated[str, typer.Option("--split", help="Split of a corpus given by name or folder.")] = "dev",
-    root: Annotated[Path | None, typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the report; default runs/evaluate/MODEL-DATA.")] = None,
-    emotions: Annotated[str | None, typer.Option("--emotions", help="The set a transcript's labels are spelled in.")] = None,
-    format: Annotated[str | None, typer.Option("--format", help="Format of a transcript: text, csv, tsv, jsonl, vtt or srt.")] = None,
-    map: Annotated[list[str] | None, typer.Option("--map", help="Column of a transcript, as text=message or emotion=label; repeat.")] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="The data folder. Default: CONVEMO_DATA, else the user's data folder."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of the report; default runs/evaluate/MODEL-DATA."),
+    ] = None,
+    emotions: Annotated[
+        str | None, typer.Option("--emotions", help="The set a transcript's labels are spelled in.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="Format of a transcript: text, csv, tsv, jsonl, vtt or srt."),
+    ] = None,
+    map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Column of a transcript, as text=message or emotion=label; repeat."),
+    ] = None,
     uncertainty: Annotated[
-        str, typer.Option("--uncertainty", help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.")
+        str,
+        typer.Option(
+            "--uncertainty",
+            help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.",
+        ),
     ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of samples, folds and resamples.")] = 0,
-    limit: Annotated[int | None, typer.Option("--limit", help="Evaluate only about the first N turns.")] = None,
-    precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")] = "auto",
-    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Evaluate only about the first N turns.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")
+    ] = "auto",
+    adapter: Annotated[
+        Path | None,
+        typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model."),
+    ] = None,
     server: Annotated[
         str | None,
-        typer.Option("--server", help="Base URL of an OpenAI-compatible server that hosts the language model; all that prompts show is sent to it."),
+        typer.Option(
+            "--server",
+            help="Base URL of an OpenAI-compatible server that hosts the language model; all that prompts show is sent to it.",
+        ),
     ] = None,
-    cache: Annotated[Path | None, typer.Option("--cache", help="Folder that caches the server's answers.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder that caches the server's answers.")
+    ] = None,
     supplies: Annotated[
         Path | None,
-        typer.Option("--supplies", help="Folder of speaker memories and written bios, as runs/supplies of a training; default: the user's cache."),
+        typer.Option(
+            "--supplies",
+            help="Folder of speaker memories and written bios, as runs/supplies of a training; default: the user's cache.",
+        ),
     ] = None,
     writer_server: Annotated[
         str | None,
-        typer.Option("--writer-server", help="Address of a server whose model writes the bios in prompts, as `erc train --server`; words are sent."),
+        typer.Option(
+            "--writer-server",
+            help="Address of a server whose model writes the bios in prompts, as `erc train --server`; words are sent.",
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
@@ -58,12 +104,20 @@ def evaluate(
     from erc.inference.gold import load_gold
     from erc.inference.settings import InferenceSettings
 
-    reading: dict[str, Any] = {"split": split, "root": root, "emotions": emotions, "limit": limit, "format": format}
+    reading: dict[str, Any] = {
+        "split": split,
+        "root": root,
+        "emotions": emotions,
+        "limit": limit,
+        "format": format,
+    }
     reading["mapping"] = column_mapping(map or [])
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
     if output is not None:
         _check_folder(output)
-    candidate, name = _candidate(model, supplies, adapter=adapter, server=server, cache=cache, writer_server=writer_server)
+    candidate, name = _candidate(
+        model, supplies, adapter=adapter, server=server, cache=cache, writer_server=writer_server
+    )
     gold = load_gold(data, model_set=candidate.emotion_set, **reading)
     folder = output or Path("runs") / "evaluate" / f"{name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
     _check_folder(folder)
@@ -77,14 +131,21 @@ def evaluate(
             stdout.print(table)
     for note in (*report["notes"], *undrawn):
         stderr.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    stderr.print(f"report.json and {len(report['figures'])} figures are in {folder}", markup=False, highlight=False, soft_wrap=True)
+    stderr.print(
+        f"report.json and {len(report['figures'])} figures are in {folder}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _check_folder(folder: Path) -> None:
     """Raises InputError where no report could be written: better before the work than after it."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists() or one.is_symlink())
     if not there.is_dir():
-        raise InputError("is not a folder, so no report can be written there: name another one with -o", path=there)
+        raise InputError(
+            "is not a folder, so no report can be written there: name another one with -o", path=there
+        )
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError("you may not write into this folder: name another one with -o", path=there)
 
@@ -113,9 +174,13 @@ def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candida
     if model.startswith(LLM_PREFIX):
         from erc.inference.evaluate_llm import of_language_model
 
-        return of_language_model(model, supplies=supplies, **given), (given["adapter"] or Path(model.removeprefix(LLM_PREFIX))).name
+        return of_language_model(model, supplies=supplies, **given), (
+            given["adapter"] or Path(model.removeprefix(LLM_PREFIX))
+        ).name
     if any(value is not None for value in given.values()):
-        raise ConfigError(f"--adapter, --server, --cache and --writer-server are for language models, as in {LLM_PREFIX}FOLDER; {model} is none")
+        raise ConfigError(
+            f"--adapter, --server, --cache and --writer-server are for language models, as in {LLM_PREFIX}FOLDER; {model} is none"
+        )
     from erc.inference.beliefs import of_artefact
     from erc.persistence import load_model
 

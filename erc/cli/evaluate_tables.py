@@ -25,9 +25,20 @@ def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     if report["task"] == "multi-label":
         yield _overview(list(_ways(report)))
         way, scores = next(iter(_ways(report)))
-        yield _per_label(scores["per_label"], report["calibration"]["cross_fitted"], f"Per label, {way}", _thresholds(report))
+        yield _per_label(
+            scores["per_label"],
+            report["calibration"]["cross_fitted"],
+            f"Per label, {way}",
+            _thresholds(report),
+        )
         fitted = report["calibration"]
-        yield _calibration({"uncalibrated": fitted["uncalibrated"], **_shipped_calibration(report), "cross-fitted": fitted["cross_fitted"]})
+        yield _calibration(
+            {
+                "uncalibrated": fitted["uncalibrated"],
+                **_shipped_calibration(report),
+                "cross-fitted": fitted["cross_fitted"],
+            }
+        )
     else:
         scores = report["scores"]
         yield _overview([("most probable label", scores)], averages=_AVERAGES[:3])
@@ -36,7 +47,9 @@ def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _confusion(report["labels"], scores["confusion"])
         if report["subsets"]:
             yield _subsets({"all turns": scores, **report["subsets"]})
-        yield _calibration_of_classes({"as the model gives them": fitted["as_given"], "cross-fitted": fitted["cross_fitted"]})
+        yield _calibration_of_classes(
+            {"as the model gives them": fitted["as_given"], "cross-fitted": fitted["cross_fitted"]}
+        )
     for loss, signals in report["selective"].items():
         yield _selective(loss, signals)
 
@@ -58,21 +71,42 @@ def _overview(ways: Sequence[tuple[str, Mapping[str, Any]]], averages: Sequence[
             interval = scores["intervals"].get(f"{average}_f1")
             part = scores[average]
             shown = "" if interval is None else f"{interval['low']:.3f}-{interval['high']:.3f}"
-            table.add_row(way if average == averages[0] else "", average, *_figures(part["precision"], part["recall"], part["f1"]), shown)
+            table.add_row(
+                way if average == averages[0] else "",
+                average,
+                *_figures(part["precision"], part["recall"], part["f1"]),
+                shown,
+            )
         if "accuracy" in scores:
             interval = scores["intervals"]["accuracy"]
-            table.add_row("", "accuracy", "", "", f"{scores['accuracy']:.3f}", f"{interval['low']:.3f}-{interval['high']:.3f}")
+            table.add_row(
+                "",
+                "accuracy",
+                "",
+                "",
+                f"{scores['accuracy']:.3f}",
+                f"{interval['low']:.3f}-{interval['high']:.3f}",
+            )
     return table
 
 
-def _per_label(rows: Sequence[Mapping[str, Any]], calibration: Mapping[str, Any], title: str, thresholds: Mapping[str, float] | None) -> Table:
-    headers = ["label", "acc.", "prec.", "recall", "F1", "MCC", "support", "ECE"] + ([] if thresholds is None else ["thr."])
+def _per_label(
+    rows: Sequence[Mapping[str, Any]],
+    calibration: Mapping[str, Any],
+    title: str,
+    thresholds: Mapping[str, float] | None,
+) -> Table:
+    headers = ["label", "acc.", "prec.", "recall", "F1", "MCC", "support", "ECE"] + (
+        [] if thresholds is None else ["thr."]
+    )
     table = _table(title, *headers)
     errors = {row["label"]: row["ece"] for row in calibration.get("per_label") or calibration["per_class"]}
     for row in rows:
         cells = _figures(*(row[name] for name in ("accuracy", "precision", "recall", "f1", "mcc")))
         cells += [f"{row['support']:,}", f"{errors[row['label']]:.3f}"]
-        table.add_row(row["label"], *cells, *([] if thresholds is None else [f"{thresholds[row['label']]:.2f}"]))
+        table.add_row(
+            row["label"], *cells, *([] if thresholds is None else [f"{thresholds[row['label']]:.2f}"])
+        )
     return table
 
 
@@ -88,16 +122,27 @@ def _shipped_calibration(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _calibration(parts: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = _table("Calibration", "probabilities", "macro ECE", "weighted ECE", "ECE, p >= 0.2", "Brier", "log loss")
+    table = _table(
+        "Calibration", "probabilities", "macro ECE", "weighted ECE", "ECE, p >= 0.2", "Brier", "log loss"
+    )
     for name, part in parts.items():
         restricted = "" if part["restricted_ece"] is None else f"{part['restricted_ece']:.4f}"
-        table.add_row(name, f"{part['macro_ece']:.4f}", f"{part['weighted_ece']:.4f}", restricted, f"{part['brier']:.4f}", f"{part['nll']:.4f}")
+        table.add_row(
+            name,
+            f"{part['macro_ece']:.4f}",
+            f"{part['weighted_ece']:.4f}",
+            restricted,
+            f"{part['brier']:.4f}",
+            f"{part['nll']:.4f}",
+        )
     return table
 
 
 def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
     """True labels down, decided ones across."""
-    table = _table("Confusion: the gold label of a row, the model's of a column", "", *(label[:8] for label in labels))
+    table = _table(
+        "Confusion: the gold label of a row, the model's of a column", "", *(label[:8] for label in labels)
+    )
     for label, row in zip(labels, counts, strict=True):
         table.add_row(label, *(f"{count:,}" if count else "." for count in row))
     return table
@@ -139,7 +184,11 @@ def _selective(loss: str, signals: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{area['estimate']:.4f}",
             f"{area['low']:.4f}-{area['high']:.4f}",
             f"{scores['augrc']['estimate']:.4f}",
-            *(("", "") if against is None else (f"{against['difference']:+.4f}", f"{against['p_value']:.3f}")),
+            *(
+                ("", "")
+                if against is None
+                else (f"{against['difference']:+.4f}", f"{against['p_value']:.3f}")
+            ),
         )
     return table
 

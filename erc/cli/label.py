@@ -27,8 +27,16 @@ _TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds 
 
 
 def label(
-    files: Annotated[list[str], typer.Argument(help="Text, CSV, TSV, JSON (Lines), WebVTT or SRT; `-` is standard input.", show_default=False)],
-    output: Annotated[str | None, typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output.")] = None,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Text, CSV, TSV, JSON (Lines), WebVTT or SRT; `-` is standard input.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output."),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -37,7 +45,10 @@ def label(
             "the fine emotions and makes what --memory keeps.",
         ),
     ] = DEFAULT_MODEL,
-    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model.")] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option("--adapter", help="Folder of a LoRA adapter to load on top of the language model."),
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -54,23 +65,58 @@ def label(
             "readable by you alone (0600); anyone who can read it and has the same dialogue can look up the answers.",
         ),
     ] = None,
-    second: Annotated[str | None, typer.Option("--second", help="Language model (llm:...) that labels the turns --model marks for review.")] = None,
-    emotions: Annotated[str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")] = None,
-    memory: Annotated[str | None, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL.")] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Tenant to use, where one store holds several; else default.")] = None,
-    names: Annotated[Path | None, typer.Option("--names", help="YAML file of aliases: which written names are one person.")] = None,
-    format: Annotated[
-        str | None, typer.Option("--format", help="Input format instead of the detected one: text, csv, tsv, jsonl, vtt or srt.")
+    second: Annotated[
+        str | None,
+        typer.Option(
+            "--second", help="Language model (llm:...) that labels the turns --model marks for review."
+        ),
     ] = None,
-    map: Annotated[list[str] | None, typer.Option("--map", help="Column of a table, as text=message or speaker=who; repeat.")] = None,
+    emotions: Annotated[
+        str | None, typer.Option("--emotions", help="Report in another set: goemotions, ekman or sentiment.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory", envvar="CONVEMO_MEMORY", help="Speaker memory: a file or a postgresql:// URL."
+        ),
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", help="Tenant to use, where one store holds several; else default."),
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option("--names", help="YAML file of aliases: which written names are one person.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Input format instead of the detected one: text, csv, tsv, jsonl, vtt or srt."
+        ),
+    ] = None,
+    map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Column of a table, as text=message or speaker=who; repeat."),
+    ] = None,
     uncertainty: Annotated[
-        str, typer.Option("--uncertainty", help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.")
+        str,
+        typer.Option(
+            "--uncertainty",
+            help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.",
+        ),
     ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the Monte-Carlo samples.")] = 0,
-    precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, auto (what the machine is fast at), for an LLM also 4bit.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="bf16, fp32, auto (what the machine is fast at), for an LLM also 4bit."
+        ),
+    ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of the table.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first broken line instead of reporting and skipping it.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at the first broken line instead of reporting and skipping it."),
+    ] = False,
 ) -> None:
     """Label every turn of FILES with its emotion, its uncertainty and a review mark."""
     from erc.inference.settings import InferenceSettings
@@ -79,7 +125,9 @@ def label(
     _refuse_unused(memory, tenant, names, samples, uncertainty)
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
     timed = _check_output(files, output) == "vtt"
-    predictor = _predictor(model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
+    predictor = _predictor(
+        model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache
+    )
     _tell_untrusted(predictor)
     _tell_remembered(predictor, server, memory)
     talk = Talk()
@@ -87,7 +135,10 @@ def label(
         _check_times(files, format=format, mapping=mapping)
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
     hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
-    with closing(predictor), _remembering(predictor, memory, tenant, names, output=output, hold=hold) as labeller:
+    with (
+        closing(predictor),
+        _remembering(predictor, memory, tenant, names, output=output, hold=hold) as labeller,
+    ):
         _put(output, _progress(labeller, conversations), talk, json=json)
     talk.close()
 
@@ -107,7 +158,9 @@ def _tell_remembered(predictor: Predictor, server: str | None, memory: str | Non
         return
     notes = []
     if server is not None:
-        notes.append(f"what --memory holds of the speakers (bios, earlier words and emotions) is sent to {server} with their dialogues")
+        notes.append(
+            f"what --memory holds of the speakers (bios, earlier words and emotions) is sent to {server} with their dialogues"
+        )
     if model.bio_writer is not None:
         writer = f"llm:{model.bio_writer.removeprefix('llm:')}"
         notes.append(
@@ -130,7 +183,13 @@ def _tell_untrusted(predictor: Predictor) -> None:
 
 @contextmanager
 def _remembering(
-    predictor: Predictor, memory: str | None, tenant: str | None, names: Path | None, *, output: str | None, hold: int
+    predictor: Predictor,
+    memory: str | None,
+    tenant: str | None,
+    names: Path | None,
+    *,
+    output: str | None,
+    hold: int,
 ) -> Iterator[Predictor | RememberingPredictor]:
     """The predictor itself, or with a speaker memory around it that is closed in the end; `hold` as there."""
     if memory is None:
@@ -144,8 +203,12 @@ def _remembering(
 
     with Registry.open(memory, tenant=tenant or "default") as registry:
         if output not in (None, "-") and registry.owns(Path(str(output))):
-            raise InputError(f"the output {output} is a file of the speaker memory itself: choose another name with -o")
-        yield RememberingPredictor(predictor, registry, names=None if names is None else NameMap.read(names), warn=warn, hold=hold)
+            raise InputError(
+                f"the output {output} is a file of the speaker memory itself: choose another name with -o"
+            )
+        yield RememberingPredictor(
+            predictor, registry, names=None if names is None else NameMap.read(names), warn=warn, hold=hold
+        )
 
 
 class Talk:
@@ -159,7 +222,9 @@ class Talk:
         self.problems = 0
         self.files_failed: list[str] = []
 
-    def read(self, files: list[str], *, format: str | None, mapping: dict[str, str], strict: bool, unique: bool) -> Iterator[Conversation]:
+    def read(
+        self, files: list[str], *, format: str | None, mapping: dict[str, str], strict: bool, unique: bool
+    ) -> Iterator[Conversation]:
         """Every conversation of every file; a file that cannot be read is reported and the others go on.
 
         With `unique` no two files have a conversation of one id. A speaker memory sees to that itself, by the words, so that a file is known again
@@ -180,7 +245,9 @@ class Talk:
                     on_problem=self.problem,
                     on_note=self.note,
                 )
-                for conversation, note in ids.among(found, place) if unique else ((one, None) for one in found):
+                for conversation, note in (
+                    ids.among(found, place) if unique else ((one, None) for one in found)
+                ):
                     if note is not None:
                         self.note(note)
                     yield conversation
@@ -218,17 +285,23 @@ class Talk:
             line += f"; {self.truncated} turns were longer than the model reads, only a part of their words counted"
         stderr.print(line, highlight=False)
         if self.files_failed:
-            raise InputError(f"{len(self.files_failed)} files could not be read: {', '.join(self.files_failed)}")
+            raise InputError(
+                f"{len(self.files_failed)} files could not be read: {', '.join(self.files_failed)}"
+            )
 
 
-def _refuse_unused(memory: str | None, tenant: str | None, names: Path | None, samples: int | None, uncertainty: str) -> None:
+def _refuse_unused(
+    memory: str | None, tenant: str | None, names: Path | None, samples: int | None, uncertainty: str
+) -> None:
     """Raises ConfigError for an option that the others leave nothing to do."""
     if memory is None and names is not None:
         raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
     if memory is None and tenant is not None:
         raise ConfigError("--tenant is a part of a speaker memory: give --memory too")
     if samples is not None and uncertainty == "off":
-        raise ConfigError("--samples says how often dropout is sampled, and --uncertainty off samples nothing: leave one of them out")
+        raise ConfigError(
+            "--samples says how often dropout is sampled, and --uncertainty off samples nothing: leave one of them out"
+        )
 
 
 def _check_output(files: list[str], output: str | None) -> str:
@@ -258,10 +331,16 @@ def _check_times(files: list[str], **reading: Any) -> None:
             continue
         if untimed is not None:
             line = untimed.meta["line"]
-            raise InputError("this turn has no start, and WebVTT needs times: name a .jsonl or .csv file with -o", path=name, line=line)
+            raise InputError(
+                "this turn has no start, and WebVTT needs times: name a .jsonl or .csv file with -o",
+                path=name,
+                line=line,
+            )
 
 
-def _progress(predictor: Predictor | RememberingPredictor, conversations: Iterator[Conversation]) -> Iterator[Labelled]:
+def _progress(
+    predictor: Predictor | RememberingPredictor, conversations: Iterator[Conversation]
+) -> Iterator[Labelled]:
     with progress_bar("labelling turns") as advance:
         for labelled in predictor.stream(conversations):
             advance(len(labelled.predictions))
@@ -291,7 +370,9 @@ def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:
             _print_table(labelled, _TABLE_TURNS - shown)
         shown += len(labelled.predictions)
     if shown > _TABLE_TURNS:
-        stderr.print(f"the table stops after {_TABLE_TURNS} turns; -o FILE writes all {shown}", highlight=False)
+        stderr.print(
+            f"the table stops after {_TABLE_TURNS} turns; -o FILE writes all {shown}", highlight=False
+        )
 
 
 def _write(sink: str, stream: Iterator[Labelled], talk: Talk, *, table: bool) -> None:

@@ -45,7 +45,9 @@ def list_(json: _Json = False) -> None:
     table = Table("name", "version", "kind", "emotions", "base", "size", "shipped")
     for row in rows:
         megabytes, kept = f"{row['bytes'] / 1e6:.1f} MB", "yes" if row["shipped"] else "no"
-        table.add_row(row["name"], str(row["version"]), row["kind"], row["emotions"], row["base"], megabytes, kept)
+        table.add_row(
+            row["name"], str(row["version"]), row["kind"], row["emotions"], row["base"], megabytes, kept
+        )
     stdout.print(table)
 
 
@@ -57,7 +59,11 @@ def show(name: _Name, json: _Json = False) -> None:
 
     folder = find_model(name)
     if json:
-        stdout.print_json(jsonlib.dumps({"artefact": read_json(folder / LAYOUT.info), "metrics": read_json(folder / LAYOUT.metrics)}))
+        stdout.print_json(
+            jsonlib.dumps(
+                {"artefact": read_json(folder / LAYOUT.info), "metrics": read_json(folder / LAYOUT.metrics)}
+            )
+        )
         return
     text = (folder / LAYOUT.card).read_text(encoding="utf-8")
     if text.startswith("---"):

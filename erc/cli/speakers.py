@@ -25,17 +25,29 @@ if TYPE_CHECKING:
     from speakers import Registry, SpeakerContext, SpeakerId
     from speakers.records import AuditEntry, LoggedNames
 
-app = typer.Typer(name="speakers", help="Inspect, correct, export and erase the speaker memory.", no_args_is_help=True)
+app = typer.Typer(
+    name="speakers", help="Inspect, correct, export and erase the speaker memory.", no_args_is_help=True
+)
 
-Memory = Annotated[str, typer.Option("--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL.")]
+Memory = Annotated[
+    str,
+    typer.Option(
+        "--memory", envvar="CONVEMO_MEMORY", help="The speaker memory: a file or a postgresql:// URL."
+    ),
+]
 Tenant = Annotated[str, typer.Option("--tenant", help="Tenant to use, where one store holds several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Who = Annotated[str, typer.Argument(metavar="SPEAKER", help="A speaker's name or id (spk_...).")]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Speaker to merge, by name or id; goes into TARGET.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Speaker to merge, by name or id; goes into TARGET.")
+]
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="Speaker that remains, by name or id.")]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="The new or additional name.")]
 Entry = Annotated[int, typer.Argument(metavar="ENTRY", help="Number of the change in `erc speakers log`.")]
-Scope = Annotated[str | None, typer.Option("--conversation", help="The conversation a generic name such as SPEAKER_00 is bound to.")]
+Scope = Annotated[
+    str | None,
+    typer.Option("--conversation", help="The conversation a generic name such as SPEAKER_00 is bound to."),
+]
 
 
 @contextmanager
@@ -83,11 +95,26 @@ def list_(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -
         contexts = registry.contexts([(one.speaker_id, END) for one in people], limit=0)
     if as_json:
         counts = [{"utterances": one.utterances, "conversations": one.conversations} for one in contexts]
-        typer.echo(json.dumps([_plain(one) | count for one, count in zip(people, counts, strict=True)], indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps(
+                [_plain(one) | count for one, count in zip(people, counts, strict=True)],
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
         return
-    table = Table("speaker", "name", "also", "only in", "utterances", "conversations", title="Speakers", box=SIMPLE)
+    table = Table(
+        "speaker", "name", "also", "only in", "utterances", "conversations", title="Speakers", box=SIMPLE
+    )
     for one, context in zip(people, contexts, strict=True):
-        row = (one.speaker_id, one.name or "", ", ".join(one.aliases), one.scope or "", str(context.utterances), str(context.conversations))
+        row = (
+            one.speaker_id,
+            one.name or "",
+            ", ".join(one.aliases),
+            one.scope or "",
+            str(context.utterances),
+            str(context.conversations),
+        )
         table.add_row(*(Text(_shown(cell)) for cell in row))
     stdout.print(table)
 
@@ -106,24 +133,43 @@ def show(
 
     with _open(memory, tenant) as registry:
         person = registry.find(speaker, conversation_id=conversation)
-        context, log = registry.context(person.speaker_id, before=END, limit=turns), registry.log(person.speaker_id)
+        context, log = (
+            registry.context(person.speaker_id, before=END, limit=turns),
+            registry.log(person.speaker_id),
+        )
         names = registry.names(log)
     if as_json:
-        typer.echo(json.dumps(_plain({"speaker": person, "context": context, "log": log}), indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps(
+                _plain({"speaker": person, "context": context, "log": log}), indent=2, ensure_ascii=False
+            )
+        )
         return
     also = f" (also {', '.join(person.aliases)})" if person.aliases else ""
-    _say(f"{person.name or 'no name kept'}{also} {person.speaker_id}", *_lines(context), *(f"log {_change(one, names)}" for one in log))
+    _say(
+        f"{person.name or 'no name kept'}{also} {person.speaker_id}",
+        *_lines(context),
+        *(f"log {_change(one, names)}" for one in log),
+    )
 
 
 def _lines(context: SpeakerContext) -> Iterator[str]:
     yield f"{context.utterances} utterances in {context.conversations} conversations"
     usual = sorted(context.summary.weights.items(), key=lambda pair: -pair[1])[:5]
     if usual:
-        yield "usually " + ", ".join(f"{label} {weight:.2f}" for label, weight in usual) + f"; unknown {context.summary.unknown:.2f}"
+        yield (
+            "usually "
+            + ", ".join(f"{label} {weight:.2f}" for label, weight in usual)
+            + f"; unknown {context.summary.unknown:.2f}"
+        )
     if context.bio is not None:
         yield f"bio {context.bio.version} ({context.bio.writer}): {context.bio.text}"
     for one in context.observations:
-        label = one.correction or (one.label.emotion if one.label is not None else max(one.weights, key=one.weights.__getitem__, default=""))
+        label = one.correction or (
+            one.label.emotion
+            if one.label is not None
+            else max(one.weights, key=one.weights.__getitem__, default="")
+        )
         yield f"{one.conversation_id} {one.utterance_id} {label}: {'(no words kept)' if one.text is None else one.text}"
 
 
@@ -135,7 +181,9 @@ def path(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) ->
 
 
 @app.command()
-def merge(source: Source, target: Target, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def merge(
+    source: Source, target: Target, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False
+) -> None:
     """Make the first speaker the same person as the second. `undo` reverses it."""
     with _open(memory, tenant) as registry:
         entry = registry.merge(source, target)
@@ -148,9 +196,13 @@ def split(
     memory: Memory,
     tenant: Tenant = "default",
     conversation: Annotated[
-        list[str] | None, typer.Option("--conversation", help="A conversation that is another person's. May be repeated.")
+        list[str] | None,
+        typer.Option("--conversation", help="A conversation that is another person's. May be repeated."),
     ] = None,
-    utterance: Annotated[list[str] | None, typer.Option("--utterance", help="CONVERSATION:UTTERANCE of another person's. May be repeated.")] = None,
+    utterance: Annotated[
+        list[str] | None,
+        typer.Option("--utterance", help="CONVERSATION:UTTERANCE of another person's. May be repeated."),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The other person's name.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -159,12 +211,21 @@ def split(
     if any(len(pair) != 2 for pair in pairs):
         raise typer.BadParameter("--utterance is CONVERSATION:UTTERANCE", param_hint="--utterance")
     with _open(memory, tenant) as registry:
-        entry, fresh = registry.split(speaker, conversations=conversation or [], utterances=[(one, two) for one, two in pairs], name=name)
-        _print({"log": entry, "speaker_id": fresh}, as_json, fresh, f"to reverse it: erc speakers undo {entry}")
+        entry, fresh = registry.split(
+            speaker,
+            conversations=conversation or [],
+            utterances=[(one, two) for one, two in pairs],
+            name=name,
+        )
+        _print(
+            {"log": entry, "speaker_id": fresh}, as_json, fresh, f"to reverse it: erc speakers undo {entry}"
+        )
 
 
 @app.command()
-def rename(speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def rename(
+    speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False
+) -> None:
     """Show a speaker under another name; the old one stays an alias."""
     with _open(memory, tenant) as registry:
         entry = registry.rename(speaker, name)
@@ -172,7 +233,9 @@ def rename(speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "defaul
 
 
 @app.command()
-def alias(speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+def alias(
+    speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False
+) -> None:
     """Let a speaker answer to one more name."""
     with _open(memory, tenant) as registry:
         entry = registry.alias(speaker, name)
@@ -200,7 +263,9 @@ def _change(entry: AuditEntry, names: LoggedNames) -> str:
     what = {
         "merge": f"merge {who} into {other}",
         "split": f"split {other} off {who}",
-        "rename": f"rename {who}" + (f", {detail['old']} before" if detail.get("old") else "") + (f", {given} since" if given else ""),
+        "rename": f"rename {who}"
+        + (f", {detail['old']} before" if detail.get("old") else "")
+        + (f", {given} since" if given else ""),
         "alias": f"alias {given or ''} of {who}",
         "undo": f"undo {detail.get('entry', '')}: {' and '.join(filter(None, (who, other)))}",
     }.get(entry.action, " ".join(filter(None, (entry.action, who, other))))
@@ -230,7 +295,11 @@ def forget(
         if not yes:
             typer.confirm(f"Erase {_shown(person.name or person.speaker_id)} for good?", abort=True, err=True)
         done = registry.forget(person.speaker_id)
-        _print(done, as_json, f"erased {done.speakers} speaker(s), {done.observations} observations, {done.bios} bios")
+        _print(
+            done,
+            as_json,
+            f"erased {done.speakers} speaker(s), {done.observations} observations, {done.bios} bios",
+        )
 
 
 @app.command()
@@ -238,17 +307,24 @@ def export(
     memory: Memory,
     speaker: Annotated[str | None, typer.Argument(help="A speaker's name or id. Default: everybody.")] = None,
     tenant: Tenant = "default",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file. Default: standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file. Default: standard output.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of JSON Lines.")] = False,
 ) -> None:
     """Everything held about a person, as JSON Lines. A new file is readable by its owner alone."""
     with _open(memory, tenant) as registry:
         if output is not None and registry.owns(output):
-            raise InputError("this is a file of the speaker memory itself: export into another one", path=output)
+            raise InputError(
+                "this is a file of the speaker memory itself: export into another one", path=output
+            )
         with _private(), opened_for_writing("-" if output is None else output) as stream:
             lines = registry.export(speaker)
             if as_json:
-                stream.write(json.dumps([json.loads(line) for line in lines], indent=2, ensure_ascii=False).encode() + b"\n")
+                stream.write(
+                    json.dumps([json.loads(line) for line in lines], indent=2, ensure_ascii=False).encode()
+                    + b"\n"
+                )
             else:
                 stream.writelines(line.encode() + b"\n" for line in lines)
 
@@ -265,7 +341,9 @@ def _private() -> Iterator[None]:
 
 @app.command("import")
 def import_(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="An export as JSON Lines; - is standard input.")],
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="An export as JSON Lines; - is standard input.")
+    ],
     memory: Memory,
     tenant: Tenant = "default",
     as_json: AsJson = False,
@@ -281,7 +359,10 @@ def import_(
             raise
     _say(*done.warnings, console=stderr)
     if done.logged:
-        _say(f"note: {done.logged} changes in the export's log are not taken in: what they changed stands, but cannot be undone here", console=stderr)
+        _say(
+            f"note: {done.logged} changes in the export's log are not taken in: what they changed stands, but cannot be undone here",
+            console=stderr,
+        )
     words = f"{done.speakers} speakers and {done.observations} observations taken in; {done.known} known before, {done.erased} refused as forgotten"
     _print(done, as_json, words)
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def supply_maker(config: ExperimentConfig, folder: Path, *, server: str | None = None) -> Iterator[SupplyMaker]:
+def supply_maker(
+    config: ExperimentConfig, folder: Path, *, server: str | None = None
+) -> Iterator[SupplyMaker]:
     """Makes what `config` needs from its splits, for as long as the block lasts; `folder` keeps what takes long, for its owner alone.
 
     `server` is the address of a model server on which the writing language model runs. What a killed run left half-written is taken away.
@@ -50,7 +52,11 @@ class _Supplier:
     def make(self, train: Corpus, dev: Corpus) -> Supplies:
         from erc.training.supplies import Supplies
 
-        if self.config.task == "emonet" and self.config.emonet is not None and self.config.emonet.bio != "none":
+        if (
+            self.config.task == "emonet"
+            and self.config.emonet is not None
+            and self.config.emonet.bio != "none"
+        ):
             return self._for_encoder(train, dev)
         return self._for_prompts(train, dev) if self.config.task == "llm" else Supplies()
 
@@ -62,7 +68,11 @@ class _Supplier:
         assert self.config.emonet is not None
         scorer = self._classifier(str(self.config.artefact.init_from))
         memories = self._memories(train, dev, scorer, dev_sees_train=self.config.emonet.dev_sees_train)
-        return Supplies(bios=corpus_bios([(memories[0], train.conversations), (memories[1], dev.conversations)], scorer.embed))
+        return Supplies(
+            bios=corpus_bios(
+                [(memories[0], train.conversations), (memories[1], dev.conversations)], scorer.embed
+            )
+        )
 
     def _for_prompts(self, train: Corpus, dev: Corpus) -> Supplies:
         from erc.inference import loading
@@ -78,7 +88,10 @@ class _Supplier:
         texts = self._written() if writes else None
         if recipe.needs_notes or recipe.demonstrations:
             scorer = self._classifier(loading.SHARED_MODEL)
-            provenance |= {"utterance_model": scorer.artefact.info.name, "utterance_sha256": scorer.artefact.sha256}
+            provenance |= {
+                "utterance_model": scorer.artefact.info.name,
+                "utterance_sha256": scorer.artefact.sha256,
+            }
             if recipe.demonstrations:
                 parts["embed"] = scorer.embed
             if recipe.needs_notes:
@@ -91,7 +104,14 @@ class _Supplier:
             writer.close()  # its memory is needed for the base
         return Supplies(**parts, provenance=provenance)
 
-    def _notes(self, train: Corpus, dev: Corpus, scorer: KeepingScorer, writer: Writer | None, texts: WrittenTexts | None) -> Any:
+    def _notes(
+        self,
+        train: Corpus,
+        dev: Corpus,
+        scorer: KeepingScorer,
+        writer: Writer | None,
+        texts: WrittenTexts | None,
+    ) -> Any:
         from erc.emotions import load_emotion_map
         from erc.inference.bio_writing import written_bios
         from erc.inference.corpus_memory import CorpusNotes
@@ -105,34 +125,57 @@ class _Supplier:
         memories = self._memories(train, dev, scorer, dev_sees_train=llm.dev_sees_train, **by)
         shown = PromptNotes(bios=llm.bios, history=llm.history, retrieval=llm.retrieval)
         if shown.past:
-            scorer.score_texts([turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk])
+            scorer.score_texts(
+                [turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk]
+            )
         return CorpusNotes(
-            {talk.conversation_id: memory for memory, corpus in zip(memories, (train, dev), strict=True) for talk in corpus.conversations},
+            {
+                talk.conversation_id: memory
+                for memory, corpus in zip(memories, (train, dev), strict=True)
+                for talk in corpus.conversations
+            },
             shown=shown,
             emotions=load_emotion_map(scorer.fine_emotions.name, train.emotion_set),
             scorer=scorer,
         )
 
-    def _memories(self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any) -> tuple[Registry, Registry]:
+    def _memories(
+        self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any
+    ) -> tuple[Registry, Registry]:
         """The memory that training conversations are looked up in, and that of dev."""
         from erc.inference.corpus_memory import corpus_memory
 
         made = []
-        for name, talks in (("train", train.conversations), ("dev", (*(train.conversations if dev_sees_train else ()), *dev.conversations))):
+        for name, talks in (
+            ("train", train.conversations),
+            ("dev", (*(train.conversations if dev_sees_train else ()), *dev.conversations)),
+        ):
             with progress_bar(f"remembering {train.name} {name}", sum(map(len, talks))) as advance:
-                made.append(self.stack.enter_context(corpus_memory(self.folder, talks, scorer, advance=advance, note=_tell, **by)))
+                made.append(
+                    self.stack.enter_context(
+                        corpus_memory(self.folder, talks, scorer, advance=advance, note=_tell, **by)
+                    )
+                )
         return made[0], made[1]
 
-    def _answers(self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts) -> Mapping[str, Mapping[tuple[str, int], str]]:
+    def _answers(
+        self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts
+    ) -> Mapping[str, Mapping[tuple[str, int], str]]:
         from erc.llm.writing import MOST_TOKENS, generated_answers
         from erc.training.llm_settings import llm_recipe, prompt_budget
 
-        recipe, talks, asked = llm_recipe(self.config), (*train.conversations, *dev.conversations), prompt_budget(self.config)
+        recipe, talks, asked = (
+            llm_recipe(self.config),
+            (*train.conversations, *dev.conversations),
+            prompt_budget(self.config),
+        )
         budget = asked.within(writer.encoder.positions, answer=max(MOST_TOKENS.values()))
         if budget != asked:
             shown = f"it is shown at most {budget.max_tokens} of llm.max_tokens={asked.max_tokens}"
             _tell(f"{writer.model_id} has positions for {writer.encoder.positions} tokens: {shown}")
-        with progress_bar(f"writing by {writer.model_id}", len(recipe.generated) * sum(map(len, talks))) as advance:
+        with progress_bar(
+            f"writing by {writer.model_id}", len(recipe.generated) * sum(map(len, talks))
+        ) as advance:
             return generated_answers(writer, recipe, talks, texts=texts, budget=budget, advance=advance)
 
     @property
@@ -148,11 +191,17 @@ class _Supplier:
         assert llm is not None
         name, revision = writing_model(llm.writer, base=llm.base, revision=llm.revision)
         writer = open_writer(name, revision=revision, precision=llm.precision, server=self.server)
-        return writer if processes.is_main() else Writer(self._unshared, encoder=writer.encoder, model_id=writer.model_id)
+        return (
+            writer
+            if processes.is_main()
+            else Writer(self._unshared, encoder=writer.encoder, model_id=writer.model_id)
+        )
 
     def _unshared(self) -> Generator:
         """Only the main process writes: whoever comes to it beside has not found what that one left."""
-        raise ConfigError(f"what the main process wrote is not in {self.folder}: name a run folder with --run that all processes see")
+        raise ConfigError(
+            f"what the main process wrote is not in {self.folder}: name a run folder with --run that all processes see"
+        )
 
     def _written(self) -> WrittenTexts:
         from erc.llm.writing import WRITTEN, WrittenTexts
@@ -164,7 +213,10 @@ class _Supplier:
         from erc.inference.text_scores import KeepingScorer
         from erc.persistence import find_model, load_artefact
 
-        return KeepingScorer(load_artefact(find_model(name)), settings=InferenceSettings(uncertainty="off", precision=self.config.optim.precision))
+        return KeepingScorer(
+            load_artefact(find_model(name)),
+            settings=InferenceSettings(uncertainty="off", precision=self.config.optim.precision),
+        )
 
 
 def _tell(note: str) -> None:
@@ -178,5 +230,9 @@ def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
     from erc.training.llm_settings import llm_recipe
 
     recipe = llm_recipe(config) if config.task == "llm" else None
-    if recipe is None or not (recipe.generated or (recipe.bios and config.llm is not None and config.llm.writer is not None)):
-        raise ConfigError(f"--server {server}: '{config.name}' has nothing written by a language model; training itself is local")
+    if recipe is None or not (
+        recipe.generated or (recipe.bios and config.llm is not None and config.llm.writer is not None)
+    ):
+        raise ConfigError(
+            f"--server {server}: '{config.name}' has nothing written by a language model; training itself is local"
+        )

@@ -33,7 +33,13 @@ def conversation_table(labelled: Labelled, *, turns: int | None = None, width: i
     their code, so that a transcript cannot redraw the terminal. Below 110 columns of `width` the finer emotions are left out.
     """
     wide = width >= _WIDE
-    table = Table(title=_plain(labelled.conversation.conversation_id), title_justify="left", header_style="bold", expand=True, pad_edge=False)
+    table = Table(
+        title=_plain(labelled.conversation.conversation_id),
+        title_justify="left",
+        header_style="bold",
+        expand=True,
+        pad_edge=False,
+    )
     table.add_column("speaker", no_wrap=True, max_width=16)
     table.add_column("text", ratio=1, overflow="fold", min_width=16)
     table.add_column("emotion", no_wrap=True)
@@ -52,7 +58,10 @@ def _row(prediction: Prediction, *, wide: bool) -> tuple[Text, ...]:
     return (
         Text(_plain(prediction.utterance.speaker)),
         Text(_plain(_shorten(prediction.utterance.text))),
-        Text(f"{_strength(prediction.confidence)} {prediction.confidence:4.0%} {prediction.emotion}", style=style),
+        Text(
+            f"{_strength(prediction.confidence)} {prediction.confidence:4.0%} {prediction.emotion}",
+            style=style,
+        ),
         *([Text(", ".join(f"{f.emotion} {f.probability:.0%}" for f in finer), style="dim")] if wide else []),
         Text(f"{prediction.total:.2f}"),
         Text("review", style="bold reverse") if prediction.decision == "review" else Text(""),

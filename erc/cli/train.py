@@ -17,14 +17,28 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, or the name of a shipped configuration.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Changes, as optim.epochs=1 data.root=corpora.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes, as optim.epochs=1 data.root=corpora.", show_default=False),
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default runs/NAME.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of going on from the last checkpoint.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again instead of going on from the last checkpoint.")
+    ] = False,
     server: Annotated[
-        str | None, typer.Option("--server", help="Address of a server, ending in /v1, whose model (llm.writer) writes what a recipe learns from.")
+        str | None,
+        typer.Option(
+            "--server",
+            help="Address of a server, ending in /v1, whose model (llm.writer) writes what a recipe learns from.",
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and what training would take; train nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the resolved configuration and what training would take; train nothing."
+        ),
+    ] = False,
 ) -> None:
     """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
     from erc.cli.supplies import refuse_idle_server, supply_maker
@@ -40,11 +54,15 @@ def train(
         return
     run_dir = run or Path("runs") / experiment.name
     with supply_maker(experiment, run_dir.parent / "supplies", server=server) as supplies:
-        artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet, supplies=supplies)
+        artefact = run_experiment(
+            experiment, run_dir, resume=not fresh, progress=not quiet, supplies=supplies
+        )
     if processes.is_main():
         for folder in sorted(artefact.iterdir()) if experiment.task == "multitask" else [artefact]:
             name = f"llm:{folder}" if experiment.task == "llm" else folder
-            stderr.print(f"the model lies in {folder}; use it with --model {name}", highlight=False, soft_wrap=True)
+            stderr.print(
+                f"the model lies in {folder}; use it with --model {name}", highlight=False, soft_wrap=True
+            )
         if experiment.task == "multitask":
             _tell_leaks(read_json(run_dir / "leaks.json"), experiment)
     processes.leave()
@@ -53,7 +71,10 @@ def train(
 def _tell_leaks(kept: dict[str, Any], experiment: ExperimentConfig) -> None:
     """What was not kept out of the training of several models over one encoder."""
     if not kept["tests_known"]:
-        stderr.print("note: without heldout_hashes.json beside the corpora, test splits were not kept out of training", soft_wrap=True)
+        stderr.print(
+            "note: without heldout_hashes.json beside the corpora, test splits were not kept out of training",
+            soft_wrap=True,
+        )
     if not kept["start_filtered"]:
         start = f"note: {experiment.artefact.init_from}, from which all began, was trained before: what it learnt from was not filtered here"
         stderr.print(start, markup=False, highlight=False, soft_wrap=True)
@@ -89,7 +110,10 @@ def _find(config: Path) -> Path:
 
     if config.is_file():
         return config
-    for name in (config.name, f"{config.name}.yaml"):  # a name may hold dots of its own, as llm-llama-3.2-1b does
+    for name in (
+        config.name,
+        f"{config.name}.yaml",
+    ):  # a name may hold dots of its own, as llm-llama-3.2-1b does
         shipped = resource_dir("configs") / name
         if shipped.is_file():
             return shipped

@@ -66,28 +66,44 @@ class ExperimentConfig(Section):
             raise ValueError("task multitask needs the section 'multitask' with its parts")
         for name in ("emonet", "llm", "multitask"):
             if self.task != name and getattr(self, name) is not None:
-                raise ValueError(f"the section '{name}' belongs to task '{name}', but task is '{self.task}': remove the section or change the task")
+                raise ValueError(
+                    f"the section '{name}' belongs to task '{name}', but task is '{self.task}': remove the section or change the task"
+                )
         return self
 
     @model_validator(mode="after")
     def _settings_are_read(self) -> ExperimentConfig:
         """A setting that the task would pass over is a mistake that no figure shows."""
         if self.backbone.attention_dropout:
-            raise ValueError("backbone.attention_dropout must be 0: encoders are trained without it, which is faster and no worse")
+            raise ValueError(
+                "backbone.attention_dropout must be 0: encoders are trained without it, which is faster and no worse"
+            )
         if self.task != "utterance" and self.distillation is not None:
-            raise ValueError(f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section")
+            raise ValueError(
+                f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section"
+            )
         if self.task == "multitask":  # its parts have losses of their own
             return self
         if self.task == "llm":
             self._language_model_reads()
         independent = self.task == "utterance"
         if self.loss.kind != ("bce" if independent else "cross_entropy"):
-            kind = "independent labels, by bce" if independent else "emotions that exclude each other, by cross_entropy"
-            raise ValueError(f"loss.kind is '{self.loss.kind}', but task {self.task} learns {kind}: leave the key out")
+            kind = (
+                "independent labels, by bce"
+                if independent
+                else "emotions that exclude each other, by cross_entropy"
+            )
+            raise ValueError(
+                f"loss.kind is '{self.loss.kind}', but task {self.task} learns {kind}: leave the key out"
+            )
         if independent and self.loss.class_weights not in ("none", "emcoder"):
-            raise ValueError(f"loss.class_weights '{self.loss.class_weights}' weighs exclusive emotions: for independent labels use emcoder or none")
+            raise ValueError(
+                f"loss.class_weights '{self.loss.class_weights}' weighs exclusive emotions: for independent labels use emcoder or none"
+            )
         if independent and self.loss.label_smoothing:
-            raise ValueError("loss.label_smoothing is for exclusive emotions: leave it 0 for independent labels")
+            raise ValueError(
+                "loss.label_smoothing is for exclusive emotions: leave it 0 for independent labels"
+            )
         if not independent and self.loss.class_weights == "emcoder":
             raise ValueError(
                 "loss.class_weights 'emcoder' weighs independent labels: for exclusive emotions use min_over_count, inverse, sqrt_inverse or "
@@ -105,13 +121,21 @@ class ExperimentConfig(Section):
         }
         for name, instead in told.items():
             if getattr(self, name) != ExperimentConfig.model_fields[name].default:
-                raise ValueError(f"the section '{name}' is for encoders, but task is 'llm': remove the section ({instead})")
+                raise ValueError(
+                    f"the section '{name}' is for encoders, but task is 'llm': remove the section ({instead})"
+                )
         if self.data.max_tokens != DataConfig.model_fields["max_tokens"].default:
-            raise ValueError("data.max_tokens is for encoders, but task is 'llm': leave it out (the length of a prompt is llm.max_tokens)")
+            raise ValueError(
+                "data.max_tokens is for encoders, but task is 'llm': leave it out (the length of a prompt is llm.max_tokens)"
+            )
         if self.optim.head_learning_rate != OptimConfig.model_fields["head_learning_rate"].default:
-            raise ValueError("optim.head_learning_rate is for encoders, but task is 'llm': leave it out (adapters learn at optim.learning_rate)")
+            raise ValueError(
+                "optim.head_learning_rate is for encoders, but task is 'llm': leave it out (adapters learn at optim.learning_rate)"
+            )
         if self.llm is not None and not self.llm.history and self.llm.retrieval in ("similarity", "both"):
-            raise ValueError(f"llm.retrieval '{self.llm.retrieval}' chooses among past turns, but llm.history shows 0 of them: set llm.history")
+            raise ValueError(
+                f"llm.retrieval '{self.llm.retrieval}' chooses among past turns, but llm.history shows 0 of them: set llm.history"
+            )
 
     def to_yaml(self) -> str:
         """The whole resolved tree, defaults included, as YAML that `load_config` reads back to an equal configuration."""

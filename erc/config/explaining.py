@@ -13,7 +13,12 @@ from pydantic_core import ErrorDetails
 from erc.config.experiment import SCHEMA_VERSION, ExperimentConfig
 
 
-def place_of(loc: tuple[int | str, ...], source: str, lines: Mapping[tuple[str, ...], int], overridden: Mapping[tuple[str, ...], str]) -> str:
+def place_of(
+    loc: tuple[int | str, ...],
+    source: str,
+    lines: Mapping[tuple[str, ...], int],
+    overridden: Mapping[tuple[str, ...], str],
+) -> str:
     """Where the refused value was written: an override, a line of the file, or the file."""
     path = tuple(str(part) for part in loc)
     for length in range(len(path), 0, -1):
@@ -22,7 +27,9 @@ def place_of(loc: tuple[int | str, ...], source: str, lines: Mapping[tuple[str, 
         if path[:length] in lines:
             return f"{source}:{lines[path[:length]]}"
         # A section that no line of the file opens was made by the override of a key in it.
-        if (within := next((text for key, text in overridden.items() if key[:length] == path[:length]), None)) is not None:
+        if (
+            within := next((text for key, text in overridden.items() if key[:length] == path[:length]), None)
+        ) is not None:
             return f"override '{within}'"
     return source
 
@@ -33,14 +40,20 @@ def explain(found: ErrorDetails) -> str:
     if found["type"] == "extra_forbidden":
         allowed = _keys_of(path[:-1])
         where = f"section '{'.'.join(path[:-1])}'" if path[:-1] else "the top level"
-        return f"unknown key '{key}'{_nearest(path[-1], allowed)}. Known keys of {where}: {', '.join(allowed)}"
+        return (
+            f"unknown key '{key}'{_nearest(path[-1], allowed)}. Known keys of {where}: {', '.join(allowed)}"
+        )
     if found["type"] == "missing":
         return f"the key '{key}' is required and missing"
     if found["type"] == "value_error":
         return str(context.get("error", found["msg"]))
     if path == ["schema_version"]:
         return f"schema_version {value!r} is not known: this version reads {SCHEMA_VERSION}"
-    near = _nearest(value, re.findall(r"'([^']+)'", str(context.get("expected", "")))) if isinstance(value, str) else ""
+    near = (
+        _nearest(value, re.findall(r"'([^']+)'", str(context.get("expected", ""))))
+        if isinstance(value, str)
+        else ""
+    )
     message = found["msg"][:1].lower() + found["msg"][1:]
     return f"'{key}' is {value!r}, but {message.replace('input ', 'it ', 1)}{near}"
 
@@ -59,5 +72,7 @@ def _keys_of(path: Sequence[str]) -> list[str]:
         if typing.get_origin(annotation) is dict:
             next(parts, None)  # the entry's own name
         options = typing.get_args(annotation) or (annotation,)
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+        model = next(
+            option for option in options if isinstance(option, type) and issubclass(option, BaseModel)
+        )
     return list(model.model_fields)

@@ -34,5 +34,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     try:
         return ExperimentConfig.model_validate(tree)
     except ValidationError as error:
-        problems = [f"{place_of(found['loc'], source, lines, overridden)}: {explain(found)}" for found in error.errors()]
+        problems = [
+            f"{place_of(found['loc'], source, lines, overridden)}: {explain(found)}"
+            for found in error.errors()
+        ]
         raise ConfigError("\n".join(problems)) from None

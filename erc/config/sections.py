@@ -19,7 +19,9 @@ FilePath = Annotated[Path, BeforeValidator(lambda value: Path(value) if isinstan
 class Section(BaseModel):
     """Base of every section: frozen, strict (no "3" for 3), unknown keys and infinities refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
 
 
 class DataConfig(Section):
@@ -64,7 +66,9 @@ class LossConfig(Section):
 
     kind: Literal["bce", "cross_entropy"] = "bce"
     """What the task says: `bce` for independent labels, `cross_entropy` for emotions of which one holds; left out it is the right one."""
-    class_weights: Literal["none", "emcoder", "min_over_count", "inverse", "sqrt_inverse", "effective_number"] = "none"
+    class_weights: Literal[
+        "none", "emcoder", "min_over_count", "inverse", "sqrt_inverse", "effective_number"
+    ] = "none"
     label_smoothing: Rate = 0.0
 
 
@@ -172,13 +176,24 @@ class LlmStageConfig(Section):
     """One stage of training: its tasks with the weights of their losses."""
 
     tasks: Annotated[
-        dict[Literal["erc", "speaker_identification", "emotion_impact", "speaker_characteristic", "interlocutor_commonsense"], PositiveFloat],
+        dict[
+            Literal[
+                "erc",
+                "speaker_identification",
+                "emotion_impact",
+                "speaker_characteristic",
+                "interlocutor_commonsense",
+            ],
+            PositiveFloat,
+        ],
         Field(min_length=1),
     ]
     epochs: PositiveFloat | None = None
     """None takes optim.epochs."""
     learning_rate: PositiveFloat | None = None
-    characteristic: Literal["xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"] = "oReact"
+    characteristic: Literal[
+        "xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"
+    ] = "oReact"
     """Which characteristic the task speaker_characteristic learns."""
 
 
@@ -209,7 +224,9 @@ class LlmConfig(Section):
     pack_tokens: PositiveInt | None = 2048
     """Tokens of a row into which examples are packed; None gives each a row of its own."""
     gradient_checkpointing: bool = False
-    stages: Annotated[dict[Name, LlmStageConfig], Field(min_length=1)] = {"erc": LlmStageConfig(tasks={"erc": 1.0})}
+    stages: Annotated[dict[Name, LlmStageConfig], Field(min_length=1)] = {
+        "erc": LlmStageConfig(tasks={"erc": 1.0})
+    }
     """Stages by name, trained in the order written."""
 
 

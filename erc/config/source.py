@@ -26,7 +26,9 @@ class PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-PlainLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def parse(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
@@ -43,13 +45,17 @@ def parse(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...],
         place = source if mark is None else f"{source}:{mark.line + 1}"
         raise ConfigError(f"{place}: {complaint(error)}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: a configuration is a mapping of keys to values, this is a {type(tree).__name__}")
+        raise ConfigError(
+            f"{source}: a configuration is a mapping of keys to values, this is a {type(tree).__name__}"
+        )
     lines: dict[tuple[str, ...], int] = {}
     _collect_lines(node, (), lines)
     return tree, lines
 
 
-def _collect_lines(node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+def _collect_lines(
+    node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]
+) -> None:
     if isinstance(node, yaml.MappingNode) and len(prefix) < 8:  # an alias may point at its own parent
         for key, value in node.value:
             path = (*prefix, str(key.value))

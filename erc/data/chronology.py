@@ -72,7 +72,9 @@ class InMemoryHistory:
 
     def __init__(self, *, scope: MemoryScope = "global") -> None:
         self.scope: MemoryScope = scope
-        self._timelines: dict[tuple[str, str | None], _Timeline] = {}  # by speaker, and within a dialogue by conversation id
+        self._timelines: dict[
+            tuple[str, str | None], _Timeline
+        ] = {}  # by speaker, and within a dialogue by conversation id
 
     def add(self, speaker: str, turn: PastUtterance) -> None:
         """Files `turn` under the key `speaker`; a turn at the same moment is replaced."""
@@ -121,7 +123,10 @@ class OtherSpeakerHistory:
 
     def __init__(self, provider: HistoryProvider, speakers: Sequence[str]) -> None:
         self._provider = provider
-        self._other = {key: speakers[(place + 1) % len(speakers) if place % 2 == 0 else place - 1] for place, key in enumerate(speakers)}
+        self._other = {
+            key: speakers[(place + 1) % len(speakers) if place % 2 == 0 else place - 1]
+            for place, key in enumerate(speakers)
+        }
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """The other speaker's turns before `before`; nothing where there is no other."""
@@ -129,7 +134,9 @@ class OtherSpeakerHistory:
         return _NOBODY if other == speaker else self._provider.history(other, before=before, limit=limit)
 
 
-def shuffled_speakers(turns: Iterable[tuple[str, PastUtterance]], *, seed: int, scope: MemoryScope = "global") -> InMemoryHistory:
+def shuffled_speakers(
+    turns: Iterable[tuple[str, PastUtterance]], *, seed: int, scope: MemoryScope = "global"
+) -> InMemoryHistory:
     """The control with a memory of nobody: owners are dealt out anew among all turns.
 
     Each speaker keeps as many turns as before, at moments when somebody spoke; whose they are is random.

@@ -40,7 +40,9 @@ class Utterance:
         if not self.speakers:
             object.__setattr__(self, "speakers", (self.speaker,))
         elif self.speakers[0] != self.speaker:
-            raise InputError(f"utterance {self.utterance_id}: the first of speakers={self.speakers} must be speaker={self.speaker!r}")
+            raise InputError(
+                f"utterance {self.utterance_id}: the first of speakers={self.speakers} must be speaker={self.speaker!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ class Conversation:
                 where = f"conversation {self.conversation_id}: utterance {utterance.utterance_id}"
                 raise InputError(f"{where} has index {utterance.index} at position {position}")
             if utterance.utterance_id in seen:
-                raise InputError(f"conversation {self.conversation_id}: utterance id {utterance.utterance_id} stands twice")
+                raise InputError(
+                    f"conversation {self.conversation_id}: utterance id {utterance.utterance_id} stands twice"
+                )
             seen.add(utterance.utterance_id)
 
     def __len__(self) -> int:

@@ -21,7 +21,11 @@ _STRANGERS = frozenset(_STRANGERS_TEXT.split("|"))
 def is_stranger(corpus: str | None, name: str) -> bool:
     """Whether a name means nobody beyond its conversation; case, spacing, `#...#` and an article in front do not count."""
     plain = " ".join(name.strip("# ").split()).casefold()
-    return corpus in _ANONYMOUS or plain in _STRANGERS or plain.removeprefix("the ").removeprefix("a ") in _STRANGERS
+    return (
+        corpus in _ANONYMOUS
+        or plain in _STRANGERS
+        or plain.removeprefix("the ").removeprefix("a ") in _STRANGERS
+    )
 
 
 def speaker_key(corpus: str | None, name: str, conversation_id: str) -> str:

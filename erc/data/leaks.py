@@ -55,8 +55,12 @@ class HeldOut:
         hashes = (text_hash(turn.text) for conversation in corpus.conversations for turn in conversation)
         episodes: frozenset[str] = frozenset()
         if corpus.name in _SPLIT_BY_EPISODE:
-            episodes = frozenset(name for conversation in corpus.conversations if (name := _episode(conversation)) is not None)
-        return cls(corpus.name, corpus.split, frozenset(value for value in hashes if value is not None), episodes)
+            episodes = frozenset(
+                name for conversation in corpus.conversations if (name := _episode(conversation)) is not None
+            )
+        return cls(
+            corpus.name, corpus.split, frozenset(value for value in hashes if value is not None), episodes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,10 @@ class LeakReport:
     reasons: dict[str, int]
 
     def __str__(self) -> str:
-        why = ", ".join(f"{count} for {name}" for name, count in self.reasons.items() if count) or "no text is shared"
+        why = (
+            ", ".join(f"{count} for {name}" for name, count in self.reasons.items() if count)
+            or "no text is shared"
+        )
         return f"dropped {self.dropped} of {self.total} conversations ({self.dropped_utterances} utterances): {why}"
 
 
@@ -97,7 +104,9 @@ class LeakFilter:
         lost = 0
         for conversation in conversations:
             if conversation.corpus is None:
-                raise InputError(f"conversation {conversation.conversation_id} has no corpus name: the leak filter cannot tell whose splits to spare")
+                raise InputError(
+                    f"conversation {conversation.conversation_id} has no corpus name: the leak filter cannot tell whose splits to spare"
+                )
             hits = self._hits(conversation)
             for split in hits:
                 reasons[f"{split.corpus}/{split.split}"] += 1
@@ -131,14 +140,22 @@ def load_held_out(path: Path) -> tuple[HeldOut, ...]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"cannot be read as a hash file: {error}", path=path) from None
-    lists = {key: value for key, value in record.items() if isinstance(value, list)} if isinstance(record, dict) else {}
+    lists = (
+        {key: value for key, value in record.items() if isinstance(value, list)}
+        if isinstance(record, dict)
+        else {}
+    )
     names = [key for key in lists if not key.endswith("_episodes")]
-    if not names or not all("_" in name and all(isinstance(value, str) for value in lists[name]) for name in names):
+    if not names or not all(
+        "_" in name and all(isinstance(value, str) for value in lists[name]) for name in names
+    ):
         raise InputError("a hash file is an object of lists such as 'meld_test'", path=path)
     splits = []
     for name in names:
         corpus, _, split = name.rpartition("_")
-        splits.append(HeldOut(corpus, split, frozenset(lists[name]), frozenset(lists.get(f"{name}_episodes", ()))))
+        splits.append(
+            HeldOut(corpus, split, frozenset(lists[name]), frozenset(lists.get(f"{name}_episodes", ())))
+        )
     return tuple(splits)
 
 

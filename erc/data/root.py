@@ -53,4 +53,6 @@ def corpus_dir(name: str, root: Path | None = None) -> Path:
         if (place / name).is_dir():
             return place / name
     looked = " or ".join(str(place / name) for place in roots)
-    raise InputError(f"corpus '{name}' is not in {looked}: run `erc data import {name} --from PATH`, or set {VARIABLE} to the folder that holds it")
+    raise InputError(
+        f"corpus '{name}' is not in {looked}: run `erc data import {name} --from PATH`, or set {VARIABLE} to the folder that holds it"
+    )

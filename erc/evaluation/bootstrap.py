@@ -44,7 +44,9 @@ class PairedDifference:
         """
         interval = Interval.of(difference, replicates, level=level)
         share = (1 + min((replicates <= 0).sum(), (replicates >= 0).sum())) / (1 + len(replicates))
-        return cls(interval.estimate, interval.low, interval.high, float(min(1.0, 2 * share)), level, len(replicates))
+        return cls(
+            interval.estimate, interval.low, interval.high, float(min(1.0, 2 * share)), level, len(replicates)
+        )
 
     def to_dict(self) -> dict[str, float | int]:
         """The JSON form."""
@@ -52,7 +54,12 @@ class PairedDifference:
 
 
 def bootstrap_interval(
-    metric: Metric, *arrays: np.ndarray, groups: Any | None = None, resamples: int = 1_000, level: float = 0.95, seed: int = 0
+    metric: Metric,
+    *arrays: np.ndarray,
+    groups: Any | None = None,
+    resamples: int = 1_000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """The interval of `metric(*arrays)`, any callable of arrays that share their first axis (B, ...)."""
     replicates = _replicates(metric, arrays, groups, resamples, seed)
@@ -80,12 +87,23 @@ def paired_bootstrap(
 
 
 def f1_intervals(
-    decisions: np.ndarray, targets: np.ndarray, *, groups: Any | None = None, resamples: int = RESAMPLES, level: float = 0.95, seed: int = 0
+    decisions: np.ndarray,
+    targets: np.ndarray,
+    *,
+    groups: Any | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> dict[F1Average, Interval]:
     """Macro, micro and weighted F1 of boolean matrices (B, C), the classes of a single-label model one-hot."""
     counts = _group_counts(decisions, targets, groups)
-    point, replicates = _f1_averages(counts.sum(axis=0, keepdims=True)), _f1_replicates(counts, resamples, seed)
-    return {average: Interval.of(point[average][0], replicates[average], level=level) for average in F1_AVERAGES}
+    point, replicates = (
+        _f1_averages(counts.sum(axis=0, keepdims=True)),
+        _f1_replicates(counts, resamples, seed),
+    )
+    return {
+        average: Interval.of(point[average][0], replicates[average], level=level) for average in F1_AVERAGES
+    }
 
 
 def paired_f1_differences(
@@ -105,12 +123,18 @@ def paired_f1_differences(
         points.append(_f1_averages(counts.sum(axis=0, keepdims=True)))
         replicates.append(_f1_replicates(counts, resamples, seed))
     return {
-        average: PairedDifference.of(points[0][average][0] - points[1][average][0], replicates[0][average] - replicates[1][average], level=level)
+        average: PairedDifference.of(
+            points[0][average][0] - points[1][average][0],
+            replicates[0][average] - replicates[1][average],
+            level=level,
+        )
         for average in F1_AVERAGES
     }
 
 
-def _replicates(metric: Metric, arrays: tuple[np.ndarray, ...], groups: Any | None, resamples: int, seed: int) -> np.ndarray:
+def _replicates(
+    metric: Metric, arrays: tuple[np.ndarray, ...], groups: Any | None, resamples: int, seed: int
+) -> np.ndarray:
     """(R,) values of the metric on resampled rows."""
     if not arrays or len({len(array) for array in arrays}) != 1:
         raise ValueError(f"arrays have lengths {[len(array) for array in arrays]}: one length is expected")
@@ -149,4 +173,8 @@ def _f1_averages(counts: np.ndarray) -> dict[F1Average, np.ndarray]:
     tp, decided, true = counts[:, 0], counts[:, 1], counts[:, 2]
     scores = f1(tp, decided - tp, true - tp)
     total = f1(tp.sum(axis=1), (decided - tp).sum(axis=1), (true - tp).sum(axis=1))
-    return {"macro": scores.mean(axis=1), "micro": total, "weighted": safe_ratio((scores * true).sum(axis=1), true.sum(axis=1))}
+    return {
+        "macro": scores.mean(axis=1),
+        "micro": total,
+        "weighted": safe_ratio((scores * true).sum(axis=1), true.sum(axis=1)),
+    }

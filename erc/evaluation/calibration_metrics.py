@@ -36,7 +36,9 @@ class Reliability:
     def error(self) -> float | None:
         """The expected calibration error: mean |probability - frequency| weighted by count; None without cells."""
         total = self.count.sum()
-        return float((self.count * np.abs(self.probability - self.frequency)).sum() / total) if total else None
+        return (
+            float((self.count * np.abs(self.probability - self.frequency)).sum() / total) if total else None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,9 @@ class SingleLabelCalibration:
         return asdict(self)
 
 
-def reliability(probabilities: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, scheme: Scheme = "mass") -> Reliability:
+def reliability(
+    probabilities: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, scheme: Scheme = "mass"
+) -> Reliability:
     """Points of probabilities (B,) and 0/1 outcomes (B,)."""
     values = as_vector(probabilities, name="probabilities")
     observed = as_vector(outcomes, name="outcomes", rows=len(values))
@@ -114,11 +118,16 @@ def reliability(probabilities: np.ndarray, outcomes: np.ndarray, *, bins: int = 
         bin_of = np.minimum((ranked * bins).astype(int), bins - 1)
     count = np.bincount(bin_of, minlength=bins)
     filled = count > 0
-    mean, frequency = (safe_ratio(np.bincount(bin_of, weights=weights, minlength=bins), count) for weights in (ranked, shared))
+    mean, frequency = (
+        safe_ratio(np.bincount(bin_of, weights=weights, minlength=bins), count)
+        for weights in (ranked, shared)
+    )
     return Reliability(probability=mean[filled], frequency=frequency[filled], count=count[filled])
 
 
-def binary_ece(probabilities: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, scheme: Scheme = "mass") -> float:
+def binary_ece(
+    probabilities: np.ndarray, outcomes: np.ndarray, *, bins: int = BINS, scheme: Scheme = "mass"
+) -> float:
     """Expected calibration error of probabilities (B,) against 0/1 outcomes (B,)."""
     error = reliability(probabilities, outcomes, bins=bins, scheme=scheme).error
     if error is None:
@@ -126,14 +135,18 @@ def binary_ece(probabilities: np.ndarray, outcomes: np.ndarray, *, bins: int = B
     return error
 
 
-def restricted_ece(probabilities: np.ndarray, targets: np.ndarray, *, least: float = RESTRICTED_FROM, bins: int = BINS) -> tuple[float | None, int]:
+def restricted_ece(
+    probabilities: np.ndarray, targets: np.ndarray, *, least: float = RESTRICTED_FROM, bins: int = BINS
+) -> tuple[float | None, int]:
     """(error, cells) over the cells of (B, C) with probability >= `least`; the error is None without such cells."""
     array = np.asarray(probabilities, dtype=np.float64)
     chosen = array >= least
     return reliability(array[chosen], np.asarray(targets)[chosen], bins=bins).error, int(chosen.sum())
 
 
-def multilabel_calibration(probabilities: np.ndarray, targets: np.ndarray, *, labels: Sequence[str], bins: int = BINS) -> MultiLabelCalibration:
+def multilabel_calibration(
+    probabilities: np.ndarray, targets: np.ndarray, *, labels: Sequence[str], bins: int = BINS
+) -> MultiLabelCalibration:
     """The calibration of sigmoid probabilities and multi-hot targets (B, C)."""
     array, observed = as_probabilities(probabilities), as_multi_hot(targets, shape=np.shape(probabilities))
     per_label = _per_label(array, observed, labels, bins)
@@ -153,7 +166,9 @@ def multilabel_calibration(probabilities: np.ndarray, targets: np.ndarray, *, la
     )
 
 
-def singlelabel_calibration(probabilities: np.ndarray, targets: np.ndarray, *, labels: Sequence[str], bins: int = BINS) -> SingleLabelCalibration:
+def singlelabel_calibration(
+    probabilities: np.ndarray, targets: np.ndarray, *, labels: Sequence[str], bins: int = BINS
+) -> SingleLabelCalibration:
     """The calibration of softmax probabilities (B, C) and class indices (B,)."""
     array = as_probabilities(probabilities)
     classes = as_classes(targets, rows=array.shape[0], classes=array.shape[1])
@@ -179,7 +194,9 @@ def _binary_nll(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(np.where(targets, probabilities, 1 - probabilities), _SMALLEST))
 
 
-def _per_label(probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], bins: int) -> tuple[LabelCalibration, ...]:
+def _per_label(
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], bins: int
+) -> tuple[LabelCalibration, ...]:
     if probabilities.shape[1] != len(labels):
         raise ValueError(f"probabilities have {probabilities.shape[1]} labels where {len(labels)} are named")
     entries = []

@@ -24,7 +24,9 @@ class ConfusedPair:
     count: int
 
 
-def cooccurrence_confusion(decisions: np.ndarray, targets: np.ndarray, *, only_errors: bool = False) -> np.ndarray:
+def cooccurrence_confusion(
+    decisions: np.ndarray, targets: np.ndarray, *, only_errors: bool = False
+) -> np.ndarray:
     """(C, C): entry [i, j] is the share of utterances with true label i at which label j was decided; the diagonal is the recall.
 
     Two labels that are often true together show off the diagonal although nothing is wrong. With `only_errors`, utterances at which j
@@ -32,7 +34,10 @@ def cooccurrence_confusion(decisions: np.ndarray, targets: np.ndarray, *, only_e
     """
     observed = as_multi_hot(targets, shape=np.shape(targets)).astype(np.float64)
     decided = as_multi_hot(decisions, shape=observed.shape, name="decisions").astype(np.float64)
-    counts, support = observed.T @ decided, np.broadcast_to(observed.sum(axis=0)[:, None], (observed.shape[1],) * 2)
+    counts, support = (
+        observed.T @ decided,
+        np.broadcast_to(observed.sum(axis=0)[:, None], (observed.shape[1],) * 2),
+    )
     if not only_errors:
         return safe_ratio(counts, support)
     false, absent = observed.T @ (decided * (1 - observed)), observed.T @ (1 - observed)
@@ -42,7 +47,12 @@ def cooccurrence_confusion(decisions: np.ndarray, targets: np.ndarray, *, only_e
 
 
 def confused_pairs(
-    decisions: np.ndarray, targets: np.ndarray, *, labels: Sequence[str], limit: int = 10, least_count: int = 3
+    decisions: np.ndarray,
+    targets: np.ndarray,
+    *,
+    labels: Sequence[str],
+    limit: int = 10,
+    least_count: int = 3,
 ) -> tuple[ConfusedPair, ...]:
     """The pairs with the largest share of wrong decisions, largest first; fewer than `least_count` errors are no pattern."""
     observed = as_multi_hot(targets, shape=(len(np.asarray(targets)), len(labels)))
@@ -50,6 +60,8 @@ def confused_pairs(
     counts = observed.T.astype(int) @ (decided & ~observed).astype(int)
     shares = cooccurrence_confusion(decided, observed, only_errors=True)
     pairs = [
-        ConfusedPair(labels[i], labels[j], float(shares[i, j]), int(counts[i, j])) for i, j in np.argwhere(counts >= max(least_count, 1)) if i != j
+        ConfusedPair(labels[i], labels[j], float(shares[i, j]), int(counts[i, j]))
+        for i, j in np.argwhere(counts >= max(least_count, 1))
+        if i != j
     ]
     return tuple(sorted(pairs, key=lambda pair: (-pair.share, pair.true, pair.decided))[:limit])

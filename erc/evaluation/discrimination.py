@@ -40,10 +40,17 @@ def error_discrimination(uncertainty: np.ndarray, errors: np.ndarray) -> Discrim
     count = len(wrong)
     if not wrong.any() or wrong.all():
         return Discrimination(None, None, float(wrong.mean()) if count else None, count)
-    return Discrimination(float(roc_auc_score(wrong, scores)), float(average_precision_score(wrong, scores)), float(wrong.mean()), count)
+    return Discrimination(
+        float(roc_auc_score(wrong, scores)),
+        float(average_precision_score(wrong, scores)),
+        float(wrong.mean()),
+        count,
+    )
 
 
-def cell_discrimination(uncertainty: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, targets: np.ndarray) -> dict[str, Discrimination]:
+def cell_discrimination(
+    uncertainty: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, targets: np.ndarray
+) -> dict[str, Discrimination]:
     """Of per-label uncertainties (B, C): over `all` cells, the `ambiguous` ones (p in [0.05, 0.95]) and the `decided` ones."""
     wrong = np.asarray(decisions).astype(bool) != np.asarray(targets).astype(bool)
     low, high = AMBIGUOUS
@@ -52,4 +59,7 @@ def cell_discrimination(uncertainty: np.ndarray, probabilities: np.ndarray, deci
         "ambiguous": (probabilities >= low) & (probabilities <= high),
         "decided": np.asarray(decisions).astype(bool),
     }
-    return {name: error_discrimination(np.asarray(uncertainty)[mask], wrong[mask]) for name, mask in chosen.items()}
+    return {
+        name: error_discrimination(np.asarray(uncertainty)[mask], wrong[mask])
+        for name, mask in chosen.items()
+    }

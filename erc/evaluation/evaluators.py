@@ -52,7 +52,14 @@ class MultiLabelEvaluator:
         """macro_f1, micro_f1, weighted_f1, samples_f1 (cross-fitted thresholds), macro_f1_at_half, micro_f1_at_half, loss (mean over cells, nats)."""
         values = as_matrix(logits, name="logits", columns=len(self.labels))
         observed = as_multi_hot(targets, shape=values.shape)
-        fitted = cross_fitted(values, observed, groups=self.groups, folds=self.folds, seed=self.seed, calibrate=lambda *_: Identity("sigmoid"))
+        fitted = cross_fitted(
+            values,
+            observed,
+            groups=self.groups,
+            folds=self.folds,
+            seed=self.seed,
+            calibrate=lambda *_: Identity("sigmoid"),
+        )
         tuned = multilabel_scores(fitted.decisions, observed, labels=self.labels)
         counts = label_counts(LabelThresholds.constant(0.5, len(self.labels)).decide(expit(values)), observed)
         return {

@@ -84,7 +84,11 @@ class SingleLabelReport:
 
 
 def multilabel_scores(
-    decisions: np.ndarray, targets: np.ndarray, *, labels: Sequence[str], thresholds: Sequence[float] | None = None
+    decisions: np.ndarray,
+    targets: np.ndarray,
+    *,
+    labels: Sequence[str],
+    thresholds: Sequence[float] | None = None,
 ) -> MultiLabelReport:
     """The report of boolean decisions and multi-hot targets (B, C)."""
     observed = as_multi_hot(targets, shape=(len(np.asarray(targets)), len(labels)))
@@ -110,7 +114,9 @@ def multilabel_scores(
     )
 
 
-def singlelabel_scores(decisions: np.ndarray, targets: np.ndarray, *, labels: Sequence[str]) -> SingleLabelReport:
+def singlelabel_scores(
+    decisions: np.ndarray, targets: np.ndarray, *, labels: Sequence[str]
+) -> SingleLabelReport:
     """The report of decided and true class indices (B,)."""
     size = len(labels)
     true = as_classes(targets, rows=len(np.asarray(targets)), classes=size)
@@ -139,11 +145,21 @@ def matthews(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, total: int) -> np.n
 
 
 def _per_label(
-    tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, total: int, labels: Sequence[str], thresholds: Sequence[float] | None
+    tp: np.ndarray,
+    fp: np.ndarray,
+    fn: np.ndarray,
+    total: int,
+    labels: Sequence[str],
+    thresholds: Sequence[float] | None,
 ) -> tuple[LabelScores, ...]:
     if thresholds is not None and len(thresholds) != len(labels):
         raise ValueError(f"{len(thresholds)} thresholds for {len(labels)} labels")
-    precision, recall, scores, mcc = safe_ratio(tp, tp + fp), safe_ratio(tp, tp + fn), f1(tp, fp, fn), matthews(tp, fp, fn, total)
+    precision, recall, scores, mcc = (
+        safe_ratio(tp, tp + fp),
+        safe_ratio(tp, tp + fn),
+        f1(tp, fp, fn),
+        matthews(tp, fp, fn, total),
+    )
     return tuple(
         LabelScores(
             label=label,

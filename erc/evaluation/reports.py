@@ -69,11 +69,15 @@ def multilabel_report(
     def scored(decisions: np.ndarray, limits: Sequence[float] | None = None) -> dict[str, Any]:
         scores = multilabel_scores(decisions, observed, labels=labels, thresholds=limits)
         intervals = f1_intervals(decisions, observed, groups=groups, resamples=resamples, seed=seed)
-        return scores.to_dict() | {"intervals": {f"{name}_f1": interval.to_dict() for name, interval in intervals.items()}}
+        return scores.to_dict() | {
+            "intervals": {f"{name}_f1": interval.to_dict() for name, interval in intervals.items()}
+        }
 
     signals = multilabel_signals(held.probabilities, uncalibrated=expit(values), mc=mc)
     losses = {name: loss(held.decisions, observed) for name, loss in _LOSSES.items()}
-    cells = {"entropy": binary_entropy(held.probabilities)} | ({} if mc is None else {"mc_total": mc.total, "mc_epistemic": mc.epistemic})
+    cells = {"entropy": binary_entropy(held.probabilities)} | (
+        {} if mc is None else {"mc_total": mc.total, "mc_epistemic": mc.epistemic}
+    )
     return {
         "task": "multi-label",
         "labels": list(labels),
@@ -89,18 +93,27 @@ def multilabel_report(
             "uncalibrated": multilabel_calibration(expit(values), observed, labels=labels).to_dict(),
             "cross_fitted": multilabel_calibration(held.probabilities, observed, labels=labels).to_dict(),
         },
-        "selective": selective_comparison(signals, losses, groups=groups, resamples=min(resamples, _SELECTIVE_RESAMPLES), seed=seed),
+        "selective": selective_comparison(
+            signals, losses, groups=groups, resamples=min(resamples, _SELECTIVE_RESAMPLES), seed=seed
+        ),
         "rejection": rejection_comparison(signals, held.decisions, observed, seed=seed),
         "discrimination": {
             "utterance": discrimination_comparison(signals, losses["zero_one"] > 0),
             "cell": {
-                name: {part: found.to_dict() for part, found in cell_discrimination(values_, held.probabilities, held.decisions, observed).items()}
+                name: {
+                    part: found.to_dict()
+                    for part, found in cell_discrimination(
+                        values_, held.probabilities, held.decisions, observed
+                    ).items()
+                }
                 for name, values_ in cells.items()
             },
         },
         "cooccurrence": {
             "matrix": cooccurrence_confusion(held.decisions, observed).tolist(),
-            "confused_pairs": [asdict(pair) for pair in confused_pairs(held.decisions, observed, labels=labels)],
+            "confused_pairs": [
+                asdict(pair) for pair in confused_pairs(held.decisions, observed, labels=labels)
+            ],
         },
     }
 
@@ -129,19 +142,37 @@ def singlelabel_report(
         raise ValueError(f"probabilities have {array.shape[1]} classes where {len(labels)} are named")
     classes = as_classes(targets, rows=array.shape[0], classes=array.shape[1])
     decided, logits = array.argmax(axis=1), np.log(np.maximum(array, _SMALLEST))
-    held = cross_fitted_classes(logits, classes, groups=groups, folds=folds, seed=seed, calibrate=fit_calibrator)
+    held = cross_fitted_classes(
+        logits, classes, groups=groups, folds=folds, seed=seed, calibrate=fit_calibrator
+    )
 
     def scored(mask: np.ndarray) -> dict[str, Any]:
-        chosen, true, inside = decided[mask], classes[mask], None if groups is None else np.asarray(groups)[mask]
+        chosen, true, inside = (
+            decided[mask],
+            classes[mask],
+            None if groups is None else np.asarray(groups)[mask],
+        )
         matrices = one_hot(chosen, len(labels)), one_hot(true, len(labels))
         intervals = f1_intervals(*matrices, groups=inside, resamples=resamples, seed=seed)
         # One class and one decision per utterance: micro-F1 is the accuracy.
-        named = {"weighted_f1": intervals["weighted"], "macro_f1": intervals["macro"], "accuracy": intervals["micro"]}
-        return singlelabel_scores(chosen, true, labels=labels).to_dict() | {"intervals": {name: found.to_dict() for name, found in named.items()}}
+        named = {
+            "weighted_f1": intervals["weighted"],
+            "macro_f1": intervals["macro"],
+            "accuracy": intervals["micro"],
+        }
+        return singlelabel_scores(chosen, true, labels=labels).to_dict() | {
+            "intervals": {name: found.to_dict() for name, found in named.items()}
+        }
 
     everything = np.ones(len(classes), dtype=bool)
     signals = singlelabel_signals(held.probabilities, uncalibrated=array, mc=mc)
-    nll = bootstrap_interval(_mean, _nll(held.probabilities, classes), groups=groups, resamples=min(resamples, _SELECTIVE_RESAMPLES), seed=seed)
+    nll = bootstrap_interval(
+        _mean,
+        _nll(held.probabilities, classes),
+        groups=groups,
+        resamples=min(resamples, _SELECTIVE_RESAMPLES),
+        seed=seed,
+    )
     wrong = zero_one_loss(decided, classes)
     return {
         "task": "single-label",
@@ -149,15 +180,25 @@ def singlelabel_report(
         "data": _data(one_hot(classes, len(labels)), labels, groups),
         "protocol": {"folds": folds, "resamples": resamples, "seed": seed, "resampled": _unit(groups)},
         "scores": scored(everything),
-        "subsets": {name: scored(mask) if mask.any() else None for name, mask in _masks(subsets, len(classes)).items()},
+        "subsets": {
+            name: scored(mask) if mask.any() else None for name, mask in _masks(subsets, len(classes)).items()
+        },
         "fitted": {"calibrator": fit_calibrator(logits, classes).to_dict()},
         "calibration": {
             "as_given": singlelabel_calibration(array, classes, labels=labels).to_dict(),
             "cross_fitted": singlelabel_calibration(held.probabilities, classes, labels=labels).to_dict(),
             "cross_fitted_nll": nll.to_dict(),
         },
-        "selective": selective_comparison(signals, {"zero_one": wrong}, groups=groups, resamples=min(resamples, _SELECTIVE_RESAMPLES), seed=seed),
-        "rejection": rejection_comparison(signals, one_hot(decided, len(labels)), one_hot(classes, len(labels)), seed=seed),
+        "selective": selective_comparison(
+            signals,
+            {"zero_one": wrong},
+            groups=groups,
+            resamples=min(resamples, _SELECTIVE_RESAMPLES),
+            seed=seed,
+        ),
+        "rejection": rejection_comparison(
+            signals, one_hot(decided, len(labels)), one_hot(classes, len(labels)), seed=seed
+        ),
         "discrimination": {"utterance": discrimination_comparison(signals, wrong > 0)},
     }
 
@@ -175,7 +216,10 @@ def _unit(groups: Any | None) -> str:
 
 
 def _masks(subsets: Mapping[str, np.ndarray] | None, rows: int) -> dict[str, np.ndarray]:
-    return {name: as_multi_hot(mask, shape=(rows,), name=f"subset {name!r}") for name, mask in (subsets or {}).items()}
+    return {
+        name: as_multi_hot(mask, shape=(rows,), name=f"subset {name!r}")
+        for name, mask in (subsets or {}).items()
+    }
 
 
 def _nll(probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:

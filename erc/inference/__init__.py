@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from erc.inference.settings import InferenceSettings
     from erc.inference.speaker_context import RememberingPredictor
 
-__all__ = ["InferenceSettings", "Labelled", "LiveConversation", "Prediction", "Predictor", "RememberingPredictor", "load_cascade", "load_predictor"]
+__all__ = [
+    "InferenceSettings",
+    "Labelled",
+    "LiveConversation",
+    "Prediction",
+    "Predictor",
+    "RememberingPredictor",
+    "load_cascade",
+    "load_predictor",
+]
 
 _PLACES = {
     "InferenceSettings": "settings",

@@ -75,7 +75,9 @@ def of_artefact(artefact: Artefact, *, supplies: Path | None = None) -> Candidat
         "emonet": partial(_emonet_belief, artefact, supplies),
     }
     if info.kind not in believers:
-        raise ArtefactError(f"{info.identity} is of kind '{info.kind}'; those that can be evaluated are {', '.join(believers)}")
+        raise ArtefactError(
+            f"{info.identity} is of kind '{info.kind}'; those that can be evaluated are {', '.join(believers)}"
+        )
     return Candidate(
         identity=info.identity,
         kind=info.kind,
@@ -98,26 +100,36 @@ def _trained_speakers(reads: Mapping[str, Any]) -> SpeakerVocabulary | None:
 def distribution(probabilities: np.ndarray) -> np.ndarray:
     """Independent probabilities (U, C) scaled to a sum of 1: the likeliest label stays the likeliest."""
     total = probabilities.sum(axis=1, keepdims=True)
-    return np.divide(probabilities, total, out=np.full_like(probabilities, 1.0 / probabilities.shape[1]), where=total > 0)
+    return np.divide(
+        probabilities, total, out=np.full_like(probabilities, 1.0 / probabilities.shape[1]), where=total > 0
+    )
 
 
 def refuse_several_labels(data: GoldData, *, identity: str, own: str) -> None:
     """Raises InputError for data with several labels a turn, of which a model of one emotion a turn says nothing."""
     if data.emotions.multi_label:
-        raise InputError(f"{identity} knows the emotions of {own}, the data has several labels a turn", path=data.source)
+        raise InputError(
+            f"{identity} knows the emotions of {own}, the data has several labels a turn", path=data.source
+        )
 
 
 def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> Belief:
     scorer = UtteranceScorer(artefact, settings=settings, target=data.emotions.name)
     scores = scorer.score_texts([turn.text for turn in data.turns()])
     sampled = scorer.mode != "off"
-    sampling = {"mode": scorer.mode, "samples": scorer.samples if sampled else 0, "truncated": int(scores.truncated.sum())}
+    sampling = {
+        "mode": scorer.mode,
+        "samples": scorer.samples if sampled else 0,
+        "truncated": int(scores.truncated.sum()),
+    }
     if data.emotions.multi_label:
         return Belief(scores.mapped, scores.logits, scores.per_label, sampling)
     return Belief(distribution(scores.mapped), None, scores.uncertainty if sampled else None, sampling)
 
 
-def _emonet_belief(artefact: Artefact, supplies: Path | None, data: GoldData, settings: InferenceSettings) -> Belief:
+def _emonet_belief(
+    artefact: Artefact, supplies: Path | None, data: GoldData, settings: InferenceSettings
+) -> Belief:
     refuse_several_labels(data, identity=artefact.info.identity, own=artefact.info.emotion_set)
     utterance = KeepingScorer(load_shared(artefact), settings=replace(settings, uncertainty="off"))
     scorer = EmoNetScorer(artefact, utterance=utterance, settings=settings, target=data.emotions.name)
@@ -127,18 +139,35 @@ def _emonet_belief(artefact: Artefact, supplies: Path | None, data: GoldData, se
         stored, notes = _bios(artefact, utterance, data, supplies)
     scores = scorer.score_corpus(data.conversations, stored)
     if artefact.info.config.get("emonet", {}).get("dev_sees_train"):
-        notes = (*notes, "in training the speakers of dev were known from the training split too (emonet.dev_sees_train); here they are not")
+        notes = (
+            *notes,
+            "in training the speakers of dev were known from the training split too (emonet.dev_sees_train); here they are not",
+        )
     sampled = scorer.mode != "off"
-    sampling = {"mode": scorer.mode, "samples": scorer.samples if sampled else 0, "truncated": int(scores.truncated.sum())}
-    return Belief(distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling, notes)
+    sampling = {
+        "mode": scorer.mode,
+        "samples": scorer.samples if sampled else 0,
+        "truncated": int(scores.truncated.sum()),
+    }
+    return Belief(
+        distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling, notes
+    )
 
 
-def _bios(artefact: Artefact, utterance: KeepingScorer, data: GoldData, supplies: Path | None) -> tuple[StoredPast | None, tuple[str, ...]]:
+def _bios(
+    artefact: Artefact, utterance: KeepingScorer, data: GoldData, supplies: Path | None
+) -> tuple[StoredPast | None, tuple[str, ...]]:
     """The bios of the data's speakers as training's dev evaluation had them, and the note that says so."""
     config = artefact.info.config
     files = {name.rpartition("/")[2]: sha256 for name, sha256 in artefact.info.data.items()}
-    with evaluated_memory(data, utterance, supplies, config=config, section="emonet", files=files) as registry:
+    with evaluated_memory(
+        data, utterance, supplies, config=config, section="emonet", files=files
+    ) as registry:
         if registry is None:
-            return None, ("the conversations are no corpus's, so nothing is known of their speakers: this model was evaluated without bios",)
+            return None, (
+                "the conversations are no corpus's, so nothing is known of their speakers: this model was evaluated without bios",
+            )
         times = sequence_numbers(chronological(data.conversations))
-        return StoredPast(NoHistory(), times, {}, corpus_bios([(registry, data.conversations)], utterance.embed)), (MEMORY_NOTE,)
+        return StoredPast(
+            NoHistory(), times, {}, corpus_bios([(registry, data.conversations)], utterance.embed)
+        ), (MEMORY_NOTE,)

@@ -47,7 +47,9 @@ def refresh_bios(
     """
     wanted = tuple(dict.fromkeys(speakers))
     made = []
-    for speaker, context in zip(wanted, registry.contexts([(one, before) for one in wanted], limit=0), strict=True):
+    for speaker, context in zip(
+        wanted, registry.contexts([(one, before) for one in wanted], limit=0), strict=True
+    ):
         writer = writer_of(registry, context)
         if not _due(registry, context, writer):
             continue
@@ -60,14 +62,23 @@ def refresh_bios(
     return tuple(made)
 
 
-def write_bio(registry: Registry, speaker: SpeakerId, *, before: Point, writer: BioWriter, scorer: UtteranceScorer | None = None) -> Bio:
+def write_bio(
+    registry: Registry,
+    speaker: SpeakerId,
+    *,
+    before: Point,
+    writer: BioWriter,
+    scorer: UtteranceScorer | None = None,
+) -> Bio:
     """Writes a person's next bio, with vectors of its passages where the memory holds vectors of `scorer`: a long one is searched by them.
 
     A counted bio is short enough to be shown whole, and has none.
     """
     if scorer is None or writer is DETERMINISTIC or registry.embedder != embedder_of(scorer):
         return registry.write_bio(speaker, before=before, writer=writer)
-    return registry.write_bio(speaker, before=before, writer=writer, embed=scorer.embed, embedder=embedder_of(scorer))
+    return registry.write_bio(
+        speaker, before=before, writer=writer, embed=scorer.embed, embedder=embedder_of(scorer)
+    )
 
 
 def embedder_of(scorer: UtteranceScorer) -> Embedder:
@@ -82,5 +93,9 @@ def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool
     if bio.writer != writer.name:
         return bio.writer == DETERMINISTIC.name
     # A bio rests on the last turns only, so beyond their number it does not say how many there were.
-    behind = bio.utterances if bio.utterances < MOST_TURNS else registry.context(context.speaker, before=bio.before, limit=0).utterances
+    behind = (
+        bio.utterances
+        if bio.utterances < MOST_TURNS
+        else registry.context(context.speaker, before=bio.before, limit=0).utterances
+    )
     return context.utterances >= GROWTH * behind

@@ -58,7 +58,12 @@ class BioVectors:
         """Vectors (P,): the speaker's own first, None where it has none, then those of others heard before; empty where nothing is known."""
         first = self._first.setdefault(before.conversation_id, {})
         first[speaker] = min(before.index, first.get(speaker, before.index))
-        others = sorted((index, name) for name, index in first.items() if name != speaker and index < before.index)
-        own, *rest = (self._vectors.get((before.conversation_id, name)) for name in (speaker, *(name for _, name in others)))
+        others = sorted(
+            (index, name) for name, index in first.items() if name != speaker and index < before.index
+        )
+        own, *rest = (
+            self._vectors.get((before.conversation_id, name))
+            for name in (speaker, *(name for _, name in others))
+        )
         known = [vector for vector in rest if vector is not None]
         return [own, *known] if known or own is not None else []

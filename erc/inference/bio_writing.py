@@ -69,16 +69,30 @@ class LlmBios:
 
         # A turn and the earlier bio take a third each at most, so that there is always a prompt.
         share = (budget.max_tokens - len(encoder.prompt_ids(render([])))) // 3
-        turns = [_within(share, encoder, safe.limits.utterance, partial(_safe_sentences, safe, [text])) for text in texts]
-        known = _within(share, encoder, safe.limits.passage, partial(_safe_sentences, safe, _SENTENCE.split(earlier or "")))
+        turns = [
+            _within(share, encoder, safe.limits.utterance, partial(_safe_sentences, safe, [text]))
+            for text in texts
+        ]
+        known = _within(
+            share,
+            encoder,
+            safe.limits.passage,
+            partial(_safe_sentences, safe, _SENTENCE.split(earlier or "")),
+        )
         lines = [f"{name}: {turn}" for turn in turns]
         prompt = fit(lines, lambda kept: render(kept, known), encoder=encoder, budget=budget)
         if prompt is None:
-            raise ConfigError(f"the words that ask for a bio of {name} leave no room for a turn in {budget.max_tokens} tokens: allow more")
+            raise ConfigError(
+                f"the words that ask for a bio of {name} leave no room for a turn in {budget.max_tokens} tokens: allow more"
+            )
         # The text is a model's, but rests on what people wrote: it is made safe as theirs is.
-        written = safe.line(self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS)
+        written = safe.line(
+            self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS
+        )
         if not written:
-            raise NothingWrittenError(f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer")
+            raise NothingWrittenError(
+                f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer"
+            )
         return tuple(Passage(sentence, len(texts)) for sentence in _SENTENCE.split(written) if sentence)
 
 
@@ -98,12 +112,21 @@ def _within(tokens: int, encoder: PromptEncoder, limit: int, shortened: Callable
 def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
     """Who writes the bios of a corpus memory, where a language model does: the arguments of `corpus_memory`."""
     kept = KeepingWriter(writer, texts, task="speaker_bio")
-    bios = LlmBios(kept, PromptTemplate.load("speaker_bio"), GenerationSettings(max_new_tokens=MOST_TOKENS), Budget(max_tokens=2048))
+    bios = LlmBios(
+        kept,
+        PromptTemplate.load("speaker_bio"),
+        GenerationSettings(max_new_tokens=MOST_TOKENS),
+        Budget(max_tokens=2048),
+    )
     return {"writer": bios.name, "writer_of": bios.writer_of}
 
 
 def write_bios(
-    registry: Registry, bios: LlmBios, *, scorer: UtteranceScorer | None = None, speakers: Sequence[Speaker] | None = None
+    registry: Registry,
+    bios: LlmBios,
+    *,
+    scorer: UtteranceScorer | None = None,
+    speakers: Sequence[Speaker] | None = None,
 ) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
     """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
 
@@ -119,7 +142,16 @@ def write_bios(
             yield speaker, None
             continue
         try:
-            yield speaker, write_bio(registry, speaker.speaker_id, before=before, writer=bios.writer_of(registry, context), scorer=scorer)
+            yield (
+                speaker,
+                write_bio(
+                    registry,
+                    speaker.speaker_id,
+                    before=before,
+                    writer=bios.writer_of(registry, context),
+                    scorer=scorer,
+                ),
+            )
         except NothingWrittenError as error:
             yield speaker, error
 

@@ -22,9 +22,13 @@ class CascadePredictor(Predictor):
     """
 
     def __init__(self, first: Predictor, second: Predictor) -> None:
-        super().__init__(first.scorer, fine_thresholds=first.fine_thresholds, policy=first.policy, settings=first.settings)
+        super().__init__(
+            first.scorer, fine_thresholds=first.fine_thresholds, policy=first.policy, settings=first.settings
+        )
         if not isinstance(second.scorer, LlmScorer):
-            raise ConfigError(f"--second takes a language model, as llm:FOLDER; {second.scorer.identity} is none")
+            raise ConfigError(
+                f"--second takes a language model, as llm:FOLDER; {second.scorer.identity} is none"
+            )
         if second.scorer.emotions.labels != first.scorer.emotions.labels:
             raise ConfigError(
                 f"{first.scorer.identity} reports in '{first.scorer.emotions.name}', {second.scorer.identity} in '{second.scorer.emotions.name}': "
@@ -40,16 +44,26 @@ class CascadePredictor(Predictor):
 
     def _assemble(self, conversations: Sequence[Conversation], scores: Scores) -> list[Labelled]:
         first = super()._assemble(conversations, scores)
-        predictions = iter(self.refined(conversations, [prediction for one in first for prediction in one.predictions]))
+        predictions = iter(
+            self.refined(conversations, [prediction for one in first for prediction in one.predictions])
+        )
         return [replace(one, predictions=tuple(next(predictions) for _ in one.predictions)) for one in first]
 
     def refined(
-        self, conversations: Sequence[Conversation], predictions: Sequence[Prediction], *, notes: StoredNotes | None = None
+        self,
+        conversations: Sequence[Conversation],
+        predictions: Sequence[Prediction],
+        *,
+        notes: StoredNotes | None = None,
     ) -> list[Prediction]:
         """The predictions, those for review replaced by the language model's; `predictions` follow the turns of `conversations`."""
         only: dict[int, set[int]] = {}
         rows, turns = [], []
-        places = [(place, conversation.conversation_id, turn) for place, conversation in enumerate(conversations) for turn in conversation]
+        places = [
+            (place, conversation.conversation_id, turn)
+            for place, conversation in enumerate(conversations)
+            for turn in conversation
+        ]
         for row, ((place, identifier, turn), prediction) in enumerate(zip(places, predictions, strict=True)):
             if prediction.decision == REVIEW:
                 only.setdefault(place, set()).add(turn.index)
@@ -58,6 +72,10 @@ class CascadePredictor(Predictor):
         answers = list(predictions)
         if not rows:
             return answers
-        for row, answer in zip(rows, self.second.predictions(turns, self._asked.score_turns(conversations, notes=notes, only=only)), strict=True):
+        for row, answer in zip(
+            rows,
+            self.second.predictions(turns, self._asked.score_turns(conversations, notes=notes, only=only)),
+            strict=True,
+        ):
             answers[row] = answered_by(answers[row], answer)
         return answers

@@ -59,7 +59,9 @@ def corpus_memory(
     ordered = chronological(conversations)
     for identifier, count in Counter(conversation.conversation_id for conversation in ordered).items():
         if count > 1:
-            raise InputError(f"conversation id {identifier} stands twice, so its turns cannot be told apart: give each conversation an id of its own")
+            raise InputError(
+                f"conversation id {identifier} stands twice, so its turns cannot be told apart: give each conversation an id of its own"
+            )
     path = folder / f"speakers-{_digest(ordered, scorer, writer)}.db"
     if not path.exists():
         private_folder(folder)
@@ -84,17 +86,28 @@ def fill(
     note: Note = lambda text: None,
 ) -> None:
     """Takes conversations into a memory in the order given, each after the bios of its speakers are in step."""
-    scorer.score_texts([turn.text for conversation in conversations for turn in conversation])  # one by one they would fill no batch
+    scorer.score_texts(
+        [turn.text for conversation in conversations for turn in conversation]
+    )  # one by one they would fill no batch
     remembering, unwritten = RememberingPredictor(Predictor(scorer), registry), list[str]()
     for conversation in conversations:
         if len(conversation):
             people = _identities(registry, conversation)
             start = _start(registry, conversation)
-            refresh_bios(registry, people.values(), before=start, writer_of=writer_of, scorer=scorer, note=unwritten.append)
+            refresh_bios(
+                registry,
+                people.values(),
+                before=start,
+                writer_of=writer_of,
+                scorer=scorer,
+                note=unwritten.append,
+            )
             remembering.label(conversation)
             advance(len(conversation))
     if unwritten:
-        note(f"{len(unwritten)} bios were counted or left as they were, for their writer wrote nothing; the first: {unwritten[0]}")
+        note(
+            f"{len(unwritten)} bios were counted or left as they were, for their writer wrote nothing; the first: {unwritten[0]}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +168,9 @@ class CorpusNotes:
         return self._last[conversation.conversation_id]
 
 
-def corpus_bios(memories: Sequence[tuple[Registry, Sequence[Conversation]]], embed: Callable[[Sequence[str]], np.ndarray]) -> BioVectors:
+def corpus_bios(
+    memories: Sequence[tuple[Registry, Sequence[Conversation]]], embed: Callable[[Sequence[str]], np.ndarray]
+) -> BioVectors:
     """The bios, as vectors, that each conversation's speakers had when it began; each memory serves its own conversations."""
     found = BioVectors()
     for registry, conversations in memories:
@@ -180,7 +195,11 @@ def _passages(registry: Registry) -> Iterator[str]:
 def _identities(registry: Registry, conversation: Conversation) -> dict[str, SpeakerId]:
     """Names as written to people; nobody of a corpus asked to be forgotten."""
     found = registry.resolve_all(conversation.speakers, conversation_id=conversation.conversation_id)
-    return {name: one.speaker.speaker_id for name, one in zip(conversation.speakers, found, strict=True) if one.speaker is not None}
+    return {
+        name: one.speaker.speaker_id
+        for name, one in zip(conversation.speakers, found, strict=True)
+        if one.speaker is not None
+    }
 
 
 def _start(registry: Registry, conversation: Conversation) -> Point:
@@ -189,6 +208,16 @@ def _start(registry: Registry, conversation: Conversation) -> Point:
 
 
 def _digest(conversations: Sequence[Conversation], scorer: KeepingScorer, writer: str) -> str:
-    turns = [[talk.conversation_id, [[turn.utterance_id, turn.speaker, turn.text] for turn in talk]] for talk in conversations]
-    made = [_FORMAT, GROWTH, writer, scorer.artefact.sha256, resolve_precision(scorer.settings.precision), turns]
+    turns = [
+        [talk.conversation_id, [[turn.utterance_id, turn.speaker, turn.text] for turn in talk]]
+        for talk in conversations
+    ]
+    made = [
+        _FORMAT,
+        GROWTH,
+        writer,
+        scorer.artefact.sha256,
+        resolve_precision(scorer.settings.precision),
+        turns,
+    ]
     return hashlib.sha256(json.dumps(made, ensure_ascii=True).encode()).hexdigest()[:24]

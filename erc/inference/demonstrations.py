@@ -43,7 +43,11 @@ class TrainedDemonstrations:
 
 
 def trained_demonstrations(
-    record: AdapterRecord, utterance: UtteranceScorer, *, leaks: LeakFilter = NO_LEAKS, cache: Path | None = None
+    record: AdapterRecord,
+    utterance: UtteranceScorer,
+    *,
+    leaks: LeakFilter = NO_LEAKS,
+    cache: Path | None = None,
 ) -> TrainedDemonstrations | None:
     """The demonstrations of an adapter; None where it was trained without.
 
@@ -61,9 +65,15 @@ def trained_demonstrations(
             f"the adapter's demonstrations were found by {made.get('utterance_model')} of SHA-256 {made['utterance_sha256'][:12]}..., the one here "
             f"has {utterance.artefact.sha256[:12]}...: train the adapter again"
         )
-    corpus = training_split(config, record.extra.get("files", {}), what="the adapter shows demonstrations from")
+    corpus = training_split(
+        config, record.extra.get("files", {}), what="the adapter shows demonstrations from"
+    )
     scorer = KeepingScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
-    embed = kept_vectors(scorer, (cache or user_cache_dir()) / "demonstrations", checksums=[file.sha256 for file in corpus.files])
+    embed = kept_vectors(
+        scorer,
+        (cache or user_cache_dir()) / "demonstrations",
+        checksums=[file.sha256 for file in corpus.files],
+    )
     index = DemonstrationIndex.build(corpus.conversations, embed, leaks=leaks, labels=record.labels)
     return TrainedDemonstrations(index, count)
 
@@ -76,7 +86,13 @@ def kept_vectors(scorer: KeepingScorer, folder: Path, *, checksums: Sequence[str
     """
 
     def embed(texts: Sequence[str]) -> np.ndarray:
-        made = [_FORMAT, sorted(checksums), scorer.artefact.sha256, resolve_precision(scorer.settings.precision), list(texts)]
+        made = [
+            _FORMAT,
+            sorted(checksums),
+            scorer.artefact.sha256,
+            resolve_precision(scorer.settings.precision),
+            list(texts),
+        ]
         digest = hashlib.sha256(json.dumps(made, ensure_ascii=True).encode()).hexdigest()[:32]
         path = folder / f"vectors-{digest}.safetensors"
         found = _read_vectors(path, shape=(len(texts), scorer.network.embedding_width))
@@ -106,7 +122,13 @@ def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what:
     # The folder it was read from may be another machine's: then the corpus is looked for where corpora are here.
     root = Path(data["root"]) if data.get("root") and (Path(data["root"]) / name).is_dir() else None
     try:
-        corpus = load_split(name, split, root=root, limit=data.get("train_limit"), seed=int(config.get("optim", {}).get("seed", 0)))
+        corpus = load_split(
+            name,
+            split,
+            root=root,
+            limit=data.get("train_limit"),
+            seed=int(config.get("optim", {}).get("seed", 0)),
+        )
     except InputError as error:
         raise ArtefactError(
             f"{what} the {split} split of {name}, which is not at hand: {error}. Put the corpus under {VARIABLE} with "

@@ -29,7 +29,16 @@ from erc.models.context_hierarchical import HierarchicalContext
 from erc.models.emonet import EmoNet
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import BioProvider, Person, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, own_key, token_count
+from erc.models.turns import (
+    BioProvider,
+    Person,
+    PreparedTurn,
+    TurnBatch,
+    TurnBuilder,
+    conversation_buckets,
+    own_key,
+    token_count,
+)
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
@@ -63,7 +72,11 @@ class StoredPast:
         """`recent` turns of a conversation's speaker with what the memory holds from before that conversation in front, `limit` in all."""
         start = Moment(before.time, before.conversation_id, 0)
         older = self.provider.history(person, before=start, limit=max(0, limit - len(recent.turns)))
-        return SpeakerHistory((*older.turns, *recent.turns), older.utterances + recent.utterances, older.conversations + recent.conversations)
+        return SpeakerHistory(
+            (*older.turns, *recent.turns),
+            older.utterances + recent.utterances,
+            older.conversations + recent.conversations,
+        )
 
 
 class EmoNetScorer:
@@ -73,14 +86,23 @@ class EmoNetScorer:
     """
 
     def __init__(
-        self, artefact: Artefact, *, utterance: UtteranceScorer, settings: InferenceSettings | None = None, target: str | None = None
+        self,
+        artefact: Artefact,
+        *,
+        utterance: UtteranceScorer,
+        settings: InferenceSettings | None = None,
+        target: str | None = None,
     ) -> None:
         if not isinstance(artefact.network, EmoNet):
-            raise ArtefactError(f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not a conversation model")
+            raise ArtefactError(
+                f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not a conversation model"
+            )
         self.settings = settings or InferenceSettings()
         self.dtype = torch_dtype(self.settings.precision)
         self.network: EmoNet = in_precision(artefact.network, device=self.settings.device, dtype=self.dtype)
-        self.artefact = replace(artefact, network=self.network)  # of the weights as they were read nothing is kept
+        self.artefact = replace(
+            artefact, network=self.network
+        )  # of the weights as they were read nothing is kept
         self.utterance = utterance
         self.calibrator = load_calibrator(artefact.calibrator)
         own = load_emotion_set(artefact.info.emotion_set)
@@ -88,7 +110,9 @@ class EmoNetScorer:
         self._map = load_emotion_map(own.name, self._emotions.name)
         self.reads: Mapping[str, Any] = artefact.info.reads
         self.remembers = _remembers(artefact)
-        self.history_limit = 0 if self.reads.get("history") == "off" else int(self.reads.get("history_limit", 0))
+        self.history_limit = (
+            0 if self.reads.get("history") == "off" else int(self.reads.get("history_limit", 0))
+        )
         self.mode, self.samples, self.top_k = chosen_sampling(artefact, self.settings)
 
     @property
@@ -131,13 +155,21 @@ class EmoNetScorer:
         known = self.remembers and all(conversation.corpus is not None for conversation in conversations)
         return self._score(conversations, stored, scope="global" if known else "dialogue")
 
-    def _score(self, conversations: Sequence[Conversation], stored: StoredPast | None, *, scope: MemoryScope) -> Scores:
-        turns = self.utterance.score_texts([utterance.text for conversation in conversations for utterance in conversation])
+    def _score(
+        self, conversations: Sequence[Conversation], stored: StoredPast | None, *, scope: MemoryScope
+    ) -> Scores:
+        turns = self.utterance.score_texts(
+            [utterance.text for conversation in conversations for utterance in conversation]
+        )
         past = _Past(conversations, turns, stored=stored, remembers=self.remembers, scope=scope)
         builder = self.builder(past, stored=stored)
         starts = np.cumsum([0, *(len(conversation) for conversation in past.conversations)])
         prepared = [
-            builder.prepare(talk, time=past.times[talk.conversation_id], vectors=self.vectors(turns.embedding[start : start + len(talk)]))
+            builder.prepare(
+                talk,
+                time=past.times[talk.conversation_id],
+                vectors=self.vectors(turns.embedding[start : start + len(talk)]),
+            )
             for talk, start in zip(past.conversations, starts, strict=False)
         ]
         logits, samples = self._pass(builder, prepared)
@@ -152,12 +184,21 @@ class EmoNetScorer:
         """The shared classifier's embeddings (U, P) where they are what the model reads of turns, else None."""
         return embedding if self.artefact.info.shares_encoder else None
 
-    def belief(self, logits: np.ndarray, samples: np.ndarray | None, turns: UtteranceScores, seen: np.ndarray, cut: np.ndarray) -> Scores:
+    def belief(
+        self,
+        logits: np.ndarray,
+        samples: np.ndarray | None,
+        turns: UtteranceScores,
+        seen: np.ndarray,
+        cut: np.ndarray,
+    ) -> Scores:
         """Logits (U, C) and samples (S, U, C) or None of some turns, with what the shared classifier read in them, as calibrated belief.
 
         `seen` (U, 2) counts the past turns and conversations behind each, `cut` (U,) bool marks turns this model did not read to the end.
         """
-        probabilities = self._map.apply(self.calibrator(logits)) if len(logits) else np.zeros((0, len(self._emotions)))
+        probabilities = (
+            self._map.apply(self.calibrator(logits)) if len(logits) else np.zeros((0, len(self._emotions)))
+        )
         return Scores(
             probabilities=probabilities,
             uncertainty=self._uncertainty(probabilities, samples),
@@ -168,7 +209,9 @@ class EmoNetScorer:
             truncated=turns.truncated | cut,
         )
 
-    def _pass(self, builder: TurnBuilder, prepared: Sequence[Sequence[PreparedTurn]]) -> tuple[np.ndarray, np.ndarray | None]:
+    def _pass(
+        self, builder: TurnBuilder, prepared: Sequence[Sequence[PreparedTurn]]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits (U, C) of the deterministic pass and (S, U, C) of the sampled one or None, in the order of the turns."""
         starts = np.cumsum([0, *(len(turns) for turns in prepared)])
         total, labels = int(starts[-1]), len(self.artefact.info.labels)
@@ -188,14 +231,24 @@ class EmoNetScorer:
                 samples[:, rows] = self._sample(batch, output.embedding).float().cpu().numpy()
 
         most = share(sum(token_count(turns) for turns in prepared), most=tokens, device=self.settings.device)
-        side_by_side(score, list(conversation_buckets([prepared[i] for i in filled], max_tokens=most)), device=self.settings.device, width=self.width)
+        side_by_side(
+            score,
+            list(conversation_buckets([prepared[i] for i in filled], max_tokens=most)),
+            device=self.settings.device,
+            width=self.width,
+        )
         return logits, samples
 
     def _encoded(self, prepared: Sequence[Sequence[PreparedTurn]]) -> Sequence[Sequence[PreparedTurn]]:
         """The turns with their vectors where each is encoded alone and no layer of the encoder is sampled: texts of like length, of whichever
         conversations, then share a pass, and a long conversation is no single piece of work."""
         context, turns = self.network.context, [turn for one in prepared for turn in one]
-        if not isinstance(context, HierarchicalContext) or self.mode not in ("off", "head") or not turns or turns[0].vector is not None:
+        if (
+            not isinstance(context, HierarchicalContext)
+            or self.mode not in ("off", "head")
+            or not turns
+            or turns[0].vector is not None
+        ):
             return prepared
         pad, device = self.artefact.tokenizer.pad_token_id or 0, self.settings.device
         vectors = np.empty((len(turns), context.width), dtype=np.float32)
@@ -212,13 +265,18 @@ class EmoNetScorer:
 
     def cast(self, batch: TurnBatch) -> TurnBatch:
         """The batch on the model's device, its observations in the model's precision."""
-        tensors = {name: value.to(self.dtype) if value.is_floating_point() else value for name, value in batch.tensors().items()}
+        tensors = {
+            name: value.to(self.dtype) if value.is_floating_point() else value
+            for name, value in batch.tensors().items()
+        }
         return TurnBatch(**tensors).to(self.settings.device)
 
     def _sample(self, batch: TurnBatch, embedding: Tensor) -> Tensor:
         if self.mode == "head":
             return self.network.mc_head(embedding, n_samples=self.samples, seed=self.settings.seed)
-        return self.network.mc_forward(batch, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k)  # type: ignore[arg-type]
+        return self.network.mc_forward(
+            batch, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k
+        )  # type: ignore[arg-type]
 
     def _uncertainty(self, probabilities: np.ndarray, samples: np.ndarray | None) -> Uncertainty:
         """Entropies (U,) of the reported distribution."""
@@ -226,10 +284,19 @@ class EmoNetScorer:
             nothing = np.full(len(probabilities), np.nan)
             return Uncertainty(total=categorical_entropy(probabilities), aleatoric=nothing, epistemic=nothing)
         parts = [
-            categorical_decomposition(self._map.apply(calibrate_samples(self.calibrator, samples[:, start : start + _TURNS_AT_ONCE])))
+            categorical_decomposition(
+                self._map.apply(
+                    calibrate_samples(self.calibrator, samples[:, start : start + _TURNS_AT_ONCE])
+                )
+            )
             for start in range(0, samples.shape[1], _TURNS_AT_ONCE)
         ]
-        return Uncertainty(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("total", "aleatoric", "epistemic")))
+        return Uncertainty(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("total", "aleatoric", "epistemic")
+            )
+        )
 
 
 def _remembers(artefact: Artefact) -> bool:
@@ -246,7 +313,9 @@ def _remembers(artefact: Artefact) -> bool:
     return kind == "global" and artefact.info.reads.get("memory_encoder", "none") != "none"
 
 
-def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None, person: Person = own_key) -> TurnBuilder:
+def make_builder(
+    artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None, person: Person = own_key
+) -> TurnBuilder:
     """The `TurnBuilder` an artefact was trained with, over another history, other bios and other people."""
     info, reads = artefact.info, artefact.info.reads
     names = reads.get("speakers")
@@ -254,7 +323,9 @@ def make_builder(artefact: Artefact, history: HistoryProvider, *, bios: BioProvi
         tokenizer=artefact.tokenizer,
         max_tokens=info.max_tokens,
         speaker_text=reads.get("speaker_text", "none"),
-        speakers=SpeakerVocabulary(corpus=str(reads["speaker_corpus"]), names=tuple(names)) if names else None,
+        speakers=SpeakerVocabulary(corpus=str(reads["speaker_corpus"]), names=tuple(names))
+        if names
+        else None,
         history=None if reads.get("memory_encoder") == "none" or reads.get("history") == "off" else history,
         history_limit=int(reads.get("history_limit", 0)),
         observation_width=reads.get("observation_width"),
@@ -270,7 +341,9 @@ def _told_apart(conversations: Sequence[Conversation]) -> list[Conversation]:
     apart = []
     for number, conversation in enumerate(conversations):
         if conversation.conversation_id in seen:
-            conversation = replace(conversation, conversation_id=f"{conversation.conversation_id}\0{number}")  # no transcript's id has a NUL
+            conversation = replace(
+                conversation, conversation_id=f"{conversation.conversation_id}\0{number}"
+            )  # no transcript's id has a NUL
         seen.add(conversation.conversation_id)
         apart.append(conversation)
     return apart
@@ -298,7 +371,11 @@ class _Past:
         for conversation in conversations:
             for utterance in conversation:
                 past = PastUtterance(
-                    moment=Moment(self.times[conversation.conversation_id], conversation.conversation_id, utterance.index),
+                    moment=Moment(
+                        self.times[conversation.conversation_id],
+                        conversation.conversation_id,
+                        utterance.index,
+                    ),
                     embedding=turns.embedding[row].astype(np.float16),
                     probabilities=turns.probabilities[row].astype(np.float32),
                     text=utterance.text,
@@ -309,9 +386,17 @@ class _Past:
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """What was said before: in the conversations read, else in the memory."""
         recent = self.read.history(speaker, before=before, limit=limit)
-        return recent if self.stored is None else self.stored.preceding(recent, speaker, before=before, limit=limit)
+        return (
+            recent
+            if self.stored is None
+            else self.stored.preceding(recent, speaker, before=before, limit=limit)
+        )
 
     def counts(self, prepared: Sequence[Sequence[PreparedTurn]], limit: int) -> np.ndarray:
         """(U, 2): how many past turns of the speaker each prediction could rest on, and of how many conversations."""
-        found = [self.history(turn.speaker, before=turn.moment, limit=0) for turns in prepared for turn in turns]
-        return np.array([(one.utterances, one.conversations) for one in found], dtype=np.int64).reshape(-1, 2) * (limit > 0)
+        found = [
+            self.history(turn.speaker, before=turn.moment, limit=0) for turns in prepared for turn in turns
+        ]
+        return np.array([(one.utterances, one.conversations) for one in found], dtype=np.int64).reshape(
+            -1, 2
+        ) * (limit > 0)

@@ -16,7 +16,13 @@ from erc.evaluation.bootstrap import f1_intervals
 from erc.evaluation.calibration_metrics import multilabel_calibration
 from erc.evaluation.metrics import multilabel_scores
 from erc.evaluation.reports import multilabel_report, singlelabel_report
-from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker, known_speakers, position_buckets
+from erc.evaluation.subsets import (
+    dialogue_ids,
+    first_in_conversation,
+    first_of_speaker,
+    known_speakers,
+    position_buckets,
+)
 from erc.inference.beliefs import Belief, Candidate, of_artefact
 from erc.inference.gold import GoldData
 from erc.inference.settings import InferenceSettings
@@ -24,7 +30,9 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_entropy
 
 FOLDS = 5
-_FEWEST_DIALOGUES = 2 * FOLDS  # below this a fold of whole dialogues is too lopsided to fit anything on the rest
+_FEWEST_DIALOGUES = (
+    2 * FOLDS
+)  # below this a fold of whole dialogues is too lopsided to fit anything on the rest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +49,18 @@ class Evaluation:
         """Entropy (U,) in nats of the deterministic pass: summed over independent labels, or that of the distribution."""
         probabilities = self.belief.probabilities
         multi_label = self.report["task"] == "multi-label"
-        return binary_entropy(probabilities).sum(axis=1) if multi_label else categorical_entropy(probabilities)
+        return (
+            binary_entropy(probabilities).sum(axis=1) if multi_label else categorical_entropy(probabilities)
+        )
 
 
 def evaluate(
-    model: Artefact | Candidate, data: GoldData, *, settings: InferenceSettings | None = None, resamples: int = 2_000, seed: int = 0
+    model: Artefact | Candidate,
+    data: GoldData,
+    *,
+    settings: InferenceSettings | None = None,
+    resamples: int = 2_000,
+    seed: int = 0,
 ) -> Evaluation:
     """Scores every turn of `data` and reports on the labelled ones. An artefact is a candidate as `of_artefact` makes it.
 
@@ -57,22 +72,42 @@ def evaluate(
     settings = settings or InferenceSettings()
     targets, labelled = data.targets()
     if labelled.sum() < FOLDS:
-        raise InputError(f"{labelled.sum()} labelled turns: at least {FOLDS} are needed for cross-fitting", path=data.source)
+        raise InputError(
+            f"{labelled.sum()} labelled turns: at least {FOLDS} are needed for cross-fitting",
+            path=data.source,
+        )
     candidate = of_artefact(model) if isinstance(model, Artefact) else model
     belief = _rows(candidate.believe(data, settings), labelled)
     targets = targets[labelled]
     groups = _groups(data, labelled)
-    shared: dict[str, Any] = {"labels": data.emotions.labels, "groups": groups, "mc": belief.mc, "folds": FOLDS, "resamples": resamples, "seed": seed}
+    shared: dict[str, Any] = {
+        "labels": data.emotions.labels,
+        "groups": groups,
+        "mc": belief.mc,
+        "folds": FOLDS,
+        "resamples": resamples,
+        "seed": seed,
+    }
     if data.emotions.multi_label:
         assert belief.logits is not None  # a map never leads to a multi-label set
         body = multilabel_report(belief.logits, targets, **shared)
         body["shipped"] = _shipped(candidate, belief, targets, data, groups, resamples=resamples, seed=seed)
     else:
-        body = singlelabel_report(belief.probabilities, targets.argmax(axis=1), subsets=_subsets(candidate, data, labelled), **shared)
+        body = singlelabel_report(
+            belief.probabilities,
+            targets.argmax(axis=1),
+            subsets=_subsets(candidate, data, labelled),
+            **shared,
+        )
     seen = seen_in_training(candidate, data)
     asked = belief.asked or candidate.emotion_set
     head = {
-        "model": {"name": candidate.identity, "kind": candidate.kind, "emotion_set": asked, "sha256": candidate.sha256},
+        "model": {
+            "name": candidate.identity,
+            "kind": candidate.kind,
+            "emotion_set": asked,
+            "sha256": candidate.sha256,
+        },
         "evaluated_on": _described(data, labelled),
         "settings": {"precision": settings.precision, "seed": settings.seed, **belief.sampling},
         "map": _map_record(asked, data.emotions.name),
@@ -96,7 +131,9 @@ def seen_in_training(candidate: Candidate, data: GoldData) -> dict[str, Any] | N
 
 
 def _rows(belief: Belief, mask: np.ndarray) -> Belief:
-    mc = belief.mc and Uncertainty(belief.mc.total[mask], belief.mc.aleatoric[mask], belief.mc.epistemic[mask])
+    mc = belief.mc and Uncertainty(
+        belief.mc.total[mask], belief.mc.aleatoric[mask], belief.mc.epistemic[mask]
+    )
     logits = None if belief.logits is None else belief.logits[mask]
     return replace(belief, probabilities=belief.probabilities[mask], logits=logits, mc=mc)
 
@@ -105,7 +142,11 @@ def _subsets(candidate: Candidate, data: GoldData, labelled: np.ndarray) -> dict
     """Named masks over the labelled turns: first of its speaker or of the conversation, by position, by acquaintance with the speaker."""
     talks = data.conversations
     first = first_of_speaker(talks)
-    masks = {"first_of_speaker": first, "later_of_speaker": ~first, "first_in_conversation": first_in_conversation(talks)}
+    masks = {
+        "first_of_speaker": first,
+        "later_of_speaker": ~first,
+        "first_in_conversation": first_in_conversation(talks),
+    }
     masks |= {f"position_{place}": mask for place, mask in position_buckets(talks).items()}
     if candidate.speakers is not None:
         known = known_speakers(talks, candidate.speakers)
@@ -121,7 +162,14 @@ def _groups(data: GoldData, labelled: np.ndarray) -> np.ndarray | None:
 
 
 def _shipped(
-    candidate: Candidate, belief: Belief, targets: np.ndarray, data: GoldData, groups: np.ndarray | None, *, resamples: int, seed: int
+    candidate: Candidate,
+    belief: Belief,
+    targets: np.ndarray,
+    data: GoldData,
+    groups: np.ndarray | None,
+    *,
+    resamples: int,
+    seed: int,
 ) -> dict[str, Any] | None:
     """Scores and calibration under the calibrator and thresholds stored with the model; None for a model without thresholds."""
     thresholds, labels = candidate.thresholds, data.emotions.labels
@@ -156,7 +204,9 @@ def _map_record(source: str, target: str) -> dict[str, Any] | None:
     if load_emotion_set(source).labels == load_emotion_set(target).labels:
         return None
     used = load_emotion_map(source, target)
-    return {"source": source, "target": target} | {name: getattr(used, name) for name in ("provenance", "lossy", "notes")}
+    return {"source": source, "target": target} | {
+        name: getattr(used, name) for name in ("provenance", "lossy", "notes")
+    }
 
 
 def _reading(seen: dict[str, Any] | None, data: GoldData) -> list[str]:

@@ -47,9 +47,18 @@ def _multilabel(evaluation: Evaluation, folder: Path, labels: list[str], support
     assert belief.logits is not None
     rows = report["tuned"]["cross_fitted"]["per_label"]
     matrix = np.array(report["cooccurrence"]["matrix"])
-    curves = {"uncalibrated": _cells(expit(belief.logits), targets), "shipped calibrator": _cells(belief.probabilities, targets)}
+    curves = {
+        "uncalibrated": _cells(expit(belief.logits), targets),
+        "shipped calibrator": _cells(belief.probabilities, targets),
+    }
     paths = [
-        per_class_f1_figure([row["f1"] for row in rows], supports, labels, folder / "f1.png", title="F1 per label, thresholds cross-fitted"),
+        per_class_f1_figure(
+            [row["f1"] for row in rows],
+            supports,
+            labels,
+            folder / "f1.png",
+            title="F1 per label, thresholds cross-fitted",
+        ),
         reliability_figure(curves, folder / "reliability.png"),
         cooccurrence_figure(matrix, labels, folder / "cooccurrence.png"),
     ]
@@ -59,7 +68,11 @@ def _multilabel(evaluation: Evaluation, folder: Path, labels: list[str], support
     paths.append(_risk_coverage(evaluation, hamming_loss(decisions, targets), "Hamming loss", folder))
     if belief.mc is not None:
         scattered = folder / "epistemic.png"
-        paths.append(probability_uncertainty_figure(belief.probabilities, belief.mc.epistemic, targets, labels, scattered, thresholds=limits))
+        paths.append(
+            probability_uncertainty_figure(
+                belief.probabilities, belief.mc.epistemic, targets, labels, scattered, thresholds=limits
+            )
+        )
         paths.append(uncertainty_ridges_figure(belief.mc, labels, folder / "uncertainty.png"))
     return paths
 
@@ -67,9 +80,15 @@ def _multilabel(evaluation: Evaluation, folder: Path, labels: list[str], support
 def _singlelabel(evaluation: Evaluation, folder: Path, labels: list[str], supports: list[int]) -> list[Path]:
     report, belief = evaluation.report, evaluation.belief
     true, decided = evaluation.targets.argmax(axis=1), belief.probabilities.argmax(axis=1)
-    confidence = {"as shipped": reliability(belief.probabilities.max(axis=1), (decided == true).astype(float), scheme="width")}
+    confidence = {
+        "as shipped": reliability(
+            belief.probabilities.max(axis=1), (decided == true).astype(float), scheme="width"
+        )
+    }
     return [
-        per_class_f1_figure([row["f1"] for row in report["scores"]["per_class"]], supports, labels, folder / "f1.png"),
+        per_class_f1_figure(
+            [row["f1"] for row in report["scores"]["per_class"]], supports, labels, folder / "f1.png"
+        ),
         reliability_figure(confidence, folder / "reliability.png", title="Reliability of the decided label"),
         confusion_figure(np.array(report["scores"]["confusion"]), labels, folder / "confusion.png"),
         _risk_coverage(evaluation, zero_one_loss(decided, true), "0/1 error", folder),
@@ -85,7 +104,9 @@ def _risk_coverage(evaluation: Evaluation, losses: np.ndarray, name: str, folder
         mc = belief.mc if belief.mc.total.ndim == 1 else belief.mc.utterance()
         scores |= {"Monte-Carlo total": mc.total, "Monte-Carlo epistemic": mc.epistemic}
     curves = {signal: risk_coverage_curve(values, losses) for signal, values in scores.items()}
-    return risk_coverage_figure(curves, folder / "risk_coverage.png", oracle=risk_coverage_curve(losses, losses), loss=name)
+    return risk_coverage_figure(
+        curves, folder / "risk_coverage.png", oracle=risk_coverage_curve(losses, losses), loss=name
+    )
 
 
 def _cells(probabilities: np.ndarray, targets: np.ndarray) -> Reliability:
@@ -94,4 +115,7 @@ def _cells(probabilities: np.ndarray, targets: np.ndarray) -> Reliability:
 
 
 def _rejection_curves(records: Mapping[str, Mapping[str, Any]]) -> dict[str, RejectionCurve]:
-    return {name: RejectionCurve(**{key: np.asarray(values) for key, values in record.items()}) for name, record in records.items()}
+    return {
+        name: RejectionCurve(**{key: np.asarray(values) for key, values in record.items()})
+        for name, record in records.items()
+    }

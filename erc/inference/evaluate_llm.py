@@ -52,12 +52,29 @@ def of_language_model(
     name, folder, record = named(model, adapter=adapter, server=server)
 
     def believe(data: GoldData, settings: InferenceSettings) -> Belief:
-        refuse_several_labels(data, identity=model, own=DEFAULT_EMOTIONS if record is None else record.label_set)
-        utterance = KeepingScorer(load_model(loading.SHARED_MODEL), settings=replace(settings.for_encoders(), uncertainty="off"))
+        refuse_several_labels(
+            data, identity=model, own=DEFAULT_EMOTIONS if record is None else record.label_set
+        )
+        utterance = KeepingScorer(
+            load_model(loading.SHARED_MODEL), settings=replace(settings.for_encoders(), uncertainty="off")
+        )
         place: dict[str, Any] = {"adapter": adapter, "server": server, "cache": cache}
-        scorer = load_llm_scorer(model, utterance=utterance, settings=settings, emotions=data.emotions.name, leaks=_leaks(data), **place)
+        scorer = load_llm_scorer(
+            model,
+            utterance=utterance,
+            settings=settings,
+            emotions=data.emotions.name,
+            leaks=_leaks(data),
+            **place,
+        )
         try:
-            return _belief(scorer, utterance, record, data, partial(evaluated_memory, folder=supplies, writer_server=writer_server))
+            return _belief(
+                scorer,
+                utterance,
+                record,
+                data,
+                partial(evaluated_memory, folder=supplies, writer_server=writer_server),
+            )
         finally:
             scorer.close()
 
@@ -67,22 +84,40 @@ def of_language_model(
         identity=model if folder is None else f"{loading.LLM_PREFIX}{name}+{folder.name}",
         kind="llm",
         emotion_set=DEFAULT_EMOTIONS if record is None else record.label_set,
-        sha256=None if folder is None or not (folder / _WEIGHTS).is_file() else file_sha256(folder / _WEIGHTS),
+        sha256=None
+        if folder is None or not (folder / _WEIGHTS).is_file()
+        else file_sha256(folder / _WEIGHTS),
         believe=believe,
         files={f"{corpus}/{file}": sha256 for file, sha256 in known.get("files", {}).items()},
         config=known.get("config", {}),
     )
 
 
-def _belief(scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory) -> Belief:
+def _belief(
+    scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
+) -> Belief:
     utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
     questions, notes = _questions(scorer, utterance, record, data, memory)
     notes = (*notes, *scorer.model.remarks)
     scores = scorer.answer(questions)
     if not scorer.calibrated:
-        notes = (*notes, f"nothing was fitted for {scorer.identity}: its probabilities are only an order, whatever their calibration says")
-    sampling = {"mode": "full" if scorer.samples else "off", "samples": scorer.samples, "truncated": int(scores.truncated.sum())}
-    return Belief(distribution(scores.probabilities), None, scores.uncertainty if scorer.samples else None, sampling, notes, scorer.model.emotion_set)
+        notes = (
+            *notes,
+            f"nothing was fitted for {scorer.identity}: its probabilities are only an order, whatever their calibration says",
+        )
+    sampling = {
+        "mode": "full" if scorer.samples else "off",
+        "samples": scorer.samples,
+        "truncated": int(scores.truncated.sum()),
+    }
+    return Belief(
+        distribution(scores.probabilities),
+        None,
+        scores.uncertainty if scorer.samples else None,
+        sampling,
+        notes,
+        scorer.model.emotion_set,
+    )
 
 
 def _questions(
@@ -94,7 +129,9 @@ def _questions(
         return [one for talk in data.conversations for one in scorer.questions(talk)], ()
     config = extra.get("config", {})
     with ExitStack() as stack:
-        registry = stack.enter_context(memory(data, utterance, config=config, section="llm", files=extra.get("files", {})))
+        registry = stack.enter_context(
+            memory(data, utterance, config=config, section="llm", files=extra.get("files", {}))
+        )
         if registry is None:
             alone = "the conversations are no corpus's, so nothing is known of their speakers: prompts show neither bios nor earlier turns"
             return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)
@@ -104,11 +141,18 @@ def _questions(
             emotions=load_emotion_map(utterance.fine_emotions.name, scorer.model.emotion_set),
             scorer=utterance,
         )
-        return [one for talk in data.conversations if len(talk) for one in scorer.questions(talk, notes=known.stored(talk))], (MEMORY_NOTE,)
+        return [
+            one
+            for talk in data.conversations
+            if len(talk)
+            for one in scorer.questions(talk, notes=known.stored(talk))
+        ], (MEMORY_NOTE,)
 
 
 def _leaks(data: GoldData) -> LeakFilter:
     """Keeps demonstrations out that share texts with the data, as training does."""
     if data.edition is None:  # a transcript; of its own words nothing is shown anyway
         return NO_LEAKS
-    return LeakFilter.of([Corpus(data.name, data.split or "", data.conversations, data.emotions.name, data.edition, (), ())])
+    return LeakFilter.of(
+        [Corpus(data.name, data.split or "", data.conversations, data.emotions.name, data.edition, (), ())]
+    )

@@ -41,18 +41,28 @@ def evaluated_memory(
         yield None
         return
     if len({talk.conversation_id for talk in data.conversations}) < len(data.conversations):
-        raise InputError("a conversation id stands twice, so what was said before cannot be told", path=data.source)
+        raise InputError(
+            "a conversation id stands twice, so what was said before cannot be told", path=data.source
+        )
     reads, place = config.get(section) or {}, folder or user_cache_dir() / "supplies"
     sweep(place)
     with ExitStack() as stack:
         by = _written(reads, place, writer_server, stack)
-        yield stack.enter_context(corpus_memory(place, (*_earlier(data, config, reads, files), *data.conversations), scorer, **by))
+        yield stack.enter_context(
+            corpus_memory(place, (*_earlier(data, config, reads, files), *data.conversations), scorer, **by)
+        )
 
 
-def _earlier(data: GoldData, config: Mapping[str, Any], reads: Mapping[str, Any], files: Mapping[str, str]) -> tuple[Any, ...]:
+def _earlier(
+    data: GoldData, config: Mapping[str, Any], reads: Mapping[str, Any], files: Mapping[str, str]
+) -> tuple[Any, ...]:
     """The training conversations, where a dev look-up of the run found them too."""
     trained = config.get("data") or {}
-    if not reads.get("dev_sees_train") or trained.get("corpus") != data.name or trained.get("train_split") == data.split:
+    if (
+        not reads.get("dev_sees_train")
+        or trained.get("corpus") != data.name
+        or trained.get("train_split") == data.split
+    ):
         return ()
     return training_split(config, files, what="the model knows speakers from").conversations
 
@@ -66,6 +76,10 @@ def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: 
     from erc.llm.writers import open_writer
     from erc.llm.writing import WRITTEN, WrittenTexts
 
-    name, revision = writing_model(reads["writer"], base=str(reads.get("base")), revision=reads.get("revision"))
-    writer = stack.enter_context(closing(open_writer(name, revision=revision, precision=reads.get("precision", "auto"), server=server)))
+    name, revision = writing_model(
+        reads["writer"], base=str(reads.get("base")), revision=reads.get("revision")
+    )
+    writer = stack.enter_context(
+        closing(open_writer(name, revision=revision, precision=reads.get("precision", "auto"), server=server))
+    )
     return written_bios(writer, stack.enter_context(WrittenTexts(folder / WRITTEN)))

@@ -51,11 +51,16 @@ class GoldData:
             matrix[row, [self._index(label, utterance) for label in utterance.emotions]] = True
             if not self.emotions.multi_label and matrix[row].sum() > 1:
                 both = " and ".join(utterance.emotions)
-                raise self._error(f"{both} stand together, but a turn has one emotion of '{self.emotions.name}'", utterance)
+                raise self._error(
+                    f"{both} stand together, but a turn has one emotion of '{self.emotions.name}'", utterance
+                )
         empty_is_gold = self.emotions.neutral is None and self.edition is not None
         labelled: np.ndarray = np.ones(len(turns), dtype=bool) if empty_is_gold else np.any(matrix, axis=1)
         if not labelled.any():
-            raise InputError("no turn has a gold label: a transcript needs a column named emotion (or label)", path=self.source)
+            raise InputError(
+                "no turn has a gold label: a transcript needs a column named emotion (or label)",
+                path=self.source,
+            )
         return matrix, labelled
 
     def limited(self, turns: int | None) -> GoldData:
@@ -73,7 +78,11 @@ class GoldData:
             count += len(conversation)
         if len(kept) == len(self.conversations):
             return self
-        return replace(self, conversations=tuple(kept), notes=(*self.notes, f"only the first {count} turns were evaluated"))
+        return replace(
+            self,
+            conversations=tuple(kept),
+            notes=(*self.notes, f"only the first {count} turns were evaluated"),
+        )
 
     def _index(self, label: str, utterance: Utterance) -> int:
         try:
@@ -83,7 +92,11 @@ class GoldData:
 
     def _error(self, message: str, utterance: Utterance) -> InputError:
         line = utterance.meta.get("line")
-        return InputError(f"{message} (turn {utterance.utterance_id})", path=self.source, line=line if isinstance(line, int) else None)
+        return InputError(
+            f"{message} (turn {utterance.utterance_id})",
+            path=self.source,
+            line=line if isinstance(line, int) else None,
+        )
 
 
 def load_gold(
@@ -118,9 +131,13 @@ def load_gold(
         else:
             loaded = _of_corpus(source.read(), source=str(path))
     else:
-        raise InputError(f"there is no such file, and no corpus of that name (corpora: {', '.join(corpora())})", path=data)
+        raise InputError(
+            f"there is no such file, and no corpus of that name (corpora: {', '.join(corpora())})", path=data
+        )
     if emotions is not None and loaded.emotions.name != emotions:
-        raise ConfigError(f"the labels of {data} are those of '{loaded.emotions.name}': leave --emotions away, it is for transcripts")
+        raise ConfigError(
+            f"the labels of {data} are those of '{loaded.emotions.name}': leave --emotions away, it is for transcripts"
+        )
     return loaded.limited(limit)
 
 
@@ -141,14 +158,23 @@ def _of_folder(path: Path, split: str) -> GoldData:
     sources = [source for source in find_sources(path)[0] if source.split in (split, "all")]
     if len(sources) != 1:
         found = ", ".join(source.path.name for source in sources) or "none"
-        raise InputError(f"one corpus file of the '{split}' split is expected in this folder, found {found}: name the file", path=path)
+        raise InputError(
+            f"one corpus file of the '{split}' split is expected in this folder, found {found}: name the file",
+            path=path,
+        )
     return _of_corpus(sources[0].read(), source=str(sources[0].path))
 
 
-def _of_transcript(path: Path, model_set: str, emotions: str | None, *, format: str | None, mapping: Mapping[str, str] | None) -> GoldData:
+def _of_transcript(
+    path: Path, model_set: str, emotions: str | None, *, format: str | None, mapping: Mapping[str, str] | None
+) -> GoldData:
     transcript = read_transcript(path, format=format, mapping=mapping)
-    labels = {label for conversation in transcript.conversations for turn in conversation for label in turn.emotions}
-    several = any(len(turn.emotions) > 1 for conversation in transcript.conversations for turn in conversation)
+    labels = {
+        label for conversation in transcript.conversations for turn in conversation for label in turn.emotions
+    }
+    several = any(
+        len(turn.emotions) > 1 for conversation in transcript.conversations for turn in conversation
+    )
     notes = (*transcript.notes, *(f"skipped: {problem}" for problem in transcript.problems))
     if emotions is None:
         chosen = _smallest_set(labels, several=several, model_set=model_set)
@@ -156,15 +182,33 @@ def _of_transcript(path: Path, model_set: str, emotions: str | None, *, format: 
     else:
         chosen = load_emotion_set(emotions)
     files = {path.name: corpus_file(path).sha256}
-    return GoldData(name=path.stem, split=None, emotions=chosen, conversations=transcript.conversations, files=files, source=str(path), notes=notes)
+    return GoldData(
+        name=path.stem,
+        split=None,
+        emotions=chosen,
+        conversations=transcript.conversations,
+        files=files,
+        source=str(path),
+        notes=notes,
+    )
 
 
 def _smallest_set(labels: Iterable[str], *, several: bool, model_set: str) -> EmotionSet:
     """The set with the fewest labels that spells all of `labels`; the model's own where none does, so that its error is the one told."""
     wanted = tuple(labels)
-    sets = [candidate for candidate in map(load_emotion_set, emotion_sets()) if _reachable(model_set, candidate.name)]
-    fitting = [candidate for candidate in sets if _spells(candidate, wanted) and (candidate.multi_label or not several)]
-    return min(fitting, key=lambda candidate: (len(candidate), candidate.name), default=load_emotion_set(model_set))
+    sets = [
+        candidate
+        for candidate in map(load_emotion_set, emotion_sets())
+        if _reachable(model_set, candidate.name)
+    ]
+    fitting = [
+        candidate
+        for candidate in sets
+        if _spells(candidate, wanted) and (candidate.multi_label or not several)
+    ]
+    return min(
+        fitting, key=lambda candidate: (len(candidate), candidate.name), default=load_emotion_set(model_set)
+    )
 
 
 def _reachable(source: str, target: str) -> bool:

@@ -97,8 +97,12 @@ class LiveConversation:
         self.corpus = corpus
         self._second = _second_of(predictor, conversation_id=conversation_id, notes=notes)
         first_notes = notes if self._second is None else None
-        self._state = _state_of(predictor, conversation_id=conversation_id, corpus=corpus, stored=stored, notes=first_notes)
-        self._remembers = [name for name, memory in (("stored", stored), ("notes", notes)) if memory is not None]
+        self._state = _state_of(
+            predictor, conversation_id=conversation_id, corpus=corpus, stored=stored, notes=first_notes
+        )
+        self._remembers = [
+            name for name, memory in (("stored", stored), ("notes", notes)) if memory is not None
+        ]
 
     def __len__(self) -> int:
         return len(self._state)
@@ -108,7 +112,15 @@ class LiveConversation:
         """Bytes of the state: tensors of the model, remembered observations, words of the dialogue."""
         return self._state.nbytes + (0 if self._second is None else self._second.nbytes)
 
-    def append(self, speaker: str, text: str, *, timestamp: str | None = None, start: float | None = None, end: float | None = None) -> Prediction:
+    def append(
+        self,
+        speaker: str,
+        text: str,
+        *,
+        timestamp: str | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Prediction:
         """Labels the next turn. Raises InputError for one without a speaker or without words, which readers of files pass over."""
         if not speaker.strip():
             raise InputError("a turn needs a speaker")
@@ -116,7 +128,13 @@ class LiveConversation:
             raise InputError("a turn needs a text: this one has none, and the conversation stands as it was")
         index = len(self)
         utterance = Utterance(
-            utterance_id=utterance_id(self.conversation_id, index), index=index, speaker=speaker, text=text, start=start, end=end, timestamp=timestamp
+            utterance_id=utterance_id(self.conversation_id, index),
+            index=index,
+            speaker=speaker,
+            text=text,
+            start=start,
+            end=end,
+            timestamp=timestamp,
         )
         return self.append_utterance(utterance)
 
@@ -126,7 +144,9 @@ class LiveConversation:
         Where a model fails, such as one on a server that is down, the turn is not taken: it can be given again.
         """
         if utterance.index != len(self):
-            raise InputError(f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not {utterance.index}")
+            raise InputError(
+                f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not {utterance.index}"
+            )
         back = [state.mark() for state in (self._state, self._second) if state is not None]
         try:
             return self._read(utterance)
@@ -170,13 +190,23 @@ class LiveConversation:
             os.replace(part, path)
         except (OSError, SafetensorError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            raise InputError(f"the state of the conversation cannot be written there ({why}): name a file that can be", path=path) from error
+            raise InputError(
+                f"the state of the conversation cannot be written there ({why}): name a file that can be",
+                path=path,
+            ) from error
         finally:
             with suppress(OSError):  # there may not even be a folder
                 part.unlink()
 
     @classmethod
-    def load(cls, path: str | Path, predictor: Predictor, *, stored: StoredPast | None = None, notes: StoredNotes | None = None) -> LiveConversation:
+    def load(
+        cls,
+        path: str | Path,
+        predictor: Predictor,
+        *,
+        stored: StoredPast | None = None,
+        notes: StoredNotes | None = None,
+    ) -> LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
         Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote it, and ConfigError where this predictor
@@ -186,9 +216,13 @@ class LiveConversation:
         path = Path(path)
         record, tensors = _read(path)
         identifier = str(record.get("conversation_id", "live"))
-        live = cls(predictor, conversation_id=identifier, corpus=record.get("corpus"), stored=stored, notes=notes)
+        live = cls(
+            predictor, conversation_id=identifier, corpus=record.get("corpus"), stored=stored, notes=notes
+        )
         if record.get("kind", LiveEmoNet.kind) != live._state.kind:
-            raise ArtefactError(f"{path} holds the state of another kind of model: label the conversation again with {predictor.scorer.identity}")
+            raise ArtefactError(
+                f"{path} holds the state of another kind of model: label the conversation again with {predictor.scorer.identity}"
+            )
         begun_with = record.get("remembers") or []
         if begun_with != live._remembers:
             given, wanted = (" and ".join(names) or "none" for names in (live._remembers, begun_with))
@@ -197,7 +231,9 @@ class LiveConversation:
             )
         if ("second" in record) != (live._second is not None):
             begun = "with" if "second" in record else "without"
-            raise ConfigError(f"{path} was begun {begun} a second model: go on {begun} one, or its answers would change on the way")
+            raise ConfigError(
+                f"{path} was begun {begun} a second model: go on {begun} one, or its answers would change on the way"
+            )
         try:
             live._state.restore(record, tensors, path=path)
             if live._second is not None:
@@ -218,20 +254,33 @@ def _second_of(predictor: Predictor, *, conversation_id: str, notes: StoredNotes
     return LiveLlm(predictor.second.scorer, conversation_id=conversation_id, notes=notes)  # type: ignore[attr-defined]
 
 
-def _state_of(predictor: Predictor, *, conversation_id: str, corpus: str | None, stored: StoredPast | None, notes: StoredNotes | None) -> LiveTurns:
+def _state_of(
+    predictor: Predictor,
+    *,
+    conversation_id: str,
+    corpus: str | None,
+    stored: StoredPast | None,
+    notes: StoredNotes | None,
+) -> LiveTurns:
     """The empty state of the predictor's model. Raises ConfigError for a model without one, and for a memory of the wrong kind."""
     scorer = predictor.scorer
     if isinstance(scorer, EmoNetScorer):
         if notes is not None:
-            raise ConfigError(f"notes are for a language model; {scorer.identity} reads a speaker memory as `stored`")
+            raise ConfigError(
+                f"notes are for a language model; {scorer.identity} reads a speaker memory as `stored`"
+            )
         return LiveEmoNet(scorer, conversation_id=conversation_id, corpus=corpus, stored=stored)
     from erc.inference.live_llm import LiveLlm
     from erc.inference.llm_scorer import LlmScorer
 
     if not isinstance(scorer, LlmScorer):
-        raise ConfigError(f"{scorer.identity} reads turns by themselves: a live conversation needs a conversation model or a language model")
+        raise ConfigError(
+            f"{scorer.identity} reads turns by themselves: a live conversation needs a conversation model or a language model"
+        )
     if stored is not None:
-        raise ConfigError(f"{scorer.identity} is a language model, which reads a speaker memory as `notes`, not as `stored`")
+        raise ConfigError(
+            f"{scorer.identity} is a language model, which reads a speaker memory as `notes`, not as `stored`"
+        )
     return LiveLlm(scorer, conversation_id=conversation_id, notes=notes)
 
 
@@ -261,4 +310,7 @@ def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError("is damaged: what belongs to the state of a live conversation is missing or changed. Label the conversation again", path=path)
+    return InputError(
+        "is damaged: what belongs to the state of a live conversation is missing or changed. Label the conversation again",
+        path=path,
+    )

@@ -46,7 +46,14 @@ class LiveEmoNet:
 
     kind = "emonet"
 
-    def __init__(self, scorer: EmoNetScorer, *, conversation_id: str, corpus: str | None = None, stored: StoredPast | None = None) -> None:
+    def __init__(
+        self,
+        scorer: EmoNetScorer,
+        *,
+        conversation_id: str,
+        corpus: str | None = None,
+        stored: StoredPast | None = None,
+    ) -> None:
         self.conversation_id = conversation_id
         self.corpus = corpus
         self.time = stored.times[conversation_id] if stored is not None else 0.0
@@ -103,9 +110,13 @@ class LiveEmoNet:
         )
         seen = self._past.history(turn.speaker, before=turn.moment, limit=0)
         batch = scorer.cast(self._builder.collate([[turn]]))
-        logits, samples = alone(lambda: self._answer(batch), device=scorer.settings.device, width=scorer.width)
+        logits, samples = alone(
+            lambda: self._answer(batch), device=scorer.settings.device, width=scorer.width
+        )
         self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
-        counts = np.array([[seen.utterances, seen.conversations]]) * (self._past.limit > 0)  # without a memory nothing rests on the past
+        counts = np.array([[seen.utterances, seen.conversations]]) * (
+            self._past.limit > 0
+        )  # without a memory nothing rests on the past
         return scorer.belief(logits, samples, read, counts, np.array([turn.truncated]))
 
     def _answer(self, batch: TurnBatch) -> tuple[np.ndarray, np.ndarray | None]:
@@ -116,7 +127,9 @@ class LiveEmoNet:
         if scorer.mode == "off":
             return logits, None
         if scorer.mode == "head":
-            return logits, scorer.network.mc_head(output.embedding, n_samples=scorer.samples, seed=scorer.settings.seed).float().cpu().numpy()
+            return logits, scorer.network.mc_head(
+                output.embedding, n_samples=scorer.samples, seed=scorer.settings.seed
+            ).float().cpu().numpy()
         drawn, self._sampled = scorer.network.mc_append(
             self._sampled,
             batch,
@@ -133,11 +146,27 @@ class LiveEmoNet:
         scorer = self._scorer
         if scorer.mode in ("off", "head"):
             return None
-        return {"mode": scorer.mode, "samples": scorer.samples, "seed": scorer.settings.seed, "top_k": scorer.top_k}
+        return {
+            "mode": scorer.mode,
+            "samples": scorer.samples,
+            "seed": scorer.settings.seed,
+            "top_k": scorer.top_k,
+        }
 
-    def _remember(self, moment: Moment, utterance: Utterance, embedding: np.ndarray, probabilities: np.ndarray) -> None:
-        text = readable(utterance.text, max_tokens=self._builder.max_tokens) if self._builder.memory_texts else None
-        past = PastUtterance(moment=moment, embedding=embedding.astype(np.float16), probabilities=probabilities.astype(np.float32), text=text)
+    def _remember(
+        self, moment: Moment, utterance: Utterance, embedding: np.ndarray, probabilities: np.ndarray
+    ) -> None:
+        text = (
+            readable(utterance.text, max_tokens=self._builder.max_tokens)
+            if self._builder.memory_texts
+            else None
+        )
+        past = PastUtterance(
+            moment=moment,
+            embedding=embedding.astype(np.float16),
+            probabilities=probabilities.astype(np.float32),
+            text=text,
+        )
         self._past.add(self._key(utterance), past)
 
     def _key(self, utterance: Utterance) -> str:
@@ -147,7 +176,10 @@ class LiveEmoNet:
     def _on_model(self, state: LiveState) -> LiveState:
         """The state where the model computes and in its precision; a file may come from another machine."""
         scorer = self._scorer
-        cast = {n: t.to(scorer.settings.device, scorer.dtype if t.is_floating_point() else t.dtype) for n, t in state.tensors.items()}
+        cast = {
+            n: t.to(scorer.settings.device, scorer.dtype if t.is_floating_point() else t.dtype)
+            for n, t in state.tensors.items()
+        }
         return LiveState(turns=state.turns, tensors=cast)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -156,7 +188,9 @@ class LiveEmoNet:
         tensors |= {f"sampled.{name}": value for name, value in self._sampled.to_tensors().items()}
         for number, past in enumerate(self._past.turns.values()):
             tensors[f"past.{number}.embedding"] = torch.from_numpy(np.stack([t.embedding for t in past]))
-            tensors[f"past.{number}.probabilities"] = torch.from_numpy(np.stack([t.probabilities for t in past]))
+            tensors[f"past.{number}.probabilities"] = torch.from_numpy(
+                np.stack([t.probabilities for t in past])
+            )
         return tensors
 
     def record(self) -> dict[str, Any]:
@@ -168,7 +202,10 @@ class LiveEmoNet:
             "speakers": self._speakers,
             "names": self._names,
             "counts": self._past.counts,
-            "turns": {speaker: [(t.moment.time, t.moment.index, t.text) for t in past] for speaker, past in self._past.turns.items()},
+            "turns": {
+                speaker: [(t.moment.time, t.moment.index, t.text) for t in past]
+                for speaker, past in self._past.turns.items()
+            },
         }
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
@@ -177,10 +214,14 @@ class LiveEmoNet:
         Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the rest.
         """
         if record.get("model") != self._scorer.artefact.sha256:
-            raise ArtefactError(f"{path} holds the state of another model: label the conversation again with {self._scorer.identity}")
+            raise ArtefactError(
+                f"{path} holds the state of another model: label the conversation again with {self._scorer.identity}"
+            )
         if self._drawn is not None and self._drawn != record.get("drawn"):
             wanted = ", ".join(f"{name}={value}" for name, value in self._drawn.items())
-            raise ConfigError(f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off")
+            raise ConfigError(
+                f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off"
+            )
         self.time = float(record["time"])
         self._speakers, self._names = dict(record["speakers"]), dict(record["names"])
         self._state = self._on_model(_part(tensors, "state"))
@@ -189,10 +230,19 @@ class LiveEmoNet:
         self._past.counts = dict(record["counts"])
         states = [self._state] if self._drawn is None else [self._state, self._sampled]
         same_turns = all(state.turns == sum(self._past.counts.values()) for state in states)
-        if not same_turns or not self._speakers.keys() == self._names.keys() == self._past.counts.keys() == record["turns"].keys():
+        if (
+            not same_turns
+            or not self._speakers.keys()
+            == self._names.keys()
+            == self._past.counts.keys()
+            == record["turns"].keys()
+        ):
             raise ValueError(f"{path} does not agree with itself about who said how many turns")
         for number, (speaker, turns) in enumerate(record["turns"].items()):
-            embeddings, probabilities = tensors[f"past.{number}.embedding"].numpy(), tensors[f"past.{number}.probabilities"].numpy()
+            embeddings, probabilities = (
+                tensors[f"past.{number}.embedding"].numpy(),
+                tensors[f"past.{number}.probabilities"].numpy(),
+            )
             self._past.turns[speaker] = tuple(
                 PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
                 for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
@@ -217,16 +267,23 @@ class LiveEmoNet:
         self._speakers = {person: speakers[old[0]] for person, old in people.items()}
         self._names = {person: names[old[0]] for person, old in people.items()}
         past.counts = {person: sum(past.counts[one] for one in old) for person, old in people.items()}
-        turns = {person: sorted((turn for one in old for turn in past.turns[one]), key=lambda turn: turn.moment) for person, old in people.items()}
+        turns = {
+            person: sorted((turn for one in old for turn in past.turns[one]), key=lambda turn: turn.moment)
+            for person, old in people.items()
+        }
         past.turns = {person: tuple(said[-max(1, past.limit) :]) for person, said in turns.items()}
 
 
 def _size(turn: PastUtterance) -> int:
     """Bytes of a remembered turn."""
-    return turn.embedding.nbytes + turn.probabilities.nbytes + len((turn.text or "").encode("utf-8", "replace"))
+    return (
+        turn.embedding.nbytes + turn.probabilities.nbytes + len((turn.text or "").encode("utf-8", "replace"))
+    )
 
 
 def _part(tensors: Mapping[str, torch.Tensor], name: str) -> LiveState:
     """One of the two states in a file."""
     prefix = f"{name}."
-    return LiveState.from_tensors({key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)})
+    return LiveState.from_tensors(
+        {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    )

@@ -28,7 +28,9 @@ class LiveLlm:
 
     kind = "llm"
 
-    def __init__(self, scorer: LlmScorer, *, conversation_id: str = "live", notes: StoredNotes | None = None) -> None:
+    def __init__(
+        self, scorer: LlmScorer, *, conversation_id: str = "live", notes: StoredNotes | None = None
+    ) -> None:
         self._scorer = scorer
         self._origin = Origin(conversation_id)
         self._notes = notes
@@ -78,7 +80,9 @@ class LiveLlm:
             self._said.append(person_of(self._notes, utterance.speaker), reading)
 
     def _question(self, utterance: Utterance) -> Question:
-        return self._scorer.question(self._window, utterance, notes=self._notes, origin=self._origin, said=self._said)
+        return self._scorer.question(
+            self._window, utterance, notes=self._notes, origin=self._origin, said=self._said
+        )
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """None: what the model made of the words is made again from them."""
@@ -86,7 +90,11 @@ class LiveLlm:
 
     def record(self) -> dict[str, Any]:
         """The model, its prompts and their budget, and the words."""
-        return {**self._asked, **self._window.record(), **({} if self._said is None else {"said": self._said.record()})}
+        return {
+            **self._asked,
+            **self._window.record(),
+            **({} if self._said is None else {"said": self._said.record()}),
+        }
 
     @property
     def _asked(self) -> dict[str, Any]:
@@ -101,8 +109,14 @@ class LiveLlm:
         """
         differing = [name for name, value in self._asked.items() if record.get(name) != value]
         if differing:
-            what = "another model" if "model" in differing else f"this model under another {' and '.join(differing)}"
-            raise ArtefactError(f"{path} holds the state of {what}: label the conversation again with {self._scorer.identity}")
+            what = (
+                "another model"
+                if "model" in differing
+                else f"this model under another {' and '.join(differing)}"
+            )
+            raise ArtefactError(
+                f"{path} holds the state of {what}: label the conversation again with {self._scorer.identity}"
+            )
         self._window.restore(record)
         if len(self) != sum(self._window.spoken.values()):
             raise ValueError(f"{path} does not agree with itself about who said how many turns")

@@ -19,7 +19,12 @@ from erc.llm.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.scores import LabelScores, yes_no_odds
 from erc.llm.scores import Scorer as LabelScorer
-from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_decomposition, categorical_entropy
+from erc.uncertainty.decomposition import (
+    Uncertainty,
+    binary_entropy,
+    categorical_decomposition,
+    categorical_entropy,
+)
 
 Asked = Sequence[tuple[RenderedPrompt, ...]]
 """The prompts of each turn: one, or one for each label."""
@@ -59,7 +64,11 @@ def belief_in_one(
     probabilities = to.apply(scores.probabilities)
     if not samples:
         # Of a bare choice nothing is known of how sure it was: its entropy of 0 would be a lie.
-        total = np.full(len(prompts), np.nan) if scores.score_kind == "none" else categorical_entropy(probabilities)
+        total = (
+            np.full(len(prompts), np.nan)
+            if scores.score_kind == "none"
+            else categorical_entropy(probabilities)
+        )
         return Belief(probabilities, _unsampled(total), _kinds(scores))
     drawn = backend.sample(prompts, labels, seed=seed, samples=samples)  # type: ignore[attr-defined]
     sampled = np.stack([calibrated(LabelScores.of(labels, draw)).probabilities for draw in drawn])
@@ -76,11 +85,15 @@ def belief_in_each(backend: LabelScorer, asked: Asked, *, prior: OddsPrior | Non
         parts.append(expit(odds) if prior is None else prior(odds))
         kinds.append(kind)
     probabilities = to.apply(np.concatenate(parts))
-    return Belief(probabilities, _unsampled(binary_entropy(probabilities).sum(axis=-1)), (kinds[0],) * len(asked))
+    return Belief(
+        probabilities, _unsampled(binary_entropy(probabilities).sum(axis=-1)), (kinds[0],) * len(asked)
+    )
 
 
 def _kinds(scores: LabelScores) -> tuple[str, ...]:
-    return tuple(f"{scores.score_kind}{BOUNDED}" if bounded else scores.score_kind for bounded in scores.truncated)
+    return tuple(
+        f"{scores.score_kind}{BOUNDED}" if bounded else scores.score_kind for bounded in scores.truncated
+    )
 
 
 def _nothing(to: EmotionMap) -> Belief:

@@ -92,14 +92,22 @@ def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
     return REVIEW_ALL if record is None else DecisionPolicy.from_dict(record)
 
 
-def _local(name: str, adapter: Path | None, record: AdapterRecord | None, settings: InferenceSettings, emotions: str | None) -> LanguageModel:
+def _local(
+    name: str,
+    adapter: Path | None,
+    record: AdapterRecord | None,
+    settings: InferenceSettings,
+    emotions: str | None,
+) -> LanguageModel:
     revision = None if record is None or Path(name).is_dir() else record.revision
     precision, remarks = _precision(settings.precision, record)
     backend = LocalScorer.load(name, revision=revision, adapter=adapter, precision=precision)
     dropout = any(part.p > 0 for part in backend.model.modules() if isinstance(part, SeededDropout))
     builder, emotion_set, shortened = _prompts(backend.encoder, record, emotions)
     remarks = (*remarks, *shortened, *unproven(name, record))
-    return replace(_described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=remarks)
+    return replace(
+        _described(backend, builder, emotion_set, record, exact=True), dropout=dropout, remarks=remarks
+    )
 
 
 def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, tuple[str, ...]]:
@@ -109,59 +117,107 @@ def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, 
     remarks: tuple[str, ...] = ()
     if asked == "auto" and trained == "4bit" and not can_four_bit(default_device()):
         found = resolve_precision("auto")
-        remarks = (f"the adapter was trained over its base in 4bit, which needs a CUDA GPU and bitsandbytes: here it runs in {found}",)
+        remarks = (
+            f"the adapter was trained over its base in 4bit, which needs a CUDA GPU and bitsandbytes: here it runs in {found}",
+        )
     elif asked == "auto" and trained == "bf16" and not bf16_is_fast():
         found = "auto"
     return found, remarks
 
 
-def _served(name: str, server: str, adapter: Path | None, record: AdapterRecord | None, emotions: str | None, cache: Path | None) -> LanguageModel:
+def _served(
+    name: str,
+    server: str,
+    adapter: Path | None,
+    record: AdapterRecord | None,
+    emotions: str | None,
+    cache: Path | None,
+) -> LanguageModel:
     from transformers import AutoTokenizer
 
-    source = name if adapter is None else str(adapter)  # a server may have any name for an adapter; its folder holds the tokenizer
+    source = (
+        name if adapter is None else str(adapter)
+    )  # a server may have any name for an adapter; its folder holds the tokenizer
     require_place(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}") from error
+        raise ArtefactError(
+            f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}"
+        ) from error
     # What is not at hand is not asked for: it is the server that has to have it.
-    positions = known_positions(name if record is None else record.base, revision=None if record is None else record.revision, at_hand=True)
+    positions = known_positions(
+        name if record is None else record.base,
+        revision=None if record is None else record.revision,
+        at_hand=True,
+    )
     encoder = PromptEncoder(tokenizer, positions=positions)
     builder, emotion_set, remarks = _prompts(encoder, record, emotions)
     weights = known_weights(name if record is None else record.base, adapter)
     kept = None if cache is None else cache / CACHE_FILE
     each = load_emotion_set(emotion_set).multi_label
     probe = (builder.content_free(builder.labels[0] if each else None), YES_NO if each else builder.labels)
-    backend = ServerScorer(open_transport(server), model=name, encoder=encoder, mode=asked_mode(), probe=probe, cache=kept, weights=weights)
+    backend = ServerScorer(
+        open_transport(server),
+        model=name,
+        encoder=encoder,
+        mode=asked_mode(),
+        probe=probe,
+        cache=kept,
+        weights=weights,
+    )
     with _closed_on_failure(backend):
-        return replace(_described(backend, builder, emotion_set, record, exact=backend.mode == "completions"), remarks=remarks)
+        return replace(
+            _described(backend, builder, emotion_set, record, exact=backend.mode == "completions"),
+            remarks=remarks,
+        )
 
 
-def _prompts(encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None) -> tuple[PromptBuilder, str, tuple[str, ...]]:
+def _prompts(
+    encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None
+) -> tuple[PromptBuilder, str, tuple[str, ...]]:
     """The builder of the prompts, the set they ask for (the adapter's, else the one to report in), and a remark where they are kept shorter."""
     if record is None:
         asked = load_emotion_set(emotions or DEFAULT_EMOTIONS)
         template = PromptTemplate.load("erc_yes_no" if asked.multi_label else "erc")
         budget, remarks = _fitting(Budget(), encoder, YES_NO if asked.multi_label else asked.labels)
-        return PromptBuilder(encoder=encoder, labels=asked.labels, template=template, budget=budget), asked.name, remarks
+        return (
+            PromptBuilder(encoder=encoder, labels=asked.labels, template=template, budget=budget),
+            asked.name,
+            remarks,
+        )
     own = load_emotion_set(record.label_set)
     if tuple(own.labels) != record.labels:
-        raise ArtefactError(f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}")
+        raise ArtefactError(
+            f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}"
+        )
     llm = _trained_with(record)
-    asked_for = Budget(max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4))
+    asked_for = Budget(
+        max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4)
+    )
     budget, remarks = _fitting(asked_for, encoder, record.labels)
     builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
     if builder.sha256 != record.prompt_sha256:
-        raise ArtefactError(f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again")
+        raise ArtefactError(
+            f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again"
+        )
     if record.chat_template_sha256 != encoder.template_sha256:
-        other = "without the chat template that" if record.chat_template_sha256 is None else "with another chat template than"
+        other = (
+            "without the chat template that"
+            if record.chat_template_sha256 is None
+            else "with another chat template than"
+        )
         raise ArtefactError(f"the adapter was trained {other} {record.base} has now: train it again")
     return builder, own.name, remarks
 
 
-def _fitting(budget: Budget, encoder: PromptEncoder, answers: Sequence[str]) -> tuple[Budget, tuple[str, ...]]:
+def _fitting(
+    budget: Budget, encoder: PromptEncoder, answers: Sequence[str]
+) -> tuple[Budget, tuple[str, ...]]:
     """What of `budget` leaves room for each of `answers` within the model's positions, and a remark where that is less."""
-    fitting = budget.within(encoder.positions, answer=max(len(encoder.answer_ids(answer)) for answer in answers))
+    fitting = budget.within(
+        encoder.positions, answer=max(len(encoder.answer_ids(answer)) for answer in answers)
+    )
     if fitting == budget:
         return budget, ()
     told = f"the model has positions for {encoder.positions} tokens: prompts hold at most {fitting.max_tokens} of them, not {budget.max_tokens}"
@@ -169,10 +225,17 @@ def _fitting(budget: Budget, encoder: PromptEncoder, answers: Sequence[str]) -> 
 
 
 def _described(
-    backend: LocalScorer | ServerScorer, builder: PromptBuilder, emotion_set: str, record: AdapterRecord | None, *, exact: bool
+    backend: LocalScorer | ServerScorer,
+    builder: PromptBuilder,
+    emotion_set: str,
+    record: AdapterRecord | None,
+    *,
+    exact: bool,
 ) -> LanguageModel:
     llm = {} if record is None else _trained_with(record)
-    trained = PromptNotes(bios=llm.get("bios", False), history=llm.get("history", 0), retrieval=llm.get("retrieval", "recency"))
+    trained = PromptNotes(
+        bios=llm.get("bios", False), history=llm.get("history", 0), retrieval=llm.get("retrieval", "recency")
+    )
     several = load_emotion_set(emotion_set).multi_label
     if several and not exact:
         raise ConfigError(
@@ -182,7 +245,9 @@ def _described(
     calibrator: ContextualCalibrator | OddsPrior | None = None
     if record is None and exact:
         calibrator = _odds_prior(backend, builder) if several else _label_prior(backend, builder)
-    elif record is not None and record.calibrator is not None and exact:  # what was fitted on exact scores says nothing of codes or choices
+    elif (
+        record is not None and record.calibrator is not None and exact
+    ):  # what was fitted on exact scores says nothing of codes or choices
         calibrator = ContextualCalibrator.from_dict(record.calibrator)
     return LanguageModel(
         name=f"{LLM_PREFIX}{backend.model_id}",
@@ -192,14 +257,20 @@ def _described(
         calibrator=calibrator,
         fitted=record is not None,
         policies={} if record is None else record.extra.get("policy", {}),
-        notes=UNTUNED_NOTES if record is None else trained,  # an adapter reads what it was trained with, no more
-        bio_writer=writing_model(llm["writer"], base=str(llm.get("base")), revision=None)[0] if trained.bios and llm.get("writer") else None,
+        notes=UNTUNED_NOTES
+        if record is None
+        else trained,  # an adapter reads what it was trained with, no more
+        bio_writer=writing_model(llm["writer"], base=str(llm.get("base")), revision=None)[0]
+        if trained.bios and llm.get("writer")
+        else None,
     )
 
 
 def _label_prior(backend: LabelScorer, builder: PromptBuilder) -> ContextualCalibrator:
     """Nothing is fitted for a model without an adapter, but what it says of each label anyway, as of a short one, is taken off."""
-    return ContextualCalibrator.of_prior(builder.labels, content_free_prior(backend, [builder.content_free()], builder.labels))
+    return ContextualCalibrator.of_prior(
+        builder.labels, content_free_prior(backend, [builder.content_free()], builder.labels)
+    )
 
 
 def _odds_prior(backend: LabelScorer, builder: PromptBuilder) -> OddsPrior:

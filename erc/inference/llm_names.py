@@ -10,7 +10,9 @@ from erc.llm.adapters import RECORD, AdapterRecord
 from erc.llm.digests import weights_digest
 
 
-def named(model: str, *, adapter: Path | None = None, server: str | None = None) -> tuple[str, Path | None, AdapterRecord | None]:
+def named(
+    model: str, *, adapter: Path | None = None, server: str | None = None
+) -> tuple[str, Path | None, AdapterRecord | None]:
     """Base, adapter folder and adapter's record that `llm:PATH_OR_ID` means; the last two are None for a model without an adapter.
 
     The name of an adapter folder alone stands for the base it was trained over; with `adapter` a base is named that may lie at another place
@@ -32,14 +34,18 @@ def unproven(name: str, record: AdapterRecord | None) -> tuple[str, ...]:
     """A remark where a folder stands in for the hub model that an adapter was trained over: nothing recorded tells whether it is the same."""
     if record is None or name == record.base or record.base_weights is not None:
         return ()
-    return (f"the adapter was trained over {record.base}; that {name} holds the same weights is taken on trust",)
+    return (
+        f"the adapter was trained over {record.base}; that {name} holds the same weights is taken on trust",
+    )
 
 
 def _require_base(name: str, adapter: Path, record: AdapterRecord) -> None:
     here = Path(name).is_dir()
     if record.base_weights is None:  # of the hub
         if name != record.base and not here:
-            raise ConfigError(f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model llm:{adapter}")
+            raise ConfigError(
+                f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model llm:{adapter}"
+            )
         return
     if not here:
         raise ArtefactError(

@@ -139,7 +139,12 @@ class LlmScorer:
     """
 
     def __init__(
-        self, model: LanguageModel, *, utterance: UtteranceScorer, settings: InferenceSettings | None = None, target: str | None = None
+        self,
+        model: LanguageModel,
+        *,
+        utterance: UtteranceScorer,
+        settings: InferenceSettings | None = None,
+        target: str | None = None,
     ) -> None:
         self.model = model
         self.utterance = utterance
@@ -148,11 +153,19 @@ class LlmScorer:
         self._emotions = load_emotion_set(target) if target else own
         self._map = load_emotion_map(own.name, self._emotions.name)
         if self.settings.uncertainty in ("head", "top-k"):
-            raise ConfigError(f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout is drawn; use full or off")
+            raise ConfigError(
+                f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout is drawn; use full or off"
+            )
         if self.settings.uncertainty == "full" and not model.dropout:
-            raise NoDropoutError(f"{model.name} cannot give Monte-Carlo uncertainty: it has no adapter with dropout. Ask for --uncertainty off.")
+            raise NoDropoutError(
+                f"{model.name} cannot give Monte-Carlo uncertainty: it has no adapter with dropout. Ask for --uncertainty off."
+            )
         self._fine = load_emotion_map(utterance.fine_emotions.name, own.name)
-        self.samples = (self.settings.samples or DEFAULT_SAMPLES) if model.dropout and self.settings.uncertainty != "off" else 0
+        self.samples = (
+            (self.settings.samples or DEFAULT_SAMPLES)
+            if model.dropout and self.settings.uncertainty != "off"
+            else 0
+        )
 
     @property
     def identity(self) -> str:
@@ -182,26 +195,46 @@ class LlmScorer:
         return self.score_turns(conversations)
 
     def score_turns(
-        self, conversations: Sequence[Conversation], *, notes: StoredNotes | None = None, only: Mapping[int, Collection[int]] | None = None
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        notes: StoredNotes | None = None,
+        only: Mapping[int, Collection[int]] | None = None,
     ) -> Scores:
         """As `score`, with what a speaker memory holds; `only` names the turns wanted, by the conversation's place and the turn's index."""
         questions: list[Question] = []
         for place, conversation in enumerate(conversations):
-            questions += self.questions(conversation, notes=notes, only=None if only is None else only.get(place, ()))
+            questions += self.questions(
+                conversation, notes=notes, only=None if only is None else only.get(place, ())
+            )
         return self.answer(questions)
 
-    def questions(self, conversation: Conversation, *, notes: StoredNotes | None = None, only: Collection[int] | None = None) -> list[Question]:
+    def questions(
+        self,
+        conversation: Conversation,
+        *,
+        notes: StoredNotes | None = None,
+        only: Collection[int] | None = None,
+    ) -> list[Question]:
         """What is asked of the turns of a conversation; `only` holds the indices of those wanted."""
         wanted = {turn.index for turn in conversation} if only is None else set(only)
         if not wanted:
             return []
         said = self.said(notes)
-        turns = [turn for turn in conversation if turn.index in wanted or (said is not None and turn.index < max(wanted))]
+        turns = [
+            turn
+            for turn in conversation
+            if turn.index in wanted or (said is not None and turn.index < max(wanted))
+        ]
         readings = dict(zip((turn.index for turn in turns), self._read(turns), strict=True))
         asked, window, origin = [], DialogueWindow(self.model.builder), Origin.of(conversation)
         for turn in conversation:
             if turn.index in wanted:
-                asked.append(self.question(window, turn, notes=notes, origin=origin, said=said, reading=readings[turn.index]))
+                asked.append(
+                    self.question(
+                        window, turn, notes=notes, origin=origin, said=said, reading=readings[turn.index]
+                    )
+                )
             window.append(turn)
             if said is not None and turn.index in readings:
                 said.append(person_of(notes, turn.speaker), readings[turn.index].of(turn))
@@ -233,23 +266,40 @@ class LlmScorer:
         before, together with others.
         """
         reading = self._read([turn])[0] if reading is None else reading
-        shown = () if self.model.demonstrations is None else self.model.demonstrations(reading.embedding, turn.text, origin)
-        known = self._notes(past, turn, reading, notes, () if said is None else said.of(person_of(notes, turn.speaker)))
+        shown = (
+            ()
+            if self.model.demonstrations is None
+            else self.model.demonstrations(reading.embedding, turn.text, origin)
+        )
+        known = self._notes(
+            past, turn, reading, notes, () if said is None else said.of(person_of(notes, turn.speaker))
+        )
         each = self._map.source.multi_label
-        prompts = past.prompts(turn, notes=known, demonstrations=shown) if each else (past.prompt(turn, notes=known, demonstrations=shown),)
+        prompts = (
+            past.prompts(turn, notes=known, demonstrations=shown)
+            if each
+            else (past.prompt(turn, notes=known, demonstrations=shown),)
+        )
         return Question(turn, prompts, self._seen(past, turn, notes), reading)
 
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
         """Belief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
         belief = self._belief(questions, backend or self.model.backend)
-        epistemic = [question.reading.epistemic for question in questions if question.reading.epistemic is not None]
+        epistemic = [
+            question.reading.epistemic for question in questions if question.reading.epistemic is not None
+        ]
         sampled = self.utterance.mode != "off"
         return Scores(
             probabilities=belief.probabilities,
             uncertainty=belief.uncertainty,
-            fine=_rows([question.reading.probabilities for question in questions], width=len(self.fine_emotions)),
+            fine=_rows(
+                [question.reading.probabilities for question in questions], width=len(self.fine_emotions)
+            ),
             fine_epistemic=_rows(epistemic, width=len(self.fine_emotions)) if sampled else None,
-            embedding=_rows([question.reading.embedding for question in questions], width=self.utterance.network.embedding_width),
+            embedding=_rows(
+                [question.reading.embedding for question in questions],
+                width=self.utterance.network.embedding_width,
+            ),
             seen=np.array([question.seen for question in questions], dtype=np.int64).reshape(-1, 2),
             truncated=np.array([question.prompt.truncated for question in questions], dtype=bool),
             prompt=f"{self.model.builder.prompt_id}@{self.model.builder.sha256[:12]}",
@@ -266,15 +316,38 @@ class LlmScorer:
         calibrator, labels = self.model.calibrator, self.model.builder.labels
         if self._map.source.multi_label:
             assert not isinstance(calibrator, ContextualCalibrator)
-            return belief_in_each(backend, [question.prompts for question in questions], prior=calibrator, to=self._map)
+            return belief_in_each(
+                backend, [question.prompts for question in questions], prior=calibrator, to=self._map
+            )
         assert not isinstance(calibrator, OddsPrior)
         drawn = {"samples": self.samples, "seed": self.settings.seed}
-        return belief_in_one(backend, [question.prompt for question in questions], labels, calibrator=calibrator, to=self._map, **drawn)
+        return belief_in_one(
+            backend,
+            [question.prompt for question in questions],
+            labels,
+            calibrator=calibrator,
+            to=self._map,
+            **drawn,
+        )
 
-    def _notes(self, past: DialogueWindow, turn: Utterance, reading: Reading, stored: StoredNotes | None, said: Sequence[ReadTurn]) -> SpeakerNotes:
+    def _notes(
+        self,
+        past: DialogueWindow,
+        turn: Utterance,
+        reading: Reading,
+        stored: StoredNotes | None,
+        said: Sequence[ReadTurn],
+    ) -> SpeakerNotes:
         shown = self.model.notes
         if stored is None:
-            chosen = chosen_turns((), said, near={}, vector=lambda: reading.embedding, retrieval=shown.retrieval, limit=shown.history)
+            chosen = chosen_turns(
+                (),
+                said,
+                near={},
+                vector=lambda: reading.embedding,
+                retrieval=shown.retrieval,
+                limit=shown.history,
+            )
             return SpeakerNotes(history=entries(chosen, self._fine))
         if not shown.any:
             return NO_NOTES

@@ -42,20 +42,31 @@ def load_predictor(
     """
     settings = settings or InferenceSettings()
     if model.startswith(LLM_PREFIX):
-        return _language_model(model, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache)
+        return _language_model(
+            model, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache
+        )
     if adapter is not None or server is not None or cache is not None:
-        raise ConfigError(f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none")
+        raise ConfigError(
+            f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none"
+        )
     artefact = load_model(model)
     if artefact.info.kind == "emonet" and emotions != "goemotions":
         _check_emotions(artefact, emotions)
         shared = load_shared(artefact)
-        scorer: Scorer = EmoNetScorer(artefact, utterance=UtteranceScorer(shared, settings=settings), settings=settings, target=emotions)
+        scorer: Scorer = EmoNetScorer(
+            artefact, utterance=UtteranceScorer(shared, settings=settings), settings=settings, target=emotions
+        )
         thresholds = fine_thresholds(shared)
     else:
         artefact = load_shared(artefact) if artefact.info.kind == "emonet" else artefact
         scorer = UtteranceScorer(artefact, settings=settings, target=emotions)
         thresholds = fine_thresholds(artefact)
-    return Predictor(scorer, fine_thresholds=thresholds, policy=policy_for(artefact, scorer.emotions.name), settings=settings)
+    return Predictor(
+        scorer,
+        fine_thresholds=thresholds,
+        policy=policy_for(artefact, scorer.emotions.name),
+        settings=settings,
+    )
 
 
 def _check_emotions(artefact: Artefact, emotions: str | None) -> None:
@@ -63,7 +74,9 @@ def _check_emotions(artefact: Artefact, emotions: str | None) -> None:
     try:
         load_emotion_map(artefact.info.emotion_set, emotions or artefact.info.emotion_set)
     except ConfigError as error:
-        raise ConfigError(f"{error}; goemotions comes from the utterance classifier that the model reads") from None
+        raise ConfigError(
+            f"{error}; goemotions comes from the utterance classifier that the model reads"
+        ) from None
 
 
 def load_cascade(
@@ -83,25 +96,50 @@ def load_cascade(
     from erc.inference.cascade import CascadePredictor
 
     if not second.startswith(LLM_PREFIX):
-        raise ConfigError(f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language model")
+        raise ConfigError(
+            f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language model"
+        )
     settings = settings or InferenceSettings()
     first = load_predictor(model, settings=settings.for_encoders(), emotions=emotions)
     # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or nothing.
     other = settings if settings.uncertainty == "off" else replace(settings, uncertainty="default")
-    behind = load_predictor(second, settings=other, emotions=first.scorer.emotions.name, adapter=adapter, server=server, cache=cache)
+    behind = load_predictor(
+        second,
+        settings=other,
+        emotions=first.scorer.emotions.name,
+        adapter=adapter,
+        server=server,
+        cache=cache,
+    )
     return CascadePredictor(first, behind)
 
 
 def _language_model(
-    model: str, *, settings: InferenceSettings, emotions: str | None, adapter: Path | None, server: str | None, cache: Path | None
+    model: str,
+    *,
+    settings: InferenceSettings,
+    emotions: str | None,
+    adapter: Path | None,
+    server: str | None,
+    cache: Path | None,
 ) -> Predictor:
     # The language-model path asks for much that labelling by the small models does without: it is only imported here.
     from erc.inference.llm_loading import llm_policy, load_llm_scorer
 
     shared = load_model(SHARED_MODEL)
     utterance = UtteranceScorer(shared, settings=settings.for_encoders())
-    scorer = load_llm_scorer(model, utterance=utterance, adapter=adapter, server=server, cache=cache, settings=settings, emotions=emotions)
-    return Predictor(scorer, fine_thresholds=fine_thresholds(shared), policy=llm_policy(scorer), settings=settings)
+    scorer = load_llm_scorer(
+        model,
+        utterance=utterance,
+        adapter=adapter,
+        server=server,
+        cache=cache,
+        settings=settings,
+        emotions=emotions,
+    )
+    return Predictor(
+        scorer, fine_thresholds=fine_thresholds(shared), policy=llm_policy(scorer), settings=settings
+    )
 
 
 def fine_thresholds(artefact: Artefact) -> LabelThresholds | None:

@@ -25,7 +25,12 @@ class SaidTurns:
     @property
     def nbytes(self) -> int:
         """Bytes of the words and of what was made of them."""
-        return sum(turn.embedding.nbytes + turn.probabilities.nbytes + len((turn.text or "").encode("utf-8", "replace")) for turn in self._all)
+        return sum(
+            turn.embedding.nbytes
+            + turn.probabilities.nbytes
+            + len((turn.text or "").encode("utf-8", "replace"))
+            for turn in self._all
+        )
 
     def of(self, speaker: str) -> tuple[ReadTurn, ...]:
         """What `speaker` has said, oldest first."""
@@ -58,7 +63,13 @@ class SaidTurns:
 
 
 def chosen_turns(
-    remembered: Sequence[ReadTurn], said: Sequence[ReadTurn], *, near: Mapping[int, float], vector: Vector, retrieval: Retrieval, limit: int
+    remembered: Sequence[ReadTurn],
+    said: Sequence[ReadTurn],
+    *,
+    near: Mapping[int, float],
+    vector: Vector,
+    retrieval: Retrieval,
+    limit: int,
 ) -> list[ReadTurn]:
     """At most `limit` of a speaker's turns, oldest first.
 
@@ -76,7 +87,9 @@ def chosen_turns(
     if retrieval in ("none", "similarity"):
         return [turns[place] for place in sorted(nearest)]
     others = [place for place in range(len(turns)) if place not in nearest]
-    return [turns[place] for place in sorted([*nearest, *others[max(0, len(others) - (limit - len(nearest))) :]])]
+    return [
+        turns[place] for place in sorted([*nearest, *others[max(0, len(others) - (limit - len(nearest))) :]])
+    ]
 
 
 def entries(turns: Iterable[ReadTurn], emotions: EmotionMap) -> tuple[HistoryEntry, ...]:

@@ -66,10 +66,18 @@ class Prediction:
             "confidence": round(self.confidence, 4),
             "probabilities": {label: round(p, 4) for label, p in self.probabilities.items()},
             "fine": [
-                {"emotion": f.emotion, "probability": round(f.probability, 4), "epistemic": None if f.epistemic is None else round(f.epistemic, 4)}
+                {
+                    "emotion": f.emotion,
+                    "probability": round(f.probability, 4),
+                    "epistemic": None if f.epistemic is None else round(f.epistemic, 4),
+                }
                 for f in self.fine
             ],
-            "uncertainty": {"total": _nats(self.total), "aleatoric": _nats(self.aleatoric), "epistemic": _nats(self.epistemic)},
+            "uncertainty": {
+                "total": _nats(self.total),
+                "aleatoric": _nats(self.aleatoric),
+                "epistemic": _nats(self.epistemic),
+            },
             "decision": self.decision,
             "model": self.model,
             "history": {"utterances": self.past_utterances, "conversations": self.past_conversations},
@@ -82,7 +90,12 @@ class Prediction:
 
 def answered_by(first: Prediction, second: Prediction) -> Prediction:
     """The answer of a second model about the same turn, with the fine emotions and the counts of the past of the first."""
-    return replace(second, fine=first.fine, past_utterances=first.past_utterances, past_conversations=first.past_conversations)
+    return replace(
+        second,
+        fine=first.fine,
+        past_utterances=first.past_utterances,
+        past_conversations=first.past_conversations,
+    )
 
 
 def _nats(value: float | None) -> float | None:

@@ -60,7 +60,9 @@ class Predictor:
         turns = 0
         for conversation in conversations:
             window.append(conversation)
-            turns += max(1, len(conversation))  # a stream of empty conversations must not be held for ever either
+            turns += max(
+                1, len(conversation)
+            )  # a stream of empty conversations must not be held for ever either
             if turns >= self.settings.turns_per_window:
                 yield from self.label(window)
                 window, turns = [], 0
@@ -68,9 +70,16 @@ class Predictor:
             yield from self.label(window)
 
     def _assemble(self, conversations: Sequence[Conversation], scores: Scores) -> list[Labelled]:
-        turns = [(conversation.conversation_id, utterance) for conversation in conversations for utterance in conversation]
+        turns = [
+            (conversation.conversation_id, utterance)
+            for conversation in conversations
+            for utterance in conversation
+        ]
         predictions = iter(self.predictions(turns, scores))
-        return [Labelled(conversation=c, predictions=tuple(itertools.islice(predictions, len(c)))) for c in conversations]
+        return [
+            Labelled(conversation=c, predictions=tuple(itertools.islice(predictions, len(c))))
+            for c in conversations
+        ]
 
     def predictions(self, turns: Sequence[tuple[str, Utterance]], scores: Scores) -> list[Prediction]:
         """Decisions about turns, given as (conversation id, utterance), from the belief about them in the same order."""
@@ -114,7 +123,9 @@ class Predictor:
 
     def _reported(self, fine: np.ndarray) -> np.ndarray:
         """Which fine emotions stand in the record (U, F): those above their thresholds, else the likeliest one."""
-        chosen = fine >= 0.5 if self.fine_thresholds is None else self.fine_thresholds.decide(fine).astype(bool)
+        chosen = (
+            fine >= 0.5 if self.fine_thresholds is None else self.fine_thresholds.decide(fine).astype(bool)
+        )
         if len(fine):
             empty = ~chosen.any(axis=-1)
             chosen[empty, fine[empty].argmax(axis=-1)] = True

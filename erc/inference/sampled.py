@@ -28,7 +28,9 @@ class SampledUncertainty:
     def __init__(self, calibrator: Calibrator, emotion_map: EmotionMap) -> None:
         self._calibrator = calibrator
         self._map = emotion_map
-        self._same = emotion_map.assignment == tuple(range(len(emotion_map.target))) and emotion_map.rest is None
+        self._same = (
+            emotion_map.assignment == tuple(range(len(emotion_map.target))) and emotion_map.rest is None
+        )
         self._affine = _affine(calibrator) if emotion_map.source.multi_label else None
         members = torch.zeros(len(emotion_map.source), len(emotion_map.target))
         for source, place in enumerate(emotion_map.assignment):
@@ -58,7 +60,9 @@ class SampledUncertainty:
 def _affine(calibrator: Calibrator) -> tuple[Tensor, Tensor] | None:
     """Slope and intercept before a sigmoid, or None for another form."""
     if isinstance(calibrator, PerLabelPlatt):
-        return torch.tensor(calibrator.slope, dtype=torch.float32), torch.tensor(calibrator.intercept, dtype=torch.float32)
+        return torch.tensor(calibrator.slope, dtype=torch.float32), torch.tensor(
+            calibrator.intercept, dtype=torch.float32
+        )
     if isinstance(calibrator, Identity) and calibrator.link == "sigmoid":
         return torch.ones(1), torch.zeros(1)
     return None

@@ -34,7 +34,9 @@ class InferenceSettings:
         if self.uncertainty not in ("default", "off", "head", "top-k", "full"):
             raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")
         if self.precision not in ("auto", "bf16", "fp32", "4bit"):
-            raise ConfigError(f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, 4bit")
+            raise ConfigError(
+                f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, 4bit"
+            )
 
     def for_encoders(self) -> InferenceSettings:
         """The settings of the small models beside a language model, which 4 bit are not for."""

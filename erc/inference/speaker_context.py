@@ -30,7 +30,17 @@ from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.time_order import labelled_in_time
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.transcripts.values import moment
-from speakers import ConversationLabel, Embedder, NameMap, Observation, Point, Registry, SpeakerContext, SpeakerId, Uncertainty
+from speakers import (
+    ConversationLabel,
+    Embedder,
+    NameMap,
+    Observation,
+    Point,
+    Registry,
+    SpeakerContext,
+    SpeakerId,
+    Uncertainty,
+)
 from speakers.errors import InvalidRecordError
 from speakers.names import owners
 
@@ -55,7 +65,9 @@ class StoredHistory:
         if context is None:
             return SpeakerHistory((), 0, 0)
         chosen = context.observations[-limit:] if limit else ()
-        return SpeakerHistory(tuple(self._past(one) for one in chosen), context.utterances, context.conversations)
+        return SpeakerHistory(
+            tuple(self._past(one) for one in chosen), context.utterances, context.conversations
+        )
 
     def _past(self, observation: Observation) -> PastUtterance:
         assert observation.point is not None
@@ -64,7 +76,9 @@ class StoredHistory:
         return PastUtterance(
             moment=Moment(point.time, point.conversation_id, point.index),
             embedding=observation.vector,
-            probabilities=np.array([observation.weights.get(label, 0.0) for label in self.labels], dtype=np.float32),
+            probabilities=np.array(
+                [observation.weights.get(label, 0.0) for label in self.labels], dtype=np.float32
+            ),
             text=observation.text,
         )
 
@@ -78,7 +92,13 @@ class RememberingPredictor:
     """
 
     def __init__(
-        self, predictor: Predictor, registry: Registry, *, names: NameMap | None = None, warn: Warn = lambda message: None, hold: int = 0
+        self,
+        predictor: Predictor,
+        registry: Registry,
+        *,
+        names: NameMap | None = None,
+        warn: Warn = lambda message: None,
+        hold: int = 0,
     ) -> None:
         self.predictor = predictor
         self.registry = registry
@@ -116,7 +136,9 @@ class RememberingPredictor:
         if not len(conversation):
             return Labelled(conversation=conversation, predictions=())
         conversation = self._told_apart(conversation)
-        if _began(conversation) is None and any(seconds(utterance.timestamp) is not None for utterance in conversation):
+        if _began(conversation) is None and any(
+            seconds(utterance.timestamp) is not None for utterance in conversation
+        ):
             self.warn(
                 f"{conversation.conversation_id}: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"
             )
@@ -125,8 +147,15 @@ class RememberingPredictor:
         turns = [(conversation.conversation_id, utterance) for utterance in conversation]
         made = self.predictor.predictions(turns, scores)
         if isinstance(self.predictor, CascadePredictor):
-            made = self.predictor.refined([conversation], made, notes=self._notes(self.predictor.second.scorer, conversation, identities))
-        predictions = [replace(prediction, speaker_id=identities.get(prediction.utterance.speaker)) for prediction in made]
+            made = self.predictor.refined(
+                [conversation],
+                made,
+                notes=self._notes(self.predictor.second.scorer, conversation, identities),
+            )
+        predictions = [
+            replace(prediction, speaker_id=identities.get(prediction.utterance.speaker))
+            for prediction in made
+        ]
         observations = self._observations(conversation, identities, scores, predictions)
         if observations:
             self._keep(conversation.conversation_id, observations)
@@ -143,7 +172,9 @@ class RememberingPredictor:
             return conversation
         content = "\n".join(f"{utterance.speaker}: {utterance.text}" for utterance in conversation)
         own = f"{conversation.conversation_id}~{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:8]}"
-        self.warn(f"the memory holds another conversation '{conversation.conversation_id}': this one is kept as '{own}'")
+        self.warn(
+            f"the memory holds another conversation '{conversation.conversation_id}': this one is kept as '{own}'"
+        )
         return replace(conversation, conversation_id=own)
 
     def _keep(self, conversation_id: str, observations: Sequence[Observation]) -> None:
@@ -155,7 +186,13 @@ class RememberingPredictor:
         except InvalidRecordError as error:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
-    def stored_past(self, conversation: Conversation, identities: Mapping[str, SpeakerId] | None = None, *, begins: str | None = None) -> StoredPast:
+    def stored_past(
+        self,
+        conversation: Conversation,
+        identities: Mapping[str, SpeakerId] | None = None,
+        *,
+        begins: str | None = None,
+    ) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn.
 
         Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first. So
@@ -171,8 +208,19 @@ class RememberingPredictor:
 
         def take(people: Mapping[str, SpeakerId]) -> None:
             wanted = [person for person in dict.fromkeys(people.values()) if person not in contexts]
-            contexts.update(zip(wanted, self.registry.contexts([(person, start) for person in wanted], limit=limit), strict=True))
-            keys.update({(talk, speaker_key(conversation.corpus, name, talk)): person for name, person in people.items()})
+            contexts.update(
+                zip(
+                    wanted,
+                    self.registry.contexts([(person, start) for person in wanted], limit=limit),
+                    strict=True,
+                )
+            )
+            keys.update(
+                {
+                    (talk, speaker_key(conversation.corpus, name, talk)): person
+                    for name, person in people.items()
+                }
+            )
             for person in wanted if reads_bios else ():
                 bios.add(talk, person, bio_vector(contexts[person].bio, self._passage_vectors))
 
@@ -181,8 +229,14 @@ class RememberingPredictor:
                 asked.add(name)
                 take(self._people(conversation, [name], start=start))
 
-        take(self._people(conversation, conversation.speakers, start=start) if identities is None else identities)
-        return StoredPast(StoredHistory(contexts, self._shared.fine_emotions.labels), {talk: start.time}, keys, bios, admit)
+        take(
+            self._people(conversation, conversation.speakers, start=start)
+            if identities is None
+            else identities
+        )
+        return StoredPast(
+            StoredHistory(contexts, self._shared.fine_emotions.labels), {talk: start.time}, keys, bios, admit
+        )
 
     def _passage_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings (N, P) of passages, kept: a bio is read at every conversation of its person, and seldom changes."""
@@ -198,7 +252,9 @@ class RememberingPredictor:
     def _reads_bios(self) -> bool:
         """Whether the model, or the second of two, is told of bios: then they are kept in step with the memory."""
         second = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else None
-        prompted = any(isinstance(one, LlmScorer) and one.model.notes.bios for one in (self.predictor.scorer, second))
+        prompted = any(
+            isinstance(one, LlmScorer) and one.model.notes.bios for one in (self.predictor.scorer, second)
+        )
         return prompted or (self._emonet is not None and self._emonet.reads.get("bio", "none") != "none")
 
     def stored_notes(self, conversation: Conversation, *, begins: str | None = None) -> RegistryNotes | None:
@@ -207,11 +263,17 @@ class RememberingPredictor:
         New speakers are made in the memory, and bios brought in step, as labelling does; those who join a live conversation later when it
         comes to them. `begins` as in `stored_past`.
         """
-        scorer = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else self.predictor.scorer
+        scorer = (
+            self.predictor.second.scorer
+            if isinstance(self.predictor, CascadePredictor)
+            else self.predictor.scorer
+        )
         found = self._notes(scorer, conversation, self._known(conversation), begins=begins)
         if found is None:
             return None
-        return replace(found, look_up=lambda name: self._people(conversation, [name], start=found.start).get(name))
+        return replace(
+            found, look_up=lambda name: self._people(conversation, [name], start=found.start).get(name)
+        )
 
     def _score(self, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> Scores:
         scorer = self.predictor.scorer
@@ -222,7 +284,12 @@ class RememberingPredictor:
         return self._emonet.score_after([conversation], self.stored_past(conversation, identities))
 
     def _notes(
-        self, scorer: Scorer, conversation: Conversation, identities: Mapping[str, SpeakerId], *, begins: str | None = None
+        self,
+        scorer: Scorer,
+        conversation: Conversation,
+        identities: Mapping[str, SpeakerId],
+        *,
+        begins: str | None = None,
     ) -> RegistryNotes | None:
         """What the prompts of a language model may know of the speakers, strictly before the conversation."""
         if not isinstance(scorer, LlmScorer) or not scorer.model.notes.any:
@@ -239,13 +306,17 @@ class RememberingPredictor:
         """`_people` of all names in a conversation."""
         return self._people(conversation, conversation.speakers, start=self._start(conversation))
 
-    def _people(self, conversation: Conversation, names: Sequence[str], *, start: Point) -> dict[str, SpeakerId]:
+    def _people(
+        self, conversation: Conversation, names: Sequence[str], *, start: Point
+    ) -> dict[str, SpeakerId]:
         """The person of each name in a conversation, whose bio is brought up to its `start` where a model reads it.
 
         A person who asked to be forgotten has no id, and nothing is kept of them.
         """
         identities: dict[str, SpeakerId] = {}
-        found = self.registry.resolve_all(names, conversation_id=conversation.conversation_id, mapping=self.names)
+        found = self.registry.resolve_all(
+            names, conversation_id=conversation.conversation_id, mapping=self.names
+        )
         for name, resolution in zip(names, found, strict=True):
             self._tell_several(name, conversation.conversation_id)
             for warning in resolution.warnings:
@@ -271,13 +342,19 @@ class RememberingPredictor:
         """Where a conversation begins in the memory's order; `begins` is read where it has no turn yet."""
         given = seconds(begins)
         if begins is not None and given is None:
-            raise InputError(f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z")
+            raise InputError(
+                f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z"
+            )
         # Later turns are not asked, though they may have timestamps: what they bring must not change what earlier ones read.
         first = _began(conversation) if len(conversation) else given
         return self.registry.point_for(conversation.conversation_id, 0, first)
 
     def _observations(
-        self, conversation: Conversation, identities: Mapping[str, SpeakerId], scores: Scores, predictions: Sequence[Prediction]
+        self,
+        conversation: Conversation,
+        identities: Mapping[str, SpeakerId],
+        scores: Scores,
+        predictions: Sequence[Prediction],
     ) -> list[Observation]:
         names = self._shared.fine_emotions.labels
         return [
@@ -290,7 +367,9 @@ class RememberingPredictor:
                 timestamp=seconds(utterance.timestamp),
                 weights=dict(zip(names, map(float, scores.fine[row]), strict=True)),
                 uncertainty=_uncertainty(scores, row),
-                label=ConversationLabel(predictions[row].emotion, predictions[row].confidence) if self._in_context else None,
+                label=ConversationLabel(predictions[row].emotion, predictions[row].confidence)
+                if self._in_context
+                else None,
                 model=predictions[row].model,
                 vector=scores.embedding[row].astype(np.float16),
             )
@@ -309,7 +388,10 @@ def _described(embedder: Embedder) -> str:
 
 
 def _uncertainty(scores: Scores, row: int) -> Uncertainty | None:
-    parts = [float(values[row]) for values in (scores.uncertainty.total, scores.uncertainty.aleatoric, scores.uncertainty.epistemic)]
+    parts = [
+        float(values[row])
+        for values in (scores.uncertainty.total, scores.uncertainty.aleatoric, scores.uncertainty.epistemic)
+    ]
     return None if np.isnan(parts).any() else Uncertainty(*parts)
 
 

@@ -69,13 +69,21 @@ class RegistryNotes:
         What is remembered lies before the conversation, so `before`, a turn of it, is later than all of it.
         """
         if before < self.moment(0):
-            raise ValueError(f"before={before} lies ahead of the conversation these notes are for ({self.moment(0)})")
-        people = {self.person(name): name for name in reversed((speaker, *others))}  # of several names of a person the first one
+            raise ValueError(
+                f"before={before} lies ahead of the conversation these notes are for ({self.moment(0)})"
+            )
+        people = {
+            self.person(name): name for name in reversed((speaker, *others))
+        }  # of several names of a person the first one
         bios = [bio for name in people.values() if (bio := self._bio(name)) is not None]
         history = entries(self._turns(speaker, said, vector, retrieval, limit), self.emotions)
-        return SpeakerNotes(bios=tuple(sorted(bios, key=lambda bio: bio.name)), history=history)  # one order for all turns: a prompt is read once
+        return SpeakerNotes(
+            bios=tuple(sorted(bios, key=lambda bio: bio.name)), history=history
+        )  # one order for all turns: a prompt is read once
 
-    def _turns(self, speaker: str, said: Sequence[ReadTurn], vector: Vector, retrieval: Retrieval, limit: int) -> list[ReadTurn]:
+    def _turns(
+        self, speaker: str, said: Sequence[ReadTurn], vector: Vector, retrieval: Retrieval, limit: int
+    ) -> list[ReadTurn]:
         context = self._context(speaker)
         if retrieval == "none" or limit == 0:
             return []
@@ -109,7 +117,13 @@ class RegistryNotes:
             return bio.passages
         last = self.registry.context(context.speaker, before=self.start, limit=_LAST_TURNS).observations
         vectors = [turn.vector.astype(np.float64) for turn in last if turn.vector is not None]
-        recall = self.registry.recall(np.mean(vectors, axis=0), speaker=context.speaker, before=self.start, k=MOST_PASSAGES) if vectors else Recall()
+        recall = (
+            self.registry.recall(
+                np.mean(vectors, axis=0), speaker=context.speaker, before=self.start, k=MOST_PASSAGES
+            )
+            if vectors
+            else Recall()
+        )
         near = {hit.passage.text for hit in recall.passages}
         return [passage for passage in bio.passages if passage.text in near] or bio.passages[:MOST_PASSAGES]
 

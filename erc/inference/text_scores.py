@@ -41,6 +41,11 @@ class KeepingScorer(UtteranceScorer):
         return UtteranceScores(**found, per_label=None, uncertainty=parts)
 
     def _keep(self, texts: Sequence[str], scores: UtteranceScores) -> None:
-        values = {name: getattr(scores, name) for name in _ARRAYS} | {name: getattr(scores.uncertainty, name) for name in _PARTS}
+        values = {name: getattr(scores, name) for name in _ARRAYS} | {
+            name: getattr(scores.uncertainty, name) for name in _PARTS
+        }
         self._rows |= {text: len(self._rows) + number for number, text in enumerate(texts)}
-        self._kept = {name: np.concatenate([self._kept[name], new]) if name in self._kept else new for name, new in values.items()}
+        self._kept = {
+            name: np.concatenate([self._kept[name], new]) if name in self._kept else new
+            for name, new in values.items()
+        }

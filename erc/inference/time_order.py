@@ -45,9 +45,15 @@ def labelled_in_time(
 
 
 def _order(window: Sequence[Conversation], times: Sequence[float | None]) -> list[int]:
-    dated = [-math.inf if not len(conversation) else time for conversation, time in zip(window, times, strict=True)]
+    dated = [
+        -math.inf if not len(conversation) else time for conversation, time in zip(window, times, strict=True)
+    ]
     known = [time for time in dated if time is not None]
-    return sorted(range(len(window)), key=known.__getitem__) if len(known) == len(window) else list(range(len(window)))
+    return (
+        sorted(range(len(window)), key=known.__getitem__)
+        if len(known) == len(window)
+        else list(range(len(window)))
+    )
 
 
 def _windows(conversations: Iterable[Conversation], hold: float) -> Iterator[list[Conversation]]:

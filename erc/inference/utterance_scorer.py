@@ -27,7 +27,9 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
 
-_CPU_TOKENS = 1024  # activations of more tokens leave a core's cache, which costs a labelling run a fifth of its speed
+_CPU_TOKENS = (
+    1024  # activations of more tokens leave a core's cache, which costs a labelling run a fifth of its speed
+)
 _PARTS = ("total", "aleatoric", "epistemic")
 
 
@@ -55,11 +57,17 @@ class UtteranceScorer:
     `target` names the emotion set to report in (through the map of probabilities); None keeps the classifier's own labels.
     """
 
-    def __init__(self, artefact: Artefact, *, settings: InferenceSettings | None = None, target: str | None = None) -> None:
+    def __init__(
+        self, artefact: Artefact, *, settings: InferenceSettings | None = None, target: str | None = None
+    ) -> None:
         if not isinstance(artefact.network, UtteranceClassifier):
-            raise ArtefactError(f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not an utterance classifier")
+            raise ArtefactError(
+                f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not an utterance classifier"
+            )
         self.settings = settings or InferenceSettings()
-        network = in_precision(artefact.network, device=self.settings.device, dtype=torch_dtype(self.settings.precision))
+        network = in_precision(
+            artefact.network, device=self.settings.device, dtype=torch_dtype(self.settings.precision)
+        )
         self.artefact = replace(artefact, network=network)  # of the weights as they were read nothing is kept
         self.calibrator = load_calibrator(artefact.calibrator)
         self._fine = load_emotion_set(artefact.info.emotion_set)
@@ -120,7 +128,9 @@ class UtteranceScorer:
         tokens, truncated = self.tokenize(texts)
 
         def score(bucket: list[int]) -> None:
-            ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0)
+            ids, mask = pad_tokens(
+                [tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0
+            )
             output, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))
             logits[bucket] = output.logits.float().cpu().numpy()
             embedding[bucket] = output.embedding.float().cpu().numpy()
@@ -132,7 +142,12 @@ class UtteranceScorer:
 
         lengths, device = [len(t) for t in tokens], self.settings.device
         most = share(sum(lengths), most=self._tokens_per_batch, device=device)
-        side_by_side(score, list(length_buckets(lengths, max_tokens=most)), device=device, width=self.network.encoder.hidden_size)
+        side_by_side(
+            score,
+            list(length_buckets(lengths, max_tokens=most)),
+            device=device,
+            width=self.network.encoder.hidden_size,
+        )
         probabilities = self.calibrator(logits)
         mapped = self._map.apply(probabilities)
         if self.mode == "off":
@@ -153,5 +168,9 @@ class UtteranceScorer:
         if self.mode == "off":
             return output, None
         if self.mode == "head":
-            return output, self.network.mc_head(output.embedding, n_samples=self.samples, seed=self.settings.seed)
-        return output, self.network.mc_forward(ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k)  # type: ignore[arg-type]
+            return output, self.network.mc_head(
+                output.embedding, n_samples=self.samples, seed=self.settings.seed
+            )
+        return output, self.network.mc_forward(
+            ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k
+        )  # type: ignore[arg-type]

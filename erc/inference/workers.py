@@ -79,7 +79,9 @@ def _compute_with(threads: int) -> None:
 def _pool(workers: int, each: int) -> ThreadPoolExecutor:
     """So many threads in which torch computes with `each`."""
     threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="erc-batch", initializer=_compute_with, initargs=(each,))
+    pool = ThreadPoolExecutor(
+        workers, thread_name_prefix="erc-batch", initializer=_compute_with, initargs=(each,)
+    )
     together = threading.Barrier(workers + 1)
     for _ in range(workers):
         pool.submit(together.wait)  # each in a thread of its own, for none ends before all have begun

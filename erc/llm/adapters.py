@@ -53,7 +53,9 @@ class AdapterRecord:
     def save(self, folder: Path) -> None:
         """Writes the record into an adapter folder."""
         content = {"version": _VERSION, **asdict(self), "labels": list(self.labels)}
-        (folder / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / RECORD).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> AdapterRecord:
@@ -111,16 +113,26 @@ def _require_every_target(adapted: Any, targets: str | list[str]) -> None:
         return
     reached = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
     if missed := [name for name in targets if name.rpartition(".")[2] not in reached]:
-        linears = sorted({name.rpartition(".")[2] for name, part in adapted.get_base_model().named_modules() if hasattr(part, "in_features")})
+        linears = sorted(
+            {
+                name.rpartition(".")[2]
+                for name, part in adapted.get_base_model().named_modules()
+                if hasattr(part, "in_features")
+            }
+        )
         known = ", ".join(name for name in linears if name not in ("base_layer", "default"))
-        raise ConfigError(f"LoRA cannot be attached to targets {missed}: no layer is called so; there are {known}")
+        raise ConfigError(
+            f"LoRA cannot be attached to targets {missed}: no layer is called so; there are {known}"
+        )
 
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
     """PEFT still asks transformers for an attribute under its old name, which is no news for our user."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
         yield
 
 
@@ -152,10 +164,14 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
-            raise ArtefactError(f"{folder / name} is missing: an adapter folder holds adapter_config.json and adapter_model.safetensors")
+            raise ArtefactError(
+                f"{folder / name} is missing: an adapter folder holds adapter_config.json and adapter_model.safetensors"
+            )
     try:
         with _quiet_peft():
-            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable, local_files_only=True)
+            adapted = PeftModel.from_pretrained(
+                model, str(folder), is_trainable=trainable, local_files_only=True
+            )
     except (RuntimeError, ValueError, TypeError) as error:
         raise ArtefactError(f"the adapter {folder} does not fit this base model: {error}") from None
     seed_lora_dropouts(adapted)

@@ -33,7 +33,11 @@ def strategy_of(config: Any, kind: type) -> Strategy | None:
     text, takes = text_config(config), inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
     kinds = set(getattr(text, "layer_types", None) or ())
     encoder = config.is_encoder_decoder or ("encoder_hidden_states" in takes and hasattr(text, "is_decoder"))
-    stateful = getattr(kind, "_is_stateful", False) or "past_key_values" not in takes or not kinds <= _MASKED | _CHUNKED
+    stateful = (
+        getattr(kind, "_is_stateful", False)
+        or "past_key_values" not in takes
+        or not kinds <= _MASKED | _CHUNKED
+    )
     if encoder or stateful:
         return None
     biased = config.model_type in _BIASED or getattr(text, "alibi", False)
@@ -44,7 +48,11 @@ def strategy_of(config: Any, kind: type) -> Strategy | None:
 
 def best_strategy(model: Any) -> Strategy | None:
     """`strategy_of` a loaded model, with or without an adapter."""
-    bare = model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
+    bare = (
+        model.get_base_model()
+        if hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+        else model
+    )
     return strategy_of(bare.config, type(bare))
 
 
@@ -75,7 +83,9 @@ def require_use(config: Any, *, name: str, use: Use) -> None:
 def positions_of(config: Any) -> int | None:
     """How many tokens, prompt and answer together, the model has positions for; None where it states no limit."""
     text = text_config(config)
-    stated = next((n for key in ("max_position_embeddings", "max_seq_len") if (n := getattr(text, key, None))), None)
+    stated = next(
+        (n for key in ("max_position_embeddings", "max_seq_len") if (n := getattr(text, key, None))), None
+    )
     if stated is None or stated < 1:
         return None
     rotary = getattr(text, "rope_parameters", None) or {}

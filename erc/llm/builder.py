@@ -49,9 +49,13 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1 or self.block < 1 or (self.max_turns is not None and self.max_turns < 0):
-            raise ConfigError(f"a budget of {self.max_tokens} tokens, {self.max_turns} turns in blocks of {self.block}: all must be positive")
+            raise ConfigError(
+                f"a budget of {self.max_tokens} tokens, {self.max_turns} turns in blocks of {self.block}: all must be positive"
+            )
         if not 0 <= self.reserve < 1:
-            raise ConfigError(f"a budget that reserves {self.reserve} of its room: choose a share from 0 to below 1")
+            raise ConfigError(
+                f"a budget that reserves {self.reserve} of its room: choose a share from 0 to below 1"
+            )
 
     def within(self, positions: int | None, *, answer: int) -> Budget:
         """This budget, or as much of it as leaves an answer of `answer` tokens within the model's `positions` (None: no limit is known).
@@ -61,7 +65,9 @@ class Budget:
         if positions is None or self.max_tokens + answer <= positions:
             return self
         if positions <= answer:
-            raise ConfigError(f"the model has positions for {positions} tokens, all of which an answer of {answer} takes: use one that reads more")
+            raise ConfigError(
+                f"the model has positions for {positions} tokens, all of which an answer of {answer} takes: use one that reads more"
+            )
         return replace(self, max_tokens=positions - answer)
 
 
@@ -99,14 +105,24 @@ class PromptBuilder:
         return combined_hash(self.template, self.few_shot)
 
     def emotion(
-        self, context: Context, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = (), label: str | None = None
+        self,
+        context: Context,
+        *,
+        notes: SpeakerNotes = NO_NOTES,
+        demonstrations: Sequence[Demonstration] = (),
+        label: str | None = None,
     ) -> RenderedPrompt:
         """The prompt that asks for the emotion of `context.target`; `label` is the one asked for by a yes-or-no template.
 
         Whatever a user wrote, there is a prompt. Raises ConfigError where the budget does not even hold the template's own words.
         """
-        past, heard = [self.line(turn) for turn in context.past], tuple(dict.fromkeys(turn.speaker for turn in context.past))
-        return self.emotion_after(past, context.target, heard=heard, notes=notes, demonstrations=demonstrations, label=label)
+        past, heard = (
+            [self.line(turn) for turn in context.past],
+            tuple(dict.fromkeys(turn.speaker for turn in context.past)),
+        )
+        return self.emotion_after(
+            past, context.target, heard=heard, notes=notes, demonstrations=demonstrations, label=label
+        )
 
     def emotion_after(
         self,
@@ -147,7 +163,10 @@ class PromptBuilder:
         past = earlier + len(costs) - 1
         own = self._own_cost(bios) if bios else self._fixed
         room = self.budget.max_tokens - own - int(self.budget.reserve * self._room) - costs[-1]
-        return max(earlier + beyond(costs[:-1], room=room, block=self.budget.block), dropped_by_count(past, self.budget))
+        return max(
+            earlier + beyond(costs[:-1], room=room, block=self.budget.block),
+            dropped_by_count(past, self.budget),
+        )
 
     def lines(self, context: Context) -> list[str]:
         """The past and the target as they stand in a dialogue."""
@@ -174,7 +193,9 @@ class PromptBuilder:
         """The prompt with nothing to judge in it, for the prior that the model gives each label anyway (Zhao et al. 2021)."""
         return self._prompt(Parts(), "Someone", "N/A", {} if label is None else {"label": label})
 
-    def _prompt(self, parts: Parts, name: str, text: str, extra: dict[str, Any], *, cap: int | None = None) -> RenderedPrompt:
+    def _prompt(
+        self, parts: Parts, name: str, text: str, extra: dict[str, Any], *, cap: int | None = None
+    ) -> RenderedPrompt:
         """The prompt of these parts and a target of which `cap` characters are shown (None: all)."""
         shown = len(text) if cap is None else cap
         whole, limit = self.safe.utterance(text, cap=shown), self.safe.limits.utterance
@@ -207,8 +228,14 @@ class PromptBuilder:
         if not self._fits(prompt(0)):
             own = len(self.encoder.prompt_ids(prompt(0)))
             advice = "raise it, or use a model that reads more where it has positions for no more"
-            raise ConfigError(f"the prompt's own words take {own} tokens, more than max_tokens={self.budget.max_tokens}: {advice}")
-        return prompt(most(min(len(text), _MOST_PER_TOKEN * self.budget.max_tokens), lambda cap: self._fits(prompt(cap))))
+            raise ConfigError(
+                f"the prompt's own words take {own} tokens, more than max_tokens={self.budget.max_tokens}: {advice}"
+            )
+        return prompt(
+            most(
+                min(len(text), _MOST_PER_TOKEN * self.budget.max_tokens), lambda cap: self._fits(prompt(cap))
+            )
+        )
 
     @cached_property
     def _fixed(self) -> int:
@@ -232,10 +259,19 @@ class PromptBuilder:
     def _bios(self, notes: SpeakerNotes, heard: Sequence[str]) -> tuple[SpeakerBio, ...]:
         """The bios in the order in which their speakers are heard, less the last passages of the longest where they take more than their share."""
         place = {name: index for index, name in enumerate(dict.fromkeys(heard))}
-        known = tuple(sorted((bio for bio in notes.bios if bio.passages), key=lambda bio: place.get(bio.name, len(place))))
+        known = tuple(
+            sorted(
+                (bio for bio in notes.bios if bio.passages), key=lambda bio: place.get(bio.name, len(place))
+            )
+        )
         asked, fitted = self._fitted
         if asked != known:
-            fitted = tuple(replace(bio, name=self.safe.name(bio.name), passages=tuple(map(self.safe.passage, bio.passages))) for bio in known)
+            fitted = tuple(
+                replace(
+                    bio, name=self.safe.name(bio.name), passages=tuple(map(self.safe.passage, bio.passages))
+                )
+                for bio in known
+            )
             while fitted and self._own_cost(fitted) > self._fixed + _BIO_SHARE * self._room:
                 fitted = shorter(fitted)
             self._fitted = known, fitted
@@ -244,14 +280,23 @@ class PromptBuilder:
     def _history(self, notes: SpeakerNotes) -> list[dict[str, object]]:
         # A label from a store is shown only where the set knows it: a stored text may not enter the prompt by the label's column.
         return [
-            {"emotion": entry.emotion, "percent": round(100 * min(max(entry.confidence, 0.0), 1.0)), "text": self.safe.history(entry.text)}
+            {
+                "emotion": entry.emotion,
+                "percent": round(100 * min(max(entry.confidence, 0.0), 1.0)),
+                "text": self.safe.history(entry.text),
+            }
             for entry in notes.history
             if entry.emotion in self.labels
         ]
 
     def _examples(self, demonstrations: Sequence[Demonstration]) -> str:
         shown = [
-            {"lines": [f"{self.safe.name(name)}: {self.safe.utterance(text)}" for name, text in example.turns], "emotion": example.emotion}
+            {
+                "lines": [
+                    f"{self.safe.name(name)}: {self.safe.utterance(text)}" for name, text in example.turns
+                ],
+                "emotion": example.emotion,
+            }
             for example in demonstrations
         ]
         return self.few_shot.render(demonstrations=shown).user
@@ -259,10 +304,18 @@ class PromptBuilder:
 
 def combined_hash(*templates: PromptTemplate) -> str:
     """One hash of several templates, in their order, and of how they are filled."""
-    return hashlib.sha256("".join([*(template.sha256 for template in templates), f"format {FORMAT}"]).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join([*(template.sha256 for template in templates), f"format {FORMAT}"]).encode()
+    ).hexdigest()
 
 
-def fit(lines: Sequence[str], render: Callable[[Sequence[str]], RenderedPrompt], *, encoder: PromptEncoder, budget: Budget) -> RenderedPrompt | None:
+def fit(
+    lines: Sequence[str],
+    render: Callable[[Sequence[str]], RenderedPrompt],
+    *,
+    encoder: PromptEncoder,
+    budget: Budget,
+) -> RenderedPrompt | None:
     """The prompt with as many of the last `lines` as the budget holds, dropping whole blocks from the oldest; None where it does not hold the last.
 
     As few go as will do: a prompt depends on what it holds, not on how much was there to begin with.

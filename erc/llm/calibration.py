@@ -41,7 +41,13 @@ class ContextualCalibrator:
 
     @classmethod
     def fit(
-        cls, labels: Sequence[str], log_likelihood: np.ndarray, targets: np.ndarray, *, prior: np.ndarray | None = None, bias: bool = True
+        cls,
+        labels: Sequence[str],
+        log_likelihood: np.ndarray,
+        targets: np.ndarray,
+        *,
+        prior: np.ndarray | None = None,
+        bias: bool = True,
     ) -> ContextualCalibrator:
         """Fits temperature (and bias) on dev log-likelihoods (B, K) and label indices (B,), after taking off `prior` (K,), if any."""
         taken = np.zeros(len(labels)) if prior is None else np.asarray(prior, dtype=np.float64)
@@ -63,7 +69,9 @@ class ContextualCalibrator:
         Raises ArtefactError where the labels or their order differ from those it was fitted for.
         """
         if scores.labels != self.labels:
-            raise ArtefactError(f"the calibrator was fitted for the labels {', '.join(self.labels)}, the scores are of {', '.join(scores.labels)}")
+            raise ArtefactError(
+                f"the calibrator was fitted for the labels {', '.join(self.labels)}, the scores are of {', '.join(scores.labels)}"
+            )
         if scores.score_kind == "none" or not len(scores):
             return scores
         probabilities = self(scores.log_likelihood)
@@ -71,15 +79,25 @@ class ContextualCalibrator:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON record."""
-        return {"kind": self.kind, "version": 1, "labels": list(self.labels), "prior": list(self.prior), "after": self.after.to_dict()}
+        return {
+            "kind": self.kind,
+            "version": 1,
+            "labels": list(self.labels),
+            "prior": list(self.prior),
+            "after": self.after.to_dict(),
+        }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ContextualCalibrator:
         """The calibrator of a record; ArtefactError for another kind or version."""
         if record.get("kind") != cls.kind or record.get("version") != 1:
-            raise ArtefactError(f"a calibrator of kind {record.get('kind')!r}, version {record.get('version')!r}: expected '{cls.kind}', version 1")
+            raise ArtefactError(
+                f"a calibrator of kind {record.get('kind')!r}, version {record.get('version')!r}: expected '{cls.kind}', version 1"
+            )
         try:
-            return cls(tuple(record["labels"]), tuple(map(float, record["prior"])), load_calibrator(record["after"]))
+            return cls(
+                tuple(record["labels"]), tuple(map(float, record["prior"])), load_calibrator(record["after"])
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtefactError(f"the contextual calibrator cannot be read: {error}") from None
 
@@ -95,7 +113,9 @@ class OddsPrior:
         return expit(odds - np.array(self.prior))
 
 
-def content_free_prior(scorer: Scorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> np.ndarray:
+def content_free_prior(
+    scorer: Scorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]
+) -> np.ndarray:
     """What the model gives each label when there is nothing to judge, log-probabilities (K,): the mean over content-free prompts."""
     scores = scorer.score(prompts, labels)
     return np.log(np.maximum(scores.probabilities, 1e-12).mean(axis=0))

@@ -38,19 +38,36 @@ class DialogueWindow:
         return sum(len(line.encode("utf-8", "replace")) for line in (*self._lines, *self.spoken))
 
     def prompt(
-        self, target: Utterance, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = (), label: str | None = None
+        self,
+        target: Utterance,
+        *,
+        notes: SpeakerNotes = NO_NOTES,
+        demonstrations: Sequence[Demonstration] = (),
+        label: str | None = None,
     ) -> RenderedPrompt:
         """The prompt that asks for the emotion of `target`, which comes after the turns so far; `label` as in `PromptBuilder.emotion`."""
         given: Any = {"notes": notes, "demonstrations": demonstrations, "label": label}
-        return self.builder.emotion_after(self._lines, target, earlier=self.earlier, costs=self._costs, heard=tuple(self.spoken), **given)
+        return self.builder.emotion_after(
+            self._lines, target, earlier=self.earlier, costs=self._costs, heard=tuple(self.spoken), **given
+        )
 
     def prompts(
-        self, target: Utterance, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = ()
+        self,
+        target: Utterance,
+        *,
+        notes: SpeakerNotes = NO_NOTES,
+        demonstrations: Sequence[Demonstration] = (),
     ) -> tuple[RenderedPrompt, ...]:
         """The prompts that ask for each of the builder's labels alone. Their words are kept once."""
         pool: dict[str, str] = {}
-        found = (self.prompt(target, notes=notes, demonstrations=demonstrations, label=label) for label in self.builder.labels)
-        return tuple(replace(one, segments=tuple((name, pool.setdefault(text, text)) for name, text in one.segments)) for one in found)
+        found = (
+            self.prompt(target, notes=notes, demonstrations=demonstrations, label=label)
+            for label in self.builder.labels
+        )
+        return tuple(
+            replace(one, segments=tuple((name, pool.setdefault(text, text)) for name, text in one.segments))
+            for one in found
+        )
 
     def append(self, turn: Utterance) -> None:
         """Takes a turn into the past."""

@@ -17,7 +17,13 @@ _WHOLE = 256 * 2**20
 """Bytes up to which a file of weights is read whole, as that of an adapter is."""
 _SLICE = 2**16
 _SLICES = 64
-_SAMPLE = RenderedPrompt("Judge.", (("text", "Ana: It's 12,345  naïve ﬁancées'\tJOY?! 你好 👩\u200d🚀 <b>_x_</b>"),), "Answer:", "", "")
+_SAMPLE = RenderedPrompt(
+    "Judge.",
+    (("text", "Ana: It's 12,345  naïve ﬁancées'\tJOY?! 你好 👩\u200d🚀 <b>_x_</b>"),),
+    "Answer:",
+    "",
+    "",
+)
 """What tokenizers that know the same tokens may still part in other ways: case, digits, spaces, accents, other scripts."""
 
 
@@ -48,7 +54,13 @@ def known_weights(name: str, adapter: Path | None = None) -> str | None:
     """The digest of a model's weights as far as they lie here: of the folder `name`, of an adapter over it, or of both; None for neither."""
     folders = [folder for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
     found = [digest for folder in folders if (digest := weights_digest(folder)) is not None]
-    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else None
+    return (
+        found[0]
+        if len(found) == 1
+        else hashlib.sha256("".join(found).encode()).hexdigest()[:12]
+        if found
+        else None
+    )
 
 
 def reading_digest(encoder: PromptEncoder) -> str:

@@ -41,7 +41,11 @@ class PromptEncoder:
     @property
     def template_sha256(self) -> str | None:
         """Hash of the chat template, None without one."""
-        return hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest() if self.has_template else None
+        return (
+            hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+            if self.has_template
+            else None
+        )
 
     def text(self, prompt: RenderedPrompt) -> str:
         """The whole prompt as the text before the answer, without a beginning-of-text token unless the chat template writes one."""
@@ -73,7 +77,11 @@ class PromptEncoder:
         return len(self._ids(text))
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"])
+        return list(
+            self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+                "input_ids"
+            ]
+        )
 
     def _adds_bos(self) -> bool:
         ids = self.tokenizer(_PROBE, add_special_tokens=True)["input_ids"]
@@ -85,12 +93,19 @@ class PromptEncoder:
         return [{"role": "user", "content": "\n".join(part for part in (prompt.system, prompt.user) if part)}]
 
     def _apply(self, messages: list[dict[str, str]], *, generation: bool) -> str:
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, **_TEMPLATE_SETTINGS))
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation, **_TEMPLATE_SETTINGS
+            )
+        )
 
     def _accepts_system_role(self) -> bool:
         # A template may refuse the role with an error of its own, or leave the message out without a word.
         try:
-            rendered = self._apply([{"role": "system", "content": "qzsystemqz"}, {"role": "user", "content": _PROBE}], generation=True)
+            rendered = self._apply(
+                [{"role": "system", "content": "qzsystemqz"}, {"role": "user", "content": _PROBE}],
+                generation=True,
+            )
         except (TemplateError, ValueError):
             return False
         return "qzsystemqz" in rendered
@@ -104,5 +119,7 @@ class PromptEncoder:
             if rest and rest[0] in self.tokenizer.added_tokens_decoder:
                 return rest[0]
         if self.tokenizer.eos_token_id is None:
-            raise ArtefactError("the tokenizer has no end-of-text token, so answers of different lengths cannot be compared; use one that has")
+            raise ArtefactError(
+                "the tokenizer has no end-of-text token, so answers of different lengths cannot be compared; use one that has"
+            )
         return int(self.tokenizer.eos_token_id)

@@ -14,7 +14,11 @@ from erc.llm.adapters import LoraSettings
 
 FAMILIES = ("llama", "qwen2", "qwen3", "phi3", "gemma2", "mistral")
 """Model types whose architecture the estimate knows."""
-_BYTES = {"fp32": 4.0, "bf16": 2.0, "4bit": 0.5 + 4.0 / 64 / 4}  # NF4: half a byte, and double-quantised scales per 64 weights
+_BYTES = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "4bit": 0.5 + 4.0 / 64 / 4,
+}  # NF4: half a byte, and double-quantised scales per 64 weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ class Shape:
     def of(cls, config: Any) -> Shape:
         """The shape of a Hugging Face configuration. Raises ArtefactError for a family it does not know."""
         if config.model_type not in FAMILIES:
-            raise ArtefactError(f"no memory estimate for model type '{config.model_type}'; there is one for {', '.join(FAMILIES)}")
+            raise ArtefactError(
+                f"no memory estimate for model type '{config.model_type}'; there is one for {', '.join(FAMILIES)}"
+            )
         heads = int(config.num_attention_heads)
         return cls(
             vocab=int(config.vocab_size),
@@ -64,8 +70,18 @@ class Shape:
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         out = {"o_proj": (q, self.hidden), "down_proj": (self.intermediate, self.hidden)}
         if self.fused:
-            return {"qkv_proj": (self.hidden, q + 2 * kv), "gate_up_proj": (self.hidden, 2 * self.intermediate), **out}
-        split = {"q_proj": q, "k_proj": kv, "v_proj": kv, "gate_proj": self.intermediate, "up_proj": self.intermediate}
+            return {
+                "qkv_proj": (self.hidden, q + 2 * kv),
+                "gate_up_proj": (self.hidden, 2 * self.intermediate),
+                **out,
+            }
+        split = {
+            "q_proj": q,
+            "k_proj": kv,
+            "v_proj": kv,
+            "gate_proj": self.intermediate,
+            "up_proj": self.intermediate,
+        }
         return {**{name: (self.hidden, width) for name, width in split.items()}, **out}
 
     @property
@@ -86,12 +102,16 @@ class Shape:
         if lora.targets == "all-linear":
             return self.linears
         if unknown := [name for name in lora.targets if name not in self.linears]:
-            raise ConfigError(f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are {', '.join(sorted(self.linears))}")
+            raise ConfigError(
+                f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are {', '.join(sorted(self.linears))}"
+            )
         return {name: self.linears[name] for name in lora.targets}
 
     def lora_parameters(self, lora: LoraSettings) -> int:
         """Parameters of an adapter. Raises ConfigError for a target that no linear layer is called."""
-        return self.layers * sum(lora.r * (inputs + outputs) for inputs, outputs in self.adapted(lora).values())
+        return self.layers * sum(
+            lora.r * (inputs + outputs) for inputs, outputs in self.adapted(lora).values()
+        )
 
     def kept_by_block(self, lora: LoraSettings | None, *, row_tokens: int, value: int, mask: int) -> int:
         """Bytes that one block keeps for its backward pass, per token of a row of `row_tokens`; values take `value` bytes, dropout masks `mask`.
@@ -110,12 +130,17 @@ class Shape:
         else:
             # Besides queries, keys and values the output, and a sum for each head in fp32.
             attention = 4 * value * q + 4 * self.heads
-            if self.fused and self.kv_heads == self.heads:  # values are a view then, which holds queries and keys as they were before, too
+            if (
+                self.fused and self.kv_heads == self.heads
+            ):  # values are a view then, which holds queries and keys as they were before, too
                 attention += 2 * value * q
         # Each adapter keeps its own input, behind dropout, with the mask of that, and what lies between its two matrices.
         chosen = {} if lora is None else self.adapted(lora)
         masks = mask if lora is not None and lora.dropout else 0
-        adapters = sum((value + masks) * inputs + value * (0 if lora is None else lora.r) for inputs, _ in chosen.values())
+        adapters = sum(
+            (value + masks) * inputs + value * (0 if lora is None else lora.r)
+            for inputs, _ in chosen.values()
+        )
         return norms + gated + attention + adapters
 
 
@@ -134,7 +159,15 @@ class MemoryEstimate:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.adapter + self.gradients + self.optimiser + self.activations + self.logits + self.cache
+        return (
+            self.weights
+            + self.adapter
+            + self.gradients
+            + self.optimiser
+            + self.activations
+            + self.logits
+            + self.cache
+        )
 
 
 def estimate_memory(
@@ -167,7 +200,15 @@ def estimate_memory(
         scores = 8 * shape.heads * row_tokens if shape.eager else 0
         block = tokens * ((4 * shape.hidden + 2 * shape.intermediate) * value + scores)
         return MemoryEstimate(weights, 4 * adapter, 0, 0, block, answer_tokens * shape.vocab * 4, keys)
-    block = tokens * shape.kept_by_block(lora, row_tokens=row_tokens, value=value, mask=1 if device.startswith("cuda") else 4)
-    blocks = shape.layers * tokens * shape.hidden * value + block if gradient_checkpointing else shape.layers * block
+    block = tokens * shape.kept_by_block(
+        lora, row_tokens=row_tokens, value=value, mask=1 if device.startswith("cuda") else 4
+    )
+    blocks = (
+        shape.layers * tokens * shape.hidden * value + block
+        if gradient_checkpointing
+        else shape.layers * block
+    )
     once = 4 * tokens * shape.hidden + value * tokens * row_tokens + (value * adapter if value < 4 else 0)
-    return MemoryEstimate(weights, 4 * adapter, 4 * adapter, 8 * adapter, blocks + once, 3 * answer_tokens * shape.vocab * 4, 0)
+    return MemoryEstimate(
+        weights, 4 * adapter, 4 * adapter, 8 * adapter, blocks + once, 3 * answer_tokens * shape.vocab * 4, 0
+    )

@@ -39,7 +39,9 @@ class Generator(Protocol):
     encoder: PromptEncoder
     model_id: str
 
-    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+    def generate(
+        self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
+    ) -> list[str]:
         """The text after each prompt."""
         ...
 
@@ -62,21 +64,35 @@ def generate(
     rows = [encoder.prompt_ids(prompt) for prompt in prompts]
     written: list[list[int]] = [[] for _ in rows]
     side_by_side = 1 if settings.temperature else _MOST_ROWS
-    for bucket in length_buckets([len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=side_by_side):
-        for index, ids in zip(bucket, _written(model, [rows[i] for i in bucket], encoder.terminator, settings, pad_id), strict=True):
+    for bucket in length_buckets(
+        [len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=side_by_side
+    ):
+        for index, ids in zip(
+            bucket,
+            _written(model, [rows[i] for i in bucket], encoder.terminator, settings, pad_id),
+            strict=True,
+        ):
             written[index] = ids
     return [str(encoder.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
 
 
 @torch.inference_mode()
-def _written(model: Any, rows: Sequence[Ids], terminator: int, settings: GenerationSettings, pad_id: int) -> list[list[int]]:
+def _written(
+    model: Any, rows: Sequence[Ids], terminator: int, settings: GenerationSettings, pad_id: int
+) -> list[list[int]]:
     """Token ids after each row of prompt ids, without the one that ends the turn."""
     from transformers import GenerationConfig
 
     device, width = model.get_input_embeddings().weight.device, max(map(len, rows))
     input_ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
-    mask = (torch.arange(width) >= torch.tensor([width - len(row) for row in rows])[:, None]).long().to(device)
-    sampled = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0} if settings.temperature else {}
+    mask = (
+        (torch.arange(width) >= torch.tensor([width - len(row) for row in rows])[:, None]).long().to(device)
+    )
+    sampled = (
+        {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+        if settings.temperature
+        else {}
+    )
     # A model's own settings of generation stay out: they would make two models' greedy texts two different things.
     chosen = {"do_sample": False, **sampled, "max_new_tokens": settings.max_new_tokens}
     config = GenerationConfig(**chosen, eos_token_id=terminator, pad_token_id=pad_id)

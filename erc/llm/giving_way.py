@@ -38,7 +38,10 @@ def giving_way(parts: Parts, *, block: int) -> Iterator[Parts]:
 def shorter(bios: tuple[SpeakerBio, ...]) -> tuple[SpeakerBio, ...]:
     """`bios` without the last passage of the longest; a bio without passages is gone."""
     longest = max(range(len(bios)), key=lambda place: (len(bios[place].passages), place))
-    left = [replace(bio, passages=bio.passages[:-1]) if place == longest else bio for place, bio in enumerate(bios)]
+    left = [
+        replace(bio, passages=bio.passages[:-1]) if place == longest else bio
+        for place, bio in enumerate(bios)
+    ]
     return tuple(bio for bio in left if bio.passages)
 
 

@@ -71,7 +71,9 @@ def with_intruder(conversation: Conversation, index: int, text: str, *, name: st
     """The conversation with a turn by a stranger put before turn `index`."""
     extra = Utterance(f"{conversation.conversation_id}/intruder", index, name, text)
     turns = [*conversation.utterances[:index], extra, *conversation.utterances[index:]]
-    return replace(conversation, utterances=tuple(replace(turn, index=place) for place, turn in enumerate(turns)))
+    return replace(
+        conversation, utterances=tuple(replace(turn, index=place) for place, turn in enumerate(turns))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ def flips_by_text(
         raise ValueError("no turns or no hostile texts to measure with")
 
     def labels(text: str | None) -> tuple[str, ...]:
-        return scorer.score([_asked(builder, talk, index, text, place) for talk, index in turns], builder.labels).best
+        return scorer.score(
+            [_asked(builder, talk, index, text, place) for talk, index in turns], builder.labels
+        ).best
 
     clean = labels(None)
 
@@ -111,10 +115,16 @@ def flips_by_text(
     return [TextFlips(text, len(turns), changed(text), changed(neutral_of(text))) for text in texts]
 
 
-def _asked(builder: BuildsPrompts, talk: Conversation, index: int, text: str | None, place: Place) -> RenderedPrompt:
+def _asked(
+    builder: BuildsPrompts, talk: Conversation, index: int, text: str | None, place: Place
+) -> RenderedPrompt:
     """The prompt for a turn with a stranger's `text` in its place; None leaves it away."""
     if place == "turn":
-        return builder.emotion(Context.causal(talk, index) if text is None else Context.causal(with_intruder(talk, index, text), index + 1))
+        return builder.emotion(
+            Context.causal(talk, index)
+            if text is None
+            else Context.causal(with_intruder(talk, index, text), index + 1)
+        )
     name = text if place == "name" and text is not None else INTRUDER
     context = Context.causal(with_intruder(talk, index, _HARMLESS, name=name), index + 1)
     known = (SpeakerBio(INTRUDER, (text,)),) if place == "bio" and text is not None else ()
@@ -132,13 +142,18 @@ def flip_rate(
     """The shares of labels that changed, over all texts."""
     found = flips_by_text(scorer, builder, conversations, texts=texts, place=place)
     turns = sum(one.turns for one in found)
-    return FlipRate(turns, sum(one.hostile for one in found) / turns, sum(one.neutral for one in found) / turns)
+    return FlipRate(
+        turns, sum(one.hostile for one in found) / turns, sum(one.neutral for one in found) / turns
+    )
 
 
 def everywhere(builder: PromptBuilder, text: str) -> RenderedPrompt:
     """A prompt with `text` wherever the words of others stand: name, turn, bio, remembered turn and remembered label."""
     turn = Utterance("turn", 0, text or "Someone", text)
-    notes = SpeakerNotes((SpeakerBio(text, (text,)),), (HistoryEntry(builder.labels[0], 0.5, text), HistoryEntry(text, 0.5, text)))
+    notes = SpeakerNotes(
+        (SpeakerBio(text, (text,)),),
+        (HistoryEntry(builder.labels[0], 0.5, text), HistoryEntry(text, 0.5, text)),
+    )
     return builder.emotion(Context(past=(), target=turn), notes=notes)
 
 

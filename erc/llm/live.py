@@ -45,18 +45,27 @@ class LiveScorer:
     @property
     def tokens_read(self) -> int:
         """Tokens of prompts computed so far, by all networks together."""
-        return self._reader.tokens_read + sum(draw.rows * reader.tokens_read for draw, reader in self._drawn.items())
+        return self._reader.tokens_read + sum(
+            draw.rows * reader.tokens_read for draw, reader in self._drawn.items()
+        )
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
         """Exact log-likelihoods of every label after every prompt."""
         answers = [[self.encoder.answer_ids(label) for label in labels]]
-        rows = [self._reader.score([self.encoder.prompt_ids(prompt)], answers)[0].numpy() for prompt in prompts]
+        rows = [
+            self._reader.score([self.encoder.prompt_ids(prompt)], answers)[0].numpy() for prompt in prompts
+        ]
         return LabelScores.of(labels, np.concatenate([np.zeros((0, len(labels))), *rows]))
 
-    def sample(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int) -> np.ndarray:
+    def sample(
+        self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int
+    ) -> np.ndarray:
         """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`; networks of other numbers are forgotten."""
         answers = [[self.encoder.answer_ids(label) for label in labels]]
-        specs = [DrawSpec(seed, tuple(range(first, min(first + self._at_once, samples)))) for first in range(0, samples, self._at_once)]
+        specs = [
+            DrawSpec(seed, tuple(range(first, min(first + self._at_once, samples))))
+            for first in range(0, samples, self._at_once)
+        ]
         self._drawn = {spec: self._drawn.get(spec) or PrefixReader(self._model, draw=spec) for spec in specs}
         values = np.zeros((samples, len(prompts), len(labels)))
         for b, prompt in enumerate(prompts):

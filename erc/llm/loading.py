@@ -17,11 +17,18 @@ def require_place(name: str) -> None:
     """Raises ArtefactError where `name` is written like a folder's and there is none; the hub would only say that no model is called so."""
     path = name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
     if path and not Path(name).is_dir():
-        raise ArtefactError(f"language model '{name}': there is no such folder; a model of the hub is named ORGANISATION/NAME")
+        raise ArtefactError(
+            f"language model '{name}': there is no such folder; a model of the hub is named ORGANISATION/NAME"
+        )
 
 
 def load_base(
-    name: str, *, revision: str | None = None, precision: LlmPrecision = "auto", device: str | None = None, use: Use = "scoring"
+    name: str,
+    *,
+    revision: str | None = None,
+    precision: LlmPrecision = "auto",
+    device: str | None = None,
+    use: Use = "scoring",
 ) -> tuple[Any, Any]:
     """(model in evaluation mode, tokenizer) of a folder or hub id, to be put to `use`.
 
@@ -47,7 +54,9 @@ def load_base(
         require_use(config, name=name, use=use)
         tokenizer = AutoTokenizer.from_pretrained(name, **shared)
         with without_bars():
-            model: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared
+            )
     except (OSError, ValueError, SafetensorError) as error:
         if "trust_remote_code" in str(error):  # the library's advice is to allow it
             raise ArtefactError(
@@ -67,7 +76,9 @@ def described(name: str, *, revision: str | None = None, at_hand: bool = False) 
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False, local_files_only=at_hand)
+        return AutoConfig.from_pretrained(
+            name, revision=revision, trust_remote_code=False, local_files_only=at_hand
+        )
     except (OSError, ValueError):
         return None
 
@@ -114,4 +125,9 @@ def _four_bit(device: str) -> Any:
         raise ConfigError("precision '4bit' needs a CUDA GPU: use --precision bf16 or fp32 here")
     if not can_four_bit(device):
         raise MissingExtraError("bitsandbytes", "llm")
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

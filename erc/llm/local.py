@@ -34,7 +34,15 @@ class LocalScorer:
     takes what the model's architecture allows.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, model_id: str, strategy: Strategy | None = None, max_tokens: int = 8192) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        model_id: str,
+        strategy: Strategy | None = None,
+        max_tokens: int = 8192,
+    ) -> None:
         self.model = model
         self.encoder = PromptEncoder(tokenizer, positions=positions_of(model.config))
         self.model_id = model_id
@@ -61,7 +69,11 @@ class LocalScorer:
         if adapter is not None:
             model = load_adapter(model, adapter)
         weights = known_weights(name, adapter)
-        model_id = "@".join(filter(None, (name, revision))) + ("" if adapter is None else f"+{adapter.name}") + (f"#{weights}" if weights else "")
+        model_id = (
+            "@".join(filter(None, (name, revision)))
+            + ("" if adapter is None else f"+{adapter.name}")
+            + (f"#{weights}" if weights else "")
+        )
         return cls(model, tokenizer, model_id=model_id, max_tokens=max_tokens)
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
@@ -71,7 +83,9 @@ class LocalScorer:
         values = self._run(rows, [answers] * len(rows), draw=None)[0] if rows else np.zeros((0, len(labels)))
         return LabelScores.of(labels, values)
 
-    def sample(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int) -> np.ndarray:
+    def sample(
+        self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int
+    ) -> np.ndarray:
         """Log-likelihoods (S, B, K) under `samples` networks drawn by the adapter's dropout.
 
         A draw is a whole network, the same for every prompt and batch. Raises NoDropoutError without adapter dropout.
@@ -86,24 +100,43 @@ class LocalScorer:
         ids = [[self.encoder.answer_ids(answer) for answer in of_prompt] for of_prompt in answers]
         return self._run([self.encoder.prompt_ids(prompt) for prompt in prompts], ids, draw=None)[0]
 
-    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+    def generate(
+        self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
+    ) -> list[str]:
         """The text the model writes after each prompt."""
         chosen = settings or GenerationSettings()
-        return generate(self.model, self.encoder, prompts, settings=chosen, pad_id=self._pad_id, max_tokens=self.max_tokens)
+        return generate(
+            self.model,
+            self.encoder,
+            prompts,
+            settings=chosen,
+            pad_id=self._pad_id,
+            max_tokens=self.max_tokens,
+        )
 
     def live(self) -> LiveScorer | None:
         """The same scores for one conversation that goes on, keeping what was read of it; None with `repeat`, which keeps nothing."""
-        return LiveScorer(self.model, self.encoder, model_id=self.model_id, max_tokens=self.max_tokens) if self.strategy == "tree" else None
+        return (
+            LiveScorer(self.model, self.encoder, model_id=self.model_id, max_tokens=self.max_tokens)
+            if self.strategy == "tree"
+            else None
+        )
 
-    def _run(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, draw: DrawSpec | None) -> np.ndarray:
+    def _run(
+        self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, draw: DrawSpec | None
+    ) -> np.ndarray:
         """(S, B, K) with S = 1 without a draw."""
         if self.strategy is None:
-            raise ArtefactError(f"{self.model_id}: a model of type '{self.model.config.model_type}' can write, but its answers cannot be scored")
+            raise ArtefactError(
+                f"{self.model_id}: a model of type '{self.model.config.model_type}' can write, but its answers cannot be scored"
+            )
         draws = [None] if draw is None else list(self._draws(draw, max(map(len, rows), default=1)))
         read = self._shared if self.strategy == "tree" else self._batched
         return np.concatenate([read(rows, answers, part) for part in draws])
 
-    def _shared(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None) -> np.ndarray:
+    def _shared(
+        self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None
+    ) -> np.ndarray:
         """What prompts have in common is read once, as the turns of a dialogue do."""
         reader, networks = PrefixReader(self.model, draw=draw), 1 if draw is None else draw.rows
         values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))
@@ -111,7 +144,9 @@ class LocalScorer:
             values[:, chosen] = reader.score([rows[i] for i in chosen], [answers[i] for i in chosen]).numpy()
         return values
 
-    def _batched(self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None) -> np.ndarray:
+    def _batched(
+        self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None
+    ) -> np.ndarray:
         """Every prompt is read whole, those of about one length side by side."""
         networks = 1 if draw is None else draw.rows
         values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))

@@ -33,10 +33,16 @@ def tree_mask(*, segments: Tensor, branches: Tensor) -> Tensor:
 
 def additive(mask: Tensor, *, dtype: torch.dtype) -> Tensor:
     """A bool mask (R, Q, K) as the float mask (R, 1, Q, K) that Hugging Face models add to attention scores."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min).unsqueeze(1)
+    return (
+        torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+        .masked_fill_(~mask, torch.finfo(dtype).min)
+        .unsqueeze(1)
+    )
 
 
-def attention_argument(mask: Tensor, positions: Tensor, key_positions: Tensor, *, config: Any, dtype: torch.dtype) -> Any:
+def attention_argument(
+    mask: Tensor, positions: Tensor, key_positions: Tensor, *, config: Any, dtype: torch.dtype
+) -> Any:
     """What to pass as `attention_mask` for a tree mask (R, Q, K): per kind of layer where some layers only see a window.
 
     `positions` (R, Q) and `key_positions` (R, K) are positions in the text, by which a window is measured.

@@ -47,7 +47,9 @@ class _Row:
     def ask(self, ids: Ids, prompt: np.ndarray, score: int) -> None:
         """Appends an answer to the prompt at these places. Its last token needs no place: nothing follows it."""
         places = self.add(ids[:-1], prompt)
-        self.asked.extend((int(place), token, score) for place, token in zip(places[len(prompt) - 1 :], ids, strict=True))
+        self.asked.extend(
+            (int(place), token, score) for place, token in zip(places[len(prompt) - 1 :], ids, strict=True)
+        )
 
     def mask(self) -> Tensor:
         """Who sees whom, bool (1, N, C + N)."""
@@ -75,7 +77,9 @@ class PrefixReader:
     def nbytes(self) -> int:
         """Bytes held: keys and values, with what their storage has to spare, and the last prompt's ids."""
         layers: list[Any] = list(self._cache.layers)
-        return sum(part.untyped_storage().nbytes() for layer in layers for part in (layer.keys, layer.values)) + 8 * len(self._ids)
+        return sum(
+            part.untyped_storage().nbytes() for layer in layers for part in (layer.keys, layer.values)
+        ) + 8 * len(self._ids)
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]]) -> Tensor:
@@ -87,7 +91,10 @@ class PrefixReader:
         if not all(prompts):
             raise ValueError("a prompt without tokens")
         shared, cache, held = shared_tokens(self._ids, prompts[0]), self._cache, len(self._ids)
-        self._ids, self._cache = [], DynamicCache()  # where the pass fails half-way, the next call starts afresh
+        self._ids, self._cache = (
+            [],
+            DynamicCache(),
+        )  # where the pass fails half-way, the next call starts afresh
         if shared:
             cache.crop(shared - held)
         else:
@@ -110,7 +117,13 @@ class PrefixReader:
         networks = 1 if self._draw is None else self._draw.rows
         positions = torch.tensor([row.positions], device=device)
         keys = torch.cat([torch.arange(row.cached, device=device)[None], positions], dim=1)
-        mask = attention_argument(row.mask().to(device), positions, keys, config=self._model.config, dtype=computing_dtype(self._model))
+        mask = attention_argument(
+            row.mask().to(device),
+            positions,
+            keys,
+            config=self._model.config,
+            dtype=computing_dtype(self._model),
+        )
         places = sorted({place for place, _, _ in row.asked})
         positions = positions.expand(networks, -1)
         with drawing(self._draw, positions):
@@ -125,7 +138,9 @@ class PrefixReader:
         return output.logits.float(), {place: column for column, place in enumerate(places)}
 
 
-def _laid_out(prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, cached: int) -> tuple[_Row, np.ndarray, int]:
+def _laid_out(
+    prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, cached: int
+) -> tuple[_Row, np.ndarray, int]:
     """The row of a pass over a cache of `cached` tokens of the first prompt; the last prompt's places; the new tokens of all prompts."""
     row, path, before, read, score = _Row(cached), np.arange(cached), prompts[0][:cached], 0, 0
     for ids, of_prompt in zip(prompts, answers, strict=True):
@@ -165,7 +180,9 @@ def common_prefix(first: Ids, second: Ids) -> int:
     return shared
 
 
-def passes(prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, max_tokens: int) -> Iterator[list[int]]:
+def passes(
+    prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, max_tokens: int
+) -> Iterator[list[int]]:
     """Indices of the prompts in an order in which neighbours share most, cut into passes of at most `max_tokens` new tokens.
 
     A prompt that is longer alone gets a pass of its own.

@@ -50,7 +50,9 @@ class RenderedPrompt:
     @property
     def sha256(self) -> str:
         """Hash of everything a model reads: the key of caches."""
-        content = json.dumps([self.system, self.segments, self.lead, self.template, self.template_sha256], ensure_ascii=False)
+        content = json.dumps(
+            [self.system, self.segments, self.lead, self.template, self.template_sha256], ensure_ascii=False
+        )
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -87,7 +89,9 @@ class PromptTemplate:
             record = yaml.safe_load(raw)
         except FileNotFoundError:
             known = sorted(f"{found.parent.name}/{found.stem}" for found in root.glob("*/v*.yaml"))
-            raise ConfigError(f"{path}: there is no such prompt; there are {', '.join(known) or 'none'}") from None
+            raise ConfigError(
+                f"{path}: there is no such prompt; there are {', '.join(known) or 'none'}"
+            ) from None
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: not readable as YAML: {error}") from None
         _check_record(record, path, name, version)
@@ -111,7 +115,9 @@ class PromptTemplate:
             parts = [f"without a value: {', '.join(sorted(missing))}"] if missing else []
             parts += [f"not declared: {', '.join(sorted(unknown))}"] if unknown else []
             raise ConfigError(f"{self.path}: variables {'; '.join(parts)}")
-        rendered = [(name, self._render(f"user.{name}", source, values)) for name, source in self.user.items()]
+        rendered = [
+            (name, self._render(f"user.{name}", source, values)) for name, source in self.user.items()
+        ]
         return RenderedPrompt(
             system=self._render("system", self.system, values),
             segments=tuple((name, text) for name, text in rendered if text),
@@ -136,9 +142,13 @@ class PromptTemplate:
             try:
                 names = meta.find_undeclared_variables(_environment().parse(source))
             except TemplateError as error:
-                raise ConfigError(f"{self.path}: key '{key}' is not a Jinja template: {error.message}") from None
+                raise ConfigError(
+                    f"{self.path}: key '{key}' is not a Jinja template: {error.message}"
+                ) from None
             if undeclared := sorted(names - self.variables.keys()):
-                raise ConfigError(f"{self.path}: key '{key}' uses {', '.join(undeclared)}, which is not declared under 'variables'")
+                raise ConfigError(
+                    f"{self.path}: key '{key}' uses {', '.join(undeclared)}, which is not declared under 'variables'"
+                )
             used |= names
         if unused := sorted(self.variables.keys() - used):
             raise ConfigError(f"{self.path}: 'variables' declares {', '.join(unused)}, which no segment uses")
@@ -146,18 +156,24 @@ class PromptTemplate:
 
 def prompt_names() -> tuple[tuple[str, int], ...]:
     """(name, version) of every shipped prompt, sorted."""
-    return tuple(sorted((path.parent.name, int(path.stem[1:])) for path in resource_dir("prompts").glob("*/v*.yaml")))
+    return tuple(
+        sorted((path.parent.name, int(path.stem[1:])) for path in resource_dir("prompts").glob("*/v*.yaml"))
+    )
 
 
 def _newest(folder: Path) -> int:
     """The highest version in a prompt's folder; 1 where there is none."""
-    return max((int(path.stem[1:]) for path in folder.glob("v*.yaml") if path.stem[1:].isdecimal()), default=1)
+    return max(
+        (int(path.stem[1:]) for path in folder.glob("v*.yaml") if path.stem[1:].isdecimal()), default=1
+    )
 
 
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
     # No HTML is made here, so nothing is escaped as HTML; `erc.llm.safety` makes a user's text safe before it arrives.
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
+    )
 
 
 @cache
@@ -174,9 +190,13 @@ def _check_record(record: Any, path: Path, name: str, version: int) -> None:
     if unknown := sorted(record.keys() - set(_KEYS)):
         raise ConfigError(f"{path}: unknown key '{unknown[0]}'; the keys are {', '.join(_KEYS)}")
     if (record["name"], record["version"]) != (name, version):
-        raise ConfigError(f"{path}: keys 'name' and 'version' say {record['name']}/v{record['version']}, the file's place says {name}/v{version}")
+        raise ConfigError(
+            f"{path}: keys 'name' and 'version' say {record['name']}/v{record['version']}, the file's place says {name}/v{version}"
+        )
     for key in ("variables", "user"):
-        if not isinstance(record[key], dict) or not all(isinstance(value, str) for value in record[key].values()):
+        if not isinstance(record[key], dict) or not all(
+            isinstance(value, str) for value in record[key].values()
+        ):
             raise ConfigError(f"{path}: the key '{key}' must map names to texts")
     for key in ("system", "lead", "about"):
         if not isinstance(record[key], str):

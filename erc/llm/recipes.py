@@ -58,7 +58,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not self.stages or "erc" not in self.stages[-1].tasks:
-            raise ConfigError("the last stage of a recipe must train the task erc: it is what labels are scored with")
+            raise ConfigError(
+                "the last stage of a recipe must train the task erc: it is what labels are scored with"
+            )
 
     @property
     def needs_notes(self) -> bool:
@@ -68,7 +70,9 @@ class Recipe:
     @property
     def generated(self) -> tuple[TaskName, ...]:
         """The tasks for which a model has to write answers before training."""
-        return tuple(task for task in TASKS if task in GENERATED and any(task in stage.tasks for stage in self.stages))
+        return tuple(
+            task for task in TASKS if task in GENERATED and any(task in stage.tasks for stage in self.stages)
+        )
 
 
 def answers_of(task: TaskName, stage: Stage) -> str:

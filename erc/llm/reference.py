@@ -39,9 +39,13 @@ def build_tokenizer(texts: Iterable[str], *, vocab: int = 4096) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab, special_tokens=list(SPECIALS), initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
     fast.chat_template = CHAT_TEMPLATE
     return fast
 
@@ -71,10 +75,20 @@ def build_model(vocab: int, *, hidden: int = 192, layers: int = 4, seed: int = 0
 
 def dialogue_texts(conversations: Sequence[Conversation]) -> list[str]:
     """Each conversation as lines `Name: text`."""
-    return ["\n".join(f"{turn.speaker}: {turn.text}" for turn in conversation) for conversation in conversations if len(conversation)]
+    return [
+        "\n".join(f"{turn.speaker}: {turn.text}" for turn in conversation)
+        for conversation in conversations
+        if len(conversation)
+    ]
 
 
-def prompt_texts(conversations: Sequence[Conversation], prompts: TaskPrompts, *, per_dialogue: int, rng: np.random.Generator) -> list[str]:
+def prompt_texts(
+    conversations: Sequence[Conversation],
+    prompts: TaskPrompts,
+    *,
+    per_dialogue: int,
+    rng: np.random.Generator,
+) -> list[str]:
     """Whole prompts about random turns, as the chat template writes them; nothing in them is anybody's label.
 
     Half ask whose turn it is and hold the answer, which the dialogue itself gives. The others are emotion prompts and end before the answer.
@@ -88,7 +102,11 @@ def prompt_texts(conversations: Sequence[Conversation], prompts: TaskPrompts, *,
             if asked is None:
                 texts.append(encoder.text(prompts.builder.emotion(context)))
             else:
-                texts.append(encoder.text(asked.prompt) + asked.answer + str(encoder.tokenizer.convert_ids_to_tokens(encoder.terminator)))
+                texts.append(
+                    encoder.text(asked.prompt)
+                    + asked.answer
+                    + str(encoder.tokenizer.convert_ids_to_tokens(encoder.terminator))
+                )
     return texts
 
 
@@ -107,7 +125,9 @@ def labelled_comments(corpus: Corpus, emotion_set: str = "ekman") -> list[tuple[
     return found
 
 
-def comment_prompts(comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3) -> list[LabelledPrompt]:
+def comment_prompts(
+    comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3
+) -> list[LabelledPrompt]:
     """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names.
 
     A comment is drawn with one over the root of how many share its emotion, or a small model would hear of the rare ones too seldom.
@@ -115,11 +135,16 @@ def comment_prompts(comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *
     rng, made = np.random.default_rng(seed), []
     shares = Counter(emotion for _, emotion in comments)
     weights = np.array([shares[emotion] ** -0.5 for _, emotion in comments])
-    for index in rng.choice(len(comments), size=min(count, len(comments)), replace=False, p=weights / weights.sum()):
+    for index in rng.choice(
+        len(comments), size=min(count, len(comments)), replace=False, p=weights / weights.sum()
+    ):
         others = rng.integers(0, len(comments), size=rng.integers(0, before + 1))
         texts = [*(comments[i][0] for i in others), comments[index][0]]
         names = rng.permutation(_NAMES)[:2]
-        turns = tuple(Utterance(f"comment-{i}", i, str(names[(len(texts) - 1 - i) % 2]), text) for i, text in enumerate(texts))
+        turns = tuple(
+            Utterance(f"comment-{i}", i, str(names[(len(texts) - 1 - i) % 2]), text)
+            for i, text in enumerate(texts)
+        )
         context = Context.causal(Conversation(f"comment-{index}", turns), len(texts) - 1)
         made.append(prompts.emotion(context, comments[index][1]))
     return made
@@ -130,7 +155,9 @@ def question_alone(made: LabelledPrompt) -> LabelledPrompt:
     return replace(made, prompt=replace(made.prompt, system="", segments=made.prompt.segments[-1:]))
 
 
-def unigram_perplexity(train: Iterable[Sequence[int]], judged: Iterable[Sequence[int]], *, vocab: int) -> float:
+def unigram_perplexity(
+    train: Iterable[Sequence[int]], judged: Iterable[Sequence[int]], *, vocab: int
+) -> float:
     """Perplexity per token of `judged` under the token frequencies of `train`, each counted once more than it occurs: what a model must beat."""
     counts = Counter(token for ids in train for token in ids)
     total = sum(counts.values()) + vocab

@@ -33,14 +33,23 @@ class Origin:
     def of(cls, conversation: Conversation) -> Origin:
         """The origin of a conversation's turns. Episodes are compared across corpora: two of them are cut from one series."""
         meta = conversation.meta
-        episode = (int(meta["season"]), int(meta["episode"])) if "season" in meta and "episode" in meta else None
+        episode = (
+            (int(meta["season"]), int(meta["episode"])) if "season" in meta and "episode" in meta else None
+        )
         return cls(conversation.conversation_id, episode)
 
 
 class DemonstrationIndex:
     """Labelled turns of a training corpus by cosine similarity of their texts. Read-only once built, safe among threads."""
 
-    def __init__(self, demonstrations: Sequence[Demonstration], origins: Sequence[Origin], vectors: np.ndarray, *, report: LeakReport) -> None:
+    def __init__(
+        self,
+        demonstrations: Sequence[Demonstration],
+        origins: Sequence[Origin],
+        vectors: np.ndarray,
+        *,
+        report: LeakReport,
+    ) -> None:
         self.demonstrations = tuple(demonstrations)
         self.report = report
         self._rows: dict[tuple[str, object], list[int]] = defaultdict(list)
@@ -53,7 +62,13 @@ class DemonstrationIndex:
 
     @classmethod
     def build(
-        cls, conversations: Sequence[Conversation], embed: Embed, *, leaks: LeakFilter, labels: Sequence[str], turns: int = 2
+        cls,
+        conversations: Sequence[Conversation],
+        embed: Embed,
+        *,
+        leaks: LeakFilter,
+        labels: Sequence[str],
+        turns: int = 2,
     ) -> DemonstrationIndex:
         """Indexes every turn with exactly one label of `labels`, with up to `turns` turns before it.
 

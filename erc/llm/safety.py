@@ -48,12 +48,17 @@ class Neutraliser:
 
     def __init__(self, markers: Iterable[str] = (), *, limits: Limits | None = None) -> None:
         self.limits = Limits() if limits is None else limits
-        literal = sorted({marker for marker in markers if len(marker.strip()) > 1}, key=lambda marker: (-len(marker), marker))
+        literal = sorted(
+            {marker for marker in markers if len(marker.strip()) > 1},
+            key=lambda marker: (-len(marker), marker),
+        )
         # A lookahead finds markers that overlap, too; breaking the first character of each leaves none whole.
         self._pattern = re.compile(f"(?={'|'.join([*map(re.escape, literal), *_FAMILIES])})", re.IGNORECASE)
 
     @classmethod
-    def for_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, *, limits: Limits | None = None) -> Neutraliser:
+    def for_tokenizer(
+        cls, tokenizer: PreTrainedTokenizerBase, *, limits: Limits | None = None
+    ) -> Neutraliser:
         """Breaks every special and added token of `tokenizer`, beside the markers of the known families."""
         added = [str(token.content) for token in tokenizer.added_tokens_decoder.values()]
         return cls([*map(str, tokenizer.all_special_tokens), *added], limits=limits)
@@ -88,7 +93,9 @@ class Neutraliser:
     def _broken(self, text: str) -> str:
         folded = unicodedata.normalize("NFKC", text)
         if folded != text and len(self._pattern.findall(folded)) > len(self._pattern.findall(text)):
-            text = " ".join(folded.split())  # a tokenizer that folds compatibility characters would see the marker
+            text = " ".join(
+                folded.split()
+            )  # a tokenizer that folds compatibility characters would see the marker
         # Inserting never joins characters that stood apart, so nothing that was no marker becomes one.
         pieces, last = [], 0
         for found in self._pattern.finditer(text):

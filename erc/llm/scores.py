@@ -38,11 +38,20 @@ class LabelScores:
     truncated: np.ndarray
 
     @classmethod
-    def of(cls, labels: Sequence[str], log_likelihood: np.ndarray, *, kind: ScoreKind = "exact", truncated: np.ndarray | None = None) -> LabelScores:
+    def of(
+        cls,
+        labels: Sequence[str],
+        log_likelihood: np.ndarray,
+        *,
+        kind: ScoreKind = "exact",
+        truncated: np.ndarray | None = None,
+    ) -> LabelScores:
         """Scores whose probabilities are the log-likelihoods' softmax over the labels. Raises ValueError for a value that is NaN."""
         values = np.asarray(log_likelihood, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(labels):
-            raise ValueError(f"log-likelihoods of shape {values.shape} for {len(labels)} labels: expected (B, {len(labels)})")
+            raise ValueError(
+                f"log-likelihoods of shape {values.shape} for {len(labels)} labels: expected (B, {len(labels)})"
+            )
         if np.isnan(values).any() or (values.size and np.isneginf(values).all(axis=1).any()):
             raise ValueError("log-likelihoods hold NaN, or a prompt gives every label probability 0")
         probabilities = softmax(values, axis=1)
@@ -61,7 +70,14 @@ class LabelScores:
     def row(self, index: int) -> LabelScores:
         """The scores of one prompt."""
         at = slice(index, index + 1)
-        return LabelScores(self.labels, self.log_likelihood[at], self.probabilities[at], self.entropy[at], self.score_kind, self.truncated[at])
+        return LabelScores(
+            self.labels,
+            self.log_likelihood[at],
+            self.probabilities[at],
+            self.entropy[at],
+            self.score_kind,
+            self.truncated[at],
+        )
 
     @classmethod
     def stack(cls, parts: Sequence[LabelScores]) -> LabelScores:
@@ -97,7 +113,9 @@ class Scorer(Protocol):
 class SamplingScorer(Scorer, Protocol):
     """A back end that can also draw networks for Monte-Carlo uncertainty."""
 
-    def sample(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int) -> np.ndarray:
+    def sample(
+        self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int
+    ) -> np.ndarray:
         """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`."""
         ...
 

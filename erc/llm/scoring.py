@@ -58,14 +58,18 @@ def drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[
 
 
 @torch.inference_mode()
-def read_prefixes(model: Any, prefixes: Sequence[Ids], *, pad_id: int, draw: DrawSpec | None = None) -> PrefixState:
+def read_prefixes(
+    model: Any, prefixes: Sequence[Ids], *, pad_id: int, draw: DrawSpec | None = None
+) -> PrefixState:
     """Reads prompts of any lengths (padded on the left) and keeps their keys and values.
 
     The cache keeps every token in every layer, also where a layer only sees a window, so that it can be cut back.
     """
     device = model.get_input_embeddings().weight.device
     width = max(map(len, prefixes))
-    input_ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in prefixes], dtype=torch.long, device=device)
+    input_ids = torch.tensor(
+        [[pad_id] * (width - len(row)) + list(row) for row in prefixes], dtype=torch.long, device=device
+    )
     lengths = torch.tensor([len(row) for row in prefixes], device=device)
     if draw is not None:
         input_ids, lengths = input_ids.repeat(draw.rows, 1), lengths.repeat(draw.rows)
@@ -74,14 +78,24 @@ def read_prefixes(model: Any, prefixes: Sequence[Ids], *, pad_id: int, draw: Dra
     cache = DynamicCache()
     with drawing(draw, positions):
         output = model(
-            input_ids=input_ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+            input_ids=input_ids,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
     return PrefixState(cache, mask, lengths, output.logits[:, -1].float().log_softmax(-1), draw)
 
 
 @torch.inference_mode()
 def score_answers(
-    model: Any, state: PrefixState, answers: Sequence[Sequence[Ids]], *, strategy: Strategy = "tree", max_row_tokens: int = 2048
+    model: Any,
+    state: PrefixState,
+    answers: Sequence[Sequence[Ids]],
+    *,
+    strategy: Strategy = "tree",
+    max_row_tokens: int = 2048,
 ) -> Tensor:
     """Log-likelihoods (R, K) float64 on the CPU of K token sequences after each of the R rows of `state`.
 
@@ -93,7 +107,9 @@ def score_answers(
     first = torch.tensor([[ids[0] for ids in row] for row in rows], device=state.next_log_probs.device)
     scores = state.next_log_probs.gather(1, first).double()
     run = _tree_pass if strategy == "tree" else _repeat_pass
-    for chunk in _chunks([max(len(of_prompt[k]) for of_prompt in answers) - 1 for k in range(count)], limit=max_row_tokens):
+    for chunk in _chunks(
+        [max(len(of_prompt[k]) for of_prompt in answers) - 1 for k in range(count)], limit=max_row_tokens
+    ):
         scores[:, chunk] += run(model, state, [[row[k] for k in chunk] for row in rows])
     return scores.cpu()
 
@@ -101,7 +117,9 @@ def score_answers(
 def check_answers(answers: Sequence[Sequence[Ids]]) -> int:
     """How many answers each prompt has. Raises ValueError where the prompts differ in that, or an answer has no token."""
     count = len(answers[0])
-    if any(len(of_prompt) != count for of_prompt in answers) or any(not ids for of_prompt in answers for ids in of_prompt):
+    if any(len(of_prompt) != count for of_prompt in answers) or any(
+        not ids for of_prompt in answers for ids in of_prompt
+    ):
         raise ValueError("every prompt needs the same number of answers, none of them empty")
     return count
 
@@ -144,9 +162,21 @@ def _tree_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) ->
     among = tree_mask(segments=branch, branches=torch.zeros_like(branch))
     mask = torch.cat([state.mask[:, None, :].expand(-1, width, -1), among], dim=2)
     trunk = (state.mask.long().cumsum(dim=1) - 1).clamp_min(0)
-    argument = attention_argument(mask, positions, torch.cat([trunk, positions], dim=1), config=model.config, dtype=computing_dtype(model))
+    argument = attention_argument(
+        mask,
+        positions,
+        torch.cat([trunk, positions], dim=1),
+        config=model.config,
+        dtype=computing_dtype(model),
+    )
     with drawing(state.draw, positions):
-        output = model(input_ids=input_ids, attention_mask=argument, position_ids=positions, past_key_values=state.cache, use_cache=True)
+        output = model(
+            input_ids=input_ids,
+            attention_mask=argument,
+            position_ids=positions,
+            past_key_values=state.cache,
+            use_cache=True,
+        )
     state.cache.crop(-width)
     found = _token_log_probs(output.logits, target).masked_fill(branch == NO_SEGMENT, 0.0)
     sums = torch.zeros(len(rows), len(rows[0]), dtype=torch.double, device=device)
@@ -158,16 +188,29 @@ def _repeat_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) 
     device, count = state.mask.device, len(rows[0])
     flat = [ids for row in rows for ids in row]
     width = max(len(ids) for ids in flat) - 1
-    input_ids = torch.tensor([[*ids[:-1], *[0] * (width + 1 - len(ids))] for ids in flat], dtype=torch.long, device=device)
-    target = torch.tensor([[*ids[1:], *[0] * (width + 1 - len(ids))] for ids in flat], dtype=torch.long, device=device)
-    real = torch.arange(width, device=device) < torch.tensor([len(ids) - 1 for ids in flat], device=device)[:, None]
+    input_ids = torch.tensor(
+        [[*ids[:-1], *[0] * (width + 1 - len(ids))] for ids in flat], dtype=torch.long, device=device
+    )
+    target = torch.tensor(
+        [[*ids[1:], *[0] * (width + 1 - len(ids))] for ids in flat], dtype=torch.long, device=device
+    )
+    real = (
+        torch.arange(width, device=device)
+        < torch.tensor([len(ids) - 1 for ids in flat], device=device)[:, None]
+    )
     mask = torch.cat([state.mask.repeat_interleave(count, dim=0), real], dim=1)
     positions = state.lengths.repeat_interleave(count)[:, None] + torch.arange(width, device=device)
     layers: list[Any] = list(state.cache.layers)
     cache = DynamicCache([(layer.keys, layer.values) for layer in layers])
     cache.batch_repeat_interleave(count)
     with drawing(state.draw, positions):
-        output = model(input_ids=input_ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True)
+        output = model(
+            input_ids=input_ids,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
     found = _token_log_probs(output.logits, target).masked_fill(~real, 0.0)
     return found.double().sum(dim=1).view(len(rows), count)
 

@@ -17,9 +17,13 @@ from erc.llm.builder import PromptBuilder, fit
 from erc.llm.notes import NO_NOTES, Demonstration, SpeakerNotes
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
 
-TaskName = Literal["erc", "speaker_identification", "emotion_impact", "speaker_characteristic", "interlocutor_commonsense"]
+TaskName = Literal[
+    "erc", "speaker_identification", "emotion_impact", "speaker_characteristic", "interlocutor_commonsense"
+]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
-Characteristic = Literal["xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"]
+Characteristic = Literal[
+    "xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"
+]
 CHARACTERISTICS: tuple[Characteristic, ...] = get_args(Characteristic)
 
 
@@ -43,16 +47,26 @@ class TaskPrompts:
     def __init__(self, builder: PromptBuilder, *, versions: Mapping[str, int] | None = None) -> None:
         self.builder = builder
         chosen = {} if versions is None else versions
-        self._templates = {task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"}
+        self._templates = {
+            task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"
+        }
 
     @property
     def sha256(self) -> str:
         """Hash of all templates, and of how they are filled."""
-        parts = [self.builder.sha256, *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items()))]
+        parts = [
+            self.builder.sha256,
+            *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items())),
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def emotion(
-        self, context: Context, label: str, *, notes: SpeakerNotes = NO_NOTES, demonstrations: Sequence[Demonstration] = ()
+        self,
+        context: Context,
+        label: str,
+        *,
+        notes: SpeakerNotes = NO_NOTES,
+        demonstrations: Sequence[Demonstration] = (),
     ) -> LabelledPrompt:
         """The emotion of the target."""
         prompt = self.builder.emotion(context, notes=notes, demonstrations=demonstrations)
@@ -65,28 +79,51 @@ class TaskPrompts:
         if answer not in speakers or len(speakers) < 2:
             return None
         values = {"speakers": speakers, "text": self.builder.text(context.target)}
-        return LabelledPrompt("speaker_identification", self._fit("speaker_identification", context, values, target=False), answer, speakers)
+        return LabelledPrompt(
+            "speaker_identification",
+            self._fit("speaker_identification", context, values, target=False),
+            answer,
+            speakers,
+        )
 
     def emotion_impact(self, context: Context, label: str) -> LabelledPrompt | None:
         """The emotion of the target, unseen; None for the first turn of a conversation."""
         if not context.past:
             return None
         values = {"labels": self.builder.labels, "speaker": self.builder.safe.name(context.target.speaker)}
-        return LabelledPrompt("emotion_impact", self._fit("emotion_impact", context, values, target=False), label, self.builder.labels)
+        return LabelledPrompt(
+            "emotion_impact",
+            self._fit("emotion_impact", context, values, target=False),
+            label,
+            self.builder.labels,
+        )
 
     def characteristic_prompt(self, context: Context, kind: Characteristic) -> RenderedPrompt:
         """Asks for one characteristic; what a model answers is cached and learnt."""
         if kind not in CHARACTERISTICS:
             raise ConfigError(f"no speaker characteristic '{kind}'; there are {', '.join(CHARACTERISTICS)}")
-        return self._fit("speaker_characteristic", context, {**self._target(context), "characteristic": kind}, target=True)
+        return self._fit(
+            "speaker_characteristic", context, {**self._target(context), "characteristic": kind}, target=True
+        )
 
     def commonsense_prompt(self, context: Context) -> RenderedPrompt:
         """Asks what the speaker intends and how the listeners take it."""
         speaker = self.builder.safe.name(context.target.speaker)
-        others = tuple(dict.fromkeys(name for turn in context.past if (name := self.builder.safe.name(turn.speaker)) != speaker))
-        return self._fit("interlocutor_commonsense", context, {**self._target(context), "listeners": others}, target=True)
+        others = tuple(
+            dict.fromkeys(
+                name for turn in context.past if (name := self.builder.safe.name(turn.speaker)) != speaker
+            )
+        )
+        return self._fit(
+            "interlocutor_commonsense", context, {**self._target(context), "listeners": others}, target=True
+        )
 
-    def generated(self, task: Literal["speaker_characteristic", "interlocutor_commonsense"], prompt: RenderedPrompt, text: str) -> LabelledPrompt:
+    def generated(
+        self,
+        task: Literal["speaker_characteristic", "interlocutor_commonsense"],
+        prompt: RenderedPrompt,
+        text: str,
+    ) -> LabelledPrompt:
         """A generated answer as something to learn: one line, capped."""
         return LabelledPrompt(task, prompt, self.builder.safe.line(text, cap=300))
 
@@ -94,7 +131,11 @@ class TaskPrompts:
         """The examples of a closed task over every turn with one gold label of the set, without notes."""
         for turn in conversation:
             context = Context.causal(conversation, turn.index)
-            label = turn.emotions[0] if len(turn.emotions) == 1 and turn.emotions[0] in self.builder.labels else None
+            label = (
+                turn.emotions[0]
+                if len(turn.emotions) == 1 and turn.emotions[0] in self.builder.labels
+                else None
+            )
             made: LabelledPrompt | None = None
             if task == "speaker_identification":
                 made = self.speaker_identification(context)
@@ -106,9 +147,14 @@ class TaskPrompts:
                 yield made
 
     def _target(self, context: Context) -> dict[str, object]:
-        return {"speaker": self.builder.safe.name(context.target.speaker), "text": self.builder.text(context.target)}
+        return {
+            "speaker": self.builder.safe.name(context.target.speaker),
+            "text": self.builder.text(context.target),
+        }
 
-    def _fit(self, task: str, context: Context, values: Mapping[str, object], *, target: bool) -> RenderedPrompt:
+    def _fit(
+        self, task: str, context: Context, values: Mapping[str, object], *, target: bool
+    ) -> RenderedPrompt:
         lines = self.builder.lines(context)
         template = self._templates[task]  # type: ignore[index]
         prompt = fit(
@@ -118,5 +164,7 @@ class TaskPrompts:
             budget=self.builder.budget,
         )
         if prompt is None:
-            raise ConfigError(f"one turn of task {task} needs more than max_tokens={self.builder.budget.max_tokens}: raise it")
+            raise ConfigError(
+                f"one turn of task {task} needs more than max_tokens={self.builder.budget.max_tokens}: raise it"
+            )
         return prompt

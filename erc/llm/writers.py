@@ -24,7 +24,9 @@ class Writer:
         self._load = load
         self._backend: Any = None
 
-    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+    def generate(
+        self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
+    ) -> list[str]:
         """The text after each prompt."""
         if not prompts:
             return []
@@ -49,9 +51,17 @@ class KeepingWriter:
         self._texts = texts
         self._task = task
 
-    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+    def generate(
+        self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
+    ) -> list[str]:
         """The text after each prompt."""
-        return write_texts(self._generator, prompts, task=self._task, settings=settings or GenerationSettings(), texts=self._texts)
+        return write_texts(
+            self._generator,
+            prompts,
+            task=self._task,
+            settings=settings or GenerationSettings(),
+            texts=self._texts,
+        )
 
 
 def open_writer(
@@ -74,7 +84,9 @@ def open_writer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"the tokenizer of the language model '{name}' cannot be read, and prompts are fitted by it: {error}") from error
+        raise ArtefactError(
+            f"the tokenizer of the language model '{name}' cannot be read, and prompts are fitted by it: {error}"
+        ) from error
     encoder = PromptEncoder(tokenizer, positions=known_positions(name, revision=revision))
 
     def local() -> Generator:

@@ -48,7 +48,9 @@ class WrittenTexts:
             lines = private_file(path).read_bytes().split(b"\n")
             self._file = path.open("a+b", buffering=0)
         except OSError as error:
-            raise ArtefactError(f"{path}: not usable as a file of written texts ({error}): remove it or name another") from None
+            raise ArtefactError(
+                f"{path}: not usable as a file of written texts ({error}): remove it or name another"
+            ) from None
         self._texts = dict(one for one in map(_read_line, lines) if one is not None)
 
     def get(self, key: str) -> str | None:
@@ -63,7 +65,9 @@ class WrittenTexts:
             try:
                 self._append(line)
             except OSError as error:
-                raise ArtefactError(f"{self.path}: a written text cannot be kept ({error}): make room and start again; what was kept stays") from None
+                raise ArtefactError(
+                    f"{self.path}: a written text cannot be kept ({error}): make room and start again; what was kept stays"
+                ) from None
             self._texts[key] = text
 
     def _append(self, line: bytes) -> None:
@@ -85,7 +89,9 @@ class WrittenTexts:
     def __enter__(self) -> WrittenTexts:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -110,12 +116,16 @@ def write_texts(
     side are padded little.
     """
     keys = [text_key(prompt, model_id=generator.model_id, task=task, settings=settings) for prompt in prompts]
-    missing = list({key: prompt for key, prompt in zip(keys, prompts, strict=True) if not texts.get(key)}.items())
+    missing = list(
+        {key: prompt for key, prompt in zip(keys, prompts, strict=True) if not texts.get(key)}.items()
+    )
     missing.sort(key=lambda one: len(one[1].user))
     advance(len(prompts) - len(missing))
     for first in range(0, len(missing), _AT_ONCE):
         part = missing[first : first + _AT_ONCE]
-        for (key, _), text in zip(part, generator.generate([prompt for _, prompt in part], settings=settings), strict=True):
+        for (key, _), text in zip(
+            part, generator.generate([prompt for _, prompt in part], settings=settings), strict=True
+        ):
             if text:
                 texts.put(key, text)
         advance(len(part))
@@ -137,23 +147,37 @@ def generated_answers(
     """
     within = budget.within(generator.encoder.positions, answer=max(MOST_TOKENS.values()))
     prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=within))
-    turns = [(conversation, turn.index) for conversation in conversations for turn in conversation if turn.text.strip()]
+    turns = [
+        (conversation, turn.index)
+        for conversation in conversations
+        for turn in conversation
+        if turn.text.strip()
+    ]
     found: dict[str, dict[tuple[str, int], str]] = {}
     for stage in recipe.stages:
         for task in stage.tasks:
             name = answers_of(task, stage)
             if task not in GENERATED or name in found:
                 continue
-            asked = [_asked(prompts, task, stage, Context.causal(conversation, index)) for conversation, index in turns]
+            asked = [
+                _asked(prompts, task, stage, Context.causal(conversation, index))
+                for conversation, index in turns
+            ]
             settings = GenerationSettings(max_new_tokens=MOST_TOKENS[task])
-            written = write_texts(generator, asked, task=name, settings=settings, texts=texts, advance=advance)
+            written = write_texts(
+                generator, asked, task=name, settings=settings, texts=texts, advance=advance
+            )
             places = ((conversation.conversation_id, index) for conversation, index in turns)
             found[name] = {place: text for place, text in zip(places, written, strict=True) if text}
     return found
 
 
 def _asked(prompts: TaskPrompts, task: TaskName, stage: Stage, context: Context) -> RenderedPrompt:
-    return prompts.characteristic_prompt(context, stage.characteristic) if task == "speaker_characteristic" else prompts.commonsense_prompt(context)
+    return (
+        prompts.characteristic_prompt(context, stage.characteristic)
+        if task == "speaker_characteristic"
+        else prompts.commonsense_prompt(context)
+    )
 
 
 def _read_line(line: bytes) -> tuple[str, str] | None:
@@ -162,6 +186,10 @@ def _read_line(line: bytes) -> tuple[str, str] | None:
         record = json.loads(line) if line else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("key"), str) or not isinstance(record.get("text"), str):
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("key"), str)
+        or not isinstance(record.get("text"), str)
+    ):
         return None
     return record["key"], record["text"]

@@ -28,10 +28,16 @@ class GruStack(nn.Module):
     Every step of a sequence is dropped alike (a drawn network is one network at all steps). An empty sequence gives zeros.
     """
 
-    def __init__(self, *, inputs: int, width: int, layers: int, input_dropout: float, dropout: float, site: int) -> None:
+    def __init__(
+        self, *, inputs: int, width: int, layers: int, input_dropout: float, dropout: float, site: int
+    ) -> None:
         super().__init__()
-        self.dropouts = nn.ModuleList(SeededDropout(dropout if i else input_dropout, site=site + i) for i in range(layers))
-        self.layers = nn.ModuleList(nn.GRU(width if i else inputs, width, batch_first=True) for i in range(layers))
+        self.dropouts = nn.ModuleList(
+            SeededDropout(dropout if i else input_dropout, site=site + i) for i in range(layers)
+        )
+        self.layers = nn.ModuleList(
+            nn.GRU(width if i else inputs, width, batch_first=True) for i in range(layers)
+        )
 
     def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
         """steps (R, N, E), mask (R, N) bool -> (R, G)."""
@@ -67,12 +73,21 @@ class BehaviourMemory(nn.Module, ABC):
 class SharedMemory(BehaviourMemory):
     """Reads the stored observations: the shared classifier's embedding and its probabilities (`memory_encoder: shared`)."""
 
-    def __init__(self, *, observation_width: int, width: int = 256, layers: int = 1, dropout: float = 0.1) -> None:
+    def __init__(
+        self, *, observation_width: int, width: int = 256, layers: int = 1, dropout: float = 0.1
+    ) -> None:
         super().__init__()
         self.width = width
         self.observation_width = observation_width
         self.norm = nn.LayerNorm(observation_width)
-        self.gru = GruStack(inputs=observation_width, width=width, layers=layers, input_dropout=dropout, dropout=dropout, site=_SITE)
+        self.gru = GruStack(
+            inputs=observation_width,
+            width=width,
+            layers=layers,
+            input_dropout=dropout,
+            dropout=dropout,
+            site=_SITE,
+        )
 
     def begin(self, batch: TurnBatch, *, split: int) -> TurnBatch:
         return batch
@@ -96,7 +111,9 @@ class OwnMemory(BehaviourMemory):
         for module in encoder.modules():
             if isinstance(module, SeededDropout):  # its masks are not those of the first encoder
                 module.site += _OWN_ENCODER_SITE
-        self.gru = GruStack(inputs=self.width, width=self.width, layers=layers, input_dropout=0.0, dropout=dropout, site=_SITE)
+        self.gru = GruStack(
+            inputs=self.width, width=self.width, layers=layers, input_dropout=0.0, dropout=dropout, site=_SITE
+        )
 
     def begin(self, batch: TurnBatch, *, split: int) -> tuple[PackedState | None, TurnBatch]:
         if batch.memory_ids is None or batch.memory_mask is None:
@@ -122,7 +139,9 @@ def _last_states(gru: GruStack, known: Tensor, batch: TurnBatch, copies: int) ->
     assert batch.history_mask is not None
     at_once = len(batch) if torch.is_grad_enabled() else max(1, _ROWS_AT_ONCE // copies)
     states = []
-    for index, mask in zip(batch.history_index.split(at_once), batch.history_mask.split(at_once), strict=True):
+    for index, mask in zip(
+        batch.history_index.split(at_once), batch.history_mask.split(at_once), strict=True
+    ):
         steps = known[:, index].expand(copies, -1, -1, -1).flatten(0, 1)  # (S * U', N, E)
         states.append(gru(steps, mask.repeat(copies, 1)).view(copies, len(index), -1))
     return torch.cat(states, dim=1).flatten(0, 1)

@@ -40,7 +40,9 @@ class ConcreteDropout(SeededDropout):
         dropped = torch.sigmoid((self.logit + torch.logit(noise)) / self.temperature)
         return (x * (1.0 - dropped) / (1.0 - rate)).to(x.dtype)
 
-    def regulariser(self, *, features: int, weights: Tensor, weight_scale: float, dropout_scale: float) -> Tensor:
+    def regulariser(
+        self, *, features: int, weights: Tensor, weight_scale: float, dropout_scale: float
+    ) -> Tensor:
         """What keeps the rate from 0 and 1, a scalar to add to the loss (equation 3 of the paper).
 
         `weights` is the matrix of the layer that reads the dropped units, `features` how many units there are. `weight_scale` is
@@ -48,7 +50,9 @@ class ConcreteDropout(SeededDropout):
         """
         rate = torch.sigmoid(self.logit)
         negative_entropy = rate * torch.log(rate) + (1.0 - rate) * torch.log1p(-rate)
-        return weight_scale * weights.square().sum() / (1.0 - rate) + dropout_scale * features * negative_entropy
+        return (
+            weight_scale * weights.square().sum() / (1.0 - rate) + dropout_scale * features * negative_entropy
+        )
 
 
 def learn_dropout(model: nn.Module) -> list[ConcreteDropout]:

@@ -13,7 +13,14 @@ from erc.models.pooling import Pooling
 
 ContextMode = Literal["window", "turn_causal", "hierarchical"]
 
-__all__ = ["ContextEncoder", "ContextMode", "HierarchicalContext", "TurnCausalContext", "WindowContext", "build_context"]
+__all__ = [
+    "ContextEncoder",
+    "ContextMode",
+    "HierarchicalContext",
+    "TurnCausalContext",
+    "WindowContext",
+    "build_context",
+]
 
 
 def build_context(

@@ -48,7 +48,9 @@ class ContextEncoder(nn.Module, ABC):
         """The rest of the pass for `copies` networks, sample-major: (copies * U, P)."""
 
     @abstractmethod
-    def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def append(
+        self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The vector of one more turn, (S, P), and the tensors that the next turn needs; an empty mapping begins a conversation.
 
         With a `draw`, the layers from `split` on are sampled and S is its number of samples; it must be the same all along.

@@ -31,7 +31,9 @@ class HierarchicalContext(ContextEncoder):
 
     in_passes = True
 
-    def __init__(self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", width: int = 256, dropout: float = 0.1) -> None:
+    def __init__(
+        self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", width: int = 256, dropout: float = 0.1
+    ) -> None:
         super().__init__(encoder=encoder, pooling=pooling)
         self.norm = nn.LayerNorm(self.width)
         self.input_dropout = SeededDropout(dropout, site=_SITE)
@@ -44,12 +46,20 @@ class HierarchicalContext(ContextEncoder):
 
     def turn_vectors(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Vectors (U, P) of turns (U, T) alone under a mask (U, T), as a batch may bring them; they hang on no other turn."""
-        return complete_rows(self.encoder, begin_rows(self.encoder, input_ids=input_ids, mask=mask, split=0), pooling=self.pooling, split=0, copies=1)
+        return complete_rows(
+            self.encoder,
+            begin_rows(self.encoder, input_ids=input_ids, mask=mask, split=0),
+            pooling=self.pooling,
+            split=0,
+            copies=1,
+        )
 
     def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[Rows], TurnBatch]:
         if batch.vectors is not None:  # another pass of the same encoder has read these turns
             return [], batch
-        return begin_rows(self.encoder, input_ids=batch.input_ids, mask=batch.attention_mask, split=split), batch
+        return begin_rows(
+            self.encoder, input_ids=batch.input_ids, mask=batch.attention_mask, split=split
+        ), batch
 
     def complete(self, begun: tuple[list[Rows], TurnBatch], *, split: int, copies: int) -> Tensor:
         rows, batch = begun
@@ -60,7 +70,9 @@ class HierarchicalContext(ContextEncoder):
         over_speakers = _run_groups(self.speakers, inputs, people)
         return self._joined(vectors, over_turns, over_speakers)
 
-    def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def append(
+        self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         rows, _ = self.begin(turn, split=split)
         copies, speaker = copies_of(draw), int(turn.local_speaker[0])
         with maybe_drawn(draw):
@@ -99,7 +111,10 @@ def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:
         return _run_padded(gru, inputs, row_of)
     scale = counts.log2().floor().long()[row_of]  # (U,)
     parts = [(scale == one).nonzero().squeeze(1) for one in torch.unique(scale)]
-    states = [_run_padded(gru, inputs[:, part], torch.unique(row_of[part], return_inverse=True)[1]) for part in parts]
+    states = [
+        _run_padded(gru, inputs[:, part], torch.unique(row_of[part], return_inverse=True)[1])
+        for part in parts
+    ]
     return torch.cat(states, dim=1)[:, torch.cat(parts).argsort()]
 
 

@@ -18,7 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erc.models.context_parts import AnyEncoder, Projected, Rotary, embed, finish, heads_of, merge, project, reach
+from erc.models.context_parts import (
+    AnyEncoder,
+    Projected,
+    Rotary,
+    embed,
+    finish,
+    heads_of,
+    merge,
+    project,
+    reach,
+)
 from erc.models.dropout import active_draw, drawn
 from erc.models.pooling import Pooling, pool
 
@@ -69,7 +79,12 @@ class Packing:
 
     def row(self, *, turn: Tensor, speaker: Tensor, conversation: Tensor) -> Row:
         """The row of keys these turns make; turn, speaker and conversation are (U,)."""
-        return Row(turn=self.spread(turn), position=self.positions(), speaker=self.spread(speaker), conversation=self.spread(conversation))
+        return Row(
+            turn=self.spread(turn),
+            position=self.positions(),
+            speaker=self.spread(speaker),
+            conversation=self.spread(conversation),
+        )
 
     def pad(self, packed: Tensor) -> Tensor:
         """packed (S, X, D) -> (S * U, T, D), zeros where there is no token."""
@@ -112,8 +127,20 @@ class Chunks:
         rows = slice(start, stop)
         lags = None
         if self.lags is not None:
-            lags = Lags(pair=self.lags.pair[rows], query=self.lags.query[rows], key=self.lags.key[rows], seen=self.lags.seen[rows])
-        return replace(self, query=self.query[rows], key=self.key[rows], own=self.own[rows], apart=self.apart[rows], lags=lags)
+            lags = Lags(
+                pair=self.lags.pair[rows],
+                query=self.lags.query[rows],
+                key=self.lags.key[rows],
+                seen=self.lags.seen[rows],
+            )
+        return replace(
+            self,
+            query=self.query[rows],
+            key=self.key[rows],
+            own=self.own[rows],
+            apart=self.apart[rows],
+            lags=lags,
+        )
 
 
 def cut(queries: Row, keys: Row, *, first: int, window: int) -> Chunks:
@@ -133,11 +160,17 @@ def cut(queries: Row, keys: Row, *, first: int, window: int) -> Chunks:
     turn, position = queries.turn[query], queries.position[query]
     own = real_query[:, :, None] & real_query[:, None, :] & (turn[:, :, None] == turn[:, None, :])
     apart = (position[:, :, None] - position[:, None, :]).abs()
-    chunks = Chunks(query=query, key=key, token=real_query.flatten().nonzero().squeeze(1), own=own, apart=apart)
-    return replace(chunks, lags=_lags(queries, keys, chunks, real_query, real_key, window)) if window else chunks
+    chunks = Chunks(
+        query=query, key=key, token=real_query.flatten().nonzero().squeeze(1), own=own, apart=apart
+    )
+    return (
+        replace(chunks, lags=_lags(queries, keys, chunks, real_query, real_key, window)) if window else chunks
+    )
 
 
-def _lags(queries: Row, keys: Row, chunks: Chunks, real_query: Tensor, real_key: Tensor, window: int) -> Lags | None:
+def _lags(
+    queries: Row, keys: Row, chunks: Chunks, real_query: Tensor, real_key: Tensor, window: int
+) -> Lags | None:
     query_turn, query_zero, query_speaker = _turns_of(queries, chunks.query, real_query)
     key_turn, key_zero, key_speaker = _turns_of(keys, chunks.key, real_key)
     rows = torch.arange(query_speaker.shape[1], device=query_turn.device) + query_zero[:, None]
@@ -164,7 +197,9 @@ def _turns_of(row: Row, place: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Te
     local = turn - zero[:, None]
     columns = int(local.masked_fill(~real, 0).max()) + 2
     local = local.masked_fill(~real, columns - 1)
-    speakers = torch.full((len(place), columns), -1, device=place.device).scatter(1, local, row.speaker[place])
+    speakers = torch.full((len(place), columns), -1, device=place.device).scatter(
+        1, local, row.speaker[place]
+    )
     return local, zero, speakers
 
 
@@ -239,7 +274,13 @@ class PackedState:
 
 
 def start_packed(
-    encoder: AnyEncoder, *, input_ids: Tensor, attention_mask: Tensor, row: Row | None = None, before: Row | None = None, window: int = 0
+    encoder: AnyEncoder,
+    *,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    row: Row | None = None,
+    before: Row | None = None,
+    window: int = 0,
 ) -> PackedState:
     """Embeds the real tokens of texts (U, T); positions restart in each text.
 
@@ -257,7 +298,12 @@ def start_packed(
 
 
 def run_packed(
-    encoder: AnyEncoder, cross: nn.ModuleList | None, state: PackedState, *, first: int = 0, last: int | None = None
+    encoder: AnyEncoder,
+    cross: nn.ModuleList | None,
+    state: PackedState,
+    *,
+    first: int = 0,
+    last: int | None = None,
 ) -> tuple[PackedState, list[tuple[Tensor, Tensor]]]:
     """Runs layers `first` up to `last`; also gives each layer's keys and values of these turns, (S, X, H, F)."""
     draw = active_draw()
@@ -277,7 +323,9 @@ def _run(
         kept.append((parts.key, parts.value))
         if state.earlier is not None:
             keys, values = state.earlier[number - first]
-            parts = Projected(parts.query, torch.cat([keys, parts.key], dim=1), torch.cat([values, parts.value], dim=1))
+            parts = Projected(
+                parts.query, torch.cat([keys, parts.key], dim=1), torch.cat([values, parts.value], dim=1)
+            )
         looking_back: CrossTurn | None = None if cross is None else cross[number]  # type: ignore[assignment]
         hidden = merge(layer, hidden, attend(parts, state.chunks, looking_back, distance=reach(layer)))
     return replace(state, hidden=hidden), kept
@@ -289,8 +337,13 @@ def attend(parts: Projected, chunks: Chunks, cross: CrossTurn | None, *, distanc
     query (S, X, H, F), key and value (S, X', H, F) -> (S, X, D).
     """
 
-    size = len(chunks.query) if torch.is_grad_enabled() else _CHUNKS_AT_ONCE  # training keeps every weight in any case
-    answers = [_attend(parts, chunks.part(start, start + size), cross, distance) for start in range(0, len(chunks.query), size)]
+    size = (
+        len(chunks.query) if torch.is_grad_enabled() else _CHUNKS_AT_ONCE
+    )  # training keeps every weight in any case
+    answers = [
+        _attend(parts, chunks.part(start, start + size), cross, distance)
+        for start in range(0, len(chunks.query), size)
+    ]
     return torch.cat(answers, dim=1).flatten(1, 2).index_select(1, chunks.token)
 
 
@@ -298,10 +351,18 @@ def _attend(parts: Projected, chunks: Chunks, cross: CrossTurn | None, distance:
     """The answer at every place of some chunks, padding included, (S, N, Q, D)."""
 
     def gather(x: Tensor, index: Tensor) -> Tensor:
-        return x.index_select(1, index.flatten()).view(x.shape[0], *index.shape, *x.shape[2:]).transpose(2, 3)  # (S, N, H, Q or K, F)
+        return (
+            x.index_select(1, index.flatten()).view(x.shape[0], *index.shape, *x.shape[2:]).transpose(2, 3)
+        )  # (S, N, H, Q or K, F)
 
-    with torch.autocast(parts.query.device.type, enabled=False):  # the inputs' precision throughout, no copies to and fro
-        query, key, value = gather(parts.query, chunks.query), gather(parts.key, chunks.key), gather(parts.value, chunks.key)
+    with torch.autocast(
+        parts.query.device.type, enabled=False
+    ):  # the inputs' precision throughout, no copies to and fro
+        query, key, value = (
+            gather(parts.query, chunks.query),
+            gather(parts.key, chunks.key),
+            gather(parts.value, chunks.key),
+        )
         query = query * query.shape[-1] ** -0.5
         width = query.shape[-2]
         own = chunks.own if distance is None else chunks.own & (chunks.apart <= distance)

@@ -40,8 +40,12 @@ def embed(encoder: AnyEncoder, input_ids: Tensor, positions: Tensor) -> tuple[Te
     model = encoder.backbone
     if encoder.rotary:
         hidden = model.embeddings(input_ids=input_ids)
-        return hidden, {kind: model.rotary_emb(hidden, positions, kind) for kind in set(model.config.layer_types)}
-    if hasattr(model.embeddings, "create_position_ids_from_input_ids"):  # RoBERTa numbers positions from behind the padding id
+        return hidden, {
+            kind: model.rotary_emb(hidden, positions, kind) for kind in set(model.config.layer_types)
+        }
+    if hasattr(
+        model.embeddings, "create_position_ids_from_input_ids"
+    ):  # RoBERTa numbers positions from behind the padding id
         positions = positions + model.embeddings.padding_idx + 1
     return model.embeddings(input_ids=input_ids, position_ids=positions), {}
 
@@ -57,7 +61,11 @@ def project(layer: Any, hidden: Tensor, rotary: Rotary, *, heads: int) -> Projec
         return Projected(query, key, value)
     attention = layer.attention.self
     shape = (*hidden.shape[:-1], heads, -1)
-    return Projected(attention.query(hidden).view(shape), attention.key(hidden).view(shape), attention.value(hidden).view(shape))
+    return Projected(
+        attention.query(hidden).view(shape),
+        attention.key(hidden).view(shape),
+        attention.value(hidden).view(shape),
+    )
 
 
 def merge(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:

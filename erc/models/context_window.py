@@ -26,10 +26,14 @@ class WindowContext(ContextEncoder):
 
     in_passes = True
 
-    def __init__(self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", token_window: int = 256) -> None:
+    def __init__(
+        self, *, encoder: AnyEncoder, pooling: Pooling = "mean_cls", token_window: int = 256
+    ) -> None:
         super().__init__(encoder=encoder, pooling=pooling)
         if token_window + 1 > encoder.max_tokens:
-            raise ValueError(f"a token window of {token_window} and one CLS are more than the {encoder.max_tokens} tokens this encoder can read")
+            raise ValueError(
+                f"a token window of {token_window} and one CLS are more than the {encoder.max_tokens} tokens this encoder can read"
+            )
         self.token_window = token_window
 
     def begin(self, batch: TurnBatch, *, split: int) -> list[Rows]:
@@ -38,7 +42,9 @@ class WindowContext(ContextEncoder):
     def complete(self, begun: list[Rows], *, split: int, copies: int) -> Tensor:
         return complete_rows(self.encoder, begun, pooling=self.pooling, split=split, copies=copies)
 
-    def append(self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def append(
+        self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         target = _token_rows(turn)[0]
         earlier: list[int] = tensors["past"].tolist() if tensors else []
         window = token_window([[0, *earlier]], target, limit=self.token_window)
@@ -59,11 +65,19 @@ class WindowContext(ContextEncoder):
         return windows
 
     def _begin(self, windows: list[TokenWindow], device: torch.device, split: int) -> list[Rows]:
-        input_ids, mask = pad_tokens([window.ids for window in windows], pad_id=int(self.encoder.config.pad_token_id or 0))
+        input_ids, mask = pad_tokens(
+            [window.ids for window in windows], pad_id=int(self.encoder.config.pad_token_id or 0)
+        )
         starts = torch.tensor([window.target_start for window in windows])
         own = mask.bool() & (torch.arange(mask.shape[1]) >= starts[:, None])
         own[:, 0] = True  # the CLS is pooled with the target's tokens, as in an utterance that stands alone
-        return begin_rows(self.encoder, input_ids=input_ids.to(device), mask=mask.to(device), pooled=own.to(device), split=split)
+        return begin_rows(
+            self.encoder,
+            input_ids=input_ids.to(device),
+            mask=mask.to(device),
+            pooled=own.to(device),
+            split=split,
+        )
 
 
 def _token_rows(batch: TurnBatch) -> list[list[int]]:

@@ -61,11 +61,15 @@ class Draw:
         if x.dim() == 2:
             keep = torch.stack([_keep(self.seed, s, site, 1, features, p) for s in self.samples])  # (S, 1, D)
         elif self.positions is None:
-            keep = torch.stack([_keep(self.seed, s, site, x.shape[1], features, p) for s in self.samples])[:, None]  # (S, 1, T, D)
+            keep = torch.stack([_keep(self.seed, s, site, x.shape[1], features, p) for s in self.samples])[
+                :, None
+            ]  # (S, 1, T, D)
         else:
             positions = self.positions.cpu()  # masks are drawn on the processor, whatever computes with them
             tokens = int(positions.max()) + 1
-            keep = torch.stack([_keep(self.seed, s, site, tokens, features, p)[positions] for s in self.samples])  # (S, B, T, D)
+            keep = torch.stack(
+                [_keep(self.seed, s, site, tokens, features, p)[positions] for s in self.samples]
+            )  # (S, B, T, D)
         scale = keep.to(device=x.device, dtype=x.dtype) / (1.0 - p)
         return (x.view(count, -1, *x.shape[1:]) * scale).view_as(x)
 

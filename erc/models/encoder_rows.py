@@ -35,20 +35,28 @@ class Rows:
     state: EncoderState | None
 
 
-def begin_rows(encoder: AnyEncoder, *, input_ids: Tensor, mask: Tensor, pooled: Tensor | None = None, split: int) -> list[Rows]:
+def begin_rows(
+    encoder: AnyEncoder, *, input_ids: Tensor, mask: Tensor, pooled: Tensor | None = None, split: int
+) -> list[Rows]:
     """Texts (U, T) under mask (U, T) as passes, run through the layers below `split`; `pooled` (U, T) bool marks what is pooled (None: all)."""
     lengths = mask.sum(1).tolist()
     rows = []
-    for bucket in length_buckets(lengths, max_tokens=_CPU_TOKENS if input_ids.device.type == "cpu" else _TOKENS):
+    for bucket in length_buckets(
+        lengths, max_tokens=_CPU_TOKENS if input_ids.device.type == "cpu" else _TOKENS
+    ):
         places = torch.tensor(bucket, device=input_ids.device)
-        ids, own = (x.index_select(0, places)[:, : lengths[bucket[-1]]] for x in (input_ids, mask))  # the longest stands last
+        ids, own = (
+            x.index_select(0, places)[:, : lengths[bucket[-1]]] for x in (input_ids, mask)
+        )  # the longest stands last
         chosen = own.bool() if pooled is None else pooled.index_select(0, places)[:, : ids.shape[1]]
         state = encoder.run(encoder.start(input_ids=ids, attention_mask=own), last=split) if split else None
         rows.append(Rows(places=places, input_ids=ids, mask=own, pooled=chosen, state=state))
     return rows
 
 
-def complete_rows(encoder: AnyEncoder, rows: Sequence[Rows], *, pooling: Pooling, split: int, copies: int) -> Tensor:
+def complete_rows(
+    encoder: AnyEncoder, rows: Sequence[Rows], *, pooling: Pooling, split: int, copies: int
+) -> Tensor:
     """Vectors (S * U, P) of the texts in their order, sample-major, for `copies` networks."""
     parts = []
     for one in rows:

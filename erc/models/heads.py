@@ -21,7 +21,9 @@ _FEW_ROWS = 32
 class EmotionHead(nn.Module):
     """Dropout, Linear, GELU, dropout, Linear: pooled (B, P) -> logits (B, C)."""
 
-    def __init__(self, *, width: int, hidden: int, emotions: int, dropout: float, site: int = _HEAD_SITE) -> None:
+    def __init__(
+        self, *, width: int, hidden: int, emotions: int, dropout: float, site: int = _HEAD_SITE
+    ) -> None:
         super().__init__()
         self.input_dropout = SeededDropout(dropout, site=site)
         self.dense = nn.Linear(width, hidden)
@@ -43,13 +45,19 @@ class EmotionHead(nn.Module):
             if len(pooled) < _FEW_ROWS or not 0.0 < self.input_dropout.p < 1 / 3:
                 logits = self(pooled.repeat(n_samples, 1))
             else:
-                index, real = draw.dropped(site=self.input_dropout.site, features=pooled.shape[1], p=self.input_dropout.p)
+                index, real = draw.dropped(
+                    site=self.input_dropout.site, features=pooled.shape[1], p=self.input_dropout.p
+                )
                 index, scale = index.to(pooled.device), 1.0 / (1.0 - self.input_dropout.p)
                 weights = self.dense.weight.t()[index] * (real.to(pooled) * scale).unsqueeze(2)  # (S, K, H)
-                everything = F.linear(pooled, self.dense.weight * scale, self.dense.bias).expand(n_samples, -1, -1)
+                everything = F.linear(pooled, self.dense.weight * scale, self.dense.bias).expand(
+                    n_samples, -1, -1
+                )
                 kept = torch.baddbmm(everything, pooled.t()[index].transpose(1, 2), weights, alpha=-1.0)
                 # The masks of the second dropout go into the weights behind it, which are fewer than what it would mask.
-                behind = self.hidden_dropout(self.output.weight.repeat(n_samples, 1)).view(n_samples, -1, kept.shape[2])
+                behind = self.hidden_dropout(self.output.weight.repeat(n_samples, 1)).view(
+                    n_samples, -1, kept.shape[2]
+                )
                 logits = torch.baddbmm(self.output.bias, F.gelu(kept), behind.transpose(1, 2))
         return logits.view(n_samples, len(pooled), -1)
 

@@ -50,7 +50,9 @@ class BioJoin(nn.Module):
         super().__init__()
         self.kind: BioKind = kind
         self.projection = nn.Linear(bio_width, width)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True) if kind == "attention" else None
+        self.attention = (
+            nn.MultiheadAttention(width, heads, batch_first=True) if kind == "attention" else None
+        )
         self.both = nn.Linear(2 * width, width)
         nn.init.zeros_(self.both.weight)
         nn.init.zeros_(self.both.bias)
@@ -65,8 +67,12 @@ class BioJoin(nn.Module):
             present, known = mask[:, 0], bios[:, 0]
         else:
             present, hidden = mask.any(dim=1), ~mask
-            hidden[:, 0] &= present  # a row without any bio attends to its first place; its answer is dropped below
-            known, _ = self.attention(context.unsqueeze(1), bios, bios, key_padding_mask=hidden, need_weights=False)
+            hidden[:, 0] &= (
+                present  # a row without any bio attends to its first place; its answer is dropped below
+            )
+            known, _ = self.attention(
+                context.unsqueeze(1), bios, bios, key_padding_mask=hidden, need_weights=False
+            )
             known = known.squeeze(1)
         added = self.both(torch.cat([context, known], dim=-1))
         return context + added * present.unsqueeze(1)

@@ -35,9 +35,15 @@ class LiveState:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """A flat mapping that safetensors can write."""
-        return {"turns": torch.tensor(self.turns), **{name: value.contiguous() for name, value in self.tensors.items()}}
+        return {
+            "turns": torch.tensor(self.turns),
+            **{name: value.contiguous() for name, value in self.tensors.items()},
+        }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LiveState:
         """Takes up what `to_tensors` gave."""
-        return cls(turns=int(tensors["turns"]), tensors={name: value for name, value in tensors.items() if name != "turns"})
+        return cls(
+            turns=int(tensors["turns"]),
+            tensors={name: value for name, value in tensors.items() if name != "turns"},
+        )

@@ -30,7 +30,9 @@ def resolve_precision(precision: str) -> str:
     if precision == "auto":
         return "bf16" if bf16_is_fast() else "fp32"
     if precision == "4bit":
-        raise ConfigError("precision '4bit' is for language models (llm:...): use auto, bf16 or fp32 for this one")
+        raise ConfigError(
+            "precision '4bit' is for language models (llm:...): use auto, bf16 or fp32 for this one"
+        )
     if precision not in ("bf16", "fp32"):
         raise ConfigError(f"precision '{precision}' is unknown: use auto, bf16 or fp32")
     return precision

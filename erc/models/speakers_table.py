@@ -44,7 +44,9 @@ class SpeakerVocabulary:
         return UNKNOWN if is_stranger(corpus, name) else self._rows.get(_key(corpus, name), UNKNOWN)
 
     @classmethod
-    def from_conversations(cls, conversations: Iterable[Conversation], *, corpus: str, min_turns: int = 2) -> SpeakerVocabulary:
+    def from_conversations(
+        cls, conversations: Iterable[Conversation], *, corpus: str, min_turns: int = 2
+    ) -> SpeakerVocabulary:
         """The speakers of `corpus` with at least `min_turns` turns, most turns first; nobody whom each conversation has its own of."""
         turns: Counter[str] = Counter()
         names: dict[str, str] = {}

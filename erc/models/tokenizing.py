@@ -14,7 +14,9 @@ def readable(text: str, *, max_tokens: int) -> str:
     return text[: max_tokens * _CHARACTERS_PER_TOKEN]
 
 
-def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_tokens: int) -> tuple[list[tuple[int, ...]], list[bool]]:
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_tokens: int
+) -> tuple[list[tuple[int, ...]], list[bool]]:
     """Token ids of each text with the encoder's special tokens, cut at `max_tokens`, and which texts were cut.
 
     A lone surrogate, half a character that JSON may hold, is no text to a tokenizer: it is read as a question mark.
@@ -31,5 +33,8 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, ma
         return_token_type_ids=False,
         return_overflowing_tokens=False,
     )
-    cut = [len(short) < len(text) or bool(one.overflowing) for one, short, text in zip(encoded.encodings or (), looked_at, texts, strict=True)]
+    cut = [
+        len(short) < len(text) or bool(one.overflowing)
+        for one, short, text in zip(encoded.encodings or (), looked_at, texts, strict=True)
+    ]
     return [tuple(ids) for ids in encoded["input_ids"]], cut

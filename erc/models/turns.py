@@ -146,17 +146,34 @@ class TurnBuilder:
         if history is not None and not memory_texts and observation_width is None:
             raise ValueError("a history of stored observations needs observation_width")
 
-    def prepare(self, conversation: Conversation, *, time: float, vectors: np.ndarray | None = None) -> list[PreparedTurn]:
+    def prepare(
+        self, conversation: Conversation, *, time: float, vectors: np.ndarray | None = None
+    ) -> list[PreparedTurn]:
         """All turns of a conversation that took place at `time` in the order of conversations; `vectors` (L, P) are their vectors, if known."""
-        local = local_numbers(self.person(conversation.conversation_id, key_of(conversation, turn)) for turn in conversation)
-        texts = [self._spoken(turn, conversation.conversation_id, conversation.corpus, i) for turn, i in zip(conversation, local, strict=True)]
+        local = local_numbers(
+            self.person(conversation.conversation_id, key_of(conversation, turn)) for turn in conversation
+        )
+        texts = [
+            self._spoken(turn, conversation.conversation_id, conversation.corpus, i)
+            for turn, i in zip(conversation, local, strict=True)
+        ]
         ids, cut = self._encoded(texts)
         place = (conversation.conversation_id, conversation.corpus, time)
         known = [None] * len(conversation) if vectors is None else list(vectors)
-        return [self._prepared(turn, ids[i], local[i], *place, known[i], cut[i]) for i, turn in enumerate(conversation)]
+        return [
+            self._prepared(turn, ids[i], local[i], *place, known[i], cut[i])
+            for i, turn in enumerate(conversation)
+        ]
 
     def prepare_turn(
-        self, utterance: Utterance, *, conversation_id: str, corpus: str | None, local_speaker: int, time: float, vector: np.ndarray | None = None
+        self,
+        utterance: Utterance,
+        *,
+        conversation_id: str,
+        corpus: str | None,
+        local_speaker: int,
+        time: float,
+        vector: np.ndarray | None = None,
     ) -> PreparedTurn:
         """One turn of a live conversation; `local_speaker` counts its speakers by order of appearance, from 0."""
         ids, cut = self._encoded([self._spoken(utterance, conversation_id, corpus, local_speaker)])
@@ -177,7 +194,9 @@ class TurnBuilder:
             turn=torch.tensor([turn.moment.index for turn in turns]),
             local_speaker=torch.tensor([turn.local_speaker for turn in turns]),
             global_speaker=torch.tensor([turn.global_speaker for turn in turns]),
-            vectors=torch.from_numpy(np.stack(vectors).astype(np.float32)) if len(vectors) == len(turns) else None,
+            vectors=torch.from_numpy(np.stack(vectors).astype(np.float32))
+            if len(vectors) == len(turns)
+            else None,
             labels=torch.tensor([turn.label for turn in turns]),
             **self._remembered(turns),
             **self._described(turns),
@@ -185,14 +204,23 @@ class TurnBuilder:
 
     def batch(self, conversations: Sequence[Conversation], *, times: Mapping[str, float]) -> TurnBatch:
         """A batch of conversations; `times` gives each one's place in the order of conversations, by id."""
-        return self.collate([self.prepare(conversation, time=times[conversation.conversation_id]) for conversation in conversations])
+        return self.collate(
+            [
+                self.prepare(conversation, time=times[conversation.conversation_id])
+                for conversation in conversations
+            ]
+        )
 
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
 
     def _spoken(self, turn: Utterance, conversation_id: str, corpus: str | None, local: int) -> str:
-        hidden = self.hidden_speakers and _fraction(f"{conversation_id}/{speaker_key(corpus, turn.speaker, conversation_id)}") < self.hidden_speakers
+        hidden = (
+            self.hidden_speakers
+            and _fraction(f"{conversation_id}/{speaker_key(corpus, turn.speaker, conversation_id)}")
+            < self.hidden_speakers
+        )
         row = UNKNOWN if hidden else self._row(corpus, turn.speaker)
         return spoken_text(turn.text, self.speaker_text, name=turn.speaker, local=local, row=row)
 
@@ -228,18 +256,25 @@ class TurnBuilder:
         if not turn.emotions or not self.labels:
             return NO_LABEL
         if turn.emotions[0] not in self.labels:
-            raise InputError(f"utterance {turn.utterance_id}: its emotion '{turn.emotions[0]}' is not one of {', '.join(self.labels)}")
+            raise InputError(
+                f"utterance {turn.utterance_id}: its emotion '{turn.emotions[0]}' is not one of {', '.join(self.labels)}"
+            )
         return self.labels[turn.emotions[0]]
 
     def _remembered(self, turns: Sequence[PreparedTurn]) -> dict[str, Tensor]:
         if self.history is None:
             return {}
-        pasts = [self.history.history(turn.speaker, before=turn.moment, limit=self.history_limit) for turn in turns]
+        pasts = [
+            self.history.history(turn.speaker, before=turn.moment, limit=self.history_limit) for turn in turns
+        ]
         width = max(1, max(len(past.turns) for past in pasts))
         mask = torch.zeros(len(turns), width, dtype=torch.bool)
         for row, past in enumerate(pasts):
             mask[row, : len(past.turns)] = True
-        return {"history_mask": mask, **(self._past_texts(pasts, width) if self.memory_texts else self._observations(pasts, width))}
+        return {
+            "history_mask": mask,
+            **(self._past_texts(pasts, width) if self.memory_texts else self._observations(pasts, width)),
+        }
 
     def _observations(self, pasts: Sequence[SpeakerHistory], width: int) -> dict[str, Tensor]:
         assert self.observation_width is not None
@@ -258,7 +293,9 @@ class TurnBuilder:
         """Embedding and probabilities (E,) float32 of a remembered turn."""
         if len(turn.embedding) + len(turn.probabilities) != self.observation_width:
             found = f"{len(turn.embedding)} + {len(turn.probabilities)} values, this model reads {self.observation_width}"
-            raise InputError(f"a remembered turn has {found}: rebuild the speaker memory with the model that reads it")
+            raise InputError(
+                f"a remembered turn has {found}: rebuild the speaker memory with the model that reads it"
+            )
         return np.concatenate([turn.embedding, turn.probabilities], dtype=np.float32)
 
     def _past_texts(self, pasts: Sequence[SpeakerHistory], width: int) -> dict[str, Tensor]:
@@ -268,7 +305,9 @@ class TurnBuilder:
             for place, turn in enumerate(past.turns):
                 if turn.text is None:
                     where = f"turn {turn.moment.index} of {turn.moment.conversation_id}"
-                    raise InputError(f"{where} is remembered without its text, which this model reads: store texts, or use a shared memory encoder")
+                    raise InputError(
+                        f"{where} is remembered without its text, which this model reads: store texts, or use a shared memory encoder"
+                    )
                 index[row, place] = order.setdefault(turn.text, len(order))
         if not order:
             return {}
@@ -301,7 +340,9 @@ def _fraction(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
 
 
-def conversation_buckets(prepared: Sequence[Sequence[PreparedTurn]], *, max_tokens: int) -> Iterator[list[int]]:
+def conversation_buckets(
+    prepared: Sequence[Sequence[PreparedTurn]], *, max_tokens: int
+) -> Iterator[list[int]]:
     """Indices of conversations that share a batch of at most `max_tokens` tokens; a longer conversation stands alone."""
     yield from length_buckets([token_count(turns) for turns in prepared], max_tokens=max_tokens)
 

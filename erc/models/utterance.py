@@ -31,13 +31,21 @@ class UtteranceClassifier(nn.Module):
     """An encoder, a pooling and a head over C emotions."""
 
     def __init__(
-        self, *, encoder: Encoder, emotions: int, pooling: Pooling = "mean_cls", head_hidden: int | None = None, dropout: float = 0.1
+        self,
+        *,
+        encoder: Encoder,
+        emotions: int,
+        pooling: Pooling = "mean_cls",
+        head_hidden: int | None = None,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling: Pooling = pooling
         width = pooled_width(encoder.hidden_size, pooling)
-        self.head = EmotionHead(width=width, hidden=head_hidden or encoder.hidden_size, emotions=emotions, dropout=dropout)
+        self.head = EmotionHead(
+            width=width, hidden=head_hidden or encoder.hidden_size, emotions=emotions, dropout=dropout
+        )
 
     @property
     def embedding_width(self) -> int:
@@ -87,7 +95,9 @@ class UtteranceClassifier(nn.Module):
         chunk = max(1, min(rows, max_batch_size))
         if mode == "head":
             cuts = [slice(first, first + chunk) for first in range(0, rows, chunk)]
-            embedding = torch.cat([self(input_ids=input_ids[cut], attention_mask=attention_mask[cut]).embedding for cut in cuts])
+            embedding = torch.cat(
+                [self(input_ids=input_ids[cut], attention_mask=attention_mask[cut]).embedding for cut in cuts]
+            )
             return self.mc_head(embedding, n_samples=n_samples, seed=seed)
         layers = len(self.encoder.layers)
         split = 0 if mode == "full" else max(0, layers - top_k)

@@ -24,7 +24,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from erc.errors import ArtefactError
 from erc.models.encoder import Encoder, file_sha256, load_encoder, resolve_encoder
 from erc.persistence.delta import DeltaKind, decode, encode
-from erc.persistence.layout import LAYOUT, check_manifest, read_json, replace_folder, write_json, write_manifest
+from erc.persistence.layout import (
+    LAYOUT,
+    check_manifest,
+    read_json,
+    replace_folder,
+    write_json,
+    write_manifest,
+)
 from erc.persistence.networks import build_network
 
 FORMAT = 1
@@ -90,7 +97,10 @@ class Artefact:
 
 def installed_versions() -> dict[str, str]:
     """Versions of the libraries that shape a result."""
-    return {name: package_version(name) for name in ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")}
+    return {
+        name: package_version(name)
+        for name in ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
+    }
 
 
 def save_artefact(
@@ -118,7 +128,12 @@ def save_artefact(
         if info.delta == "none" and not info.shares_encoder:
             _encoder_of(network).config.save_pretrained(temporary / LAYOUT.encoder_config)
         tokenizer.save_pretrained(temporary)
-        for name, value in ((LAYOUT.calibrator, calibrator), (LAYOUT.thresholds, thresholds), (LAYOUT.policy, policy), (LAYOUT.metrics, metrics)):
+        for name, value in (
+            (LAYOUT.calibrator, calibrator),
+            (LAYOUT.thresholds, thresholds),
+            (LAYOUT.policy, policy),
+            (LAYOUT.metrics, metrics),
+        ):
             if value is not None:
                 write_json(temporary / name, value)
         (temporary / LAYOUT.card).write_text(card, encoding="utf-8")
@@ -140,11 +155,15 @@ def load_info(folder: Path) -> ArtefactInfo:
             f"{folder} has format {raw.get('format')}, this version of convemo reads format {FORMAT}: install the version that wrote it"
         )
     try:
-        info = ArtefactInfo(**{**raw, "labels": tuple(raw["labels"]), "licences": tuple(raw.get("licences", ()))})
+        info = ArtefactInfo(
+            **{**raw, "labels": tuple(raw["labels"]), "licences": tuple(raw.get("licences", ()))}
+        )
     except (TypeError, KeyError) as error:
         raise ArtefactError(f"{folder / LAYOUT.info} does not describe a model ({error})") from error
     if info.delta not in get_args(DeltaKind):
-        raise ArtefactError(f"{folder / LAYOUT.info} says delta '{info.delta}', known are: {', '.join(get_args(DeltaKind))}")
+        raise ArtefactError(
+            f"{folder / LAYOUT.info} says delta '{info.delta}', known are: {', '.join(get_args(DeltaKind))}"
+        )
     return info
 
 
@@ -156,14 +175,18 @@ def load_artefact(folder: Path, *, shared: Artefact | None = None) -> Artefact:
     stored = check_manifest(folder)
     info = load_info(folder)
     # What is read as numbers, and how: a reworded card or a refitted policy does not make it another model.
-    meaning = json.dumps([info.kind, info.base, info.labels, dict(info.architecture), info.max_tokens], sort_keys=True)
+    meaning = json.dumps(
+        [info.kind, info.base, info.labels, dict(info.architecture), info.max_tokens], sort_keys=True
+    )
     sha256 = hashlib.sha256((stored + meaning).encode()).hexdigest()
     network = build_network(_encoder_for(folder, info, shared), info)
     try:
         weights = decode(load_file(folder / LAYOUT.weights), base_weights(info, network))
         network.load_state_dict(weights, strict=True)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
-        raise ArtefactError(f"{folder / LAYOUT.weights} does not fit the network that artefact.json describes: {error}") from error
+        raise ArtefactError(
+            f"{folder / LAYOUT.weights} does not fit the network that artefact.json describes: {error}"
+        ) from error
     return Artefact(
         info=info,
         network=network.eval(),
@@ -182,10 +205,14 @@ def _encoder_for(folder: Path, info: ArtefactInfo, shared: Artefact | None) -> E
     """The encoder under the weights of a model, with its base's weights or its shared classifier's."""
     if info.shares_encoder:
         if shared is None:
-            raise ArtefactError(f"{info.identity} has no encoder of its own: load it together with {info.reads.get('utterance_model')}")
+            raise ArtefactError(
+                f"{info.identity} has no encoder of its own: load it together with {info.reads.get('utterance_model')}"
+            )
         return _encoder_of(shared.network)
     if info.delta == "none":
-        return load_encoder(str(folder / LAYOUT.encoder_config), hidden_dropout=info.hidden_dropout, pretrained=False)
+        return load_encoder(
+            str(folder / LAYOUT.encoder_config), hidden_dropout=info.hidden_dropout, pretrained=False
+        )
     return load_encoder(info.base, hidden_dropout=info.hidden_dropout)
 
 
@@ -200,7 +227,9 @@ def _as_any_folder(folder: Path) -> None:
 def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; one that asks to run code of its own is refused."""
     if "auto_map" in read_json(folder / "tokenizer_config.json"):
-        raise ArtefactError(f"{folder / 'tokenizer_config.json'} asks to run code of its own (auto_map); such tokenizers are refused")
+        raise ArtefactError(
+            f"{folder / 'tokenizer_config.json'} asks to run code of its own (auto_map); such tokenizers are refused"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the library lets through whatever its parsers raise, bare Exception included
@@ -226,7 +255,11 @@ def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
     """
     if info.shares_encoder:
         within = {f"{name}." for name, module in network.named_modules() if isinstance(module, Encoder)}
-        return {name: value.detach().cpu().float() for name, value in network.state_dict().items() if name.startswith(tuple(within))}
+        return {
+            name: value.detach().cpu().float()
+            for name, value in network.state_dict().items()
+            if name.startswith(tuple(within))
+        }
     if info.delta == "none":
         return {}
     path = base_file(info.base)

@@ -81,7 +81,9 @@ def write_card(
     """Markdown with the metadata block of the Hugging Face hub; `figures` are rows of name and value, `per_label` a finished table."""
     import yaml
 
-    environment = Environment(undefined=StrictUndefined, autoescape=False, trim_blocks=False, keep_trailing_newline=True)
+    environment = Environment(
+        undefined=StrictUndefined, autoescape=False, trim_blocks=False, keep_trailing_newline=True
+    )
     return environment.from_string(_TEMPLATE).render(
         info=info,
         metrics=metrics,
@@ -106,5 +108,7 @@ def policy_lines(policy: Mapping[str, Any]) -> str:
             promise = f"error among accepted turns at most {fitted['level']:.0%} with probability {1 - fitted['delta']:.0%}"
             lines.append(f"- `{name}`: {promise}; {coverage}, error among them {fitted['risk']:.1%}")
         else:
-            lines.append(f"- `{name}`: no error rate could be promised; the surer turns are accepted ({coverage})")
+            lines.append(
+                f"- `{name}`: no error rate could be promised; the surer turns are accepted ({coverage})"
+            )
     return "\n".join(lines) or "None: every turn is accepted."

@@ -28,7 +28,9 @@ def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind)
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
-            raise ArtefactError(f"'{name}' holds values that are not finite: the training has diverged, there is nothing to save")
+            raise ArtefactError(
+                f"'{name}' holds values that are not finite: the training has diverged, there is nothing to save"
+            )
         start = base.get(name)
         if start is not None and torch.equal(value, start):
             continue
@@ -60,13 +62,17 @@ def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
             weights[stem] = value.float() * stored[stem + _SCALES].float()
         elif name.endswith(_CODES):
             if stem not in base:
-                raise ArtefactError(f"the model stores a difference for '{stem}', which the base encoder does not have")
+                raise ArtefactError(
+                    f"the model stores a difference for '{stem}', which the base encoder does not have"
+                )
             if stem + _SCALES not in stored:
                 raise ArtefactError(f"the model stores a difference for '{stem}' without its scales")
             columns = stored.get(stem + _SHAPE)
             codes = value if columns is None else _unpack(value, int(columns))
             if codes.shape != base[stem].shape:
-                raise ArtefactError(f"the difference for '{stem}' has shape {tuple(codes.shape)}, the base encoder has {tuple(base[stem].shape)}")
+                raise ArtefactError(
+                    f"the difference for '{stem}' has shape {tuple(codes.shape)}, the base encoder has {tuple(base[stem].shape)}"
+                )
             weights[stem] = base[stem] + codes.float() * stored[stem + _SCALES].float()
     return weights
 

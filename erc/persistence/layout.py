@@ -45,9 +45,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path} is missing: the model folder is incomplete, install or train the model again") from error
+        raise ArtefactError(
+            f"{path} is missing: the model folder is incomplete, install or train the model again"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise ArtefactError(f"{path} is not valid JSON ({error}): install or train the model again") from error
+        raise ArtefactError(
+            f"{path} is not valid JSON ({error}): install or train the model again"
+        ) from error
 
 
 def _files(folder: Path) -> list[Path]:
@@ -59,7 +63,10 @@ def write_manifest(folder: Path) -> None:
     entries = {}
     for path in _files(folder):
         content = path.read_bytes()
-        entries[path.relative_to(folder).as_posix()] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        entries[path.relative_to(folder).as_posix()] = {
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
     write_json(folder / LAYOUT.manifest, {"files": entries})
 
 
@@ -75,7 +82,9 @@ def check_manifest(folder: Path) -> str:
     present = {path.relative_to(folder).as_posix() for path in _files(folder)}
     for name, entry in entries.items():
         if name not in present:
-            raise ArtefactError(f"{folder / name} is missing though the manifest lists it: install or train the model again")
+            raise ArtefactError(
+                f"{folder / name} is missing though the manifest lists it: install or train the model again"
+            )
         content = (folder / name).read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != entry.get("sha256"):
@@ -85,9 +94,13 @@ def check_manifest(folder: Path) -> str:
             )
     strangers = sorted(present - set(entries))
     if strangers:
-        raise ArtefactError(f"{folder / strangers[0]} is not in the manifest: remove it, or install the model again")
+        raise ArtefactError(
+            f"{folder / strangers[0]} is not in the manifest: remove it, or install the model again"
+        )
     belief = (LAYOUT.weights, LAYOUT.calibrator, "tokenizer.json")
-    return hashlib.sha256("".join(entries.get(name, {}).get("sha256", "") for name in belief).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(entries.get(name, {}).get("sha256", "") for name in belief).encode()
+    ).hexdigest()
 
 
 def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
@@ -108,7 +121,9 @@ def replace_folder(temporary: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.old")
     if target.exists():
         if not LAYOUT.is_artefact(target) and (not target.is_dir() or any(target.iterdir())):
-            raise ArtefactError(f"{target} is not a model folder and is not empty: it is left as it is, save the model elsewhere")
+            raise ArtefactError(
+                f"{target} is not a model folder and is not empty: it is left as it is, save the model elsewhere"
+            )
         if old.exists():  # of a save that was killed at its very end
             shutil.rmtree(old)
         os.replace(target, old)

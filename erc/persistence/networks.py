@@ -36,8 +36,12 @@ NETWORKS: Final[dict[str, NetworkBuilder]] = {"utterance": _utterance, "emonet":
 def build_network(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
     """The untrained network that `info` describes, over `encoder`. Raises ArtefactError for an unknown kind or arguments that do not fit."""
     if info.kind not in NETWORKS:
-        raise ArtefactError(f"the model '{info.name}' is of kind '{info.kind}', known are: {', '.join(sorted(NETWORKS))}")
+        raise ArtefactError(
+            f"the model '{info.name}' is of kind '{info.kind}', known are: {', '.join(sorted(NETWORKS))}"
+        )
     try:
         return NETWORKS[info.kind](encoder, info)
     except (TypeError, ValueError) as error:
-        raise ArtefactError(f"the architecture of '{info.name}' does not fit kind '{info.kind}': {error}") from error
+        raise ArtefactError(
+            f"the architecture of '{info.name}' does not fit kind '{info.kind}': {error}"
+        ) from error

@@ -34,9 +34,13 @@ def private_folder(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ArtefactError(f"{folder}: cannot be made as a folder ({error}): name one that can be written to") from None
+        raise ArtefactError(
+            f"{folder}: cannot be made as a folder ({error}): name one that can be written to"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ArtefactError(f"{folder}: this folder cannot be written to: name another, or have it opened to you")
+        raise ArtefactError(
+            f"{folder}: this folder cannot be written to: name another, or have it opened to you"
+        )
     return folder
 
 

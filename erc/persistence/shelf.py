@@ -48,7 +48,9 @@ def find_model(name: str) -> Path:
     Raises ArtefactError that lists the models there are.
     """
     path = Path(os.path.expanduser(name))
-    if os.path.isfile(path / "artefact.json"):  # unlike Path.is_file, this answers False for names no file can have
+    if os.path.isfile(
+        path / "artefact.json"
+    ):  # unlike Path.is_file, this answers False for names no file can have
         return path
     bare, at, version = name.partition("@")
     models = list_models()
@@ -58,7 +60,11 @@ def find_model(name: str) -> Path:
         if entry.name == bare:
             there = load_info(entry.path).version if at else None
             if at and version != str(there):
-                raise ArtefactError(f"there is no '{name}': the model '{bare}' in {entry.path} is version {there}")
+                raise ArtefactError(
+                    f"there is no '{name}': the model '{bare}' in {entry.path} is version {there}"
+                )
             return entry.path
     known = ", ".join(entry.name for entry in models) or "none"
-    raise ArtefactError(f"there is no model '{name}', neither as a folder nor by name (known: {known}); see `erc models list`")
+    raise ArtefactError(
+        f"there is no model '{name}', neither as a folder nor by name (known: {known}); see `erc models list`"
+    )

@@ -93,7 +93,8 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
         lora=lora,
         rows=max(1, -(-tokens // row_tokens)),
         row_tokens=row_tokens,
-        answer_tokens=prompts * _answer_tokens(recipe, len(require_one_of(load_emotion_set(config.data.corpus)))),
+        answer_tokens=prompts
+        * _answer_tokens(recipe, len(require_one_of(load_emotion_set(config.data.corpus)))),
         gradient_checkpointing=llm.gradient_checkpointing,
         device=default_device(),
     )
@@ -151,4 +152,6 @@ def _described(name: str, revision: str | None) -> tuple[object, str | None]:
     try:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False), None
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"the base model '{name}' cannot be described, so nothing can be estimated: {error}") from error
+        raise ArtefactError(
+            f"the base model '{name}' cannot be described, so nothing can be estimated: {error}"
+        ) from error

@@ -21,7 +21,9 @@ class WeightAverage:
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         self.decay = decay
         self.steps = 0
-        self.average: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        self.average: dict[str, Tensor] = {
+            n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad
+        }
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -29,8 +31,12 @@ class WeightAverage:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         current = {n: p for n, p in model.named_parameters() if n in self.average}
-        self.average = {n: value.to(current[n].device) for n, value in self.average.items()}  # the library moves the model once it has begun
-        torch._foreach_lerp_([self.average[n] for n in current], [p.detach() for p in current.values()], 1.0 - decay)
+        self.average = {
+            n: value.to(current[n].device) for n, value in self.average.items()
+        }  # the library moves the model once it has begun
+        torch._foreach_lerp_(
+            [self.average[n] for n in current], [p.detach() for p in current.values()], 1.0 - decay
+        )
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

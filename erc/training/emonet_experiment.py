@@ -72,13 +72,27 @@ class Ingredients:
         return self.shared.network.embedding_width
 
 
-def run_emonet(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker = no_supplies) -> Path:
+def run_emonet(
+    config: ExperimentConfig,
+    run_dir: Path,
+    *,
+    resume: bool,
+    progress: bool,
+    supplies: SupplyMaker = no_supplies,
+) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`."""
     parts = main_first(lambda: gather(config, cache_dir=run_dir.parent / "features", supplies=supplies))
     on_main(lambda: begin_from(run_dir, _begun_from(config, parts), resume=resume))
     network = build_network(config, parts)
     task = make_task(config, parts)
-    figures = train(model=network, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
+    figures = train(
+        model=network,
+        task=task,
+        optim=optim_settings(config),
+        run_dir=run_dir,
+        resume=resume,
+        progress=progress,
+    )
     return on_main(lambda: finish_emonet(config, run_dir, network, task, parts, figures))
 
 
@@ -92,18 +106,30 @@ def _begun_from(config: ExperimentConfig, parts: Ingredients) -> Origin:
     }
 
 
-def gather(config: ExperimentConfig, *, cache_dir: Path | None, supplies: SupplyMaker = no_supplies) -> Ingredients:
+def gather(
+    config: ExperimentConfig, *, cache_dir: Path | None, supplies: SupplyMaker = no_supplies
+) -> Ingredients:
     """Loads the splits and the shared classifier, and computes its features where the memory reads them."""
     emonet = config.emonet
     assert emonet is not None
     if emonet.bio != "none" and config.artefact.init_from is None:
-        raise ConfigError("emonet.bio reads bios as vectors of the shared classifier: name it with artefact.init_from")
+        raise ConfigError(
+            "emonet.bio reads bios as vectors of the shared classifier: name it with artefact.init_from"
+        )
     splits = load_splits(config)
     supplied = supplies(*splits) if emonet.bio != "none" else Supplies()
     if emonet.bio != "none" and supplied.bios is None:
-        raise ConfigError("emonet.bio needs bios of the corpus's speakers: train with `erc train`, or hand in supplies with a BioProvider")
-    shared = None if config.artefact.init_from is None else load_artefact(find_model(config.artefact.init_from))
-    tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision) if shared is None else shared.tokenizer
+        raise ConfigError(
+            "emonet.bio needs bios of the corpus's speakers: train with `erc train`, or hand in supplies with a BioProvider"
+        )
+    shared = (
+        None if config.artefact.init_from is None else load_artefact(find_model(config.artefact.init_from))
+    )
+    tokenizer = (
+        load_tokenizer(config.backbone.name, revision=config.backbone.revision)
+        if shared is None
+        else shared.tokenizer
+    )
     talks = [conversation for corpus in splits for conversation in corpus.conversations]
     features = None
     if "shared" in (emonet.memory_encoder, emonet.encoder) and shared is not None:
@@ -119,9 +145,23 @@ def gather(config: ExperimentConfig, *, cache_dir: Path | None, supplies: Supply
             precision=config.optim.precision,
         )
     named = emonet.global_speakers or emonet.speaker_text == "global_tag"
-    speakers = SpeakerVocabulary.from_conversations(splits[0].conversations, corpus=config.data.corpus) if named else None
+    speakers = (
+        SpeakerVocabulary.from_conversations(splits[0].conversations, corpus=config.data.corpus)
+        if named
+        else None
+    )
     emotions = load_emotion_set(splits[0].emotion_set)
-    return Ingredients(splits[0], splits[1], emotions, tokenizer, shared, features, speakers, supplied.bios, supplied.provenance)
+    return Ingredients(
+        splits[0],
+        splits[1],
+        emotions,
+        tokenizer,
+        shared,
+        features,
+        speakers,
+        supplied.bios,
+        supplied.provenance,
+    )
 
 
 def build_network(config: ExperimentConfig, parts: Ingredients) -> EmoNet:
@@ -142,7 +182,9 @@ def build_network(config: ExperimentConfig, parts: Ingredients) -> EmoNet:
 def _shared_encoder(config: ExperimentConfig, shared: Artefact | None) -> Encoder:
     """The encoder of the shared classifier, not to be trained. Raises ConfigError where turns would be read otherwise than it reads them."""
     if shared is None:
-        raise ConfigError("emonet.encoder 'shared' is the encoder of a shared classifier: name it with artefact.init_from")
+        raise ConfigError(
+            "emonet.encoder 'shared' is the encoder of a shared classifier: name it with artefact.init_from"
+        )
     assert isinstance(shared.network, UtteranceClassifier)
     if (config.head.pooling, config.data.max_tokens) != (shared.network.pooling, shared.info.max_tokens):
         expected = f"head.pooling={shared.network.pooling} and data.max_tokens={shared.info.max_tokens}"
@@ -152,7 +194,12 @@ def _shared_encoder(config: ExperimentConfig, shared: Artefact | None) -> Encode
 
 def _encoder(config: ExperimentConfig) -> Encoder:
     backbone = config.backbone
-    encoder = load_encoder(backbone.name, revision=backbone.revision, hidden_dropout=backbone.hidden_dropout, attention=backbone.attention)
+    encoder = load_encoder(
+        backbone.name,
+        revision=backbone.revision,
+        hidden_dropout=backbone.hidden_dropout,
+        attention=backbone.attention,
+    )
     encoder.word_embeddings.weight.requires_grad_(not backbone.freeze_word_embeddings)
     return encoder
 
@@ -184,7 +231,9 @@ def make_task(config: ExperimentConfig, parts: Ingredients) -> EmoNetTask:
         train=parts.train.conversations,
         dev=parts.dev.conversations,
         builder=builder,
-        train_builder=partial(builder, hidden_speakers=emonet.speaker_dropout) if emonet.speaker_text == "global_tag" else None,
+        train_builder=partial(builder, hidden_speakers=emonet.speaker_dropout)
+        if emonet.speaker_text == "global_tag"
+        else None,
         features=parts.features,
         shared_encoder=emonet.encoder == "shared",
         history="off" if emonet.memory_encoder == "none" else emonet.history,
@@ -212,7 +261,9 @@ def finish_emonet(
     """
     info = _info(config, parts, network)
     precision = config.optim.precision
-    full = _labelled(np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision)), task)
+    full = _labelled(
+        np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision)), task
+    )
     stored_bytes = compress_in_place(network, base_weights(info, network), config.artefact.delta)
     every = np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision))
     logits, labels = _labelled(every, task)
@@ -221,21 +272,36 @@ def finish_emonet(
     groups = np.asarray(dialogue_ids(talks))[keep]
     calibrator = Temperature.fit(logits, labels)
     folds = cross_fitted_classes(logits, labels, groups=groups)
-    drawn: dict[str, Any] = {"samples": config.uncertainty.samples, "top_k": config.uncertainty.top_k, "precision": precision}
+    drawn: dict[str, Any] = {
+        "samples": config.uncertainty.samples,
+        "top_k": config.uncertainty.top_k,
+        "precision": precision,
+    }
     choice = choose_mode(
-        lambda mode: sampled_turn_entropy(network, task.dev_builder, task.dev, calibrator, mode=mode, **drawn)[keep],
+        lambda mode: sampled_turn_entropy(
+            network, task.dev_builder, task.dev, calibrator, mode=mode, **drawn
+        )[keep],
         (logits.argmax(axis=1) != labels).astype(float),
         samples=config.uncertainty.samples,
     )
     report = singlelabel_report(
-        calibrator(logits), labels, labels=parts.emotions.labels, groups=groups, subsets=_subsets(talks, keep), resamples=1_000
+        calibrator(logits),
+        labels,
+        labels=parts.emotions.labels,
+        groups=groups,
+        subsets=_subsets(talks, keep),
+        resamples=1_000,
     )
     write_json(run_dir / "report.json", report)
     info = _info(config, parts, network, mode=choice.mode)
     metrics = {
         "split": f"{parts.dev.name} {parts.dev.split}",
         "training": figures,
-        "compression": {"delta": config.artefact.delta, "bytes": stored_bytes, "accuracy_full": float((full[0].argmax(axis=1) == labels).mean())},
+        "compression": {
+            "delta": config.artefact.delta,
+            "bytes": stored_bytes,
+            "accuracy_full": float((full[0].argmax(axis=1) == labels).mean()),
+        },
         "monte_carlo": choice.to_dict(),
         "dev": {key: report[key] for key in ("data", "protocol", "scores", "subsets", "calibration")},
     }
@@ -265,11 +331,17 @@ def _labelled(logits: np.ndarray, task: EmoNetTask) -> tuple[np.ndarray, np.ndar
 
 def _subsets(talks: Sequence[Conversation], keep: np.ndarray) -> dict[str, np.ndarray]:
     first = first_of_speaker(talks)
-    named = {"first_of_speaker": first, "later_of_speaker": ~first, "first_in_conversation": first_in_conversation(talks)}
+    named = {
+        "first_of_speaker": first,
+        "later_of_speaker": ~first,
+        "first_in_conversation": first_in_conversation(talks),
+    }
     return {name: np.asarray(mask)[keep] for name, mask in named.items()}
 
 
-def _policies(folds: CrossFitted, labels: np.ndarray, groups: np.ndarray, emotions: EmotionSet) -> dict[str, Any]:
+def _policies(
+    folds: CrossFitted, labels: np.ndarray, groups: np.ndarray, emotions: EmotionSet
+) -> dict[str, Any]:
     """A policy for each set the model can report in, calibrated over dialogues."""
     policies = {}
     for name in (emotions.name, "ekman", "sentiment"):
@@ -277,14 +349,21 @@ def _policies(folds: CrossFitted, labels: np.ndarray, groups: np.ndarray, emotio
             emotion_map = load_emotion_map(emotions.name, name)
         except ConfigError:
             continue
-        probabilities, gold = emotion_map.apply(folds.probabilities), emotion_map.apply(np.eye(len(emotions))[labels])
+        probabilities, gold = (
+            emotion_map.apply(folds.probabilities),
+            emotion_map.apply(np.eye(len(emotions))[labels]),
+        )
         best = probabilities.argmax(axis=1)
         rows = np.arange(len(best))
-        policies[name] = fit_policy(probabilities[rows, best], gold[rows, best] < 0.5, groups=groups).to_dict()
+        policies[name] = fit_policy(
+            probabilities[rows, best], gold[rows, best] < 0.5, groups=groups
+        ).to_dict()
     return policies
 
 
-def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: str | None = None) -> ArtefactInfo:
+def _info(
+    config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: str | None = None
+) -> ArtefactInfo:
     emonet = config.emonet
     assert emonet is not None
     width = None if parts.features is None else parts.features.width
@@ -301,10 +380,23 @@ def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: s
         delta=config.artefact.delta,
         hidden_dropout=config.backbone.hidden_dropout,
         max_tokens=config.data.max_tokens,
-        uncertainty={"mode": mode or config.uncertainty.mode, "samples": config.uncertainty.samples, "top_k": config.uncertainty.top_k},
+        uncertainty={
+            "mode": mode or config.uncertainty.mode,
+            "samples": config.uncertainty.samples,
+            "top_k": config.uncertainty.top_k,
+        },
         config=config.model_dump(mode="json"),
-        data={f"{corpus.name}/{file.name}": file.sha256 for corpus in (parts.train, parts.dev) for file in corpus.files},
-        licences=tuple(filter(None, (_LICENCES.get(config.data.corpus), *(shared.info.licences if shared is not None else ())))),
+        data={
+            f"{corpus.name}/{file.name}": file.sha256
+            for corpus in (parts.train, parts.dev)
+            for file in corpus.files
+        },
+        licences=tuple(
+            filter(
+                None,
+                (_LICENCES.get(config.data.corpus), *(shared.info.licences if shared is not None else ())),
+            )
+        ),
         reads={
             "utterance_model": DEFAULT_UTTERANCE_MODEL if shared is None else shared.info.name,
             "utterance_sha256": None if shared is None else shared.sha256,
@@ -316,7 +408,11 @@ def _info(config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: s
             "speaker_text": emonet.speaker_text,
             "speaker_corpus": config.data.corpus,
             "speakers": None if parts.speakers is None else list(parts.speakers.names),
-            "trained_speakers": list(SpeakerVocabulary.from_conversations(parts.train.conversations, corpus=config.data.corpus).names),
+            "trained_speakers": list(
+                SpeakerVocabulary.from_conversations(
+                    parts.train.conversations, corpus=config.data.corpus
+                ).names
+            ),
         },
         versions=installed_versions(),
     )

@@ -8,7 +8,11 @@ from erc.models.emonet_build import EmoNetSettings
 
 
 def emonet_settings(
-    config: ExperimentConfig, *, observation_width: int | None = None, speaker_rows: int = 0, bio_width: int | None = None
+    config: ExperimentConfig,
+    *,
+    observation_width: int | None = None,
+    speaker_rows: int = 0,
+    bio_width: int | None = None,
 ) -> EmoNetSettings:
     """The settings of `config`, with the widths that only the data and the shared classifier know.
 
@@ -24,7 +28,11 @@ def emonet_settings(
         )
     if emonet.bio != "none" and bio_width is None:
         raise ConfigError(f"emonet.bio '{emonet.bio}' needs bios of the speakers, and there are none")
-    if emonet.encoder == "shared" and (emonet.context, emonet.speaker_text, emonet.memory_encoder == "own") != ("hierarchical", "none", False):
+    if emonet.encoder == "shared" and (
+        emonet.context,
+        emonet.speaker_text,
+        emonet.memory_encoder == "own",
+    ) != ("hierarchical", "none", False):
         raise ConfigError(
             "emonet.encoder 'shared' takes each turn as the shared classifier read it: it needs emonet.context=hierarchical, "
             "emonet.speaker_text=none and a memory_encoder of shared or none"

@@ -14,7 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from erc.data.chronology import InMemoryHistory, NoHistory, OtherSpeakerHistory, sequence_numbers, shuffled_speakers
+from erc.data.chronology import (
+    InMemoryHistory,
+    NoHistory,
+    OtherSpeakerHistory,
+    sequence_numbers,
+    shuffled_speakers,
+)
 from erc.data.conversation import Conversation
 from erc.data.corpora.corpus import chronological
 from erc.data.history import HistoryProvider
@@ -33,7 +39,12 @@ BuilderFactory = Callable[[HistoryProvider], TurnBuilder]
 
 
 def corpus_history(
-    kind: HistoryKind, conversations: Sequence[Conversation], times: dict[str, float], features: Features | None, *, seed: int = 0
+    kind: HistoryKind,
+    conversations: Sequence[Conversation],
+    times: dict[str, float],
+    features: Features | None,
+    *,
+    seed: int = 0,
 ) -> HistoryProvider:
     """The history of a corpus: none, within the dialogue, across dialogues, or one of two controls in which it is somebody else's."""
     if kind == "off":
@@ -76,7 +87,9 @@ class EmoNetTask:
     ) -> None:
         times = sequence_numbers(chronological((*train, *dev)))
         seen_on_dev = (*train, *dev) if dev_sees_train else dev
-        self._train_builder = (train_builder or builder)(corpus_history(history, train, times, features, seed=seed))
+        self._train_builder = (train_builder or builder)(
+            corpus_history(history, train, times, features, seed=seed)
+        )
         self._dev_builder = builder(corpus_history(history, seen_on_dev, times, features, seed=seed))
 
         def prepared(builder: TurnBuilder, talk: Conversation) -> list[PreparedTurn]:
@@ -124,11 +137,17 @@ class EmoNetTask:
     def loss_weights(self, batch: Batch) -> list[Tensor]:
         """The labelled turns, by the weights of their classes: what the cross entropy is divided by."""
         labels = batch["labels"][batch["labels"] != NO_LABEL]
-        return [torch.tensor(float(len(labels)), device=labels.device) if self._weights is None else self._weights.to(labels.device)[labels].sum()]
+        return [
+            torch.tensor(float(len(labels)), device=labels.device)
+            if self._weights is None
+            else self._weights.to(labels.device)[labels].sum()
+        ]
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, EmoNet)
-        logits = predict_turns(model, self._dev_builder, self._dev, max_tokens=self._batch_tokens, precision=self._precision)
+        logits = predict_turns(
+            model, self._dev_builder, self._dev, max_tokens=self._batch_tokens, precision=self._precision
+        )
         labels = np.array([turn.label for turns in self._dev for turn in turns])
         return turn_figures(np.concatenate(logits), labels)
 
@@ -139,14 +158,21 @@ class EmoNetTask:
 
 @torch.no_grad()
 def predict_turns(
-    model: EmoNet, builder: TurnBuilder, prepared: Sequence[Sequence[PreparedTurn]], *, max_tokens: int = 4_096, precision: str = "auto"
+    model: EmoNet,
+    builder: TurnBuilder,
+    prepared: Sequence[Sequence[PreparedTurn]],
+    *,
+    max_tokens: int = 4_096,
+    precision: str = "auto",
 ) -> list[np.ndarray]:
     """Deterministic logits (L, C) float32 of every turn of each conversation, in their order. The model is in evaluation mode."""
     device = next(model.parameters()).device
     logits: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(prepared)
     for bucket in conversation_buckets(prepared, max_tokens=max_tokens):
         batch = builder.collate([prepared[i] for i in bucket]).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
+        with torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"
+        ):
             rows = model(batch=batch).logits.float().cpu().numpy()
         ends = np.cumsum([len(prepared[i]) for i in bucket])
         for number, part in zip(bucket, np.split(rows, ends[:-1]), strict=True):
@@ -173,7 +199,9 @@ def sampled_turn_entropy(
     total = np.empty(ends[-1])
     for bucket in conversation_buckets(prepared, max_tokens=max_tokens):
         batch = builder.collate([prepared[i] for i in bucket]).to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
+        with torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"
+        ):
             logits = model.mc_forward(batch, samples, mode=mode, top_k=top_k).float().cpu().numpy()
         rows = np.concatenate([np.arange(ends[i], ends[i + 1]) for i in bucket])
         total[rows] = categorical_decomposition(calibrate_samples(calibrator, logits)).total
@@ -192,7 +220,9 @@ def turn_figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     classes = range(logits.shape[1])
     return {
-        "weighted_f1": float(f1_score(labels, predicted, labels=classes, average="weighted", zero_division=0)),
+        "weighted_f1": float(
+            f1_score(labels, predicted, labels=classes, average="weighted", zero_division=0)
+        ),
         "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
         "accuracy": float((predicted == labels).mean()),
         "nll": float(-log_probabilities[np.arange(len(labels)), labels].mean()),

@@ -11,7 +11,12 @@ from erc.training.supplies import SupplyMaker, no_supplies
 
 
 def run_experiment(
-    config: ExperimentConfig, run_dir: Path, *, resume: bool = True, progress: bool = True, supplies: SupplyMaker = no_supplies
+    config: ExperimentConfig,
+    run_dir: Path,
+    *,
+    resume: bool = True,
+    progress: bool = True,
+    supplies: SupplyMaker = no_supplies,
 ) -> Path:
     """Trains what `config` describes in `run_dir` and returns the artefact folder, `run_dir / config.name`.
 
@@ -43,6 +48,10 @@ def run_experiment(
 def _record(config: ExperimentConfig, run_dir: Path) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     record = run_dir / "config.yaml"
-    if record.exists() and load_config(record) != config:  # compared as read: a key that is new since then has its default
-        raise ConfigError(f"{record} holds another configuration: give another run folder with --run, or remove this one")
+    if (
+        record.exists() and load_config(record) != config
+    ):  # compared as read: a key that is new since then has its default
+        raise ConfigError(
+            f"{record} holds another configuration: give another run folder with --run, or remove this one"
+        )
     record.write_text(config.to_yaml(), encoding="utf-8")

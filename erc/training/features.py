@@ -50,7 +50,9 @@ class Features:
 
     def vectors(self, conversation: Conversation) -> np.ndarray:
         """Embeddings (L, P) of a conversation's utterances."""
-        return self.embeddings[[self.rows[conversation.conversation_id, utterance.index] for utterance in conversation]]
+        return self.embeddings[
+            [self.rows[conversation.conversation_id, utterance.index] for utterance in conversation]
+        ]
 
 
 def corpus_features(
@@ -72,29 +74,52 @@ def corpus_features(
     promises is computed anew. Raises InputError for conversations of one id.
     """
     texts = [utterance.text for conversation in conversations for utterance in conversation]
-    places = [(conversation.conversation_id, utterance.index) for conversation in conversations for utterance in conversation]
+    places = [
+        (conversation.conversation_id, utterance.index)
+        for conversation in conversations
+        for utterance in conversation
+    ]
     rows = {place: row for row, place in enumerate(places)}
     if len(rows) < len(places):
         twice = next(place for place, count in Counter(places).items() if count > 1)[0]
-        raise InputError(f"conversation id {twice} stands twice, so its utterances cannot be told apart: give each conversation an id of its own")
+        raise InputError(
+            f"conversation id {twice} stands twice, so its utterances cannot be told apart: give each conversation an id of its own"
+        )
     kind = resolve_precision(precision)
     calibration = "" if calibrator is None else json.dumps(calibrator.to_dict())
     turns = [f"{place} {text}" for place, text in zip(places, texts, strict=True)]
-    digest = _digest(["features", str(_FORMAT), kind, str(max_tokens), *sorted(checksums), weights_digest(classifier), calibration, *turns])
+    digest = _digest(
+        [
+            "features",
+            str(_FORMAT),
+            kind,
+            str(max_tokens),
+            *sorted(checksums),
+            weights_digest(classifier),
+            calibration,
+            *turns,
+        ]
+    )
     path = None if cache_dir is None else cache_dir / f"features-{digest}.safetensors"
     if path is not None:
         found = read_arrays(path)
-        if set(found) == {"embeddings", "probabilities"} and len(found["embeddings"]) == len(found["probabilities"]) == len(texts):
+        if set(found) == {"embeddings", "probabilities"} and len(found["embeddings"]) == len(
+            found["probabilities"]
+        ) == len(texts):
             return Features(embeddings=found["embeddings"], probabilities=found["probabilities"], rows=rows)
     tokens = encode_texts(tokenizer, texts, max_tokens=max_tokens)[0]
-    embeddings, logits = _encode(classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens)
+    embeddings, logits = _encode(
+        classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens
+    )
     probabilities = (expit(logits) if calibrator is None else calibrator(logits)).astype(np.float32)
     if path is not None:
         save_arrays({"embeddings": embeddings, "probabilities": probabilities}, path)
     return Features(embeddings=embeddings, probabilities=probabilities, rows=rows)
 
 
-def observations(conversations: Iterable[Conversation], times: Mapping[str, float], features: Features | None) -> list[tuple[str, PastUtterance]]:
+def observations(
+    conversations: Iterable[Conversation], times: Mapping[str, float], features: Features | None
+) -> list[tuple[str, PastUtterance]]:
     """Every turn as it is remembered, with its speaker's key; without features only the text is."""
     nothing = np.zeros(0, dtype=np.float32)
     remembered = []
@@ -102,7 +127,11 @@ def observations(conversations: Iterable[Conversation], times: Mapping[str, floa
         for turn in conversation:
             row = None if features is None else features.rows[conversation.conversation_id, turn.index]
             past = PastUtterance(
-                moment=Moment(time=times[conversation.conversation_id], conversation_id=conversation.conversation_id, index=turn.index),
+                moment=Moment(
+                    time=times[conversation.conversation_id],
+                    conversation_id=conversation.conversation_id,
+                    index=turn.index,
+                ),
                 embedding=nothing if features is None else features.embeddings[row],
                 probabilities=nothing if features is None else features.probabilities[row],
                 text=turn.text,
@@ -129,7 +158,12 @@ def weights_digest(module: nn.Module) -> str:
 
 @torch.no_grad()
 def _encode(
-    classifier: UtteranceClassifier, tokens: Sequence[tuple[int, ...]], *, pad_id: int, precision: str, batch_tokens: int
+    classifier: UtteranceClassifier,
+    tokens: Sequence[tuple[int, ...]],
+    *,
+    pad_id: int,
+    precision: str,
+    batch_tokens: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     device = next(classifier.parameters()).device
     embeddings = np.zeros((len(tokens), classifier.embedding_width), dtype=np.float16)

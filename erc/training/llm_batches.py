@@ -60,12 +60,20 @@ def encode_example(
     candidates = made.candidates if all_candidates and made.candidates else (made.answer,)
     answers = tuple(tuple(encoder.answer_ids(answer)) for answer in candidates)
     prompt, right = tuple(encoder.prompt_ids(made.prompt)), candidates.index(made.answer)
-    return LlmExample(prompt, answers, right, weight, emotion=made.task == "erc", dialogue=dialogue, kind=kind)
+    return LlmExample(
+        prompt, answers, right, weight, emotion=made.task == "erc", dialogue=dialogue, kind=kind
+    )
 
 
 def dialogue_groups(examples: Sequence[LlmExample]) -> np.ndarray:
     """The number of each example's dialogue, (E,); one of its own where an example is of none."""
-    return np.array([-1 - index if example.dialogue is None else example.dialogue for index, example in enumerate(examples)], dtype=np.int64)
+    return np.array(
+        [
+            -1 - index if example.dialogue is None else example.dialogue
+            for index, example in enumerate(examples)
+        ],
+        dtype=np.int64,
+    )
 
 
 def pack(lengths: Sequence[int], *, row_tokens: int | None) -> list[list[int]]:
@@ -111,7 +119,11 @@ def rows_of(examples: Sequence[LlmExample], *, row_tokens: int | None) -> list[R
     groups = [members for members in alike.values() if len(members) > 1] + ([single] if single else [])
     rows = []
     for members in groups:
-        common = 0 if row_tokens is None or members is single else common_beginning([examples[index].prompt for index in members])
+        common = (
+            0
+            if row_tokens is None or members is single
+            else common_beginning([examples[index].prompt for index in members])
+        )
         room = None if row_tokens is None else max(1, row_tokens - common)
         for packed in pack([examples[index].length - common for index in members], row_tokens=room):
             rows.append(Row(tuple(members[place] for place in packed), common if len(packed) > 1 else 0))
@@ -134,14 +146,25 @@ def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens:
     """
     rows = rows_of(examples, row_tokens=row_tokens)
     width = max(row.width(examples) for row in rows)
-    grids = {name: torch.zeros(len(rows), width, dtype=torch.long) for name in ("input_ids", "position_ids", "segments", "branches")}
+    grids = {
+        name: torch.zeros(len(rows), width, dtype=torch.long)
+        for name in ("input_ids", "position_ids", "segments", "branches")
+    }
     grids["input_ids"].fill_(pad_id)
     grids["segments"].fill_(NO_SEGMENT)
     tokens: list[tuple[int, int, int, int]] = []
     owners: list[tuple[int, int]] = []
     for r, row in enumerate(rows):
         if row.shared:
-            _write(grids, r, examples[row.examples[0]].prompt[: row.shared], at=0, position=0, segment=SHARED, branch=0)
+            _write(
+                grids,
+                r,
+                examples[row.examples[0]].prompt[: row.shared],
+                at=0,
+                position=0,
+                segment=SHARED,
+                branch=0,
+            )
         start = row.shared
         for index in row.examples:
             start = _lay(examples[index], index, r, start, row.shared, grids, tokens, owners)
@@ -179,7 +202,16 @@ def _lay(
     return at
 
 
-def _write(grids: dict[str, Tensor], row: int, ids: Sequence[int], *, at: int, position: int, segment: int, branch: int) -> None:
+def _write(
+    grids: dict[str, Tensor],
+    row: int,
+    ids: Sequence[int],
+    *,
+    at: int,
+    position: int,
+    segment: int,
+    branch: int,
+) -> None:
     part = slice(at, at + len(ids))
     grids["input_ids"][row, part] = torch.tensor(ids, dtype=torch.long)
     grids["position_ids"][row, part] = torch.arange(position, position + len(ids))

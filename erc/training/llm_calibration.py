@@ -16,7 +16,9 @@ from erc.uncertainty.crossfit import cross_fitted_classes
 _REPORTED = ("ekman", "sentiment")
 
 
-def fit_policies(log_likelihood: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, label_set: str, prior: np.ndarray) -> dict[str, Any]:
+def fit_policies(
+    log_likelihood: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, label_set: str, prior: np.ndarray
+) -> dict[str, Any]:
     """The record of a policy for each set the adapter can be reported in; empty with fewer than two dialogues.
 
     Confidence is that of a calibrator fitted on other dialogues: one that has seen a turn is too sure of it.
@@ -27,7 +29,9 @@ def fit_policies(log_likelihood: np.ndarray, targets: np.ndarray, groups: np.nda
     if dialogues < 2:
         return {}
     fit = partial(ContextualCalibrator.fit, emotions.labels, prior=prior)
-    folds = cross_fitted_classes(log_likelihood, targets, groups=groups, folds=min(5, dialogues), calibrate=fit)  # type: ignore[arg-type]
+    folds = cross_fitted_classes(
+        log_likelihood, targets, groups=groups, folds=min(5, dialogues), calibrate=fit
+    )  # type: ignore[arg-type]
     policies = {}
     rows = np.arange(len(targets))
     for name in dict.fromkeys((label_set, *_REPORTED)):
@@ -35,7 +39,12 @@ def fit_policies(log_likelihood: np.ndarray, targets: np.ndarray, groups: np.nda
             emotion_map = load_emotion_map(label_set, name)
         except ConfigError:
             continue
-        probabilities, gold = emotion_map.apply(folds.probabilities), emotion_map.apply(np.eye(len(emotions))[targets])
+        probabilities, gold = (
+            emotion_map.apply(folds.probabilities),
+            emotion_map.apply(np.eye(len(emotions))[targets]),
+        )
         best = probabilities.argmax(axis=1)
-        policies[name] = fit_policy(probabilities[rows, best], gold[rows, best] < 0.5, groups=groups).to_dict()
+        policies[name] = fit_policy(
+            probabilities[rows, best], gold[rows, best] < 0.5, groups=groups
+        ).to_dict()
     return policies

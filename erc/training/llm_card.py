@@ -73,16 +73,28 @@ def write_adapter_card(folder: Path, record: AdapterRecord) -> None:
     """Writes the card into an adapter folder, in the place of the empty one that PEFT leaves."""
     config = record.extra["config"]
     llm = config["llm"]
-    weights = f"weights of digest {record.base_weights}" if record.base_weights else f"revision {record.revision}"
+    weights = (
+        f"weights of digest {record.base_weights}" if record.base_weights else f"revision {record.revision}"
+    )
     shown = ["the dialogue so far"]
     shown += ["bios of the speakers"] if llm["bios"] else []
-    shown += [f"{llm['history']} past turns of the speaker by {llm['retrieval']}"] if llm["history"] and llm["retrieval"] != "none" else []
-    shown += [f"{llm['demonstrations']} labelled turns of the training corpus"] if llm["demonstrations"] else []
+    shown += (
+        [f"{llm['history']} past turns of the speaker by {llm['retrieval']}"]
+        if llm["history"] and llm["retrieval"] != "none"
+        else []
+    )
+    shown += (
+        [f"{llm['demonstrations']} labelled turns of the training corpus"] if llm["demonstrations"] else []
+    )
     environment = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
     text = environment.from_string(_TEMPLATE).render(
         name=folder.name,
         record=record,
-        figures=[(figure.replace("_f1", " F1"), f"{value:.3f}") for figure, value in record.extra["figures"].items() if figure not in _OF_THE_RUN],
+        figures=[
+            (figure.replace("_f1", " F1"), f"{value:.3f}")
+            for figure, value in record.extra["figures"].items()
+            if figure not in _OF_THE_RUN
+        ],
         config=config,
         llm=llm,
         lora=llm["lora"],

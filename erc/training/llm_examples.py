@@ -29,9 +29,13 @@ class Examples:
 
     def of_stage(self, corpus: Corpus, stage: Stage, *, dev: bool = False) -> list[LlmExample]:
         """Every example of the stage's tasks. On dev a stage that teaches emotions is judged by emotions alone."""
-        tasks: Mapping[TaskName, float] = {"erc": stage.tasks["erc"]} if dev and "erc" in stage.tasks else stage.tasks
+        tasks: Mapping[TaskName, float] = (
+            {"erc": stage.tasks["erc"]} if dev and "erc" in stage.tasks else stage.tasks
+        )
         if "erc" in tasks:
-            self._embed([turn.text for conversation in corpus.conversations for turn in self._labelled(conversation)])
+            self._embed(
+                [turn.text for conversation in corpus.conversations for turn in self._labelled(conversation)]
+            )
         encoder = self.prompts.builder.encoder
         return [
             encode_example(made, encoder, weight=weight, dialogue=number, kind=kind)
@@ -51,18 +55,35 @@ class Examples:
             yield from self.prompts.of_conversation(conversation, task)
         else:
             for turn in self._labelled(conversation):
-                notes = NO_NOTES if self.supplies.notes is None else self.supplies.notes.of(conversation, turn.index)
+                notes = (
+                    NO_NOTES
+                    if self.supplies.notes is None
+                    else self.supplies.notes.of(conversation, turn.index)
+                )
                 shown = self._shown(conversation, turn.text)
-                yield self.prompts.emotion(Context.causal(conversation, turn.index), turn.emotions[0], notes=notes, demonstrations=shown)
+                yield self.prompts.emotion(
+                    Context.causal(conversation, turn.index),
+                    turn.emotions[0],
+                    notes=notes,
+                    demonstrations=shown,
+                )
 
     def _labelled(self, conversation: Conversation) -> list[Utterance]:
         """The turns with exactly one label of the set."""
-        return [turn for turn in conversation if len(turn.emotions) == 1 and turn.emotions[0] in self.prompts.builder.labels]
+        return [
+            turn
+            for turn in conversation
+            if len(turn.emotions) == 1 and turn.emotions[0] in self.prompts.builder.labels
+        ]
 
     def _written(self, context: Context, task: TaskName, stage: Stage, text: str) -> LabelledPrompt:
         if task == "speaker_characteristic":
-            return self.prompts.generated(task, self.prompts.characteristic_prompt(context, stage.characteristic), text)
-        return self.prompts.generated("interlocutor_commonsense", self.prompts.commonsense_prompt(context), text)
+            return self.prompts.generated(
+                task, self.prompts.characteristic_prompt(context, stage.characteristic), text
+            )
+        return self.prompts.generated(
+            "interlocutor_commonsense", self.prompts.commonsense_prompt(context), text
+        )
 
     def _embed(self, texts: Sequence[str]) -> None:
         """Makes the vectors of a corpus in one go, for single texts would fill no batch."""
@@ -73,4 +94,6 @@ class Examples:
     def _shown(self, conversation: Conversation, text: str) -> tuple[Demonstration, ...]:
         if self.demonstrations is None:
             return ()
-        return self.demonstrations.search(self._vectors[text], text=text, origin=Origin.of(conversation), k=self.recipe.demonstrations)
+        return self.demonstrations.search(
+            self._vectors[text], text=text, origin=Origin.of(conversation), k=self.recipe.demonstrations
+        )

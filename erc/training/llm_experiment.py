@@ -63,10 +63,16 @@ def run_llm(
     given = _supplied(supplies, splits)
     check_supplies(recipe, given)
     base, tokenizer = load_base(llm.base, revision=llm.revision, precision=llm.precision, use="training")
-    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=labels, budget=prompt_budget(config, base=base.config)))
+    prompts = TaskPrompts(
+        PromptBuilder(
+            encoder=PromptEncoder(tokenizer), labels=labels, budget=prompt_budget(config, base=base.config)
+        )
+    )
     on_main(lambda: begin_from(run_dir, _begun_from(config, splits, given, prompts), resume=resume))
     model = attach_lora(base, lora_settings(config), seed=config.optim.seed)
-    handles = prepare_for_training(model, gradient_checkpointing=llm.gradient_checkpointing, neftune_alpha=llm.neftune)
+    handles = prepare_for_training(
+        model, gradient_checkpointing=llm.gradient_checkpointing, neftune_alpha=llm.neftune
+    )
     examples = Examples(prompts, recipe, given, demonstrations=_index(recipe, splits, given, labels))
     judged: dict[str, list[LlmExample]] = {}
 
@@ -79,7 +85,13 @@ def run_llm(
         model,
         recipe.stages,
         run_dir=run_dir,
-        task_of=lambda stage: stage_task(config, examples.of_stage(splits[0], stage), dev_of(stage), labels=labels, pad_id=tokenizer.pad_token_id),
+        task_of=lambda stage: stage_task(
+            config,
+            examples.of_stage(splits[0], stage),
+            dev_of(stage),
+            labels=labels,
+            pad_id=tokenizer.pad_token_id,
+        ),
         optim_of=lambda stage: stage_optim(config, stage),
         resume=resume,
         progress=progress,
@@ -88,7 +100,9 @@ def run_llm(
         handle.remove()
     model.eval()
     dev = [example for example in dev_of(recipe.stages[-1]) if example.emotion]
-    return on_main(lambda: finish_llm(config, run_dir, model, tokenizer, prompts.builder, splits, dev, given, figures))
+    return on_main(
+        lambda: finish_llm(config, run_dir, model, tokenizer, prompts.builder, splits, dev, given, figures)
+    )
 
 
 def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> Supplies:
@@ -115,7 +129,9 @@ def finish_llm(
     llm, labels = config.llm, builder.labels
     assert llm is not None
     scores, targets = predict_answers(model, dev).numpy(), np.array([example.target for example in dev])
-    prior = content_free_prior(LocalScorer(model, tokenizer, model_id="trained"), [builder.content_free()], labels)
+    prior = content_free_prior(
+        LocalScorer(model, tokenizer, model_id="trained"), [builder.content_free()], labels
+    )
     folder = run_dir / config.name
     base, local = llm.base, Path(llm.base).is_dir()
     record = AdapterRecord(
@@ -130,7 +146,9 @@ def finish_llm(
         calibrator=ContextualCalibrator.fit(labels, scores, targets, prior=prior).to_dict(),
         extra={
             "figures": figures,
-            "policy": fit_policies(scores, targets, dialogue_groups(dev), label_set=splits[0].emotion_set, prior=prior),
+            "policy": fit_policies(
+                scores, targets, dialogue_groups(dev), label_set=splits[0].emotion_set, prior=prior
+            ),
             "base_weights": weights_digest(Path(base)) if local else None,
             "versions": {**installed_versions(), "peft": package_version("peft")},
             **_origin(config, splits, supplies),
@@ -142,7 +160,9 @@ def finish_llm(
     return folder
 
 
-def _begun_from(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Supplies, prompts: TaskPrompts) -> Origin:
+def _begun_from(
+    config: ExperimentConfig, splits: Sequence[Corpus], supplies: Supplies, prompts: TaskPrompts
+) -> Origin:
     """What the examples of a run, and the model under its adapter, hang on beside the configuration."""
     assert config.llm is not None
     written = sorted((task, sorted(texts.items())) for task, texts in supplies.generated.items())
@@ -168,9 +188,13 @@ def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Suppli
 def check_supplies(recipe: Recipe, supplies: Supplies) -> None:
     """Raises ConfigError, saying what is missing, where a recipe cannot be trained with `supplies`."""
     if recipe.needs_notes and supplies.notes is None:
-        raise ConfigError("llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in supplies with TrainingNotes")
+        raise ConfigError(
+            "llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in supplies with TrainingNotes"
+        )
     if recipe.demonstrations and supplies.embed is None:
-        raise ConfigError("llm.demonstrations needs an embedding to find them by: train with `erc train`, or hand in supplies with embed")
+        raise ConfigError(
+            "llm.demonstrations needs an embedding to find them by: train with `erc train`, or hand in supplies with embed"
+        )
     for stage in recipe.stages:
         for task in stage.tasks:
             if task in GENERATED and not supplies.generated.get(answers_of(task, stage)):
@@ -179,18 +203,29 @@ def check_supplies(recipe: Recipe, supplies: Supplies) -> None:
                 )
 
 
-def _index(recipe: Recipe, splits: Sequence[Corpus], supplies: Supplies, labels: Sequence[str]) -> DemonstrationIndex | None:
+def _index(
+    recipe: Recipe, splits: Sequence[Corpus], supplies: Supplies, labels: Sequence[str]
+) -> DemonstrationIndex | None:
     if not recipe.demonstrations or supplies.embed is None:
         return None
-    return DemonstrationIndex.build(splits[0].conversations, supplies.embed, leaks=LeakFilter.of(splits[1:]), labels=labels)
+    return DemonstrationIndex.build(
+        splits[0].conversations, supplies.embed, leaks=LeakFilter.of(splits[1:]), labels=labels
+    )
 
 
 def stage_task(
-    config: ExperimentConfig, train_examples: Sequence[LlmExample], dev: Sequence[LlmExample], *, labels: Sequence[str], pad_id: int
+    config: ExperimentConfig,
+    train_examples: Sequence[LlmExample],
+    dev: Sequence[LlmExample],
+    *,
+    labels: Sequence[str],
+    pad_id: int,
 ) -> LlmTask:
     """The Trainer's task of one stage, with class weights from its training emotions."""
     assert config.llm is not None
-    counts = np.bincount([example.target for example in train_examples if example.emotion], minlength=len(labels))
+    counts = np.bincount(
+        [example.target for example in train_examples if example.emotion], minlength=len(labels)
+    )
     weights = class_weights(counts, config.loss.class_weights) if counts.sum() else None
     return LlmTask(
         train=train_examples,

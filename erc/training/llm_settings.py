@@ -27,8 +27,17 @@ def llm_recipe(config: ExperimentConfig) -> Recipe:
     if config.llm is None:
         raise ConfigError(f"experiment '{config.name}' has no section 'llm': its task is '{config.task}'")
     llm = config.llm
-    stages = tuple(Stage(name, dict(stage.tasks), stage.epochs, stage.learning_rate, stage.characteristic) for name, stage in llm.stages.items())
-    recipe = Recipe(stages=stages, bios=llm.bios, history=llm.history, retrieval=llm.retrieval, demonstrations=llm.demonstrations)
+    stages = tuple(
+        Stage(name, dict(stage.tasks), stage.epochs, stage.learning_rate, stage.characteristic)
+        for name, stage in llm.stages.items()
+    )
+    recipe = Recipe(
+        stages=stages,
+        bios=llm.bios,
+        history=llm.history,
+        retrieval=llm.retrieval,
+        demonstrations=llm.demonstrations,
+    )
     if llm.writer is not None and not (recipe.bios or recipe.generated):
         raise ConfigError(
             f"llm.writer={llm.writer}: '{config.name}' has nothing for it to write, neither bios nor texts of a task; "
@@ -42,7 +51,13 @@ def lora_settings(config: ExperimentConfig) -> LoraSettings:
     assert config.llm is not None
     lora = config.llm.lora
     targets = lora.targets if lora.targets == "all-linear" else tuple(lora.targets.split())
-    return LoraSettings(r=lora.r, alpha=lora.alpha, dropout=lora.dropout, targets=targets, rank_stabilised=lora.rank_stabilised)
+    return LoraSettings(
+        r=lora.r,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        targets=targets,
+        rank_stabilised=lora.rank_stabilised,
+    )
 
 
 def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
@@ -65,6 +80,12 @@ def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
 def stage_optim(config: ExperimentConfig, stage: Stage) -> OptimSettings:
     """The Trainer's settings for one stage."""
     base = optim_settings(config)
-    changed = replace(base, epochs=stage.epochs or base.epochs, learning_rate=stage.learning_rate or base.learning_rate)
+    changed = replace(
+        base, epochs=stage.epochs or base.epochs, learning_rate=stage.learning_rate or base.learning_rate
+    )
     # A model in 4 bits computes in bf16; all others follow the configured precision.
-    return replace(changed, precision="bf16") if config.llm is not None and config.llm.precision == "4bit" else changed
+    return (
+        replace(changed, precision="bf16")
+        if config.llm is not None and config.llm.precision == "4bit"
+        else changed
+    )

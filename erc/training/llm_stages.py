@@ -45,7 +45,14 @@ def run_stages(
         figures = _restore(model, run_dir / stages[done - 1].name)
     for stage in stages[done:]:
         folder = run_dir / stage.name
-        figures = train(model=model, task=task_of(stage), optim=optim_of(stage), run_dir=folder, resume=resume, progress=progress)
+        figures = train(
+            model=model,
+            task=task_of(stage),
+            optim=optim_of(stage),
+            run_dir=folder,
+            resume=resume,
+            progress=progress,
+        )
         on_main(partial(_keep, model, folder, figures))
     return figures
 
@@ -63,7 +70,11 @@ def _finished(run_dir: Path, stages: Sequence[Stage], *, resume: bool) -> int:
 
 def _keep(model: nn.Module, folder: Path, figures: dict[str, float]) -> None:
     """Writes a stage's weights, then the record that says they are whole."""
-    trained = {name: value.detach().cpu().contiguous().clone() for name, value in model.named_parameters() if value.requires_grad}
+    trained = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in model.named_parameters()
+        if value.requires_grad
+    }
     save_whole(trained, folder / WEIGHTS)
     save_record({"figures": figures}, folder / RECORD)
 
@@ -73,10 +84,16 @@ def _restore(model: nn.Module, folder: Path) -> dict[str, float]:
     """Puts a finished stage's weights into the model and returns its figures. Raises ArtefactError where they are another model's."""
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     weights, figures = load_whole(folder / WEIGHTS), load_record(folder / RECORD).get("figures")
-    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in parameters.items()}:
-        raise ArtefactError(f"the finished stage in {folder} has the weights of another adapter: train again with --fresh")
+    if {name: value.shape for name, value in weights.items()} != {
+        name: value.shape for name, value in parameters.items()
+    }:
+        raise ArtefactError(
+            f"the finished stage in {folder} has the weights of another adapter: train again with --fresh"
+        )
     if not isinstance(figures, dict):
-        raise ArtefactError(f"{folder / RECORD} holds no figures of the finished stage: train again with --fresh")
+        raise ArtefactError(
+            f"{folder / RECORD} holds no figures of the finished stage: train again with --fresh"
+        )
     for name, value in weights.items():
         parameters[name].copy_(value)
     return figures

@@ -84,11 +84,22 @@ class LlmTask:
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         scores, counts = answer_scores(model, batch)
-        return answer_losses(scores, counts, batch, kind=self._loss, class_weights=self._class_weights, label_smoothing=self._smoothing)
+        return answer_losses(
+            scores,
+            counts,
+            batch,
+            kind=self._loss,
+            class_weights=self._class_weights,
+            label_smoothing=self._smoothing,
+        )
 
     def loss_weights(self, batch: Batch) -> list[Tensor]:
         counts = answer_counts(batch)
-        settings: dict[str, Any] = {"kind": self._loss, "class_weights": self._class_weights, "label_smoothing": self._smoothing}
+        settings: dict[str, Any] = {
+            "kind": self._loss,
+            "class_weights": self._class_weights,
+            "label_smoothing": self._smoothing,
+        }
         return [divisor for _, divisor in answer_losses(torch.zeros_like(counts), counts, batch, **settings)]
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
@@ -96,7 +107,9 @@ class LlmTask:
             return {"loss": self._dev_loss(model)}
         scores = predict_answers(model, self._emotions).numpy()
         targets = np.array([example.target for example in self._emotions])
-        return SingleLabelEvaluator(self._labels)(as_labelled(scores, targets, groups=dialogue_groups(self._emotions)), targets)
+        return SingleLabelEvaluator(self._labels)(
+            as_labelled(scores, targets, groups=dialogue_groups(self._emotions)), targets
+        )
 
     def head_parameters(self, model: nn.Module) -> set[str]:
         return set()
@@ -107,8 +120,15 @@ class LlmTask:
             raise ValueError("no dev examples to judge the model by")
         totals: list[Tensor] = []
         for bucket in length_buckets([example.length for example in self._dev], max_tokens=self._max_tokens):
-            batch = {name: value.to(_device(model)) for name, value in self.collate([self._dev[i] for i in bucket]).items()}
-            totals.append(torch.tensor([(float(mean * weight), float(weight)) for mean, weight in self.loss_terms(model, batch)]))
+            batch = {
+                name: value.to(_device(model))
+                for name, value in self.collate([self._dev[i] for i in bucket]).items()
+            }
+            totals.append(
+                torch.tensor(
+                    [(float(mean * weight), float(weight)) for mean, weight in self.loss_terms(model, batch)]
+                )
+            )
         spent, weights = torch.stack(totals).sum(dim=0).unbind(dim=1)
         return float((spent / weights.clamp_min(1e-8)).sum())
 
@@ -124,20 +144,35 @@ def as_labelled(scores: np.ndarray, targets: np.ndarray, *, groups: np.ndarray) 
     if dialogues < 2:
         return scores
     fit = partial(Temperature.fit, bias=True)
-    return np.log(np.maximum(cross_fitted_classes(scores, targets, groups=groups, folds=min(5, dialogues), calibrate=fit).probabilities, 1e-30))
+    return np.log(
+        np.maximum(
+            cross_fitted_classes(
+                scores, targets, groups=groups, folds=min(5, dialogues), calibrate=fit
+            ).probabilities,
+            1e-30,
+        )
+    )
 
 
 def answer_scores(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Log-likelihoods (E, K) of every candidate, minus infinity where an example has fewer, and their token counts (E, K)."""
     segments, positions = batch["segments"], batch["position_ids"]
     mask = tree_mask(segments=segments, branches=batch["branches"])
-    bare = getattr(model, "module", model)  # wrapped where several processes train; the wrapper has to be called, so that gradients are shared
-    argument = attention_argument(mask, positions, positions, config=bare.config, dtype=computing_dtype(model))
+    bare = getattr(
+        model, "module", model
+    )  # wrapped where several processes train; the wrapper has to be called, so that gradients are shared
+    argument = attention_argument(
+        mask, positions, positions, config=bare.config, dtype=computing_dtype(model)
+    )
     with logits_only_at(bare, batch["token_row"], batch["token_column"]):
-        output = model(input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, use_cache=False)
+        output = model(
+            input_ids=batch["input_ids"], attention_mask=argument, position_ids=positions, use_cache=False
+        )
     logits = output.logits.squeeze(0).float()
     found = logits.gather(1, batch["token_id"][:, None]).squeeze(1) - logits.logsumexp(dim=1)
-    answers = torch.zeros(batch["answer_example"].shape[0], device=found.device).index_add(0, batch["token_answer"], found)
+    answers = torch.zeros(batch["answer_example"].shape[0], device=found.device).index_add(
+        0, batch["token_answer"], found
+    )
     counts = answer_counts(batch)
     place = (batch["answer_example"], batch["answer_place"])
     return torch.full(counts.shape, -math.inf, device=found.device).index_put(place, answers), counts
@@ -168,7 +203,13 @@ def logits_only_at(model: Any, rows: Tensor, columns: Tensor) -> Iterator[None]:
 
 
 def answer_losses(
-    scores: Tensor, counts: Tensor, batch: Batch, *, kind: LlmLoss, class_weights: Tensor | None, label_smoothing: float
+    scores: Tensor,
+    counts: Tensor,
+    batch: Batch,
+    *,
+    kind: LlmLoss,
+    class_weights: Tensor | None,
+    label_smoothing: float,
 ) -> list[tuple[Tensor, Tensor]]:
     """The mean losses of the examples, each with what it was divided by; scalars, the means in nats.
 
@@ -186,7 +227,11 @@ def answer_losses(
     share = share.scatter_add(1, batch["target"][:, None], (1.0 - smoothing)[:, None])
     rarity = torch.ones_like(batch["weight"])
     if class_weights is not None:
-        rarity = torch.where(batch["emotion"], class_weights.to(rarity.device)[batch["target"].clamp_max(len(class_weights) - 1)], rarity)
+        rarity = torch.where(
+            batch["emotion"],
+            class_weights.to(rarity.device)[batch["target"].clamp_max(len(class_weights) - 1)],
+            rarity,
+        )
     sums: list[tuple[Tensor, Tensor]] = []
     told = rarity * (size == 1) if kind == "labels" else rarity
     spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
@@ -210,7 +255,9 @@ def predict_answers(model: Any, examples: Sequence[LlmExample], *, max_tokens: i
     return scores
 
 
-def prepare_for_training(model: Any, *, gradient_checkpointing: bool = False, neftune_alpha: float = 0.0) -> list[Any]:
+def prepare_for_training(
+    model: Any, *, gradient_checkpointing: bool = False, neftune_alpha: float = 0.0
+) -> list[Any]:
     """Switches on what costs memory or noise only in training; returns handles whose `remove()` ends the noise.
 
     NEFTune (Jain et al. 2024) adds uniform noise of size alpha / sqrt(T * D) to a row's embeddings, here with T tokens of the row.
@@ -218,7 +265,9 @@ def prepare_for_training(model: Any, *, gradient_checkpointing: bool = False, ne
     """
     if gradient_checkpointing:
         # Newer releases of transformers have another name for it and warn of the old one.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable = (
+            getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        )
         enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if not neftune_alpha:

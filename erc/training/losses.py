@@ -49,11 +49,15 @@ def weighted_bce(logits: Tensor, targets: Tensor, positive_weights: Tensor | Non
     return F.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=positive_weights)
 
 
-def weighted_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, *, label_smoothing: float = 0.0) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, *, label_smoothing: float = 0.0
+) -> Tensor:
     """Cross entropy over exclusive classes: logits (B, C), targets (B,) with -100 for turns without a label."""
     if bool((targets == -100).all()):
         return logits.sum() * 0.0
-    return F.cross_entropy(logits.float(), targets, weight=weights, label_smoothing=label_smoothing, ignore_index=-100)
+    return F.cross_entropy(
+        logits.float(), targets, weight=weights, label_smoothing=label_smoothing, ignore_index=-100
+    )
 
 
 def as_tensor(weights: np.ndarray | None) -> Tensor | None:

@@ -51,7 +51,11 @@ def choose_mode(entropy: Callable[[Mode], np.ndarray], losses: np.ndarray, *, sa
     for mode in MODES:
         started = time.perf_counter()
         total = entropy(mode)
-        figures.append(ModeFigures(mode=mode, samples=samples, aurc=aurc(total, losses), seconds=time.perf_counter() - started))
+        figures.append(
+            ModeFigures(
+                mode=mode, samples=samples, aurc=aurc(total, losses), seconds=time.perf_counter() - started
+            )
+        )
     full = figures[-1].aurc
     chosen = next(f.mode for f in figures if f.aurc <= full * (1.0 + TOLERANCE))
     return McChoice(mode=chosen, figures=tuple(figures))
@@ -76,5 +80,9 @@ def sampled_entropy(
     for bucket in length_buckets([len(t) for t in texts], max_tokens=4096):
         ids, mask = pad_tokens([texts[i] for i in bucket], pad_id=pad_id)
         logits = sampled.mc_forward(ids.to(device), mask.to(device), samples, mode=mode, top_k=top_k)
-        total[bucket] = binary_decomposition(calibrate_samples(calibrator, logits.float().cpu().numpy())).utterance().total
+        total[bucket] = (
+            binary_decomposition(calibrate_samples(calibrator, logits.float().cpu().numpy()))
+            .utterance()
+            .total
+        )
     return total

@@ -38,9 +38,13 @@ class MultiTaskModel(nn.Module):
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """All weights, each once."""
         shared = self._shared()
-        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if name not in shared}
+        return {
+            name: value for name, value in super().state_dict(*args, **kwargs).items() if name not in shared
+        }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Takes up what `state_dict` gave."""
         again = {name: state_dict[first] for name, first in self._shared().items() if first in state_dict}
         return super().load_state_dict({**state_dict, **again}, strict=strict, assign=assign)
@@ -67,7 +71,9 @@ class MultiTask:
         if any("/" in name or "." in name for name in tasks):
             raise ValueError(f"task names may hold no slash or dot: {', '.join(tasks)}")
         if not all(task.greater_is_better for task in tasks.values()):
-            raise ValueError("a mean of primary metrics needs tasks whose primary metric is better when greater")
+            raise ValueError(
+                "a mean of primary metrics needs tasks whose primary metric is better when greater"
+            )
         self.tasks = dict(tasks)
         self.weights = {name: 1.0 if weights is None else weights[name] for name in self.tasks}
 
@@ -99,7 +105,11 @@ class MultiTask:
         sizes = {name: len(task.examples) for name, task in self.tasks.items()}
         total: Tensor | None = None
         for name, count in counts.items():
-            own = {key.partition("/")[2]: value for key, value in batch.items() if key.startswith(f"{name}/") and not key.endswith("/#")}
+            own = {
+                key.partition("/")[2]: value
+                for key, value in batch.items()
+                if key.startswith(f"{name}/") and not key.endswith("/#")
+            }
             expected = sum(counts.values()) * sizes[name] / sum(sizes.values())
             loss = self.tasks[name].loss(model.parts[name], own) * (self.weights[name] * count / expected)
             total = loss if total is None else total + loss
@@ -118,5 +128,11 @@ class MultiTask:
 
     def head_parameters(self, model: nn.Module) -> set[str]:
         assert isinstance(model, MultiTaskModel)
-        own = {f"parts.{name}.{key}" for name, task in self.tasks.items() for key in task.head_parameters(model.parts[name])}
-        return {name for name in own if ".encoder." not in name}  # what one task calls its head is the encoder of none
+        own = {
+            f"parts.{name}.{key}"
+            for name, task in self.tasks.items()
+            for key in task.head_parameters(model.parts[name])
+        }
+        return {
+            name for name in own if ".encoder." not in name
+        }  # what one task calls its head is the encoder of none

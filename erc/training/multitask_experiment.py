@@ -58,7 +58,9 @@ class _Texts:
 def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Path:
     """Trains all parts and saves each as a model of its own in `run_dir / models`, which it returns."""
     if processes.count() > 1:
-        raise ConfigError("task multitask trains in one process: its models take turns over one encoder within a step")
+        raise ConfigError(
+            "task multitask trains in one process: its models take turns over one encoder within a step"
+        )
     first, *talks = part_configs(config)
     record_parts([first, *talks], run_dir)
     begin_from(run_dir, _begun_from(config, [first, *talks]), resume=resume)
@@ -69,15 +71,27 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
     texts = _texts(config, first, splits, start)
     classifier = utterance.build_classifier(first, len(start.info.labels))
     classifier.load_state_dict(start.network.state_dict())
-    joint = _train_together(config, texts, classifier, talks, leaks, run_dir / "together", resume=resume, progress=progress)
+    joint = _train_together(
+        config, texts, classifier, talks, leaks, run_dir / "together", resume=resume, progress=progress
+    )
     shelf, emotions = run_dir / MODELS, load_emotion_set(texts.corpora[0].emotion_set)
     report = run_dir / f"report-{first.name}"
     report.mkdir(exist_ok=True)
     saved = utterance.finish_utterance(
-        first, report, classifier, start.tokenizer, texts.corpora, texts.held, emotions, joint.figures_of(first.name), shelf=shelf
+        first,
+        report,
+        classifier,
+        start.tokenizer,
+        texts.corpora,
+        texts.held,
+        emotions,
+        joint.figures_of(first.name),
+        shelf=shelf,
     )
     for part in talks:
-        _finish_talk(config, part, saved, joint.networks[part.name], leaks, run_dir, resume=resume, progress=progress)
+        _finish_talk(
+            config, part, saved, joint.networks[part.name], leaks, run_dir, resume=resume, progress=progress
+        )
     return shelf
 
 
@@ -85,35 +99,58 @@ def _begun_from(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> 
     """What a run hangs on beside its configurations."""
     start = config.artefact.init_from
     return {
-        **{f"{part.name}/{name}": digest for part in parts for name, digest in corpora_origin(load_splits(part)).items()},
+        **{
+            f"{part.name}/{name}": digest
+            for part in parts
+            for name, digest in corpora_origin(load_splits(part)).items()
+        },
         "base encoder": model_origin(parts[0].backbone.name, parts[0].backbone.revision),
         "classifier to start from": None if start is None else load_artefact(find_model(start)).sha256,
     }
 
 
 def _start(
-    config: ExperimentConfig, part: ExperimentConfig, splits: tuple[Corpus, Corpus], run_dir: Path, *, resume: bool, progress: bool
+    config: ExperimentConfig,
+    part: ExperimentConfig,
+    splits: tuple[Corpus, Corpus],
+    run_dir: Path,
+    *,
+    resume: bool,
+    progress: bool,
 ) -> Artefact:
     """The classifier all begin from: the one named, else one trained on `splits` by its own configuration in `run_dir / start`."""
     if config.artefact.init_from is not None:
         return load_artefact(find_model(config.artefact.init_from))
     folder = run_dir / "start" / part.name
     if not (resume and (folder / "artefact.json").is_file()):
-        folder = utterance.run_utterance(part, run_dir / "start", resume=resume, progress=progress, splits=splits)
+        folder = utterance.run_utterance(
+            part, run_dir / "start", resume=resume, progress=progress, splits=splits
+        )
     return load_artefact(folder)
 
 
-def _texts(config: ExperimentConfig, part: ExperimentConfig, splits: tuple[Corpus, Corpus], start: Artefact) -> _Texts:
+def _texts(
+    config: ExperimentConfig, part: ExperimentConfig, splits: tuple[Corpus, Corpus], start: Artefact
+) -> _Texts:
     assert config.multitask is not None
     emotions = load_emotion_set(splits[0].emotion_set)
-    examples, held = (labelled_texts(corpus, emotions, start.tokenizer, max_tokens=part.data.max_tokens) for corpus in splits)
-    chosen = np.random.default_rng(config.optim.seed).permutation(len(examples))[: round(len(examples) * config.multitask.text_share)]
+    examples, held = (
+        labelled_texts(corpus, emotions, start.tokenizer, max_tokens=part.data.max_tokens)
+        for corpus in splits
+    )
+    chosen = np.random.default_rng(config.optim.seed).permutation(len(examples))[
+        : round(len(examples) * config.multitask.text_share)
+    ]
     examples = [examples[i] for i in np.sort(chosen)]
     if config.multitask.soft_share:
         assert isinstance(start.network, UtteranceClassifier)
         ids, pad = [example.input_ids for example in examples], utterance.pad_id(start.tokenizer)
-        believed = expit(predict_logits(start.network, ids, pad_id=pad, precision=config.optim.precision)).astype(np.float32)
-        examples = [dataclasses.replace(example, soft=row) for example, row in zip(examples, believed, strict=True)]
+        believed = expit(
+            predict_logits(start.network, ids, pad_id=pad, precision=config.optim.precision)
+        ).astype(np.float32)
+        examples = [
+            dataclasses.replace(example, soft=row) for example, row in zip(examples, believed, strict=True)
+        ]
     return _Texts(part, start, splits, examples, held)
 
 
@@ -126,7 +163,11 @@ class _Joint:
 
     def figures_of(self, name: str) -> dict[str, float]:
         """The dev figures of one part."""
-        return {key.removeprefix(f"{name}_"): value for key, value in self.figures.items() if key.startswith(f"{name}_")}
+        return {
+            key.removeprefix(f"{name}_"): value
+            for key, value in self.figures.items()
+            if key.startswith(f"{name}_")
+        }
 
 
 def _train_together(
@@ -162,7 +203,14 @@ def _train_together(
     model = MultiTaskModel({first.name: classifier, **networks})
     weights = dict(zip(tasks, config.multitask.parts.values(), strict=True))
     task = MultiTask(tasks, weights=weights)
-    figures = train(model=model, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
+    figures = train(
+        model=model,
+        task=task,
+        optim=optim_settings(config),
+        run_dir=run_dir,
+        resume=resume,
+        progress=progress,
+    )
     return _Joint(networks, figures)
 
 
@@ -180,7 +228,9 @@ def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
     """The part as it is trained with the others: nothing it reads may come of the encoder that is still changing."""
     assert part.emonet is not None
     bare = part.emonet.model_copy(update={"memory_encoder": "none", "encoder": "own"})
-    return part.model_copy(update={"emonet": bare, "artefact": part.artefact.model_copy(update={"init_from": None})})
+    return part.model_copy(
+        update={"emonet": bare, "artefact": part.artefact.model_copy(update={"init_from": None})}
+    )
 
 
 def _finish_talk(
@@ -204,7 +254,14 @@ def _finish_talk(
     if config.multitask.head_epochs:
         before = {name: value.clone() for name, value in network.state_dict().items()}
         optim = dataclasses.replace(optim_settings(part), epochs=config.multitask.head_epochs)
-        after = train(model=network, task=task, optim=optim, run_dir=run_dir / f"heads-{part.name}", resume=resume, progress=progress)
+        after = train(
+            model=network,
+            task=task,
+            optim=optim,
+            run_dir=run_dir / f"heads-{part.name}",
+            resume=resume,
+            progress=progress,
+        )
         if after[task.primary_metric] > figures[task.primary_metric]:
             figures = after
         else:
@@ -217,5 +274,7 @@ def _finish_talk(
 def _take_over(network: nn.Module, trained: nn.Module) -> None:
     """Copies every weight both have, except the encoder's, which is the stored one."""
     own = network.state_dict()
-    found = {name: value for name, value in trained.state_dict().items() if name in own and ".encoder." not in name}
+    found = {
+        name: value for name, value in trained.state_dict().items() if name in own and ".encoder." not in name
+    }
     network.load_state_dict({**own, **found})

@@ -25,10 +25,14 @@ def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
     parts = [_adopted(config, _read(name)) for name in config.multitask.parts]
     kinds = [part.task for part in parts]
     if kinds != ["utterance"] + ["emonet"] * (len(parts) - 1):
-        raise ConfigError(f"multitask.parts are of the tasks {', '.join(kinds)}: give one utterance classifier first, then conversation models")
+        raise ConfigError(
+            f"multitask.parts are of the tasks {', '.join(kinds)}: give one utterance classifier first, then conversation models"
+        )
     names = [part.name for part in parts]
     if len(set(names)) < len(names) or any("." in name for name in names):
-        raise ConfigError(f"multitask.parts are named {', '.join(names)}: their names must differ and hold no dot")
+        raise ConfigError(
+            f"multitask.parts are named {', '.join(names)}: their names must differ and hold no dot"
+        )
     for part in parts[1:]:
         _check_talk(part)
     _check_whole(config, parts[0])
@@ -39,34 +43,60 @@ def _read(name: str) -> ExperimentConfig:
     path = Path(name)
     shipped = resource_dir("configs") / f"{name}.yaml"
     if not path.is_file() and not shipped.is_file():
-        raise ConfigError(f"multitask.parts: '{name}' is neither a configuration file nor the name of a shipped one")
+        raise ConfigError(
+            f"multitask.parts: '{name}' is neither a configuration file nor the name of a shipped one"
+        )
     return load_config(path if path.is_file() else shipped)
 
 
 def _adopted(config: ExperimentConfig, part: ExperimentConfig) -> ExperimentConfig:
-    data = config.data.model_copy(update={"corpus": part.data.corpus, "train_split": part.data.train_split, "dev_split": part.data.dev_split})
+    data = config.data.model_copy(
+        update={
+            "corpus": part.data.corpus,
+            "train_split": part.data.train_split,
+            "dev_split": part.data.dev_split,
+        }
+    )
     artefact = part.artefact.model_copy(update={"delta": config.artefact.delta})
     optim = part.optim.model_copy(update={"seed": config.optim.seed, "precision": config.optim.precision})
-    update = {"data": data, "backbone": config.backbone, "artefact": artefact, "optim": optim, "uncertainty": config.uncertainty}
+    update = {
+        "data": data,
+        "backbone": config.backbone,
+        "artefact": artefact,
+        "optim": optim,
+        "uncertainty": config.uncertainty,
+    }
     return part.model_copy(update=update)
 
 
 def _check_talk(part: ExperimentConfig) -> None:
     assert part.emonet is not None
     if part.emonet.encoder != "shared":
-        raise ConfigError(f"multitask.parts: {part.name} has an encoder of its own: set emonet.encoder=shared in its configuration")
+        raise ConfigError(
+            f"multitask.parts: {part.name} has an encoder of its own: set emonet.encoder=shared in its configuration"
+        )
     if part.emonet.bio != "none" or part.emonet.join != "sum":
-        raise ConfigError(f"multitask.parts: {part.name} is trained without its memory first, which takes emonet.join=sum and emonet.bio=none")
+        raise ConfigError(
+            f"multitask.parts: {part.name} is trained without its memory first, which takes emonet.join=sum and emonet.bio=none"
+        )
 
 
 def _check_whole(config: ExperimentConfig, first: ExperimentConfig) -> None:
     plain = DataConfig(corpus=first.data.corpus)
-    unread = [name for name, default in (("head", HeadConfig()), ("loss", LossConfig())) if getattr(config, name) != default]
+    unread = [
+        name
+        for name, default in (("head", HeadConfig()), ("loss", LossConfig()))
+        if getattr(config, name) != default
+    ]
     if unread:
-        raise ConfigError(f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: write it into theirs")
+        raise ConfigError(
+            f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: write it into theirs"
+        )
     for name in ("corpus", "train_split", "dev_split"):
         if getattr(config.data, name) != getattr(plain, name):
-            raise ConfigError(f"data.{name} is '{getattr(config.data, name)}', but {first.name}, the first part, has '{getattr(plain, name)}'")
+            raise ConfigError(
+                f"data.{name} is '{getattr(config.data, name)}', but {first.name}, the first part, has '{getattr(plain, name)}'"
+            )
 
 
 def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
@@ -76,11 +106,15 @@ def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
     for part in parts:
         path = folder / f"{part.name}.yaml"
         if path.exists() and load_config(path) != part:
-            raise ConfigError(f"{path} holds another configuration of {part.name}: give another run folder with --run, or remove this one")
+            raise ConfigError(
+                f"{path} holds another configuration of {part.name}: give another run folder with --run, or remove this one"
+            )
         path.write_text(part.to_yaml(), encoding="utf-8")
 
 
-def leak_filter(parts: Sequence[ExperimentConfig], run_dir: Path, *, init_from: str | None = None, resume: bool = False) -> LeakFilter:
+def leak_filter(
+    parts: Sequence[ExperimentConfig], run_dir: Path, *, init_from: str | None = None, resume: bool = False
+) -> LeakFilter:
     """Keeps what any part is judged on out of what the others learn from: their encoder is one.
 
     Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is; `run_dir / leaks.json` says which
@@ -93,6 +127,8 @@ def leak_filter(parts: Sequence[ExperimentConfig], run_dir: Path, *, init_from: 
     told = {"kept_out": kept_out, "tests_known": bool(tests), "start_filtered": init_from is None}
     path = run_dir / LEAKS
     if resume and path.exists() and read_json(path) != told:
-        raise ConfigError(f"{path}: the run was begun while other texts were kept out of it: train again with --fresh, or give another --run")
+        raise ConfigError(
+            f"{path}: the run was begun while other texts were kept out of it: train again with --fresh, or give another --run"
+        )
     write_json(path, told)
     return found

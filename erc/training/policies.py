@@ -23,7 +23,9 @@ def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None 
     """
     for risk in RISKS:
         try:
-            policy = DecisionPolicy.fit_risk(confidence, wrong.astype(float), signal="confidence", risk=risk, groups=groups)
+            policy = DecisionPolicy.fit_risk(
+                confidence, wrong.astype(float), signal="confidence", risk=risk, groups=groups
+            )
         except InputError:
             continue
         if policy.fitted is not None and policy.fitted.coverage >= _LEAST_COVERAGE:

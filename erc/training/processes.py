@@ -82,7 +82,9 @@ def require_same(value: Any, *, what: str) -> None:
     found: list[Any] = [None] * count()
     torch.distributed.all_gather_object(found, value, group=_patient_group())
     if any(other != found[0] for other in found):
-        raise ConfigError(f"the processes have other {what} ({', '.join(map(str, found))}): let all of them read the same files, on a common disk")
+        raise ConfigError(
+            f"the processes have other {what} ({', '.join(map(str, found))}): let all of them read the same files, on a common disk"
+        )
 
 
 def wait() -> None:
@@ -130,7 +132,11 @@ def _patient_group() -> Any:
 def _described(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict[str, Any]]:
     """Class, arguments and attributes of an error, as they are sent."""
     if isinstance(error, ConvemoError):
-        return type(error), error.args, {key: value for key, value in vars(error).items() if not key.startswith("_")}
+        return (
+            type(error),
+            error.args,
+            {key: value for key, value in vars(error).items() if not key.startswith("_")},
+        )
     return RuntimeError, (f"the main process failed, {type(error).__name__}: {error}",), {}
 
 

@@ -37,7 +37,9 @@ def load_whole(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ArtefactError(f"{path}: the run cannot be gone on from it ({error}): train again with --fresh") from None
+        raise ArtefactError(
+            f"{path}: the run cannot be gone on from it ({error}): train again with --fresh"
+        ) from None
 
 
 def save_record(record: Mapping[str, Any], path: Path) -> None:
@@ -52,9 +54,13 @@ def load_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: the run cannot be gone on from it ({error}): train again with --fresh") from None
+        raise ArtefactError(
+            f"{path}: the run cannot be gone on from it ({error}): train again with --fresh"
+        ) from None
     if not isinstance(record, dict):
-        raise ArtefactError(f"{path}: the run cannot be gone on from it (no record stands there): train again with --fresh")
+        raise ArtefactError(
+            f"{path}: the run cannot be gone on from it (no record stands there): train again with --fresh"
+        )
     return record
 
 
@@ -66,8 +72,14 @@ def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) 
     run_dir.mkdir(parents=True, exist_ok=True)
     begun = _processes_of(run_dir / SETTINGS_FILE)
     if resume and begun not in (None, processes) and _checkpoints(run_dir):
-        raise ConfigError(f"the run in {run_dir} was begun by {begun} process(es), now there are {processes}: start as many, or train with --fresh")
-    checkpoint = last_checkpoint(run_dir, averaged=optim.ema_decay is not None, processes=processes) if resume else None
+        raise ConfigError(
+            f"the run in {run_dir} was begun by {begun} process(es), now there are {processes}: start as many, or train with --fresh"
+        )
+    checkpoint = (
+        last_checkpoint(run_dir, averaged=optim.ema_decay is not None, processes=processes)
+        if resume
+        else None
+    )
     prepare(run_dir, checkpoint)
     settings = {**asdict(optim), "processes": processes}
     (run_dir / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -110,7 +122,11 @@ def prepare(run_dir: Path, checkpoint: Path | None) -> None:
 
 
 def _checkpoints(run_dir: Path) -> list[Path]:
-    return [path for path in run_dir.glob("checkpoint-*") if path.is_dir() and path.name.rpartition("-")[2].isdigit()]
+    return [
+        path
+        for path in run_dir.glob("checkpoint-*")
+        if path.is_dir() and path.name.rpartition("-")[2].isdigit()
+    ]
 
 
 def _step(checkpoint: Path) -> int:

@@ -33,8 +33,14 @@ class OptimSettings:
     @property
     def parts(self) -> int:
         """How many equal parts, one after the other, a batch is computed in: the fewest that are within `micro_batch_size`."""
-        most = self.batch_size if self.micro_batch_size is None else min(self.micro_batch_size, self.batch_size)
-        return next(parts for parts in range(1, self.batch_size + 1) if self.batch_size % parts == 0 and self.batch_size // parts <= most)
+        most = (
+            self.batch_size if self.micro_batch_size is None else min(self.micro_batch_size, self.batch_size)
+        )
+        return next(
+            parts
+            for parts in range(1, self.batch_size + 1)
+            if self.batch_size % parts == 0 and self.batch_size // parts <= most
+        )
 
 
 def optim_settings(config: ExperimentConfig) -> OptimSettings:

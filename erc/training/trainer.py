@@ -13,13 +13,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 from erc.models.precision import resolve_precision
 from erc.training import processes
 from erc.training.ema import WeightAverage
-from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin, load_record, load_whole, save_record, save_whole
+from erc.training.run_folder import (
+    BEST_RECORD,
+    BEST_WEIGHTS,
+    EMA_FILE,
+    METRICS_FILE,
+    begin,
+    load_record,
+    load_whole,
+    save_record,
+    save_whole,
+)
 from erc.training.settings import OptimSettings
 from erc.training.task import MixedTask, Task, WeighedTask
 
@@ -30,7 +48,9 @@ class _Average(TrainerCallback):
     def __init__(self, average: WeightAverage) -> None:
         self.average = average
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **kwargs: Any
+    ) -> None:
         assert model is not None
         self.average.update(model)
 
@@ -46,7 +66,9 @@ class _Several(TrainerCallback):
         # Dropout masks of its own for each process; the weights and the order of the data came from the common seed by then.
         torch.manual_seed(args.seed + args.process_index)
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(
+        self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any
+    ) -> None:
         # A run that is resumed within an epoch would read it in the order of the first one: the epoch's number does not come through to
         # the sampler when its batches are both shared out and skipped.
         batches = train_dataloader.batch_sampler
@@ -62,7 +84,9 @@ class _MetricsLog(TrainerCallback):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         if state.is_world_process_zero and logs:
             record = {"step": state.global_step, "epoch": state.epoch, **logs}
             with self.path.open("a", encoding="utf-8") as stream:
@@ -72,8 +96,12 @@ class _MetricsLog(TrainerCallback):
 class _Bar(ProgressCallback):
     """The progress bar on standard error; the library's own also prints every figure to standard output, where results belong."""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        shown = {key: value for key, value in (logs or {}).items() if isinstance(value, float) and key != "epoch"}
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        shown = {
+            key: value for key, value in (logs or {}).items() if isinstance(value, float) and key != "epoch"
+        }
         if state.is_world_process_zero and self.training_bar is not None:
             self.training_bar.set_postfix(shown)
 
@@ -120,7 +148,9 @@ class _Mixed(_LengthGrouped):
 class ErcTrainer(Trainer):
     """Hugging Face's Trainer with loss, evaluation and parameter groups taken from a Task."""
 
-    def __init__(self, *, task: Task, optim: OptimSettings, average: WeightAverage | None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, task: Task, optim: OptimSettings, average: WeightAverage | None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.task = task
         self.optim = optim
@@ -136,7 +166,9 @@ class ErcTrainer(Trainer):
             return _Mixed(batch, self.task.lengths, kinds=self.task.kinds, seed=self.optim.seed)
         return _LengthGrouped(batch, self.task.lengths, seed=self.optim.seed)
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], None]:
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], None]:
         """The batches that make one step. How much each mean rests on in all of them, and in all processes, is known before the first."""
         parts, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.step_weights = None
@@ -145,7 +177,9 @@ class ErcTrainer(Trainer):
             self.step_weights = processes.summed(own.to(device)) / (len(parts) * self.args.world_size)
         return parts, None
 
-    def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
+    def compute_loss(
+        self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
         if self.step_weights is None:
             return self.task.loss(model, inputs)
         assert isinstance(self.task, WeighedTask)
@@ -157,7 +191,9 @@ class ErcTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         target: nn.Module = self.model if model is None else model  # type: ignore[assignment]
         if self.optimizer is None:
-            self.optimizer = torch.optim.AdamW(_parameter_groups(target, self.task, self.optim), fused=True, betas=(0.9, 0.999))
+            self.optimizer = torch.optim.AdamW(
+                _parameter_groups(target, self.task, self.optim), fused=True, betas=(0.9, 0.999)
+            )
         return self.optimizer
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -177,7 +213,9 @@ class ErcTrainer(Trainer):
             with self.average.applied(model):
                 figures = self.task.evaluate(model)
         model.train(was_training)
-        return {f"eval_{key}": value for key, value in figures.items()} | {"eval_seconds": time.perf_counter() - started}
+        return {f"eval_{key}": value for key, value in figures.items()} | {
+            "eval_seconds": time.perf_counter() - started
+        }
 
 
 def _parameter_groups(model: nn.Module, task: Task, optim: OptimSettings) -> list[dict[str, Any]]:
@@ -197,7 +235,9 @@ def _parameter_groups(model: nn.Module, task: Task, optim: OptimSettings) -> lis
     ]
 
 
-def _arguments(optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: Task, progress: bool) -> TrainingArguments:
+def _arguments(
+    optim: OptimSettings, run_dir: Path, steps_per_epoch: int, task: Task, progress: bool
+) -> TrainingArguments:
     use_cpu = not torch.cuda.is_available()
     every = max(1, steps_per_epoch // optim.evaluations_per_epoch)
     arguments = TrainingArguments(
@@ -286,7 +326,10 @@ def train(
     best.restore()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     processes.wait()  # the main process may still be writing the best weights
-    for patched in ("forward", "_original_forward"):  # the library wraps forward in autocast and would leave it so
+    for patched in (
+        "forward",
+        "_original_forward",
+    ):  # the library wraps forward in autocast and would leave it so
         model.__dict__.pop(patched, None)
     best.load_into(model)
     model.eval()
@@ -316,17 +359,31 @@ class _KeepBest(TrainerCallback):
             self.figures = load_record(self._record)
 
     def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, model: nn.Module | None = None, **kwargs: Any
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        metrics: dict[str, float] | None = None,
+        model: nn.Module | None = None,
+        **kwargs: Any,
     ) -> None:
         assert metrics is not None
         assert model is not None
-        figures = {key.removeprefix("eval_"): float(value) for key, value in metrics.items() if key.startswith("eval_")}
+        figures = {
+            key.removeprefix("eval_"): float(value)
+            for key, value in metrics.items()
+            if key.startswith("eval_")
+        }
         score, best = figures[self.task.primary_metric], self.figures.get(self.task.primary_metric)
         if best is None or (score > best if self.task.greater_is_better else score < best):
             self.figures = {**figures, "step": float(state.global_step)}
             if not state.is_world_process_zero:
                 return
-            source = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad} if self.average is None else self.average.average
+            source = (
+                {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+                if self.average is None
+                else self.average.average
+            )
             save_whole({name: value.contiguous().clone() for name, value in source.items()}, self._weights)
             save_record(self.figures, self._record)
 

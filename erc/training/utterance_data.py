@@ -29,10 +29,17 @@ def corpus_texts(corpus: Corpus) -> list[str]:
 
 def corpus_targets(corpus: Corpus, emotions: EmotionSet) -> np.ndarray:
     """Multi-hot gold labels (N, C) of every utterance of a corpus in order."""
-    return multi_hot((utterance.emotions for conversation in corpus.conversations for utterance in conversation), emotions)
+    return multi_hot(
+        (utterance.emotions for conversation in corpus.conversations for utterance in conversation), emotions
+    )
 
 
-def labelled_texts(corpus: Corpus, emotions: EmotionSet, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> list[LabelledText]:
+def labelled_texts(
+    corpus: Corpus, emotions: EmotionSet, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int
+) -> list[LabelledText]:
     """Tokenised examples of a corpus in order."""
     tokens = encode_texts(tokenizer, corpus_texts(corpus), max_tokens=max_tokens)[0]
-    return [LabelledText(input_ids=ids, targets=row) for ids, row in zip(tokens, corpus_targets(corpus, emotions), strict=True)]
+    return [
+        LabelledText(input_ids=ids, targets=row)
+        for ids, row in zip(tokens, corpus_targets(corpus, emotions), strict=True)
+    ]

@@ -42,24 +42,62 @@ REPORTED_SETS = ("goemotions", "ekman", "sentiment")
 _LICENCES = {"goemotions": ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",)}
 
 
-def run_utterance(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, splits: tuple[Corpus, Corpus] | None = None) -> Path:
+def run_utterance(
+    config: ExperimentConfig,
+    run_dir: Path,
+    *,
+    resume: bool,
+    progress: bool,
+    splits: tuple[Corpus, Corpus] | None = None,
+) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`. `splits` are train and dev where they are less than `config.data` names."""
     train_split, dev_split = load_splits(config) if splits is None else splits
-    origin = corpora_origin((train_split, dev_split)) | {"base encoder": model_origin(config.backbone.name, config.backbone.revision)}
+    origin = corpora_origin((train_split, dev_split)) | {
+        "base encoder": model_origin(config.backbone.name, config.backbone.revision)
+    }
     on_main(lambda: begin_from(run_dir, origin, resume=resume))
     emotions = load_emotion_set(train_split.emotion_set)
     tokenizer = load_tokenizer(config.backbone.name, revision=config.backbone.revision)
-    examples, held = (labelled_texts(corpus, emotions, tokenizer, max_tokens=config.data.max_tokens) for corpus in (train_split, dev_split))
+    examples, held = (
+        labelled_texts(corpus, emotions, tokenizer, max_tokens=config.data.max_tokens)
+        for corpus in (train_split, dev_split)
+    )
     weights, soft_share = positive_weights(config, examples), 0.0
     if config.distillation is not None:
         soft_share = config.distillation.soft_share
-        examples = softened(config, examples, held, tokenizer, weights, len(emotions), run_dir, resume=resume, progress=progress)
+        examples = softened(
+            config,
+            examples,
+            held,
+            tokenizer,
+            weights,
+            len(emotions),
+            run_dir,
+            resume=resume,
+            progress=progress,
+        )
     network = build_classifier(config, len(emotions))
     task = UtteranceTask(
-        train=examples, dev=held, pad_id=pad_id(tokenizer), positive_weights=weights, precision=config.optim.precision, soft_share=soft_share
+        train=examples,
+        dev=held,
+        pad_id=pad_id(tokenizer),
+        positive_weights=weights,
+        precision=config.optim.precision,
+        soft_share=soft_share,
     )
-    figures = train(model=network, task=task, optim=optim_settings(config), run_dir=run_dir, resume=resume, progress=progress)
-    return on_main(lambda: finish_utterance(config, run_dir, network, tokenizer, (train_split, dev_split), held, emotions, figures))
+    figures = train(
+        model=network,
+        task=task,
+        optim=optim_settings(config),
+        run_dir=run_dir,
+        resume=resume,
+        progress=progress,
+    )
+    return on_main(
+        lambda: finish_utterance(
+            config, run_dir, network, tokenizer, (train_split, dev_split), held, emotions, figures
+        )
+    )
 
 
 def softened(
@@ -82,11 +120,28 @@ def softened(
     assert config.distillation is not None
     total = np.zeros((len(examples), emotions), dtype=np.float64)
     for number in range(1, config.distillation.teachers + 1):
-        optim = dataclasses.replace(optim_settings(config), seed=config.optim.seed + number, epochs=config.distillation.teacher_epochs)
-        teacher_config = config.model_copy(update={"optim": config.optim.model_copy(update={"seed": optim.seed})})
+        optim = dataclasses.replace(
+            optim_settings(config), seed=config.optim.seed + number, epochs=config.distillation.teacher_epochs
+        )
+        teacher_config = config.model_copy(
+            update={"optim": config.optim.model_copy(update={"seed": optim.seed})}
+        )
         teacher = build_classifier(teacher_config, emotions)
-        task = UtteranceTask(train=examples, dev=held, pad_id=pad_id(tokenizer), positive_weights=weights, precision=optim.precision)
-        train(model=teacher, task=task, optim=optim, run_dir=run_dir / f"teacher-{number}", resume=resume, progress=progress)
+        task = UtteranceTask(
+            train=examples,
+            dev=held,
+            pad_id=pad_id(tokenizer),
+            positive_weights=weights,
+            precision=optim.precision,
+        )
+        train(
+            model=teacher,
+            task=task,
+            optim=optim,
+            run_dir=run_dir / f"teacher-{number}",
+            resume=resume,
+            progress=progress,
+        )
         texts = [example.input_ids for example in examples]
         total += expit(predict_logits(teacher, texts, pad_id=pad_id(tokenizer), precision=optim.precision))
     mean = (total / config.distillation.teachers).astype(np.float32)
@@ -97,11 +152,20 @@ def build_classifier(config: ExperimentConfig, emotions: int) -> UtteranceClassi
     """The network of a configuration, seeded, over its pretrained encoder."""
     torch.manual_seed(config.optim.seed)
     encoder = load_encoder(
-        config.backbone.name, revision=config.backbone.revision, hidden_dropout=config.backbone.hidden_dropout, attention=config.backbone.attention
+        config.backbone.name,
+        revision=config.backbone.revision,
+        hidden_dropout=config.backbone.hidden_dropout,
+        attention=config.backbone.attention,
     )
     encoder.word_embeddings.weight.requires_grad_(not config.backbone.freeze_word_embeddings)
     head = config.head
-    return UtteranceClassifier(encoder=encoder, emotions=emotions, pooling=head.pooling, head_hidden=head.hidden, dropout=head.dropout)
+    return UtteranceClassifier(
+        encoder=encoder,
+        emotions=emotions,
+        pooling=head.pooling,
+        head_hidden=head.hidden,
+        dropout=head.dropout,
+    )
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -143,7 +207,12 @@ def finish_utterance(
     report = multilabel_report(logits, targets, labels=emotions.labels)
     calibrator = load_calibrator(report["fitted"]["calibrator"])
     folds = cross_fitted(logits, targets)
-    drawn: dict[str, Any] = {"samples": config.uncertainty.samples, "pad_id": pad, "precision": precision, "top_k": config.uncertainty.top_k}
+    drawn: dict[str, Any] = {
+        "samples": config.uncertainty.samples,
+        "pad_id": pad,
+        "precision": precision,
+        "top_k": config.uncertainty.top_k,
+    }
     choice = choose_mode(
         lambda mode: sampled_entropy(network, texts, calibrator, mode=mode, **drawn),
         hamming_loss(folds.decisions, targets > 0.5),
@@ -194,18 +263,28 @@ def _policies(folds: CrossFitted, targets: np.ndarray, emotions: EmotionSet) -> 
     return policies
 
 
-def _info(config: ExperimentConfig, emotions: EmotionSet, corpora: tuple[Corpus, Corpus], mode: str | None = None) -> ArtefactInfo:
+def _info(
+    config: ExperimentConfig, emotions: EmotionSet, corpora: tuple[Corpus, Corpus], mode: str | None = None
+) -> ArtefactInfo:
     return ArtefactInfo(
         kind="utterance",
         name=config.name,
         emotion_set=emotions.name,
         labels=emotions.labels,
         base=config.backbone.name,
-        architecture={"pooling": config.head.pooling, "head_hidden": config.head.hidden, "dropout": config.head.dropout},
+        architecture={
+            "pooling": config.head.pooling,
+            "head_hidden": config.head.hidden,
+            "dropout": config.head.dropout,
+        },
         delta=config.artefact.delta,
         hidden_dropout=config.backbone.hidden_dropout,
         max_tokens=config.data.max_tokens,
-        uncertainty={"mode": mode or config.uncertainty.mode, "samples": config.uncertainty.samples, "top_k": config.uncertainty.top_k},
+        uncertainty={
+            "mode": mode or config.uncertainty.mode,
+            "samples": config.uncertainty.samples,
+            "top_k": config.uncertainty.top_k,
+        },
         config=config.model_dump(mode="json"),
         data={f"{corpus.name}/{file.name}": file.sha256 for corpus in corpora for file in corpus.files},
         licences=_LICENCES.get(config.data.corpus, ()),

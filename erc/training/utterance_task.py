@@ -75,7 +75,9 @@ class UtteranceTask:
         hard = weighted_bce(output.logits, batch["targets"], weights)
         if "soft" not in batch:
             return hard
-        return (1.0 - self._soft_share) * hard + self._soft_share * weighted_bce(output.logits, batch["soft"], None)
+        return (1.0 - self._soft_share) * hard + self._soft_share * weighted_bce(
+            output.logits, batch["soft"], None
+        )
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
         return list(zip([self.loss(model, batch)], self.loss_weights(batch), strict=True))
@@ -86,7 +88,9 @@ class UtteranceTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, UtteranceClassifier)
-        logits = predict_logits(model, [e.input_ids for e in self._dev], pad_id=self._pad_id, precision=self._precision)
+        logits = predict_logits(
+            model, [e.input_ids for e in self._dev], pad_id=self._pad_id, precision=self._precision
+        )
         targets = np.stack([e.targets for e in self._dev])
         return dev_figures(logits, targets)
 
@@ -96,14 +100,21 @@ class UtteranceTask:
 
 @torch.no_grad()
 def predict_logits(
-    model: UtteranceClassifier, texts: Sequence[tuple[int, ...]], *, pad_id: int, precision: str = "auto", max_tokens: int = 8192
+    model: UtteranceClassifier,
+    texts: Sequence[tuple[int, ...]],
+    *,
+    pad_id: int,
+    precision: str = "auto",
+    max_tokens: int = 8192,
 ) -> np.ndarray:
     """Deterministic logits (N, C) float32 of tokenised texts, in their order."""
     device = next(model.parameters()).device
     logits: np.ndarray | None = None
     for bucket in length_buckets([len(t) for t in texts], max_tokens=max_tokens):
         input_ids, mask = pad_tokens([texts[i] for i in bucket], pad_id=pad_id)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"):
+        with torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=resolve_precision(precision) == "bf16"
+        ):
             output = model(input_ids=input_ids.to(device), attention_mask=mask.to(device))
         part = output.logits.float().cpu().numpy()
         if logits is None:

@@ -46,7 +46,16 @@ from erc.transcripts.reading import READERS, iter_conversations, read_transcript
 from erc.transcripts.records import utterance_record
 from erc.transcripts.sniffing import sniff
 from erc.transcripts.telling_apart import UniqueIds
-from erc.transcripts.writing import WRITERS, RecordWriter, open_writer, output_format, write_csv, write_jsonl, write_parquet, write_vtt
+from erc.transcripts.writing import (
+    WRITERS,
+    RecordWriter,
+    open_writer,
+    output_format,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+    write_vtt,
+)
 
 __all__ = [
     "READERS",

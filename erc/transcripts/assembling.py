@@ -31,7 +31,9 @@ def stream(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Co
     An id that comes back later begins a new conversation `<id>~2`, and the log says so.
     """
     seen: dict[str, int] = {}
-    for conversation_id, group in itertools.groupby(_clean(drafts, default_id, log), key=lambda draft: draft.conversation or default_id):
+    for conversation_id, group in itertools.groupby(
+        _clean(drafts, default_id, log), key=lambda draft: draft.conversation or default_id
+    ):
         turns = list(group)
         seen[conversation_id] = times = seen.get(conversation_id, 0) + 1
         if times > 1:
@@ -73,7 +75,9 @@ def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft
             setattr(draft, field, value or None)
             replaced += count
         if replaced:
-            log.problem(draft.line, f"{replaced} character(s) that are no text (lone surrogates or NUL) became U+FFFD")
+            log.problem(
+                draft.line, f"{replaced} character(s) that are no text (lone surrogates or NUL) became U+FFFD"
+            )
         if not draft.text.strip():
             log.problem(draft.line, "this turn has no text", "skipped")
             continue
@@ -83,7 +87,9 @@ def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft
         draft.speakers = tuple(dict.fromkeys(names))
         yield draft
     if nameless:
-        log.note(f"{nameless} turn(s) name no speaker, the first at line {first}: {UNKNOWN_SPEAKER!r} stands in")
+        log.note(
+            f"{nameless} turn(s) name no speaker, the first at line {first}: {UNKNOWN_SPEAKER!r} stands in"
+        )
 
 
 def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
@@ -93,7 +99,11 @@ def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
         wanted = draft.utterance_id or utterance_id(conversation_id, index)
         given = _free(wanted, utterance_id(conversation_id, index), taken)
         if given != wanted:
-            log.problem(draft.line, f"the utterance id {wanted!r} stands twice in conversation {conversation_id!r}", f"this turn is now {given!r}")
+            log.problem(
+                draft.line,
+                f"the utterance id {wanted!r} stands twice in conversation {conversation_id!r}",
+                f"this turn is now {given!r}",
+            )
         taken.add(given)
         utterances.append(
             Utterance(

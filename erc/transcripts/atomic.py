@@ -81,7 +81,9 @@ def _told(path: Path, *, only: frozenset[int] | None = None) -> Iterator[None]:
             raise
         if not path.parent.is_dir():
             raise InputError(f"cannot be written: there is no folder {path.parent}", path=path) from error
-        raise InputError(f"cannot be written: {error.strerror or error}; what stood there before is as it was", path=path) from error
+        raise InputError(
+            f"cannot be written: {error.strerror or error}; what stood there before is as it was", path=path
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,20 @@ FIELDS = ("text", "speaker", "conversation", "timestamp", "start", "end", "emoti
 # Compared without case and punctuation; the first that is there wins.
 _OBVIOUS: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "utterance", "message", "content", "body", "transcript", "msg", "sentence"),
-    "speaker": ("speakers", "speaker", "speakername", "author", "sender", "from", "who", "user", "username", "participant", "name", "role"),
+    "speaker": (
+        "speakers",
+        "speaker",
+        "speakername",
+        "author",
+        "sender",
+        "from",
+        "who",
+        "user",
+        "username",
+        "participant",
+        "name",
+        "role",
+    ),
     "conversation": (
         "conversationid",
         "conversation",
@@ -52,7 +65,14 @@ class Columns:
     Raises InputError for a field or a column that does not exist, and where no column holds the text.
     """
 
-    def __init__(self, names: Sequence[str], mapping: Mapping[str, str], *, path: str | None = None, line: int | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        mapping: Mapping[str, str],
+        *,
+        path: str | None = None,
+        line: int | None = None,
+    ) -> None:
         check_mapping(mapping)
         self.names = tuple(names)
         self.own = is_own_record(names)
@@ -62,16 +82,26 @@ class Columns:
             by_key.setdefault(_key(name), name)
         for field, column in mapping.items():
             if column not in names:
-                raise InputError(f"--map {field}={column}: no such column; there are {_listed(names)}", path=path, line=line)
+                raise InputError(
+                    f"--map {field}={column}: no such column; there are {_listed(names)}",
+                    path=path,
+                    line=line,
+                )
             self.chosen[field] = column
         for field, candidates in _OBVIOUS.items():
             if field in mapping or (field == "emotion" and self.own):
                 continue
-            free = (by_key[key] for key in candidates if key in by_key and by_key[key] not in self.chosen.values())
+            free = (
+                by_key[key] for key in candidates if key in by_key and by_key[key] not in self.chosen.values()
+            )
             if (found := next(free, None)) is not None:
                 self.chosen[field] = found
         if "text" not in self.chosen:
-            raise InputError(f"no column holds the text of a turn; there are {_listed(names)}; name it with --map text=COLUMN", path=path, line=line)
+            raise InputError(
+                f"no column holds the text of a turn; there are {_listed(names)}; name it with --map text=COLUMN",
+                path=path,
+                line=line,
+            )
 
     def told(self) -> str:
         """The choice in words."""
@@ -83,7 +113,9 @@ def check_mapping(mapping: Mapping[str, str]) -> None:
     """Raises InputError for a mapping of something that is no field."""
     for field in mapping:
         if field not in FIELDS:
-            raise InputError(f"--map {field}=...: there is no field {field!r}; the fields are {', '.join(FIELDS)}")
+            raise InputError(
+                f"--map {field}=...: there is no field {field!r}; the fields are {', '.join(FIELDS)}"
+            )
 
 
 class Rows:
@@ -130,10 +162,16 @@ class Rows:
                 continue
             number = seconds(value)
             if number is None:
-                self._log.problem(draft.line, f"{chosen[field]}={_short(value)} is no time (seconds or hh:mm:ss.fff)", "left out, the turn stays")
+                self._log.problem(
+                    draft.line,
+                    f"{chosen[field]}={_short(value)} is no time (seconds or hh:mm:ss.fff)",
+                    "left out, the turn stays",
+                )
             setattr(draft, field, number)
         if draft.start is not None and draft.end is not None and draft.end < draft.start:
-            self._log.problem(draft.line, f"ends at {draft.end} before it starts at {draft.start}", "the end is left out")
+            self._log.problem(
+                draft.line, f"ends at {draft.end} before it starts at {draft.start}", "the end is left out"
+            )
             draft.end = None
         value = row.get(chosen.get("timestamp", ""))
         if value in (None, ""):

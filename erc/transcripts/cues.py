@@ -122,7 +122,13 @@ def joined(parts: Iterable[Part]) -> Iterator[Draft]:
 
 def _part(cue: Cue, named: Named | None, words: list[str], opens: bool) -> Part:
     text = " ".join(word.strip() for word in words if word.strip())
-    return Part(cue=cue, speaker=named.name if named else None, text=text, aside=named.aside if named else None, opens=opens)
+    return Part(
+        cue=cue,
+        speaker=named.name if named else None,
+        text=text,
+        aside=named.aside if named else None,
+        opens=opens,
+    )
 
 
 def _continues(draft: Draft, part: Part) -> bool:

@@ -25,7 +25,10 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MAGIC = (
-    (b"PK\x03\x04", "a ZIP archive (a Word, Excel or OpenDocument file is one too: save it as plain text or CSV)"),
+    (
+        b"PK\x03\x04",
+        "a ZIP archive (a Word, Excel or OpenDocument file is one too: save it as plain text or CSV)",
+    ),
     (b"%PDF-", "a PDF document: export its text first"),
     (b"\xd0\xcf\x11\xe0", "an old Word or Excel file: save it as plain text or CSV"),
     (b"{\\rtf", "a rich text document: save it as plain text"),
@@ -58,7 +61,9 @@ def what_it_looks_like(head: bytes) -> str | None:
         return None
     for magic, words in _MAGIC:
         # A speaker may be called RIFF: a signature of letters alone counts only with unprintable bytes behind it.
-        if head.startswith(magic) and (not magic.isalnum() or any(byte < 9 or byte > 126 for byte in head[len(magic) : 32])):
+        if head.startswith(magic) and (
+            not magic.isalnum() or any(byte < 9 or byte > 126 for byte in head[len(magic) : 32])
+        ):
             return words
     if head[4:8] == b"ftyp":
         return "an MP4 or M4A recording: transcribe it first"
@@ -131,7 +136,9 @@ def _narrow_lines(stream: BinaryIO, log: Log) -> Iterator[Line]:
                 first = first or (number if is_foreign else 0)
             yield Line(number, text)
     if foreign:
-        log.note(f"{foreign} line(s) are not UTF-8 and were read as Windows-1252, the first is line {first}; save as UTF-8 if letters look wrong")
+        log.note(
+            f"{foreign} line(s) are not UTF-8 and were read as Windows-1252, the first is line {first}; save as UTF-8 if letters look wrong"
+        )
 
 
 def _decode_damaged(piece: bytes) -> tuple[str, bool]:
@@ -143,7 +150,9 @@ def _decode_damaged(piece: bytes) -> tuple[str, bool]:
 
 
 def _wide_lines(stream: BinaryIO, encoding: str, log: Log) -> Iterator[Line]:
-    for number, text in enumerate(io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline=""), start=1):
+    for number, text in enumerate(
+        io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline=""), start=1
+    ):
         if "\ufffd" in text:
             log.problem(number, f"holds characters that are not valid {encoding.upper()}; they became U+FFFD")
         yield Line(number, text)

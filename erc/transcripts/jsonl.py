@@ -48,7 +48,9 @@ def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -
     for field, key in unseen.items():
         log.problem(None, f"--map {field}={key}: no line has this key")
     if passed:
-        log.note(f"{len(passed)} message(s) of people who came or went are passed over, the first is line {passed[0]}")
+        log.note(
+            f"{len(passed)} message(s) of people who came or went are passed over, the first is line {passed[0]}"
+        )
     rows.finish()
 
 
@@ -82,15 +84,26 @@ def _elements(lines: Sequence[Line], log: Log) -> Iterator[tuple[int, str, Any]]
         try:
             value, at = _DECODER.raw_decode(text, at)
         except (InputError, ValueError, RecursionError) as error:
-            log.problem(number, f"element {count} of the array: {_reason(error, within=True)}", "it and what follows are skipped")
+            log.problem(
+                number,
+                f"element {count} of the array: {_reason(error, within=True)}",
+                "it and what follows are skipped",
+            )
             return
         yield number, f"element {count} of the array: ", value
         if text[(at := _skip(text, at)) : at + 1] not in (",", "]", ""):
-            log.problem(lines[bisect_right(starts, at) - 1].number, f"no comma after element {count} of the array", "what follows is skipped")
+            log.problem(
+                lines[bisect_right(starts, at) - 1].number,
+                f"no comma after element {count} of the array",
+                "what follows is skipped",
+            )
             return
         at += text[at : at + 1] == ","
     if text[at:].strip() != "]":
-        log.problem(lines[-1].number, "the array does not end, or something stands behind its end: what is missing was not read")
+        log.problem(
+            lines[-1].number,
+            "the array does not end, or something stands behind its end: what is missing was not read",
+        )
 
 
 def _skip(text: str, at: int) -> int:
@@ -100,7 +113,9 @@ def _skip(text: str, at: int) -> int:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError('not a JSON object (one object per turn is needed, as in {"speaker": "Ana", "text": "Hi"})')
+        raise InputError(
+            'not a JSON object (one object per turn is needed, as in {"speaker": "Ana", "text": "Hi"})'
+        )
     return value
 
 
@@ -109,7 +124,12 @@ def _refuse(constant: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
-_COME_AND_GO = ("channel_join", "channel_leave", "group_join", "group_leave")  # what Slack's export calls them
+_COME_AND_GO = (
+    "channel_join",
+    "channel_leave",
+    "group_join",
+    "group_leave",
+)  # what Slack's export calls them
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 

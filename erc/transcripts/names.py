@@ -14,15 +14,24 @@ LONGEST_NAME = 60
 CLOCK = r"\d{1,3}:\d{2}(?::\d{2}(?:[.,]\d{1,3})?)?"
 """A pattern for `mm:ss` and `hh:mm:ss.fff`."""
 _FULL_CLOCK = r"\d{1,3}:\d{2}:\d{2}(?:[.,]\d{1,3})?"
-_BEHIND = rf"\s{{0,4}}(?:[(\[](?P<aside>[^()\[\]\r\n]{{1,80}})[)\]]|(?<=\s)(?P<clock>{_FULL_CLOCK}))?\s{{0,4}}"
-_PREFIX = re.compile(rf"(?:\[(?P<label>[^\[\]:：\r\n]{{1,60}})\]|(?P<name>[^\s:：\[\](](?:[^:：\r\n]{{0,59}}?))){_BEHIND}(?::(?=\s|$)|：)")
+_BEHIND = (
+    rf"\s{{0,4}}(?:[(\[](?P<aside>[^()\[\]\r\n]{{1,80}})[)\]]|(?<=\s)(?P<clock>{_FULL_CLOCK}))?\s{{0,4}}"
+)
+_PREFIX = re.compile(
+    rf"(?:\[(?P<label>[^\[\]:：\r\n]{{1,60}})\]|(?P<name>[^\s:：\[\](](?:[^:：\r\n]{{0,59}}?))){_BEHIND}(?::(?=\s|$)|：)"
+)
 _TIGHT = re.compile(r"(?P<name>[^\s:：\[\](][^:：\r\n]{0,59}):(?P<text>[^\s:：/\\)(|].*)", re.DOTALL)
 _MARKDOWN = re.compile(r"(?P<mark>\*{1,3}|_{1,3})(?P<name>[^\s*][^*\r\n]{0,99}?)(?P=mark)")
 # `great:D`, `Thanks:heart:`, `John 3:16`: no words of a speaker stand behind these colons.
 _SMILEY = re.compile(r"([DPpOo03SsXx()\[\]{}|/\\*$@#<>^-])\1{0,3}(?:\s|$)|[\w+-]{1,40}:(?:\s|$)")
 # What may stand before a name and does not belong to it: marks of quotes, headings and lists, brackets, a clock.
-_DECORATION = re.compile(rf"\s{{0,8}}(?:[>*_#|~•–—-]{{1,6}}|[(\[][^()\[\]\r\n]{{1,60}}[)\]]|{CLOCK}(?=\s)|\d{{1,3}}[.)](?=\s))\s{{0,8}}")
-_LOOSE = re.compile(rf"(?P<name>[^\s:：()\[\]][^:：()\[\]\r\n]{{0,59}}?)[*_]{{0,3}}{_BEHIND}[*_]{{0,3}}[:：](?P<text>.*)", re.DOTALL)
+_DECORATION = re.compile(
+    rf"\s{{0,8}}(?:[>*_#|~•–—-]{{1,6}}|[(\[][^()\[\]\r\n]{{1,60}}[)\]]|{CLOCK}(?=\s)|\d{{1,3}}[.)](?=\s))\s{{0,8}}"
+)
+_LOOSE = re.compile(
+    rf"(?P<name>[^\s:：()\[\]][^:：()\[\]\r\n]{{0,59}}?)[*_]{{0,3}}{_BEHIND}[*_]{{0,3}}[:：](?P<text>.*)",
+    re.DOTALL,
+)
 # Direction marks are invisible and come with names copied from right-to-left or bidirectional pages.
 _MARKS = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _PARTICLES = frozenset(
@@ -60,7 +69,26 @@ _PHONE = re.compile(r"\+?\d(?:[\s().\u2010\u2011-]{0,2}\d){5,17}", re.ASCII)
 _NEVER = frozenset(("http", "https", "ftp", "file", "mailto", "www"))
 _SENTENCE = frozenset('!?;"“”…<>{}=|\\')
 # Words that open a remark of the speaker above.
-_REMARKS = frozenset(("note", "nb", "n.b.", "ps", "p.s.", "pps", "edit", "update", "tldr", "fyi", "btw", "todo", "cc", "re", "warning", "reminder"))
+_REMARKS = frozenset(
+    (
+        "note",
+        "nb",
+        "n.b.",
+        "ps",
+        "p.s.",
+        "pps",
+        "edit",
+        "update",
+        "tldr",
+        "fyi",
+        "btw",
+        "todo",
+        "cc",
+        "re",
+        "warning",
+        "reminder",
+    )
+)
 _NUMBERED = re.compile(
     r"(?:speaker|spk|voice|participant|person|interviewer|interviewee|respondent|moderator|host|guest|caller|agent|customer|client|user)"
     r"[ _-]?\d{1,4}",
@@ -97,7 +125,11 @@ def split_name(line: str, *, phones: bool = False) -> Named | None:
     if aside is not None and re.fullmatch(CLOCK, aside.strip()):
         clock, aside = aside.strip(), None
     name = _tidy(match["label"] or match["name"])
-    if not (any(character.isalpha() for character in name) or _EMOJI.fullmatch(name) or (phones and _PHONE.fullmatch(name))):
+    if not (
+        any(character.isalpha() for character in name)
+        or _EMOJI.fullmatch(name)
+        or (phones and _PHONE.fullmatch(name))
+    ):
         return None
     if _is_no_name(name):
         return None
@@ -111,7 +143,11 @@ def _split_tight(line: str) -> Named | None:
     if match is None or match["name"][-1].isspace() or _SMILEY.match(match["text"]):
         return None
     name, text = _tidy(match["name"]), match["text"].strip().lstrip(_MARKS)
-    if _is_no_name(name) or not any(character.isalpha() for character in name) or (name[-1].isdigit() and text[:1].isdigit()):
+    if (
+        _is_no_name(name)
+        or not any(character.isalpha() for character in name)
+        or (name[-1].isdigit() and text[:1].isdigit())
+    ):
         return None
     return Named(name=name, text=text)
 
@@ -156,7 +192,11 @@ class Speakers:
         if close is None or not self._is_speaker(close.name):
             return None
         words = close.name.split()
-        return close if _family(close.name) in self._families or (self._tight and _looks_like_name(words)) else None
+        return (
+            close
+            if _family(close.name) in self._families or (self._tight and _looks_like_name(words))
+            else None
+        )
 
     def known(self, name: str) -> bool:
         """Whether a name opens lines elsewhere too, or the file."""
@@ -175,10 +215,20 @@ class Speakers:
         if match is None:
             return None
         name, text = _tidy(match["name"]), match["text"].lstrip("*_")
-        if _is_no_name(name) or "," in name or not any(character.isalpha() for character in name) or text.startswith(("/", "\\", ":")):
+        if (
+            _is_no_name(name)
+            or "," in name
+            or not any(character.isalpha() for character in name)
+            or text.startswith(("/", "\\", ":"))
+        ):
             return None
         words = name.split()
-        if text and not text[0].isspace() and _family(name) not in self._families and not _may_follow(words, text):
+        if (
+            text
+            and not text[0].isspace()
+            and _family(name) not in self._families
+            and not _may_follow(words, text)
+        ):
             return None
         large = sum(not word[0].islower() or word in _PARTICLES for word in words)
         return name if len(words) < 3 or large * 2 >= len(words) else None

@@ -24,19 +24,29 @@ def in_time_order(conversation_id: str, drafts: Sequence[Draft], log: Log) -> li
     if not known:
         starts = [draft.start for draft in given if draft.start is not None]
         if len(starts) == len(given) and _is_newest_first(starts):
-            log.problem(given[0].line, f"conversation {conversation_id!r}: {_KEPT.format(what='start times', why='it has no timestamps')}")
+            log.problem(
+                given[0].line,
+                f"conversation {conversation_id!r}: {_KEPT.format(what='start times', why='it has no timestamps')}",
+            )
         return given
     if not _runs_back(known):
         return given
     if (why := _contradiction(given, known)) is not None:
-        log.problem(_first_back(given, times), f"conversation {conversation_id!r}: {_KEPT.format(what='timestamps', why=why)}")
+        log.problem(
+            _first_back(given, times),
+            f"conversation {conversation_id!r}: {_KEPT.format(what='timestamps', why=why)}",
+        )
         return given
     dated = list(zip(known, given, strict=True))
     newest_first = _is_newest_first(known)
-    ordered = [draft for _, draft in sorted(reversed(dated) if newest_first else dated, key=lambda pair: pair[0])]
+    ordered = [
+        draft for _, draft in sorted(reversed(dated) if newest_first else dated, key=lambda pair: pair[0])
+    ]
     moved = sum(one is not other for one, other in zip(given, ordered, strict=True))
     how = "newest first" if newest_first else "not in order of time"
-    log.note(f"conversation {conversation_id!r} is {how}: its turns are read by their timestamps, {moved} of {len(given)} change places")
+    log.note(
+        f"conversation {conversation_id!r} is {how}: its turns are read by their timestamps, {moved} of {len(given)} change places"
+    )
     return ordered
 
 
@@ -47,7 +57,10 @@ def _contradiction(drafts: Sequence[Draft], known: Sequence[float]) -> str | Non
     """Why timestamps that run backwards are not to be sorted by, in words."""
     if len(known) < len(drafts):
         return f"{len(drafts) - len(known)} of {len(drafts)} turns have none"
-    if len({datetime.fromisoformat(draft.timestamp).tzinfo is None for draft in drafts if draft.timestamp}) > 1:
+    if (
+        len({datetime.fromisoformat(draft.timestamp).tzinfo is None for draft in drafts if draft.timestamp})
+        > 1
+    ):
         return "some name their time zone and others do not"
     starts = [draft.start for draft in drafts if draft.start is not None]
     if len(starts) == len(drafts) and starts[-1] > starts[0] and not _runs_back(starts):
@@ -56,7 +69,9 @@ def _contradiction(drafts: Sequence[Draft], known: Sequence[float]) -> str | Non
 
 
 def _runs_back(times: Sequence[float]) -> bool:
-    return _is_newest_first(times) or any(latest - time > JITTER for latest, time in zip(itertools.accumulate(times, max), times, strict=True))
+    return _is_newest_first(times) or any(
+        latest - time > JITTER for latest, time in zip(itertools.accumulate(times, max), times, strict=True)
+    )
 
 
 def _is_newest_first(times: Sequence[float]) -> bool:
@@ -68,7 +83,10 @@ def _is_newest_first(times: Sequence[float]) -> bool:
 
 def _first_back(drafts: Sequence[Draft], times: Sequence[float | None]) -> int:
     dated = [(time, draft) for time, draft in zip(times, drafts, strict=True) if time is not None]
-    return next((draft.line for (before, _), (time, draft) in itertools.pairwise(dated) if time < before), drafts[0].line)
+    return next(
+        (draft.line for (before, _), (time, draft) in itertools.pairwise(dated) if time < before),
+        drafts[0].line,
+    )
 
 
 def _seconds(timestamp: str | None) -> float | None:

@@ -88,7 +88,9 @@ class ParquetWriter:
         try:
             table = pa.Table.from_pylist(self._rows, schema=self._schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise InputError(f"among the records from {name_of(self._rows[0])} on a value does not fit its Parquet column: {error}") from error
+            raise InputError(
+                f"among the records from {name_of(self._rows[0])} on a value does not fit its Parquet column: {error}"
+            ) from error
         self._writer.write_table(table)
         self._rows = []
 

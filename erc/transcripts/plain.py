@@ -11,7 +11,9 @@ from erc.transcripts.nouns import Draft, Line, Log
 from erc.transcripts.stamps import Dates, Stamp, take_damaged, take_stamp
 from erc.transcripts.values import clock_seconds
 
-_CLOCK = re.compile(rf"\s{{0,8}}(?:(?P<open>[(\[])(?P<within>{CLOCK})[)\]]\s{{0,8}}|(?P<bare>{CLOCK})\s{{1,8}}(?:[|–—-]\s{{1,4}})?)")
+_CLOCK = re.compile(
+    rf"\s{{0,8}}(?:(?P<open>[(\[])(?P<within>{CLOCK})[)\]]\s{{0,8}}|(?P<bare>{CLOCK})\s{{1,8}}(?:[|–—-]\s{{1,4}})?)"
+)
 _TOLD = 20  # lines of one kind that are told one by one; the rest are counted
 
 
@@ -67,7 +69,9 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
         elif draft is not None:
             parts.append(row.written.strip())
         else:
-            log.problem(row.number, "stands before the first speaker (a turn begins with 'NAME: text')", "skipped")
+            log.problem(
+                row.number, "stands before the first speaker (a turn begins with 'NAME: text')", "skipped"
+            )
     if draft is not None:
         yield _with_text(draft, parts)
     _tell(rows, dates, log)
@@ -80,18 +84,26 @@ def _rows(lines: Iterable[Line]) -> list[_Row]:
     if first is None:  # dates alone make no turns: they are words
         rows = [_plain(line) for line in given]
     speakers = Speakers(row.text for row in rows)
-    rows = _without_times_of_day([row if row.named is not None else replace(row, named=speakers.match(row.text)) for row in rows], speakers)
+    rows = _without_times_of_day(
+        [row if row.named is not None else replace(row, named=speakers.match(row.text)) for row in rows],
+        speakers,
+    )
     undated = sum(not row.dated and row.named is not None for row in rows[first:]) if first is not None else 0
     if first is not None and undated < sum(row.dated and row.named is not None for row in rows):
         # An export dates each message, so here `PS: bring wine` is one more line of a message.
         rows[first:] = [row if row.dated else _undated(row, speakers) for row in rows[first:]]
         return rows
     begun = next((place for place, row in enumerate(rows) if row.named is not None), len(rows))
-    return [row if row.dated or row.named or place < begun else replace(row, doubtful=_doubtful(row, speakers)) for place, row in enumerate(rows)]
+    return [
+        row if row.dated or row.named or place < begun else replace(row, doubtful=_doubtful(row, speakers))
+        for place, row in enumerate(rows)
+    ]
 
 
 def _undated(row: _Row, speakers: Speakers) -> _Row:
-    return replace(row, named=None, undated=row.named.name if row.named is not None else _doubtful(row, speakers))
+    return replace(
+        row, named=None, undated=row.named.name if row.named is not None else _doubtful(row, speakers)
+    )
 
 
 def _doubtful(row: _Row, speakers: Speakers) -> str | None:
@@ -105,7 +117,9 @@ def _without_times_of_day(rows: list[_Row], speakers: Speakers) -> list[_Row]:
     if sum(bare) * 2 > sum(row.named is not None for row in rows):
         return rows
     return [
-        replace(row, named=None) if so and row.named is not None and not speakers.known(row.named.name) else row
+        replace(row, named=None)
+        if so and row.named is not None and not speakers.known(row.named.name)
+        else row
         for row, so in zip(rows, bare, strict=True)
     ]
 
@@ -137,7 +151,12 @@ def _plain(line: Line) -> _Row:
 
 
 def _begun(row: _Row, named: Named, dates: Dates) -> Draft:
-    draft = Draft(line=row.number, text="", speakers=(named.name,), timestamp=None if row.stamp is None else dates.moment(row.stamp))
+    draft = Draft(
+        line=row.number,
+        text="",
+        speakers=(named.name,),
+        timestamp=None if row.stamp is None else dates.moment(row.stamp),
+    )
     if named.aside:
         draft.meta["aside"] = named.aside
     clock = row.clock or named.clock
@@ -154,10 +173,16 @@ def _tell(rows: Sequence[_Row], dates: Dates, log: Log) -> None:
         log.note(
             f"dates are read {'day' if dates.day_first else 'month'} first, as nothing speaks against it: {stamp.written} is {dates.moment(stamp)}"
         )
-    if messages := [row.number for row in rows if row.stamp is not None and row.named is None and row.text.strip()]:
-        log.note(f"{len(messages)} dated line(s) name no sender and are passed over, the first is line {messages[0]}")
+    if messages := [
+        row.number for row in rows if row.stamp is not None and row.named is None and row.text.strip()
+    ]:
+        log.note(
+            f"{len(messages)} dated line(s) name no sender and are passed over, the first is line {messages[0]}"
+        )
     if undated := [(row.number, row.undated) for row in rows if row.undated is not None]:
-        log.note(f"{len(undated)} line(s) with a name and no date are read as more of the message above: {_listed(undated)}")
+        log.note(
+            f"{len(undated)} line(s) with a name and no date are read as more of the message above: {_listed(undated)}"
+        )
     if doubtful := [(row.number, row.doubtful) for row in rows if row.doubtful is not None]:
         log.note(
             f"{len(doubtful)} line(s) that seem to open with a name are read as more of the turn above: {_listed(doubtful)}; "

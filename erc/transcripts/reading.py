@@ -53,7 +53,15 @@ def read_transcript(
     source = Path(source) if isinstance(source, str) else source
     problems: list[Problem] = []
     notes: list[str] = []
-    with _drafts(source, format=format, mapping=mapping, strict=strict, name=name, on_problem=problems.append, on_note=notes.append) as reading:
+    with _drafts(
+        source,
+        format=format,
+        mapping=mapping,
+        strict=strict,
+        name=name,
+        on_problem=problems.append,
+        on_note=notes.append,
+    ) as reading:
         conversations = tuple(gather(reading.drafts, default_id=reading.default_id, log=reading.log))
         if not conversations:
             raise _nothing(reading)
@@ -77,8 +85,20 @@ def iter_conversations(
     later in it is kept apart as `<id>~2` and told. The other formats hold one conversation anyway.
     """
     source = Path(source) if isinstance(source, str) else source
-    arrange = gather if isinstance(source, Path) and _comes_back(source, format=format, mapping=mapping, name=name) else stream
-    with _drafts(source, format=format, mapping=mapping, strict=strict, name=name, on_problem=on_problem, on_note=on_note) as reading:
+    arrange = (
+        gather
+        if isinstance(source, Path) and _comes_back(source, format=format, mapping=mapping, name=name)
+        else stream
+    )
+    with _drafts(
+        source,
+        format=format,
+        mapping=mapping,
+        strict=strict,
+        name=name,
+        on_problem=on_problem,
+        on_note=on_note,
+    ) as reading:
         empty = True
         for conversation in arrange(reading.drafts, default_id=reading.default_id, log=reading.log):
             empty = False
@@ -87,12 +107,18 @@ def iter_conversations(
             raise _nothing(reading)
 
 
-def _comes_back(source: Path, *, format: str | None, mapping: Mapping[str, str] | None, name: str | None) -> bool:
+def _comes_back(
+    source: Path, *, format: str | None, mapping: Mapping[str, str] | None, name: str | None
+) -> bool:
     """Whether a file, which is read for it once more, has conversations whose turns do not stand together; False for a pipe."""
     if not source.is_file():
         return False
-    with _drafts(source, format=format, mapping=mapping, strict=False, name=name, on_problem=None, on_note=None) as reading:
-        return reading.format not in _WITHOUT_COLUMNS and comes_back(reading.drafts, default_id=reading.default_id, log=reading.log)
+    with _drafts(
+        source, format=format, mapping=mapping, strict=False, name=name, on_problem=None, on_note=None
+    ) as reading:
+        return reading.format not in _WITHOUT_COLUMNS and comes_back(
+            reading.drafts, default_id=reading.default_id, log=reading.log
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +154,10 @@ def _drafts(
         sniffed = sniff(head, filename) if format is None else None
         chosen = format or (sniffed.format if sniffed else "text")
         if mapping and chosen in _WITHOUT_COLUMNS:
-            raise InputError(f"--map is for files with columns, and this is read as {chosen} (name another format with --format)", path=place)
+            raise InputError(
+                f"--map is for files with columns, and this is read as {chosen} (name another format with --format)",
+                path=place,
+            )
         drafts = READERS[chosen](decoded_lines(binary, head, log), mapping=mapping or _NOTHING, log=log)
         default_id = PurePath(filename).stem if filename else ""
         yield _Reading(drafts, default_id or "transcript", chosen, sniffed, log)
@@ -143,5 +172,9 @@ def _nothing(reading: _Reading) -> InputError:
     }.get(reading.format, "no record has a text")
     if log.first is not None:
         why = f"{log.problems} problem(s), the first is: {log.first}"
-    guess = "" if reading.sniffed is None else f" (the format was guessed: {reading.sniffed.reason}; name it with --format)"
+    guess = (
+        ""
+        if reading.sniffed is None
+        else f" (the format was guessed: {reading.sniffed.reason}; name it with --format)"
+    )
     return InputError(f"no turn could be read as {reading.format}: {why}{guess}", path=log.path)

@@ -9,7 +9,9 @@ from erc.data import Conversation, Utterance
 from erc.transcripts.decoding import scrub
 
 
-def utterance_record(conversation: Conversation, utterance: Utterance, *, cues: bool = False) -> dict[str, Any]:
+def utterance_record(
+    conversation: Conversation, utterance: Utterance, *, cues: bool = False
+) -> dict[str, Any]:
     """The part of a record that the transcript gives; the labels are for the predictor to add.
 
     With `cues` the caption cues of the turn come too, for writing WebVTT with the times of the source.

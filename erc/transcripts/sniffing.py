@@ -51,7 +51,9 @@ def sniff(head: bytes, filename: str | None = None) -> Sniffed:
 
 def _head_lines(head: bytes) -> list[str]:
     with opened(io.BytesIO(head)) as (_, stream):
-        lines = [line.text for line, _ in zip(decoded_lines(stream, head, Log("")), range(_LINES), strict=False)]
+        lines = [
+            line.text for line, _ in zip(decoded_lines(stream, head, Log("")), range(_LINES), strict=False)
+        ]
     return [line.lstrip("\ufeff") for line in lines]
 
 
@@ -71,15 +73,21 @@ def _by_content(lines: list[str], suffix: str) -> Sniffed | None:
         return Sniffed("jsonl", 0.95, "opens a JSON array of objects")
     is_table = suffix in (".csv", ".tsv", ".tab")
     behind = [found[1] if (found := take_stamp(line)) else None for line in lines]
-    if not is_table and (senders := sum(text is not None and split_name(text, phones=True) is not None for text in behind)) * 5 >= len(lines):
-        return Sniffed("text", 0.9, f"{senders} of the first {len(lines)} lines open with a date and a sender")
+    if not is_table and (
+        senders := sum(text is not None and split_name(text, phones=True) is not None for text in behind)
+    ) * 5 >= len(lines):
+        return Sniffed(
+            "text", 0.9, f"{senders} of the first {len(lines)} lines open with a date and a sender"
+        )
     table = _as_table(lines[0], suffix)
     if table is not None:
         return table
     speakers = Speakers(lines)
     share = sum(speakers.match(line) is not None for line in lines) / len(lines)
     if share >= 0.2 and not is_table:
-        return Sniffed("text", round(0.5 + share / 2, 2), f"{share:.0%} of the lines open with a speaker (NAME: text)")
+        return Sniffed(
+            "text", round(0.5 + share / 2, 2), f"{share:.0%} of the lines open with a speaker (NAME: text)"
+        )
     return None
 
 

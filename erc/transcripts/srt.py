@@ -35,7 +35,11 @@ def _cues(lines: Iterable[Line], log: Log) -> Iterator[Cue]:
                 extra = tuple(_plain(line.text) for line in piece)
                 waiting = Cue(waiting.line, waiting.cue_id, waiting.start, waiting.end, waiting.lines + extra)
             elif cue is None:
-                log.problem(piece[0].number, "a block without times that can be read (00:00:01,000 --> 00:00:02,000)", "skipped")
+                log.problem(
+                    piece[0].number,
+                    "a block without times that can be read (00:00:01,000 --> 00:00:02,000)",
+                    "skipped",
+                )
             else:
                 if waiting is not None:
                     yield waiting
@@ -55,7 +59,13 @@ def _cue(block: list[Line]) -> Cue | None:
     if end < start:
         return None
     payload = tuple(text for text in (_plain(line.text) for line in block[at + 1 :]) if text)
-    return Cue(line=block[at].number, cue_id=block[at - 1].text.strip() if at else None, start=start, end=end, lines=payload)
+    return Cue(
+        line=block[at].number,
+        cue_id=block[at - 1].text.strip() if at else None,
+        start=start,
+        end=end,
+        lines=payload,
+    )
 
 
 def _looks_broken(block: list[Line]) -> bool:

@@ -88,7 +88,10 @@ class Dates:
 
     def __init__(self, stamps: Iterable[Stamp]) -> None:
         local = [stamp for stamp in stamps if not stamp.iso]
-        days, months = sum(stamp.one > 12 or stamp.dotted for stamp in local), sum(stamp.two > 12 for stamp in local)
+        days, months = (
+            sum(stamp.one > 12 or stamp.dotted for stamp in local),
+            sum(stamp.two > 12 for stamp in local),
+        )
         settled = days != months
         self.day_first = days > months if settled else _steps_back(local, True) <= _steps_back(local, False)
         self.doubtful = None if settled else next((stamp for stamp in local if stamp.one != stamp.two), None)
@@ -101,7 +104,11 @@ class Dates:
 
 
 def _steps_back(stamps: Iterable[Stamp], day_first: bool) -> int:
-    moments = [moment.replace(tzinfo=None) for stamp in stamps if (moment := stamp.moment(day_first=day_first)) is not None]
+    moments = [
+        moment.replace(tzinfo=None)
+        for stamp in stamps
+        if (moment := stamp.moment(day_first=day_first)) is not None
+    ]
     return sum(later < earlier for earlier, later in itertools.pairwise(moments))
 
 

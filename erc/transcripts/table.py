@@ -35,7 +35,9 @@ def delimiter_of(header: str) -> str:
     return max(",;\t|", key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
 
 
-def _read(lines: Iterable[Line], delimiter: str | None, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
+def _read(
+    lines: Iterable[Line], delimiter: str | None, mapping: Mapping[str, str], log: Log
+) -> Iterator[Draft]:
     check_mapping(mapping)
     # The module's ceiling of 131,072 characters is one for the whole process; it is only ever raised.
     if csv.field_size_limit() < _LONGEST_CELL:
@@ -48,7 +50,11 @@ def _read(lines: Iterable[Line], delimiter: str | None, mapping: Mapping[str, st
     rows = Rows(log)
     for line, cells in records:
         if len(cells) > len(names) and any(cells[len(names) :]):
-            log.problem(line, f"{len(cells)} cells under a header of {len(names)} (a text with the delimiter in it needs quotes)", "skipped")
+            log.problem(
+                line,
+                f"{len(cells)} cells under a header of {len(names)} (a text with the delimiter in it needs quotes)",
+                "skipped",
+            )
             continue
         row = dict(zip(names, restored(cells) if columns.own else cells, strict=False))
         row.setdefault(columns.chosen["text"], "")
@@ -69,7 +75,9 @@ def _told_apart(names: Sequence[str], log: Log) -> list[str]:
         called = name
         if name in apart and name:
             called = next(other for copy in itertools.count(2) if (other := f"{name} ({copy})") not in apart)
-            log.note(f"the column {name!r} stands more than once: the first has this name, another is called {called!r} here")
+            log.note(
+                f"the column {name!r} stands more than once: the first has this name, another is called {called!r} here"
+            )
         apart.append(called)
     return apart
 

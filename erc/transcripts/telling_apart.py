@@ -23,7 +23,9 @@ class UniqueIds:
         self._files = [PurePath(name) for name in files]
         self._taken: set[str] = set()
 
-    def among(self, conversations: Iterable[Conversation], place: int) -> Iterator[tuple[Conversation, str | None]]:
+    def among(
+        self, conversations: Iterable[Conversation], place: int
+    ) -> Iterator[tuple[Conversation, str | None]]:
         """The conversations of the file at `place`, each with a note for the first that had to be called otherwise, else None."""
         earlier, told = frozenset(self._taken), False
         for conversation in conversations:
@@ -39,7 +41,11 @@ class UniqueIds:
 
     def _free(self, identifier: str, place: int) -> str:
         numbered = (f"{identifier}-{copy}" for copy in itertools.count(2))
-        return next(found for found in itertools.chain(self._under_folders(identifier, place), numbered) if found not in self._taken)
+        return next(
+            found
+            for found in itertools.chain(self._under_folders(identifier, place), numbered)
+            if found not in self._taken
+        )
 
     def _under_folders(self, identifier: str, place: int) -> Iterator[str]:
         file = self._files[place]
@@ -55,7 +61,9 @@ def _called(conversation: Conversation, identifier: str) -> Conversation:
     """The conversation under another id, and with it those of its turns that brought no id of their own."""
     old = conversation.conversation_id
     turns = tuple(
-        replace(turn, utterance_id=utterance_id(identifier, turn.index)) if turn.utterance_id == utterance_id(old, turn.index) else turn
+        replace(turn, utterance_id=utterance_id(identifier, turn.index))
+        if turn.utterance_id == utterance_id(old, turn.index)
+        else turn
         for turn in conversation
     )
     return replace(conversation, conversation_id=identifier, utterances=turns)

@@ -6,7 +6,10 @@ import math
 import re
 from datetime import UTC, datetime
 
-_CLOCK = re.compile(r"(?:(?P<hours>\d{1,6}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})(?:[.,](?P<fraction>\d{1,9}))?", re.ASCII)
+_CLOCK = re.compile(
+    r"(?:(?P<hours>\d{1,6}):)?(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})(?:[.,](?P<fraction>\d{1,9}))?",
+    re.ASCII,
+)
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,12})?", re.ASCII)
 # What Python reads as ISO 8601 takes any character between date and time: `1712121200000` would be a December evening in 1712.

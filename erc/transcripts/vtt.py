@@ -56,14 +56,26 @@ def _cue(block: list[Line], log: Log) -> Cue | None:
         return None
     match = _TIMES.match(block[at].text)
     try:
-        times = [Timestamp.from_string(value).in_milliseconds() / 1000 for value in match.groups()] if match else None
+        times = (
+            [Timestamp.from_string(value).in_milliseconds() / 1000 for value in match.groups()]
+            if match
+            else None
+        )
     except webvtt.errors.MalformedCaptionError:
         times = None
     if times is None or times[1] < times[0]:
-        log.problem(block[at].number, f"the times {block[at].text.strip()[:60]!r} cannot be read", "cue skipped")
+        log.problem(
+            block[at].number, f"the times {block[at].text.strip()[:60]!r} cannot be read", "cue skipped"
+        )
         return None
     payload = tuple(line.text for line in block[at + 1 :])
-    return Cue(line=block[at].number, cue_id=block[at - 1].text.strip() if at else None, start=times[0], end=times[1], lines=payload)
+    return Cue(
+        line=block[at].number,
+        cue_id=block[at - 1].text.strip() if at else None,
+        start=times[0],
+        end=times[1],
+        lines=payload,
+    )
 
 
 def _parts(cues: Iterable[Cue], speakers: Speakers) -> Iterator[Part]:
@@ -77,7 +89,11 @@ def _parts(cues: Iterable[Cue], speakers: Speakers) -> Iterator[Part]:
         if named is not None and not named["name"][0].islower():
             standing, texts = " ".join(named["name"].split()), texts[1:]
         for part in spoken_parts(cue, texts, speakers):
-            yield part if part.speaker or part.opens or standing is None else Part(cue=cue, speaker=standing, text=part.text)
+            yield (
+                part
+                if part.speaker or part.opens or standing is None
+                else Part(cue=cue, speaker=standing, text=part.text)
+            )
 
 
 def _voices(cue: Cue, speakers: Speakers) -> Iterator[Part]:

@@ -44,10 +44,14 @@ class VttWriter:
         """Take one record. Raises InputError where it has no time."""
         try:
             record = plain(record)
-            cues = [cue_fields(cue) for cue in record.get("cues") or (record.get("meta") or {}).get("cues") or ()]
+            cues = [
+                cue_fields(cue) for cue in record.get("cues") or (record.get("meta") or {}).get("cues") or ()
+            ]
             if not cues:
                 if record.get("start") is None:
-                    raise InputError(f"{name_of(record)} has no start: WebVTT needs times, write JSON Lines or CSV instead")
+                    raise InputError(
+                        f"{name_of(record)} has no start: WebVTT needs times, write JSON Lines or CSV instead"
+                    )
                 cues = [cue_fields({**record, "id": record.get("utterance_id")})]
             for cue_id, start, end, text in cues:
                 self._take(cue_id, start, end, _voiced(record, text))
@@ -66,7 +70,11 @@ class VttWriter:
 
     def _take(self, cue_id: str | None, start: float, end: float | None, line: str) -> None:
         pending = self._pending
-        if pending is not None and cue_id is not None and (pending.cue_id, pending.start, pending.end) == (cue_id, start, end):
+        if (
+            pending is not None
+            and cue_id is not None
+            and (pending.cue_id, pending.start, pending.end) == (cue_id, start, end)
+        ):
             pending.lines.append(line)
             return
         cue_time(start)  # refuse an impossible time at its own record

@@ -33,7 +33,12 @@ class RecordWriter(Protocol):
         ...
 
 
-WRITERS: dict[str, Callable[[BinaryIO], RecordWriter]] = {"jsonl": JsonlWriter, "csv": CsvWriter, "parquet": ParquetWriter, "vtt": VttWriter}
+WRITERS: dict[str, Callable[[BinaryIO], RecordWriter]] = {
+    "jsonl": JsonlWriter,
+    "csv": CsvWriter,
+    "parquet": ParquetWriter,
+    "vtt": VttWriter,
+}
 """Format to writer. Add an entry to write another format."""
 
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet", ".vtt": "vtt"}
@@ -52,7 +57,10 @@ def output_format(target: Target, format: str | None = None) -> str:
         return "jsonl"
     suffix = PurePath(target).suffix.lower()
     if suffix not in _SUFFIXES:
-        raise InputError(f"the suffix {suffix!r} says nothing about the format: use one of {', '.join(_SUFFIXES)}", path=target)
+        raise InputError(
+            f"the suffix {suffix!r} says nothing about the format: use one of {', '.join(_SUFFIXES)}",
+            path=target,
+        )
     return _SUFFIXES[suffix]
 
 

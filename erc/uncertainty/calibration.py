@@ -73,7 +73,14 @@ class PerLabelPlatt:
             raise ValueError("every slope must be positive: a calibrator may not turn a ranking round")
 
     @classmethod
-    def fit(cls, logits: np.ndarray, targets: np.ndarray, *, slope_strength: float = 4.0, intercept_strength: float = 4.0) -> PerLabelPlatt:
+    def fit(
+        cls,
+        logits: np.ndarray,
+        targets: np.ndarray,
+        *,
+        slope_strength: float = 4.0,
+        intercept_strength: float = 4.0,
+    ) -> PerLabelPlatt:
         """Penalised maximum likelihood on dev logits and multi-hot targets (B, C).
 
         Per label, minimises the log loss summed over utterances plus
@@ -89,8 +96,13 @@ class PerLabelPlatt:
         if slope_strength < 0 or intercept_strength < 0:
             raise ValueError(f"strengths {slope_strength} and {intercept_strength} must not be negative")
         pooled = _pooled_shift(values, observed)
-        fitted = [_fit_platt(values[:, c], observed[:, c], pooled, slope_strength, intercept_strength) for c in range(values.shape[1])]
-        return cls(slope=tuple(slope for slope, _ in fitted), intercept=tuple(intercept for _, intercept in fitted))
+        fitted = [
+            _fit_platt(values[:, c], observed[:, c], pooled, slope_strength, intercept_strength)
+            for c in range(values.shape[1])
+        ]
+        return cls(
+            slope=tuple(slope for slope, _ in fitted), intercept=tuple(intercept for _, intercept in fitted)
+        )
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
         """Probabilities (B, C)."""
@@ -121,7 +133,9 @@ class Temperature:
             raise ValueError(f"temperature={self.temperature}: must be positive")
 
     @classmethod
-    def fit(cls, logits: np.ndarray, targets: np.ndarray, *, bias: bool = False, bias_strength: float = 4.0) -> Temperature:
+    def fit(
+        cls, logits: np.ndarray, targets: np.ndarray, *, bias: bool = False, bias_strength: float = 4.0
+    ) -> Temperature:
         """Penalised maximum likelihood on dev logits (B, C) and class indices (B,) (Guo et al. 2017).
 
         The penalty is `bias_strength/2 * sum bias^2 + 1/2 (ln temperature)^2`; the second term keeps the temperature
@@ -138,11 +152,21 @@ class Temperature:
             scaled = values * np.exp(-parameters[0])
             log_p = log_softmax(scaled + (parameters[1:] if bias else 0.0), axis=1)
             residual = np.exp(log_p) - observed
-            loss = -log_p[observed].sum() + 0.5 * parameters[0] ** 2 + 0.5 * bias_strength * (parameters[1:] ** 2).sum()
+            loss = (
+                -log_p[observed].sum()
+                + 0.5 * parameters[0] ** 2
+                + 0.5 * bias_strength * (parameters[1:] ** 2).sum()
+            )
             slope = parameters[0] - (residual * scaled).sum()
             return float(loss), np.append(slope, residual.sum(axis=0)[:size] + bias_strength * parameters[1:])
 
-        best = minimize(objective, np.zeros(1 + size), jac=True, method="L-BFGS-B", bounds=[(-5.0, 5.0)] + [(None, None)] * size).x
+        best = minimize(
+            objective,
+            np.zeros(1 + size),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-5.0, 5.0)] + [(None, None)] * size,
+        ).x
         return cls(temperature=float(np.exp(best[0])), bias=tuple(map(float, best[1:])))
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
@@ -179,22 +203,35 @@ def load_calibrator(record: Mapping[str, Any]) -> Calibrator:
 def _pooled_shift(logits: np.ndarray, targets: np.ndarray) -> float:
     """The shift b of all logits at which mean sigmoid(logit + b) is the rate of positives (half a pseudo-count each way keeps it finite)."""
     rate = (targets.sum() + 0.5) / (targets.size + 1.0)
-    return float(brentq(lambda shift: expit(logits + shift).mean() - rate, -60.0 - logits.max(), 60.0 - logits.min(), xtol=1e-6))
+    return float(
+        brentq(
+            lambda shift: expit(logits + shift).mean() - rate,
+            -60.0 - logits.max(),
+            60.0 - logits.min(),
+            xtol=1e-6,
+        )
+    )
 
 
-def _fit_platt(logits: np.ndarray, targets: np.ndarray, pooled: float, slope_strength: float, intercept_strength: float) -> tuple[float, float]:
+def _fit_platt(
+    logits: np.ndarray, targets: np.ndarray, pooled: float, slope_strength: float, intercept_strength: float
+) -> tuple[float, float]:
     """(slope, intercept) of one label by L-BFGS-B on the convex penalised log loss."""
 
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         scores = parameters[0] * logits + parameters[1]
         residual = expit(scores) - targets
-        away = np.array([slope_strength * (parameters[0] - 1.0), intercept_strength * (parameters[1] - pooled)])
+        away = np.array(
+            [slope_strength * (parameters[0] - 1.0), intercept_strength * (parameters[1] - pooled)]
+        )
         penalty = 0.5 * (away[0] * (parameters[0] - 1.0) + away[1] * (parameters[1] - pooled))
         loss = np.logaddexp(0.0, scores).sum() - (targets * scores).sum() + penalty
         return float(loss), np.array([(residual * logits).sum(), residual.sum()]) + away
 
     bounds = [(_SMALLEST_SLOPE, None), (None, None)]
-    slope, intercept = minimize(objective, np.array([1.0, pooled]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    slope, intercept = minimize(
+        objective, np.array([1.0, pooled]), jac=True, method="L-BFGS-B", bounds=bounds
+    ).x
     return float(slope), float(intercept)
 
 

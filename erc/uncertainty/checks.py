@@ -30,7 +30,9 @@ def as_probabilities(values: Any, *, name: str = "probabilities", ndim: int = 2)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds a value that is not finite")
     if array.size and (array.min() < -1e-3 or array.max() > 1 + 1e-3):
-        raise ValueError(f"{name} ranges over [{array.min():.4g}, {array.max():.4g}]: expected [0, 1]; were logits passed?")
+        raise ValueError(
+            f"{name} ranges over [{array.min():.4g}, {array.max():.4g}]: expected [0, 1]; were logits passed?"
+        )
     return np.clip(array, 0.0, 1.0)
 
 
@@ -52,7 +54,9 @@ def as_classes(values: Any, *, rows: int, classes: int, name: str = "targets") -
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be integer class indices, not {array.dtype}")
     if rows and (array.min() < 0 or array.max() >= classes):
-        raise ValueError(f"{name} ranges over [{array.min()}, {array.max()}] where 0..{classes - 1} is expected")
+        raise ValueError(
+            f"{name} ranges over [{array.min()}, {array.max()}] where 0..{classes - 1} is expected"
+        )
     return array.astype(np.int64)
 
 
@@ -60,7 +64,9 @@ def as_vector(values: Any, *, name: str, rows: int | None = None) -> np.ndarray:
     """`values` as a finite float64 vector (B,)."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or (rows is not None and len(array) != rows):
-        raise ValueError(f"{name} has shape {array.shape} where ({'B' if rows is None else rows},) is expected")
+        raise ValueError(
+            f"{name} has shape {array.shape} where ({'B' if rows is None else rows},) is expected"
+        )
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds a value that is not finite")
     return array

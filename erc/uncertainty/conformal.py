@@ -37,7 +37,13 @@ class ConformalSets:
 
     @classmethod
     def fit(
-        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = 0.1, mondrian: bool = True, groups: Any | None = None
+        cls,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        *,
+        alpha: float = 0.1,
+        mondrian: bool = True,
+        groups: Any | None = None,
     ) -> ConformalSets:
         """Calibrated on dev probabilities (B, C) and class indices (B,) that trained nothing."""
         _check_alpha(alpha)
@@ -46,7 +52,9 @@ class ConformalSets:
         index, _ = group_index(groups, rows=len(classes))
         true = array[np.arange(len(classes)), classes]
         if mondrian:
-            limits = [_group_quantile(true[classes == c], index[classes == c], alpha) for c in range(array.shape[1])]
+            limits = [
+                _group_quantile(true[classes == c], index[classes == c], alpha) for c in range(array.shape[1])
+            ]
         else:
             limits = [_group_quantile(true, index, alpha)] * array.shape[1]
         return cls(thresholds=tuple(limits), alpha=alpha, mondrian=mondrian)
@@ -55,19 +63,29 @@ class ConformalSets:
         """Booleans (B, C): which classes stand in each utterance's set."""
         array = as_probabilities(probabilities)
         if array.shape[1] != len(self.thresholds):
-            raise ValueError(f"probabilities have {array.shape[1]} classes where the sets have {len(self.thresholds)}")
+            raise ValueError(
+                f"probabilities have {array.shape[1]} classes where the sets have {len(self.thresholds)}"
+            )
         return array >= np.array(self.thresholds)
 
     def to_dict(self) -> JsonDict:
         """The JSON record."""
-        return write_record(self.kind, 1, {"thresholds": list(self.thresholds), "alpha": self.alpha, "mondrian": self.mondrian})
+        return write_record(
+            self.kind,
+            1,
+            {"thresholds": list(self.thresholds), "alpha": self.alpha, "mondrian": self.mondrian},
+        )
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ConformalSets:
         """The sets of a record; ArtefactError if it cannot be read."""
         read = read_record(record, kind=cls.kind, version=1, fields=("thresholds", "alpha", "mondrian"))
         try:
-            return cls(thresholds=tuple(map(float, read["thresholds"])), alpha=float(read["alpha"]), mondrian=bool(read["mondrian"]))
+            return cls(
+                thresholds=tuple(map(float, read["thresholds"])),
+                alpha=float(read["alpha"]),
+                mondrian=bool(read["mondrian"]),
+            )
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"{cls.kind} cannot be read: {error}") from error
 
@@ -84,7 +102,9 @@ class FalseNegativeControl:
     kind: ClassVar[str] = "false-negative-control"
 
     @classmethod
-    def fit(cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = 0.1, groups: Any | None = None) -> FalseNegativeControl:
+    def fit(
+        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = 0.1, groups: Any | None = None
+    ) -> FalseNegativeControl:
         """Calibrated on dev probabilities and multi-hot targets (B, C) that trained nothing.
 
         Takes the largest threshold with `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <= alpha`. The rate only steps at
@@ -96,14 +116,20 @@ class FalseNegativeControl:
         observed = as_multi_hot(targets, shape=array.shape)
         index, count = group_index(groups, rows=len(array))
         if 1.0 / (count + 1) > alpha + 1e-12:
-            raise InputError(f"alpha={alpha} needs at least {int(np.ceil(1 / alpha - 1e-9)) - 1} groups to calibrate on, there are {count}")
+            raise InputError(
+                f"alpha={alpha} needs at least {int(np.ceil(1 / alpha - 1e-9)) - 1} groups to calibrate on, there are {count}"
+            )
         rows, _ = np.nonzero(observed)
         # Each missed cell costs 1/(labels of its utterance) / (turns of its group) / (G + 1) of the bound.
-        cost = 1.0 / (observed.sum(axis=1)[rows] * np.bincount(index, minlength=count)[index[rows]] * (count + 1.0))
+        cost = 1.0 / (
+            observed.sum(axis=1)[rows] * np.bincount(index, minlength=count)[index[rows]] * (count + 1.0)
+        )
         scores = array[observed]
         order = np.argsort(scores)
         levels, first = np.unique(scores[order], return_index=True)
-        missed = np.concatenate(([0.0], np.cumsum(cost[order])))[first]  # at the threshold levels[k]: everything below it
+        missed = np.concatenate(([0.0], np.cumsum(cost[order])))[
+            first
+        ]  # at the threshold levels[k]: everything below it
         allowed = levels[missed + 1.0 / (count + 1) <= alpha + 1e-12]
         return cls(threshold=float(allowed.max(initial=0.0)), alpha=alpha)
 

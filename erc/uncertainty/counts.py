@@ -7,7 +7,9 @@ import numpy as np
 
 def safe_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Element-wise `numerator / denominator`, 0 where the denominator is 0."""
-    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64))
+    numerator, denominator = np.broadcast_arrays(
+        np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    )
     return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator != 0)
 
 

@@ -30,7 +30,9 @@ class CrossFitted:
     fold: np.ndarray
 
 
-def assign_folds(targets: np.ndarray, *, groups: Any | None = None, folds: int = 5, seed: int = 0) -> np.ndarray:
+def assign_folds(
+    targets: np.ndarray, *, groups: Any | None = None, folds: int = 5, seed: int = 0
+) -> np.ndarray:
     """The fold (B,) of every row, numbered from 0, seeded.
 
     Without groups: shuffled folds of equal size. With groups (dialogue ids): whole groups; for class indices (B,) also
@@ -39,7 +41,9 @@ def assign_folds(targets: np.ndarray, *, groups: Any | None = None, folds: int =
     labels = np.asarray(targets)
     index, count = group_index(groups, rows=len(labels))
     if not 2 <= folds <= count:
-        raise ValueError(f"folds={folds}: expected at least 2 and at most the {count} {'rows' if groups is None else 'groups'} there are")
+        raise ValueError(
+            f"folds={folds}: expected at least 2 and at most the {count} {'rows' if groups is None else 'groups'} there are"
+        )
     splitter: Any
     if groups is None:
         splitter = KFold(folds, shuffle=True, random_state=seed)
@@ -49,7 +53,9 @@ def assign_folds(targets: np.ndarray, *, groups: Any | None = None, folds: int =
         splitter = GroupKFold(folds, shuffle=True, random_state=seed)
     assigned = np.empty(len(labels), dtype=np.int64)
     strata = labels if labels.ndim == 1 else None
-    for number, (_, held) in enumerate(splitter.split(np.zeros(len(labels)), strata, None if groups is None else index)):
+    for number, (_, held) in enumerate(
+        splitter.split(np.zeros(len(labels)), strata, None if groups is None else index)
+    ):
         assigned[held] = number
     return assigned
 
@@ -79,7 +85,13 @@ def cross_fitted(
 
 
 def cross_fitted_classes(
-    logits: np.ndarray, targets: np.ndarray, *, groups: Any | None = None, folds: int = 5, seed: int = 0, calibrate: FitCalibrator = Temperature.fit
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    groups: Any | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    calibrate: FitCalibrator = Temperature.fit,
 ) -> CrossFitted:
     """Single-label: as `cross_fitted` with class indices (B,); the decision is the most probable class."""
     values = as_matrix(logits, name="logits")

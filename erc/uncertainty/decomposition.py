@@ -66,7 +66,9 @@ def categorical_decomposition(probabilities: np.ndarray) -> Uncertainty:
     samples = _samples(probabilities)
     sums = samples.sum(axis=-1, keepdims=True)
     if samples.size and np.abs(sums - 1.0).max() > 1e-2:
-        raise ValueError(f"rows sum to [{sums.min():.4g}, {sums.max():.4g}]: expected 1; for a multi-label head use binary_decomposition")
+        raise ValueError(
+            f"rows sum to [{sums.min():.4g}, {sums.max():.4g}]: expected 1; for a multi-label head use binary_decomposition"
+        )
     samples = samples / sums
     return _split(categorical_entropy(samples.mean(axis=0)), categorical_entropy(samples).mean(axis=0))
 

@@ -64,12 +64,22 @@ class DecisionPolicy:
             raise InputError(f"coverage={coverage}: expected a share above 0 and at most 1")
         limit = _limit(certainty, coverage)
         rows = len(certainty)
-        fit = PolicyFit("coverage", coverage, signal, None, rows, rows, float((certainty >= limit).mean()), None)
+        fit = PolicyFit(
+            "coverage", coverage, signal, None, rows, rows, float((certainty >= limit).mean()), None
+        )
         return cls._of(signal, limit, fit)
 
     @classmethod
     def fit_risk(
-        cls, scores: np.ndarray, losses: np.ndarray, *, signal: Signal, risk: float, delta: float = 0.1, groups: Any | None = None, seed: int = 0
+        cls,
+        scores: np.ndarray,
+        losses: np.ndarray,
+        *,
+        signal: Signal,
+        risk: float,
+        delta: float = 0.1,
+        groups: Any | None = None,
+        seed: int = 0,
     ) -> DecisionPolicy:
         """The policy of largest coverage whose risk is at most `risk` with probability at least 1 - `delta` over dev sets.
 
@@ -91,7 +101,9 @@ class DecisionPolicy:
         if not 0.0 < risk < 1.0 or not 0.0 < delta < 1.0:
             raise InputError(f"risk={risk}, delta={delta}: both must lie between 0 and 1")
         index, count = group_index(groups, rows=len(certainty))
-        p_value = _tester(values, index, count, grouped=groups is not None, risk=risk, delta=delta / len(_STARTS), seed=seed)
+        p_value = _tester(
+            values, index, count, grouped=groups is not None, risk=risk, delta=delta / len(_STARTS), seed=seed
+        )
         limit = _loosest(certainty, p_value, delta / len(_STARTS))
         if limit is None:
             raise InputError(
@@ -107,13 +119,21 @@ class DecisionPolicy:
     @classmethod
     def _of(cls, signal: Signal, limit: float, fit: PolicyFit) -> DecisionPolicy:
         # Adding 0.0 turns the -0.0 of a negated uncertainty into 0.0.
-        return cls(min_confidence=limit, fitted=fit) if signal == "confidence" else cls(max_uncertainty=-limit + 0.0, fitted=fit)
+        return (
+            cls(min_confidence=limit, fitted=fit)
+            if signal == "confidence"
+            else cls(max_uncertainty=-limit + 0.0, fitted=fit)
+        )
 
-    def accepts(self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None) -> np.ndarray:
+    def accepts(
+        self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None
+    ) -> np.ndarray:
         """Booleans (B,): True where the prediction is accepted. ValueError if a signal that the policy needs is not given."""
         shapes = {np.shape(signal) for signal in (confidence, uncertainty) if signal is not None}
         if len(shapes) != 1:
-            raise ValueError(f"confidence and uncertainty have shapes {sorted(shapes)}: one shape is expected")
+            raise ValueError(
+                f"confidence and uncertainty have shapes {sorted(shapes)}: one shape is expected"
+            )
         accepted = np.ones(shapes.pop(), dtype=bool)
         # A NaN compares False and is therefore reviewed.
         if self.min_confidence is not None:
@@ -122,19 +142,31 @@ class DecisionPolicy:
             accepted &= np.asarray(_given(uncertainty, "uncertainty")) <= self.max_uncertainty
         return accepted
 
-    def decide(self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None) -> np.ndarray:
+    def decide(
+        self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None
+    ) -> np.ndarray:
         """Strings (B,): 'accept' or 'review'."""
         return np.where(self.accepts(confidence, uncertainty), ACCEPT, REVIEW)
 
     def to_dict(self) -> JsonDict:
         """The JSON record."""
         fitted = None if self.fitted is None else asdict(self.fitted)
-        return write_record(self.kind, 1, {"min_confidence": self.min_confidence, "max_uncertainty": self.max_uncertainty, "fitted": fitted})
+        return write_record(
+            self.kind,
+            1,
+            {
+                "min_confidence": self.min_confidence,
+                "max_uncertainty": self.max_uncertainty,
+                "fitted": fitted,
+            },
+        )
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> DecisionPolicy:
         """The policy of a record; ArtefactError if it cannot be read."""
-        read = read_record(record, kind=cls.kind, version=1, fields=("min_confidence", "max_uncertainty", "fitted"))
+        read = read_record(
+            record, kind=cls.kind, version=1, fields=("min_confidence", "max_uncertainty", "fitted")
+        )
         for name in ("min_confidence", "max_uncertainty"):
             if read[name] is not None and not isinstance(read[name], int | float):
                 raise ArtefactError(f"{cls.kind}: {name}={read[name]!r} is not a number")

@@ -28,7 +28,9 @@ def read_record(record: Mapping[str, Any], *, kind: str, version: int, fields: t
         raise ArtefactError(f"kind={record.get('kind')!r} where {kind!r} is expected")
     if record.get("version") != version:
         found = record.get("version")
-        raise ArtefactError(f"{kind}: version {found!r} cannot be read, this release reads version {version}: fit it again or update convemo")
+        raise ArtefactError(
+            f"{kind}: version {found!r} cannot be read, this release reads version {version}: fit it again or update convemo"
+        )
     given = set(record) - {"kind", "version"}
     if given != set(fields):
         missing, unknown = sorted(set(fields) - given), sorted(given - set(fields))

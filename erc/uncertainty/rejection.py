@@ -59,7 +59,9 @@ def rejection_curve(
     decided = as_multi_hot(decisions, shape=observed.shape, name="decisions")
     if observed.ndim != 2 or len(scores) != len(observed):
         raise ValueError(f"uncertainty has {len(scores)} rows, targets have shape {observed.shape}")
-    cells = np.stack([decided & observed, decided & ~observed, ~decided & observed], axis=1).astype(np.float64)
+    cells = np.stack([decided & observed, decided & ~observed, ~decided & observed], axis=1).astype(
+        np.float64
+    )
     supported = np.asarray(observed.any(axis=0))
 
     masks = keep_most_certain(scores, coverages)

@@ -29,7 +29,9 @@ class Interval:
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level}: expected a share between 0 and 1")
         low, high = np.quantile(replicates, ((1 - level) / 2, (1 + level) / 2))
-        return cls(estimate=float(estimate), low=float(low), high=float(high), level=level, resamples=len(replicates))
+        return cls(
+            estimate=float(estimate), low=float(low), high=float(high), level=level, resamples=len(replicates)
+        )
 
     def to_dict(self) -> dict[str, float | int]:
         """The JSON form."""

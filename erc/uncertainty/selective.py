@@ -48,14 +48,21 @@ class SelectiveScores:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"risk": self.risk, "aurc": self.aurc.to_dict(), "e_aurc": self.e_aurc.to_dict(), "augrc": self.augrc.to_dict()}
+        return {
+            "risk": self.risk,
+            "aurc": self.aurc.to_dict(),
+            "e_aurc": self.e_aurc.to_dict(),
+            "augrc": self.augrc.to_dict(),
+        }
 
 
 def risk_coverage_curve(uncertainty: np.ndarray, losses: np.ndarray) -> RiskCoverageCurve:
     """The curve of uncertainties (B,) and losses (B,)."""
     order, starts, scores, values = _blocks(uncertainty, losses)
     kept = np.append(starts[1:], len(order))
-    return RiskCoverageCurve(coverage=kept / len(order), risk=np.cumsum(values)[kept - 1] / kept, threshold=scores[starts])
+    return RiskCoverageCurve(
+        coverage=kept / len(order), risk=np.cumsum(values)[kept - 1] / kept, threshold=scores[starts]
+    )
 
 
 def aurc(uncertainty: np.ndarray, losses: np.ndarray) -> float:
@@ -91,7 +98,12 @@ def risk_at_coverage(uncertainty: np.ndarray, losses: np.ndarray, coverage: floa
 
 
 def selective_replicates(
-    uncertainty: np.ndarray, losses: np.ndarray, *, groups: Any | None = None, resamples: int = 1000, seed: int = 0
+    uncertainty: np.ndarray,
+    losses: np.ndarray,
+    *,
+    groups: Any | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> np.ndarray:
     """(R, 3) bootstrap replicates of AURC, E-AURC and AUGRC over groups; equal seeds give paired replicates."""
     index, count = group_index(groups, rows=len(np.asarray(losses)))
@@ -102,7 +114,9 @@ def selective_replicates(
     return np.concatenate(chunks)
 
 
-def selective_scores(uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95) -> SelectiveScores:
+def selective_scores(
+    uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95
+) -> SelectiveScores:
     """The three areas with the intervals of their bootstrap `replicates` (R, 3), which `selective_replicates` draws."""
     point = _scores(uncertainty, losses, np.ones((1, len(np.asarray(losses)))))[0]
     areas = [Interval.of(point[column], replicates[:, column], level=level) for column in range(3)]
@@ -113,7 +127,9 @@ def keep_most_certain(uncertainty: np.ndarray, coverages: Sequence[float]) -> li
     """For each coverage the mask (B,) of the most certain; ties at the border are all kept, so coverage may come out higher."""
     values = as_vector(uncertainty, name="uncertainty")
     ranked = np.sort(values)
-    return [values <= ranked[max(int(np.ceil(coverage * len(values) - 1e-9)), 1) - 1] for coverage in coverages]
+    return [
+        values <= ranked[max(int(np.ceil(coverage * len(values) - 1e-9)), 1) - 1] for coverage in coverages
+    ]
 
 
 def _scores(uncertainty: np.ndarray, losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -123,7 +139,9 @@ def _scores(uncertainty: np.ndarray, losses: np.ndarray, weights: np.ndarray) ->
     return np.column_stack([areas[:, 0], areas[:, 0] - oracle[:, 0], areas[:, 1]])
 
 
-def _blocks(uncertainty: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _blocks(
+    uncertainty: np.ndarray, losses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(order, starts, sorted uncertainties, losses in that order); `starts` (K,) are the first positions of the ties."""
     values = as_vector(losses, name="losses")
     scores = as_vector(uncertainty, name="uncertainty", rows=len(values))

@@ -29,7 +29,9 @@ from erc.uncertainty.records import JsonDict, read_record, write_record
 
 PRIOR_POSITIVES = 5.0
 _STEP = 0.02
-_EDGES = np.arange(-8.0, 8.0 + _STEP / 2, _STEP)  # candidate thresholds, as logits: probabilities 0.0003 to 0.9997
+_EDGES = np.arange(
+    -8.0, 8.0 + _STEP / 2, _STEP
+)  # candidate thresholds, as logits: probabilities 0.0003 to 0.9997
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,18 @@ class LabelThresholds:
         """Booleans (B, C) for probabilities (B, C)."""
         array = as_probabilities(probabilities)
         if array.shape[1] != len(self.values):
-            raise ValueError(f"probabilities have {array.shape[1]} labels where the thresholds have {len(self.values)}")
+            raise ValueError(
+                f"probabilities have {array.shape[1]} labels where the thresholds have {len(self.values)}"
+            )
         return array >= np.array(self.values)
 
     def to_dict(self) -> JsonDict:
         """The JSON record."""
-        return write_record(self.kind, 1, {"values": list(self.values), "pooled": self.pooled, "positives": list(self.positives)})
+        return write_record(
+            self.kind,
+            1,
+            {"values": list(self.values), "pooled": self.pooled, "positives": list(self.positives)},
+        )
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> LabelThresholds:
@@ -73,12 +81,18 @@ class LabelThresholds:
         fields = read_record(record, kind=cls.kind, version=1, fields=("values", "pooled", "positives"))
         try:
             pooled = None if fields["pooled"] is None else float(fields["pooled"])
-            return cls(values=tuple(map(float, fields["values"])), pooled=pooled, positives=tuple(map(int, fields["positives"])))
+            return cls(
+                values=tuple(map(float, fields["values"])),
+                pooled=pooled,
+                positives=tuple(map(int, fields["positives"])),
+            )
         except (TypeError, ValueError) as error:
             raise ArtefactError(f"{cls.kind} cannot be read: {error}") from error
 
 
-def fit_thresholds(probabilities: np.ndarray, targets: np.ndarray, *, prior_positives: float = PRIOR_POSITIVES) -> LabelThresholds:
+def fit_thresholds(
+    probabilities: np.ndarray, targets: np.ndarray, *, prior_positives: float = PRIOR_POSITIVES
+) -> LabelThresholds:
     """Thresholds for dev probabilities and multi-hot targets (B, C), smoothed and shrunk as the module describes.
 
     `prior_positives` is k; 0 switches the shrinkage off for labels that have positives.
@@ -92,7 +106,9 @@ def fit_thresholds(probabilities: np.ndarray, targets: np.ndarray, *, prior_posi
     denominator = positives + prior_positives
     weight = np.divide(positives, denominator, out=np.zeros(len(curves)), where=denominator > 0)
     values = expit(weight * own + (1.0 - weight) * pooled)
-    return LabelThresholds(values=tuple(map(float, values)), pooled=float(expit(pooled)), positives=tuple(map(int, positives)))
+    return LabelThresholds(
+        values=tuple(map(float, values)), pooled=float(expit(pooled)), positives=tuple(map(int, positives))
+    )
 
 
 def pooled_threshold(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -107,7 +123,9 @@ def _curves(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
     observed = as_multi_hot(targets, shape=array.shape)
     with np.errstate(divide="ignore"):  # logit(0) = -inf is then clipped to the end of the scale
         scores = np.clip(logit(array), _EDGES[0], _EDGES[-1])
-    return observed, np.stack([smoothed_f1_curve(scores[:, c], observed[:, c]) for c in range(array.shape[1])])
+    return observed, np.stack(
+        [smoothed_f1_curve(scores[:, c], observed[:, c]) for c in range(array.shape[1])]
+    )
 
 
 def smoothed_f1_curve(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -115,7 +133,10 @@ def smoothed_f1_curve(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     positions = np.clip(np.floor((scores - _EDGES[0]) / _STEP + 1e-9).astype(int), 0, len(_EDGES) - 1)
     sigma = _bandwidth(scores[targets]) / _STEP
     # Kept counts at a threshold = everything in its own bin or above.
-    kept = [np.bincount(positions[chosen], minlength=len(_EDGES))[::-1].cumsum()[::-1].astype(float) for chosen in (targets, ~targets)]
+    kept = [
+        np.bincount(positions[chosen], minlength=len(_EDGES))[::-1].cumsum()[::-1].astype(float)
+        for chosen in (targets, ~targets)
+    ]
     tp, fp = (gaussian_filter1d(counts, sigma, mode="nearest") for counts in kept)
     return f1(tp, fp, targets.sum() - tp)
 

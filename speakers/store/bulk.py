@@ -10,7 +10,9 @@ from sqlalchemy import Connection, Dialect, Table
 
 
 @lru_cache(maxsize=64)
-def _statement(table: Table, columns: tuple[str, ...], dialect: Dialect) -> tuple[str, tuple[str, ...] | None]:
+def _statement(
+    table: Table, columns: tuple[str, ...], dialect: Dialect
+) -> tuple[str, tuple[str, ...] | None]:
     """The driver's own text for inserting these columns, and their order where the driver counts parameters instead of naming them."""
     compiled = table.insert().compile(dialect=dialect, column_keys=list(columns))
     return str(compiled), None if compiled.positiontup is None else tuple(compiled.positiontup)

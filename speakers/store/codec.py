@@ -63,7 +63,9 @@ class Vocabulary:
     def labels(self, connection: Connection, row: int) -> tuple[str, ...]:
         """The labels of a set, in order."""
         if row not in self._labels:
-            raw = connection.execute(select(LABEL_SETS.c.labels).where(LABEL_SETS.c.label_set == row)).scalar_one()
+            raw = connection.execute(
+                select(LABEL_SETS.c.labels).where(LABEL_SETS.c.label_set == row)
+            ).scalar_one()
             self._labels[row] = tuple(json.loads(raw))
         return self._labels[row]
 
@@ -93,7 +95,9 @@ class Vocabulary:
         where = (LABEL_SETS.c.tenant == self._tenant) & (LABEL_SETS.c.labels == text)
         row = connection.execute(select(LABEL_SETS.c.label_set).where(where)).scalar_one_or_none()
         if row is None:
-            insert = LABEL_SETS.insert().values(tenant=self._tenant, labels=text).returning(LABEL_SETS.c.label_set)
+            insert = (
+                LABEL_SETS.insert().values(tenant=self._tenant, labels=text).returning(LABEL_SETS.c.label_set)
+            )
             row = connection.execute(insert).scalar_one()
         self._rows[labels] = row
         return row
@@ -114,8 +118,15 @@ def settle_embedder(connection: Connection, tenant: int, offered: Embedder | Non
         return None
     stored = stored_embedder(connection, tenant)
     if stored is None:
-        values = {"tenant": tenant, "name": offered.name, "revision": offered.revision, "width": offered.width}
-        return connection.execute(EMBEDDERS.insert().values(**values).returning(EMBEDDERS.c.embedder)).scalar_one()
+        values = {
+            "tenant": tenant,
+            "name": offered.name,
+            "revision": offered.revision,
+            "width": offered.width,
+        }
+        return connection.execute(
+            EMBEDDERS.insert().values(**values).returning(EMBEDDERS.c.embedder)
+        ).scalar_one()
     if stored[1] != offered:
         raise EmbedderMismatchError(
             f"this memory keeps vectors of {stored[1].name}@{stored[1].revision} ({stored[1].width} wide), not of "
@@ -127,7 +138,9 @@ def settle_embedder(connection: Connection, tenant: int, offered: Embedder | Non
 def observation_values(observation: Observation, *, keeps_text: bool, width: int | None) -> dict[str, Any]:
     """The columns an observation fills by itself: identity in the order and foreign keys are the caller's."""
     if observation.vector is not None and width is None:
-        raise EmbedderMismatchError(f"utterance {observation.utterance_id!r} has a vector; say whose it is: record(..., embedder=Embedder(...))")
+        raise EmbedderMismatchError(
+            f"utterance {observation.utterance_id!r} has a vector; say whose it is: record(..., embedder=Embedder(...))"
+        )
     uncertainty, label = observation.uncertainty, observation.label
     return {
         "conversation_id": observation.conversation_id,
@@ -142,7 +155,9 @@ def observation_values(observation: Observation, *, keeps_text: bool, width: int
         "confidence": None if label is None else label.confidence,
         "correction": observation.correction,
         "model": observation.model,
-        "vector": None if observation.vector is None or width is None else vector_bytes(observation.vector, width),
+        "vector": None
+        if observation.vector is None or width is None
+        else vector_bytes(observation.vector, width),
     }
 
 
@@ -152,7 +167,12 @@ def _finite(*numbers: float | None) -> bool:
 
 
 def observations(
-    connection: Connection, rows: Iterable[Row], *, speaker: SpeakerId | None, sets: Vocabulary, width: int | None
+    connection: Connection,
+    rows: Iterable[Row],
+    *,
+    speaker: SpeakerId | None,
+    sets: Vocabulary,
+    width: int | None,
 ) -> tuple[Observation, ...]:
     """Observations from their rows; a row names its own speaker (`speaker_id`) where `speaker` is None."""
     return tuple(
@@ -164,8 +184,12 @@ def observations(
             text=row.text,
             timestamp=row.timestamp,
             weights=sets.decode(connection, row.label_set, row.weights),
-            uncertainty=Uncertainty(row.total, row.aleatoric, row.epistemic) if _finite(row.total, row.aleatoric, row.epistemic) else None,
-            label=ConversationLabel(row.emotion, row.confidence) if row.emotion is not None and _finite(row.confidence) else None,
+            uncertainty=Uncertainty(row.total, row.aleatoric, row.epistemic)
+            if _finite(row.total, row.aleatoric, row.epistemic)
+            else None,
+            label=ConversationLabel(row.emotion, row.confidence)
+            if row.emotion is not None and _finite(row.confidence)
+            else None,
             correction=row.correction,
             model=row.model,
             vector=None if row.vector is None or width is None else vector_array(row.vector, width),

@@ -18,7 +18,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from speakers import migrations
-from speakers.errors import CorruptStoreError, MissingDriverError, NewerStoreError, StoreBusyError, StoreError, StoreMissingError
+from speakers.errors import (
+    CorruptStoreError,
+    MissingDriverError,
+    NewerStoreError,
+    StoreBusyError,
+    StoreError,
+    StoreMissingError,
+)
 from speakers.store.faults import meaning, translated
 from speakers.store.tables import META
 
@@ -54,14 +61,25 @@ class Store:
         fresh = path is not None and _inspect_file(path, create=create)
         made = fresh and path is not None and _make_private(path)
         try:
-            engine = create_engine(url, poolclass=QueuePool, pool_size=5, max_overflow=20, hide_parameters=True, **_arguments(path, busy_seconds))
+            engine = create_engine(
+                url,
+                poolclass=QueuePool,
+                pool_size=5,
+                max_overflow=20,
+                hide_parameters=True,
+                **_arguments(path, busy_seconds),
+            )
         except ImportError as error:
-            raise MissingDriverError(f"a memory on PostgreSQL needs the package 'psycopg': pip install 'convemo[postgres]' ({error})") from None
+            raise MissingDriverError(
+                f"a memory on PostgreSQL needs the package 'psycopg': pip install 'convemo[postgres]' ({error})"
+            ) from None
         store = cls(engine, path=path, busy_seconds=busy_seconds, made=made)
         if path is not None:
             event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds=busy_seconds))
         else:
-            event.listen(engine, "connect", partial(_prepare_postgresql, milliseconds=max(1, int(1000 * busy_seconds))))
+            event.listen(
+                engine, "connect", partial(_prepare_postgresql, milliseconds=max(1, int(1000 * busy_seconds)))
+            )
         event.listen(engine, "begin", _begin)
         try:
             if path is not None and not fresh:
@@ -121,7 +139,9 @@ class Store:
         try:
             with closing(sqlite3.connect(self.path, timeout=0)) as raw:
                 empty = raw.execute(_EMPTY).fetchone() == (1,)
-                alone = raw.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)  # granted to the only connection there is
+                alone = raw.execute("PRAGMA journal_mode = DELETE").fetchone() == (
+                    "delete",
+                )  # granted to the only connection there is
         except sqlite3.OperationalError:
             return
         if empty and alone:
@@ -135,22 +155,31 @@ class Store:
                 connection.begin()
                 return
             except DBAPIError as error:
-                if not isinstance(meaning(error, self.address), StoreBusyError) or time.monotonic() > deadline:
+                if (
+                    not isinstance(meaning(error, self.address), StoreBusyError)
+                    or time.monotonic() > deadline
+                ):
                     raise
                 connection.rollback()
                 time.sleep(0.01)
 
     def _check_sqlite(self) -> None:
-        with self.read() as connection:  # one snapshot: another process may be making the store, its stamp and its tables at once
+        with (
+            self.read() as connection
+        ):  # one snapshot: another process may be making the store, its stamp and its tables at once
             stamp = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
             tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
             if tables and stamp != APPLICATION_ID:
-                raise CorruptStoreError(f"{self.address}: a SQLite database, but not a speaker store; name another file")
+                raise CorruptStoreError(
+                    f"{self.address}: a SQLite database, but not a speaker store; name another file"
+                )
             assert self.path is not None
             if self.path.stat().st_size <= QUICK_CHECK_BYTES:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
                 if verdict != "ok":
-                    raise CorruptStoreError(f"{self.address}: damaged ({verdict}); restore it from a backup or from an export")
+                    raise CorruptStoreError(
+                        f"{self.address}: damaged ({verdict}); restore it from a backup or from an export"
+                    )
 
     def _migrate(self) -> None:
         if self._version() == migrations.LATEST:
@@ -175,11 +204,17 @@ class Store:
 def _stored_version(connection: Connection, address: str) -> int:
     if not inspect(connection).has_table("meta"):
         return 0
-    value = connection.execute(select(META.c.value).where(META.c.name == "schema_version")).scalar_one_or_none()
+    value = connection.execute(
+        select(META.c.value).where(META.c.name == "schema_version")
+    ).scalar_one_or_none()
     if value is None or not re.fullmatch(r"\d{1,6}", value):
-        raise CorruptStoreError(f"{address}: has no readable schema version; it is not a speaker store or is damaged")
+        raise CorruptStoreError(
+            f"{address}: has no readable schema version; it is not a speaker store or is damaged"
+        )
     if int(value) > migrations.LATEST:
-        raise NewerStoreError(f"{address}: written with schema {value}; this version reads up to {migrations.LATEST}: pip install --upgrade convemo")
+        raise NewerStoreError(
+            f"{address}: written with schema {value}; this version reads up to {migrations.LATEST}: pip install --upgrade convemo"
+        )
     return int(value)
 
 
@@ -191,11 +226,15 @@ def _locate(address: str | Path) -> tuple[Any, Path | None]:
         try:
             url = make_url(address)
         except ArgumentError:
-            raise StoreMissingError("the address of the store is neither a path nor a URL such as postgresql://host/name") from None
+            raise StoreMissingError(
+                "the address of the store is neither a path nor a URL such as postgresql://host/name"
+            ) from None
         if url.get_backend_name() == "postgresql":
             return url.set(drivername="postgresql+psycopg"), None
         if url.get_backend_name() != "sqlite":
-            raise StoreMissingError(f"{url.get_backend_name()}: stores are SQLite files or PostgreSQL databases")
+            raise StoreMissingError(
+                f"{url.get_backend_name()}: stores are SQLite files or PostgreSQL databases"
+            )
         path = Path(url.database or "")
     if path is None or path.name in ("", ":memory:"):
         raise StoreMissingError("a speaker memory needs a file: name a path such as speakers.db")
@@ -205,7 +244,10 @@ def _locate(address: str | Path) -> tuple[Any, Path | None]:
 def _arguments(path: Path | None, busy_seconds: float) -> dict[str, Any]:
     if path is not None:
         # Every transaction here is ended by its own block, so a connection comes back clean and needs no further rollback.
-        return {"connect_args": {"timeout": busy_seconds, "check_same_thread": False}, "pool_reset_on_return": None}
+        return {
+            "connect_args": {"timeout": busy_seconds, "check_same_thread": False},
+            "pool_reset_on_return": None,
+        }
     return {"connect_args": {"connect_timeout": max(2, int(busy_seconds))}, "pool_pre_ping": True}
 
 
@@ -225,11 +267,15 @@ def _inspect_file(path: Path, *, create: bool) -> bool:
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from None
     if not header.startswith(b"SQLite format 3\x00") or len(header) < 100:
-        raise CorruptStoreError(f"{path}: not a speaker store (no SQLite header); name another file or restore a backup")
+        raise CorruptStoreError(
+            f"{path}: not a speaker store (no SQLite header); name another file or restore a backup"
+        )
     page = int.from_bytes(header[16:18], "big")
     expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
     if path.stat().st_size < expected and not path.with_name(path.name + "-wal").exists():
-        raise CorruptStoreError(f"{path}: cut short: {path.stat().st_size} bytes of {expected}; restore it from a backup or from an export")
+        raise CorruptStoreError(
+            f"{path}: cut short: {path.stat().st_size} bytes of {expected}; restore it from a backup or from an export"
+        )
     return False
 
 
@@ -239,7 +285,9 @@ def _make_private(path: Path) -> bool:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return True
     except FileExistsError:
-        return False  # another process was first, or somebody made an empty file with permissions of their own
+        return (
+            False  # another process was first, or somebody made an empty file with permissions of their own
+        )
     except OSError as error:
         raise StoreMissingError(f"{path}: cannot be made: {error.strerror}") from None
 
@@ -248,7 +296,9 @@ def _prepare_sqlite(raw: sqlite3.Connection, _: Any, *, busy_seconds: float) -> 
     raw.isolation_level = None  # transactions are opened by _begin, never by the driver
     cursor = raw.cursor()
     deadline = time.monotonic() + busy_seconds
-    while True:  # two processes that make one store at once: the switch to WAL answers "locked" without waiting
+    while (
+        True
+    ):  # two processes that make one store at once: the switch to WAL answers "locked" without waiting
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
             break

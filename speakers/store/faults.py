@@ -10,7 +10,11 @@ from sqlalchemy.exc import DBAPIError
 from speakers.errors import CorruptStoreError, StoreBusyError, StoreError, StoreFullError, StoreMissingError
 
 _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
-    (StoreBusyError, ("locked", "is busy", "lock timeout", "deadlock"), "another process holds it for too long; try again when it has finished"),
+    (
+        StoreBusyError,
+        ("locked", "is busy", "lock timeout", "deadlock"),
+        "another process holds it for too long; try again when it has finished",
+    ),
     (
         StoreFullError,
         ("disk is full", "disk i/o error", "no space left", "could not extend", "disk full"),
@@ -23,7 +27,14 @@ _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
     ),
     (
         StoreMissingError,
-        ("unable to open", "connection refused", "could not connect", "connection failed", "could not translate", "fatal:"),
+        (
+            "unable to open",
+            "connection refused",
+            "could not connect",
+            "connection failed",
+            "could not translate",
+            "fatal:",
+        ),
         "check the address",
     ),
 )

@@ -20,11 +20,34 @@ SPEAKERS = _table(
     "speakers", speaker=BigInteger, tenant=BigInteger, speaker_id=Text, name=Text, scope=Text, created_at=Float, merged_into=BigInteger,
     basis=BigInteger,
 )  # fmt: skip
-ALIASES = _table("aliases", alias=BigInteger, tenant=BigInteger, speaker=BigInteger, scope=Text, match_name=Text, skeleton=Text, name=Text)
-AUDIT = _table("audit", audit=BigInteger, tenant=BigInteger, at=Float, action=Text, speaker_id=Text, other_id=Text, detail=Text, undone_by=BigInteger)
-EMBEDDERS = _table("embedders", embedder=BigInteger, tenant=BigInteger, name=Text, revision=Text, width=BigInteger)
+ALIASES = _table(
+    "aliases",
+    alias=BigInteger,
+    tenant=BigInteger,
+    speaker=BigInteger,
+    scope=Text,
+    match_name=Text,
+    skeleton=Text,
+    name=Text,
+)
+AUDIT = _table(
+    "audit",
+    audit=BigInteger,
+    tenant=BigInteger,
+    at=Float,
+    action=Text,
+    speaker_id=Text,
+    other_id=Text,
+    detail=Text,
+    undone_by=BigInteger,
+)
+EMBEDDERS = _table(
+    "embedders", embedder=BigInteger, tenant=BigInteger, name=Text, revision=Text, width=BigInteger
+)
 LABEL_SETS = _table("label_sets", label_set=BigInteger, tenant=BigInteger, labels=Text)
-CONVERSATIONS = _table("conversations", tenant=BigInteger, conversation_id=Text, sequence=BigInteger, time=Float)
+CONVERSATIONS = _table(
+    "conversations", tenant=BigInteger, conversation_id=Text, sequence=BigInteger, time=Float
+)
 OBSERVATIONS = _table(
     "observations", observation=BigInteger, tenant=BigInteger, speaker=BigInteger, conversation_id=Text, utterance_id=Text, position=BigInteger,
     sequence=BigInteger, time=Float, timestamp=Float, text=Text, label_set=BigInteger, weights=LargeBinary, total=Float, aleatoric=Float,
@@ -36,7 +59,14 @@ BIOS = _table(
     position=BigInteger, writer=Text, basis=BigInteger, utterances=BigInteger, conversations=BigInteger,
 )  # fmt: skip
 PASSAGES = _table(
-    "passages", passage=BigInteger, bio=BigInteger, position=BigInteger, text=Text, support=BigInteger, embedder=BigInteger, vector=LargeBinary
+    "passages",
+    passage=BigInteger,
+    bio=BigInteger,
+    position=BigInteger,
+    text=Text,
+    support=BigInteger,
+    embedder=BigInteger,
+    vector=LargeBinary,
 )
 TOMBSTONES = _table("tombstones", tenant=BigInteger, digest=Text, at=Float)
 ERASURES = _table("erasures", erasure=BigInteger, tenant=BigInteger, speakers=Text, at=Float)

@@ -43,7 +43,13 @@ def test_data_check_talks_of_other_files_on_standard_error(source: Path) -> None
 
 def test_data_check_json_is_one_document(source: Path) -> None:
     (entry,) = json.loads(runner.invoke(app, ["check", str(source / "train.tsv"), "--json"]).stdout)
-    assert (entry["corpus"], entry["split"], entry["conversations"], entry["utterances"], entry["speakers"]) == ("goemotions", "train", 2, 2, 1)
+    assert (
+        entry["corpus"],
+        entry["split"],
+        entry["conversations"],
+        entry["utterances"],
+        entry["speakers"],
+    ) == ("goemotions", "train", 2, 2, 1)
     assert entry["anomalies"][0]["kind"] == "neutral_with_others"
 
 

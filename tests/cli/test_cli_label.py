@@ -30,7 +30,9 @@ def place(tiny_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def run(*arguments: str, model: str = "tiny-hierarchical", stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, ["label", *arguments, "--model", model, "--samples", "2", "--precision", "fp32"], input=stdin)
+    return CliRunner().invoke(
+        app, ["label", *arguments, "--model", model, "--samples", "2", "--precision", "fp32"], input=stdin
+    )
 
 
 def records(text: str) -> list[dict[str, Any]]:
@@ -81,10 +83,16 @@ def test_label_reads_standard_input_and_calls_it_so() -> None:
 
 
 @pytest.mark.parametrize("name", ["export.csv", "export.jsonl"])
-def test_label_reads_the_conversations_of_an_export_in_order_of_time_as_evaluate_does(name: str, place: Path) -> None:
+def test_label_reads_the_conversations_of_an_export_in_order_of_time_as_evaluate_does(
+    name: str, place: Path
+) -> None:
     turns = [("ab"[turn % 2], "Ana", f"This is turn {turn}.", "joy") for turn in range(7)]
     keys = ("conversation_id", "speaker", "text", "emotion")
-    lines = [",".join(row) for row in (keys, *turns)] if name.endswith(".csv") else [json.dumps(dict(zip(keys, row, strict=True))) for row in turns]
+    lines = (
+        [",".join(row) for row in (keys, *turns)]
+        if name.endswith(".csv")
+        else [json.dumps(dict(zip(keys, row, strict=True))) for row in turns]
+    )
     (place / name).write_text("\n".join(lines), encoding="utf-8")
     result = run(name, "--strict")
     found = records(result.stdout)
@@ -116,7 +124,10 @@ def test_label_mapping_that_is_none_is_refused(pair: str) -> None:
     assert "field=column" in str(error)
 
 
-@pytest.mark.parametrize(("emotions", "count", "model"), [("sentiment", 4, "tiny-hierarchical@1"), ("goemotions", 28, "tiny-utterance@3")])
+@pytest.mark.parametrize(
+    ("emotions", "count", "model"),
+    [("sentiment", 4, "tiny-hierarchical@1"), ("goemotions", 28, "tiny-utterance@3")],
+)
 def test_label_reports_in_another_set(emotions: str, count: int, model: str) -> None:
     found = records(run("chat.txt", "--emotions", emotions).stdout)
     assert {(len(one["probabilities"]), one["model"]) for one in found} == {(count, model)}
@@ -127,7 +138,10 @@ def test_label_set_without_a_map_is_refused() -> None:
 
 
 def test_label_broken_line_is_told_and_the_rest_labelled(place: Path) -> None:
-    (place / "log.jsonl").write_text('{"speaker": "Ana", "text": "Okay."}\n{"speaker": \n{"speaker": "Ben", "text": "No."}\n', encoding="utf-8")
+    (place / "log.jsonl").write_text(
+        '{"speaker": "Ana", "text": "Okay."}\n{"speaker": \n{"speaker": "Ben", "text": "No."}\n',
+        encoding="utf-8",
+    )
     result = run("log.jsonl")
     assert result.exit_code == 0
     assert [one["text"] for one in records(result.stdout)] == ["Okay.", "No."]
@@ -190,7 +204,9 @@ def test_label_unknown_model_lists_the_models() -> None:
     assert "tiny-utterance" in str(error)
 
 
-@pytest.mark.parametrize("option", [("--samples", "0"), ("--samples", "100000"), ("--uncertainty", "some"), ("--precision", "fp8")])
+@pytest.mark.parametrize(
+    "option", [("--samples", "0"), ("--samples", "100000"), ("--uncertainty", "some"), ("--precision", "fp8")]
+)
 def test_label_option_out_of_range_is_refused(option: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["label", "chat.txt", "--model", "tiny-utterance", *option])
     assert failure(result).exit_code == 2
@@ -209,7 +225,10 @@ def test_label_with_a_memory_knows_the_speaker_next_time(place: Path) -> None:
     (place / "next.txt").write_text("Ana: It hurts.\nCleo: Okay.\n", encoding="utf-8")
     first = records(run("chat.txt", "--memory", "speakers.db").stdout)
     second = records(run("next.txt", "--memory", "speakers.db").stdout)
-    assert [one["history"] for one in second] == [{"utterances": 2, "conversations": 1}, {"utterances": 0, "conversations": 0}]
+    assert [one["history"] for one in second] == [
+        {"utterances": 2, "conversations": 1},
+        {"utterances": 0, "conversations": 0},
+    ]
     assert second[0]["speaker_id"] == first[0]["speaker_id"] is not None
 
 
@@ -226,11 +245,18 @@ def test_label_memory_knows_aliases_of_a_name_file(place: Path) -> None:
     assert found[0]["history"]["utterances"] == 2
 
 
-def test_label_with_a_memory_takes_dated_files_in_order_of_time_and_answers_in_that_of_the_command(place: Path) -> None:
+def test_label_with_a_memory_takes_dated_files_in_order_of_time_and_answers_in_that_of_the_command(
+    place: Path,
+) -> None:
     for day in (1, 2):
-        (place / f"{day}.csv").write_text(f"speaker,text,timestamp\nAna,Okay.,2024-05-0{day}T10:00:00\n", encoding="utf-8")
+        (place / f"{day}.csv").write_text(
+            f"speaker,text,timestamp\nAna,Okay.,2024-05-0{day}T10:00:00\n", encoding="utf-8"
+        )
     held = run("2.csv", "1.csv", "--memory", "files.db")
-    assert [(one["conversation_id"], one["history"]["utterances"]) for one in records(held.stdout)] == [("2", 1), ("1", 0)]
+    assert [(one["conversation_id"], one["history"]["utterances"]) for one in records(held.stdout)] == [
+        ("2", 1),
+        ("1", 0),
+    ]
     rows = "conversation_id,speaker,text,timestamp\n2,Ana,Okay.,2024-05-02\n1,Ana,Okay.,2024-05-01\n"
     piped = run("-", "--memory", "pipe.db", stdin=rows)
     assert [one["history"]["utterances"] for one in records(piped.stdout)] == [0, 0]
@@ -248,7 +274,10 @@ def test_label_name_file_without_a_memory_is_refused() -> None:
     assert "give --memory too" in str(failure(run("chat.txt", "--names", "names.yaml")))
 
 
-@pytest.mark.parametrize(("options", "told"), [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "samples nothing")])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "samples nothing")],
+)
 def test_label_option_that_would_do_nothing_is_refused(options: tuple[str, ...], told: str) -> None:
     error = failure(run("chat.txt", *options))
     assert isinstance(error, ConfigError)
@@ -269,7 +298,9 @@ def test_label_output_of_no_known_format_is_refused_without_an_option_that_is_no
 
 
 @pytest.mark.parametrize("memory", [(), ("--memory", "speakers.db")])
-def test_label_captions_of_turns_without_times_are_refused_before_any_is_labelled(memory: tuple[str, ...], place: Path) -> None:
+def test_label_captions_of_turns_without_times_are_refused_before_any_is_labelled(
+    memory: tuple[str, ...], place: Path
+) -> None:
     (place / "timed.txt").write_text("[00:00:01] Ana: Okay.\n", encoding="utf-8")
     error = failure(run("timed.txt", "chat.txt", "-o", "out.vtt", *memory))
     assert "chat.txt:1: this turn has no start" in str(error)
@@ -278,10 +309,17 @@ def test_label_captions_of_turns_without_times_are_refused_before_any_is_labelle
 
 
 def test_label_set_without_a_map_names_every_set_there_is() -> None:
-    assert "goemotions comes from the utterance classifier" in str(failure(run("chat.txt", "--emotions", "emorynlp")))
+    assert "goemotions comes from the utterance classifier" in str(
+        failure(run("chat.txt", "--emotions", "emorynlp"))
+    )
 
 
 def test_label_strict_says_nothing_of_skipping(place: Path) -> None:
-    (place / "log.jsonl").write_text('{"speaker": "Ana", "text": "Okay."}\n{"speaker": "A\x01", "text": "No."}\n', encoding="utf-8")
-    assert str(failure(run("log.jsonl", "--strict"))) == "log.jsonl:2: not JSON (Invalid control character at column 15)"
+    (place / "log.jsonl").write_text(
+        '{"speaker": "Ana", "text": "Okay."}\n{"speaker": "A\x01", "text": "No."}\n', encoding="utf-8"
+    )
+    assert (
+        str(failure(run("log.jsonl", "--strict")))
+        == "log.jsonl:2: not JSON (Invalid control character at column 15)"
+    )
     assert "column 15): skipped" in run("log.jsonl").stderr

@@ -30,7 +30,9 @@ def test_models_list_has_shipped_and_own_models(shelf: Path) -> None:
     rows = {row["name"]: row for row in json.loads(runner.invoke(app, ["models", "list", "--json"]).stdout)}
     own = rows["tiny-window"]
     assert (own["kind"], own["emotions"], own["version"], own["shipped"]) == ("emonet", "meld", 1, False)
-    assert own["bytes"] == sum(path.stat().st_size for path in (shelf / "tiny-window").rglob("*") if path.is_file())
+    assert own["bytes"] == sum(
+        path.stat().st_size for path in (shelf / "tiny-window").rglob("*") if path.is_file()
+    )
     assert all(row["shipped"] for name, row in rows.items() if not name.startswith("tiny-"))
 
 
@@ -60,7 +62,9 @@ def test_models_unknown_name_lists_the_known(shelf: Path) -> None:
     assert "tiny-window" in str(error)
 
 
-def test_train_unknown_configuration_lists_the_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_unknown_configuration_lists_the_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     error = runner.invoke(app, ["train", "absent.yaml"]).exception
     assert isinstance(error, ConfigError)
@@ -68,7 +72,9 @@ def test_train_unknown_configuration_lists_the_shipped(tmp_path: Path, monkeypat
     assert not (tmp_path / "runs").exists()
 
 
-def test_train_wrong_override_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_wrong_override_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     error = runner.invoke(app, ["train", "emonet-meld", "optim.epoch=1"]).exception
     assert isinstance(error, ConfigError)
@@ -76,10 +82,24 @@ def test_train_wrong_override_is_refused_before_anything_is_written(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def rendered(text: str, *, speaker: str = "Ana", confidence: float = 0.5, decision: str = "accept", turns: int | None = None) -> str:
+def rendered(
+    text: str,
+    *,
+    speaker: str = "Ana",
+    confidence: float = 0.5,
+    decision: str = "accept",
+    turns: int | None = None,
+) -> str:
     utterance = Utterance("u", 0, speaker, text)
-    fine = (FineEmotion("joy", 0.9, None), FineEmotion("relief", 0.31, None), FineEmotion("pride", 0.2, None), FineEmotion("love", 0.1, None))
-    prediction = Prediction("c", utterance, "joy", confidence, {"joy": confidence}, fine, 1.234, None, None, decision, "m@1")
+    fine = (
+        FineEmotion("joy", 0.9, None),
+        FineEmotion("relief", 0.31, None),
+        FineEmotion("pride", 0.2, None),
+        FineEmotion("love", 0.1, None),
+    )
+    prediction = Prediction(
+        "c", utterance, "joy", confidence, {"joy": confidence}, fine, 1.234, None, None, decision, "m@1"
+    )
     console = Console(file=StringIO(), width=120)
     console.print(conversation_table(Labelled(Conversation("c", (utterance,)), (prediction,)), turns=turns))
     out = console.file.getvalue()  # type: ignore[attr-defined]

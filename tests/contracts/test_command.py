@@ -11,18 +11,40 @@ import pytest
 
 from erc import __version__
 
-HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "scipy", "pyarrow", "faiss", "pandas", "datasets", "peft", "sqlalchemy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "faiss",
+    "pandas",
+    "datasets",
+    "peft",
+    "sqlalchemy",
+)
 
 
 def python(code: str, *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run `code` in a process of its own."""
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment, input=stdin)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+        input=stdin,
+    )
 
 
 def command(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     """Run `erc ARGUMENTS...`; `before` is code that runs ahead of it in the same process."""
-    return python(f"import sys\nfrom erc.cli import main\n{before}\nsys.argv = ['erc', *{arguments!r}]\nmain()")
+    return python(
+        f"import sys\nfrom erc.cli import main\n{before}\nsys.argv = ['erc', *{arguments!r}]\nmain()"
+    )
 
 
 def failing_verb(raised: str) -> str:
@@ -40,7 +62,11 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_documents_the_exit_codes_that_errors_carry() -> None:
     from erc import errors
 
-    codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ConvemoError)}
+    codes = {
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.ConvemoError)
+    }
     epilog = " ".join(command("--help").stdout.partition("Exit codes:")[2].split())
     assert [code for code in sorted(codes) if f"{code} " not in epilog] == []
 
@@ -60,9 +86,21 @@ def test_unknown_verb_is_a_usage_error_on_stderr() -> None:
 @pytest.mark.parametrize(
     ("raised", "code", "message"),
     [
-        ("from erc.errors import InputError; raise InputError('no turns', path='a.txt', line=3)", 2, "erc: a.txt:3: no turns\n"),
-        ("from erc.errors import ArtefactError; raise ArtefactError('model.safetensors was altered')", 3, "erc: model.safetensors was altered\n"),
-        ("from erc.errors import MissingExtraError; raise MissingExtraError('ray', 'ray')", 4, "erc: this needs the package 'ray'"),
+        (
+            "from erc.errors import InputError; raise InputError('no turns', path='a.txt', line=3)",
+            2,
+            "erc: a.txt:3: no turns\n",
+        ),
+        (
+            "from erc.errors import ArtefactError; raise ArtefactError('model.safetensors was altered')",
+            3,
+            "erc: model.safetensors was altered\n",
+        ),
+        (
+            "from erc.errors import MissingExtraError; raise MissingExtraError('ray', 'ray')",
+            4,
+            "erc: this needs the package 'ray'",
+        ),
     ],
 )
 def test_error_for_the_user_is_one_message_and_its_code(raised: str, code: int, message: str) -> None:
@@ -74,7 +112,12 @@ def test_error_for_the_user_is_one_message_and_its_code(raised: str, code: int, 
 
 
 def test_error_of_the_speaker_memory_is_one_message_too() -> None:
-    result = command("fail", before=failing_verb("from speakers.errors import SpeakersError; raise SpeakersError('the store is locked')"))
+    result = command(
+        "fail",
+        before=failing_verb(
+            "from speakers.errors import SpeakersError; raise SpeakersError('the store is locked')"
+        ),
+    )
     assert result.returncode != 0
     assert result.stderr == "erc: the store is locked\n"
 
@@ -96,7 +139,9 @@ def test_reader_that_goes_away_is_no_complaint(tmp_path: Path) -> None:
     script = tmp_path / "fail.py"
     verb = failing_verb("[print('line', number) for number in range(100_000)]")
     script.write_text(f"import sys\nfrom erc.cli import main\n{verb}\nsys.argv = ['erc', 'fail']\nmain()")
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "line 0\n"
@@ -106,9 +151,17 @@ def test_reader_that_goes_away_is_no_complaint(tmp_path: Path) -> None:
 
 
 def test_command_asks_threads_to_wait_passively_unless_told_otherwise() -> None:
-    show = failing_verb("import os; print(os.environ['OMP_WAIT_POLICY'], 'torch' in __import__('sys').modules)")
-    assert command("fail", before="import os; os.environ.pop('OMP_WAIT_POLICY', None)\n" + show).stdout == "passive False\n"
-    assert command("fail", before="import os; os.environ['OMP_WAIT_POLICY'] = 'active'\n" + show).stdout == "active False\n"
+    show = failing_verb(
+        "import os; print(os.environ['OMP_WAIT_POLICY'], 'torch' in __import__('sys').modules)"
+    )
+    assert (
+        command("fail", before="import os; os.environ.pop('OMP_WAIT_POLICY', None)\n" + show).stdout
+        == "passive False\n"
+    )
+    assert (
+        command("fail", before="import os; os.environ['OMP_WAIT_POLICY'] = 'active'\n" + show).stdout
+        == "active False\n"
+    )
 
 
 def test_progress_bar_draws_nothing_where_stderr_is_no_terminal() -> None:

@@ -25,11 +25,24 @@ def run(tmp_path: Path):
     """Runs a test file made of parts, with some groups required, in a pytest of its own."""
 
     def run_pytest(required: str, *parts: str) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    wheel: builds the wheel\n    crash: kills processes\n")
+        (tmp_path / "pytest.ini").write_text(
+            "[pytest]\nmarkers =\n    wheel: builds the wheel\n    crash: kills processes\n"
+        )
         (tmp_path / "test_parts.py").write_text("import pytest\n\n" + "\n\n".join(parts))
         environment = {**os.environ, "PYTHONPATH": str(TESTS), "CONVEMO_REQUIRE": required}
-        command = [sys.executable, "-m", "pytest", "-p", "required_groups", "-p", "no:cacheprovider", str(tmp_path)]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "required_groups",
+            "-p",
+            "no:cacheprovider",
+            str(tmp_path),
+        ]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
 
     return run_pytest
 

@@ -16,7 +16,13 @@ TOP_LEVEL = {
     "constraints.txt", "docs", "erc", "examples", "prompts", "pyproject.toml", "scripts", "speakers", "tests",
 }  # fmt: skip
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-CODE_LOADERS = {("torch", "load"), ("torch", "save"), ("yaml", "unsafe_load"), ("yaml", "full_load"), ("pandas", "read_pickle")}
+CODE_LOADERS = {
+    ("torch", "load"),
+    ("torch", "save"),
+    ("yaml", "unsafe_load"),
+    ("yaml", "full_load"),
+    ("pandas", "read_pickle"),
+}
 DANGEROUS_FLAGS = {"trust_remote_code", "allow_pickle", "allow_dangerous_deserialization"}
 
 
@@ -27,13 +33,29 @@ def unsafe_loading(source: str) -> Iterator[str]:
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
-            yield from (f"{node.lineno}: {node.module}.{alias.name}" for alias in node.names if (node.module, alias.name) in CODE_LOADERS)
+            yield from (
+                f"{node.lineno}: {node.module}.{alias.name}"
+                for alias in node.names
+                if (node.module, alias.name) in CODE_LOADERS
+            )
         else:
             modules = []
-        yield from (f"{node.lineno}: import {module}" for module in modules if module.split(".")[0] in PICKLING_MODULES)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in CODE_LOADERS:
+        yield from (
+            f"{node.lineno}: import {module}"
+            for module in modules
+            if module.split(".")[0] in PICKLING_MODULES
+        )
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id, node.attr) in CODE_LOADERS
+        ):
             yield f"{node.lineno}: {node.value.id}.{node.attr}"
-        if isinstance(node, ast.keyword) and node.arg in DANGEROUS_FLAGS and not (isinstance(node.value, ast.Constant) and node.value.value is False):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg in DANGEROUS_FLAGS
+            and not (isinstance(node.value, ast.Constant) and node.value.value is False)
+        ):
             yield f"{node.value.lineno}: {node.arg}"
 
 
@@ -53,18 +75,33 @@ def test_gate_notices_loading_that_is_code(source: str) -> None:
     assert list(unsafe_loading(source))
 
 
-@pytest.mark.parametrize("source", ["json.load(f)", "AutoModel.from_pretrained('x', trust_remote_code=False)", "'import pickle'", "self.load(path)"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "json.load(f)",
+        "AutoModel.from_pretrained('x', trust_remote_code=False)",
+        "'import pickle'",
+        "self.load(path)",
+    ],
+)
 def test_gate_lets_plain_loading_pass(source: str) -> None:
     assert not list(unsafe_loading(source))
 
 
 def test_loading_is_never_code() -> None:
-    found = [f"{path.relative_to(ROOT)}:{problem}" for path in SHIPPED for problem in unsafe_loading(path.read_text(encoding="utf-8"))]
+    found = [
+        f"{path.relative_to(ROOT)}:{problem}"
+        for path in SHIPPED
+        for problem in unsafe_loading(path.read_text(encoding="utf-8"))
+    ]
     assert not found
 
 
 def test_no_file_outgrows_one_room() -> None:
-    sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*SHIPPED, *(ROOT / "tests").rglob("*.py")]}
+    sizes = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for path in [*SHIPPED, *(ROOT / "tests").rglob("*.py")]
+    }
     assert not {str(path.relative_to(ROOT)): lines for path, lines in sizes.items() if lines > 600}
 
 

@@ -30,18 +30,27 @@ def names(wheel: Path) -> set[str]:
 
 def sources(folder: str) -> set[str]:
     """The files of a folder of the checkout that belong to a distribution, as paths below it."""
-    files = (path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    files = (
+        path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
     return {path.relative_to(ROOT / folder).as_posix() for path in files if not path.name.startswith(".")}
 
 
-@pytest.mark.parametrize(("folder", "place"), [("erc", "erc"), ("speakers", "speakers"), ("configs", "erc/_configs"), ("prompts", "erc/_prompts")])
+@pytest.mark.parametrize(
+    ("folder", "place"),
+    [("erc", "erc"), ("speakers", "speakers"), ("configs", "erc/_configs"), ("prompts", "erc/_prompts")],
+)
 def test_wheel_holds_every_file_of(folder: str, place: str, names: set[str]) -> None:
     assert {f"{place}/{name}" for name in sources(folder)} - names == set()
 
 
 def test_wheel_holds_only_packages_and_their_metadata(names: set[str]) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"erc", "speakers", "convemo"}
-    assert not [name for name in names if "__pycache__" in name or "/tests/" in name or Path(name).name.startswith("test_")]
+    assert not [
+        name
+        for name in names
+        if "__pycache__" in name or "/tests/" in name or Path(name).name.startswith("test_")
+    ]
 
 
 def test_wheel_carries_licence_and_command(wheel: Path, names: set[str]) -> None:
@@ -57,4 +66,7 @@ def test_unpacked_wheel_finds_its_own_data(wheel: Path, tmp_path: Path) -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom erc.resources import resource_dir\nfor name in sys.argv[2:]: print(resource_dir(name))"
     command = [sys.executable, "-I", "-c", code, str(tmp_path), "configs", "prompts"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
-    assert found.stdout.splitlines() == [str(tmp_path / "erc" / "_configs"), str(tmp_path / "erc" / "_prompts")]
+    assert found.stdout.splitlines() == [
+        str(tmp_path / "erc" / "_configs"),
+        str(tmp_path / "erc" / "_prompts"),
+    ]

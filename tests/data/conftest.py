@@ -12,7 +12,9 @@ def data_root() -> Path:
     for root in search_roots():
         if all((root / name).is_dir() for name in needed):
             return root
-    pytest.skip(f"no data root with {', '.join(needed)} (looked in {', '.join(str(root) for root in search_roots())}); set CONVEMO_DATA")
+    pytest.skip(
+        f"no data root with {', '.join(needed)} (looked in {', '.join(str(root) for root in search_roots())}); set CONVEMO_DATA"
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc.data.chronology import InMemoryHistory, NoHistory, OtherSpeakerHistory, sequence_numbers, shuffled_speakers
+from erc.data.chronology import (
+    InMemoryHistory,
+    NoHistory,
+    OtherSpeakerHistory,
+    sequence_numbers,
+    shuffled_speakers,
+)
 from erc.data.conversation import Conversation
 from erc.data.history import Moment, PastUtterance
 
@@ -25,14 +31,25 @@ def turn(moment: Moment, value: float = 0.0) -> PastUtterance:
 
 
 @settings(deadline=None)
-@given(moments=st.lists(MOMENTS, unique=True, max_size=15), before=MOMENTS, limit=st.integers(0, 6), scope=st.sampled_from(["global", "dialogue"]))
-def test_history_is_the_last_turns_strictly_before(moments: list[Moment], before: Moment, limit: int, scope: str) -> None:
+@given(
+    moments=st.lists(MOMENTS, unique=True, max_size=15),
+    before=MOMENTS,
+    limit=st.integers(0, 6),
+    scope=st.sampled_from(["global", "dialogue"]),
+)
+def test_history_is_the_last_turns_strictly_before(
+    moments: list[Moment], before: Moment, limit: int, scope: str
+) -> None:
     history = InMemoryHistory(scope=scope)  # type: ignore[arg-type]
     for moment in moments:
         history.add("ana", turn(moment))
         history.history("ana", before=before, limit=limit)  # looking while filling leaves no trace
     found = history.history("ana", before=before, limit=limit)
-    visible = [m for m in sorted(moments) if m < before and (scope == "global" or m.conversation_id == before.conversation_id)]
+    visible = [
+        m
+        for m in sorted(moments)
+        if m < before and (scope == "global" or m.conversation_id == before.conversation_id)
+    ]
     assert [past.moment for past in found.turns] == (visible[-limit:] if limit else [])
     assert found.utterances == len(visible)
     assert found.conversations == len({m.conversation_id for m in visible})
@@ -77,7 +94,10 @@ def test_other_speaker_history_gives_somebody_elses_turns_before_the_moment() ->
     for number, speaker in enumerate(["ana"] * 4 + ["ben"] * 3 + ["cleo"] * 2):
         history.add(speaker, turn(at(number, 0), float(ord(speaker[0]))))
     other = OtherSpeakerHistory(history, history.speakers)
-    owners = {speaker: {chr(int(t.embedding[0])) for t in other.history(speaker, before=at(99, 0), limit=9).turns} for speaker in history.speakers}
+    owners = {
+        speaker: {chr(int(t.embedding[0])) for t in other.history(speaker, before=at(99, 0), limit=9).turns}
+        for speaker in history.speakers
+    }
     assert owners == {"ana": {"b"}, "ben": {"a"}, "cleo": {"a"}}
     assert other.history("ana", before=at(5, 0), limit=9).utterances == 1
 
@@ -85,11 +105,16 @@ def test_other_speaker_history_gives_somebody_elses_turns_before_the_moment() ->
 def test_other_speaker_history_of_one_alone_is_empty() -> None:
     history = InMemoryHistory()
     history.add("ana", turn(at(0, 0)))
-    assert OtherSpeakerHistory(history, history.speakers).history("ana", before=at(1, 0), limit=3).utterances == 0
+    assert (
+        OtherSpeakerHistory(history, history.speakers).history("ana", before=at(1, 0), limit=3).utterances
+        == 0
+    )
 
 
 def test_shuffled_speakers_keep_how_much_each_has_and_when_anybody_spoke() -> None:
-    turns = [(speaker, turn(at(number, 0), number)) for number, speaker in enumerate(["ana"] * 20 + ["ben"] * 10)]
+    turns = [
+        (speaker, turn(at(number, 0), number)) for number, speaker in enumerate(["ana"] * 20 + ["ben"] * 10)
+    ]
     shuffled = shuffled_speakers(turns, seed=1)
     pasts = {name: shuffled.history(name, before=at(99, 0), limit=99).turns for name in ("ana", "ben")}
     assert Counter({name: len(past) for name, past in pasts.items()}) == Counter(ana=20, ben=10)
@@ -101,6 +126,12 @@ def test_shuffled_speakers_keep_how_much_each_has_and_when_anybody_spoke() -> No
 
 def test_speakers_within_dialogues_stand_once_most_turns_first() -> None:
     history = InMemoryHistory(scope="dialogue")
-    for owner, moment in (("ana", at(0, 0)), ("ben", at(0, 1)), ("ben", at(1, 0)), ("ana", at(2, 0)), ("ben", at(2, 1))):
+    for owner, moment in (
+        ("ana", at(0, 0)),
+        ("ben", at(0, 1)),
+        ("ben", at(1, 0)),
+        ("ana", at(2, 0)),
+        ("ben", at(2, 1)),
+    ):
         history.add(owner, turn(moment))
     assert history.speakers == ("ben", "ana")

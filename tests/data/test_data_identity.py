@@ -15,7 +15,14 @@ def test_speaker_keys_live_in_their_corpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("corpus", "name"), [("meld", "All"), ("emorynlp", "#ALL#"), ("meld", "The Waiter"), ("meld", "a nurse"), ("dailydialog", "B")]
+    ("corpus", "name"),
+    [
+        ("meld", "All"),
+        ("emorynlp", "#ALL#"),
+        ("meld", "The Waiter"),
+        ("meld", "a nurse"),
+        ("dailydialog", "B"),
+    ],
 )
 def test_speaker_key_of_a_stranger_is_one_conversations_own(corpus: str, name: str) -> None:
     assert speaker_key(corpus, name, "one") != speaker_key(corpus, name, "other")
@@ -28,7 +35,10 @@ def test_speaker_key_of_a_person_is_the_same_everywhere(name: str) -> None:
 
 
 def test_speaker_vocabulary_has_no_row_for_strangers() -> None:
-    turns = tuple(Utterance(f"c-{i}", i, name, "Hm.") for i, name in enumerate(["All", "Ross", "Waiter", "Ross", "All", "the waiter"]))
+    turns = tuple(
+        Utterance(f"c-{i}", i, name, "Hm.")
+        for i, name in enumerate(["All", "Ross", "Waiter", "Ross", "All", "the waiter"])
+    )
     talk = Conversation("c", turns, corpus="meld")
     vocabulary = SpeakerVocabulary.from_conversations([talk], corpus="meld")
     assert vocabulary.names == ("Ross",)

@@ -41,7 +41,10 @@ def test_import_copies_a_folder_with_checksums(folder: Path, own_root: Path) -> 
     imported = import_corpus("goemotions", source=folder)
     assert sorted(os.listdir(own_root / "goemotions")) == ["SHA256SUMS", "dev.tsv", "train.tsv"]
     digest = corpus_file(folder / "dev.tsv").sha256
-    assert f"{digest}  dev.tsv" in (own_root / "goemotions" / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    assert (
+        f"{digest}  dev.tsv"
+        in (own_root / "goemotions" / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    )
     assert {summary.split: summary.conversations for summary in imported.summaries} == {"train": 2, "dev": 1}
     assert len(load_corpus("goemotions", "train")) == 2
 
@@ -94,7 +97,10 @@ def test_import_reads_archives(folder: Path, own_root: Path, tmp_path: Path, kin
 def test_import_reads_archives_within_the_archive(own_root: Path, tmp_path: Path) -> None:
     inner = {}
     for split, text in (("train", "a __eou__ b __eou__\n"), ("validation", "c __eou__ d __eou__\n")):
-        path = zipped(tmp_path / f"{split}.zip", {f"{split}/dialogues_{split}.txt": text, f"{split}/dialogues_emotion_{split}.txt": "0 4\n"})
+        path = zipped(
+            tmp_path / f"{split}.zip",
+            {f"{split}/dialogues_{split}.txt": text, f"{split}/dialogues_emotion_{split}.txt": "0 4\n"},
+        )
         inner[f"ijcnlp/{split}.zip"] = path.read_bytes()
     import_corpus("dailydialog", source=zipped(tmp_path / "all.zip", inner))
     assert load_corpus("dailydialog", "dev").conversations[0].utterances[0].text == "c"
@@ -109,7 +115,9 @@ def test_import_names_files_by_split_where_only_their_folder_did(own_root: Path,
     assert load_corpus("dailydialog", "test").conversations[0].utterances[0].text == "test"
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "C:/evil.txt", "a\\..\\evil.txt"])
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "C:/evil.txt", "a\\..\\evil.txt"]
+)
 def test_unpack_refuses_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="points outside the archive"):
         unpack(zipped(tmp_path / "a.zip", {"ok.txt": "fine", name: "evil"}), tmp_path / "into")
@@ -150,7 +158,11 @@ def test_unpack_counts_the_limit_over_all_members(tmp_path: Path) -> None:
 
 def test_unpack_limits_members(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="more than 2 members"):
-        unpack(zipped(tmp_path / "a.zip", {f"{i}.txt": "x" for i in range(3)}), tmp_path / "into", ArchiveLimits(members=2))
+        unpack(
+            zipped(tmp_path / "a.zip", {f"{i}.txt": "x" for i in range(3)}),
+            tmp_path / "into",
+            ArchiveLimits(members=2),
+        )
 
 
 def test_unpack_refuses_a_member_twice(tmp_path: Path) -> None:
@@ -180,7 +192,9 @@ class FakeHub(ModuleType):
         self.splits = splits
         self.asked: list[tuple[str, str | None, str | None]] = []
 
-    def load_dataset(self, repository: str, configuration: str | None = None, *, revision: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    def load_dataset(
+        self, repository: str, configuration: str | None = None, *, revision: str | None = None
+    ) -> dict[str, list[dict[str, Any]]]:
         self.asked.append((repository, configuration, revision))
         if isinstance(self.splits, Exception):
             raise self.splits
@@ -190,12 +204,22 @@ class FakeHub(ModuleType):
 @pytest.mark.parametrize(
     ("name", "row", "text", "emotions"),
     [
-        ("goemotions", {"text": "so\tgood\nyes", "labels": [0, 17], "id": "a"}, "so good yes", ("admiration", "joy")),
+        (
+            "goemotions",
+            {"text": "so\tgood\nyes", "labels": [0, 17], "id": "a"},
+            "so good yes",
+            ("admiration", "joy"),
+        ),
         ("dailydialog", {"dialog": ["Tea ?"], "emotion": [4], "act": [1]}, "Tea ?", ("happiness",)),
     ],
 )
 def test_import_from_the_hub_reads_back(
-    own_root: Path, monkeypatch: pytest.MonkeyPatch, name: str, row: dict[str, Any], text: str, emotions: tuple[str, ...]
+    own_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    row: dict[str, Any],
+    text: str,
+    emotions: tuple[str, ...],
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", FakeHub({"train": [row], "validation": [row]}))
     import_corpus(name)
@@ -203,9 +227,25 @@ def test_import_from_the_hub_reads_back(
     assert (turn.text, turn.emotions) == (text, emotions)
 
 
-def test_import_of_semeval_from_the_hub_asks_for_the_parquet_copy(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["anger", "anticipation", "disgust", "fear", "joy", "love", "optimism", "pessimism", "sadness", "surprise", "trust"]
-    hub = FakeHub({"train": [{"ID": "t1", "Tweet": "yay"} | {name: name in ("joy", "love") for name in names}]})
+def test_import_of_semeval_from_the_hub_asks_for_the_parquet_copy(
+    own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [
+        "anger",
+        "anticipation",
+        "disgust",
+        "fear",
+        "joy",
+        "love",
+        "optimism",
+        "pessimism",
+        "sadness",
+        "surprise",
+        "trust",
+    ]
+    hub = FakeHub(
+        {"train": [{"ID": "t1", "Tweet": "yay"} | {name: name in ("joy", "love") for name in names}]}
+    )
     monkeypatch.setitem(sys.modules, "datasets", hub)
     import_corpus("semeval2018")
     assert load_corpus("semeval2018", "train").conversations[0].utterances[0].emotions == ("joy", "love")

@@ -15,7 +15,12 @@ LONG = "We never agreed on that."
 
 
 def conversation(name: str, *texts: str, corpus: str | None = "meld", **meta: int) -> Conversation:
-    return Conversation(name, tuple(Utterance(f"{name}-{i}", i, "Ana", text) for i, text in enumerate(texts)), corpus=corpus, meta=meta)
+    return Conversation(
+        name,
+        tuple(Utterance(f"{name}-{i}", i, "Ana", text) for i, text in enumerate(texts)),
+        corpus=corpus,
+        meta=meta,
+    )
 
 
 def held_out(*texts: str, corpus: str = "emorynlp", episodes: frozenset[str] = frozenset()) -> HeldOut:
@@ -27,7 +32,10 @@ def test_normalise_follows_the_hash_files_rule() -> None:
 
 
 def test_text_hash_is_sixteen_digits_of_the_normalised_text() -> None:
-    assert text_hash("You’re a — GREAT, great friend!") == hashlib.sha256(b"you're a great great friend").hexdigest()[:16]
+    assert (
+        text_hash("You’re a — GREAT, great friend!")
+        == hashlib.sha256(b"you're a great great friend").hexdigest()[:16]
+    )
 
 
 def test_text_hash_ignores_texts_under_five_words() -> None:
@@ -42,10 +50,18 @@ def test_normalise_is_idempotent(text: str) -> None:
 
 
 def test_filter_drops_the_whole_conversation_and_counts() -> None:
-    conversations = (conversation("a", "Hi.", LONG.upper(), "Bye."), conversation("b", "Something else was said here today."))
+    conversations = (
+        conversation("a", "Hi.", LONG.upper(), "Bye."),
+        conversation("b", "Something else was said here today."),
+    )
     kept, report = LeakFilter.of([held_out(LONG)]).apply(conversations)
     assert [c.conversation_id for c in kept] == ["b"]
-    assert (report.total, report.dropped, report.dropped_utterances, report.reasons) == (2, 1, 3, {"emorynlp/test": 1})
+    assert (report.total, report.dropped, report.dropped_utterances, report.reasons) == (
+        2,
+        1,
+        3,
+        {"emorynlp/test": 1},
+    )
     assert str(report) == "dropped 1 of 2 conversations (3 utterances): 1 for emorynlp/test"
 
 
@@ -56,7 +72,13 @@ def test_filter_does_not_drop_for_short_texts() -> None:
 
 def test_filter_drops_conversations_of_held_out_episodes() -> None:
     chosen = LeakFilter.of([held_out(episodes=frozenset({"s01_e10"}))])
-    kept, _ = chosen.apply((conversation("a", "x", season=1, episode=10), conversation("b", "x", season=1, episode=1), conversation("c", "x")))
+    kept, _ = chosen.apply(
+        (
+            conversation("a", "x", season=1, episode=10),
+            conversation("b", "x", season=1, episode=1),
+            conversation("c", "x"),
+        )
+    )
     assert [c.conversation_id for c in kept] == ["b", "c"]
 
 
@@ -85,7 +107,17 @@ def test_meld_split_holds_out_texts_but_no_episodes() -> None:
 
 def test_load_held_out_reads_lists_and_episodes(tmp_path: Path) -> None:
     path = tmp_path / "h.json"
-    path.write_text(json.dumps({"about": "x", "emorynlp_test_episodes": ["s01_e01"], "emorynlp_test": ["aa"], "meld_test": ["bb"]}), encoding="utf-8")
+    path.write_text(
+        json.dumps(
+            {
+                "about": "x",
+                "emorynlp_test_episodes": ["s01_e01"],
+                "emorynlp_test": ["aa"],
+                "meld_test": ["bb"],
+            }
+        ),
+        encoding="utf-8",
+    )
     assert load_held_out(path) == (
         HeldOut("emorynlp", "test", frozenset({"aa"}), frozenset({"s01_e01"})),
         HeldOut("meld", "test", frozenset({"bb"})),

@@ -16,7 +16,9 @@ from erc.data.corpora.meld import read_meld
 from erc.data.corpora.semeval2018 import read_semeval2018
 from erc.errors import InputError
 
-MELD_HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+MELD_HEADER = (
+    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+)
 
 
 def anomaly(corpus: Corpus, kind: str) -> Anomaly:
@@ -35,16 +37,27 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def meld_row(
-    text: str = "Hi.", speaker: str = "Ana", emotion: str = "joy", dialogue: int = 0, utterance: int = 0, start: str = "00:00:01,000"
+    text: str = "Hi.",
+    speaker: str = "Ana",
+    emotion: str = "joy",
+    dialogue: int = 0,
+    utterance: int = 0,
+    start: str = "00:00:01,000",
 ) -> str:
     return f'1,"{text}",{speaker},{emotion},positive,{dialogue},{utterance},2,3,"{start}","00:10:00,5"'
 
 
 def test_meld_row_becomes_a_turn_with_seconds_and_sentiment(write: Callable[..., Path]) -> None:
-    corpus = read_meld(write("m.csv", MELD_HEADER, meld_row(start="1:02:03,250", dialogue=12, utterance=4)), "train")
+    corpus = read_meld(
+        write("m.csv", MELD_HEADER, meld_row(start="1:02:03,250", dialogue=12, utterance=4)), "train"
+    )
     (conversation,) = corpus.conversations
     (turn,) = conversation.utterances
-    assert (conversation.conversation_id, turn.utterance_id, conversation.corpus) == ("meld-train-0012", "meld-train-0012-004", "meld")
+    assert (conversation.conversation_id, turn.utterance_id, conversation.corpus) == (
+        "meld-train-0012",
+        "meld-train-0012-004",
+        "meld",
+    )
     assert (turn.start, turn.end) == (3723.25, 600.5)
     assert dict(conversation.meta) == {"season": 2, "episode": 3}
     assert (turn.emotions, turn.meta["sentiment"]) == (("joy",), "positive")
@@ -72,7 +85,9 @@ def test_meld_reads_a_windows_1252_file_and_says_so(write: Callable[..., Path]) 
 def test_meld_keeps_an_empty_turn(write: Callable[..., Path]) -> None:
     corpus = read_meld(write("m.csv", MELD_HEADER, meld_row(""), meld_row("Hi.", utterance=1)), "dev")
     assert [turn.text for turn in corpus.conversations[0]] == ["", "Hi."]
-    assert anomaly(corpus, "empty_utterance") == Anomaly("empty_utterance", "kept", 1, "turns without text", "line 2")
+    assert anomaly(corpus, "empty_utterance") == Anomaly(
+        "empty_utterance", "kept", 1, "turns without text", "line 2"
+    )
 
 
 def test_meld_keeps_gaps_in_utterance_ids(write: Callable[..., Path]) -> None:
@@ -88,13 +103,26 @@ def test_meld_names_a_missing_dialogue(write: Callable[..., Path]) -> None:
 
 
 def test_meld_reports_falling_start_times(write: Callable[..., Path]) -> None:
-    corpus = read_meld(write("m.csv", MELD_HEADER, meld_row(start="0:10:00,000"), meld_row(utterance=1, start="00:09:59,999")), "dev")
+    corpus = read_meld(
+        write(
+            "m.csv", MELD_HEADER, meld_row(start="0:10:00,000"), meld_row(utterance=1, start="00:09:59,999")
+        ),
+        "dev",
+    )
     assert anomaly(corpus, "time_order").count == 1
 
 
 def test_meld_gives_a_joint_turn_to_the_first_named(write: Callable[..., Path]) -> None:
-    (turn,) = read_meld(write("m.csv", MELD_HEADER, meld_row(speaker="Ana and Ben")), "dev").conversations[0].utterances
-    assert (turn.speaker, turn.speakers, turn.meta["speaker_as_written"]) == ("Ana", ("Ana", "Ben"), "Ana and Ben")
+    (turn,) = (
+        read_meld(write("m.csv", MELD_HEADER, meld_row(speaker="Ana and Ben")), "dev")
+        .conversations[0]
+        .utterances
+    )
+    assert (turn.speaker, turn.speakers, turn.meta["speaker_as_written"]) == (
+        "Ana",
+        ("Ana", "Ben"),
+        "Ana and Ben",
+    )
 
 
 def test_meld_dyadic_edition_is_marked(write: Callable[..., Path]) -> None:
@@ -113,7 +141,9 @@ def test_meld_dyadic_edition_is_marked(write: Callable[..., Path]) -> None:
         ("1,Hi", r"m\.csv:2: fewer fields"),
     ],
 )
-def test_meld_refuses_unreadable_rows_with_their_line(write: Callable[..., Path], row: str, complaint: str) -> None:
+def test_meld_refuses_unreadable_rows_with_their_line(
+    write: Callable[..., Path], row: str, complaint: str
+) -> None:
     with pytest.raises(InputError, match=complaint):
         read_meld(write("m.csv", MELD_HEADER, row), "dev")
 
@@ -134,7 +164,9 @@ def emory_turn(number: int = 1, **changes: object) -> dict:
 
 
 def test_emorynlp_scene_becomes_a_conversation(write: Callable[..., Path]) -> None:
-    (conversation,) = read_emorynlp(emory(write, emory_turn(1), emory_turn(2, emotion="Mad")), "train").conversations
+    (conversation,) = read_emorynlp(
+        emory(write, emory_turn(1), emory_turn(2, emotion="Mad")), "train"
+    ).conversations
     assert conversation.conversation_id == "s01_e15_c01"
     assert dict(conversation.meta) == {"season": 1, "episode": 15}
     assert [turn.emotions for turn in conversation] == [("joyful",), ("mad",)]
@@ -164,8 +196,16 @@ def test_emorynlp_names_a_speakerless_turn(write: Callable[..., Path]) -> None:
 
 
 def test_emorynlp_reports_episodes_out_of_order(write: Callable[..., Path]) -> None:
-    episodes = [{"episode_id": name, "scenes": [{"scene_id": f"{name}_c01", "utterances": []}]} for name in ("s02_e01", "s01_e02")]
-    assert anomaly(read_emorynlp(write("e.json", json.dumps({"episodes": episodes})), "train"), "episode_order").count == 1
+    episodes = [
+        {"episode_id": name, "scenes": [{"scene_id": f"{name}_c01", "utterances": []}]}
+        for name in ("s02_e01", "s01_e02")
+    ]
+    assert (
+        anomaly(
+            read_emorynlp(write("e.json", json.dumps({"episodes": episodes})), "train"), "episode_order"
+        ).count
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +216,9 @@ def test_emorynlp_reports_episodes_out_of_order(write: Callable[..., Path]) -> N
         ({"transcript": None}, "s01_e15_c01_u001: 'transcript' must be a text"),
     ],
 )
-def test_emorynlp_refuses_broken_turns_by_their_id(write: Callable[..., Path], changes: dict, complaint: str) -> None:
+def test_emorynlp_refuses_broken_turns_by_their_id(
+    write: Callable[..., Path], changes: dict, complaint: str
+) -> None:
     with pytest.raises(InputError, match=complaint):
         read_emorynlp(emory(write, emory_turn(**changes)), "train")
 
@@ -190,38 +232,63 @@ REDUCED_HEADER = "Utterance,Speaker,Emotion,Scene_ID,Utterance_ID,Season,Episode
 
 
 def test_emorynlp_reduced_edition_is_marked_not_comparable(write: Callable[..., Path]) -> None:
-    corpus = read_emorynlp_reduced(write("r.csv", REDUCED_HEADER, "Tea.,\"['Ana Gil']\",Joyful,4,1,1,2,,"), "dev")
+    corpus = read_emorynlp_reduced(
+        write("r.csv", REDUCED_HEADER, "Tea.,\"['Ana Gil']\",Joyful,4,1,1,2,,"), "dev"
+    )
     assert corpus.edition == "reduced"
     assert "not comparable" in (corpus.note or "")
 
 
 def test_emorynlp_reduced_scenes_are_known_by_season_episode_and_scene(write: Callable[..., Path]) -> None:
-    rows = [f"Tea.,\"['Ana Gil']\",Sad,1,{number},1,{episode},," for episode, number in ((1, 1), (1, 2), (2, 1))]
+    rows = [
+        f"Tea.,\"['Ana Gil']\",Sad,1,{number},1,{episode},," for episode, number in ((1, 1), (1, 2), (2, 1))
+    ]
     corpus = read_emorynlp_reduced(write("r.csv", REDUCED_HEADER, *rows), "dev")
-    assert [(c.conversation_id, len(c)) for c in corpus.conversations] == [("s01_e01_c01", 2), ("s01_e02_c01", 1)]
+    assert [(c.conversation_id, len(c)) for c in corpus.conversations] == [
+        ("s01_e01_c01", 2),
+        ("s01_e02_c01", 1),
+    ]
 
 
 def test_emorynlp_reduced_speaker_is_read_as_a_literal_and_never_run(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"r\.csv:2: Speaker must be a list"):
-        read_emorynlp_reduced(write("r.csv", REDUCED_HEADER, 'Tea.,"__import__(\'os\').getcwd()",Sad,1,1,1,1,,'), "dev")
+        read_emorynlp_reduced(
+            write("r.csv", REDUCED_HEADER, "Tea.,\"__import__('os').getcwd()\",Sad,1,1,1,1,,"), "dev"
+        )
 
 
 def test_goemotions_comment_is_a_conversation_of_one_anonymous_turn(write: Callable[..., Path]) -> None:
-    corpus = read_goemotions(write("train.tsv", 'He said "no"\x85 thanks\t3,15\tabc1', "Fine\t27\tabc2"), "train")
+    corpus = read_goemotions(
+        write("train.tsv", 'He said "no"\x85 thanks\t3,15\tabc1', "Fine\t27\tabc2"), "train"
+    )
     first = corpus.conversations[0]
     assert (first.conversation_id, first.speakers, len(first)) == ("goemotions-abc1", ("anonymous",), 1)
     assert first.utterances[0].text == 'He said "no"\x85 thanks'
-    assert [c.utterances[0].emotions for c in corpus.conversations] == [("annoyance", "gratitude"), ("neutral",)]
+    assert [c.utterances[0].emotions for c in corpus.conversations] == [
+        ("annoyance", "gratitude"),
+        ("neutral",),
+    ]
 
 
 def test_goemotions_reports_neutral_beside_other_labels(write: Callable[..., Path]) -> None:
-    assert anomaly(read_goemotions(write("train.tsv", "Fine\t3,27\ta"), "train"), "neutral_with_others").count == 1
+    assert (
+        anomaly(read_goemotions(write("train.tsv", "Fine\t3,27\ta"), "train"), "neutral_with_others").count
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"), [("Fine\t28\ta", "from 0 to 27"), ("Fine\t-1\ta", "from 0 to 27"), ("Fine\tjoy\ta", "from 0 to 27"), ("Fine\t27", "2 tab")]
+    ("row", "complaint"),
+    [
+        ("Fine\t28\ta", "from 0 to 27"),
+        ("Fine\t-1\ta", "from 0 to 27"),
+        ("Fine\tjoy\ta", "from 0 to 27"),
+        ("Fine\t27", "2 tab"),
+    ],
 )
-def test_goemotions_refuses_bad_rows_with_their_line(write: Callable[..., Path], row: str, complaint: str) -> None:
+def test_goemotions_refuses_bad_rows_with_their_line(
+    write: Callable[..., Path], row: str, complaint: str
+) -> None:
     with pytest.raises(InputError, match=rf"train\.tsv:2: .*{complaint}"):
         read_goemotions(write("train.tsv", "ok\t0\tz", row), "train")
 
@@ -237,7 +304,9 @@ def test_goemotions_refuses_another_label_order_beside_the_file(write: Callable[
         read_goemotions(write("train.tsv", "x\t0\ta"), "train")
 
 
-SEMEVAL_HEADER = "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust"
+SEMEVAL_HEADER = (
+    "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust"
+)
 
 
 def test_semeval_reads_labels_and_keeps_none_for_neutral(write: Callable[..., Path]) -> None:
@@ -254,12 +323,16 @@ def test_semeval_refuses_the_file_without_labels(write: Callable[..., Path]) -> 
 
 def test_semeval_refuses_columns_in_another_order(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"dev\.txt:1: the header"):
-        read_semeval2018(write("dev.txt", SEMEVAL_HEADER.replace("anger\tanticipation", "anticipation\tanger")), "dev")
+        read_semeval2018(
+            write("dev.txt", SEMEVAL_HEADER.replace("anger\tanticipation", "anticipation\tanger")), "dev"
+        )
 
 
 def test_dailydialog_text_takes_turns_between_two_speakers(write: Callable[..., Path]) -> None:
     write("dialogues_emotion_train.txt", "0 4 6 ")
-    corpus = read_dailydialog(write("dialogues_train.txt", "Tea ? __eou__ Yes ! __eou__ Oh . __eou__"), "train")
+    corpus = read_dailydialog(
+        write("dialogues_train.txt", "Tea ? __eou__ Yes ! __eou__ Oh . __eou__"), "train"
+    )
     turns = corpus.conversations[0].utterances
     assert [turn.speaker for turn in turns] == ["A", "B", "A"]
     assert [turn.text for turn in turns] == ["Tea ?", "Yes !", "Oh ."]
@@ -269,9 +342,14 @@ def test_dailydialog_text_takes_turns_between_two_speakers(write: Callable[..., 
 
 def test_dailydialog_drops_a_dialogue_with_a_missing_label(write: Callable[..., Path]) -> None:
     write("dialogues_emotion.txt", "0", "1 0")
-    corpus = read_dailydialog(write("dialogues_text.txt", "a __eou__ b __eou__", "c __eou__ d __eou__"), "all")
+    corpus = read_dailydialog(
+        write("dialogues_text.txt", "a __eou__ b __eou__", "c __eou__ d __eou__"), "all"
+    )
     assert [turn.text for c in corpus.conversations for turn in c] == ["c", "d"]
-    assert (anomaly(corpus, "label_count").action, anomaly(corpus, "label_count").first) == ("dropped", "line 1")
+    assert (anomaly(corpus, "label_count").action, anomaly(corpus, "label_count").first) == (
+        "dropped",
+        "line 1",
+    )
 
 
 def test_dailydialog_refuses_files_of_different_length(write: Callable[..., Path]) -> None:
@@ -287,9 +365,15 @@ def test_dailydialog_names_the_missing_label_file(write: Callable[..., Path]) ->
 
 @pytest.mark.parametrize("columns", [("dialog", "emotion"), ("utterances", "emotions")])
 def test_dailydialog_parquet_reads_as_the_text_does(tmp_path: Path, columns: tuple[str, str]) -> None:
-    pq.write_table(pa.table({columns[0]: [["Tea ?", " Yes !"]], columns[1]: [[0, 4]], "act": [[1, 1]]}), tmp_path / "train.parquet")
+    pq.write_table(
+        pa.table({columns[0]: [["Tea ?", " Yes !"]], columns[1]: [[0, 4]], "act": [[1, 1]]}),
+        tmp_path / "train.parquet",
+    )
     (conversation,) = read_dailydialog(tmp_path / "train.parquet", "train").conversations
-    assert [(turn.text, turn.emotions[0]) for turn in conversation] == [("Tea ?", "no_emotion"), ("Yes !", "happiness")]
+    assert [(turn.text, turn.emotions[0]) for turn in conversation] == [
+        ("Tea ?", "no_emotion"),
+        ("Yes !", "happiness"),
+    ]
 
 
 def test_dailydialog_refuses_an_unknown_label_id(write: Callable[..., Path]) -> None:

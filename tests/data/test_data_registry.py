@@ -12,7 +12,9 @@ from erc.data.root import corpus_dir, data_root, search_roots, user_data_dir
 from erc.errors import InputError
 
 SEMEVAL_HEADER = "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust\n"
-MELD_HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
+MELD_HEADER = (
+    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
+)
 REDUCED_HEADER = "Utterance,Speaker,Emotion,Scene_ID,Utterance_ID,Season,Episode,Start_Time,End_Time\n"
 
 
@@ -35,13 +37,19 @@ def goemotions(own_root: Path) -> Path:
         ("train.tsv", "fine\t3,15\tabc\n", ("goemotions", "train")),
         ("dev_sent_emo.csv", MELD_HEADER, ("meld", "dev")),
         ("emorynlp_train_final.csv", REDUCED_HEADER, ("emorynlp", "train")),
-        ("emotion-detection-tst.json", '{"episodes": [{"episode_id": "s01_e01", "scenes": []}]}', ("emorynlp", "test")),
+        (
+            "emotion-detection-tst.json",
+            '{"episodes": [{"episode_id": "s01_e01", "scenes": []}]}',
+            ("emorynlp", "test"),
+        ),
         ("2018-E-c-En-test-gold.txt", SEMEVAL_HEADER + "t\tyay" + "\t0" * 11, ("semeval2018", "test")),
         ("validation/dialogues_text.txt", "a __eou__\n", ("dailydialog", "dev")),
         ("dialogues_text.txt", "a __eou__\n", ("dailydialog", "all")),
     ],
 )
-def test_sniff_knows_each_layout_and_split(tmp_path: Path, name: str, text: str, expected: tuple[str, str]) -> None:
+def test_sniff_knows_each_layout_and_split(
+    tmp_path: Path, name: str, text: str, expected: tuple[str, str]
+) -> None:
     source = sniff(put(tmp_path / "x" / name, text))
     assert source is not None
     assert (source.layout.corpus, source.split) == expected
@@ -75,7 +83,10 @@ def test_find_sources_lists_what_is_no_corpus_but_spares_companions(goemotions: 
 
 
 def test_load_corpus_takes_other_names_of_a_split(goemotions: Path) -> None:
-    assert load_corpus("goemotions", "validation").conversations == load_corpus("goemotions", "dev").conversations
+    assert (
+        load_corpus("goemotions", "validation").conversations
+        == load_corpus("goemotions", "dev").conversations
+    )
 
 
 def test_iter_splits_reads_train_then_dev(goemotions: Path) -> None:
@@ -83,7 +94,9 @@ def test_iter_splits_reads_train_then_dev(goemotions: Path) -> None:
 
 
 def test_load_corpus_names_the_splits_there_are(goemotions: Path) -> None:
-    with pytest.raises(InputError, match="no file of the 'test' split of goemotions; splits there: dev, train"):
+    with pytest.raises(
+        InputError, match="no file of the 'test' split of goemotions; splits there: dev, train"
+    ):
         load_corpus("goemotions", "test")
 
 
@@ -108,7 +121,10 @@ def test_load_corpus_refuses_two_files_for_a_split(goemotions: Path) -> None:
 def test_load_corpus_prefers_the_full_edition_of_emorynlp(own_root: Path) -> None:
     put(own_root / "emorynlp" / "emorynlp_train_final.csv", REDUCED_HEADER)
     assert load_corpus("emorynlp", "train").edition == "reduced"
-    put(own_root / "emorynlp" / "emotion-detection-trn.json", json.dumps({"episodes": [{"episode_id": "s01_e01", "scenes": []}]}))
+    put(
+        own_root / "emorynlp" / "emotion-detection-trn.json",
+        json.dumps({"episodes": [{"episode_id": "s01_e01", "scenes": []}]}),
+    )
     assert load_corpus("emorynlp", "train").edition == "full"
 
 
@@ -128,7 +144,11 @@ def test_split_of_is_blind_to_case() -> None:
 def test_summary_counts_every_label_of_a_multi_label_turn(goemotions: Path) -> None:
     summary = summarise(load_corpus("goemotions", "train"))
     assert (summary.conversations, summary.utterances, summary.speakers, summary.episodes) == (2, 2, 1, None)
-    assert {label: count for label, count in summary.labels.items() if count} == {"admiration": 1, "annoyance": 1, "neutral": 1}
+    assert {label: count for label, count in summary.labels.items() if count} == {
+        "admiration": 1,
+        "annoyance": 1,
+        "neutral": 1,
+    }
     assert len(summary.labels) == 28
 
 
@@ -150,7 +170,9 @@ def test_list_corpora_tells_imported_splits(goemotions: Path) -> None:
     assert (entries["meld"].folder, entries["meld"].splits) == (None, ())
 
 
-def test_data_root_prefers_the_argument_then_the_setting_then_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_root_prefers_the_argument_then_the_setting_then_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.delenv("CONVEMO_DATA", raising=False)
     assert data_root() == user_data_dir() == tmp_path / "convemo" / "data"
@@ -168,7 +190,9 @@ def test_setting_is_the_only_place_searched(own_root: Path) -> None:
     assert search_roots() == (own_root,)
 
 
-def test_checkout_sibling_is_searched_after_the_user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkout_sibling_is_searched_after_the_user_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout = tmp_path / "checkout"
     put(checkout / "pyproject.toml", "")
     monkeypatch.setattr("erc.data.root._CHECKOUT", checkout)
@@ -187,7 +211,12 @@ def conversation(name: str, season: int, episode: int, start: float | None) -> C
 
 
 def test_chronological_sorts_by_season_episode_and_start() -> None:
-    given = [conversation("d", 2, 1, 0.0), conversation("c", 1, 10, 5.0), conversation("b", 1, 2, 90.0), conversation("a", 1, 2, 7.0)]
+    given = [
+        conversation("d", 2, 1, 0.0),
+        conversation("c", 1, 10, 5.0),
+        conversation("b", 1, 2, 90.0),
+        conversation("a", 1, 2, 7.0),
+    ]
     assert [c.conversation_id for c in chronological(given)] == ["a", "b", "c", "d"]
 
 

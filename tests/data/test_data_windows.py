@@ -15,7 +15,10 @@ def test_local_numbers_count_by_first_appearance() -> None:
     assert local_numbers(["Ross", "Rachel", "Ross", "Joey", "Rachel"]) == [0, 1, 0, 2, 1]
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("none", "Hi"), ("name", "Ana: Hi"), ("local_tag", "<s2> Hi"), ("global_tag", "<s17> Hi")])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("none", "Hi"), ("name", "Ana: Hi"), ("local_tag", "<s2> Hi"), ("global_tag", "<s17> Hi")],
+)
 def test_spoken_text_writes_the_speaker_asked_for(kind: str, expected: str) -> None:
     assert spoken_text("Hi", kind, name="Ana", local=1, row=17) == expected  # type: ignore[arg-type]
 
@@ -38,7 +41,9 @@ def test_token_window_of_a_first_turn_is_the_turn_itself() -> None:
 
 @settings(deadline=None)
 @given(past=st.lists(TEXT, max_size=5), target=TEXT, limit=st.integers(1, 30))
-def test_token_window_is_the_tail_of_all_that_was_said(past: list[list[int]], target: list[int], limit: int) -> None:
+def test_token_window_is_the_tail_of_all_that_was_said(
+    past: list[list[int]], target: list[int], limit: int
+) -> None:
     window = token_window(past, target, limit=limit)
     own = target[1 : limit + 1]
     everything = [token for text in past for token in text[1:]] + own

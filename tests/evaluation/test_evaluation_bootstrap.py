@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from erc.evaluation.bootstrap import PairedDifference, bootstrap_interval, f1_intervals, paired_bootstrap, paired_f1_differences
+from erc.evaluation.bootstrap import (
+    PairedDifference,
+    bootstrap_interval,
+    f1_intervals,
+    paired_bootstrap,
+    paired_f1_differences,
+)
 from erc.uncertainty.resampling import group_draws
 
 
@@ -33,7 +39,9 @@ def test_dialogues_that_move_together_widen_the_interval():
     # 20 dialogues of 20 equal turns: the standard error is that of 20 values, not of 400.
     dialogue = np.repeat(np.random.default_rng(1).normal(size=20), 20)
     groups = np.repeat(np.arange(20), 20)
-    wide, narrow = (bootstrap_interval(mean, dialogue, groups=given, resamples=800) for given in (groups, None))
+    wide, narrow = (
+        bootstrap_interval(mean, dialogue, groups=given, resamples=800) for given in (groups, None)
+    )
     assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(np.sqrt(20), rel=0.25)
 
 
@@ -51,7 +59,9 @@ def test_fast_f1_replicates_are_those_of_the_resampled_rows(labelled):
 
 
 def test_f1_intervals_repeat_with_the_seed_and_change_with_it(labelled):
-    first, again, other = (f1_intervals(*labelled[:2], resamples=50, seed=seed)["macro"] for seed in (0, 0, 1))
+    first, again, other = (
+        f1_intervals(*labelled[:2], resamples=50, seed=seed)["macro"] for seed in (0, 0, 1)
+    )
     assert first == again
     assert first.low != other.low
 
@@ -59,7 +69,9 @@ def test_f1_intervals_repeat_with_the_seed_and_change_with_it(labelled):
 def test_names_of_groups_do_not_matter(labelled):
     decisions, targets, groups = labelled
     named = np.array([f"dialogue-{number:03d}" for number in groups])
-    assert f1_intervals(decisions, targets, groups=named, resamples=50) == f1_intervals(decisions, targets, groups=groups, resamples=50)
+    assert f1_intervals(decisions, targets, groups=named, resamples=50) == f1_intervals(
+        decisions, targets, groups=groups, resamples=50
+    )
 
 
 def test_equal_systems_do_not_differ(labelled):
@@ -91,7 +103,9 @@ def test_p_value_is_uniform_enough_without_a_difference():
     p_values = []
     for _ in range(150):
         values = rng.normal(size=80)
-        replicates = np.concatenate([draws @ values / 80 for draws in group_draws(80, 200, seed=int(rng.integers(1 << 30)))])
+        replicates = np.concatenate(
+            [draws @ values / 80 for draws in group_draws(80, 200, seed=int(rng.integers(1 << 30)))]
+        )
         p_values.append(PairedDifference.of(values.mean(), replicates).p_value)
     assert 0.03 < np.mean(np.array(p_values) < 0.1) < 0.19
 

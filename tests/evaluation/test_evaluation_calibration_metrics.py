@@ -24,7 +24,9 @@ def test_ece_of_two_hand_made_bins():
 def test_ece_of_bins_of_equal_width_by_hand():
     # Below 0.5: one cell, gap 0.1. Above: mean 0.7, frequency 2/3, gap 1/30, three cells.
     probabilities, outcomes = np.array([0.1, 0.6, 0.7, 0.8]), np.array([0, 1, 0, 1])
-    assert binary_ece(probabilities, outcomes, bins=2, scheme="width") == pytest.approx(0.25 * 0.1 + 0.75 * (0.7 - 2 / 3))
+    assert binary_ece(probabilities, outcomes, bins=2, scheme="width") == pytest.approx(
+        0.25 * 0.1 + 0.75 * (0.7 - 2 / 3)
+    )
 
 
 def test_bins_of_equal_mass_hold_equal_counts():
@@ -36,12 +38,17 @@ def test_probability_of_one_falls_into_the_last_bin():
     assert reliability(np.array([1.0]), np.array([1]), bins=10, scheme="width").count.tolist() == [1]
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.7]), st.booleans()), min_size=1, max_size=20), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.7]), st.booleans()), min_size=1, max_size=20),
+    st.randoms(use_true_random=False),
+)
 @settings(deadline=None)
 def test_ece_does_not_depend_on_the_order_of_ties(cells, random):
     mixed = cells.copy()
     random.shuffle(mixed)
-    assert binary_ece(*np.array(cells, dtype=float).T, bins=4) == pytest.approx(binary_ece(*np.array(mixed, dtype=float).T, bins=4))
+    assert binary_ece(*np.array(cells, dtype=float).T, bins=4) == pytest.approx(
+        binary_ece(*np.array(mixed, dtype=float).T, bins=4)
+    )
 
 
 def test_calibrated_probabilities_have_a_small_error():
@@ -67,7 +74,9 @@ def test_proper_scores_equal_those_of_scikit_learn():
 
 
 def test_label_without_positives_has_no_skill_value():
-    report = multilabel_calibration(np.full((3, 2), 0.1), np.array([[1, 0], [0, 0], [0, 0]]), labels=("joy", "grief"))
+    report = multilabel_calibration(
+        np.full((3, 2), 0.1), np.array([[1, 0], [0, 0], [0, 0]]), labels=("joy", "grief")
+    )
     assert report.per_label[1].brier_skill is None
     json.dumps(report.to_dict(), allow_nan=False)
 

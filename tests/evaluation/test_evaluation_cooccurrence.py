@@ -22,7 +22,9 @@ def test_labels_that_are_true_together_are_no_error():
     decisions = np.array([[1, 1], [1, 1], [1, 1]])
     assert cooccurrence_confusion(decisions, both)[0, 1] == 1.0
     assert cooccurrence_confusion(decisions[:2], both[:2], only_errors=True)[0, 1] == 0.0
-    assert cooccurrence_confusion(decisions, both, only_errors=True)[0, 1] == 1.0  # one utterance without label 1, and it was decided
+    assert (
+        cooccurrence_confusion(decisions, both, only_errors=True)[0, 1] == 1.0
+    )  # one utterance without label 1, and it was decided
 
 
 def test_label_without_support_has_an_empty_row():

@@ -16,7 +16,10 @@ def scored():
 
 
 def test_primary_metrics_are_among_the_answers(scored):
-    for evaluator, targets in ((MultiLabelEvaluator(LABELS), scored[1]), (SingleLabelEvaluator(LABELS), scored[1].argmax(axis=1))):
+    for evaluator, targets in (
+        (MultiLabelEvaluator(LABELS), scored[1]),
+        (SingleLabelEvaluator(LABELS), scored[1].argmax(axis=1)),
+    ):
         assert evaluator.primary_metric in evaluator(scored[0], targets)
         assert evaluator.greater_is_better is True
 

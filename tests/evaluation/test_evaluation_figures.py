@@ -32,24 +32,43 @@ def draw(name, cells, path):
     if name == "distribution":
         return figures.label_distribution_figure(targets.sum(axis=0), LABELS, path, utterances=200)
     if name == "f1":
-        return figures.per_class_f1_figure(np.linspace(0, 1, 28), targets.sum(axis=0), LABELS, path, intervals=[(0.0, 1.0)] * 28)
+        return figures.per_class_f1_figure(
+            np.linspace(0, 1, 28), targets.sum(axis=0), LABELS, path, intervals=[(0.0, 1.0)] * 28
+        )
     if name == "confusion":
         return figures.confusion_figure(np.arange(9).reshape(3, 3), LABELS[:3], path)
     if name == "cooccurrence":
         return figures.cooccurrence_figure(cooccurrence_confusion(decisions, targets), LABELS, path)
     if name == "reliability":
-        return figures.reliability_figure({"raw": reliability(samples[0].ravel(), targets.ravel(), scheme="width")}, path)
+        return figures.reliability_figure(
+            {"raw": reliability(samples[0].ravel(), targets.ravel(), scheme="width")}, path
+        )
     if name == "rejection":
         return figures.rejection_figure({"entropy": rejection_curve(score, decisions, targets)}, path)
     if name == "risk":
         curve, oracle = risk_coverage_curve(score, loss), risk_coverage_curve(loss, loss)
         return figures.risk_coverage_figure({"entropy": curve}, path, oracle=oracle, areas={"entropy": 0.1})
     if name == "scatter":
-        return figures.probability_uncertainty_figure(samples.mean(axis=0), uncertainty.epistemic, targets, LABELS, path, thresholds=[0.4] * 28)
+        return figures.probability_uncertainty_figure(
+            samples.mean(axis=0), uncertainty.epistemic, targets, LABELS, path, thresholds=[0.4] * 28
+        )
     return figures.uncertainty_ridges_figure(uncertainty, LABELS, path)
 
 
-@pytest.mark.parametrize("name", ["distribution", "f1", "confusion", "cooccurrence", "reliability", "rejection", "risk", "scatter", "ridges"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "distribution",
+        "f1",
+        "confusion",
+        "cooccurrence",
+        "reliability",
+        "rejection",
+        "risk",
+        "scatter",
+        "ridges",
+    ],
+)
 def test_figure_is_written_as_a_png_that_is_not_blank(name, cells, tmp_path):
     from matplotlib.image import imread
 

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import accuracy_score, confusion_matrix, matthews_corrcoef, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+)
 
 from erc.evaluation.metrics import multilabel_scores, singlelabel_scores
 
@@ -29,7 +34,11 @@ def test_multilabel_averages_equal_those_of_scikit_learn(decisions, targets):
 def test_per_label_scores_equal_those_of_scikit_learn(decisions, targets):
     report = multilabel_scores(decisions, targets, labels=LABELS)
     for c, scores in enumerate(report.per_label):
-        both = targets[:, c].any() and decisions[:, c].any() and not (targets[:, c].all() or decisions[:, c].all())
+        both = (
+            targets[:, c].any()
+            and decisions[:, c].any()
+            and not (targets[:, c].all() or decisions[:, c].all())
+        )
         expected = matthews_corrcoef(targets[:, c], decisions[:, c]) if both else 0.0
         assert scores.mcc == pytest.approx(expected)
         assert scores.accuracy == pytest.approx((decisions[:, c] == targets[:, c]).mean())
@@ -42,7 +51,9 @@ def test_singlelabel_averages_equal_those_of_scikit_learn(decisions, targets):
     report = singlelabel_scores(decisions, targets, labels=LABELS)
     for average in ("macro", "micro", "weighted"):
         own = getattr(report, average)
-        expected = precision_recall_fscore_support(targets, decisions, average=average, labels=range(4), zero_division=0)[:3]
+        expected = precision_recall_fscore_support(
+            targets, decisions, average=average, labels=range(4), zero_division=0
+        )[:3]
         assert (own.precision, own.recall, own.f1) == pytest.approx(expected)
     np.testing.assert_array_equal(report.confusion, confusion_matrix(targets, decisions, labels=range(4)))
     assert report.micro.f1 == pytest.approx(report.accuracy)
@@ -59,12 +70,19 @@ def test_mcc_of_a_hand_worked_table():
     # tp 3, fp 1, fn 2, tn 4: (3*4 - 1*2) / sqrt(4 * 5 * 5 * 6).
     targets = np.array([1] * 5 + [0] * 5)[:, None]
     decisions = np.array([1, 1, 1, 0, 0, 1, 0, 0, 0, 0])[:, None]
-    assert multilabel_scores(decisions, targets, labels=("joy",)).per_label[0].mcc == pytest.approx(10 / np.sqrt(600))
+    assert multilabel_scores(decisions, targets, labels=("joy",)).per_label[0].mcc == pytest.approx(
+        10 / np.sqrt(600)
+    )
 
 
 def test_report_has_a_json_form_with_thresholds():
     report = multilabel_scores(np.eye(4) > 0, np.eye(4), labels=LABELS, thresholds=[0.1, 0.2, 0.3, 0.4])
-    assert [row["threshold"] for row in json.loads(json.dumps(report.to_dict()))["per_label"]] == [0.1, 0.2, 0.3, 0.4]
+    assert [row["threshold"] for row in json.loads(json.dumps(report.to_dict()))["per_label"]] == [
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,18 @@ def multilabel():
     targets = rng.random(honest.shape) < expit(honest)
     samples = expit(honest + 1.5 + rng.normal(size=(8, 600, 4)) * 0.4)
     groups = np.repeat(np.arange(60), 10)
-    return honest + 1.5, targets, groups, multilabel_report(
-        honest + 1.5, targets, labels=LABELS, groups=groups, mc=binary_decomposition(samples), resamples=60
+    return (
+        honest + 1.5,
+        targets,
+        groups,
+        multilabel_report(
+            honest + 1.5,
+            targets,
+            labels=LABELS,
+            groups=groups,
+            mc=binary_decomposition(samples),
+            resamples=60,
+        ),
     )
 
 
@@ -34,7 +44,13 @@ def singlelabel():
     groups = np.array([f"scene-{number // 8}" for number in range(400)])
     subsets = {"first": np.arange(400) % 8 == 0, "nobody": np.zeros(400, dtype=bool)}
     return targets, singlelabel_report(
-        softmax(3 * logits, axis=1), targets, labels=LABELS, groups=groups, mc=categorical_decomposition(samples), subsets=subsets, resamples=60
+        softmax(3 * logits, axis=1),
+        targets,
+        labels=LABELS,
+        groups=groups,
+        mc=categorical_decomposition(samples),
+        subsets=subsets,
+        resamples=60,
     )
 
 
@@ -54,14 +70,22 @@ def test_in_sample_figures_are_marked_and_reproduced_by_what_was_fitted(multilab
     in_sample = report["tuned"]["in_sample"]
     assert in_sample["optimistic"] is True
     assert "optimistic" not in report["tuned"]["cross_fitted"]
-    decisions = LabelThresholds.from_dict(report["fitted"]["thresholds"]).decide(load_calibrator(report["fitted"]["calibrator"])(logits))
+    decisions = LabelThresholds.from_dict(report["fitted"]["thresholds"]).decide(
+        load_calibrator(report["fitted"]["calibrator"])(logits)
+    )
     assert in_sample["hamming_loss"] == pytest.approx((decisions != targets).mean())
 
 
 def test_every_signal_stands_next_to_the_deterministic_entropy(multilabel):
     for loss in ("hamming", "jaccard", "zero_one"):
         signals = multilabel[-1]["selective"][loss]
-        assert set(signals) == {"max_probability", "entropy", "entropy_uncalibrated", "mc_total", "mc_epistemic"}
+        assert set(signals) == {
+            "max_probability",
+            "entropy",
+            "entropy_uncalibrated",
+            "mc_total",
+            "mc_epistemic",
+        }
         assert "against_entropy" not in signals["entropy"]
         gap = signals["mc_total"]["aurc"]["estimate"] - signals["entropy"]["aurc"]["estimate"]
         assert signals["mc_total"]["against_entropy"]["aurc"]["difference"] == pytest.approx(gap)
@@ -69,8 +93,12 @@ def test_every_signal_stands_next_to_the_deterministic_entropy(multilabel):
 
 def test_full_risk_equals_the_loss_of_the_honest_decisions(multilabel):
     report = multilabel[-1]
-    assert report["selective"]["hamming"]["entropy"]["risk"] == pytest.approx(report["tuned"]["cross_fitted"]["hamming_loss"])
-    assert report["rejection"]["entropy"]["micro_f1"][0] == pytest.approx(report["tuned"]["cross_fitted"]["micro"]["f1"])
+    assert report["selective"]["hamming"]["entropy"]["risk"] == pytest.approx(
+        report["tuned"]["cross_fitted"]["hamming_loss"]
+    )
+    assert report["rejection"]["entropy"]["micro_f1"][0] == pytest.approx(
+        report["tuned"]["cross_fitted"]["micro"]["f1"]
+    )
 
 
 def test_intervals_hold_their_estimates(multilabel, singlelabel):
@@ -87,7 +115,9 @@ def test_report_without_monte_carlo_has_the_deterministic_signals(multilabel):
 
 def test_monte_carlo_of_other_utterances_is_refused(multilabel):
     with pytest.raises(ValueError, match=r"\(600,\) is expected"):
-        multilabel_report(*multilabel[:2], labels=LABELS, mc=binary_decomposition(np.full((2, 3, 4), 0.5)), resamples=10)
+        multilabel_report(
+            *multilabel[:2], labels=LABELS, mc=binary_decomposition(np.full((2, 3, 4), 0.5)), resamples=10
+        )
 
 
 def test_singlelabel_report_cools_an_overconfident_model(singlelabel):

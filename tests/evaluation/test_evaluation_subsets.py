@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from erc.data.conversation import Conversation, Utterance
-from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker, known_speakers, position_buckets
+from erc.evaluation.subsets import (
+    dialogue_ids,
+    first_in_conversation,
+    first_of_speaker,
+    known_speakers,
+    position_buckets,
+)
 from erc.models.speakers_table import SpeakerVocabulary
 
 
@@ -20,7 +26,13 @@ def test_masks_follow_the_reading_order(scenes):
     assert dialogue_ids(scenes).tolist() == ["a", "a", "a", "b", "b"]
     assert first_of_speaker(scenes).tolist() == [True, True, False, True, True]
     assert first_in_conversation(scenes).tolist() == [True, False, False, True, False]
-    assert known_speakers(scenes, SpeakerVocabulary("meld", ("joey",))).tolist() == [False, True, False, True, False]
+    assert known_speakers(scenes, SpeakerVocabulary("meld", ("joey",))).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
     assert not known_speakers(scenes, SpeakerVocabulary("emorynlp", ("Joey",))).any()
 
 
@@ -37,4 +49,9 @@ def test_edges_must_rise():
 
 
 def test_no_conversations_give_empty_masks():
-    assert first_of_speaker([]).shape == first_in_conversation([]).shape == known_speakers([], SpeakerVocabulary("meld", ("a",))).shape == (0,)
+    assert (
+        first_of_speaker([]).shape
+        == first_in_conversation([]).shape
+        == known_speakers([], SpeakerVocabulary("meld", ("a",))).shape
+        == (0,)
+    )

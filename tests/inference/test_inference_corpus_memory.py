@@ -26,7 +26,10 @@ EMOTIONS = load_emotion_map("goemotions", "meld")
 
 
 def scene(name, episode, texts, *, gold="joy", speakers="AB"):
-    turns = tuple(Utterance(f"{name}-{i}", i, speakers[i % len(speakers)], text, emotions=(gold,)) for i, text in enumerate(texts))
+    turns = tuple(
+        Utterance(f"{name}-{i}", i, speakers[i % len(speakers)], text, emotions=(gold,))
+        for i, text in enumerate(texts)
+    )
     return Conversation(name, turns, corpus="meld", meta={"season": 1, "episode": episode})
 
 
@@ -59,19 +62,33 @@ def by_name(name):
     return next(one for one in SCENES if one.conversation_id == name)
 
 
-def test_notes_tell_of_earlier_conversations_in_order_of_broadcast_and_of_what_was_said_so_far(memory, scorer):
+def test_notes_tell_of_earlier_conversations_in_order_of_broadcast_and_of_what_was_said_so_far(
+    memory, scorer
+):
     notes = notes_over(memory, SCENES, scorer)
     assert notes.of(by_name("first"), 1) == NO_NOTES
     assert [one.text for one in notes.of(by_name("second"), 0).history] == ["I am so happy to see you"]
-    assert [one.text for one in notes.of(by_name("second"), 2).history] == ["I am so happy to see you", "Thank you!"]
-    assert [one.text for one in notes_over(memory, SCENES, scorer, history=1).of(by_name("second"), 2).history] == ["Thank you!"]
-    assert [one.text for one in notes.of(by_name("late"), 0).history] == ["I am so happy to see you", "Thank you!", "Let us start"]
+    assert [one.text for one in notes.of(by_name("second"), 2).history] == [
+        "I am so happy to see you",
+        "Thank you!",
+    ]
+    assert [
+        one.text for one in notes_over(memory, SCENES, scorer, history=1).of(by_name("second"), 2).history
+    ] == ["Thank you!"]
+    assert [one.text for one in notes.of(by_name("late"), 0).history] == [
+        "I am so happy to see you",
+        "Thank you!",
+        "Let us start",
+    ]
 
 
 def test_notes_name_predicted_emotions_whatever_the_gold_is(tmp_path, scorer):
     found = []
     for gold in ("joy", "sadness"):
-        scenes = [scene("first", 1, ("I am so happy", "Okay"), gold=gold), scene("second", 2, ("No",), gold=gold)]
+        scenes = [
+            scene("first", 1, ("I am so happy", "Okay"), gold=gold),
+            scene("second", 2, ("No",), gold=gold),
+        ]
         with corpus_memory(tmp_path / gold, scenes, scorer) as registry:
             found.append(notes_over(registry, scenes, scorer).of(scenes[1], 0))
     expected = EMOTIONS.apply(scorer.score_texts(["I am so happy"]).probabilities)[0]
@@ -84,7 +101,10 @@ def test_notes_do_not_change_with_what_comes_later(tmp_path, scorer, memory):
     changed = [by_name("first"), by_name("second"), scene("late", 3, ("Something else entirely",) * 6)]
     with corpus_memory(tmp_path, changed, scorer) as other:
         for name, index in (("second", 0), ("second", 1), ("second", 2)):
-            both = [notes_over(registry, SCENES, scorer, retrieval="both").of(by_name(name), index) for registry in (memory, other)]
+            both = [
+                notes_over(registry, SCENES, scorer, retrieval="both").of(by_name(name), index)
+                for registry in (memory, other)
+            ]
             assert both[0] == both[1]
 
 
@@ -169,7 +189,10 @@ def registry(tmp_path):
 
 def say(registry, conversation, count, *, name="Ana"):
     person = registry.resolve(name, conversation_id=conversation).speaker.speaker_id
-    turns = [Observation(person, conversation, f"{conversation}{i}", i, "The report hurts", weights={"joy": 0.9}) for i in range(count)]
+    turns = [
+        Observation(person, conversation, f"{conversation}{i}", i, "The report hurts", weights={"joy": 0.9})
+        for i in range(count)
+    ]
     registry.record(conversation, turns)
     return person
 
@@ -201,14 +224,20 @@ def test_bio_of_a_language_model_is_not_replaced_by_a_counted_one(registry):
     registry.write_bio(ana, before=registry.point_for("b", 0), writer=written)
     say(registry, "b", 8)
     assert refresh_bios(registry, [ana], before=END) == ()
-    assert [bio.writer for bio in refresh_bios(registry, [ana], before=END, writer_of=lambda registry, context: written)] == ["llm:scribe"]
+    assert [
+        bio.writer
+        for bio in refresh_bios(registry, [ana], before=END, writer_of=lambda registry, context: written)
+    ] == ["llm:scribe"]
 
 
 def test_language_model_takes_over_a_counted_bio(registry):
     ana = say(registry, "a", 2)
     refresh_bios(registry, [ana], before=END)
     written = BioWriter("llm:scribe", lambda turns: (Passage("Kind.", len(turns)),))
-    assert [bio.version for bio in refresh_bios(registry, [ana], before=END, writer_of=lambda registry, context: written)] == [2]
+    assert [
+        bio.version
+        for bio in refresh_bios(registry, [ana], before=END, writer_of=lambda registry, context: written)
+    ] == [2]
 
 
 def test_writer_who_writes_nothing_leaves_the_bio_counted_or_as_it_was(registry):
@@ -230,7 +259,14 @@ def test_memory_is_filled_and_says_so_where_the_writer_writes_nothing(tmp_path, 
         raise NothingWrittenError("nothing about anybody")
 
     notes = []
-    with corpus_memory(tmp_path, SCENES, scorer, writer="w", writer_of=lambda r, c: BioWriter("w", wordless), note=notes.append) as registry:
+    with corpus_memory(
+        tmp_path,
+        SCENES,
+        scorer,
+        writer="w",
+        writer_of=lambda r, c: BioWriter("w", wordless),
+        note=notes.append,
+    ) as registry:
         bios = [bio for person in registry.speakers() for bio in registry.bio_versions(person.speaker_id)]
     assert {bio.writer for bio in bios} == {DETERMINISTIC.name}
     [note] = notes
@@ -253,7 +289,10 @@ def test_bio_vectors_give_the_own_first_then_those_heard_in_order():
     found = BioVectors()
     for number, name in enumerate("abc"):
         found.add("c", name, np.full(2, float(number)))
-    asked = [[float(vector[0]) for vector in found.bios(name, before=at(index))] for index, name in enumerate("cabca")]
+    asked = [
+        [float(vector[0]) for vector in found.bios(name, before=at(index))]
+        for index, name in enumerate("cabca")
+    ]
     assert asked == [[2.0], [0.0, 2.0], [1.0, 2.0, 0.0], [2.0, 0.0, 1.0], [0.0, 2.0, 1.0]]
 
 
@@ -261,7 +300,10 @@ def test_bio_vectors_of_a_second_pass_are_those_of_the_first():
     found = BioVectors()
     for number, name in enumerate("ab"):
         found.add("c", name, np.full(2, float(number)))
-    first, second = ([[list(vector) for vector in found.bios(name, before=at(i))] for i, name in enumerate("abab")] for _ in range(2))
+    first, second = (
+        [[list(vector) for vector in found.bios(name, before=at(i))] for i, name in enumerate("abab")]
+        for _ in range(2)
+    )
     assert first == second
 
 
@@ -299,7 +341,9 @@ def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, sco
     own = found.bios("meld/a", before=at(0, "late"))
     person = memory.find("A").speaker_id
     expected = memory.context(person, before=memory.point_for("late", 0)).bio
-    np.testing.assert_allclose(own[0], scorer.embed([passage.text for passage in expected.passages]).mean(axis=0))
+    np.testing.assert_allclose(
+        own[0], scorer.embed([passage.text for passage in expected.passages]).mean(axis=0)
+    )
     assert expected.writer == DETERMINISTIC.name
     assert expected.utterances == 3
 

@@ -50,7 +50,17 @@ def predictor(context: str, **changes: Any) -> Predictor:
 
 def numbers(predictions: Iterator[Prediction] | tuple[Prediction, ...] | list[Prediction]) -> np.ndarray:
     """Probabilities and parts of uncertainty, one row a turn."""
-    return np.array([[*(p.probabilities[k] for k in sorted(p.probabilities)), p.total, p.aleatoric or 0, p.epistemic or 0] for p in predictions])
+    return np.array(
+        [
+            [
+                *(p.probabilities[k] for k in sorted(p.probabilities)),
+                p.total,
+                p.aleatoric or 0,
+                p.epistemic or 0,
+            ]
+            for p in predictions
+        ]
+    )
 
 
 def counts(predictions: Any) -> list[tuple[int, int]]:
@@ -61,7 +71,9 @@ def counts(predictions: Any) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_numbers_do_not_depend_on_batches_order_or_company(context: str, loaded: dict[str, Predictor]) -> None:
+def test_emonet_numbers_do_not_depend_on_batches_order_or_company(
+    context: str, loaded: dict[str, Predictor]
+) -> None:
     alone = numbers(loaded[context].label([talk("a")])[0].predictions)
     company = [talk("b", BEN), talk("a"), talk("c", ANA[::-1])]
     by_name = {one.conversation.conversation_id: one for one in loaded[context].label(company[::-1])}
@@ -93,15 +105,21 @@ def test_emonet_in_bf16_is_within_five_hundredths_of_fp32(context: str, loaded: 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_emonet_later_turn_changes_no_earlier_prediction(context: str, loaded: dict[str, Predictor]) -> None:
     turns = [*ANA[:4], ("Ana", "I am angry, and it hurts!"), *ANA[5:]]
-    before, after = (numbers(loaded[context].label([talk("a", given)])[0].predictions) for given in (ANA, turns))
+    before, after = (
+        numbers(loaded[context].label([talk("a", given)])[0].predictions) for given in (ANA, turns)
+    )
     np.testing.assert_allclose(after[:4], before[:4], atol=1e-5)
-    assert np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4  # each turn from the changed one on does hear of it
+    assert (
+        np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4
+    )  # each turn from the changed one on does hear of it
 
 
 # --- whose past it is -----------------------------------------------------------------------------------------------------------
 
 
-def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(loaded: dict[str, Predictor]) -> None:
+def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(
+    loaded: dict[str, Predictor],
+) -> None:
     first, second = loaded["hierarchical"].label([talk("a"), talk("b", BEN)])
     assert counts(first.predictions) == [(0, 0), (0, 0), (1, 1), (0, 0), (1, 1), (2, 1), (2, 1)]
     assert counts(second.predictions) == [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]
@@ -109,7 +127,12 @@ def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(loade
 
 def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: dict[str, Predictor]) -> None:
     """So that neither the order of a stream nor where its windows end changes an answer, whatever else is labelled beside them."""
-    given = [talk("a", corpus="meld"), talk("b", BEN), talk("c", BEN, corpus="meld"), talk("d", ANA, corpus="emorynlp")]
+    given = [
+        talk("a", corpus="meld"),
+        talk("b", BEN),
+        talk("c", BEN, corpus="meld"),
+        talk("d", ANA, corpus="emorynlp"),
+    ]
     streamed = list(predictor("hierarchical", turns_per_window=1).stream(given))
     for one, together in zip(streamed, loaded["hierarchical"].label(given), strict=True):
         alone = loaded["hierarchical"].label([one.conversation])[0]
@@ -118,7 +141,9 @@ def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: 
         assert counts(one.predictions) == counts(together.predictions) == counts(alone.predictions)
 
 
-def test_emonet_judged_on_a_corpus_knows_its_speakers_from_earlier_conversations(loaded: dict[str, Predictor]) -> None:
+def test_emonet_judged_on_a_corpus_knows_its_speakers_from_earlier_conversations(
+    loaded: dict[str, Predictor],
+) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     seen = scorer.score_corpus([talk("a", corpus="meld"), talk("b", BEN, corpus="meld")])
@@ -156,7 +181,9 @@ def test_emonet_trained_without_a_past_reads_none(loaded: dict[str, Predictor]) 
     assert isinstance(scorer, EmoNetScorer)
     without = trained_to_remember(scorer, "off").score([talk("a")])
     assert not without.seen.any()
-    assert np.abs(without.probabilities - scorer.score([talk("a")]).probabilities)[2].max() > 1e-4  # Ana's second turn
+    assert (
+        np.abs(without.probabilities - scorer.score([talk("a")]).probabilities)[2].max() > 1e-4
+    )  # Ana's second turn
 
 
 @pytest.mark.parametrize("kind", ["shuffled_speakers", "other_speaker"])
@@ -168,16 +195,26 @@ def test_emonet_trained_on_somebody_elses_past_is_refused(kind: str, loaded: dic
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_spelling_of_a_name_makes_no_second_speaker(context: str, loaded: dict[str, Predictor]) -> None:
-    spelled = talk("a", [(name.upper() if i % 2 else f" {name} ", text) for i, (name, text) in enumerate(ANA)])
+def test_emonet_spelling_of_a_name_makes_no_second_speaker(
+    context: str, loaded: dict[str, Predictor]
+) -> None:
+    spelled = talk(
+        "a", [(name.upper() if i % 2 else f" {name} ", text) for i, (name, text) in enumerate(ANA)]
+    )
     plain = loaded[context].label([talk("a")])[0].predictions
-    np.testing.assert_allclose(numbers(loaded[context].label([spelled])[0].predictions), numbers(plain), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers(loaded[context].label([spelled])[0].predictions), numbers(plain), atol=1e-5
+    )
     live = LiveConversation(loaded[context], conversation_id="a")
-    np.testing.assert_allclose(numbers([live.append_utterance(turn) for turn in spelled]), numbers(plain), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers([live.append_utterance(turn) for turn in spelled]), numbers(plain), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_text_that_is_no_unicode_is_read_all_the_same(context: str, loaded: dict[str, Predictor]) -> None:
+def test_emonet_text_that_is_no_unicode_is_read_all_the_same(
+    context: str, loaded: dict[str, Predictor]
+) -> None:
     broken = talk("a", (("Ana", "Okay \ud83d."), ("Ben", "\udc00")))
     whole = loaded[context].label([broken])[0].predictions
     marked = loaded[context].label([talk("a", (("Ana", "Okay ?."), ("Ben", "?")))])[0].predictions
@@ -202,31 +239,47 @@ def test_emonet_empty_conversations_are_labelled_with_nothing(loaded: dict[str, 
 # --- what is reported -----------------------------------------------------------------------------------------------------------
 
 
-def test_emonet_reports_seven_emotions_and_the_shared_classifiers_fine_ones(loaded: dict[str, Predictor]) -> None:
+def test_emonet_reports_seven_emotions_and_the_shared_classifiers_fine_ones(
+    loaded: dict[str, Predictor],
+) -> None:
     prediction = loaded["hierarchical"].label([talk("a")])[0].predictions[2]
     fine = load_predictor("tiny-utterance", settings=FP32).label([talk("a")])[0].predictions[2]
     assert set(prediction.probabilities) == set(load_emotion_set("meld").labels)
     assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
-    assert [(f.emotion, pytest.approx(f.probability, abs=1e-5)) for f in prediction.fine] == [(f.emotion, f.probability) for f in fine.fine]
+    assert [(f.emotion, pytest.approx(f.probability, abs=1e-5)) for f in prediction.fine] == [
+        (f.emotion, f.probability) for f in fine.fine
+    ]
     assert prediction.model == "tiny-hierarchical@1"
     assert prediction.decision == ("accept" if prediction.confidence >= 0.4 else "review")
 
 
 def test_emonet_reports_sentiment_through_the_map_of_probabilities(loaded: dict[str, Predictor]) -> None:
     own = loaded["hierarchical"].label([talk("a")])[0].predictions
-    mapped = load_predictor("tiny-hierarchical", settings=FP32, emotions="sentiment").label([talk("a")])[0].predictions
+    mapped = (
+        load_predictor("tiny-hierarchical", settings=FP32, emotions="sentiment")
+        .label([talk("a")])[0]
+        .predictions
+    )
     emotion_map = load_emotion_map("meld", "sentiment")
     for before, after in zip(own, mapped, strict=True):
         row = np.array([before.probabilities[label] for label in emotion_map.source.labels])
-        assert after.probabilities == pytest.approx(dict(zip(emotion_map.target.labels, emotion_map.apply(row), strict=True)), abs=1e-5)
+        assert after.probabilities == pytest.approx(
+            dict(zip(emotion_map.target.labels, emotion_map.apply(row), strict=True)), abs=1e-5
+        )
 
 
 def test_emonet_asked_for_the_28_emotions_hands_over_to_the_classifier_it_reads() -> None:
-    prediction = load_predictor("tiny-hierarchical", settings=FP32, emotions="goemotions").label([talk("a")])[0].predictions[0]
+    prediction = (
+        load_predictor("tiny-hierarchical", settings=FP32, emotions="goemotions")
+        .label([talk("a")])[0]
+        .predictions[0]
+    )
     assert (prediction.model, len(prediction.probabilities)) == ("tiny-utterance@3", 28)
 
 
-def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(shelf: Path, tmp_path: Path) -> None:
+def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(
+    shelf: Path, tmp_path: Path
+) -> None:
     shared = load_artefact(shelf / "tiny-utterance")
     folder = save_tiny_emonet(tmp_path / "strange", replace(shared, sha256="0" * 64), context="window")
     with pytest.raises(ArtefactError, match="was trained with a tiny-utterance of SHA-256 000000000000"):
@@ -235,7 +288,12 @@ def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(shel
 
 @pytest.mark.parametrize("memory", ["own", "none"])
 def test_emonet_with_another_memory_answers_live_as_at_once(memory: Any, shelf: Path, tmp_path: Path) -> None:
-    folder = save_tiny_emonet(tmp_path / f"tiny-{memory}", load_artefact(shelf / "tiny-utterance"), context="hierarchical", memory=memory)
+    folder = save_tiny_emonet(
+        tmp_path / f"tiny-{memory}",
+        load_artefact(shelf / "tiny-utterance"),
+        context="hierarchical",
+        memory=memory,
+    )
     model = load_predictor(str(folder), settings=FP32)
     whole, live = model.label([talk("a")])[0].predictions, LiveConversation(model, conversation_id="a")
     turns = [live.append_utterance(utterance) for utterance in talk("a")]
@@ -256,12 +314,16 @@ def test_live_conversation_answers_as_labelling_it_at_once(context: str, mode: s
     live = LiveConversation(model, conversation_id="a")
     turns = [live.append_utterance(utterance) for utterance in talk("a")]
     np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
-    assert [(p.emotion, p.decision, p.utterance) for p in turns] == [(p.emotion, p.decision, p.utterance) for p in whole]
+    assert [(p.emotion, p.decision, p.utterance) for p in turns] == [
+        (p.emotion, p.decision, p.utterance) for p in whole
+    ]
     assert [[f.emotion for f in p.fine] for p in turns] == [[f.emotion for f in p.fine] for p in whole]
     assert counts(turns) == counts(whole)
 
 
-@pytest.mark.parametrize(("context", "mode"), [("hierarchical", "head"), ("turn_causal", "full"), ("window", "head")])
+@pytest.mark.parametrize(
+    ("context", "mode"), [("hierarchical", "head"), ("turn_causal", "full"), ("window", "head")]
+)
 def test_live_conversation_goes_on_from_its_file(context: str, mode: str, tmp_path: Path) -> None:
     model = predictor(context, uncertainty=mode, samples=2)
     whole = model.label([talk("a")])[0].predictions
@@ -269,7 +331,9 @@ def test_live_conversation_goes_on_from_its_file(context: str, mode: str, tmp_pa
     for utterance in talk("a").utterances[:4]:
         live.append_utterance(utterance)
     live.save(tmp_path / "live.safetensors")
-    resumed = LiveConversation.load(tmp_path / "live.safetensors", predictor(context, uncertainty=mode, samples=2))
+    resumed = LiveConversation.load(
+        tmp_path / "live.safetensors", predictor(context, uncertainty=mode, samples=2)
+    )
     assert (len(resumed), resumed.conversation_id, resumed.state_bytes) == (4, "a", live.state_bytes)
     turns = [resumed.append_utterance(utterance) for utterance in talk("a").utterances[4:]]
     np.testing.assert_allclose(numbers(turns), numbers(whole[4:]), atol=1e-5)
@@ -302,7 +366,13 @@ def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None
     assert len(live) == 60
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left on device (os error 28)")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
 def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
     failure: Exception, loaded: dict[str, Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,7 +387,9 @@ def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
         raise failure
 
     monkeypatch.setattr("erc.inference.live.save_file", half)
-    with pytest.raises(InputError, match=r"cannot be written there \(.*No space left.*\): name a file that can be"):
+    with pytest.raises(
+        InputError, match=r"cannot be written there \(.*No space left.*\): name a file that can be"
+    ):
         live.save(path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
@@ -334,7 +406,11 @@ def test_live_state_of_another_model_is_refused(loaded: dict[str, Predictor], tm
 
 @pytest.mark.parametrize(
     ("begun", "changes"),
-    [("full", {"uncertainty": "full", "seed": 1}), ("full", {"uncertainty": "full", "samples": 3}), ("head", {"uncertainty": "full"})],
+    [
+        ("full", {"uncertainty": "full", "seed": 1}),
+        ("full", {"uncertainty": "full", "samples": 3}),
+        ("head", {"uncertainty": "full"}),
+    ],
 )
 def test_live_state_of_other_samples_is_refused(begun: str, changes: dict[str, Any], tmp_path: Path) -> None:
     """Sampled states are the past of certain drawn networks: others would answer with a past that is not theirs."""
@@ -342,20 +418,28 @@ def test_live_state_of_other_samples_is_refused(begun: str, changes: dict[str, A
     live.append("Ana", "No.")
     live.save(tmp_path / "live.safetensors")
     with pytest.raises(ConfigError, match="was not sampled with mode=full"):
-        LiveConversation.load(tmp_path / "live.safetensors", predictor("hierarchical", **{"samples": 2, **changes}))
+        LiveConversation.load(
+            tmp_path / "live.safetensors", predictor("hierarchical", **{"samples": 2, **changes})
+        )
 
 
-def test_live_state_goes_on_in_a_mode_that_needs_no_sampled_past(loaded: dict[str, Predictor], tmp_path: Path) -> None:
+def test_live_state_goes_on_in_a_mode_that_needs_no_sampled_past(
+    loaded: dict[str, Predictor], tmp_path: Path
+) -> None:
     live = LiveConversation(predictor("hierarchical", uncertainty="full", samples=2), conversation_id="a")
     live.append_utterance(talk("a").utterances[0])
     live.save(tmp_path / "live.safetensors")
     resumed = LiveConversation.load(tmp_path / "live.safetensors", loaded["hierarchical"])
     whole = loaded["hierarchical"].label([talk("a")])[0].predictions
-    np.testing.assert_allclose(numbers([resumed.append_utterance(talk("a").utterances[1])]), numbers(whole[1:2]), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers([resumed.append_utterance(talk("a").utterances[1])]), numbers(whole[1:2]), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no such state", b"\x02\0\0\0\0\0\0\0{}"])
-def test_live_state_that_is_none_is_told(content: bytes | None, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+def test_live_state_that_is_none_is_told(
+    content: bytes | None, loaded: dict[str, Predictor], tmp_path: Path
+) -> None:
     path = tmp_path / "live.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -373,7 +457,9 @@ def test_live_turn_out_of_order_is_refused_and_changes_nothing(loaded: dict[str,
         live.append("  ", "No.")
     assert len(live) == 1
     whole = loaded["hierarchical"].label([talk("a")])[0].predictions
-    np.testing.assert_allclose(numbers([live.append_utterance(talk("a").utterances[1])]), numbers(whole[1:2]), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers([live.append_utterance(talk("a").utterances[1])]), numbers(whole[1:2]), atol=1e-5
+    )
 
 
 def test_live_conversation_needs_a_conversation_model(tiny_utterance_artefact: Path) -> None:
@@ -403,11 +489,15 @@ def test_live_state_saved_in_one_precision_goes_on_in_another(tmp_path: Path) ->
     resumed = LiveConversation.load(tmp_path / "live.safetensors", exact)
     answer = resumed.append_utterance(talk("a").utterances[3])
     whole = exact.label([talk("a")])[0].predictions[3]
-    np.testing.assert_allclose(list(answer.probabilities.values()), [whole.probabilities[k] for k in answer.probabilities], atol=0.05)
+    np.testing.assert_allclose(
+        list(answer.probabilities.values()), [whole.probabilities[k] for k in answer.probabilities], atol=0.05
+    )
 
 
 @pytest.mark.parametrize("uncertainty", [{"mode": "tail"}, {"samples": 0}, {"top_k": 0}, {"samples": "many"}])
-def test_conversation_model_whose_sampling_makes_no_sense_is_refused(loaded: dict[str, Predictor], uncertainty: dict[str, Any]) -> None:
+def test_conversation_model_whose_sampling_makes_no_sense_is_refused(
+    loaded: dict[str, Predictor], uncertainty: dict[str, Any]
+) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     broken = replace(scorer.artefact, info=replace(scorer.artefact.info, uncertainty=uncertainty))
@@ -431,7 +521,9 @@ def test_scorers_of_two_precisions_leave_each_other_alone(loaded: dict[str, Pred
 
     def scored(precision: str) -> EmoNetScorer:
         settings = InferenceSettings(precision=precision, uncertainty="off")
-        return EmoNetScorer(artefact, utterance=UtteranceScorer(utterance, settings=settings), settings=settings)
+        return EmoNetScorer(
+            artefact, utterance=UtteranceScorer(utterance, settings=settings), settings=settings
+        )
 
     first = scored("fp32")
     expected = first.score([talk("a")]).probabilities
@@ -441,7 +533,9 @@ def test_scorers_of_two_precisions_leave_each_other_alone(loaded: dict[str, Pred
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_live_state_keeps_no_more_of_a_text_than_the_model_reads_again(context: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+def test_live_state_keeps_no_more_of_a_text_than_the_model_reads_again(
+    context: str, loaded: dict[str, Predictor], tmp_path: Path
+) -> None:
     live, path = LiveConversation(loaded[context]), tmp_path / "live.safetensors"
     live.append("Ana", "so angry " * 200_000)
     live.save(path)
@@ -481,7 +575,12 @@ def test_damaged_live_state_is_told(damage: str, loaded: dict[str, Predictor], t
 
 
 @pytest.mark.parametrize("folder", ["none", "file"])
-def test_live_state_cannot_be_saved_where_there_is_no_folder(folder: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+def test_live_state_cannot_be_saved_where_there_is_no_folder(
+    folder: str, loaded: dict[str, Predictor], tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=rf"{folder}/live\.safetensors: the state of the conversation cannot be written there"):
+    with pytest.raises(
+        InputError,
+        match=rf"{folder}/live\.safetensors: the state of the conversation cannot be written there",
+    ):
         LiveConversation(loaded["hierarchical"]).save(tmp_path / folder / "live.safetensors")

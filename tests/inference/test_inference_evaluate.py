@@ -29,7 +29,10 @@ def artefact(tiny_utterance_artefact: Path) -> Artefact:
 @pytest.fixture(scope="module")
 def comments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty comments in the layout of GoEmotions; every label stands at least once."""
-    rows = [f"I am {WORDS[i % 6]} {'!' * (i % 5)} {i}\t{i % 28}{',27' if i % 4 == 1 else ''}\tc{i}" for i in range(40)]
+    rows = [
+        f"I am {WORDS[i % 6]} {'!' * (i % 5)} {i}\t{i % 28}{',27' if i % 4 == 1 else ''}\tc{i}"
+        for i in range(40)
+    ]
     path = tmp_path_factory.mktemp("gold") / "test.tsv"
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
@@ -39,7 +42,11 @@ def comments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dialogues(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve dialogues of three turns; the last turn of each has no label."""
     labels = ("joy", "anger", "sadness", "neutral")
-    rows = [f"d{d},Ana,I am {WORDS[(d + t) % 6]} {d},{labels[(d + t) % 4] if t < 2 else ''}" for d in range(12) for t in range(3)]
+    rows = [
+        f"d{d},Ana,I am {WORDS[(d + t) % 6]} {d},{labels[(d + t) % 4] if t < 2 else ''}"
+        for d in range(12)
+        for t in range(3)
+    ]
     path = tmp_path_factory.mktemp("gold") / "chat.csv"
     path.write_text("conversation,speaker,text,emotion\n" + "\n".join(rows) + "\n", encoding="utf-8")
     return path
@@ -67,16 +74,25 @@ def test_evaluate_shipped_figures_are_those_of_the_stored_calibrator_and_thresho
     artefact: Artefact, comments: Path, of_comments: Evaluation
 ) -> None:
     gold = load_gold(str(comments), model_set="goemotions")
-    decided = UtteranceScorer(artefact, settings=OFF).score_texts([turn.text for turn in gold.turns()]).probabilities >= 0.6
+    decided = (
+        UtteranceScorer(artefact, settings=OFF)
+        .score_texts([turn.text for turn in gold.turns()])
+        .probabilities
+        >= 0.6
+    )
     true = gold.targets()[0]
     hits = (decided & true).sum(axis=0)
     shipped = of_comments.report["shipped"]
     assert [row["threshold"] for row in shipped["per_label"]] == [0.6] * 28
-    np.testing.assert_allclose([row["f1"] for row in shipped["per_label"]], 2 * hits / (decided.sum(axis=0) + true.sum(axis=0)))
+    np.testing.assert_allclose(
+        [row["f1"] for row in shipped["per_label"]], 2 * hits / (decided.sum(axis=0) + true.sum(axis=0))
+    )
     assert shipped["macro"]["f1"] == pytest.approx(np.mean([row["f1"] for row in shipped["per_label"]]))
 
 
-def test_evaluate_at_half_decides_by_uncalibrated_logits(artefact: Artefact, comments: Path, of_comments: Evaluation) -> None:
+def test_evaluate_at_half_decides_by_uncalibrated_logits(
+    artefact: Artefact, comments: Path, of_comments: Evaluation
+) -> None:
     gold = load_gold(str(comments), model_set="goemotions")
     logits = UtteranceScorer(artefact, settings=OFF).score_texts([turn.text for turn in gold.turns()]).logits
     rows = of_comments.report["at_half"]["per_label"]
@@ -94,7 +110,9 @@ def test_evaluate_file_the_model_was_tuned_on_is_named_in_sample(artefact: Artef
 
 def test_evaluate_train_split_promises_nothing(artefact: Artefact, comments: Path) -> None:
     sha256 = hashlib.sha256(comments.read_bytes()).hexdigest()
-    info = replace(artefact.info, data={"goemotions/train.tsv": sha256}, config={"data": {"train_split": "test"}})
+    info = replace(
+        artefact.info, data={"goemotions/train.tsv": sha256}, config={"data": {"train_split": "test"}}
+    )
     assert "was trained on goemotions/train.tsv" in run(replace(artefact, info=info), comments)["notes"][-1]
 
 
@@ -104,17 +122,27 @@ def test_evaluate_unseen_file_is_not_in_sample(of_comments: Evaluation) -> None:
     assert not report["shipped"]["in_sample"]
 
 
-def test_evaluate_samples_add_the_monte_carlo_signals(artefact: Artefact, comments: Path, of_comments: Evaluation) -> None:
+def test_evaluate_samples_add_the_monte_carlo_signals(
+    artefact: Artefact, comments: Path, of_comments: Evaluation
+) -> None:
     without, sampled = run(artefact, comments), of_comments.report
-    assert {"mc_total", "mc_epistemic"} == set(sampled["selective"]["hamming"]) - set(without["selective"]["hamming"])
+    assert {"mc_total", "mc_epistemic"} == set(sampled["selective"]["hamming"]) - set(
+        without["selective"]["hamming"]
+    )
     assert (sampled["settings"]["mode"], sampled["settings"]["samples"]) == ("head", 3)
     assert without["settings"]["samples"] == 0
 
 
-def test_evaluate_exclusive_labels_are_scored_by_the_likeliest_mapped_label(artefact: Artefact, dialogues: Path, of_dialogues: Evaluation) -> None:
+def test_evaluate_exclusive_labels_are_scored_by_the_likeliest_mapped_label(
+    artefact: Artefact, dialogues: Path, of_dialogues: Evaluation
+) -> None:
     gold = load_gold(str(dialogues), model_set="goemotions")
     matrix, labelled = gold.targets()
-    mapped = UtteranceScorer(artefact, settings=OFF, target="ekman").score_texts([turn.text for turn in gold.turns()]).mapped
+    mapped = (
+        UtteranceScorer(artefact, settings=OFF, target="ekman")
+        .score_texts([turn.text for turn in gold.turns()])
+        .mapped
+    )
     right = mapped.argmax(axis=1)[labelled] == matrix.argmax(axis=1)[labelled]
     report = of_dialogues.report
     assert report["task"] == "single-label"
@@ -129,7 +157,9 @@ def test_evaluate_unlabelled_turns_are_left_out_and_counted(of_dialogues: Evalua
     assert (described["turns"], described["labelled_turns"], described["conversations"]) == (36, 24, 12)
 
 
-def test_evaluate_folds_and_resamples_keep_dialogues_together(of_dialogues: Evaluation, of_comments: Evaluation) -> None:
+def test_evaluate_folds_and_resamples_keep_dialogues_together(
+    of_dialogues: Evaluation, of_comments: Evaluation
+) -> None:
     assert of_dialogues.report["protocol"]["resampled"] == "groups"
     assert of_comments.report["protocol"]["resampled"] == "utterances"
 
@@ -147,10 +177,14 @@ def test_evaluate_unknown_kind_of_model_is_refused(artefact: Artefact, comments:
 
 
 @pytest.mark.parametrize("which", ["of_comments", "of_dialogues"])
-def test_evaluate_report_is_strict_json_and_every_figure_a_png(which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_evaluate_report_is_strict_json_and_every_figure_a_png(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     evaluation = request.getfixturevalue(which)
     json.dumps(evaluation.report, allow_nan=False)
     figures = write_figures(evaluation, tmp_path)
     wanted = {"labels.png", "f1.png", "reliability.png", "rejection.png", "risk_coverage.png"}
-    assert {figure.name for figure in figures} >= wanted | {"cooccurrence.png" if which == "of_comments" else "confusion.png"}
+    assert {figure.name for figure in figures} >= wanted | {
+        "cooccurrence.png" if which == "of_comments" else "confusion.png"
+    }
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)

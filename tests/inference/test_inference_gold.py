@@ -29,7 +29,9 @@ def test_gold_corpus_by_name_comes_from_the_root(tmp_path: Path) -> None:
 def test_gold_folder_takes_the_file_of_the_split(tmp_path: Path) -> None:
     write(tmp_path / "train.tsv", "one\t0\ta\n")
     write(tmp_path / "dev.tsv", "two\t1\tb\n")
-    assert [turn.text for turn in load_gold(str(tmp_path), model_set="goemotions", split="dev").turns()] == ["two"]
+    assert [turn.text for turn in load_gold(str(tmp_path), model_set="goemotions", split="dev").turns()] == [
+        "two"
+    ]
     with pytest.raises(InputError, match="'test' split"):
         load_gold(str(tmp_path), model_set="goemotions", split="test")
 

@@ -18,7 +18,11 @@ MAP = load_emotion_map("goemotions", "ekman")
 def turn(text, degrees=90.0, *, probabilities=None):
     """A turn whose embedding has an angle to the target's."""
     angle = np.deg2rad(degrees)
-    return ReadTurn(text, 3.0 * np.array([np.cos(angle), np.sin(angle)], dtype=np.float32), np.zeros(28) if probabilities is None else probabilities)
+    return ReadTurn(
+        text,
+        3.0 * np.array([np.cos(angle), np.sin(angle)], dtype=np.float32),
+        np.zeros(28) if probabilities is None else probabilities,
+    )
 
 
 REMEMBERED = [turn("r0", 10), turn("r1", 80), turn("r2", 60)]
@@ -66,10 +70,18 @@ def test_of_equally_near_turns_the_later_is_shown():
     assert chosen("similarity", 1, said=[turn("s0", 40), turn("s1", 40)], remembered=[], near={}) == ["s1"]
 
 
-@given(count=st.integers(0, 6), said=st.integers(0, 6), limit=st.integers(0, 8), retrieval=st.sampled_from(["recency", "similarity", "both", "none"]))
+@given(
+    count=st.integers(0, 6),
+    said=st.integers(0, 6),
+    limit=st.integers(0, 8),
+    retrieval=st.sampled_from(["recency", "similarity", "both", "none"]),
+)
 @settings(deadline=None)
 def test_chosen_turns_are_in_order_without_doubles_and_within_the_limit(count, said, limit, retrieval):
-    remembered, spoken = [turn(f"r{i}", 7 * i) for i in range(count)], [turn(f"s{i}", 5 * i) for i in range(said)]
+    remembered, spoken = (
+        [turn(f"r{i}", 7 * i) for i in range(count)],
+        [turn(f"s{i}", 5 * i) for i in range(said)],
+    )
     near = {i: float(np.cos(np.deg2rad(7 * i))) for i in range(count)}
     found = chosen(retrieval, limit, remembered=remembered, said=spoken, near=near)
     order = [one.text for one in (*remembered, *spoken)]
@@ -82,7 +94,9 @@ def test_entries_name_the_likeliest_emotion_of_turns_whose_words_were_kept():
     weights[MAP.source.labels.index("grief")], weights[MAP.source.labels.index("curiosity")] = 0.7, 0.2
     found = entries([turn("I miss her.", probabilities=weights), ReadTurn(None, np.zeros(2), weights)], MAP)
     mapped = MAP.apply(weights)
-    assert found == (HistoryEntry("sadness", float(mapped[MAP.target.labels.index("sadness")]), "I miss her."),)
+    assert found == (
+        HistoryEntry("sadness", float(mapped[MAP.target.labels.index("sadness")]), "I miss her."),
+    )
 
 
 def test_said_turns_are_the_last_of_each_speaker_whatever_the_spelling():

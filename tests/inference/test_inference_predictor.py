@@ -40,7 +40,10 @@ LINES = (
 
 
 def _conversation(name: str, lines: tuple[str, ...] = LINES) -> Conversation:
-    turns = tuple(Utterance(utterance_id=f"{name}-{i}", index=i, speaker="AB"[i % 2], text=line) for i, line in enumerate(lines))
+    turns = tuple(
+        Utterance(utterance_id=f"{name}-{i}", index=i, speaker="AB"[i % 2], text=line)
+        for i, line in enumerate(lines)
+    )
     return Conversation(conversation_id=name, utterances=turns)
 
 
@@ -59,7 +62,16 @@ def _numbers(labelled: list[Labelled]) -> np.ndarray:
     for one in labelled:
         for p in one.predictions:
             values = [p.probabilities[label] for label in sorted(p.probabilities)]
-            rows.append([*values, p.confidence, p.total, p.aleatoric or 0.0, p.epistemic or 0.0, p.fine[0].epistemic or 0.0])
+            rows.append(
+                [
+                    *values,
+                    p.confidence,
+                    p.total,
+                    p.aleatoric or 0.0,
+                    p.epistemic or 0.0,
+                    p.fine[0].epistemic or 0.0,
+                ]
+            )
     return np.array(rows)
 
 
@@ -67,18 +79,26 @@ def _numbers(labelled: list[Labelled]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["off", "head", "top-k", "full"])
-def test_predictor_numbers_do_not_depend_on_batches_order_or_company(tiny_utterance_artefact: Path, mode: str) -> None:
+def test_predictor_numbers_do_not_depend_on_batches_order_or_company(
+    tiny_utterance_artefact: Path, mode: str
+) -> None:
     conversation = _conversation("a")
     together = _predictor(tiny_utterance_artefact, uncertainty=mode)
     expected = _numbers(together.label([conversation]))
-    company = [_conversation("b", ("Okay, let us start!", "x " * 300)), conversation, _conversation("c", LINES[::-1])]
+    company = [
+        _conversation("b", ("Okay, let us start!", "x " * 300)),
+        conversation,
+        _conversation("c", LINES[::-1]),
+    ]
     np.testing.assert_allclose(_numbers([together.label(company)[1]]), expected, atol=2e-5)
     np.testing.assert_allclose(_numbers([together.label(company)[2]])[::-1], expected, atol=2e-5)
     small = _predictor(tiny_utterance_artefact, uncertainty=mode, tokens_per_batch=1)
     np.testing.assert_allclose(_numbers(small.label([conversation])), expected, atol=2e-5)
 
 
-def test_predictor_says_the_same_again_and_otherwise_with_another_seed(tiny_utterance_artefact: Path, predictor: Predictor) -> None:
+def test_predictor_says_the_same_again_and_otherwise_with_another_seed(
+    tiny_utterance_artefact: Path, predictor: Predictor
+) -> None:
     first = _numbers(predictor.label([_conversation("a")]))
     assert np.array_equal(first, _numbers(predictor.label([_conversation("a")])))
     other = _numbers(_predictor(tiny_utterance_artefact, seed=1).label([_conversation("a")]))
@@ -87,7 +107,9 @@ def test_predictor_says_the_same_again_and_otherwise_with_another_seed(tiny_utte
 
 
 @pytest.mark.parametrize("window", [1, 5, 10_000])
-def test_predictor_stream_keeps_the_order_and_says_what_label_says(tiny_utterance_artefact: Path, predictor: Predictor, window: int) -> None:
+def test_predictor_stream_keeps_the_order_and_says_what_label_says(
+    tiny_utterance_artefact: Path, predictor: Predictor, window: int
+) -> None:
     conversations = [_conversation(f"c{i}", LINES[: 1 + i % 3]) for i in range(7)]
     streamed = list(_predictor(tiny_utterance_artefact, turns_per_window=window).stream(iter(conversations)))
     assert [one.conversation.conversation_id for one in streamed] == [f"c{i}" for i in range(7)]
@@ -95,7 +117,9 @@ def test_predictor_stream_keeps_the_order_and_says_what_label_says(tiny_utteranc
 
 
 @pytest.mark.parametrize(("lines", "most"), [(LINES[:2], 5), ((), 10)])
-def test_predictor_stream_holds_no_more_than_a_window(tiny_utterance_artefact: Path, lines: tuple[str, ...], most: int) -> None:
+def test_predictor_stream_holds_no_more_than_a_window(
+    tiny_utterance_artefact: Path, lines: tuple[str, ...], most: int
+) -> None:
     """Conversations without a turn fill the window too: a stream of them must not be held for ever."""
     drawn: list[int] = []
 
@@ -121,25 +145,34 @@ def test_predictor_gives_an_empty_text_an_emotion(predictor: Predictor) -> None:
     assert not one.predictions[0].truncated
 
 
-@pytest.mark.parametrize("text", ["\ud800 lone surrogate", "nul \x00 byte", "\u202e right to left", "e" + "\u0301" * 5000, "👩‍👩‍👧" * 500])
+@pytest.mark.parametrize(
+    "text",
+    ["\ud800 lone surrogate", "nul \x00 byte", "\u202e right to left", "e" + "\u0301" * 5000, "👩‍👩‍👧" * 500],
+)
 def test_predictor_takes_any_text(predictor: Predictor, text: str) -> None:
     (one,) = predictor.label([_conversation("a", (text, "No."))])
     record = json.loads(json.dumps(one.predictions[0].to_record(), allow_nan=False))
     assert record["text"] == text
-    np.testing.assert_allclose(_numbers([one])[1], _numbers(predictor.label([_conversation("b", ("No.",))]))[0], atol=2e-5)
+    np.testing.assert_allclose(
+        _numbers([one])[1], _numbers(predictor.label([_conversation("b", ("No.",))]))[0], atol=2e-5
+    )
 
 
 # --- long texts -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "happy "])
-def test_predictor_marks_a_huge_text_truncated_and_pays_little_for_it(predictor: Predictor, unit: str) -> None:
+def test_predictor_marks_a_huge_text_truncated_and_pays_little_for_it(
+    predictor: Predictor, unit: str
+) -> None:
     text = (unit * 200_000)[:200_000]
     started = time.perf_counter()
     (one,) = predictor.label([_conversation("a", (text, "No."))])
     assert time.perf_counter() - started < 2.0
     assert [p.truncated for p in one.predictions] == [True, False]
-    np.testing.assert_allclose(_numbers(predictor.label([_conversation("a", (text[:5000],))])), _numbers([one])[:1], atol=2e-5)
+    np.testing.assert_allclose(
+        _numbers(predictor.label([_conversation("a", (text[:5000],))])), _numbers([one])[:1], atol=2e-5
+    )
 
 
 def test_predictor_marks_truncated_exactly_what_lost_its_end(predictor: Predictor) -> None:
@@ -154,7 +187,14 @@ def test_predictor_marks_truncated_exactly_what_lost_its_end(predictor: Predicto
 def test_predictor_record_has_every_field_of_the_schema(predictor: Predictor) -> None:
     (one,) = predictor.label([_conversation("standup")])
     record = json.loads(json.dumps(one.predictions[1].to_record(), allow_nan=False))
-    named = {"conversation_id": "standup", "utterance_id": "standup-1", "index": 1, "speaker": "B", "speaker_id": None, "text": LINES[1]}
+    named = {
+        "conversation_id": "standup",
+        "utterance_id": "standup-1",
+        "index": 1,
+        "speaker": "B",
+        "speaker_id": None,
+        "text": LINES[1],
+    }
     assert {key: record[key] for key in named} == named
     assert (record["start"], record["end"], record["timestamp"]) == (None, None, None)
     assert record["model"] == "tiny-utterance@3"
@@ -166,14 +206,32 @@ def test_predictor_record_has_every_field_of_the_schema(predictor: Predictor) ->
     labels = load_emotion_set("goemotions").labels
     assert set(record["probabilities"]) == set(labels)
     assert next(iter(record["probabilities"])) == record["emotion"]
-    assert record["confidence"] == record["probabilities"][record["emotion"]] == max(record["probabilities"].values())
+    assert (
+        record["confidence"]
+        == record["probabilities"][record["emotion"]]
+        == max(record["probabilities"].values())
+    )
 
 
 def test_predictor_record_keeps_times_and_cues(predictor: Predictor) -> None:
-    turn = Utterance("u", 0, "A", "No.", start=1.5, end=2.0, timestamp="2024-01-01T00:00:00Z", meta={"cues": [[0, 1]], "secret": "x"})
+    turn = Utterance(
+        "u",
+        0,
+        "A",
+        "No.",
+        start=1.5,
+        end=2.0,
+        timestamp="2024-01-01T00:00:00Z",
+        meta={"cues": [[0, 1]], "secret": "x"},
+    )
     (one,) = predictor.label([Conversation("c", (turn,))])
     record = one.predictions[0].to_record()
-    assert (record["start"], record["end"], record["timestamp"], record["cues"]) == (1.5, 2.0, "2024-01-01T00:00:00Z", [[0, 1]])
+    assert (record["start"], record["end"], record["timestamp"], record["cues"]) == (
+        1.5,
+        2.0,
+        "2024-01-01T00:00:00Z",
+        [[0, 1]],
+    )
     assert "secret" not in record
 
 
@@ -184,7 +242,10 @@ def test_predictor_without_sampling_leaves_its_parts_open(tiny_utterance_artefac
         assert prediction.aleatoric is None
         assert prediction.epistemic is None
         assert all(fine.epistemic is None for fine in prediction.fine)
-    assert json.loads(json.dumps(one.predictions[0].to_record(), allow_nan=False))["uncertainty"]["epistemic"] is None
+    assert (
+        json.loads(json.dumps(one.predictions[0].to_record(), allow_nan=False))["uncertainty"]["epistemic"]
+        is None
+    )
 
 
 def test_predictor_parts_of_uncertainty_add_up(predictor: Predictor) -> None:
@@ -208,10 +269,14 @@ def test_predictor_decides_by_the_policy_of_the_model(predictor: Predictor) -> N
     assert predictor.policy is not None
     predictions = predictor.label([_conversation("a")])[0].predictions
     assert {p.decision for p in predictions} <= {"accept", "review"}
-    assert [p.decision for p in predictions] == ["accept" if p.confidence >= 0.8 else "review" for p in predictions]
+    assert [p.decision for p in predictions] == [
+        "accept" if p.confidence >= 0.8 else "review" for p in predictions
+    ]
 
 
-def test_predictor_sends_a_turn_to_review_where_the_policy_says_so(tiny_utterance_artefact: Path, predictor: Predictor) -> None:
+def test_predictor_sends_a_turn_to_review_where_the_policy_says_so(
+    tiny_utterance_artefact: Path, predictor: Predictor
+) -> None:
     from erc.uncertainty.policy import DecisionPolicy
 
     totals = [p.total for p in predictor.label([_conversation("a")])[0].predictions]
@@ -228,7 +293,9 @@ def test_predictor_without_a_policy_for_the_set_accepts(tiny_utterance_artefact:
     assert {p.decision for p in predictor.label([_conversation("a")])[0].predictions} == {"accept"}
 
 
-def test_predictor_fine_emotions_are_those_above_their_thresholds_or_the_likeliest(predictor: Predictor) -> None:
+def test_predictor_fine_emotions_are_those_above_their_thresholds_or_the_likeliest(
+    predictor: Predictor,
+) -> None:
     (one,) = predictor.label([_conversation("a")])
     counts = []
     for prediction in one.predictions:
@@ -248,7 +315,9 @@ def test_predictor_fine_list_is_never_empty(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize("target", ["ekman", "sentiment", "goemotions"])
-def test_predictor_reports_another_set_through_the_map_of_probabilities(tiny_utterance_artefact: Path, predictor: Predictor, target: str) -> None:
+def test_predictor_reports_another_set_through_the_map_of_probabilities(
+    tiny_utterance_artefact: Path, predictor: Predictor, target: str
+) -> None:
     own = predictor.label([_conversation("a")])[0].predictions
     mapped = _predictor(tiny_utterance_artefact, emotions=target).label([_conversation("a")])[0].predictions
     emotion_map = load_emotion_map("goemotions", target)
@@ -265,15 +334,21 @@ def test_predictor_refuses_a_set_it_has_no_map_to(tiny_utterance_artefact: Path)
         _predictor(tiny_utterance_artefact, emotions="semeval2018")
 
 
-@pytest.mark.parametrize("calibrator", [PerLabelPlatt(slope=(0.7,) * 28, intercept=(-0.3,) * 28), Identity("sigmoid")])
+@pytest.mark.parametrize(
+    "calibrator", [PerLabelPlatt(slope=(0.7,) * 28, intercept=(-0.3,) * 28), Identity("sigmoid")]
+)
 @pytest.mark.parametrize("target", ["ekman", "sentiment", "goemotions"])
-def test_sampled_uncertainty_is_that_of_the_numpy_functions(calibrator: PerLabelPlatt | Identity, target: str) -> None:
+def test_sampled_uncertainty_is_that_of_the_numpy_functions(
+    calibrator: PerLabelPlatt | Identity, target: str
+) -> None:
     logits = torch.randn(5, 4, 28, generator=torch.Generator().manual_seed(0)) * 4
     emotion_map = load_emotion_map("goemotions", target)
     own, mapped = SampledUncertainty(calibrator, emotion_map)(logits)
     sampled = calibrate_samples(calibrator, logits.numpy())
     for name in ("total", "aleatoric", "epistemic"):
-        np.testing.assert_allclose(getattr(own, name), getattr(binary_decomposition(sampled), name), atol=2e-6)
+        np.testing.assert_allclose(
+            getattr(own, name), getattr(binary_decomposition(sampled), name), atol=2e-6
+        )
         expected = binary_decomposition(emotion_map.apply(sampled)).utterance()
         np.testing.assert_allclose(getattr(mapped, name), getattr(expected, name), atol=2e-5)
 
@@ -281,7 +356,9 @@ def test_sampled_uncertainty_is_that_of_the_numpy_functions(calibrator: PerLabel
 # --- precision and settings -----------------------------------------------------------------------------------------------------
 
 
-def test_predictor_in_bf16_is_within_three_hundredths_of_fp32(tiny_utterance_artefact: Path, predictor: Predictor) -> None:
+def test_predictor_in_bf16_is_within_three_hundredths_of_fp32(
+    tiny_utterance_artefact: Path, predictor: Predictor
+) -> None:
     """The stated tolerance of half-precision labelling: no probability moves by .03."""
     reduced = _numbers(_predictor(tiny_utterance_artefact, precision="bf16").label([_conversation("a")]))
     full = _numbers(predictor.label([_conversation("a")]))
@@ -291,24 +368,36 @@ def test_predictor_in_bf16_is_within_three_hundredths_of_fp32(tiny_utterance_art
 def test_predictor_reads_the_default_sampling_from_the_model(tiny_utterance_artefact: Path) -> None:
     scorer = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FP32)
     assert (scorer.mode, scorer.samples, scorer.top_k) == ("head", 6, 1)
-    chosen = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=replace(FP32, uncertainty="full", samples=3))
+    chosen = UtteranceScorer(
+        load_artefact(tiny_utterance_artefact), settings=replace(FP32, uncertainty="full", samples=3)
+    )
     assert (chosen.mode, chosen.samples) == ("full", 3)
 
 
-@pytest.mark.parametrize("uncertainty", [{"mode": "tail"}, {"samples": 10**9}, {"samples": 0}, {"top_k": 0}, {"samples": "many"}])
-def test_predictor_refuses_a_model_whose_sampling_makes_no_sense(tiny_utterance_artefact: Path, uncertainty: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "uncertainty", [{"mode": "tail"}, {"samples": 10**9}, {"samples": 0}, {"top_k": 0}, {"samples": "many"}]
+)
+def test_predictor_refuses_a_model_whose_sampling_makes_no_sense(
+    tiny_utterance_artefact: Path, uncertainty: dict[str, Any]
+) -> None:
     artefact = load_artefact(tiny_utterance_artefact)
     with pytest.raises(ArtefactError, match=f"tiny-utterance@3.*{next(iter(uncertainty))}"):
-        UtteranceScorer(replace(artefact, info=replace(artefact.info, uncertainty=uncertainty)), settings=FP32)
+        UtteranceScorer(
+            replace(artefact, info=replace(artefact.info, uncertainty=uncertainty)), settings=FP32
+        )
 
 
-@pytest.mark.parametrize("changes", [{"samples": 0}, {"samples": MAX_SAMPLES + 1}, {"uncertainty": "some"}, {"precision": "fp16"}])
+@pytest.mark.parametrize(
+    "changes", [{"samples": 0}, {"samples": MAX_SAMPLES + 1}, {"uncertainty": "some"}, {"precision": "fp16"}]
+)
 def test_inference_settings_refuse_what_has_no_meaning(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(changes.values())))):
         InferenceSettings(**changes)
 
 
-def test_predictor_of_a_model_without_dropout_says_so_unless_nothing_is_sampled(tiny_utterance_artefact: Path, tmp_path: Path) -> None:
+def test_predictor_of_a_model_without_dropout_says_so_unless_nothing_is_sampled(
+    tiny_utterance_artefact: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(tiny_utterance_artefact, tmp_path / "m"))
     info = json.loads((folder / "artefact.json").read_text(encoding="utf-8"))
     info["hidden_dropout"] = info["architecture"]["dropout"] = 0.0
@@ -319,7 +408,9 @@ def test_predictor_of_a_model_without_dropout_says_so_unless_nothing_is_sampled(
     assert _predictor(folder, uncertainty="off").label([_conversation("a")])
 
 
-def test_predictor_of_an_unknown_model_lists_the_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictor_of_an_unknown_model_lists_the_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CONVEMO_MODELS", str(tmp_path))
     with pytest.raises(ArtefactError, match="there is no model 'nothing-like-it'"):
         load_predictor("nothing-like-it")

@@ -13,8 +13,14 @@ PLATT = PerLabelPlatt(slope=tuple(RNG.uniform(0.5, 1.5, 28)), intercept=tuple(RN
 
 
 @pytest.mark.parametrize("target", ["goemotions", "ekman", "emorynlp", "sentiment"])
-@pytest.mark.parametrize("calibrator", [PLATT, Identity("sigmoid"), Temperature(1.5)], ids=["platt", "identity", "without a closed form"])
-def test_sampled_agrees_with_the_double_precision_functions(target: str, calibrator: PerLabelPlatt | Identity | Temperature) -> None:
+@pytest.mark.parametrize(
+    "calibrator",
+    [PLATT, Identity("sigmoid"), Temperature(1.5)],
+    ids=["platt", "identity", "without a closed form"],
+)
+def test_sampled_agrees_with_the_double_precision_functions(
+    target: str, calibrator: PerLabelPlatt | Identity | Temperature
+) -> None:
     emotion_map = load_emotion_map("goemotions", target)
     own, mapped = SampledUncertainty(calibrator, emotion_map)(torch.from_numpy(LOGITS))
     samples = calibrate_samples(calibrator, LOGITS)
@@ -25,7 +31,9 @@ def test_sampled_agrees_with_the_double_precision_functions(target: str, calibra
 
 
 def test_sampled_one_sample_has_no_epistemic_part() -> None:
-    own, mapped = SampledUncertainty(PLATT, load_emotion_map("goemotions", "ekman"))(torch.from_numpy(LOGITS[:1]))
+    own, mapped = SampledUncertainty(PLATT, load_emotion_map("goemotions", "ekman"))(
+        torch.from_numpy(LOGITS[:1])
+    )
     assert not own.epistemic.any()
     assert not mapped.epistemic.any()
     assert (own.total > 0).all()

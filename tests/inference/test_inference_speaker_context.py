@@ -39,7 +39,12 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def numbers(predictions: Any) -> np.ndarray:
-    return np.array([[*(p.probabilities[k] for k in sorted(p.probabilities)), p.total, p.epistemic or 0] for p in predictions])
+    return np.array(
+        [
+            [*(p.probabilities[k] for k in sorted(p.probabilities)), p.total, p.epistemic or 0]
+            for p in predictions
+        ]
+    )
 
 
 def counts(predictions: Any) -> list[tuple[int, int]]:
@@ -51,7 +56,9 @@ def held_by(registry: Registry) -> list[str]:
     return list(registry.export())
 
 
-def test_remembering_predicts_from_the_store_what_the_corpus_history_predicts(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_predicts_from_the_store_what_the_corpus_history_predicts(
+    predictor: Predictor, registry: Registry
+) -> None:
     talks = [talk("a"), talk("b", BEN), talk("c", ANA[::-1])]
     stored = list(RememberingPredictor(predictor, registry).stream(talks))
     assert isinstance(predictor.scorer, EmoNetScorer)
@@ -62,7 +69,9 @@ def test_remembering_predicts_from_the_store_what_the_corpus_history_predicts(pr
     np.testing.assert_allclose(numbers(found), numbers(in_memory), atol=1e-5)
     assert counts(found) == counts(in_memory)
     fresh = predictor.label([talks[2]])[0]
-    assert np.abs(numbers(stored[2].predictions) - numbers(fresh.predictions))[0].max() > 1e-4  # the past does matter
+    assert (
+        np.abs(numbers(stored[2].predictions) - numbers(fresh.predictions))[0].max() > 1e-4
+    )  # the past does matter
 
 
 def test_remembering_the_same_file_again_changes_nothing(predictor: Predictor, registry: Registry) -> None:
@@ -92,7 +101,9 @@ def test_remembering_names_the_person_in_each_record(predictor: Predictor, regis
     assert set(ids) == {"Ana", "Ben", "Cleo"}
 
 
-def test_remembering_keeps_what_the_classifier_read_and_what_the_model_said(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_keeps_what_the_classifier_read_and_what_the_model_said(
+    predictor: Predictor, registry: Registry
+) -> None:
     labelled = RememberingPredictor(predictor, registry).label(talk("a"))
     ben = next(speaker for speaker in registry.speakers() if speaker.name == "Ben")
     kept = registry.context(ben.speaker_id, before=END, limit=9).observations
@@ -100,18 +111,31 @@ def test_remembering_keeps_what_the_classifier_read_and_what_the_model_said(pred
     assert [one.text for one in kept] == [p.utterance.text for p in said]
     for one, prediction in zip(kept, said, strict=True):
         assert one.label is not None
-        assert (one.label.emotion, one.label.confidence) == (prediction.emotion, pytest.approx(prediction.confidence))
+        assert (one.label.emotion, one.label.confidence) == (
+            prediction.emotion,
+            pytest.approx(prediction.confidence),
+        )
         assert one.model == "tiny-hierarchical@1"
-        assert {f.emotion: one.weights[f.emotion] for f in prediction.fine} == pytest.approx({f.emotion: f.probability for f in prediction.fine})
+        assert {f.emotion: one.weights[f.emotion] for f in prediction.fine} == pytest.approx(
+            {f.emotion: f.probability for f in prediction.fine}
+        )
 
 
-def test_remembering_forgotten_person_has_no_past_and_leaves_none(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_forgotten_person_has_no_past_and_leaves_none(
+    predictor: Predictor, registry: Registry
+) -> None:
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     registry.forget("Ana")
     later = remembering.label(talk("b", BEN)).predictions
     assert [p.speaker_id is None for p in later] == [False, True, False, True, False]
-    assert counts(later) == [(3, 1), (0, 0), (4, 2), (1, 1), (1, 1)]  # within the conversation itself Ana is still heard
+    assert counts(later) == [
+        (3, 1),
+        (0, 0),
+        (4, 2),
+        (1, 1),
+        (1, 1),
+    ]  # within the conversation itself Ana is still heard
     assert "Ana" not in {speaker.name for speaker in registry.speakers()}
     assert not any("Okay." in line for line in held_by(registry) if '"text"' in line)
 
@@ -140,9 +164,13 @@ def test_remembering_tells_of_names_that_look_alike(predictor: Predictor, regist
     assert told[0].startswith("b: ")
 
 
-def test_remembering_tells_once_of_a_name_that_is_read_as_several_people(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_tells_once_of_a_name_that_is_read_as_several_people(
+    predictor: Predictor, registry: Registry
+) -> None:
     told: list[str] = []
-    remembering = RememberingPredictor(predictor, registry, names=NameMap.of({"Bo & Co": ["Bo and Co"]}), warn=told.append)
+    remembering = RememberingPredictor(
+        predictor, registry, names=NameMap.of({"Bo & Co": ["Bo and Co"]}), warn=told.append
+    )
     turns = [
         ("Ana & Ben", "No."),
         ("ACME/ana", "No."),
@@ -153,19 +181,27 @@ def test_remembering_tells_once_of_a_name_that_is_read_as_several_people(predict
     ]
     for name in "ab":
         ids = [p.speaker_id for p in remembering.label(talk(name, turns)).predictions]
-    assert told == ["a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, map it to itself with --names"]
+    assert told == [
+        "a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, map it to itself with --names"
+    ]
     assert (len(set(ids)), ids[3] == ids[4]) == (5, True)
 
 
-def test_remembering_refuses_a_memory_of_another_embedder(predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembering_refuses_a_memory_of_another_embedder(
+    predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     RememberingPredictor(predictor, registry).label(talk("a"))
     assert isinstance(predictor.scorer, EmoNetScorer)
-    monkeypatch.setattr(predictor.scorer.utterance, "artefact", replace(predictor.scorer.utterance.artefact, sha256="f" * 64))
+    monkeypatch.setattr(
+        predictor.scorer.utterance, "artefact", replace(predictor.scorer.utterance.artefact, sha256="f" * 64)
+    )
     with pytest.raises(ConvemoError, match=r"holds vectors of tiny-utterance \(revision .*ffffffffffffffff"):
         RememberingPredictor(predictor, registry)
 
 
-def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_label(tiny_utterance_artefact: Path, registry: Registry) -> None:
+def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_label(
+    tiny_utterance_artefact: Path, registry: Registry
+) -> None:
     alone = load_predictor(str(tiny_utterance_artefact), settings=FP32)
     labelled = RememberingPredictor(alone, registry).label(talk("a"))
     assert numbers(labelled.predictions).tolist() == numbers(alone.label([talk("a")])[0].predictions).tolist()
@@ -173,25 +209,39 @@ def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_
     assert [one.label for one in registry.context(ana.speaker_id, before=END).observations] == [None] * 3
 
 
-def test_remembering_tells_what_the_memory_says_of_a_recording(predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembering_tells_what_the_memory_says_of_a_recording(
+    predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     kept = Registry.record
-    monkeypatch.setattr(Registry, "record", lambda *given, **named: replace(kept(*given, **named), warnings=("an erasure is due",)))
-    assert len(RememberingPredictor(predictor, registry, warn=told.append).label(talk("a")).predictions) == len(talk("a"))
+    monkeypatch.setattr(
+        Registry,
+        "record",
+        lambda *given, **named: replace(kept(*given, **named), warnings=("an erasure is due",)),
+    )
+    assert len(
+        RememberingPredictor(predictor, registry, warn=told.append).label(talk("a")).predictions
+    ) == len(talk("a"))
     assert told == ["an erasure is due"]
 
 
-def test_remembering_conversation_without_turns_keeps_nothing(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_conversation_without_turns_keeps_nothing(
+    predictor: Predictor, registry: Registry
+) -> None:
     assert RememberingPredictor(predictor, registry).label(Conversation("none", ())).predictions == ()
     assert registry.speakers() == ()
 
 
 @pytest.mark.parametrize("known", [len(BEN), 1, 0])
-def test_live_conversation_reads_the_memory_as_labelling_does(predictor: Predictor, registry: Registry, known: int) -> None:
+def test_live_conversation_reads_the_memory_as_labelling_does(
+    predictor: Predictor, registry: Registry, known: int
+) -> None:
     """However many of its turns were known when it began: who joins later is looked up then."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
-    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known])))
+    live = LiveConversation(
+        predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known]))
+    )
     turns = [live.append_utterance(utterance) for utterance in talk("b", BEN)]
     whole = remembering.label(talk("b", BEN)).predictions
     np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
@@ -202,31 +252,48 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
     """Begun with nobody; between its turns another conversation is kept, which lies after its beginning."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
-    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
+    live = LiveConversation(
+        predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ()))
+    )
     whole = remembering.predictor.label([talk("b", BEN)])[0].predictions
     turns = []
     for utterance in talk("b", BEN):
         turns.append(live.append_utterance(utterance))
         if utterance.index == 0:
             remembering.label(talk("meanwhile", BEN))
-    assert counts(turns) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]  # Ben said three turns in the first, Ana three, Cleo one
+    assert counts(turns) == [
+        (3, 1),
+        (3, 1),
+        (4, 2),
+        (4, 2),
+        (1, 1),
+    ]  # Ben said three turns in the first, Ana three, Cleo one
     assert np.abs(numbers(turns) - numbers(whole)).max() > 1e-4
-    known = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
+    known = LiveConversation(
+        predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ()))
+    )
     assert counts([known.append_utterance(utterance) for utterance in talk("b", BEN)])[0] == (5, 2)
 
 
-def test_live_conversation_that_is_dated_reads_what_was_said_before_then(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
+def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
+    predictor: Predictor, registry: Registry, tmp_path: Path
+) -> None:
     """What another conversation brings in while this one is put away changes nothing of it."""
     remembering = RememberingPredictor(predictor, registry)
     days = {name: f"2024-05-0{day}T09:00:00Z" for day, name in enumerate("abc", start=1)}
     talks = {name: dated(talk(name, BEN), day) for name, day in days.items()}
     remembering.label(talks["a"])
-    stored, path = remembering.stored_past(Conversation("b", ()), begins=days["b"]), tmp_path / "live.safetensors"
+    stored, path = (
+        remembering.stored_past(Conversation("b", ()), begins=days["b"]),
+        tmp_path / "live.safetensors",
+    )
     live = LiveConversation(predictor, conversation_id="b", stored=stored)
     turns = [live.append_utterance(utterance) for utterance in talks["b"].utterances[:2]]
     live.save(path)
     remembering.label(talks["c"])
-    live = LiveConversation.load(path, predictor, stored=remembering.stored_past(Conversation("b", ()), begins=days["b"]))
+    live = LiveConversation.load(
+        path, predictor, stored=remembering.stored_past(Conversation("b", ()), begins=days["b"])
+    )
     turns += [live.append_utterance(utterance) for utterance in talks["b"].utterances[2:]]
     whole = remembering.label(talks["b"]).predictions
     np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
@@ -243,11 +310,20 @@ def test_live_conversation_cannot_begin_at_no_moment(predictor: Predictor, regis
     ("one_name", "two_names", "expected"),
     [
         (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie"), [(3, 1), (4, 2), (3, 1), (5, 2)]),
-        (("Ana", "Ana", "Ana", "Ana"), ("Ana", "Annie", "Ana & Ben", "Annie"), [(3, 1), (4, 2), (5, 2), (6, 2)]),
+        (
+            ("Ana", "Ana", "Ana", "Ana"),
+            ("Ana", "Annie", "Ana & Ben", "Annie"),
+            [(3, 1), (4, 2), (5, 2), (6, 2)],
+        ),
     ],
 )
 def test_two_names_of_one_person_are_one_speaker(
-    predictor: Predictor, registry: Registry, one_name: tuple[str, ...], two_names: tuple[str, ...], expected: list[tuple[int, int]], live: bool
+    predictor: Predictor,
+    registry: Registry,
+    one_name: tuple[str, ...],
+    two_names: tuple[str, ...],
+    expected: list[tuple[int, int]],
+    live: bool,
 ) -> None:
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
@@ -256,7 +332,9 @@ def test_two_names_of_one_person_are_one_speaker(
     for names in (one_name, two_names):
         one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
         if live:
-            going_on = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ())))
+            going_on = LiveConversation(
+                predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ()))
+            )
             found.append([going_on.append_utterance(utterance) for utterance in one])
         else:
             stored = remembering.stored_past(one)
@@ -268,13 +346,21 @@ def test_two_names_of_one_person_are_one_speaker(
 
 @pytest.mark.parametrize(
     ("written", "expected"),
-    [(None, None), ("1970-01-01T00:01:00Z", 60.0), ("1970-01-01T00:01:00", 60.0), ("1970-01-01T01:00:00+01:00", 0.0), ("yesterday", None)],
+    [
+        (None, None),
+        ("1970-01-01T00:01:00Z", 60.0),
+        ("1970-01-01T00:01:00", 60.0),
+        ("1970-01-01T01:00:00+01:00", 0.0),
+        ("yesterday", None),
+    ],
 )
 def test_seconds_of_a_timestamp(written: str | None, expected: float | None) -> None:
     assert seconds(written) == expected
 
 
-def test_another_conversation_of_the_same_name_is_kept_apart_and_told(predictor: Predictor, registry: Registry) -> None:
+def test_another_conversation_of_the_same_name_is_kept_apart_and_told(
+    predictor: Predictor, registry: Registry
+) -> None:
     told: list[str] = []
     remembering = RememberingPredictor(predictor, registry, warn=told.append)
     remembering.label(talk("monday"))
@@ -290,23 +376,31 @@ def test_another_conversation_of_the_same_name_is_kept_apart_and_told(predictor:
     assert len(registry.texts(own)) == len(BEN)
 
 
-def test_unnamed_speakers_of_two_files_of_one_name_are_two_people(predictor: Predictor, registry: Registry) -> None:
+def test_unnamed_speakers_of_two_files_of_one_name_are_two_people(
+    predictor: Predictor, registry: Registry
+) -> None:
     def call(text: str) -> Conversation:
         turn = replace(talk("call").utterances[0], speaker="SPEAKER_00", speakers=("SPEAKER_00",), text=text)
         return Conversation(conversation_id="call", utterances=(turn,))
 
     remembering = RememberingPredictor(predictor, registry)
-    first, second = (remembering.label(call(text)).predictions[0].speaker_id for text in ("hello there", "good day"))
+    first, second = (
+        remembering.label(call(text)).predictions[0].speaker_id for text in ("hello there", "good day")
+    )
     assert first != second
 
 
 def dated(one: Conversation, *stamps: str | None) -> Conversation:
     """The conversation with these timestamps; the last stands for all that follow."""
     given = [*stamps, *[stamps[-1]] * (len(one) - len(stamps))]
-    return replace(one, utterances=tuple(replace(turn, timestamp=stamp) for turn, stamp in zip(one, given, strict=True)))
+    return replace(
+        one, utterances=tuple(replace(turn, timestamp=stamp) for turn, stamp in zip(one, given, strict=True))
+    )
 
 
-def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(
+    predictor: Predictor, tmp_path: Path
+) -> None:
     found, told = [], list[str]()
     for number, later in enumerate((None, "2020-01-01T00:00:00Z")):
         with Registry.open(tmp_path / f"{number}.db") as registry:
@@ -315,14 +409,28 @@ def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(predict
             new = dated(talk("new", BEN), None, None, later)
             found.append(remembering.label(new).predictions)
             again = remembering.label(new).predictions
-            assert (numbers(again).tolist(), counts(again)) == (numbers(found[-1]).tolist(), counts(found[-1]))
+            assert (numbers(again).tolist(), counts(again)) == (
+                numbers(found[-1]).tolist(),
+                counts(found[-1]),
+            )
     assert counts(found[0]) == counts(found[1]) == [(3, 1), (3, 1), (4, 2), (4, 2), (1, 1)]
     np.testing.assert_array_equal(numbers(found[0]), numbers(found[1]))
-    assert told == ["new: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"] * 2
+    assert (
+        told
+        == [
+            "new: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"
+        ]
+        * 2
+    )
 
 
-def test_conversations_at_hand_are_labelled_in_order_of_time_and_given_in_their_own(predictor: Predictor, registry: Registry) -> None:
-    late, early = dated(talk("late", BEN), "2024-05-03T10:00:00Z"), dated(talk("early"), "2024-05-01T10:00:00Z")
+def test_conversations_at_hand_are_labelled_in_order_of_time_and_given_in_their_own(
+    predictor: Predictor, registry: Registry
+) -> None:
+    late, early = (
+        dated(talk("late", BEN), "2024-05-03T10:00:00Z"),
+        dated(talk("early"), "2024-05-01T10:00:00Z"),
+    )
     remembering = RememberingPredictor(predictor, registry)
     found = list(remembering.stream([late, Conversation("empty", ()), early]))
     assert [one.conversation.conversation_id for one in found] == ["late", "empty", "early"]
@@ -330,13 +438,20 @@ def test_conversations_at_hand_are_labelled_in_order_of_time_and_given_in_their_
     assert counts(found[2].predictions)[0] == (0, 0)
 
 
-@pytest.mark.parametrize(("hold", "known", "warned"), [(0, 0, True), (len(BEN), 0, True), (len(BEN) + 1, 3, False)])
+@pytest.mark.parametrize(
+    ("hold", "known", "warned"), [(0, 0, True), (len(BEN), 0, True), (len(BEN) + 1, 3, False)]
+)
 def test_stream_is_labelled_in_order_of_time_as_far_as_it_may_be_held(
     predictor: Predictor, registry: Registry, hold: int, known: int, warned: bool
 ) -> None:
     told: list[str] = []
-    late, early = dated(talk("late", BEN), "2024-05-03T10:00:00Z"), dated(talk("early"), "2024-05-01T10:00:00Z")
-    found = list(RememberingPredictor(predictor, registry, warn=told.append, hold=hold).stream(iter([late, early])))
+    late, early = (
+        dated(talk("late", BEN), "2024-05-03T10:00:00Z"),
+        dated(talk("early"), "2024-05-01T10:00:00Z"),
+    )
+    found = list(
+        RememberingPredictor(predictor, registry, warn=told.append, hold=hold).stream(iter([late, early]))
+    )
     assert [one.conversation.conversation_id for one in found] == ["late", "early"]
     assert counts(found[0].predictions)[0][0] == known
     assert [message.startswith("early: begins before") for message in told] == [True] * warned
@@ -347,18 +462,30 @@ def test_stream_that_is_not_held_is_labelled_as_it_comes(predictor: Predictor, r
         yield dated(talk("first"), "2024-05-03T10:00:00Z")
         raise AssertionError("read ahead")
 
-    assert next(RememberingPredictor(predictor, registry).stream(endless())).conversation.conversation_id == "first"
+    assert (
+        next(RememberingPredictor(predictor, registry).stream(endless())).conversation.conversation_id
+        == "first"
+    )
 
 
-def test_conversations_of_which_one_has_no_time_keep_their_order_and_it_is_told(predictor: Predictor, registry: Registry) -> None:
+def test_conversations_of_which_one_has_no_time_keep_their_order_and_it_is_told(
+    predictor: Predictor, registry: Registry
+) -> None:
     told: list[str] = []
-    late, early = dated(talk("late", BEN), "2024-05-03T10:00:00Z"), dated(talk("early"), "2024-05-01T10:00:00Z")
-    found = list(RememberingPredictor(predictor, registry, warn=told.append).stream([late, talk("undated"), early]))
+    late, early = (
+        dated(talk("late", BEN), "2024-05-03T10:00:00Z"),
+        dated(talk("early"), "2024-05-01T10:00:00Z"),
+    )
+    found = list(
+        RememberingPredictor(predictor, registry, warn=told.append).stream([late, talk("undated"), early])
+    )
     assert counts(found[0].predictions)[0] == (0, 0)
     assert [message.partition(":")[0] for message in told] == ["early"]
 
 
-def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
+def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(
+    predictor: Predictor, registry: Registry, tmp_path: Path
+) -> None:
     remembering, path = RememberingPredictor(predictor, registry), tmp_path / "live.safetensors"
     remembering.label(talk("a", [("Ana", "No."), ("Anna", "Okay."), ("Ben", "No.")]))
     empty = Conversation("b", ())
@@ -368,14 +495,18 @@ def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(predict
     live.save(path)
     registry.merge("Ana", "Anna")
     live = LiveConversation.load(path, predictor, stored=remembering.stored_past(empty))
-    assert counts([live.append("Ana", "Okay."), live.append("Ben", "Okay."), live.append("Anna", "Okay.")]) == [(5, 2), (2, 2), (6, 2)]
+    assert counts(
+        [live.append("Ana", "Okay."), live.append("Ben", "Okay."), live.append("Anna", "Okay.")]
+    ) == [(5, 2), (2, 2), (6, 2)]
     live.append("Cleo", "Okay.")
     live.save(path)
     again = LiveConversation.load(path, predictor, stored=remembering.stored_past(empty))
     assert numbers([again.append("Cleo", "No.")]).tolist() == numbers([live.append("Cleo", "No.")]).tolist()
 
 
-def test_live_state_begun_with_a_memory_is_not_gone_on_without_one(predictor: Predictor, registry: Registry, tmp_path: Path) -> None:
+def test_live_state_begun_with_a_memory_is_not_gone_on_without_one(
+    predictor: Predictor, registry: Registry, tmp_path: Path
+) -> None:
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     past = remembering.stored_past(talk("b", BEN))

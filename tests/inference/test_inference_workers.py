@@ -28,7 +28,13 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
     def work(item: int) -> None:
         if item < 2:
             meeting.wait()  # would break if the first two were not under way together
-        seen.add((threading.current_thread().name.rpartition("_")[0], torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        seen.add(
+            (
+                threading.current_thread().name.rpartition("_")[0],
+                torch.get_num_threads(),
+                torch.is_inference_mode_enabled(),
+            )
+        )
         done.append(item)
 
     side_by_side(work, range(7), device="cpu", width=32)
@@ -58,11 +64,19 @@ def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
 
 
 @pytest.mark.parametrize(("width", "threads"), [(384, 1), (768, 2)])
-def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(two_threads: None, width: int, threads: int) -> None:
+def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(
+    two_threads: None, width: int, threads: int
+) -> None:
     seen: list[tuple[bool, int, bool]] = []
 
     def work(item: int) -> None:
-        seen.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        seen.append(
+            (
+                threading.current_thread() is threading.main_thread(),
+                torch.get_num_threads(),
+                torch.is_inference_mode_enabled(),
+            )
+        )
 
     side_by_side(work, [0], device="cpu", width=width)
     assert seen == [(threads == 2, threads, True)]
@@ -92,7 +106,12 @@ def test_items_within_an_item_are_done_by_its_own_thread(two_threads: None) -> N
 
     def work(item: int) -> None:
         outer = threading.current_thread().name
-        side_by_side(lambda inner: names.append((outer, threading.current_thread().name)), range(2), device="cpu", width=32)
+        side_by_side(
+            lambda inner: names.append((outer, threading.current_thread().name)),
+            range(2),
+            device="cpu",
+            width=32,
+        )
 
     side_by_side(work, range(4), device="cpu", width=32)
     assert len(names) == 8
@@ -123,6 +142,10 @@ def test_other_devices_go_one_by_one() -> None:
     assert share(10_000, most=4096, device="cuda") == 4096
 
 
-@pytest.mark.parametrize(("tokens", "shared"), [(100, 256), (300, 256), (1001, 501), (4096, 2048), (100_000, 4096)])
-def test_batches_keep_every_worker_busy_and_no_batch_is_tiny(two_threads: None, tokens: int, shared: int) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "shared"), [(100, 256), (300, 256), (1001, 501), (4096, 2048), (100_000, 4096)]
+)
+def test_batches_keep_every_worker_busy_and_no_batch_is_tiny(
+    two_threads: None, tokens: int, shared: int
+) -> None:
     assert share(tokens, most=4096, device="cpu") == shared

@@ -26,7 +26,10 @@ NAMES = ("goemotions-minilm", "emonet-meld-minilm", "emonet-emorynlp-minilm")
 
 
 def one_turn(text: str) -> Conversation:
-    return Conversation(conversation_id="one", utterances=(Utterance(utterance_id="one-0000", index=0, speaker="Ana", text=text),))
+    return Conversation(
+        conversation_id="one",
+        utterances=(Utterance(utterance_id="one-0000", index=0, speaker="Ana", text=text),),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,9 @@ def test_shipped_model_was_trained_from_the_configuration_of_the_checkout(name: 
 
     files = [path for path in resource_dir("configs").glob("*.yaml") if load_config(path).name == name]
     assert len(files) == 1
-    assert ExperimentConfig.model_validate_json(json.dumps(load_info(SHIPPED / name).config)) == load_config(files[0])
+    assert ExperimentConfig.model_validate_json(json.dumps(load_info(SHIPPED / name).config)) == load_config(
+        files[0]
+    )
 
 
 def test_shipped_models_are_listed() -> None:
@@ -74,14 +79,21 @@ def test_classifier_names_plain_emotions(classifier: Predictor, text: str, emoti
 
 
 @pytest.mark.parametrize(
-    ("text", "emotion"), [("That's fantastic! I'm so happy for you!", "joy"), ("How dare you! Get out!", "anger"), ("What?! Oh my God!", "surprise")]
+    ("text", "emotion"),
+    [
+        ("That's fantastic! I'm so happy for you!", "joy"),
+        ("How dare you! Get out!", "anger"),
+        ("What?! Oh my God!", "surprise"),
+    ],
 )
 def test_emonet_names_plain_emotions(emonet: Predictor, text: str, emotion: str) -> None:
     assert emonet.label([one_turn(text)])[0].predictions[0].emotion == emotion
 
 
 def test_classifier_is_less_sure_of_nonsense_than_of_thanks(classifier: Predictor) -> None:
-    thanks, nonsense = classifier.label([one_turn("Thank you so much!"), one_turn("blorp the wug fandango of seventeen maybes")])
+    thanks, nonsense = classifier.label(
+        [one_turn("Thank you so much!"), one_turn("blorp the wug fandango of seventeen maybes")]
+    )
     assert thanks.predictions[0].total < nonsense.predictions[0].total
 
 
@@ -100,7 +112,12 @@ def test_every_example_is_labelled_turn_by_turn(emonet: Predictor, file: str) ->
 def test_changing_the_last_turn_changes_no_earlier_prediction(emonet: Predictor) -> None:
     talk = read_transcript(EXAMPLES / "standup.txt").conversations[0]
     last = talk.utterances[-1]
-    changed = Utterance(utterance_id=last.utterance_id, index=last.index, speaker="Somebody", text="I hate all of you, this is a disaster!")
+    changed = Utterance(
+        utterance_id=last.utterance_id,
+        index=last.index,
+        speaker="Somebody",
+        text="I hate all of you, this is a disaster!",
+    )
     other = Conversation(conversation_id=talk.conversation_id, utterances=(*talk.utterances[:-1], changed))
     before, after = emonet.label([talk])[0].predictions, emonet.label([other])[0].predictions
     for one, two in zip(before[:-1], after[:-1], strict=True):
@@ -111,14 +128,30 @@ def test_live_conversation_gives_the_answers_of_the_whole(emonet: Predictor) -> 
     talk = read_transcript(EXAMPLES / "dinner.vtt").conversations[0]
     live = LiveConversation(emonet, conversation_id=talk.conversation_id)
     for utterance, whole in zip(talk, emonet.label([talk])[0].predictions, strict=True):
-        assert live.append(utterance.speaker, utterance.text).probabilities == pytest.approx(whole.probabilities, abs=1e-5)
+        assert live.append(utterance.speaker, utterance.text).probabilities == pytest.approx(
+            whole.probabilities, abs=1e-5
+        )
 
 
 def test_bf16_stays_near_fp32(emonet: Predictor) -> None:
     talks = read_transcript(EXAMPLES / "negotiation.jsonl").conversations
-    half = load_predictor("emonet-meld-minilm", settings=InferenceSettings(precision="bf16", uncertainty="off"))
-    exact = np.array([[p.probabilities[k] for k in emonet.scorer.emotions.labels] for x in emonet.label(talks) for p in x.predictions])
-    near = np.array([[p.probabilities[k] for k in emonet.scorer.emotions.labels] for x in half.label(talks) for p in x.predictions])
+    half = load_predictor(
+        "emonet-meld-minilm", settings=InferenceSettings(precision="bf16", uncertainty="off")
+    )
+    exact = np.array(
+        [
+            [p.probabilities[k] for k in emonet.scorer.emotions.labels]
+            for x in emonet.label(talks)
+            for p in x.predictions
+        ]
+    )
+    near = np.array(
+        [
+            [p.probabilities[k] for k in emonet.scorer.emotions.labels]
+            for x in half.label(talks)
+            for p in x.predictions
+        ]
+    )
     assert np.abs(exact - near).max() < 0.05
 
 
@@ -136,14 +169,19 @@ def test_classifier_reaches_its_card_on_goemotions_dev(classifier: Predictor) ->
     thresholds = fine_thresholds(scorer.artefact)
     assert thresholds is not None
     decisions = thresholds.decide(fast.score_texts(corpus_texts(dev)).probabilities)
-    scores = multilabel_scores(decisions, corpus_targets(dev, scorer.emotions) > 0.5, labels=scorer.emotions.labels)
+    scores = multilabel_scores(
+        decisions, corpus_targets(dev, scorer.emotions) > 0.5, labels=scorer.emotions.labels
+    )
     card = scorer.artefact.metrics["dev"]["tuned"]["in_sample"]["macro"]["f1"]
     assert scores.macro.f1 == pytest.approx(card, abs=0.004)
     assert scores.macro.f1 > 0.53
 
 
 @pytest.mark.corpora
-@pytest.mark.parametrize(("name", "corpus", "least"), [("emonet-meld-minilm", "meld", 0.575), ("emonet-emorynlp-minilm", "emorynlp", 0.365)])
+@pytest.mark.parametrize(
+    ("name", "corpus", "least"),
+    [("emonet-meld-minilm", "meld", 0.575), ("emonet-emorynlp-minilm", "emorynlp", 0.365)],
+)
 def test_emonet_reaches_its_card_on_dev(name: str, corpus: str, least: float) -> None:
     from erc.evaluation.metrics import singlelabel_scores
 

@@ -38,7 +38,11 @@ def tiny_lm() -> PreTrainedModel:
 
 
 @pytest.fixture(scope="session")
-def tiny_lm_dir(tmp_path_factory: pytest.TempPathFactory, tiny_lm: PreTrainedModel, chat_tokenizer: PreTrainedTokenizerBase) -> Path:
+def tiny_lm_dir(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_lm: PreTrainedModel,
+    chat_tokenizer: PreTrainedTokenizerBase,
+) -> Path:
     folder = tmp_path_factory.mktemp("lm") / "tiny"
     tiny_lm.save_pretrained(folder)
     chat_tokenizer.save_pretrained(folder)
@@ -46,7 +50,9 @@ def tiny_lm_dir(tmp_path_factory: pytest.TempPathFactory, tiny_lm: PreTrainedMod
 
 
 @pytest.fixture(scope="session")
-def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_lm_dir: Path, chat_tokenizer: PreTrainedTokenizerBase) -> Path:
+def adapter(
+    tmp_path_factory: pytest.TempPathFactory, tiny_lm_dir: Path, chat_tokenizer: PreTrainedTokenizerBase
+) -> Path:
     """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
     labels = load_emotion_set("meld").labels
     folder = tmp_path_factory.mktemp("adapter") / "tiny"

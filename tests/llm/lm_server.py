@@ -86,7 +86,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send(404, json.dumps({"message": f"The model `{body['model']}` does not exist."}).encode())
         elif does.strict and "chat_template_kwargs" in body:
             self.send(400, b'{"error": "Unrecognized request argument supplied: chat_template_kwargs"}')
-        elif not does.system_role and any(message["role"] == "system" for message in body.get("messages", ())):
+        elif not does.system_role and any(
+            message["role"] == "system" for message in body.get("messages", ())
+        ):
             self.send(400, b'{"object": "error", "message": "System role not supported", "code": 400}')
         elif self.path.endswith("/completions") and not self.path.endswith("/chat/completions"):
             self.answer(self.completion(does, body) if does.completions else None)
@@ -94,11 +96,17 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(self.chat(does, body))
 
     def answer(self, content: dict | None) -> None:
-        self.send(404, b'{"error": "no such route"}') if content is None else self.send(200, json.dumps(content).encode())
+        self.send(404, b'{"error": "no such route"}') if content is None else self.send(
+            200, json.dumps(content).encode()
+        )
 
     def send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
@@ -108,8 +116,14 @@ class Handler(BaseHTTPRequestHandler):
         if not body.get("echo"):
             return {"choices": [{"text": self.greedy(does, ids, body)}]}
         with torch.inference_mode():
-            logits = does.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
-        values = [None, *(logits[i, token].item() for i, token in enumerate(ids[1:])), logits[-1].max().item()]
+            logits = (
+                does.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
+            )
+        values = [
+            None,
+            *(logits[i, token].item() for i, token in enumerate(ids[1:])),
+            logits[-1].max().item(),
+        ]
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
 
     def greedy(self, does: Behaviour, ids: list[int], body: dict) -> str:
@@ -120,7 +134,13 @@ class Handler(BaseHTTPRequestHandler):
         [end], found = [tokenizer.convert_tokens_to_ids(one) for one in body["stop"]], []
         while len(found) < body["max_tokens"] and (not found or found[-1] != end):
             with torch.inference_mode():
-                found.append(int(does.model(input_ids=torch.tensor([[*ids, *found]]), use_cache=False).logits[0, -1].argmax()))
+                found.append(
+                    int(
+                        does.model(input_ids=torch.tensor([[*ids, *found]]), use_cache=False)
+                        .logits[0, -1]
+                        .argmax()
+                    )
+                )
         return tokenizer.decode([one for one in found if one != end], skip_special_tokens=True)
 
     def chat(self, does: Behaviour, body: dict) -> dict | None:
@@ -131,17 +151,38 @@ class Handler(BaseHTTPRequestHandler):
                 return {"choices": [{"message": {"content": "A"}, "logprobs": None}]}
             # The preferred label has probability 0.5, the first in the order 0.2 more than its share: a pull of position.
             entries = [
-                {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i} for i, (code, label) in enumerate(legend.items())
+                {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i}
+                for i, (code, label) in enumerate(legend.items())
             ]
             if does.never is not None:
-                entries = [{**entry, "logprob": -0.0 if legend[entry["token"]] == does.preferred else does.never} for entry in entries]
-            entries = sorted([*entries, {"token": "The", "logprob": -9.0}], key=lambda entry: -entry["logprob"])[: body["top_logprobs"]]
-            return {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"token": "A", "top_logprobs": entries}]}}]}
+                entries = [
+                    {**entry, "logprob": -0.0 if legend[entry["token"]] == does.preferred else does.never}
+                    for entry in entries
+                ]
+            entries = sorted(
+                [*entries, {"token": "The", "logprob": -9.0}], key=lambda entry: -entry["logprob"]
+            )[: body["top_logprobs"]]
+            return {
+                "choices": [
+                    {
+                        "message": {"content": "A"},
+                        "logprobs": {"content": [{"token": "A", "top_logprobs": entries}]},
+                    }
+                ]
+            }
         if "response_format" not in body:
             return {"choices": [{"message": {"content": does.written and does.written.format(text)}}]}
         allowed = body["response_format"]["json_schema"]["schema"]["properties"]["emotion"]["enum"]
         word = does.preferred if does.preferred in allowed else allowed[0]
-        return {"choices": [{"message": {"content": json.dumps({"emotion": word}) if does.constrained else "I think joy."}}]}
+        return {
+            "choices": [
+                {
+                    "message": {
+                        "content": json.dumps({"emotion": word}) if does.constrained else "I think joy."
+                    }
+                }
+            ]
+        }
 
 
 @contextmanager

@@ -32,12 +32,36 @@ Ingredient = Literal["dialogue", "bio", "history", "demonstration"]
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
 LABEL_SET = "sentiment"
 LABELS = tuple(load_emotion_set(LABEL_SET).labels)
-MOODS = {"positive": ("sunny", "merry"), "negative": ("gloomy", "bitter"), "neutral": ("plain", "level"), "ambiguous": ("odd", "unsure")}
+MOODS = {
+    "positive": ("sunny", "merry"),
+    "negative": ("gloomy", "bitter"),
+    "neutral": ("plain", "level"),
+    "ambiguous": ("odd", "unsure"),
+}
 NAMES = ("Ana", "Ben", "Cleo", "Dan")
 TURNS = 3
 ONE_LABELLED: dict[Ingredient, int] = {"bio": 2, "dialogue": 3}
 """Worlds of conversations of so many turns, of which the last is labelled."""
-FILLER = ("the", "road", "was", "long", "and", "then", "we", "took", "tea", "by", "a", "lamp", "near", "some", "trees", "while", "rain", "fell")
+FILLER = (
+    "the",
+    "road",
+    "was",
+    "long",
+    "and",
+    "then",
+    "we",
+    "took",
+    "tea",
+    "by",
+    "a",
+    "lamp",
+    "near",
+    "some",
+    "trees",
+    "while",
+    "rain",
+    "fell",
+)
 SYLLABLES = tuple(a + b for a in "bdgklmprtvz" for b in ("aro", "emu", "isk"))
 
 
@@ -100,7 +124,9 @@ def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (2
         writer.split("shown", trial + held_out, [*tried, *fresh]),
     ]
     generated = {"interlocutor_commonsense": writer.written, "speaker_characteristic/oReact": writer.written}
-    return World(ingredient, *splits, Supplies(notes=PlantedNotes(writer.notes), embed=embed, generated=generated))
+    return World(
+        ingredient, *splits, Supplies(notes=PlantedNotes(writer.notes), embed=embed, generated=generated)
+    )
 
 
 class _Writer:
@@ -114,13 +140,17 @@ class _Writer:
 
     def split(self, name: str, size: int, codes: Sequence[tuple[str, str]]) -> Corpus:
         """A split of `size` times three labelled turns, each label, and each of `codes`, as often as the others."""
-        labels = iter([LABELS[i] for i in self.rng.permutation(np.resize(np.arange(len(LABELS)), size * TURNS))])
+        labels = iter(
+            [LABELS[i] for i in self.rng.permutation(np.resize(np.arange(len(LABELS)), size * TURNS))]
+        )
         drawn = iter([codes[i] for i in self.rng.permutation(np.resize(np.arange(len(codes)), size * TURNS))])
         count = size * TURNS if self.ingredient in ONE_LABELLED else size
         talks = tuple(self.conversation(f"{name}{number}", labels, drawn) for number in range(count))
         return Corpus("planted", name, talks, LABEL_SET, "generated", (), ())
 
-    def conversation(self, talk_id: str, labels: Iterator[str], drawn: Iterator[tuple[str, str]]) -> Conversation:
+    def conversation(
+        self, talk_id: str, labels: Iterator[str], drawn: Iterator[tuple[str, str]]
+    ) -> Conversation:
         """Two people taking turns."""
         people = [str(name) for name in self.rng.choice(NAMES, size=2, replace=False)]
         moods = {name: _pick(self.rng, LABELS) for name in people}
@@ -136,9 +166,17 @@ class _Writer:
                 label = next(labels)
             if self.ingredient == "bio":
                 moods = {} if label is None else {speaker: label}
-            text = _text(self.rng, code, one if self.ingredient == "dialogue" and index == turns - 2 else None)
-            made.append(Utterance(f"{talk_id}-{index}", index, speaker, text, emotions=() if label is None else (label,)))
-            self.notes[talk_id, index] = _notes(self.rng, moods, label if self.ingredient == "history" else None)
+            text = _text(
+                self.rng, code, one if self.ingredient == "dialogue" and index == turns - 2 else None
+            )
+            made.append(
+                Utterance(
+                    f"{talk_id}-{index}", index, speaker, text, emotions=() if label is None else (label,)
+                )
+            )
+            self.notes[talk_id, index] = _notes(
+                self.rng, moods, label if self.ingredient == "history" else None
+            )
             self.written[talk_id, index] = " ".join(self.rng.choice(FILLER, size=3))
         return Conversation(talk_id, tuple(made), corpus="planted")
 
@@ -174,15 +212,26 @@ def _text(rng: np.random.Generator, code: str, mood: str | None) -> str:
 
 
 def _notes(rng: np.random.Generator, moods: Mapping[str, str], past: str | None) -> SpeakerNotes:
-    bios = tuple(SpeakerBio(name, (f"tends to be {_pick(rng, MOODS[mood])} .",)) for name, mood in sorted(moods.items()))
-    entries = tuple(HistoryEntry(past or _pick(rng, LABELS), 0.8, " ".join(rng.choice(FILLER, size=2))) for _ in range(4 if past else 2))
+    bios = tuple(
+        SpeakerBio(name, (f"tends to be {_pick(rng, MOODS[mood])} .",))
+        for name, mood in sorted(moods.items())
+    )
+    entries = tuple(
+        HistoryEntry(past or _pick(rng, LABELS), 0.8, " ".join(rng.choice(FILLER, size=2)))
+        for _ in range(4 if past else 2)
+    )
     return SpeakerNotes(bios=bios, history=entries)
 
 
 def _blanked(corpus: Corpus) -> Corpus:
     known = {word for words in MOODS.values() for word in words}
     talks = [
-        replace(talk, utterances=tuple(replace(turn, text=" ".join(w for w in turn.text.split() if w not in known)) for turn in talk))
+        replace(
+            talk,
+            utterances=tuple(
+                replace(turn, text=" ".join(w for w in turn.text.split() if w not in known)) for turn in talk
+            ),
+        )
         for talk in corpus.conversations
     ]
     return replace(corpus, conversations=tuple(talks))

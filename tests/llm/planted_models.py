@@ -53,8 +53,12 @@ def build_tokenizer() -> Any:
     texts += [word for words in planted.MOODS.values() for word in words]
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=[*SPECIALS, "<unk>"], show_progress=False))
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.train_from_iterator(
+        texts, trainers.WordLevelTrainer(special_tokens=[*SPECIALS, "<unk>"], show_progress=False)
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     fast.chat_template = CHAT_TEMPLATE
     return fast
 
@@ -76,7 +80,8 @@ def build_base(folder: Path, *, hidden: int = 96, layers: int = 2, seed: int = 0
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
-        initializer_range=hidden**-0.5,  # large enough that words differ at the start: an adapter never moves the embeddings
+        initializer_range=hidden
+        ** -0.5,  # large enough that words differ at the start: an adapter never moves the embeddings
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -94,33 +99,70 @@ def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **opt
     over sooner, but now and then never tells one word from another.
     """
     shipped = load_config(resource_dir("configs") / f"llm-{recipe}-meld.yaml").model_dump()
-    llm = shipped["llm"] | {"base": str(base), "precision": "fp32", "max_tokens": 400, "pack_tokens": None, "neftune": 0.0}
-    llm["lora"] = shipped["llm"]["lora"] | {"r": 16, "alpha": 32, "targets": "all-linear", "rank_stabilised": False, "dropout": 0.0}
+    llm = shipped["llm"] | {
+        "base": str(base),
+        "precision": "fp32",
+        "max_tokens": 400,
+        "pack_tokens": None,
+        "neftune": 0.0,
+    }
+    llm["lora"] = shipped["llm"]["lora"] | {
+        "r": 16,
+        "alpha": 32,
+        "targets": "all-linear",
+        "rank_stabilised": False,
+        "dropout": 0.0,
+    }
     if not world.shows_demonstrations:
         llm["demonstrations"] = 0
     # Recipes that learn whole tokens are slower than those that learn labels against each other.
     epochs = 9.0 if llm["loss"] == "labels" else 12.0
-    changes = {"learning_rate": 1.5e-3, "epochs": epochs, "batch_size": 16, "micro_batch_size": None, "max_grad_norm": 1.0, "precision": "fp32"}
-    return ExperimentConfig.model_validate(shipped | {"name": "planted", "llm": llm, "optim": shipped["optim"] | changes | {"seed": seed} | optim})
+    changes = {
+        "learning_rate": 1.5e-3,
+        "epochs": epochs,
+        "batch_size": 16,
+        "micro_batch_size": None,
+        "max_grad_norm": 1.0,
+        "precision": "fp32",
+    }
+    return ExperimentConfig.model_validate(
+        shipped
+        | {"name": "planted", "llm": llm, "optim": shipped["optim"] | changes | {"seed": seed} | optim}
+    )
 
 
 def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:
     """The adapter folder that `config` leaves after training on `world`."""
-    return run_llm(config, folder, resume=False, progress=False, supplies=lambda train, dev: world.supplies, splits=(world.train, world.dev))
+    return run_llm(
+        config,
+        folder,
+        resume=False,
+        progress=False,
+        supplies=lambda train, dev: world.supplies,
+        splits=(world.train, world.dev),
+    )
 
 
-def accuracy_on(split: Literal["trial", "held_out"], config: ExperimentConfig, adapter: Path, world: World) -> tuple[float, int]:
+def accuracy_on(
+    split: Literal["trial", "held_out"], config: ExperimentConfig, adapter: Path, world: World
+) -> tuple[float, int]:
     """Share of the split's turns that the calibrated adapter labels rightly, and their number."""
     record = AdapterRecord.load(adapter)
     base, tokenizer = load_base(record.base, precision="fp32", device="cpu")
     model = load_adapter(base, adapter)
     recipe = llm_recipe(config)
-    prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(tokenizer), labels=record.labels, budget=prompt_budget(config)))
+    prompts = TaskPrompts(
+        PromptBuilder(encoder=PromptEncoder(tokenizer), labels=record.labels, budget=prompt_budget(config))
+    )
     assert world.supplies.embed is not None
     index = None
     if recipe.demonstrations and world.shows_demonstrations:
-        index = DemonstrationIndex.build(world.shown.conversations, world.supplies.embed, leaks=LeakFilter.of([]), labels=record.labels)
-    examples = Examples(prompts, recipe, world.supplies, demonstrations=index).of_stage(getattr(world, split), recipe.stages[-1], dev=True)
+        index = DemonstrationIndex.build(
+            world.shown.conversations, world.supplies.embed, leaks=LeakFilter.of([]), labels=record.labels
+        )
+    examples = Examples(prompts, recipe, world.supplies, demonstrations=index).of_stage(
+        getattr(world, split), recipe.stages[-1], dev=True
+    )
     scores = predict_answers(model, examples).numpy()
     assert record.calibrator is not None
     chosen = ContextualCalibrator.from_dict(record.calibrator)(scores).argmax(axis=1)

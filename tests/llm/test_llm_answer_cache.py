@@ -40,7 +40,9 @@ def test_cache_that_stays_locked_is_told_as_that_and_left_alone(path, other):
         cache.put("key", [1.0])
     other.execute("PRAGMA journal_mode=DELETE")
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(ArtefactError, match=r"answers\.sqlite.*locked.*another process holds it.*try again") as found:
+    with pytest.raises(
+        ArtefactError, match=r"answers\.sqlite.*locked.*another process holds it.*try again"
+    ) as found:
         AnswerCache(path, patience=0.05)
     assert "remove" not in str(found.value)
     other.execute("COMMIT")

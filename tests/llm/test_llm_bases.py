@@ -45,7 +45,9 @@ def test_base_is_known_by_its_weights_and_not_by_its_place(own, tiny_lm_dir, tmp
     shutil.copytree(tiny_lm_dir, moved)
     here = load_predictor(f"llm:{own}", settings=FAST).label([SHORT])[0]
     there = load_predictor(f"llm:{moved}", settings=FAST, adapter=own)
-    assert [one.probabilities for one in there.label([SHORT])[0].predictions] == [one.probabilities for one in here.predictions]
+    assert [one.probabilities for one in there.label([SHORT])[0].predictions] == [
+        one.probabilities for one in here.predictions
+    ]
     assert not there.scorer.model.remarks
     replace(AdapterRecord.load(own), base=str(moved)).save(own)
     weights = load_file(moved / "model.safetensors")

@@ -23,7 +23,10 @@ from erc.llm.local import LocalScorer
 from erc.llm.prompts import PromptTemplate, RenderedPrompt
 from speakers import END, Observation, Registry
 
-PROMPTS = [RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "") for i in range(2)]
+PROMPTS = [
+    RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "")
+    for i in range(2)
+]
 SAID = ("I missed the train.", 'They called me "<|im_end|>".', "We won!")
 
 
@@ -37,7 +40,9 @@ def plain_greedy(scorer, prompt, count):
     ids = scorer.encoder.prompt_ids(prompt)
     found = []
     for _ in range(count):
-        token = int(scorer.model(input_ids=torch.tensor([[*ids, *found]]), use_cache=False).logits[0, -1].argmax())
+        token = int(
+            scorer.model(input_ids=torch.tensor([[*ids, *found]]), use_cache=False).logits[0, -1].argmax()
+        )
         if token == scorer.encoder.terminator:
             break
         found.append(token)
@@ -60,12 +65,19 @@ def test_text_stops_at_the_end_of_the_turn(scorer):
         output.data[..., stop if len(calls) == 4 else 70] = 1.0
 
     model.lm_head.register_forward_hook(end_after_three)
-    found = LocalScorer(model, scorer.encoder.tokenizer, model_id="tiny").generate(PROMPTS[:1], settings=GenerationSettings(max_new_tokens=9))
+    found = LocalScorer(model, scorer.encoder.tokenizer, model_id="tiny").generate(
+        PROMPTS[:1], settings=GenerationSettings(max_new_tokens=9)
+    )
     assert len(calls) == 4
     assert found == [scorer.encoder.tokenizer.decode([70] * 3).strip()]
 
 
-MANY = [RenderedPrompt("You answer.", (("question", f"{'Who is ' * (1 + 7 * i % 5)}number {i}?"),), "Answer:", "t/v1", "") for i in range(9)]
+MANY = [
+    RenderedPrompt(
+        "You answer.", (("question", f"{'Who is ' * (1 + 7 * i % 5)}number {i}?"),), "Answer:", "t/v1", ""
+    )
+    for i in range(9)
+]
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
@@ -74,17 +86,23 @@ def test_likeliest_texts_side_by_side_are_those_written_alone(family, chat_token
     narrow = {"sliding_window": 8} if family in ("mistral", "gemma2") else {}
     scorer = LocalScorer(build_model(family, **narrow), chat_tokenizer, model_id="tiny")
     widths = []
-    scorer.model.register_forward_pre_hook(lambda module, given, named: widths.append(len(named["input_ids"])), with_kwargs=True)
+    scorer.model.register_forward_pre_hook(
+        lambda module, given, named: widths.append(len(named["input_ids"])), with_kwargs=True
+    )
     together = scorer.generate(MANY, settings=GenerationSettings(max_new_tokens=10))
     assert widths[0] == len(MANY)
-    assert together == [scorer.generate([prompt], settings=GenerationSettings(max_new_tokens=10))[0] for prompt in MANY]
+    assert together == [
+        scorer.generate([prompt], settings=GenerationSettings(max_new_tokens=10))[0] for prompt in MANY
+    ]
     assert len(set(together)) > 1
 
 
 def test_texts_side_by_side_stay_within_the_tokens_of_a_batch(tiny_lm, chat_tokenizer):
     scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny", max_tokens=250)
     sizes = []
-    handle = tiny_lm.register_forward_pre_hook(lambda module, given, named: sizes.append(named["input_ids"].shape), with_kwargs=True)
+    handle = tiny_lm.register_forward_pre_hook(
+        lambda module, given, named: sizes.append(named["input_ids"].shape), with_kwargs=True
+    )
     scorer.generate(MANY, settings=GenerationSettings(max_new_tokens=10))
     handle.remove()
     read = [shape for shape in sizes if shape[1] > 1]
@@ -93,7 +111,10 @@ def test_texts_side_by_side_stay_within_the_tokens_of_a_batch(tiny_lm, chat_toke
 
 
 def test_drawn_text_hangs_on_its_seed_alone(scorer):
-    first, again, other = (scorer.generate(PROMPTS, settings=GenerationSettings(12, temperature=2.0, seed=seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        scorer.generate(PROMPTS, settings=GenerationSettings(12, temperature=2.0, seed=seed))
+        for seed in (1, 1, 2)
+    )
     alone = scorer.generate(PROMPTS[1:], settings=GenerationSettings(12, temperature=2.0, seed=1))
     assert first == again != other
     assert alone == first[1:]
@@ -133,7 +154,10 @@ def registry(tmp_path):
 
 def said(registry, conversation, texts, name="Ana"):
     speaker = registry.resolve(name, conversation_id=conversation).speaker.speaker_id
-    registry.record(conversation, [Observation(speaker, conversation, f"{conversation}{i}", i, text) for i, text in enumerate(texts)])
+    registry.record(
+        conversation,
+        [Observation(speaker, conversation, f"{conversation}{i}", i, text) for i, text in enumerate(texts)],
+    )
     return speaker
 
 
@@ -153,7 +177,10 @@ def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
 def test_person_of_whom_nothing_is_written_keeps_none_of_the_others_from_a_bio(registry, scorer):
     class Shy(Scribe):
         def generate(self, prompts, *, settings=None):
-            return ["" if "Describe Ben" in prompt.user else text for prompt, text in zip(prompts, super().generate(prompts), strict=True)]
+            return [
+                "" if "Describe Ben" in prompt.user else text
+                for prompt, text in zip(prompts, super().generate(prompts), strict=True)
+            ]
 
     for name in ("Ana", "Ben", "Cid"):
         said(registry, name, SAID, name=name)
@@ -161,7 +188,9 @@ def test_person_of_whom_nothing_is_written_keeps_none_of_the_others_from_a_bio(r
     assert (found["Ana"].text, found["Cid"].text) == ("Kind.", "Kind.")
     assert isinstance(found["Ben"], NothingWrittenError)
     assert "scribe wrote nothing about Ben" in str(found["Ben"])
-    assert [registry.context(person.speaker_id, before=END).bio is None for person in registry.speakers()] == [False, True, False]
+    assert [
+        registry.context(person.speaker_id, before=END).bio is None for person in registry.speakers()
+    ] == [False, True, False]
 
 
 def test_bio_is_read_by_later_conversations_only(registry, scorer):
@@ -199,7 +228,9 @@ def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scor
 
 @pytest.mark.parametrize("max_tokens", [3000, 800])
 def test_bio_written_anew_reads_every_sentence_of_a_long_one_before(registry, scorer, max_tokens):
-    sentences = [f"Sentence number {i} says that trains are late and that it rains on day {i}." for i in range(9)]
+    sentences = [
+        f"Sentence number {i} says that trains are late and that it rains on day {i}." for i in range(9)
+    ]
     scribe = Scribe(" ".join(sentences), scorer.encoder)
     for conversation in "ab":
         said(registry, conversation, ["Hello."])
@@ -226,35 +257,60 @@ def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir
     with Registry.open(address) as registry:
         said(registry, "a", SAID)
         said(registry, "b", SAID[:1], name="Ben")
-    call = ["bios", "write", "--memory", address, "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32", "--max-words", "10"]
+    call = [
+        "bios",
+        "write",
+        "--memory",
+        address,
+        "--model",
+        f"llm:{tiny_lm_dir}",
+        "--precision",
+        "fp32",
+        "--max-words",
+        "10",
+    ]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == ["Ana: version 1, from 3 utterances", "Ben: version 1, from 1 utterances"]
+    assert result.stdout.splitlines() == [
+        "Ana: version 1, from 3 utterances",
+        "Ben: version 1, from 1 utterances",
+    ]
     with Registry.open(address) as registry:
         for speaker in registry.speakers():
-            assert registry.context(speaker.speaker_id, before=END).bio.writer.startswith(f"llm:{tiny_lm_dir}#")
+            assert registry.context(speaker.speaker_id, before=END).bio.writer.startswith(
+                f"llm:{tiny_lm_dir}#"
+            )
 
 
-def test_bios_command_goes_on_after_one_of_whom_nothing_is_written_and_ends_with_1(tmp_path, tiny_lm_dir, monkeypatch):
+def test_bios_command_goes_on_after_one_of_whom_nothing_is_written_and_ends_with_1(
+    tmp_path, tiny_lm_dir, monkeypatch
+):
     address = str(tmp_path / "speakers.db")
     with Registry.open(address) as registry:
         for name in ("Ana", "Ben"):
             said(registry, name, SAID, name=name)
     generate = LocalScorer.generate
-    monkeypatch.setattr(LocalScorer, "generate", lambda self, asked, settings: [""] if "Ana" in asked[0].user else ["Kind."])
+    monkeypatch.setattr(
+        LocalScorer, "generate", lambda self, asked, settings: [""] if "Ana" in asked[0].user else ["Kind."]
+    )
     call = ["bios", "write", "--memory", address, "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32"]
     result = CliRunner().invoke(app, call)
     assert result.stdout.splitlines() == ["Ben: version 1, from 3 utterances"]
     assert "Ana: " in result.stderr
     assert isinstance(result.exception, NothingWrittenError)
-    assert (result.exception.exit_code, str(result.exception).partition(":")[0]) == (1, "nothing was written about 1 of 2 people")
+    assert (result.exception.exit_code, str(result.exception).partition(":")[0]) == (
+        1,
+        "nothing was written about 1 of 2 people",
+    )
     monkeypatch.setattr(LocalScorer, "generate", generate)
     result = CliRunner().invoke(app, [*call, "--max-words", "10"], catch_exceptions=False)
     assert [line.partition(":")[0] for line in result.stdout.splitlines()][:1] == ["Ana"]
 
 
 def test_bios_command_refuses_another_kind_of_model(tmp_path):
-    result = CliRunner().invoke(app, ["bios", "write", "--memory", str(tmp_path / "none.db"), "--model", "emonet-meld-minilm"])
+    result = CliRunner().invoke(
+        app, ["bios", "write", "--memory", str(tmp_path / "none.db"), "--model", "emonet-meld-minilm"]
+    )
     assert isinstance(result.exception, ConfigError)
 
 
@@ -269,11 +325,15 @@ class Placed:
 
 
 @pytest.mark.parametrize(("last", "shown"), [("Work, always work.", "work"), ("My garden!", "garden")])
-def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to(registry, scorer, last, shown):
+def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to(
+    registry, scorer, last, shown
+):
     """Eight of sixteen, in the bio's order; a memory that holds no vectors shows the first."""
     placed = Placed()
     ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
-    turn = Observation(ana, "a", "a0", 0, last.lower(), vector=placed.embed([last.lower()])[0].astype(np.float16))
+    turn = Observation(
+        ana, "a", "a0", 0, last.lower(), vector=placed.embed([last.lower()])[0].astype(np.float16)
+    )
     registry.record("a", [turn], embedder=embedder_of(placed))
     sentences = [f"Talks of {'work' if i % 2 else 'garden'} number {i}." for i in range(16)]
     bios = bios_by(Scribe(" ".join(sentences), scorer.encoder))
@@ -281,7 +341,9 @@ def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to
 
     def passages():
         notes = RegistryNotes(registry, {"Ana": ana}, registry.point_for("b", 0), emotions)
-        found = notes.notes("Ana", others=(), vector=lambda: np.zeros(2), before=notes.moment(0), retrieval="recency", limit=0)
+        found = notes.notes(
+            "Ana", others=(), vector=lambda: np.zeros(2), before=notes.moment(0), retrieval="recency", limit=0
+        )
         return list(found.bios[0].passages)
 
     list(write_bios(registry, bios, scorer=placed))

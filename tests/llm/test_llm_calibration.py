@@ -59,7 +59,9 @@ def test_fitted_temperature_softens_overconfident_scores():
     fitted = ContextualCalibrator.fit(LABELS, 5.0 * logits - 40.0, targets, bias=False)
     assert fitted.after.temperature == pytest.approx(5.0, rel=0.2)
     scores = fitted.calibrated(LabelScores.of(LABELS, 5.0 * logits - 40.0))
-    assert scores.entropy.mean() == pytest.approx(-(probabilities * np.log(probabilities)).sum(axis=1).mean(), rel=0.1)
+    assert scores.entropy.mean() == pytest.approx(
+        -(probabilities * np.log(probabilities)).sum(axis=1).mean(), rel=0.1
+    )
 
 
 def test_calibrator_survives_its_record():

@@ -14,8 +14,13 @@ from erc.llm.server import ServerGenerator, ServerScorer, Transport, TransportSe
 from erc.llm.server.transport import RefusedError
 
 LABELS = ("joy", "sadness", "neutral")
-PROMPTS = [RenderedPrompt("Judge.", (("dialogue", f"A: hi number {i}"),), "Emotion:", "t/v1", "00") for i in range(3)]
-REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHAT_TEMPLATE
+PROMPTS = [
+    RenderedPrompt("Judge.", (("dialogue", f"A: hi number {i}"),), "Emotion:", "t/v1", "00") for i in range(3)
+]
+REFUSING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    + CHAT_TEMPLATE
+)
 ONE_AT_A_TIME = TransportSettings(read_timeout=10.0, retries=0, concurrency=1)
 
 
@@ -37,18 +42,26 @@ def encoder(template):
 
 
 def roles(behaviour):
-    return ["+".join(message["role"] for message in body["messages"]) for path, body in behaviour.requests if path.endswith("/chat/completions")]
+    return [
+        "+".join(message["role"] for message in body["messages"])
+        for path, body in behaviour.requests
+        if path.endswith("/chat/completions")
+    ]
 
 
 @pytest.mark.parametrize("mode", ["codes", "choice"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_server_without_a_system_role_is_given_the_instruction_with_the_text(transport, behaviour, mode, strict):
+def test_server_without_a_system_role_is_given_the_instruction_with_the_text(
+    transport, behaviour, mode, strict
+):
     behaviour.top_logprobs, behaviour.strict = mode == "codes", strict
     scorer = ServerScorer(transport, model="tiny")
     behaviour.requests.clear()
     assert (scorer.mode, scorer.score(PROMPTS, LABELS).best) == (mode, ("joy",) * 3)
     assert set(roles(behaviour)) == {"user"}, "found out once"
-    assert all(body["messages"][0]["content"].startswith("Judge.\nA: hi number") for _, body in behaviour.requests)
+    assert all(
+        body["messages"][0]["content"].startswith("Judge.\nA: hi number") for _, body in behaviour.requests
+    )
     assert {"chat_template_kwargs" in body for _, body in behaviour.requests} == {not strict}
 
 
@@ -97,7 +110,9 @@ def test_kept_answers_to_messages_of_another_form_are_not_taken(transport, behav
     encoders = [encoder(joining), encoder(REFUSING.removesuffix(CHAT_TEMPLATE) + joining)]
     assert len({tuple(one.prompt_ids(PROMPTS[0])) for one in encoders}) == 1
     for one in encoders * 2:
-        scorer = ServerScorer(transport, model="tiny", mode="choice", encoder=one, cache=tmp_path / "answers.sqlite")
+        scorer = ServerScorer(
+            transport, model="tiny", mode="choice", encoder=one, cache=tmp_path / "answers.sqlite"
+        )
         scorer.score(PROMPTS[:1], LABELS)
         scorer.cache.close()
     assert roles(behaviour) == ["system+user", "user"]

@@ -25,7 +25,9 @@ def builder_with(tokenizer, *, room, **limits):
     return PromptBuilder(encoder=encoder, labels=LABELS, budget=Budget(max_tokens=fixed + room, **limits))
 
 
-@pytest.mark.parametrize("limits", [{"block": 1}, {"block": 4}, {"block": 3, "max_turns": 5}, {"block": 2, "max_turns": 0}])
+@pytest.mark.parametrize(
+    "limits", [{"block": 1}, {"block": 4}, {"block": 3, "max_turns": 5}, {"block": 2, "max_turns": 0}]
+)
 def test_window_gives_the_prompts_of_the_whole_past(chat_tokenizer, limits):
     builder = builder_with(chat_tokenizer, room=1500, **limits)
     talk, window = dialogue(60), DialogueWindow(builder)

@@ -69,7 +69,11 @@ def test_reading_digest_is_that_of_another_copy_whatever_was_read_meanwhile(tmp_
     before = reading_digest(PromptEncoder(tokenizer))
     tokenizer(["one", "two more"], padding=True, truncation=True, max_length=3)
     tokenizer.save_pretrained(tmp_path)
-    assert before == reading_digest(PromptEncoder(tokenizer)) == reading_digest(PromptEncoder(type(tokenizer).from_pretrained(tmp_path)))
+    assert (
+        before
+        == reading_digest(PromptEncoder(tokenizer))
+        == reading_digest(PromptEncoder(type(tokenizer).from_pretrained(tmp_path)))
+    )
     assert len(before) == 12
 
 
@@ -87,7 +91,16 @@ def test_reading_digest_tells_templates_and_tokenizers_apart():
         tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
 
     def beginning(tokenizer):
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+        )
 
-    found = [reading(), reading(template), reading(token), reading(lower_case), reading(chat=False), reading(beginning, chat=False)]
+    found = [
+        reading(),
+        reading(template),
+        reading(token),
+        reading(lower_case),
+        reading(chat=False),
+        reading(beginning, chat=False),
+    ]
     assert len(set(found)) == 6

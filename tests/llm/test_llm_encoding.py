@@ -19,7 +19,9 @@ def encoder(template=None, *, bos=False):
     if bos:
         from tokenizers.processors import TemplateProcessing
 
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)])
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+        )
     return PromptEncoder(tokenizer)
 
 
@@ -31,14 +33,19 @@ def test_plain_prompt_ends_with_the_lead():
 
 def test_chat_prompt_ends_where_the_assistant_begins(chat_tokenizer):
     found = PromptEncoder(chat_tokenizer)
-    assert found.text(PROMPT) == "<|im_start|>system\nJudge.<|im_end|>\n<|im_start|>user\nA: hi\nWhich?<|im_end|>\n<|im_start|>assistant\n"
+    assert (
+        found.text(PROMPT)
+        == "<|im_start|>system\nJudge.<|im_end|>\n<|im_start|>user\nA: hi\nWhich?<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert found.answer_text("joy") == "joy"
 
 
 def test_instruction_joins_the_user_message_where_there_is_no_system_role():
     body = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}</s>{% endfor %}"
     assert encoder(NO_SYSTEM + body).text(PROMPT) == "[user]Judge.\nA: hi\nWhich?</s>"
-    silent = "{% for m in messages if m['role'] != 'system' %}[{{ m['role'] }}]{{ m['content'] }}</s>{% endfor %}"
+    silent = (
+        "{% for m in messages if m['role'] != 'system' %}[{{ m['role'] }}]{{ m['content'] }}</s>{% endfor %}"
+    )
     assert encoder(silent).text(PROMPT) == "[user]Judge.\nA: hi\nWhich?</s>"
 
 
@@ -52,7 +59,9 @@ def test_plain_prompt_has_no_beginning_token_where_the_tokenizer_adds_none():
 
 
 def test_answer_ends_with_the_end_of_the_turn(chat_tokenizer, plain_tokenizer):
-    assert PromptEncoder(chat_tokenizer).answer_ids("joy")[-1] == chat_tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert PromptEncoder(chat_tokenizer).answer_ids("joy")[-1] == chat_tokenizer.convert_tokens_to_ids(
+        "<|im_end|>"
+    )
     assert PromptEncoder(plain_tokenizer).answer_ids("joy")[-1] == plain_tokenizer.eos_token_id
 
 

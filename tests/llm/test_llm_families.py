@@ -29,7 +29,15 @@ PUBLISHED = {
     "Phi-3.5-mini": ("phi3", 3_821_079_552, (32064, 3072, 32, 32, 32, 96, 8192, False)),
     "Qwen3-4B": ("qwen3", 4_022_468_096, (151936, 2560, 36, 32, 8, 128, 9728, True)),
 }
-KEYS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+)
 
 
 def config_of(name):
@@ -50,10 +58,14 @@ def test_adapter_parameters_are_counted_exactly(family, targets):
     attention = ("qkv_proj",) if family == "phi3" else ("q_proj", "v_proj")
     settings = LoraSettings(r=3, targets=targets if targets == "all-linear" else ("o_proj", *attention))
     model = attach_lora(build_model(family), settings)
-    assert Shape.of(model.config).lora_parameters(settings) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert Shape.of(model.config).lora_parameters(settings) == sum(
+        p.numel() for p in model.parameters() if p.requires_grad
+    )
 
 
-@pytest.mark.parametrize(("family", "missing", "there"), [("phi3", "q_proj", "qkv_proj"), ("llama", "qkv_proj", "q_proj")])
+@pytest.mark.parametrize(
+    ("family", "missing", "there"), [("phi3", "q_proj", "qkv_proj"), ("llama", "qkv_proj", "q_proj")]
+)
 def test_target_that_no_layer_is_called_is_refused(family, missing, there):
     """Though others fit: PEFT and the estimate would both pass over it."""
     settings, model = LoraSettings(r=3, targets=("o_proj", missing)), build_model(family)
@@ -75,13 +87,18 @@ def test_four_bit_weights_take_about_a_quarter_of_bf16():
 
 def test_checkpointing_trades_activations():
     settings = {"lora": LoraSettings(), "rows": 4}
-    plain, saving = (estimate_memory(config_of("Llama-3.2-1B"), gradient_checkpointing=on, **settings) for on in (False, True))
+    plain, saving = (
+        estimate_memory(config_of("Llama-3.2-1B"), gradient_checkpointing=on, **settings)
+        for on in (False, True)
+    )
     assert saving.activations < 0.2 * plain.activations
     assert saving.weights == plain.weights
 
 
 def test_labelling_needs_no_gradients_and_keeps_a_cache():
-    found = estimate_memory(config_of("Llama-3.2-1B"), training=False, lora=LoraSettings(), rows=2, row_tokens=512)
+    found = estimate_memory(
+        config_of("Llama-3.2-1B"), training=False, lora=LoraSettings(), rows=2, row_tokens=512
+    )
     assert (found.gradients, found.optimiser) == (0, 0)
     assert found.cache == 2 * 16 * 8 * 64 * 1024 * 2
     assert found.total == found.weights + found.adapter + found.activations + found.logits + found.cache
@@ -94,7 +111,11 @@ def test_unknown_family_is_an_artefact_error():
 
 # --- training by the shipped configurations -------------------------------------------------------------------------------------
 
-MODELS = sorted(path.name for family in ("llama", "qwen", "phi", "gemma") for path in resource_dir("configs").glob(f"llm-{family}*.yaml"))
+MODELS = sorted(
+    path.name
+    for family in ("llama", "qwen", "phi", "gemma")
+    for path in resource_dir("configs").glob(f"llm-{family}*.yaml")
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +142,14 @@ def test_shipped_configuration_of_a_model_trains_its_architecture(name, data, ba
     """Every layer that the estimate counts gets an adapter, which moves; with the precision of the configuration, but 4 bits need a GPU."""
     shipped = load_config(resource_dir("configs") / name).llm
     base = bases(published_shape(shipped.base)["model_type"])
-    quick = ["data.train_limit=2", "data.dev_limit=2", "llm.max_tokens=500", "llm.turns=1", "optim.epochs=1.0", "optim.batch_size=4"]
+    quick = [
+        "data.train_limit=2",
+        "data.dev_limit=2",
+        "llm.max_tokens=500",
+        "llm.turns=1",
+        "optim.epochs=1.0",
+        "optim.batch_size=4",
+    ]
     precision = ["llm.precision=bf16"] if shipped.precision == "4bit" else []
     call = [
         "train",
@@ -141,7 +169,9 @@ def test_shipped_configuration_of_a_model_trains_its_architecture(name, data, ba
     assert (record.base, record.label_set) == (str(base), "meld")
     weights = load_file(folder / "adapter_model.safetensors")
     config = AutoConfig.from_pretrained(base)
-    assert sum(value.numel() for value in weights.values()) == Shape.of(config).lora_parameters(LoraSettings(**record.extra["config"]["llm"]["lora"]))
+    assert sum(value.numel() for value in weights.values()) == Shape.of(config).lora_parameters(
+        LoraSettings(**record.extra["config"]["llm"]["lora"])
+    )
     assert all(value.any() for key, value in weights.items() if "lora_B" in key)
     scorer = LocalScorer.load(str(base), adapter=folder, precision="fp32", device="cpu")
     prompt = PromptBuilder(encoder=scorer.encoder, labels=record.labels).content_free()

@@ -65,7 +65,9 @@ def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue_less_those_of_n
     asked = [*(builder.emotion(Context.causal(SHORT, index)) for index in range(3)), builder.content_free()]
     *turns, nothing = scorer.score(asked, LABELS).log_likelihood
     relative = np.exp(np.array(turns) - nothing)
-    np.testing.assert_allclose(numbers(predictions), relative / relative.sum(axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(
+        numbers(predictions), relative / relative.sum(axis=1, keepdims=True), atol=1e-6
+    )
 
 
 def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm):
@@ -73,8 +75,12 @@ def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm
     nothing = Conversation("n", (Utterance("n0", 0, "Someone", "N/A"),))
     with running(Behaviour(model=tiny_lm)) as url:
         for server in (None, url):
-            with closing(load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld", server=server)) as predictor:
-                np.testing.assert_allclose(numbers(predictor.label([nothing])[0].predictions), 1 / 7, atol=1e-4)
+            with closing(
+                load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld", server=server)
+            ) as predictor:
+                np.testing.assert_allclose(
+                    numbers(predictor.label([nothing])[0].predictions), 1 / 7, atol=1e-4
+                )
                 assert not predictor.scorer.calibrated
 
 
@@ -83,14 +89,19 @@ def test_emotions_that_may_hold_together_are_asked_for_one_by_one(tiny_lm_dir, t
     fine = load_emotion_set("goemotions").labels
     with running(Behaviour(model=tiny_lm)) as url:
         given = {"server": url} if served else {}
-        with closing(load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", **given)) as predictor:
+        with closing(
+            load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", **given)
+        ) as predictor:
             found = predictor.label([talk("a", ANA[:2])])[0].predictions
             live = LiveConversation(predictor)
             again = [live.append_utterance(turn) for turn in talk("a", ANA[:2])]
     scorer = LocalScorer.load(str(tiny_lm_dir), precision="fp32")
     builder = PromptBuilder(encoder=scorer.encoder, labels=fine, template=PromptTemplate.load("erc_yes_no"))
     for label in ("joy", "anger", "neutral"):
-        asked = [*(builder.emotion(Context.causal(SHORT, index), label=label) for index in (0, 1)), builder.content_free(label)]
+        asked = [
+            *(builder.emotion(Context.causal(SHORT, index), label=label) for index in (0, 1)),
+            builder.content_free(label),
+        ]
         yes, no = scorer.score(asked, ("yes", "no")).log_likelihood.T
         expected = 1 / (1 + np.exp((yes - no)[2] - (yes - no)[:2]))
         np.testing.assert_allclose([one.probabilities[label] for one in found], expected, atol=1e-4)
@@ -98,13 +109,23 @@ def test_emotions_that_may_hold_together_are_asked_for_one_by_one(tiny_lm_dir, t
     for one in found:
         p = np.array(list(one.probabilities.values()))
         assert one.total == pytest.approx(-(p * np.log(p) + (1 - p) * np.log(1 - p)).sum(), abs=1e-6)
-        assert (one.emotion, one.decision, len(p)) == (max(one.probabilities, key=one.probabilities.get), "review", 28)
+        assert (one.emotion, one.decision, len(p)) == (
+            max(one.probabilities, key=one.probabilities.get),
+            "review",
+            28,
+        )
 
 
 @pytest.mark.parametrize(
-    ("can", "given"), [({"completions": False}, {"emotions": "goemotions"}), ({}, {"settings": InferenceSettings(uncertainty="head")})]
+    ("can", "given"),
+    [
+        ({"completions": False}, {"emotions": "goemotions"}),
+        ({}, {"settings": InferenceSettings(uncertainty="head")}),
+    ],
 )
-def test_connection_is_closed_where_what_is_asked_for_cannot_be(tiny_lm_dir, tiny_lm, monkeypatch, can, given):
+def test_connection_is_closed_where_what_is_asked_for_cannot_be(
+    tiny_lm_dir, tiny_lm, monkeypatch, can, given
+):
     made, opened = [], llm_loading.open_transport
     monkeypatch.setattr(llm_loading, "open_transport", lambda url: made.append(opened(url)) or made[-1])
     with running(Behaviour(model=tiny_lm, **can)) as url, pytest.raises(ConfigError):
@@ -113,12 +134,18 @@ def test_connection_is_closed_where_what_is_asked_for_cannot_be(tiny_lm_dir, tin
 
 
 def test_emotions_that_may_hold_together_need_exact_scores(tiny_lm_dir, tiny_lm):
-    with running(Behaviour(model=tiny_lm, completions=False)) as url, pytest.raises(ConfigError, match="exact scores"):
+    with (
+        running(Behaviour(model=tiny_lm, completions=False)) as url,
+        pytest.raises(ConfigError, match="exact scores"),
+    ):
         load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", server=url)
 
 
 def test_predictor_takes_the_fine_emotions_from_the_shared_classifier(tiny_lm_dir):
-    found, expected = (load_predictor(name, settings=FAST).label([SHORT])[0].predictions for name in (f"llm:{tiny_lm_dir}", "tiny-utterance"))
+    found, expected = (
+        load_predictor(name, settings=FAST).label([SHORT])[0].predictions
+        for name in (f"llm:{tiny_lm_dir}", "tiny-utterance")
+    )
     assert [one.fine for one in found] == [one.fine for one in expected]
 
 
@@ -131,16 +158,26 @@ def test_predictor_of_an_adapter_applies_its_calibrator_and_policy(adapter):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)
     predictions = predictor.label([SHORT])[0].predictions
     model = predictor.scorer.model
-    raw = model.backend.score([question.prompt for question in predictor.scorer.questions(SHORT)], LABELS).log_likelihood
+    raw = model.backend.score(
+        [question.prompt for question in predictor.scorer.questions(SHORT)], LABELS
+    ).log_likelihood
     flat = np.exp(raw / 5.0)
     np.testing.assert_allclose(numbers(predictions), flat / flat.sum(axis=1, keepdims=True), atol=1e-6)
-    assert [one.decision for one in predictions] == ["accept" if one.confidence >= 0.3 else "review" for one in predictions]
+    assert [one.decision for one in predictions] == [
+        "accept" if one.confidence >= 0.3 else "review" for one in predictions
+    ]
 
 
 def test_predictor_of_an_adapter_draws_its_dropout(adapter):
-    drawn = load_predictor(f"llm:{adapter}", settings=InferenceSettings(precision="fp32", samples=3)).label([SHORT])[0].predictions
+    drawn = (
+        load_predictor(f"llm:{adapter}", settings=InferenceSettings(precision="fp32", samples=3))
+        .label([SHORT])[0]
+        .predictions
+    )
     plain = load_predictor(f"llm:{adapter}", settings=FAST).label([SHORT])[0].predictions
-    assert all(one.epistemic > 1e-4 and one.total == pytest.approx(one.aleatoric + one.epistemic) for one in drawn)
+    assert all(
+        one.epistemic > 1e-4 and one.total == pytest.approx(one.aleatoric + one.epistemic) for one in drawn
+    )
     assert {one.epistemic for one in plain} == {None}
     np.testing.assert_allclose(numbers(drawn), numbers(plain), atol=1e-6)
 
@@ -166,13 +203,21 @@ def trained_over(adapter, folder, **changes):
         ("auto", "bf16", False, "auto"),
     ],
 )
-def test_base_is_loaded_in_the_precision_that_its_adapter_was_trained_over(adapter, tmp_path, monkeypatch, asked, trained, able, loaded):
+def test_base_is_loaded_in_the_precision_that_its_adapter_was_trained_over(
+    adapter, tmp_path, monkeypatch, asked, trained, able, loaded
+):
     folder, load, found = trained_over(adapter, tmp_path / "copy", precision=trained), LocalScorer.load, []
     monkeypatch.setattr(llm_loading, "can_four_bit", lambda device: able)
     monkeypatch.setattr(llm_loading, "bf16_is_fast", lambda: able)
     monkeypatch.setattr(llm_loading, "resolve_precision", lambda precision: "bf16")
-    monkeypatch.setattr(LocalScorer, "load", lambda *a, precision, **given: found.append(precision) or load(*a, precision="fp32", **given))
-    predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision=asked, uncertainty="off"))
+    monkeypatch.setattr(
+        LocalScorer,
+        "load",
+        lambda *a, precision, **given: found.append(precision) or load(*a, precision="fp32", **given),
+    )
+    predictor = load_predictor(
+        f"llm:{folder}", settings=InferenceSettings(precision=asked, uncertainty="off")
+    )
     assert found == [loaded]
     assert len(predictor.scorer.model.remarks) == (trained == "4bit" and not able)
 
@@ -197,17 +242,25 @@ def test_predictor_does_not_see_the_future(adapter):
 
 
 def test_predictor_reports_in_a_mapped_set(adapter):
-    found = load_predictor(f"llm:{adapter}", settings=FAST, emotions="sentiment").label([SHORT])[0].predictions
+    found = (
+        load_predictor(f"llm:{adapter}", settings=FAST, emotions="sentiment").label([SHORT])[0].predictions
+    )
     own = load_predictor(f"llm:{adapter}", settings=FAST).label([SHORT])[0].predictions
     expected = load_emotion_map("meld", "sentiment").apply(numbers(own))
-    np.testing.assert_allclose([[one.probabilities[label] for label in load_emotion_set("sentiment").labels] for one in found], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        [[one.probabilities[label] for label in load_emotion_set("sentiment").labels] for one in found],
+        expected,
+        atol=1e-6,
+    )
     assert {one.decision for one in found} == {"review"}  # no policy was fitted for this set
 
 
 def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
     with (
         running(Behaviour(model=tiny_lm)) as url,
-        closing(load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld", server=url)) as predictor,
+        closing(
+            load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld", server=url)
+        ) as predictor,
     ):
         served = predictor.label([SHORT])[0].predictions
     local = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld").label([SHORT])[0].predictions
@@ -226,7 +279,10 @@ def test_adapters_of_one_name_are_two_models(adapter, tmp_path):
     names = [load_predictor(f"llm:{copy}", settings=FAST).scorer.identity for copy in copies]
     trained_again(copies[1])
     assert names == [names[0]] * 2
-    assert load_predictor(f"llm:{copies[1]}", settings=FAST).scorer.identity.partition("#")[0] == names[0].partition("#")[0]
+    assert (
+        load_predictor(f"llm:{copies[1]}", settings=FAST).scorer.identity.partition("#")[0]
+        == names[0].partition("#")[0]
+    )
     assert load_predictor(f"llm:{copies[1]}", settings=FAST).scorer.identity != names[0]
 
 
@@ -250,7 +306,9 @@ def test_bare_choice_of_a_server_has_no_uncertainty_and_no_calibration(adapter, 
         closing(load_predictor("llm:served", settings=FAST, adapter=adapter, server=url)) as predictor,
     ):
         found = predictor.label([SHORT])[0].predictions
-    assert {(one.emotion, one.decision, one.to_record()["uncertainty"]["total"]) for one in found} == {("anger", "review", None)}
+    assert {(one.emotion, one.decision, one.to_record()["uncertainty"]["total"]) for one in found} == {
+        ("anger", "review", None)
+    }
 
 
 @pytest.mark.parametrize(
@@ -277,7 +335,14 @@ def test_adapter_trained_with_another_chat_template_is_refused(adapter, tmp_path
         load_predictor(f"llm:{folder}", settings=FAST)
 
 
-@pytest.mark.parametrize(("can", "kind"), [({}, "exact"), ({"completions": False}, "codes"), ({"completions": False, "top_logprobs": False}, "none")])
+@pytest.mark.parametrize(
+    ("can", "kind"),
+    [
+        ({}, "exact"),
+        ({"completions": False}, "codes"),
+        ({"completions": False, "top_logprobs": False}, "none"),
+    ],
+)
 def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, can, kind):
     with (
         running(Behaviour(model=tiny_lm, preferred="anger", **can)) as url,
@@ -286,7 +351,14 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
         found = predictor.label([SHORT])[0].predictions[0].to_record()
     prompt = AdapterRecord.load(adapter)
     assert (found["score_kind"], found["prompt"]) == (kind, f"{prompt.prompt}@{prompt.prompt_sha256[:12]}")
-    assert not {"prompt", "score_kind"} & load_predictor("tiny-hierarchical", settings=FAST).label([SHORT])[0].predictions[0].to_record().keys()
+    assert (
+        not {"prompt", "score_kind"}
+        & load_predictor("tiny-hierarchical", settings=FAST)
+        .label([SHORT])[0]
+        .predictions[0]
+        .to_record()
+        .keys()
+    )
 
 
 # --- cascade --------------------------------------------------------------------------------------------------------------------
@@ -296,7 +368,12 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
 def cascade(adapter):
     """A first model that is unsure of some turns and sure of others."""
     made = load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=FAST)
-    confidence = sorted(one.confidence for one in super(CascadePredictor, made)._assemble([talk("a")], made.scorer.score([talk("a")]))[0].predictions)
+    confidence = sorted(
+        one.confidence
+        for one in super(CascadePredictor, made)
+        ._assemble([talk("a")], made.scorer.score([talk("a")]))[0]
+        .predictions
+    )
     made.policy = DecisionPolicy(min_confidence=confidence[3])
     return made
 
@@ -314,7 +391,11 @@ def test_cascade_asks_the_second_of_the_turns_for_review_alone(cascade, adapter)
 
 
 def test_cascade_samples_each_model_in_its_own_way(adapter):
-    made = load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=InferenceSettings(precision="fp32", uncertainty="head", samples=2))
+    made = load_cascade(
+        "tiny-hierarchical",
+        f"llm:{adapter}",
+        settings=InferenceSettings(precision="fp32", uncertainty="head", samples=2),
+    )
     made.policy = DecisionPolicy(min_confidence=2.0)
     found = made.label([SHORT])[0].predictions
     assert {one.model for one in found} == {made.second.scorer.identity}
@@ -342,10 +423,16 @@ def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry
     before = remembering.label(talk("a")).predictions
     later = talk("b", BEN)
     notes = remembering._notes(remembering.predictor.scorer, later, remembering._known(later))
-    found = notes.notes("Ana", others=("Ben",), vector=nowhere, before=notes.moment(1), retrieval="recency", limit=2)
+    found = notes.notes(
+        "Ana", others=("Ben",), vector=nowhere, before=notes.moment(1), retrieval="recency", limit=2
+    )
     own = [one.utterance.text for one in before if one.utterance.speaker == "Ana"][-2:]
-    read = load_emotion_map("goemotions", "meld").apply(remembering.predictor.scorer.utterance.score_texts(own).probabilities)
-    assert [(one.emotion, one.text) for one in found.history] == [(LABELS[row.argmax()], text) for row, text in zip(read, own, strict=True)]
+    read = load_emotion_map("goemotions", "meld").apply(
+        remembering.predictor.scorer.utterance.score_texts(own).probabilities
+    )
+    assert [(one.emotion, one.text) for one in found.history] == [
+        (LABELS[row.argmax()], text) for row, text in zip(read, own, strict=True)
+    ]
     assert [(bio.name, bio.version) for bio in found.bios] == [("Ana", "history/1#1"), ("Ben", "history/1#1")]
     after = remembering.label(later).predictions
     alone = remembering.predictor.label([later])[0].predictions
@@ -358,13 +445,21 @@ def test_memory_is_read_by_a_model_without_an_adapter_too(tiny_lm_dir, registry,
     remembering = RememberingPredictor(predictor, registry)
     backend, asked = predictor.scorer.model.backend, []
     score = backend.score
-    monkeypatch.setattr(backend, "score", lambda prompts, labels: asked.append(prompts) or score(prompts, labels))
+    monkeypatch.setattr(
+        backend, "score", lambda prompts, labels: asked.append(prompts) or score(prompts, labels)
+    )
     for one in (talk("a"), talk("b", BEN)):
         remembering.label(one)
-    assert ["seemed to feel before" in prompt.user for prompt in asked[0]] == [who in [name for name, _ in ANA[:i]] for i, (who, _) in enumerate(ANA)]
-    assert ["How Ben seemed to feel before" in prompt.user for prompt in asked[1]] == [who == "Ben" for who, _ in BEN]
+    assert ["seemed to feel before" in prompt.user for prompt in asked[0]] == [
+        who in [name for name, _ in ANA[:i]] for i, (who, _) in enumerate(ANA)
+    ]
+    assert ["How Ben seemed to feel before" in prompt.user for prompt in asked[1]] == [
+        who == "Ben" for who, _ in BEN
+    ]
     predictor.label([talk("a")])
-    assert not any("seemed to feel before" in prompt.user for prompt in asked[2])  # without a memory it is shown the dialogue alone
+    assert not any(
+        "seemed to feel before" in prompt.user for prompt in asked[2]
+    )  # without a memory it is shown the dialogue alone
 
 
 def felt(prompt):
@@ -381,7 +476,10 @@ def test_adapter_is_shown_what_the_speaker_felt_so_far_and_before(adapter, regis
     remembering.label(talk("a"))
     later = talk("b", BEN)
     asked = predictor.scorer.questions(later, notes=remembering.stored_notes(later))
-    assert [felt(question.prompt) for question in asked if question.turn.speaker == "Ana"] == [said[1:], [said[2], "No."]]
+    assert [felt(question.prompt) for question in asked if question.turn.speaker == "Ana"] == [
+        said[1:],
+        [said[2], "No."],
+    ]
 
 
 def test_two_names_of_one_person_have_one_past_and_one_bio(adapter, registry):
@@ -393,9 +491,18 @@ def test_two_names_of_one_person_have_one_past_and_one_bio(adapter, registry):
     for names in (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie")):
         one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
         found.append(predictor.scorer.questions(one, notes=remembering.stored_notes(one)))
-    assert [felt(question.prompt) for question in found[1]] == [felt(question.prompt) for question in found[0]]
-    assert [question.seen for question in found[1]] == [question.seen for question in found[0]] == [(3, 1), (4, 2), (3, 1), (5, 2)]
-    assert [question.prompt.user.count("About Ana:") + question.prompt.user.count("About Annie:") for question in found[1]] == [1] * 4
+    assert [felt(question.prompt) for question in found[1]] == [
+        felt(question.prompt) for question in found[0]
+    ]
+    assert (
+        [question.seen for question in found[1]]
+        == [question.seen for question in found[0]]
+        == [(3, 1), (4, 2), (3, 1), (5, 2)]
+    )
+    assert [
+        question.prompt.user.count("About Ana:") + question.prompt.user.count("About Annie:")
+        for question in found[1]
+    ] == [1] * 4
 
 
 def test_past_of_a_turn_is_shown_whether_or_not_it_was_asked_of(adapter):
@@ -419,7 +526,14 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
     embedding = remembering.predictor.scorer.utterance.score_texts([ANA[0][1]]).embedding[0]
 
     def texts(retrieval, limit):
-        found = notes.notes("Ana", others=(), vector=lambda: embedding, before=notes.moment(0), retrieval=retrieval, limit=limit)
+        found = notes.notes(
+            "Ana",
+            others=(),
+            vector=lambda: embedding,
+            before=notes.moment(0),
+            retrieval=retrieval,
+            limit=limit,
+        )
         return [one.text for one in found.history]
 
     said = [text for name, text in ANA if name == "Ana"]
@@ -430,7 +544,9 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
 
 def test_memory_searched_by_likeness_reads_no_turn_a_second_time(adapter, registry, monkeypatch):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)
-    predictor.scorer.model = replace(predictor.scorer.model, notes=replace(predictor.scorer.model.notes, retrieval="both"))
+    predictor.scorer.model = replace(
+        predictor.scorer.model, notes=replace(predictor.scorer.model.notes, retrieval="both")
+    )
     remembering, read = RememberingPredictor(predictor, registry), []
     utterance = predictor.scorer.utterance
     score = utterance.score_texts
@@ -443,12 +559,16 @@ def test_memory_searched_by_likeness_reads_no_turn_a_second_time(adapter, regist
 def test_notes_ask_for_nothing_before_their_conversation(registry):
     notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"))
     with pytest.raises(ValueError, match="ahead of the conversation"):
-        notes.notes("Ana", others=(), vector=nowhere, before=Moment(-1.0, "c", 0), retrieval="recency", limit=1)
+        notes.notes(
+            "Ana", others=(), vector=nowhere, before=Moment(-1.0, "c", 0), retrieval="recency", limit=1
+        )
 
 
 def test_notes_know_nothing_of_a_person_without_identity(registry):
     notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"))
-    found = notes.notes("Ana", others=("Ben",), vector=nowhere, before=notes.moment(2), retrieval="both", limit=4)
+    found = notes.notes(
+        "Ana", others=("Ben",), vector=nowhere, before=notes.moment(2), retrieval="both", limit=4
+    )
     assert (found.bios, found.history, notes.counts("Ana")) == ((), (), (0, 0))
 
 
@@ -466,26 +586,55 @@ def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, regist
 
 def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir):
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
-    result = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--precision", "fp32", "--json"])
+    result = CliRunner().invoke(
+        app,
+        [
+            "label",
+            str(tmp_path / "chat.txt"),
+            "--model",
+            f"llm:{tiny_lm_dir}",
+            "--precision",
+            "fp32",
+            "--json",
+        ],
+    )
     assert result.exit_code == 0, result.output
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {(one["decision"], one["model"]) for one in found} == {("review", f"llm:{tiny_lm_dir}#{known_weights(str(tiny_lm_dir))}")}
+    assert {(one["decision"], one["model"]) for one in found} == {
+        ("review", f"llm:{tiny_lm_dir}#{known_weights(str(tiny_lm_dir))}")
+    }
     assert "is not calibrated" in result.stderr
 
 
 def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter, monkeypatch):
-    monkeypatch.setattr(loading, "policy_for", lambda artefact, emotion_set: DecisionPolicy(min_confidence=2.0))
+    monkeypatch.setattr(
+        loading, "policy_for", lambda artefact, emotion_set: DecisionPolicy(min_confidence=2.0)
+    )
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
-    call = ["label", str(tmp_path / "chat.txt"), "--model", "tiny-hierarchical", "--second", f"llm:{adapter}", "--uncertainty", "off", "--json"]
+    call = [
+        "label",
+        str(tmp_path / "chat.txt"),
+        "--model",
+        "tiny-hierarchical",
+        "--second",
+        f"llm:{adapter}",
+        "--uncertainty",
+        "off",
+        "--json",
+    ]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, result.output
     base = AdapterRecord.load(adapter).base
-    assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {f"llm:{base}+{adapter.name}#{known_weights(base, adapter)}"}
+    assert {json.loads(line)["model"] for line in result.stdout.splitlines()} == {
+        f"llm:{base}+{adapter.name}#{known_weights(base, adapter)}"
+    }
 
 
 def test_label_command_draws_no_bars_of_the_library(tmp_path, tiny_lm_dir):
     (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
-    result = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--json"])
+    result = CliRunner().invoke(
+        app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--json"]
+    )
     assert result.exit_code == 0, result.output
     assert "%|" not in result.stderr
 
@@ -494,7 +643,17 @@ def test_label_command_keeps_a_servers_answers_for_its_owner_alone(tmp_path, tin
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
     behaviour, printed, asked = Behaviour(model=tiny_lm, completions=False), [], []
     with running(behaviour) as url:
-        call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--server", url, "--cache", str(tmp_path / "kept"), "--json"]
+        call = [
+            "label",
+            str(tmp_path / "chat.txt"),
+            "--model",
+            f"llm:{tiny_lm_dir}",
+            "--server",
+            url,
+            "--cache",
+            str(tmp_path / "kept"),
+            "--json",
+        ]
         for _ in range(2):
             result = CliRunner().invoke(app, call)
             assert result.exit_code == 0, result.output
@@ -510,7 +669,11 @@ def test_label_command_keeps_a_servers_answers_for_its_owner_alone(tmp_path, tin
 @pytest.mark.parametrize("server", [[], ["--server", "http://127.0.0.1:9/v1"]])
 def test_label_command_says_that_the_folder_of_a_model_is_not_there(tmp_path, server):
     (tmp_path / "chat.txt").write_text("Ana: Hello.\n", encoding="utf-8")
-    error = CliRunner().invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", "llm:/nowhere", *server]).exception
+    error = (
+        CliRunner()
+        .invoke(app, ["label", str(tmp_path / "chat.txt"), "--model", "llm:/nowhere", *server])
+        .exception
+    )
     assert isinstance(error, ArtefactError)
     assert "'/nowhere': there is no such folder" in str(error)
 
@@ -524,8 +687,19 @@ def test_label_command_refuses_a_cache_without_a_server(tmp_path, tiny_lm_dir):
 def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
     (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
     with running(Behaviour(model=tiny_lm)) as url:
-        call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--server", url, "--json"]
-        alone, remembering = (CliRunner().invoke(app, [*call, *more]) for more in ((), ("--memory", str(tmp_path / "speakers.db"))))
+        call = [
+            "label",
+            str(tmp_path / "chat.txt"),
+            "--model",
+            f"llm:{tiny_lm_dir}",
+            "--server",
+            url,
+            "--json",
+        ]
+        alone, remembering = (
+            CliRunner().invoke(app, [*call, *more])
+            for more in ((), ("--memory", str(tmp_path / "speakers.db")))
+        )
     assert remembering.exit_code == 0, remembering.output
     assert f"is sent to {url}" in remembering.stderr
     assert "is sent to" not in alone.stderr
@@ -533,18 +707,27 @@ def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tin
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"writer": "llm:some/model"}, 1), ({"writer": "base", "base": "some/model"}, 1), ({"writer": "base", "bios": False}, 0), ({}, 0)],
+    [
+        ({"writer": "llm:some/model"}, 1),
+        ({"writer": "base", "base": "some/model"}, 1),
+        ({"writer": "base", "bios": False}, 0),
+        ({}, 0),
+    ],
 )
 def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path, adapter, changes, told):
     folder = trained_over(adapter, tmp_path / "adapter", **changes)
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
     call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{folder}", "--uncertainty", "off", "--json"]
-    alone, remembering = (CliRunner().invoke(app, [*call, *more]) for more in ((), ("--memory", str(tmp_path / "speakers.db"))))
+    alone, remembering = (
+        CliRunner().invoke(app, [*call, *more]) for more in ((), ("--memory", str(tmp_path / "speakers.db")))
+    )
     assert remembering.exit_code == 0, remembering.output
     assert remembering.stderr.count("`erc bios write --model llm:some/model`") == told
     assert "erc bios write" not in alone.stderr
 
 
 def test_help_documents_the_exit_code_of_a_server_that_fails():
-    epilog = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.partition("Exit codes:")[2].split())
+    epilog = " ".join(
+        CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.partition("Exit codes:")[2].split()
+    )
     assert f"{ServerError.exit_code} no answer from a model server" in epilog

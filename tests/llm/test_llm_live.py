@@ -36,7 +36,11 @@ FP32 = InferenceSettings(precision="fp32", uncertainty="off")
 
 def dialogue(turns=14, name="a", corpus=None):
     said = (f"This is turn {i}, {'so very angry ' * (i % 4)}said aloud." for i in range(turns))
-    return Conversation(name, tuple(Utterance(f"{name}{i}", i, "ABC"[i * i % 3], text) for i, text in enumerate(said)), corpus=corpus)
+    return Conversation(
+        name,
+        tuple(Utterance(f"{name}{i}", i, "ABC"[i * i % 3], text) for i, text in enumerate(said)),
+        corpus=corpus,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -64,19 +68,32 @@ def tiny_backend(*, dropout=None):
     return LocalScorer(model, build_tokenizer(chat=True), model_id="tiny")
 
 
-def predictor_of(backend, *, room=400, block=3, max_turns=None, notes=None, settings=FP32, encoder=None, dropout=False):
+def predictor_of(
+    backend, *, room=400, block=3, max_turns=None, notes=None, settings=FP32, encoder=None, dropout=False
+):
     """A language model whose prompts have `room` tokens for the dialogue."""
     encoder = backend.encoder if encoder is None else encoder
     fixed = len(encoder.prompt_ids(PromptBuilder(encoder=encoder, labels=LABELS).content_free()))
-    builder = PromptBuilder(encoder=encoder, labels=LABELS, budget=Budget(max_tokens=fixed + room, max_turns=max_turns, block=block))
-    model = LanguageModel("llm:tiny", backend, builder, "ekman", notes=notes or PromptNotes(), dropout=dropout)
+    builder = PromptBuilder(
+        encoder=encoder,
+        labels=LABELS,
+        budget=Budget(max_tokens=fixed + room, max_turns=max_turns, block=block),
+    )
+    model = LanguageModel(
+        "llm:tiny", backend, builder, "ekman", notes=notes or PromptNotes(), dropout=dropout
+    )
     shared = load_artefact(find_model("tiny-utterance"))
     scorer = LlmScorer(model, utterance=UtteranceScorer(shared, settings=settings), settings=settings)
     return Predictor(scorer, fine_thresholds=fine_thresholds(shared), settings=settings)
 
 
 def numbers(predictions):
-    return np.array([[*(one.probabilities[label] for label in LABELS), one.total, one.epistemic or 0.0] for one in predictions])
+    return np.array(
+        [
+            [*(one.probabilities[label] for label in LABELS), one.total, one.epistemic or 0.0]
+            for one in predictions
+        ]
+    )
 
 
 def counts(predictions):
@@ -90,13 +107,18 @@ def test_live_llm_gives_the_answers_of_the_whole_conversation(backend, limits):
     found = [live.append_utterance(turn) for turn in talk]
     np.testing.assert_allclose(numbers(found), numbers(whole), atol=1e-4)
     assert counts(found) == counts(whole)
-    assert [{fine.emotion for fine in one.fine} for one in found] == [{fine.emotion for fine in one.fine} for one in whole]
+    assert [{fine.emotion for fine in one.fine} for one in found] == [
+        {fine.emotion for fine in one.fine} for one in whole
+    ]
 
 
 @pytest.mark.parametrize("retrieval", ["recency", "similarity", "both"])
 @pytest.mark.parametrize("resumed", [False, True])
 def test_live_llm_shows_what_was_felt_so_far_as_batch_does(backend, tmp_path, retrieval, resumed):
-    predictor, talk = predictor_of(backend, room=2000, notes=PromptNotes(history=2, retrieval=retrieval)), dialogue(9)
+    predictor, talk = (
+        predictor_of(backend, room=2000, notes=PromptNotes(history=2, retrieval=retrieval)),
+        dialogue(9),
+    )
     whole, live = predictor.label([talk])[0].predictions, LiveConversation(predictor, conversation_id="a")
     found = [live.append_utterance(turn) for turn in talk.utterances[:5]]
     if resumed:
@@ -115,7 +137,9 @@ def test_turn_is_encoded_once_for_its_demonstrations_and_its_fine_emotions(backe
     shown = lambda vector, text, origin: found.append(vector) or ()  # noqa: E731
     predictor.scorer.model = replace(predictor.scorer.model, demonstrations=shown)
     score = UtteranceScorer.score_texts
-    monkeypatch.setattr(UtteranceScorer, "score_texts", lambda self, texts: read.extend(texts) or score(self, texts))
+    monkeypatch.setattr(
+        UtteranceScorer, "score_texts", lambda self, texts: read.extend(texts) or score(self, texts)
+    )
     if live:
         going_on = LiveConversation(predictor)
         for turn in talk:
@@ -130,7 +154,9 @@ def test_live_llm_reads_only_what_is_new(backend):
     predictor, talk = predictor_of(backend, room=10_000), dialogue()
     live, lengths = LiveConversation(predictor), []
     for turn in talk:
-        lengths.append(len(backend.encoder.prompt_ids(predictor.scorer.question(live._state._window, turn).prompt)))
+        lengths.append(
+            len(backend.encoder.prompt_ids(predictor.scorer.question(live._state._window, turn).prompt))
+        )
         live.append_utterance(turn)
     assert live._state.tokens_read < 0.4 * sum(lengths)
 
@@ -166,8 +192,19 @@ def test_live_llm_reads_only_what_is_new_at_the_limit_whatever_it_knows_of_each_
 
 
 def test_turn_that_a_prompt_cannot_hold_whole_is_labelled_and_marked(backend):
-    talk = Conversation("a", (Utterance("a0", 0, "A", "Hello."), Utterance("a1", 1, "B", "😀🥳" * 150), Utterance("a2", 2, "A", "Well.")))
-    assert [one.truncated for one in predictor_of(backend).label([talk])[0].predictions] == [False, True, False]
+    talk = Conversation(
+        "a",
+        (
+            Utterance("a0", 0, "A", "Hello."),
+            Utterance("a1", 1, "B", "😀🥳" * 150),
+            Utterance("a2", 2, "A", "Well."),
+        ),
+    )
+    assert [one.truncated for one in predictor_of(backend).label([talk])[0].predictions] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_live_llm_draws_the_networks_of_the_whole_conversation():
@@ -267,7 +304,9 @@ def test_live_llm_on_a_server_keeps_words_alone(backend):
             live = LiveConversation(predictor)
             found = [live.append_utterance(turn) for turn in talk]
             assert live.state_bytes == live._state._window.nbytes
-    np.testing.assert_allclose(numbers(found), numbers(predictor_of(backend).label([talk])[0].predictions), atol=1e-4)
+    np.testing.assert_allclose(
+        numbers(found), numbers(predictor_of(backend).label([talk])[0].predictions), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("history", [0, 2])
@@ -290,7 +329,10 @@ def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_p
 
 
 def test_live_cascade_goes_on_with_both_memories_it_was_begun_with(backend, tmp_path):
-    first, notes_of = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman"), predictor_of(backend, notes=PromptNotes(bios=True))
+    first, notes_of = (
+        load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman"),
+        predictor_of(backend, notes=PromptNotes(bios=True)),
+    )
     cascade, path = CascadePredictor(first, notes_of), tmp_path / "live.safetensors"
     with Registry.open(str(tmp_path / "speakers.db")) as registry:
         stored = RememberingPredictor(first, registry).stored_past(dialogue(2))
@@ -298,7 +340,9 @@ def test_live_cascade_goes_on_with_both_memories_it_was_begun_with(backend, tmp_
     identifier = dialogue(2).conversation_id
     LiveConversation(cascade, conversation_id=identifier, stored=stored, notes=notes).save(path)
     assert len(LiveConversation.load(path, cascade, stored=stored, notes=notes)) == 0
-    with pytest.raises(ConfigError, match="begun with a speaker memory as stored and notes, and would go on with stored:"):
+    with pytest.raises(
+        ConfigError, match="begun with a speaker memory as stored and notes, and would go on with stored:"
+    ):
         LiveConversation.load(path, cascade, stored=stored)
 
 
@@ -333,7 +377,9 @@ def test_live_conversation_refuses_a_memory_of_the_wrong_kind(backend, tmp_path)
     llm, emonet = predictor_of(backend), load_predictor("tiny-hierarchical", settings=FP32)
     with Registry.open(str(tmp_path / "speakers.db")) as registry:
         stored = RememberingPredictor(emonet, registry).stored_past(dialogue(2))
-        notes = RememberingPredictor(predictor_of(backend, notes=PromptNotes(bios=True)), registry).stored_notes(dialogue(2))
+        notes = RememberingPredictor(
+            predictor_of(backend, notes=PromptNotes(bios=True)), registry
+        ).stored_notes(dialogue(2))
     with pytest.raises(ConfigError, match="notes"):
         LiveConversation(llm, conversation_id="a", stored=stored)
     with pytest.raises(ConfigError, match="stored"):

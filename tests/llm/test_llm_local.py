@@ -25,8 +25,12 @@ LABELS = ("joy", "sadness", "neutral", "mad")
 
 
 def conversation(turns=6):
-    texts = [f"This is turn number {i}, said by someone {'angry' if i % 2 else 'happy'}." for i in range(turns)]
-    return Conversation("c", tuple(Utterance(f"u{i}", i, "Ross" if i % 2 else "Monica", text) for i, text in enumerate(texts)))
+    texts = [
+        f"This is turn number {i}, said by someone {'angry' if i % 2 else 'happy'}." for i in range(turns)
+    ]
+    return Conversation(
+        "c", tuple(Utterance(f"u{i}", i, "Ross" if i % 2 else "Monica", text) for i, text in enumerate(texts))
+    )
 
 
 def prompts_of(tokenizer, turns=6):
@@ -49,7 +53,12 @@ def adapted(dropout=0.3):
 
 def plain_log_likelihood(model, prefix, ids):
     with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0].double().log_softmax(-1)
+        logits = (
+            model(input_ids=torch.tensor([[*prefix, *ids]]), use_cache=False)
+            .logits[0]
+            .double()
+            .log_softmax(-1)
+        )
     return sum(logits[len(prefix) + i - 1, token].item() for i, token in enumerate(ids))
 
 
@@ -77,7 +86,9 @@ def test_samples_are_the_passes_of_the_drawn_networks(chat_tokenizer):
         for b, prompt in enumerate(prompts):
             ids = scorer.encoder.prompt_ids(prompt)
             with drawn(Draw(seed=5, samples=(s,))):
-                expected = [plain_log_likelihood(model, ids, scorer.encoder.answer_ids(label)) for label in LABELS]
+                expected = [
+                    plain_log_likelihood(model, ids, scorer.encoder.answer_ids(label)) for label in LABELS
+                ]
             np.testing.assert_allclose(samples[s, b], expected, atol=1e-4)
     assert samples.std(axis=0).max() > 0.05
 
@@ -105,7 +116,9 @@ def test_yes_no_odds_equal_separate_passes(tiny_lm, chat_tokenizer):
     for b, of_turn in enumerate(asked):
         for k, prompt in enumerate(of_turn):
             ids = scorer.encoder.prompt_ids(prompt)
-            yes, no = (plain_log_likelihood(tiny_lm, ids, scorer.encoder.answer_ids(word)) for word in ("yes", "no"))
+            yes, no = (
+                plain_log_likelihood(tiny_lm, ids, scorer.encoder.answer_ids(word)) for word in ("yes", "no")
+            )
             assert odds[b, k] == pytest.approx(yes - no, abs=1e-4)
 
 
@@ -119,10 +132,14 @@ def test_live_scores_equal_batch_scores_and_reread_little(tiny_lm, chat_tokenize
 
 
 def test_live_samples_equal_batch_samples_and_reread_little(chat_tokenizer):
-    scorer = LocalScorer(adapted(), chat_tokenizer, model_id="tiny", max_tokens=2048)  # two networks to a cache, so three need two caches
+    scorer = LocalScorer(
+        adapted(), chat_tokenizer, model_id="tiny", max_tokens=2048
+    )  # two networks to a cache, so three need two caches
     prompts = prompts_of(chat_tokenizer, 4)
     live = scorer.live()
-    drawn_live = np.concatenate([live.sample([prompt], LABELS, seed=5, samples=3) for prompt in prompts], axis=1)
+    drawn_live = np.concatenate(
+        [live.sample([prompt], LABELS, seed=5, samples=3) for prompt in prompts], axis=1
+    )
     np.testing.assert_allclose(drawn_live, scorer.sample(prompts, LABELS, seed=5, samples=3), atol=1e-4)
     assert live.tokens_read < 0.7 * 3 * sum(len(scorer.encoder.prompt_ids(prompt)) for prompt in prompts)
 
@@ -139,7 +156,10 @@ def test_live_cache_holds_the_last_prompt_and_tells_its_bytes(tiny_lm, chat_toke
 
 
 def test_score_of_no_prompts_is_empty(tiny_lm, chat_tokenizer):
-    assert LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score([], LABELS).log_likelihood.shape == (0, 4)
+    assert LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score([], LABELS).log_likelihood.shape == (
+        0,
+        4,
+    )
 
 
 def record():
@@ -152,7 +172,11 @@ def test_adapter_comes_back_with_the_same_scores_and_record(tmp_path, chat_token
     expected = LocalScorer(model, chat_tokenizer, model_id="a").score(prompts, LABELS).log_likelihood
     save_adapter(model, tmp_path, record())
     loaded = load_adapter(build_model(), tmp_path)
-    np.testing.assert_allclose(LocalScorer(loaded, chat_tokenizer, model_id="a").score(prompts, LABELS).log_likelihood, expected, atol=1e-6)
+    np.testing.assert_allclose(
+        LocalScorer(loaded, chat_tokenizer, model_id="a").score(prompts, LABELS).log_likelihood,
+        expected,
+        atol=1e-6,
+    )
     assert AdapterRecord.load(tmp_path) == record()
 
 
@@ -185,7 +209,18 @@ def test_base_that_is_missing_is_an_artefact_error(tmp_path):
         load_base(str(tmp_path / "empty"), precision="fp32", device="cpu")
 
 
-@pytest.mark.parametrize("name", ["/nowhere", "./nowhere", "../models/nowhere", "~/nowhere", "models/small/nowhere", "nowhere/", "models\\nowhere"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/nowhere",
+        "./nowhere",
+        "../models/nowhere",
+        "~/nowhere",
+        "models/small/nowhere",
+        "nowhere/",
+        "models\\nowhere",
+    ],
+)
 def test_base_named_like_a_folder_that_is_not_there_says_so(name):
     with pytest.raises(ArtefactError, match="no such folder"):
         load_base(name, precision="fp32", device="cpu")

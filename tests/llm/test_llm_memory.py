@@ -15,7 +15,14 @@ from erc.llm.masks import attention_argument, tree_mask
 from erc.training.llm_task import prepare_for_training
 
 TOKENS = 256
-SIZES = {"vocab_size": 64, "hidden_size": 96, "intermediate_size": 260, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 24}
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 96,
+    "intermediate_size": 260,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 24,
+}
 LORA = LoraSettings(r=4, alpha=8, dropout=0.05)
 
 
@@ -38,18 +45,33 @@ def counted(model):
 def measured(family, *, precision, lora=LORA, layers=2, checkpointing=False, **sizes):
     """Bytes kept by a forward pass through all but the vocabulary, and the configuration of the model."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    model = attach_lora(build_model(family, **{**SIZES, **sizes}, num_hidden_layers=layers).to(dtype), lora, seed=0).train()
+    model = attach_lora(
+        build_model(family, **{**SIZES, **sizes}, num_hidden_layers=layers).to(dtype), lora, seed=0
+    ).train()
     prepare_for_training(model, gradient_checkpointing=checkpointing)
     segments, positions = torch.zeros(1, TOKENS, dtype=torch.long), torch.arange(TOKENS)[None]
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        mask = attention_argument(tree_mask(segments=segments, branches=segments), positions, positions, config=model.config, dtype=dtype)
+        mask = attention_argument(
+            tree_mask(segments=segments, branches=segments),
+            positions,
+            positions,
+            config=model.config,
+            dtype=dtype,
+        )
         with counted(model) as found:
-            model.base_model.model.model(input_ids=torch.full((1, TOKENS), 5), attention_mask=mask, position_ids=positions, use_cache=False)
+            model.base_model.model.model(
+                input_ids=torch.full((1, TOKENS), 5),
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=False,
+            )
     return found[0], model.config
 
 
 def estimated(config, *, precision, lora=LORA, device="cpu", **settings):
-    return estimate_memory(config, precision=precision, lora=lora, row_tokens=TOKENS, device=device, **settings).activations
+    return estimate_memory(
+        config, precision=precision, lora=lora, row_tokens=TOKENS, device=device, **settings
+    ).activations
 
 
 def assert_close(estimate, kept):

@@ -19,12 +19,17 @@ from erc.training.origin import ORIGIN_FILE
 
 
 def toy(split: str, digest: str = "1") -> Corpus:
-    turns = tuple(Utterance(f"{split}{i}", i, "AB"[i % 2], "hm", emotions=(("joy", "sadness")[i % 2],)) for i in range(4))
+    turns = tuple(
+        Utterance(f"{split}{i}", i, "AB"[i % 2], "hm", emotions=(("joy", "sadness")[i % 2],))
+        for i in range(4)
+    )
     talks = tuple(Conversation(f"{split}{c}", turns, corpus="meld") for c in range(2))
     return Corpus("meld", split, talks, "meld", "toy", (), (CorpusFile(f"{split}.csv", digest),))
 
 
-def test_finished_adapter_is_not_taken_over_other_weights_or_turns(tiny_lm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_adapter_is_not_taken_over_other_weights_or_turns(
+    tiny_lm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All stages are finished, so nothing would be trained; only the record would say what is there now."""
     base = Path(shutil.copytree(tiny_lm_dir, tmp_path / "base"))
     splits = {"train": toy("train"), "dev": toy("dev")}
@@ -43,7 +48,11 @@ def test_finished_adapter_is_not_taken_over_other_weights_or_turns(tiny_lm_dir: 
         trained()
     splits["train"] = toy("train")
     weights = load_file(base / "model.safetensors")
-    save_file({name: value * 1.001 for name, value in weights.items()}, base / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: value * 1.001 for name, value in weights.items()},
+        base / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     with pytest.raises(ConfigError, match=r"\(base model\)"):
         trained()
     assert (tmp_path / "run" / "toy" / "erc_llm.json").read_text(encoding="utf-8") == before

@@ -25,7 +25,9 @@ def labelled(corpus):
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
 def test_no_label_is_commoner_than_another(ingredient):
-    counts = Counter(turn.emotions[0] for _, turn in labelled(plant(ingredient, seed=3, sizes=SMALL).held_out))
+    counts = Counter(
+        turn.emotions[0] for _, turn in labelled(plant(ingredient, seed=3, sizes=SMALL).held_out)
+    )
     assert counts == dict.fromkeys(LABELS, SMALL[2] * 3 // len(LABELS))
 
 
@@ -49,7 +51,9 @@ def test_planted_demonstration_is_found_with_the_label_of_the_target():
 def test_codes_of_trial_and_held_out_turns_were_seen_nowhere_else():
     world = plant("demonstration", seed=3, sizes=SMALL)
     splits = (world.train, world.trial, world.held_out)
-    trained, tried, held_out = ({tuple(turn.text.split()[:2]) for _, turn in labelled(corpus)} for corpus in splits)
+    trained, tried, held_out = (
+        {tuple(turn.text.split()[:2]) for _, turn in labelled(corpus)} for corpus in splits
+    )
     assert trained.isdisjoint(tried | held_out)
     assert tried.isdisjoint(held_out)
 
@@ -74,7 +78,9 @@ def test_notes_without_the_ingredient_keep_the_other(ingredient):
         ("rebuild", "dialogue", (200, 12, 40), 3.5),
     ],
 )
-def test_recipe_learns_from_its_ingredient_and_guesses_without(tmp_path, base, recipe, ingredient, sizes, epochs):
+def test_recipe_learns_from_its_ingredient_and_guesses_without(
+    tmp_path, base, recipe, ingredient, sizes, epochs
+):
     world = plant(ingredient, seed=0, sizes=sizes)
     config = recipe_config(recipe, base, world, epochs=epochs, batch_size=8, learning_rate=3e-3)
     adapter = train_recipe(config, world, tmp_path)

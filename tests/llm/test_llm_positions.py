@@ -63,7 +63,9 @@ def short(tmp_path_factory, chat_tokenizer):
 def longest_row(model):
     """A list that grows by the largest position that the model is asked for, plus one."""
     seen = []
-    model.register_forward_pre_hook(lambda module, given, named: seen.append(int(named["position_ids"].max()) + 1), with_kwargs=True)
+    model.register_forward_pre_hook(
+        lambda module, given, named: seen.append(int(named["position_ids"].max()) + 1), with_kwargs=True
+    )
     return seen
 
 
@@ -74,7 +76,10 @@ def test_prompts_of_a_long_dialogue_stay_within_the_positions(short, family):
     assert len(predictor.label([LONG])[0].predictions) == len(LONG)
     assert POSITIONS - 100 < max(read) <= POSITIONS
     [remark] = predictor.scorer.model.remarks
-    assert remark == f"the model has positions for {POSITIONS} tokens: prompts hold at most {POSITIONS - longest_label(predictor)} of them, not 1024"
+    assert (
+        remark
+        == f"the model has positions for {POSITIONS} tokens: prompts hold at most {POSITIONS - longest_label(predictor)} of them, not 1024"
+    )
 
 
 def longest_label(predictor):
@@ -84,7 +89,18 @@ def longest_label(predictor):
 
 def test_command_tells_once_that_prompts_are_kept_shorter(short, tmp_path):
     (tmp_path / "talk.txt").write_text("".join(f"Ana: {turn.text}\n" for turn in LONG))
-    result = CliRunner().invoke(app, ["label", str(tmp_path / "talk.txt"), "--model", f"llm:{short('gpt2')}", "--precision", "fp32", "--json"])
+    result = CliRunner().invoke(
+        app,
+        [
+            "label",
+            str(tmp_path / "talk.txt"),
+            "--model",
+            f"llm:{short('gpt2')}",
+            "--precision",
+            "fp32",
+            "--json",
+        ],
+    )
     assert result.exit_code == 0, result.output
     assert result.stderr.count(f"positions for {POSITIONS} tokens") == 1
 
@@ -106,12 +122,17 @@ def test_adapter_asks_for_no_more_than_its_base_has(short, adapter, tmp_path, ch
     replace(record, base=str(short("llama")), extra={**record.extra, "base_weights": None}).save(own)
     scorer = load_predictor(f"llm:{own}", settings=FAST).scorer
     encoder = PromptEncoder(chat_tokenizer)
-    assert scorer.model.builder.budget.max_tokens == POSITIONS - max(len(encoder.answer_ids(label)) for label in record.labels)
+    assert scorer.model.builder.budget.max_tokens == POSITIONS - max(
+        len(encoder.answer_ids(label)) for label in record.labels
+    )
     assert "not 900" in scorer.model.remarks[0]
 
 
 def test_served_model_that_is_known_here_is_asked_within_its_positions(short, tiny_lm):
-    with running(Behaviour(model=tiny_lm)) as url, closing(load_predictor(f"llm:{short('llama')}", settings=FAST, server=url)) as predictor:
+    with (
+        running(Behaviour(model=tiny_lm)) as url,
+        closing(load_predictor(f"llm:{short('llama')}", settings=FAST, server=url)) as predictor,
+    ):
         assert predictor.scorer.model.builder.budget.max_tokens < POSITIONS
         assert f"positions for {POSITIONS}" in predictor.scorer.model.remarks[0]
 
@@ -132,16 +153,23 @@ def config_of(base, *, max_tokens, **llm):
 CHARACTERISTICS = {"first": {"tasks": {"interlocutor_commonsense": 1.0}}, "second": {"tasks": {"erc": 1.0}}}
 
 
-@pytest.mark.parametrize(("stages", "most"), [({}, POSITIONS - 16), ({"stages": CHARACTERISTICS}, POSITIONS - 96)])
+@pytest.mark.parametrize(
+    ("stages", "most"), [({}, POSITIONS - 16), ({"stages": CHARACTERISTICS}, POSITIONS - 96)]
+)
 def test_dry_run_refuses_prompts_longer_than_the_base_can_read(short, stages, most):
-    with pytest.raises(ConfigError, match=rf"llm\.max_tokens={most + 1}: .*positions for {POSITIONS} tokens.*set llm\.max_tokens={most} or less"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"llm\.max_tokens={most + 1}: .*positions for {POSITIONS} tokens.*set llm\.max_tokens={most} or less",
+    ):
         plan_training(config_of(short("llama"), max_tokens=most + 1, **stages))
     assert plan_training(config_of(short("llama"), max_tokens=most, **stages)).memory.total > 0
 
 
 def test_training_refuses_prompts_longer_than_the_base_can_read(short, tmp_path, monkeypatch):
     config = config_of(short("gpt2"), max_tokens=1024)
-    config = config.model_copy(update={"data": config.data.model_copy(update={"root": write_corpora(tmp_path / "data")})})
+    config = config.model_copy(
+        update={"data": config.data.model_copy(update={"root": write_corpora(tmp_path / "data")})}
+    )
     with pytest.raises(ConfigError, match=rf"llm\.max_tokens=1024: .*positions for {POSITIONS} tokens"):
         run_experiment(config, tmp_path / "run", progress=False)
 
@@ -165,14 +193,24 @@ class Counting:
 
 def test_writer_knows_the_positions_of_its_model_before_it_is_loaded(short):
     assert open_writer(str(short("gpt2"))).encoder.positions == POSITIONS
-    assert LocalScorer.load(str(short("gpt2")), precision="fp32", use="writing").encoder.positions == POSITIONS
+    assert (
+        LocalScorer.load(str(short("gpt2")), precision="fp32", use="writing").encoder.positions == POSITIONS
+    )
 
 
 def test_bio_has_room_behind_its_prompt(chat_tokenizer):
-    said = [Observation("ana", "c", f"u{number}", number, f"I missed train number {number} and some more words") for number in range(200)]
+    said = [
+        Observation("ana", "c", f"u{number}", number, f"I missed train number {number} and some more words")
+        for number in range(200)
+    ]
     for positions, most in ((None, 2048 + 240), (1000, 1000)):
         writer = Counting(PromptEncoder(chat_tokenizer, positions=positions))
-        bios = LlmBios(writer, PromptTemplate.load("speaker_bio"), GenerationSettings(max_new_tokens=240), Budget(max_tokens=2048))
+        bios = LlmBios(
+            writer,
+            PromptTemplate.load("speaker_bio"),
+            GenerationSettings(max_new_tokens=240),
+            Budget(max_tokens=2048),
+        )
         bios.writer("Ana", earlier=None).write(said)
         assert most - 250 < writer.read[0] <= most
 
@@ -188,9 +226,26 @@ def test_other_texts_have_room_behind_their_prompts(chat_tokenizer, tmp_path):
 
 def test_train_command_tells_once_that_its_writer_is_shown_less(short, tiny_lm_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "MOST_TOKENS", dict.fromkeys(writing.MOST_TOKENS, 4))
-    quick = ["data.train_limit=2", "data.dev_limit=2", "llm.max_tokens=1600", "llm.turns=1", "llm.lora.r=2", "optim.epochs=1.0", "llm.precision=fp32"]
-    places = [f"data.root={write_corpora(tmp_path / 'data')}", f"llm.base={tiny_lm_dir}", f"llm.writer=llm:{short('llama')}"]
+    quick = [
+        "data.train_limit=2",
+        "data.dev_limit=2",
+        "llm.max_tokens=1600",
+        "llm.turns=1",
+        "llm.lora.r=2",
+        "optim.epochs=1.0",
+        "llm.precision=fp32",
+    ]
+    places = [
+        f"data.root={write_corpora(tmp_path / 'data')}",
+        f"llm.base={tiny_lm_dir}",
+        f"llm.writer=llm:{short('llama')}",
+    ]
     call = ["train", "llm-ckerc-meld", *places, *quick, "--run", str(tmp_path / "run"), "--quiet"]
     result = CliRunner().invoke(app, call, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert result.stderr.count(f"positions for {POSITIONS} tokens: it is shown at most {POSITIONS - 4} of llm.max_tokens=1600") == 1
+    assert (
+        result.stderr.count(
+            f"positions for {POSITIONS} tokens: it is shown at most {POSITIONS - 4} of llm.max_tokens=1600"
+        )
+        == 1
+    )

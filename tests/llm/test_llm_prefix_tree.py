@@ -37,7 +37,11 @@ def test_tree_scores_equal_naive_passes_in_every_family(family):
 
 @settings(deadline=None, max_examples=25)
 @given(
-    cuts=st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(5, 350), min_size=1, max_size=5)), min_size=1, max_size=7),
+    cuts=st.lists(
+        st.tuples(st.integers(0, 30), st.lists(st.integers(5, 350), min_size=1, max_size=5)),
+        min_size=1,
+        max_size=7,
+    ),
     limit=st.integers(1, 90),
 )
 def test_tree_scores_do_not_depend_on_order_or_passes(tiny_lm, cuts, limit):
@@ -46,7 +50,12 @@ def test_tree_scores_do_not_depend_on_order_or_passes(tiny_lm, cuts, limit):
     reader, found = PrefixReader(tiny_lm), torch.full((len(prompts), 3), float("nan"), dtype=torch.double)
     for chosen in passes(prompts, answers, max_tokens=limit):
         found[chosen] = reader.score([prompts[i] for i in chosen], [answers[i] for i in chosen])[0]
-    torch.testing.assert_close(found, torch.stack([naive(tiny_lm, p, a) for p, a in zip(prompts, answers, strict=True)]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found,
+        torch.stack([naive(tiny_lm, p, a) for p, a in zip(prompts, answers, strict=True)]),
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 def test_tree_of_drawn_networks_equals_their_plain_passes():
@@ -80,7 +89,9 @@ def test_reader_that_failed_starts_afresh(tiny_lm, monkeypatch):
         broken.setattr(reader, "_pass", lambda row, cache: cache.crop(-3) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             reader.score([[*ids, 9]], [ANSWERS])
-    torch.testing.assert_close(reader.score([[*ids, 9]], [ANSWERS])[0, 0], naive(tiny_lm, [*ids, 9], ANSWERS), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        reader.score([[*ids, 9]], [ANSWERS])[0, 0], naive(tiny_lm, [*ids, 9], ANSWERS), atol=1e-4, rtol=0
+    )
 
 
 def test_reader_refuses_a_prompt_or_answer_without_tokens(tiny_lm):
@@ -92,11 +103,16 @@ def test_reader_refuses_a_prompt_or_answer_without_tokens(tiny_lm):
 
 def test_passes_put_like_prompts_together_within_the_limit():
     prompts, answers = [[1, 2, 3, 9], [4, 5, 6, 7], [1, 2, 3, 8, 8]], [[[5, 2]]] * 3
-    assert list(passes(prompts, answers, max_tokens=8)) == [[2, 0], [1]]  # 5 + 1 for the longer, 1 + 1 for what the other adds
+    assert list(passes(prompts, answers, max_tokens=8)) == [
+        [2, 0],
+        [1],
+    ]  # 5 + 1 for the longer, 1 + 1 for what the other adds
     assert list(passes(prompts, answers, max_tokens=7)) == [[2], [0, 1]]
     assert list(passes([], [], max_tokens=5)) == []
 
 
-@pytest.mark.parametrize(("a", "b", "shared"), [([], [1], 0), ([1, 2, 3], [1, 2, 4, 3], 2), ([1, 2], [1, 2, 3], 2), ([4], [5], 0)])
+@pytest.mark.parametrize(
+    ("a", "b", "shared"), [([], [1], 0), ([1, 2, 3], [1, 2, 4, 3], 2), ([1, 2], [1, 2, 3], 2), ([4], [5], 0)]
+)
 def test_common_prefix_counts_equal_beginnings(a, b, shared):
     assert common_prefix(a, b) == shared

@@ -48,7 +48,11 @@ from erc.training.supplies import load_splits
 from speakers import END, Observation, Registry
 
 RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "rebuild")
-SAID = {"joy": "I am so happy, thank you", "anger": "This is not what we agreed on", "neutral": "Okay, let us start"}
+SAID = {
+    "joy": "I am so happy, thank you",
+    "anger": "This is not what we agreed on",
+    "neutral": "Okay, let us start",
+}
 FAST = InferenceSettings(precision="fp32", uncertainty="off")
 
 
@@ -65,9 +69,22 @@ def data(tmp_path_factory):
             for dialogue in reversed(range(count)):  # MELD's numbers are in no order of broadcast
                 for turn in range(3):
                     mood = next(moods)
-                    row = {"Utterance": f"{SAID[mood]} {split} {dialogue}", "Speaker": ("Ross", "Rachel")[turn % 2], "Emotion": mood, "Sr No.": 1}
-                    place = {"Dialogue_ID": dialogue, "Utterance_ID": turn, "Season": 1, "Episode": 1 + dialogue, "Sentiment": "neutral"}
-                    writer.writerow({**row, **place, "StartTime": f"00:00:0{turn},000", "EndTime": f"00:00:0{turn},900"})
+                    row = {
+                        "Utterance": f"{SAID[mood]} {split} {dialogue}",
+                        "Speaker": ("Ross", "Rachel")[turn % 2],
+                        "Emotion": mood,
+                        "Sr No.": 1,
+                    }
+                    place = {
+                        "Dialogue_ID": dialogue,
+                        "Utterance_ID": turn,
+                        "Season": 1,
+                        "Episode": 1 + dialogue,
+                        "Sentiment": "neutral",
+                    }
+                    writer.writerow(
+                        {**row, **place, "StartTime": f"00:00:0{turn},000", "EndTime": f"00:00:0{turn},900"}
+                    )
     return root
 
 
@@ -92,7 +109,13 @@ def overrides(data, tiny_lm_dir):
         "optim.epochs=1.0",
         "optim.micro_batch_size=",
     )
-    return [f"data.root={data}", f"llm.base={tiny_lm_dir}", "llm.precision=fp32", "optim.precision=fp32", *small]
+    return [
+        f"data.root={data}",
+        f"llm.base={tiny_lm_dir}",
+        "llm.precision=fp32",
+        "optim.precision=fp32",
+        *small,
+    ]
 
 
 def invoke(*arguments):
@@ -116,7 +139,11 @@ def trained(runs, overrides, monkeypatch):
     def train(name):
         if name not in ended:
             with monkeypatch.context() as patch:
-                patch.setattr(llm_experiment, "finish_llm", lambda *parts: ended.setdefault(name, parts) and finish(*parts))
+                patch.setattr(
+                    llm_experiment,
+                    "finish_llm",
+                    lambda *parts: ended.setdefault(name, parts) and finish(*parts),
+                )
                 invoke("train", f"llm-{name}-meld", *overrides, "--run", folder / name, "--quiet")
         return folder / name / f"{name}-meld", ended[name]
 
@@ -124,15 +151,29 @@ def trained(runs, overrides, monkeypatch):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_train_command_makes_an_adapter_of_every_recipe_that_labels(name, trained, data, tmp_path, monkeypatch):
+def test_train_command_makes_an_adapter_of_every_recipe_that_labels(
+    name, trained, data, tmp_path, monkeypatch
+):
     adapter, _ = trained(name)
     assert AdapterRecord.load(adapter).label_set == "meld"
     (tmp_path / "chat.txt").write_text("Ross: Okay, let us start\nRachel: I am so happy\n", encoding="utf-8")
     monkeypatch.setenv("CONVEMO_DATA", str(data))
-    call = ("label", tmp_path / "chat.txt", "--model", f"llm:{adapter}", "--memory", tmp_path / "speakers.db", "--uncertainty", "off", "--json")
+    call = (
+        "label",
+        tmp_path / "chat.txt",
+        "--model",
+        f"llm:{adapter}",
+        "--memory",
+        tmp_path / "speakers.db",
+        "--uncertainty",
+        "off",
+        "--json",
+    )
     found = [json.loads(line) for line in invoke(*call).stdout.splitlines()]
     base = AdapterRecord.load(adapter).base
-    assert [one["model"] for one in found] == [f"llm:{base}+{adapter.name}#{known_weights(base, adapter)}"] * 2
+    assert [one["model"] for one in found] == [
+        f"llm:{base}+{adapter.name}#{known_weights(base, adapter)}"
+    ] * 2
 
 
 class _Asked:
@@ -161,13 +202,19 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
             RememberingPredictor(predictor, registry).label(talk)
     with supply_maker(config, tmp_path / "runs" / "supplies") as maker:
         supplies = maker(train, dev)
-        index = DemonstrationIndex.build(train.conversations, supplies.embed, leaks=LeakFilter.of([dev]), labels=model.builder.labels)
+        index = DemonstrationIndex.build(
+            train.conversations, supplies.embed, leaks=LeakFilter.of([dev]), labels=model.builder.labels
+        )
         expected = []
         for talk in sorted(dev.conversations, key=lambda one: one.meta["episode"]):
             for turn in talk:
-                shown = index.search(supplies.embed([turn.text])[0], text=turn.text, origin=Origin.of(talk), k=2)
+                shown = index.search(
+                    supplies.embed([turn.text])[0], text=turn.text, origin=Origin.of(talk), k=2
+                )
                 notes = supplies.notes.of(talk, turn.index)
-                expected.append(model.builder.emotion(Context.causal(talk, turn.index), notes=notes, demonstrations=shown))
+                expected.append(
+                    model.builder.emotion(Context.causal(talk, turn.index), notes=notes, demonstrations=shown)
+                )
     assert [prompt.user for prompt in asked.prompts] == [prompt.user for prompt in expected]
     assert "seemed to feel before" not in expected[0].user
     assert 'About Ross: "Often talks about' in expected[-1].user
@@ -179,7 +226,9 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
 def shown(tmp_path, data, tiny_lm_dir, tiny_utterance_artefact):
     """The record of an adapter trained with demonstrations of the corpus, and the classifier it was trained with."""
     scorer = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
-    config = load_config(resource_dir("configs") / "llm-instructerc-meld.yaml", [f"data.root={data}", "data.train_limit=3"])
+    config = load_config(
+        resource_dir("configs") / "llm-instructerc-meld.yaml", [f"data.root={data}", "data.train_limit=3"]
+    )
     files = {file.name: file.sha256 for corpus in load_splits(config) for file in corpus.files}
     labels = load_emotion_set("meld").labels
     made = {"utterance_model": "tiny-utterance", "utterance_sha256": scorer.artefact.sha256}
@@ -190,9 +239,13 @@ def shown(tmp_path, data, tiny_lm_dir, tiny_utterance_artefact):
 def test_demonstrations_are_those_of_the_sample_trained_on_and_never_of_the_own_dialogue(shown, data):
     record, scorer = shown
     found = trained_demonstrations(record, scorer)
-    config = load_config(resource_dir("configs") / "llm-instructerc-meld.yaml", [f"data.root={data}", "data.train_limit=3"])
+    config = load_config(
+        resource_dir("configs") / "llm-instructerc-meld.yaml", [f"data.root={data}", "data.train_limit=3"]
+    )
     talks = load_splits(config)[0].conversations
-    assert {one.conversation_id for one in found.index.demonstrations} == {talk.conversation_id for talk in talks}
+    assert {one.conversation_id for one in found.index.demonstrations} == {
+        talk.conversation_id for talk in talks
+    }
     for talk in talks:
         for turn in talk:
             [one] = found(scorer.score_texts([turn.text]).embedding[0], turn.text, Origin.of(talk))
@@ -204,7 +257,9 @@ def read(monkeypatch):
     """How many texts the classifier reads, call by call."""
     counts = []
     score = UtteranceScorer.score_texts
-    monkeypatch.setattr(UtteranceScorer, "score_texts", lambda self, texts: counts.append(len(texts)) or score(self, texts))
+    monkeypatch.setattr(
+        UtteranceScorer, "score_texts", lambda self, texts: counts.append(len(texts)) or score(self, texts)
+    )
     return counts
 
 
@@ -231,7 +286,9 @@ def test_broken_file_of_demonstrations_is_computed_anew(broken, shown, tmp_path,
     [path] = tmp_path.glob("demonstrations/*")
     whole = path.read_bytes()
     path.write_bytes(broken)
-    np.testing.assert_array_equal(searched(trained_demonstrations(record, scorer, cache=tmp_path)), searched(first))
+    np.testing.assert_array_equal(
+        searched(trained_demonstrations(record, scorer, cache=tmp_path)), searched(first)
+    )
     assert sum(read) == 2 * len(first.index)
     assert path.read_bytes() == whole
 
@@ -259,7 +316,10 @@ def altered(record, **changes):
 
 def test_demonstrations_of_a_corpus_that_is_not_at_hand_say_where_it_belongs(shown, tmp_path, monkeypatch):
     record, scorer = shown
-    config = {**record.extra["config"], "data": {**record.extra["config"]["data"], "root": str(tmp_path / "gone")}}
+    config = {
+        **record.extra["config"],
+        "data": {**record.extra["config"]["data"], "root": str(tmp_path / "gone")},
+    }
     monkeypatch.setenv("CONVEMO_DATA", str(tmp_path))
     with pytest.raises(ArtefactError, match=r"train split of meld.*CONVEMO_DATA.*erc data import meld"):
         trained_demonstrations(altered(record, config=config), scorer)
@@ -270,7 +330,9 @@ def test_demonstrations_of_another_file_or_classifier_are_refused(shown):
     with pytest.raises(ArtefactError, match=r"train_sent_emo\.csv"):
         trained_demonstrations(altered(record, files={"train_sent_emo.csv": "0" * 64}), scorer)
     with pytest.raises(ArtefactError, match="train the adapter again"):
-        trained_demonstrations(altered(record, supplies={"utterance_model": "another", "utterance_sha256": "0" * 64}), scorer)
+        trained_demonstrations(
+            altered(record, supplies={"utterance_model": "another", "utterance_sha256": "0" * 64}), scorer
+        )
 
 
 def test_adapter_without_demonstrations_needs_no_corpus(shown):
@@ -286,12 +348,28 @@ def heard(monkeypatch):
     """The prompts that local models are asked to score."""
     prompts = []
     score = LocalScorer.score
-    monkeypatch.setattr(LocalScorer, "score", lambda self, asked, labels: prompts.extend(asked) or score(self, asked, labels))
+    monkeypatch.setattr(
+        LocalScorer, "score", lambda self, asked, labels: prompts.extend(asked) or score(self, asked, labels)
+    )
     return prompts
 
 
 def evaluated(model, data, folder, *more):
-    call = ("evaluate", model, "meld", "--root", data, "--uncertainty", "off", "--precision", "fp32", "-o", folder, "--json", *more)
+    call = (
+        "evaluate",
+        model,
+        "meld",
+        "--root",
+        data,
+        "--uncertainty",
+        "off",
+        "--precision",
+        "fp32",
+        "-o",
+        folder,
+        "--json",
+        *more,
+    )
     return json.loads(invoke(*call).stdout)
 
 
@@ -301,14 +379,20 @@ def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, t
     adapter, (_, _, model, tokenizer, _, splits, examples, _, _) = trained(name)
     heard.clear()
     monkeypatch.setenv("CONVEMO_DATA", str(data))
-    report = evaluated(f"llm:{adapter}", data, tmp_path / "out", "--supplies", adapter.parent.parent / "supplies")
+    report = evaluated(
+        f"llm:{adapter}", data, tmp_path / "out", "--supplies", adapter.parent.parent / "supplies"
+    )
     encoder = PromptEncoder(tokenizer)
-    assert [tuple(encoder.prompt_ids(prompt)) for prompt in heard] == [tuple(example.prompt) for example in examples]
+    assert [tuple(encoder.prompt_ids(prompt)) for prompt in heard] == [
+        tuple(example.prompt) for example in examples
+    ]
     record = AdapterRecord.load(adapter)
     scores = LabelScores.of(record.labels, predict_answers(model, examples).numpy())
     calibrated = ContextualCalibrator.from_dict(record.calibrator).calibrated(scores).probabilities
     gold = [record.labels.index(turn.emotions[0]) for talk in splits[1].conversations for turn in talk]
-    assert report["calibration"]["as_given"]["nll"] == pytest.approx(-np.log(calibrated[np.arange(9), gold]).mean(), abs=1e-4)
+    assert report["calibration"]["as_given"]["nll"] == pytest.approx(
+        -np.log(calibrated[np.arange(9), gold]).mean(), abs=1e-4
+    )
     assert report["scores"]["accuracy"] == pytest.approx((calibrated.argmax(axis=1) == gold).mean())
     assert (report["model"]["kind"], report["model"]["emotion_set"], report["map"]) == ("llm", "meld", None)
     assert report["seen_in_training"] == {"files": ["meld/dev_sent_emo.csv"], "as": "tuned"}
@@ -317,7 +401,9 @@ def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, t
 
 
 def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_lm_dir, tmp_path, heard):
-    report = evaluated(f"llm:{tiny_lm_dir}", data, tmp_path / "out", "--limit", "6", "--supplies", tmp_path / "supplies")
+    report = evaluated(
+        f"llm:{tiny_lm_dir}", data, tmp_path / "out", "--limit", "6", "--supplies", tmp_path / "supplies"
+    )
     assert report["labels"] == list(load_emotion_set("meld").labels)
     assert (report["map"], report["seen_in_training"], report["evaluated_on"]["turns"]) == (None, None, 6)
     assert any("nothing was fitted" in note for note in report["notes"])
@@ -333,33 +419,50 @@ def test_evaluate_command_refuses_a_language_model_several_labels_a_turn(tiny_lm
 
 
 def test_evaluate_command_refuses_a_server_for_a_model_that_is_none():
-    result = CliRunner().invoke(app, ["evaluate", "tiny-utterance", "meld", "--server", "http://localhost:1/v1"])
+    result = CliRunner().invoke(
+        app, ["evaluate", "tiny-utterance", "meld", "--server", "http://localhost:1/v1"]
+    )
     assert isinstance(result.exception, ConfigError)
 
 
-def test_evaluation_knows_of_training_where_training_on_dev_did(overrides, data, tmp_path, tiny_utterance_artefact):
-    config = load_config(resource_dir("configs") / "llm-rebuild-meld.yaml", [*overrides, "llm.dev_sees_train=true"])
+def test_evaluation_knows_of_training_where_training_on_dev_did(
+    overrides, data, tmp_path, tiny_utterance_artefact
+):
+    config = load_config(
+        resource_dir("configs") / "llm-rebuild-meld.yaml", [*overrides, "llm.dev_sees_train=true"]
+    )
     train, dev = load_splits(config)
     files = {file.name: file.sha256 for corpus in (train, dev) for file in corpus.files}
     scorer = KeepingScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     gold = load_gold("meld", model_set="meld", root=data)
     made = {"config": json.loads(config.model_dump_json()), "section": "llm", "files": files}
     with evaluated_memory(gold, scorer, tmp_path, **made) as registry:
-        texts = [registry.texts(talk.conversation_id) for corpus in (train, dev) for talk in corpus.conversations]
+        texts = [
+            registry.texts(talk.conversation_id) for corpus in (train, dev) for talk in corpus.conversations
+        ]
         told = {text.split()[-2] for by_id in texts for text in by_id.values()}
     assert told == {"train", "dev"}
 
 
 @pytest.mark.parametrize("writer", ["base", "TINY"])
-def test_evaluation_reads_bios_by_the_writer_of_training(overrides, data, tmp_path, tiny_lm, tiny_lm_dir, tiny_utterance_artefact, writer):
+def test_evaluation_reads_bios_by_the_writer_of_training(
+    overrides, data, tmp_path, tiny_lm, tiny_lm_dir, tiny_utterance_artefact, writer
+):
     more = [*overrides, f"llm.writer={writer.replace('TINY', str(tiny_lm_dir))}"]
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", more)
-    with running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url, supply_maker(config, tmp_path, server=url) as maker:
+    with (
+        running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url,
+        supply_maker(config, tmp_path, server=url) as maker,
+    ):
         maker(*load_splits(config))
     scorer = KeepingScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     made = {"config": json.loads(config.model_dump_json()), "section": "llm", "files": {}}
-    with evaluated_memory(load_gold("meld", model_set="meld", root=data), scorer, tmp_path, **made) as registry:
-        assert {registry.context(person.speaker_id, before=END).bio.text for person in registry.speakers()} == {"A friend."}
+    with evaluated_memory(
+        load_gold("meld", model_set="meld", root=data), scorer, tmp_path, **made
+    ) as registry:
+        assert {
+            registry.context(person.speaker_id, before=END).bio.text for person in registry.speakers()
+        } == {"A friend."}
     assert len(list(tmp_path.glob("speakers-*.db"))) == 2
 
 
@@ -380,18 +483,59 @@ def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, da
 def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):
     behaviour = Behaviour(model=tiny_lm, completions=False)
     with running(behaviour) as url:
-        invoke("train", "llm-laercs-meld", *overrides, "--run", tmp_path / "runs" / "a", "--server", url, "--quiet")
+        invoke(
+            "train",
+            "llm-laercs-meld",
+            *overrides,
+            "--run",
+            tmp_path / "runs" / "a",
+            "--server",
+            url,
+            "--quiet",
+        )
         asked = len(behaviour.requests)
-        invoke("train", "llm-laercs-meld", *overrides, "--run", tmp_path / "runs" / "b", "--server", url, "--quiet")
-    lines = [json.loads(line) for line in (tmp_path / "runs" / "supplies" / "written.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(lines) == asked - 1 == 21  # the turns of seven dialogues; one request asked what the server can do
+        invoke(
+            "train",
+            "llm-laercs-meld",
+            *overrides,
+            "--run",
+            tmp_path / "runs" / "b",
+            "--server",
+            url,
+            "--quiet",
+        )
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "runs" / "supplies" / "written.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    ]
+    assert (
+        len(lines) == asked - 1 == 21
+    )  # the turns of seven dialogues; one request asked what the server can do
     assert all(line["text"].startswith("You asked: [dialogue]") for line in lines)
     assert len(behaviour.requests) == asked
-    assert AdapterRecord.load(tmp_path / "runs" / "a" / "laercs-meld").extra["supplies"]["writer"].partition("#")[0] in overrides[1]
+    assert (
+        AdapterRecord.load(tmp_path / "runs" / "a" / "laercs-meld")
+        .extra["supplies"]["writer"]
+        .partition("#")[0]
+        in overrides[1]
+    )
 
 
 def test_train_command_refuses_a_server_with_nothing_to_write(overrides, tmp_path):
-    result = CliRunner().invoke(app, ["train", "llm-instructerc-meld", *overrides, "--server", "http://localhost:1/v1", "--run", str(tmp_path / "r")])
+    result = CliRunner().invoke(
+        app,
+        [
+            "train",
+            "llm-instructerc-meld",
+            *overrides,
+            "--server",
+            "http://localhost:1/v1",
+            "--run",
+            str(tmp_path / "r"),
+        ],
+    )
     assert isinstance(result.exception, ConfigError)
     assert not (tmp_path / "r").exists()
 
@@ -408,10 +552,19 @@ def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, t
         ordered = sorted(train.conversations, key=lambda one: one.meta["episode"])
         first, last = notes.of(ordered[0], 2), notes.of(ordered[-1], 2)
     assert first.bios == ()
-    assert [(bio.name, bio.passages) for bio in last.bios] == [("Rachel", ("A friend.", "Says much.")), ("Ross", ("A friend.", "Says much."))]
+    assert [(bio.name, bio.passages) for bio in last.bios] == [
+        ("Rachel", ("A friend.", "Says much.")),
+        ("Ross", ("A friend.", "Says much.")),
+    ]
     assert all(bio.version.startswith(f"llm:{tiny_lm_dir}#") for bio in last.bios)
-    told = [body["messages"][-1]["content"] for path, body in behaviour.requests if path.endswith("chat/completions")]
-    assert not any(f"train {ordered[-1].meta['episode'] - 1}" in text for text in told)  # the last dialogue's words are in nobody's bio
+    told = [
+        body["messages"][-1]["content"]
+        for path, body in behaviour.requests
+        if path.endswith("chat/completions")
+    ]
+    assert not any(
+        f"train {ordered[-1].meta['episode'] - 1}" in text for text in told
+    )  # the last dialogue's words are in nobody's bio
 
 
 def test_half_a_memory_of_a_killed_run_is_taken_away(overrides, tmp_path):
@@ -421,19 +574,26 @@ def test_half_a_memory_of_a_killed_run_is_taken_away(overrides, tmp_path):
     for path in left:
         path.write_bytes(b"half")
         os.utime(path, (0, 0))
-    with supply_maker(load_config(resource_dir("configs") / "llm-instructerc-meld.yaml", overrides), tmp_path):
+    with supply_maker(
+        load_config(resource_dir("configs") / "llm-instructerc-meld.yaml", overrides), tmp_path
+    ):
         assert not any(path.exists() for path in left)
 
 
 @pytest.mark.parametrize("sees", [False, True])
 def test_dev_knows_of_training_only_where_asked(sees, overrides, tmp_path):
-    config = load_config(resource_dir("configs") / "llm-rebuild-meld.yaml", [*overrides, f"llm.dev_sees_train={str(sees).lower()}"])
+    config = load_config(
+        resource_dir("configs") / "llm-rebuild-meld.yaml",
+        [*overrides, f"llm.dev_sees_train={str(sees).lower()}"],
+    )
     train, dev = load_splits(config)
     later = max(dev.conversations, key=lambda one: one.meta["episode"])
     with supply_maker(config, tmp_path) as maker:
         notes = maker(train, dev).notes
         told = {entry.text.split()[-2] for entry in notes.of(later, 0).history}
-        assert {entry.text.split()[-2] for talk in train.conversations for entry in notes.of(talk, 0).history} == {"train"}
+        assert {
+            entry.text.split()[-2] for talk in train.conversations for entry in notes.of(talk, 0).history
+        } == {"train"}
     assert told == ({"train", "dev"} if sees else {"dev"})
 
 
@@ -442,7 +602,16 @@ def test_bios_command_writes_by_a_server(tmp_path, tiny_lm, tiny_lm_dir):
         ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
         registry.record("a", [Observation(ana, "a", "a0", 0, "We won!")])
     with running(Behaviour(model=tiny_lm, completions=False, written="Wins.")) as url:
-        call = ("bios", "write", "--memory", tmp_path / "speakers.db", "--model", f"llm:{tiny_lm_dir}", "--server", url)
+        call = (
+            "bios",
+            "write",
+            "--memory",
+            tmp_path / "speakers.db",
+            "--model",
+            f"llm:{tiny_lm_dir}",
+            "--server",
+            url,
+        )
         assert invoke(*call).stdout.splitlines() == ["Ana: version 1, from 1 utterances"]
     with Registry.open(tmp_path / "speakers.db") as registry:
         assert registry.context(ana, before=END).bio.text == "Wins."

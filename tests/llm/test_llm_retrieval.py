@@ -21,7 +21,9 @@ def embed(texts):
 
 def conversation(name, *turns, episode=None, corpus="meld"):
     meta = {} if episode is None else {"season": 1, "episode": episode}
-    utterances = tuple(Utterance(f"{name}-{i}", i, "Ross", text, emotions=(label,)) for i, (text, label) in enumerate(turns))
+    utterances = tuple(
+        Utterance(f"{name}-{i}", i, "Ross", text, emotions=(label,)) for i, (text, label) in enumerate(turns)
+    )
     return Conversation(name, utterances, corpus=corpus, meta=meta)
 
 
@@ -38,7 +40,10 @@ def index(**changes):
 
 
 def found(text, origin=None, k=2):
-    return [shown.turns[-1][1] for shown in index().search(embed([text])[0], text=text, origin=origin or Origin(), k=k)]
+    return [
+        shown.turns[-1][1]
+        for shown in index().search(embed([text])[0], text=text, origin=origin or Origin(), k=k)
+    ]
 
 
 def test_nearest_turn_stands_last():
@@ -72,13 +77,21 @@ def test_leak_filter_drops_whole_conversations():
     text = "a dinosaur is here to stay"
     leaking = [*CORPUS[:1], conversation("leak", (text, "surprise"), ("so sad", "sadness"))]
     leaks = LeakFilter((HeldOut("emorynlp", "dev", frozenset({text_hash(text)})),))
-    built = DemonstrationIndex.build(leaking, embed, leaks=leaks, labels=("joy", "anger", "surprise", "sadness"))
+    built = DemonstrationIndex.build(
+        leaking, embed, leaks=leaks, labels=("joy", "anger", "surprise", "sadness")
+    )
     assert {shown.conversation_id for shown in built.demonstrations} == {"a"}
     assert built.report.dropped == 1
 
 
 def test_search_has_no_way_in_for_a_label():
-    assert set(inspect.signature(DemonstrationIndex.search).parameters) == {"self", "vector", "text", "origin", "k"}
+    assert set(inspect.signature(DemonstrationIndex.search).parameters) == {
+        "self",
+        "vector",
+        "text",
+        "origin",
+        "k",
+    }
 
 
 def test_labels_do_not_change_what_is_found():

@@ -25,7 +25,12 @@ def naive(model, prefix, answers):
     scores = []
     for ids in answers:
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0].double().log_softmax(-1)
+            logits = (
+                model(input_ids=torch.tensor([[*prefix, *ids]]), use_cache=False)
+                .logits[0]
+                .double()
+                .log_softmax(-1)
+            )
         scores.append(sum(logits[len(prefix) + i - 1, token].item() for i, token in enumerate(ids)))
     return torch.tensor(scores, dtype=torch.double)
 
@@ -54,8 +59,12 @@ def test_scores_equal_naive_passes_in_every_family(family, strategy):
 )
 def test_scores_do_not_depend_on_batch_or_chunks(tiny_lm, lengths, answers, limit):
     prefixes = [prompt(length, seed) for seed, length in enumerate(lengths)]
-    together = score_answers(tiny_lm, read_prefixes(tiny_lm, prefixes, pad_id=0), [answers] * len(prefixes), max_row_tokens=limit)
-    alone = torch.cat([score_answers(tiny_lm, read_prefixes(tiny_lm, [p], pad_id=0), [answers]) for p in prefixes])
+    together = score_answers(
+        tiny_lm, read_prefixes(tiny_lm, prefixes, pad_id=0), [answers] * len(prefixes), max_row_tokens=limit
+    )
+    alone = torch.cat(
+        [score_answers(tiny_lm, read_prefixes(tiny_lm, [p], pad_id=0), [answers]) for p in prefixes]
+    )
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 

@@ -16,14 +16,26 @@ from erc.errors import ArtefactError, ConfigError
 from erc.llm.encoding import PromptEncoder
 from erc.llm.local import LocalScorer
 from erc.llm.prompts import RenderedPrompt
-from erc.llm.server import ServerError, ServerGenerator, ServerScorer, Transport, TransportSettings, asked_mode, open_transport
+from erc.llm.server import (
+    ServerError,
+    ServerGenerator,
+    ServerScorer,
+    Transport,
+    TransportSettings,
+    asked_mode,
+    open_transport,
+)
 from erc.llm.server.cache import AnswerCache
 from erc.llm.server.modes import coded, echoed_sum
 from erc.llm.server.transport import RefusedError, UnreachableError
 
 LABELS = ("joy", "sadness", "neutral")
-PROMPTS = [RenderedPrompt("Judge.", (("dialogue", f"A: hi number {i}"),), "Emotion:", "t/v1", "00") for i in range(5)]
-FAST = TransportSettings(connect_timeout=5.0, read_timeout=10.0, retries=3, backoff=1.0, backoff_cap=3.0, concurrency=3)
+PROMPTS = [
+    RenderedPrompt("Judge.", (("dialogue", f"A: hi number {i}"),), "Emotion:", "t/v1", "00") for i in range(5)
+]
+FAST = TransportSettings(
+    connect_timeout=5.0, read_timeout=10.0, retries=3, backoff=1.0, backoff_cap=3.0, concurrency=3
+)
 
 
 @pytest.fixture
@@ -57,7 +69,10 @@ def encoder(chat_tokenizer):
 def test_echoed_scores_equal_the_local_back_end(transport, encoder, tiny_lm, chat_tokenizer):
     scorer = ServerScorer(transport, model="tiny", encoder=encoder)
     assert scorer.mode == "completions"
-    found, expected = scorer.score(PROMPTS, LABELS), LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score(PROMPTS, LABELS)
+    found, expected = (
+        scorer.score(PROMPTS, LABELS),
+        LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score(PROMPTS, LABELS),
+    )
     np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, atol=1e-4)
     assert found.score_kind == "exact"
 
@@ -69,7 +84,9 @@ def test_codes_average_two_orders(transport, behaviour):
     # joy first: exp(-0.7), exp(-2.0), exp(-2.4); reversed, with joy last: exp(-0.7), exp(-2.0) for sadness, exp(-1.6) for neutral
     first = np.exp([-0.7, -2.0, -2.4])
     second = np.exp([-0.7, -2.0, -1.6])
-    np.testing.assert_allclose(scores.probabilities[0], 0.5 * (first / first.sum() + second / second.sum()), atol=1e-9)
+    np.testing.assert_allclose(
+        scores.probabilities[0], 0.5 * (first / first.sum() + second / second.sum()), atol=1e-9
+    )
     assert scores.score_kind == "codes"
     assert not scores.truncated[0]
 
@@ -124,7 +141,9 @@ def test_label_without_a_code_is_no_likelier_than_what_is_left(likeliest, bound)
 def test_what_a_server_can_do_is_found_out_by_what_it_will_be_asked(transport, behaviour):
     ServerScorer(transport, model="tiny", probe=(PROMPTS[3], LABELS))
     assert all(PROMPTS[3].user in body["messages"][-1]["content"] for _, body in behaviour.requests)
-    assert {line for _, body in behaviour.requests for line in body["messages"][-1]["content"].splitlines()} >= {"A = joy", "A = neutral"}
+    assert {
+        line for _, body in behaviour.requests for line in body["messages"][-1]["content"].splitlines()
+    } >= {"A = joy", "A = neutral"}
 
 
 def test_way_of_asking_can_be_named_in_the_environment():
@@ -143,7 +162,11 @@ def test_server_that_is_busy_is_not_taken_for_one_that_can_do_less(transport, be
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"key": "secret"}, "answered 401"), ({"served": "Other-1.5B"}, r"answered 404.*`tiny-1\.5B` does not exist")]
+    ("changes", "message"),
+    [
+        ({"key": "secret"}, "answered 401"),
+        ({"served": "Other-1.5B"}, r"answered 404.*`tiny-1\.5B` does not exist"),
+    ],
 )
 def test_wrong_key_and_wrong_model_are_told_at_once(transport, behaviour, encoder, changes, message):
     for name, value in changes.items():
@@ -180,7 +203,9 @@ def test_codes_that_are_next_to_impossible_are_no_error(transport, behaviour, ne
 
 def test_chat_asks_for_no_thoughts_and_does_without_where_that_is_refused(transport, behaviour):
     ServerScorer(transport, model="tiny", mode="choice").score(PROMPTS[:1], LABELS)
-    assert [body.get("chat_template_kwargs") for _, body in behaviour.requests] == [{"enable_thinking": False}]
+    assert [body.get("chat_template_kwargs") for _, body in behaviour.requests] == [
+        {"enable_thinking": False}
+    ]
     behaviour.strict, behaviour.requests = True, []
     scorer = ServerScorer(transport, model="tiny", mode="choice")
     assert [scorer.score(PROMPTS[i : i + 1], LABELS).best for i in (0, 1)] == [("joy",), ("joy",)]
@@ -243,7 +268,9 @@ def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder
     meeting = threading.Barrier(FAST.concurrency)
     behaviour.held = lambda number: number > 1 and meeting.wait(timeout=2.0)
     labels = (*LABELS, "anger", "fear", "surprise", "disgust")
-    found = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], labels)
+    found = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(
+        PROMPTS[:1], labels
+    )
     expected = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").score(PROMPTS[:1], labels)
     np.testing.assert_allclose(found.log_likelihood, expected.log_likelihood, atol=1e-4)
     assert (len(behaviour.requests), behaviour.most_under_way) == (len(labels), FAST.concurrency)
@@ -252,14 +279,18 @@ def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder
 def test_label_that_fails_beside_others_is_told(transport, behaviour, encoder):
     behaviour.faults = [None, None, 400]
     with pytest.raises(RefusedError, match="answered 400"):
-        ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], (*LABELS, "anger", "fear"))
+        ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(
+            PROMPTS[:1], (*LABELS, "anger", "fear")
+        )
 
 
 def test_answers_on_disk_are_not_asked_again(server, behaviour, encoder, tmp_path):
     rows = []
     for _ in range(2):
         transport = Transport(server, settings=FAST)
-        scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions", cache=tmp_path / "answers.sqlite")
+        scorer = ServerScorer(
+            transport, model="tiny", encoder=encoder, mode="completions", cache=tmp_path / "answers.sqlite"
+        )
         rows.append(scorer.score(PROMPTS, LABELS).log_likelihood)
         scorer.close()
     np.testing.assert_array_equal(*rows)
@@ -286,7 +317,14 @@ def test_cache_tells_weights_and_tokenizers_apart(transport, behaviour, tmp_path
     asked = []
     for weights, chat in [("a", True), ("a", True), ("b", True), (None, True), ("a", False)]:
         encoder = PromptEncoder(build_tokenizer(chat=chat))
-        scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions", cache=tmp_path / "answers.sqlite", weights=weights)
+        scorer = ServerScorer(
+            transport,
+            model="tiny",
+            encoder=encoder,
+            mode="completions",
+            cache=tmp_path / "answers.sqlite",
+            weights=weights,
+        )
         scorer.score(PROMPTS[:1], LABELS)
         scorer.cache.close()
         asked.append(len(behaviour.requests) // len(LABELS))
@@ -318,7 +356,14 @@ def test_cache_file_that_is_no_database_is_an_artefact_error(transport, tmp_path
 
 @pytest.mark.parametrize(
     "values",
-    [[None, -1.0], [None, -1.0, -1.0, -1.0, -1.0], [None, -1.0, None], [None, -1.0, math.nan], [None, -1.0, math.inf], None],
+    [
+        [None, -1.0],
+        [None, -1.0, -1.0, -1.0, -1.0],
+        [None, -1.0, None],
+        [None, -1.0, math.nan],
+        [None, -1.0, math.inf],
+        None,
+    ],
 )
 def test_echo_that_does_not_fit_is_an_error(values):
     with pytest.raises(ServerError):
@@ -326,7 +371,12 @@ def test_echo_that_does_not_fit_is_an_error(values):
 
 
 def test_echo_of_an_impossible_token_is_a_finite_number():
-    assert echoed_sum({"choices": [{"logprobs": {"token_logprobs": [None, -1.0, -math.inf]}}]}, prefix=2, answer=1) == -9999.0
+    assert (
+        echoed_sum(
+            {"choices": [{"logprobs": {"token_logprobs": [None, -1.0, -math.inf]}}]}, prefix=2, answer=1
+        )
+        == -9999.0
+    )
 
 
 def test_environment_gives_key_timeout_and_concurrency(server, behaviour, encoder, monkeypatch):
@@ -339,7 +389,14 @@ def test_environment_gives_key_timeout_and_concurrency(server, behaviour, encode
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("KEY", "secret\nX-Other: 7731"), ("KEY", "schlüssel"), ("TIMEOUT", "soon"), ("TIMEOUT", "0"), ("CONCURRENCY", "2.5")]
+    ("name", "value"),
+    [
+        ("KEY", "secret\nX-Other: 7731"),
+        ("KEY", "schlüssel"),
+        ("TIMEOUT", "soon"),
+        ("TIMEOUT", "0"),
+        ("CONCURRENCY", "2.5"),
+    ],
 )
 def test_environment_that_cannot_be_is_named_and_a_key_never_shown(name, value):
     with pytest.raises(ConfigError, match=f"CONVEMO_SERVER_{name}") as caught:

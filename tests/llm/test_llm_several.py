@@ -27,7 +27,10 @@ def config(tmp_path_factory, tiny_lm_dir):
         "optim.micro_batch_size=",
     )
     exact = ("llm.precision=fp32", "optim.precision=fp32", "data.train_limit=4", "data.dev_limit=3")
-    return load_config(resource_dir("configs") / "llm-laercs-meld.yaml", [f"data.root={data}", f"llm.base={tiny_lm_dir}", *small, *exact])
+    return load_config(
+        resource_dir("configs") / "llm-laercs-meld.yaml",
+        [f"data.root={data}", f"llm.base={tiny_lm_dir}", *small, *exact],
+    )
 
 
 def train(rank, config, folder):

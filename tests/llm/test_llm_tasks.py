@@ -11,8 +11,18 @@ from erc.llm.encoding import PromptEncoder
 from erc.llm.tasks import CHARACTERISTICS, TaskPrompts
 
 LABELS = ("joy", "sadness", "neutral")
-TURNS = [("Ross", "hello", "joy"), ("Rachel", "go away", "sadness"), ("Ross", "secret words", "neutral"), ("Joey", "pizza", "unknown")]
-TALK = Conversation("c", tuple(Utterance(f"u{i}", i, name, text, emotions=(label,)) for i, (name, text, label) in enumerate(TURNS)))
+TURNS = [
+    ("Ross", "hello", "joy"),
+    ("Rachel", "go away", "sadness"),
+    ("Ross", "secret words", "neutral"),
+    ("Joey", "pizza", "unknown"),
+]
+TALK = Conversation(
+    "c",
+    tuple(
+        Utterance(f"u{i}", i, name, text, emotions=(label,)) for i, (name, text, label) in enumerate(TURNS)
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +58,9 @@ def test_turn_without_a_label_of_the_set_is_no_example(prompts):
 
 @pytest.mark.parametrize("kind", CHARACTERISTICS)
 def test_characteristic_asks_a_question_of_its_kind(prompts, kind):
-    questions = {prompts.characteristic_prompt(Context.causal(TALK, 2), other).user for other in CHARACTERISTICS}
+    questions = {
+        prompts.characteristic_prompt(Context.causal(TALK, 2), other).user for other in CHARACTERISTICS
+    }
     assert len(questions) == 9
     assert prompts.characteristic_prompt(Context.causal(TALK, 2), kind).user in questions
 
@@ -64,7 +76,11 @@ def test_commonsense_names_the_listeners(prompts):
 
 
 def test_generated_answer_is_one_capped_line(prompts):
-    made = prompts.generated("interlocutor_commonsense", prompts.commonsense_prompt(Context.causal(TALK, 1)), "He wants\nout. " + "x" * 999)
+    made = prompts.generated(
+        "interlocutor_commonsense",
+        prompts.commonsense_prompt(Context.causal(TALK, 1)),
+        "He wants\nout. " + "x" * 999,
+    )
     assert made.answer.startswith("He wants out. ")
     assert len(made.answer) <= 300
     assert made.candidates == ()
@@ -72,6 +88,8 @@ def test_generated_answer_is_one_capped_line(prompts):
 
 @pytest.mark.parametrize("text", ["😀🥳" * 150, "สวัสดีครับ " * 40], ids=["emoji", "thai"])
 def test_task_about_a_turn_of_many_tokens_has_a_prompt(prompts, text):
-    context = Context.causal(Conversation("c", (Utterance("u0", 0, "A", "Hi."), Utterance("u1", 1, "B", text))), 1)
+    context = Context.causal(
+        Conversation("c", (Utterance("u0", 0, "A", "Hi."), Utterance("u1", 1, "B", text))), 1
+    )
     for prompt in (prompts.characteristic_prompt(context, "xReact"), prompts.commonsense_prompt(context)):
         assert len(prompts.builder.encoder.prompt_ids(prompt)) <= prompts.builder.budget.max_tokens

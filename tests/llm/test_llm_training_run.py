@@ -46,14 +46,28 @@ def toy(split, count):
     talks = []
     for c in range(count):
         turns = tuple(
-            Utterance(f"{split}{c}-{i}", i, "AB"[i % 2], f"{EMOTIONS[(c + i) % 3]} {i}", emotions=(EMOTIONS[(c + i) % 3],)) for i in range(4)
+            Utterance(
+                f"{split}{c}-{i}",
+                i,
+                "AB"[i % 2],
+                f"{EMOTIONS[(c + i) % 3]} {i}",
+                emotions=(EMOTIONS[(c + i) % 3],),
+            )
+            for i in range(4)
         )
         talks.append(Conversation(f"{split}{c}", turns, corpus="meld"))
     return Corpus("meld", split, tuple(talks), "meld", "toy", (), ())
 
 
 def config_of(base, **llm):
-    section = {"base": str(base), "precision": "fp32", "lora": {"r": 2}, "max_tokens": 900, "pack_tokens": 2000, **llm}
+    section = {
+        "base": str(base),
+        "precision": "fp32",
+        "lora": {"r": 2},
+        "max_tokens": 900,
+        "pack_tokens": 2000,
+        **llm,
+    }
     optim = {"epochs": 1.0, "batch_size": 4, "ema_decay": None, "precision": "fp32"}
     return ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm=section, optim=optim)
 
@@ -62,7 +76,10 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
     monkeypatch.setattr(llm_experiment, "load_splits", lambda config: (toy("train", 3), toy("dev", 2)))
-    stages = {"first": {"tasks": {"speaker_identification": 1.0}}, "second": {"tasks": {"erc": 1.0, "emotion_impact": 0.1}}}
+    stages = {
+        "first": {"tasks": {"speaker_identification": 1.0}},
+        "second": {"tasks": {"erc": 1.0, "emotion_impact": 0.1}},
+    }
     folder = run_experiment(config_of(tiny_lm_dir, stages=stages), tmp_path, progress=False)
     assert folder == tmp_path / "toy"
     record = AdapterRecord.load(folder)
@@ -72,15 +89,27 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
     assert (tmp_path / "first" / "metrics.jsonl").exists()
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert f"| weighted F1 | {record.extra['figures']['weighted_f1']:.3f} |" in card
-    assert all(said in card for said in (record.prompt_sha256[:12], record.base_weights, f"peft {record.extra['versions']['peft']}", "then second"))
+    assert all(
+        said in card
+        for said in (
+            record.prompt_sha256[:12],
+            record.base_weights,
+            f"peft {record.extra['versions']['peft']}",
+            "then second",
+        )
+    )
     assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
     scorer = LocalScorer.load(str(tiny_lm_dir), adapter=folder, precision="fp32", device="cpu")
-    predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    predictor = load_predictor(
+        f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off")
+    )
     assert predictor.policy == DecisionPolicy.from_dict(record.extra["policy"]["meld"])
     assert len(predictor.label(toy("dev", 1).conversations)[0].predictions) == 4
     builder = llm_experiment.PromptBuilder(encoder=scorer.encoder, labels=record.labels)
     assert builder.sha256 == record.prompt_sha256
-    scores = ContextualCalibrator.from_dict(record.calibrator).calibrated(scorer.score([builder.content_free()], record.labels))
+    scores = ContextualCalibrator.from_dict(record.calibrator).calibrated(
+        scorer.score([builder.content_free()], record.labels)
+    )
     np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1.0)
 
 
@@ -99,17 +128,27 @@ def test_adapter_names_the_commit_of_its_base(cached, tiny_lm_dir, tmp_path, tin
     name, commit = cached
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
-    folder = llm_experiment.run_llm(config_of(name), tmp_path / "run", resume=False, progress=False, splits=(toy("train", 2), toy("dev", 2)))
+    folder = llm_experiment.run_llm(
+        config_of(name),
+        tmp_path / "run",
+        resume=False,
+        progress=False,
+        splits=(toy("train", 2), toy("dev", 2)),
+    )
     record = AdapterRecord.load(folder)
     assert (record.base, record.revision, record.base_weights) == (name, commit, None)
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["revision"] == commit
     shutil.rmtree(tmp_path / "hub" / "models--made--tiny" / "refs")  # as where main has moved on
-    predictor = load_predictor(f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    predictor = load_predictor(
+        f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off")
+    )
     assert len(predictor.label(toy("dev", 1).conversations)[0].predictions) == 4
 
     elsewhere = tmp_path / "a-copy"  # as on a machine without the hub
     shutil.copytree(tiny_lm_dir, elsewhere)
-    predictor = load_predictor(f"llm:{elsewhere}", adapter=folder, settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    predictor = load_predictor(
+        f"llm:{elsewhere}", adapter=folder, settings=InferenceSettings(precision="fp32", uncertainty="off")
+    )
     assert any("on trust" in remark for remark in predictor.scorer.model.remarks)
 
 
@@ -121,7 +160,9 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
         found = {}
 
         def seen(model, *args, **kwargs):
-            found.update({name: value.clone() for name, value in model.named_parameters() if "lora_A" in name})
+            found.update(
+                {name: value.clone() for name, value in model.named_parameters() if "lora_A" in name}
+            )
             raise StopError
 
         monkeypatch.setattr(llm_experiment, "run_stages", seen)
@@ -129,7 +170,9 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
         config = config.model_copy(update={"optim": config.optim.model_copy(update={"seed": seed})})
         torch.rand(before)  # whatever else drew numbers in this process
         with pytest.raises(StopError):
-            llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=(toy("train", 2), toy("dev", 1)))
+            llm_experiment.run_llm(
+                config, tmp_path, resume=False, progress=False, splits=(toy("train", 2), toy("dev", 1))
+            )
         return found
 
     one, again, other = initial(1, 0), initial(1, 7), initial(2, 0)
@@ -141,10 +184,17 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
 def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
     """Turns with one label of the set, in order, by the number of their dialogue."""
     emotions = (("joy",), ("joy", "sadness"), (), ("unknown",), ("neutral",))
-    talks = [Conversation(f"c{n}", tuple(Utterance(f"{n}-{i}", i, "A", "x", emotions=e) for i, e in enumerate(emotions))) for n in range(2)]
+    talks = [
+        Conversation(
+            f"c{n}", tuple(Utterance(f"{n}-{i}", i, "A", "x", emotions=e) for i, e in enumerate(emotions))
+        )
+        for n in range(2)
+    ]
     prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=EMOTIONS))
     recipe = Recipe((Stage("emotions", {"erc": 1.0}),))
-    made = Examples(prompts, recipe, Supplies()).of_stage(Corpus("meld", "dev", tuple(talks), "meld", "toy", (), ()), recipe.stages[0], dev=True)
+    made = Examples(prompts, recipe, Supplies()).of_stage(
+        Corpus("meld", "dev", tuple(talks), "meld", "toy", (), ()), recipe.stages[0], dev=True
+    )
     assert dialogue_groups(made).tolist() == [0, 0, 1, 1]
 
 
@@ -170,7 +220,10 @@ def test_shipped_recipe_ends_by_teaching_emotions(name):
         ({"bios": True}, "speaker memory"),
         ({"history": 3}, "speaker memory"),
         ({"demonstrations": 1}, "embedding"),
-        ({"stages": {"a": {"tasks": {"speaker_characteristic": 1.0}}, "b": {"tasks": {"erc": 1.0}}}}, "speaker_characteristic/oReact"),
+        (
+            {"stages": {"a": {"tasks": {"speaker_characteristic": 1.0}}, "b": {"tasks": {"erc": 1.0}}}},
+            "speaker_characteristic/oReact",
+        ),
     ],
 )
 def test_recipe_without_what_it_needs_says_so(changes, message):
@@ -191,9 +244,14 @@ def test_recipe_that_never_teaches_emotions_is_refused():
         llm_recipe(config_of("base", stages={"a": {"tasks": {"speaker_identification": 1.0}}}))
 
 
-def test_corpus_whose_turns_have_several_emotions_is_refused_before_anything_is_read(tiny_lm_dir, tmp_path, monkeypatch):
+def test_corpus_whose_turns_have_several_emotions_is_refused_before_anything_is_read(
+    tiny_lm_dir, tmp_path, monkeypatch
+):
     splits = [replace(toy(split, 1), emotion_set="goemotions") for split in ("train", "dev")]
     config = config_of(tiny_lm_dir).model_copy(update={"data": DataConfig(corpus="goemotions")})
-    for run in (lambda: llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=tuple(splits)), lambda: plan_training(config)):
+    for run in (
+        lambda: llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=tuple(splits)),
+        lambda: plan_training(config),
+    ):
         with pytest.raises(ConfigError, match="'goemotions' several labels may hold at once"):
             run()

@@ -25,9 +25,15 @@ from erc.llm.server.transport import UnreachableError
 from erc.llm.writers import KeepingWriter, open_writer
 from erc.llm.writing import WrittenTexts, generated_answers, text_key, write_texts
 
-PROMPTS = [RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "") for i in range(40)]
+PROMPTS = [
+    RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "")
+    for i in range(40)
+]
 GREEDY = GenerationSettings(max_new_tokens=6)
-TALK = Conversation("c", tuple(Utterance(f"c-{i}", i, "AB"[i % 2], text) for i, text in enumerate(("Hello.", " ", "Fine, you?"))))
+TALK = Conversation(
+    "c",
+    tuple(Utterance(f"c-{i}", i, "AB"[i % 2], text) for i, text in enumerate(("Hello.", " ", "Fine, you?"))),
+)
 
 
 class Scribe:
@@ -58,7 +64,11 @@ def test_written_texts_are_asked_for_once(tmp_path, encoder):
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         found = ask(first, texts, [*PROMPTS, PROMPTS[0]])
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
-        assert ask(second, texts, advance=heard.append) == found[:-1] == [prompt.user.upper() for prompt in PROMPTS]
+        assert (
+            ask(second, texts, advance=heard.append)
+            == found[:-1]
+            == [prompt.user.upper() for prompt in PROMPTS]
+        )
     assert (len(first.prompts), second.prompts, heard) == (40, [], [40])
 
 
@@ -75,7 +85,9 @@ def test_killed_writing_goes_on_where_it_stopped(tmp_path, encoder):
     assert len(second.prompts) == 40 - (kept - 1)
 
 
-@pytest.mark.parametrize("line", [b"{not json}\n", b'{"key": 3, "text": "x"}\n', b"[]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
+@pytest.mark.parametrize(
+    "line", [b"{not json}\n", b'{"key": 3, "text": "x"}\n', b"[]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"]
+)
 def test_bad_line_is_passed_over_and_written_again(tmp_path, encoder, line):
     path = tmp_path / "w.jsonl"
     with WrittenTexts(path) as texts:
@@ -104,7 +116,13 @@ def test_two_runs_in_one_file_after_a_kill_keep_what_both_wrote(tmp_path):
         first.put("e", "after that")
     with WrittenTexts(path) as texts:
         found = {key: texts.get(key) for key in ("old", "a", "b", "c", "e")}
-    assert found == {"old": "kept", "a": "of the first", "b": "of the second\u2028with a line end of its own", "c": "of the third", "e": "after that"}
+    assert found == {
+        "old": "kept",
+        "a": "of the first",
+        "b": "of the second\u2028with a line end of its own",
+        "c": "of the third",
+        "e": "after that",
+    }
 
 
 @pytest.mark.parametrize("room", [0, 20])
@@ -114,7 +132,9 @@ def test_full_disk_is_told_and_loses_nothing_kept_before(tmp_path, room):
     with WrittenTexts(path) as texts:
         texts.put("k", "a text")
         try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1]))  # here writing ends as on a full disk
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1])
+            )  # here writing ends as on a full disk
             with pytest.raises(ArtefactError, match=r"w\.jsonl: a written text cannot be kept .*make room"):
                 texts.put("l", "another text, longer than what is left")
         finally:
@@ -161,7 +181,9 @@ def test_empty_text_is_not_kept_and_asked_for_again(tmp_path, encoder):
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         scribe = Scribe(encoder)
         assert all(ask(scribe, texts, PROMPTS[:5]))
-    assert sorted(prompt.user for prompt in scribe.prompts) == [prompt.user for prompt in PROMPTS[:5] if "3" not in prompt.user]
+    assert sorted(prompt.user for prompt in scribe.prompts) == [
+        prompt.user for prompt in PROMPTS[:5] if "3" not in prompt.user
+    ]
 
 
 def test_folder_in_the_place_of_written_texts_is_told(tmp_path):
@@ -170,7 +192,13 @@ def test_folder_in_the_place_of_written_texts_is_told(tmp_path):
 
 
 def test_generated_answers_see_no_later_turn_and_leave_out_silence(tmp_path, encoder):
-    recipe = Recipe((Stage("a", {"interlocutor_commonsense": 1.0}), Stage("b", {"speaker_characteristic": 1.0}), Stage("c", {"erc": 1.0})))
+    recipe = Recipe(
+        (
+            Stage("a", {"interlocutor_commonsense": 1.0}),
+            Stage("b", {"speaker_characteristic": 1.0}),
+            Stage("c", {"erc": 1.0}),
+        )
+    )
     scribe = Scribe(encoder)
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         found = generated_answers(scribe, recipe, [TALK], texts=texts, budget=Budget(max_tokens=2000))
@@ -196,7 +224,9 @@ def connect(encoder):
     with ExitStack() as stack:
 
         def make(url, **settings):
-            transport = stack.enter_context(closing(Transport(url, settings=fast, sleep=lambda seconds: None)))
+            transport = stack.enter_context(
+                closing(Transport(url, settings=fast, sleep=lambda seconds: None))
+            )
             return ServerGenerator(transport, model="tiny", encoder=encoder, **settings)
 
         yield make
@@ -212,7 +242,9 @@ def test_server_writes_what_the_local_model_writes(server, connect, tiny_lm, cha
     served = connect(server)
     found = served.generate(PROMPTS[:4], settings=GREEDY)
     assert (served.mode, served.model_id) == ("completions", "tiny")
-    assert found == LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").generate(PROMPTS[:4], settings=GREEDY)
+    assert found == LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny").generate(
+        PROMPTS[:4], settings=GREEDY
+    )
 
 
 def test_server_without_completions_is_asked_by_chat(server, behaviour, connect):
@@ -227,7 +259,9 @@ def test_server_without_completions_is_asked_by_chat(server, behaviour, connect)
 
 def test_server_that_fails_at_first_is_asked_again(server, behaviour, connect):
     behaviour.faults = [503, "garbage"]
-    assert connect(server, mode="chat").generate(PROMPTS[:1], settings=GREEDY) == ["You asked: Who is number 0?"]
+    assert connect(server, mode="chat").generate(PROMPTS[:1], settings=GREEDY) == [
+        "You asked: Who is number 0?"
+    ]
 
 
 def test_served_model_that_writes_nothing_does_not_stop_the_others(server, behaviour, connect):
@@ -235,7 +269,14 @@ def test_served_model_that_writes_nothing_does_not_stop_the_others(server, behav
     assert connect(server, mode="chat").generate(PROMPTS[:2]) == ["", ""]
 
 
-@pytest.mark.parametrize("answer", [{"choices": []}, {"choices": [{"message": {"role": "assistant"}}]}, {"choices": [{"message": {"content": 3}}]}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": []},
+        {"choices": [{"message": {"role": "assistant"}}]},
+        {"choices": [{"message": {"content": 3}}]},
+    ],
+)
 def test_server_that_serves_no_writing_model_is_told(server, connect, monkeypatch, answer):
     monkeypatch.setattr(Handler, "chat", lambda self, does, body: answer)
     with pytest.raises(ServerError, match="without a text"):
@@ -255,7 +296,11 @@ def test_thoughts_of_a_served_model_are_no_part_of_its_text(server, behaviour, c
 def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch):
     loaded = []
     load = LocalScorer.load
-    monkeypatch.setattr(LocalScorer, "load", classmethod(lambda cls, name, **settings: loaded.append(name) or load(name, **settings)))
+    monkeypatch.setattr(
+        LocalScorer,
+        "load",
+        classmethod(lambda cls, name, **settings: loaded.append(name) or load(name, **settings)),
+    )
     for _ in range(2):
         writer = open_writer(str(tiny_lm_dir), precision="fp32")
         with WrittenTexts(tmp_path / "w.jsonl") as texts:
@@ -271,7 +316,11 @@ def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tin
     os.utime(folder / "model.safetensors", (0, 0))  # as another copy of the same model has it
     assert open_writer(str(folder)).model_id == first
     weights = load_file(folder / "model.safetensors")
-    save_file({name: value * 1.001 for name, value in weights.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: value * 1.001 for name, value in weights.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     assert open_writer(str(folder)).model_id != first
     assert first.startswith(f"{folder}#")
 
@@ -290,7 +339,10 @@ def test_text_of_another_chat_template_is_written_anew(tmp_path, tiny_lm_dir):
 
 
 def test_writer_on_a_server_is_the_one_that_its_folder_holds(tiny_lm_dir):
-    assert open_writer(str(tiny_lm_dir), server="http://127.0.0.1:9/v1").model_id == open_writer(str(tiny_lm_dir)).model_id
+    assert (
+        open_writer(str(tiny_lm_dir), server="http://127.0.0.1:9/v1").model_id
+        == open_writer(str(tiny_lm_dir)).model_id
+    )
 
 
 def test_writer_without_a_tokenizer_is_refused(tmp_path):

@@ -28,7 +28,14 @@ FAMILIES = ("bert", "roberta", "modernbert", "emcoder")
 MODES: tuple[ContextMode, ...] = ("window", "turn_causal", "hierarchical")
 LABELS = ("joy", "anger", "neutral")
 OBSERVATION = 12
-TINY_EMCODER = EmCoderConfig(vocab_size=400, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, pad_token_id=0)
+TINY_EMCODER = EmCoderConfig(
+    vocab_size=400,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=48,
+    pad_token_id=0,
+)
 
 TALK = (
     ("Ana", "I am so happy to see you again, thank you!"),
@@ -38,18 +45,28 @@ TALK = (
     ("Ben", "She was surprised, then sad, and then she laughed."),
     ("Ana", "This is not what we agreed on and I am angry."),
 )
-OTHER_TALK = (("Ben", "Let us start."), ("Ana", "I do not want to talk about it now; it was not what we agreed on yesterday, I am worried."))
+OTHER_TALK = (
+    ("Ben", "Let us start."),
+    ("Ana", "I do not want to talk about it now; it was not what we agreed on yesterday, I am worried."),
+)
 
 
-def conversation(turns: tuple[tuple[str, str], ...] = TALK, *, name: str = "talk", corpus: str | None = "tiny") -> Conversation:
-    utterances = (Utterance(utterance_id=f"{name}-{i}", index=i, speaker=who, text=text, emotions=("joy",)) for i, (who, text) in enumerate(turns))
+def conversation(
+    turns: tuple[tuple[str, str], ...] = TALK, *, name: str = "talk", corpus: str | None = "tiny"
+) -> Conversation:
+    utterances = (
+        Utterance(utterance_id=f"{name}-{i}", index=i, speaker=who, text=text, emotions=("joy",))
+        for i, (who, text) in enumerate(turns)
+    )
     return Conversation(conversation_id=name, utterances=tuple(utterances), corpus=corpus)
 
 
 def encoder_of(folder: Path | None, *, seed: int = 3) -> AnyEncoder:
     """A tiny encoder of a saved family, EmCoder's where there is no folder, with weights large enough for attention to matter."""
     torch.manual_seed(seed)
-    encoder = EmCoderEncoder(TINY_EMCODER) if folder is None else load_encoder(str(folder), hidden_dropout=0.2)
+    encoder = (
+        EmCoderEncoder(TINY_EMCODER) if folder is None else load_encoder(str(folder), hidden_dropout=0.2)
+    )
     for parameter in encoder.layers.parameters():
         if parameter.dim() == 2:
             parameter.data.mul_(4.0)
@@ -60,7 +77,9 @@ def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder)
 
 
-def remembered(talk: Conversation, *, time: float, width: int = OBSERVATION) -> list[tuple[str, PastUtterance]]:
+def remembered(
+    talk: Conversation, *, time: float, width: int = OBSERVATION
+) -> list[tuple[str, PastUtterance]]:
     """What a classifier might have made of each turn: fixed noise."""
     random = np.random.default_rng(11)
     return [
@@ -96,7 +115,12 @@ class FixedBios:
 
 
 def builder(
-    folder: Path, *, history: InMemoryHistory | None = None, own: bool = False, bios: bool = False, speaker_text: SpeakerText = "local_tag"
+    folder: Path,
+    *,
+    history: InMemoryHistory | None = None,
+    own: bool = False,
+    bios: bool = False,
+    speaker_text: SpeakerText = "local_tag",
 ) -> TurnBuilder:
     return TurnBuilder(
         tokenizer=tokenizer_of(folder),
@@ -125,7 +149,13 @@ def open_up(model: torch.nn.Module) -> None:
 
 
 def emonet(
-    mode: ContextMode, encoder: AnyEncoder, *, memory: str = "none", own: AnyEncoder | None = None, bio: bool = False, opened: bool = True
+    mode: ContextMode,
+    encoder: AnyEncoder,
+    *,
+    memory: str = "none",
+    own: AnyEncoder | None = None,
+    bio: bool = False,
+    opened: bool = True,
 ) -> EmoNet:
     """A tiny model in evaluation mode with windows smaller than the talk."""
     torch.manual_seed(4)
@@ -151,5 +181,10 @@ def emonet(
 
 def changed_last(talk: Conversation) -> Conversation:
     """The talk with another last turn."""
-    last = replace(talk.utterances[-1], text="Zebras quietly juggle 42 violins: why not?", speaker="Dora", speakers=("Dora",))
+    last = replace(
+        talk.utterances[-1],
+        text="Zebras quietly juggle 42 violins: why not?",
+        speaker="Dora",
+        speakers=("Dora",),
+    )
     return replace(talk, utterances=(*talk.utterances[:-1], last))

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conversation_parts import FAMILIES, MODES, OTHER_TALK, builder, changed_last, conversation, emonet, encoder_of
+from conversation_parts import (
+    FAMILIES,
+    MODES,
+    OTHER_TALK,
+    builder,
+    changed_last,
+    conversation,
+    emonet,
+    encoder_of,
+)
 
 from erc.models import context_hierarchical, encoder_rows
 from erc.models.context import ContextMode, TurnCausalContext, build_context
@@ -24,7 +33,9 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def tokens_dir(family: str, request: pytest.FixtureRequest) -> Path:
     """A folder whose tokenizer serves the family."""
-    return request.getfixturevalue({"roberta": "tiny_roberta_dir", "modernbert": "tiny_modernbert_dir"}.get(family, "tiny_encoder_dir"))
+    return request.getfixturevalue(
+        {"roberta": "tiny_roberta_dir", "modernbert": "tiny_modernbert_dir"}.get(family, "tiny_encoder_dir")
+    )
 
 
 @pytest.fixture
@@ -39,7 +50,9 @@ def mode(request: pytest.FixtureRequest) -> ContextMode:
 
 
 @torch.no_grad()
-def test_context_changing_a_later_turn_changes_no_earlier_output(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+def test_context_changing_a_later_turn_changes_no_earlier_output(
+    mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
+) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
     talk = conversation()
     first = model(batch=turns.batch([talk], times=TIMES)).logits
@@ -49,19 +62,29 @@ def test_context_changing_a_later_turn_changes_no_earlier_output(mode: ContextMo
 
 
 @torch.no_grad()
-def test_context_an_earlier_turn_within_the_window_is_seen(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+def test_context_an_earlier_turn_within_the_window_is_seen(
+    mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
+) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
     talk = conversation()
-    shorter = conversation((("Ana", "Zebras juggle violins."), *[(turn.speaker, turn.text) for turn in talk.utterances[1:]]))
+    shorter = conversation(
+        (("Ana", "Zebras juggle violins."), *[(turn.speaker, turn.text) for turn in talk.utterances[1:]])
+    )
     first = model(batch=turns.batch([talk], times=TIMES)).logits
     second = model(batch=turns.batch([shorter], times=TIMES)).logits
     assert (first[1] - second[1]).abs().max() > 1e-4
 
 
 @torch.no_grad()
-def test_context_answers_do_not_depend_on_the_batch(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+def test_context_answers_do_not_depend_on_the_batch(
+    mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
+) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
-    talk, other, third = conversation(), conversation(OTHER_TALK, name="other"), conversation(OTHER_TALK[::-1], name="third")
+    talk, other, third = (
+        conversation(),
+        conversation(OTHER_TALK, name="other"),
+        conversation(OTHER_TALK[::-1], name="third"),
+    )
     alone = model(batch=turns.batch([talk], times=TIMES))
     together = model(batch=turns.batch([other, talk, third], times=TIMES))
     torch.testing.assert_close(together.logits[2:8], alone.logits, atol=1e-5, rtol=0)
@@ -69,7 +92,9 @@ def test_context_answers_do_not_depend_on_the_batch(mode: ContextMode, weights_d
 
 
 @torch.no_grad()
-def test_context_live_turns_equal_the_batch(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+def test_context_live_turns_equal_the_batch(
+    mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
+) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
     prepared = turns.prepare(conversation(), time=0.0)
     expected = model(batch=turns.collate([prepared]))
@@ -80,7 +105,9 @@ def test_context_live_turns_equal_the_batch(mode: ContextMode, weights_dir: Path
 
 
 @torch.no_grad()
-def test_context_starts_exactly_as_the_utterance_model(mode: ContextMode, weights_dir: Path | None, tokens_dir: Path) -> None:
+def test_context_starts_exactly_as_the_utterance_model(
+    mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
+) -> None:
     encoder = encoder_of(weights_dir)
     classifier = UtteranceClassifier(encoder=encoder, emotions=28).eval()  # type: ignore[arg-type]
     batch = builder(tokens_dir).batch([conversation()], times=TIMES)
@@ -103,14 +130,18 @@ def test_context_without_window_equals_the_encoder(weights_dir: Path | None, tok
 def test_context_sigmoid_gate_starts_nearly_closed(tiny_encoder_dir: Path) -> None:
     encoder = encoder_of(tiny_encoder_dir)
     batch = builder(tiny_encoder_dir).batch([conversation()], times=TIMES)
-    closed, ajar, wide = (build_context("turn_causal", encoder=encoder, gate=gate).eval()(batch) for gate in (None, -3.0, 3.0))
+    closed, ajar, wide = (
+        build_context("turn_causal", encoder=encoder, gate=gate).eval()(batch) for gate in (None, -3.0, 3.0)
+    )
     assert 0 < (ajar - closed).abs().max() < 0.25 * (wide - closed).abs().max()
 
 
 @torch.no_grad()
 def test_context_turn_causal_forgets_what_its_layers_cannot_reach(tiny_encoder_dir: Path) -> None:
     model, turns = emonet("turn_causal", encoder_of(tiny_encoder_dir)).double(), builder(tiny_encoder_dir)
-    long = tuple(("Ana", f"I am number {i}.") for i in range(8))  # 2 layers that look back 2 turns each: turn 4 is reached, turn 5 is not
+    long = tuple(
+        ("Ana", f"I am number {i}.") for i in range(8)
+    )  # 2 layers that look back 2 turns each: turn 4 is reached, turn 5 is not
     first = model(batch=turns.batch([conversation(long)], times=TIMES)).logits
     second = model(batch=turns.batch([conversation((("Ana", "Zebras!"), *long[1:]))], times=TIMES)).logits
     assert (first[4] - second[4]).abs().max() > 1e-6
@@ -119,7 +150,10 @@ def test_context_turn_causal_forgets_what_its_layers_cannot_reach(tiny_encoder_d
 
 @torch.no_grad()
 def test_context_same_speaker_bias_tells_speakers_apart(tiny_encoder_dir: Path) -> None:
-    model, turns = emonet("turn_causal", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir, speaker_text="none")
+    model, turns = (
+        emonet("turn_causal", encoder_of(tiny_encoder_dir)),
+        builder(tiny_encoder_dir, speaker_text="none"),
+    )
     same = conversation((("Ana", "I am happy."), ("Ben", "No."), ("Ana", "Why?")))
     other = conversation((("Ana", "I am happy."), ("Ben", "No."), ("Cleo", "Why?")))
     first, second = (model(batch=turns.batch([talk], times=TIMES)).logits for talk in (same, other))
@@ -130,7 +164,10 @@ def test_context_same_speaker_bias_tells_speakers_apart(tiny_encoder_dir: Path) 
 def test_context_live_state_does_not_grow(mode: ContextMode, tiny_encoder_dir: Path) -> None:
     model, turns = emonet(mode, encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
     state, sizes = model.live_state(), []
-    for turn in turns.prepare(conversation(tuple(("Ana" if i % 2 else "Ben", "I am happy to see you.") for i in range(24))), time=0.0):
+    for turn in turns.prepare(
+        conversation(tuple(("Ana" if i % 2 else "Ben", "I am happy to see you.") for i in range(24))),
+        time=0.0,
+    ):
         _, state = model.append(state, turns.collate([[turn]]))
         sizes.append(state.nbytes)
     assert sizes[-1] == sizes[11] > 0
@@ -156,16 +193,22 @@ def test_context_dropout_sites_are_distinct(mode: ContextMode, tiny_encoder_dir:
     assert len(set(sites)) == len(sites)
 
 
-
-
 @torch.no_grad()
-def test_hierarchical_read_in_parts_answers_the_same(tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hierarchical_read_in_parts_answers_the_same(
+    tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, turns = emonet("hierarchical", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
     batch = turns.batch([conversation(), conversation(OTHER_TALK, name="other")], times=TIMES)
     answers = []
     for tokens in (1_000_000, 20):
         monkeypatch.setattr(encoder_rows, "_CPU_TOKENS", tokens)
-        answers.append((len(model.context.begin(batch, split=0)[0]), model(batch=batch).logits, model.mc_forward(batch, 3, mode="top-k")))
+        answers.append(
+            (
+                len(model.context.begin(batch, split=0)[0]),
+                model(batch=batch).logits,
+                model.mc_forward(batch, 3, mode="top-k"),
+            )
+        )
     (whole, logits, samples), (parts, cut_logits, cut_samples) = answers
     assert whole == 1 < parts
     torch.testing.assert_close(cut_logits, logits, atol=1e-5, rtol=0)
@@ -173,7 +216,9 @@ def test_hierarchical_read_in_parts_answers_the_same(tiny_encoder_dir: Path, mon
 
 
 @torch.no_grad()
-def test_context_window_holds_the_rows_of_one_pass_at_a_time(tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_context_window_holds_the_rows_of_one_pass_at_a_time(
+    tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A long conversation has a window a turn: were all embedded first, memory would grow with its length."""
     model, turns = emonet("window", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
     batch = turns.batch([conversation()], times=TIMES)
@@ -181,7 +226,13 @@ def test_context_window_holds_the_rows_of_one_pass_at_a_time(tiny_encoder_dir: P
     encoder, order = model.context.encoder, []
     for name in ("start", "finish"):
         original = getattr(encoder, name)
-        monkeypatch.setattr(encoder, name, lambda *given, name=name, original=original, **named: order.append(name) or original(*given, **named))
+        monkeypatch.setattr(
+            encoder,
+            name,
+            lambda *given, name=name, original=original, **named: (
+                order.append(name) or original(*given, **named)
+            ),
+        )
     monkeypatch.setattr(encoder_rows, "_CPU_TOKENS", 40)
     torch.testing.assert_close(model(batch=batch).logits, expected, atol=1e-5, rtol=0)
     assert len(order) > 4
@@ -189,14 +240,22 @@ def test_context_window_holds_the_rows_of_one_pass_at_a_time(tiny_encoder_dir: P
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_groups_of_unlike_sizes_are_run_each_by_itself_and_padded_little(monkeypatch: pytest.MonkeyPatch, copies: int) -> None:
+def test_groups_of_unlike_sizes_are_run_each_by_itself_and_padded_little(
+    monkeypatch: pytest.MonkeyPatch, copies: int
+) -> None:
     """One person of 60 turns among 40 who speak once or twice: padded together that would be 2,460 rows for 120."""
     torch.manual_seed(0)
     gru, padded = torch.nn.GRU(4, 3, batch_first=True), []
-    group = torch.cat([torch.zeros(60), torch.arange(1, 41), torch.arange(1, 21)]).long()[torch.randperm(120)] * 7
+    group = (
+        torch.cat([torch.zeros(60), torch.arange(1, 41), torch.arange(1, 21)]).long()[torch.randperm(120)] * 7
+    )
     inputs = torch.randn(copies, 120, 4)
     forward = torch.nn.GRU.forward
-    monkeypatch.setattr(torch.nn.GRU, "forward", lambda self, rows, *states: padded.append(rows.shape[:2].numel()) or forward(self, rows, *states))
+    monkeypatch.setattr(
+        torch.nn.GRU,
+        "forward",
+        lambda self, rows, *states: padded.append(rows.shape[:2].numel()) or forward(self, rows, *states),
+    )
     found = context_hierarchical._run_groups(gru, inputs, group)
     assert sum(padded) < 2 * copies * 120
     for number in group.unique():

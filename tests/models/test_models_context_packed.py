@@ -12,12 +12,18 @@ from erc.models.context_packed import CrossTurn, Packing, Row, attend, cut
 from erc.models.context_parts import Projected
 
 HEADS, WIDTH = 2, 4
-TALKS = st.lists(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2)), min_size=1, max_size=9), min_size=1, max_size=3)
+TALKS = st.lists(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2)), min_size=1, max_size=9), min_size=1, max_size=3
+)
 
 
 def rows(talks: list[list[tuple[int, int]]]) -> Row:
     """The row of conversations given as (tokens, speaker) of each turn."""
-    turns = [(talk, turn, tokens, speaker) for talk, given in enumerate(talks) for turn, (tokens, speaker) in enumerate(given)]
+    turns = [
+        (talk, turn, tokens, speaker)
+        for talk, given in enumerate(talks)
+        for turn, (tokens, speaker) in enumerate(given)
+    ]
     mask = torch.zeros(len(turns), max(tokens for _, _, tokens, _ in turns))
     for place, (_, _, tokens, _) in enumerate(turns):
         mask[place, :tokens] = 1
@@ -45,7 +51,9 @@ def plainly(parts: Projected, row: Row, cross: CrossTurn, window: int, distance:
     past = together & (behind > 0) & (behind <= window)
     lag = (behind - 1).clamp(0, window - 1) + window * (row.speaker[:, None] == row.speaker[None])
     near = scores.masked_fill(~own, -torch.inf).softmax(-1)
-    far = (scores + cross.bias[lag].permute(2, 0, 1)).masked_fill(~past, -torch.inf).softmax(-1).nan_to_num(0.0)
+    far = (
+        (scores + cross.bias[lag].permute(2, 0, 1)).masked_fill(~past, -torch.inf).softmax(-1).nan_to_num(0.0)
+    )
     return ((near + cross.gates() * far) @ value).transpose(1, 2).flatten(2)
 
 
@@ -53,16 +61,25 @@ def plainly(parts: Projected, row: Row, cross: CrossTurn, window: int, distance:
 @settings(deadline=None, max_examples=40)
 @given(talks=TALKS, window=st.integers(1, 4))
 @torch.no_grad()
-def test_attention_over_chunks_equals_the_whole_square(distance: int | None, talks: list[list[tuple[int, int]]], window: int) -> None:
+def test_attention_over_chunks_equals_the_whole_square(
+    distance: int | None, talks: list[list[tuple[int, int]]], window: int
+) -> None:
     row, cross = rows(talks), layer(window)
     generator = torch.Generator().manual_seed(1)
-    parts = Projected(*(torch.randn(2, len(row.turn), HEADS, WIDTH, generator=generator, dtype=torch.float64) for _ in range(3)))
+    parts = Projected(
+        *(
+            torch.randn(2, len(row.turn), HEADS, WIDTH, generator=generator, dtype=torch.float64)
+            for _ in range(3)
+        )
+    )
     found = attend(parts, cut(row, row, first=0, window=window), cross, distance=distance)
     torch.testing.assert_close(found, plainly(parts, row, cross, window, distance), atol=1e-10, rtol=0)
 
 
 def test_chunks_of_a_conversation_grow_in_number_alone() -> None:
-    short, long = (cut(row, row, first=0, window=3) for row in (rows([[(10, 0)] * 40]), rows([[(10, 0)] * 400])))
+    short, long = (
+        cut(row, row, first=0, window=3) for row in (rows([[(10, 0)] * 40]), rows([[(10, 0)] * 400]))
+    )
     assert short.key.shape[1] == long.key.shape[1] == 90 + 3 * 10
     assert long.key.shape[0] == pytest.approx(10 * short.key.shape[0], rel=0.1)
 

@@ -12,7 +12,9 @@ from erc.errors import NoDropoutError
 from erc.models.dropout import Draw, SeededDropout, active_draw, drawn, require_dropout
 
 
-def _draw(x: torch.Tensor, *, seed: int = 0, samples: tuple[int, ...] = (0,), site: int = 0, p: float = 0.3) -> torch.Tensor:
+def _draw(
+    x: torch.Tensor, *, seed: int = 0, samples: tuple[int, ...] = (0,), site: int = 0, p: float = 0.3
+) -> torch.Tensor:
     return Draw(seed=seed, samples=samples).apply(x, site=site, p=p)
 
 
@@ -63,7 +65,9 @@ def test_draw_of_pooled_rows_uses_the_first_position() -> None:
 def test_draw_follows_given_positions() -> None:
     """Two utterances packed into one row see the masks each would see alone."""
     alone = _draw(torch.ones(1, 4, 16))[0]
-    packed = Draw(seed=0, samples=(0,), positions=torch.tensor([[0, 1, 2, 3, 0, 1]])).apply(torch.ones(1, 6, 16), site=0, p=0.3)[0]
+    packed = Draw(seed=0, samples=(0,), positions=torch.tensor([[0, 1, 2, 3, 0, 1]])).apply(
+        torch.ones(1, 6, 16), site=0, p=0.3
+    )[0]
     assert torch.equal(packed, torch.cat([alone, alone[:2]]))
 
 
@@ -123,7 +127,11 @@ def test_drawn_is_not_seen_by_another_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "words"), [(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)), "it has no dropout"), (SeededDropout(0.0, site=0), "above 0")]
+    ("module", "words"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1)), "it has no dropout"),
+        (SeededDropout(0.0, site=0), "above 0"),
+    ],
 )
 def test_require_dropout_says_why_it_cannot_sample(module: nn.Module, words: str) -> None:
     with pytest.raises(NoDropoutError, match=words):

@@ -78,7 +78,9 @@ def test_concrete_dropout_learns_its_rate() -> None:
 
 def test_concrete_regulariser_has_the_value_of_its_formula() -> None:
     site = ConcreteDropout(0.5, site=1)
-    value = site.regulariser(features=10, weights=torch.full((2, 10), 2.0), weight_scale=0.25, dropout_scale=0.1)
+    value = site.regulariser(
+        features=10, weights=torch.full((2, 10), 2.0), weight_scale=0.25, dropout_scale=0.1
+    )
     assert float(value.detach()) == pytest.approx(0.25 * 80 / 0.5 + 0.1 * 10 * -0.6931472, rel=1e-5)
 
 

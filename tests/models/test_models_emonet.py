@@ -56,7 +56,9 @@ def memory(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def parts(folder: Path, mode: ContextMode, memory: str, *, opened: bool = True) -> tuple[EmoNet, TurnBatch, list[TurnBatch]]:
+def parts(
+    folder: Path, mode: ContextMode, memory: str, *, opened: bool = True
+) -> tuple[EmoNet, TurnBatch, list[TurnBatch]]:
     """A model with everything in it, the talk as a batch, and the same talk turn by turn."""
     own = encoder_of(folder) if memory == "own" else None
     model = emonet(mode, encoder_of(folder), memory=memory, own=own, bio=True, opened=opened)
@@ -66,7 +68,9 @@ def parts(folder: Path, mode: ContextMode, memory: str, *, opened: bool = True) 
 
 
 @torch.no_grad()
-def test_emonet_live_with_memory_equals_the_batch(mode: ContextMode, memory: str, tiny_encoder_dir: Path) -> None:
+def test_emonet_live_with_memory_equals_the_batch(
+    mode: ContextMode, memory: str, tiny_encoder_dir: Path
+) -> None:
     model, batch, turns = parts(tiny_encoder_dir, mode, memory)
     expected, state = model(batch=batch), model.live_state()
     for row, turn in enumerate(turns):
@@ -75,7 +79,9 @@ def test_emonet_live_with_memory_equals_the_batch(mode: ContextMode, memory: str
         torch.testing.assert_close(output.embedding[0], expected.embedding[row], atol=1e-5, rtol=1e-5)
 
 
-def test_emonet_live_state_can_be_saved_and_gone_back_to(mode: ContextMode, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+def test_emonet_live_state_can_be_saved_and_gone_back_to(
+    mode: ContextMode, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
     model, _, turns = parts(tiny_encoder_dir, mode, "shared")
     state = model.live_state()
     for turn in turns[:3]:
@@ -100,7 +106,14 @@ def test_emonet_memory_changes_the_answer_of_those_who_have_one(memory: str, tin
     assert batch.history_mask is not None
     without = model(batch=replace(batch, history_mask=torch.zeros_like(batch.history_mask))).logits
     differs = (model(batch=batch).logits - without).abs().amax(dim=1) > 1e-5
-    assert differs.tolist() == [True, True, True, False, True, True]  # Cleo speaks for the first time in turn 3
+    assert differs.tolist() == [
+        True,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]  # Cleo speaks for the first time in turn 3
 
 
 @torch.no_grad()
@@ -137,13 +150,19 @@ def test_bio_of_another_is_read_by_attention_alone(kind: BioKind, reads: str, ti
 def test_emonet_history_reads_only_what_was_said_before(tiny_encoder_dir: Path) -> None:
     model = emonet("hierarchical", encoder_of(tiny_encoder_dir), memory="shared")
     past_only = builder(tiny_encoder_dir, history=history_of(EARLIER)).batch([EARLIER, TALK], times=TIMES)
-    with_future = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK)).batch([EARLIER, TALK], times=TIMES)
+    with_future = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK)).batch(
+        [EARLIER, TALK], times=TIMES
+    )
     rows = len(EARLIER)
-    torch.testing.assert_close(model(batch=past_only).logits[:rows], model(batch=with_future).logits[:rows], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        model(batch=past_only).logits[:rows], model(batch=with_future).logits[:rows], atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize("sampling", ["head", "top-k", "full"])
-def test_emonet_samples_do_not_depend_on_the_batch(mode: ContextMode, sampling: McMode, memory: str, tiny_encoder_dir: Path) -> None:
+def test_emonet_samples_do_not_depend_on_the_batch(
+    mode: ContextMode, sampling: McMode, memory: str, tiny_encoder_dir: Path
+) -> None:
     model, batch, _ = parts(tiny_encoder_dir, mode, memory)
     turns = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=memory == "own", bios=True)
     together = model.mc_forward(turns.batch([EARLIER, TALK], times=TIMES), 5, seed=3, mode=sampling)
@@ -154,7 +173,9 @@ def test_emonet_samples_do_not_depend_on_the_batch(mode: ContextMode, sampling: 
 
 
 @pytest.mark.parametrize("sampling", ["head", "top-k", "full"])
-def test_emonet_live_samples_equal_the_batch(mode: ContextMode, sampling: McMode, tiny_encoder_dir: Path) -> None:
+def test_emonet_live_samples_equal_the_batch(
+    mode: ContextMode, sampling: McMode, tiny_encoder_dir: Path
+) -> None:
     model, batch, turns = parts(tiny_encoder_dir, mode, "own")
     expected = model.mc_forward(batch, 3, seed=9, mode=sampling)
     state = model.live_state()
@@ -163,9 +184,16 @@ def test_emonet_live_samples_equal_the_batch(mode: ContextMode, sampling: McMode
         torch.testing.assert_close(logits[:, 0], expected[:, row], atol=1e-5, rtol=0)
 
 
-def test_emonet_sampling_fewer_is_a_prefix_of_sampling_more(mode: ContextMode, tiny_encoder_dir: Path) -> None:
+def test_emonet_sampling_fewer_is_a_prefix_of_sampling_more(
+    mode: ContextMode, tiny_encoder_dir: Path
+) -> None:
     model, batch, _ = parts(tiny_encoder_dir, mode, "shared")
-    torch.testing.assert_close(model.mc_forward(batch, 1, mode="full"), model.mc_forward(batch, 4, mode="full")[:1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.mc_forward(batch, 1, mode="full"),
+        model.mc_forward(batch, 4, mode="full")[:1],
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_emonet_sampling_leaves_the_model_as_it_was(tiny_encoder_dir: Path) -> None:
@@ -206,10 +234,14 @@ def test_emonet_takes_over_encoder_and_head_of_a_classifier(tiny_encoder_dir: Pa
     assert torch.equal(fresh.word_embeddings.weight, classifier.encoder.word_embeddings.weight)
 
 
-def test_emonet_refuses_a_classifier_over_another_encoder(tiny_encoder_dir: Path, tiny_roberta_dir: Path) -> None:
+def test_emonet_refuses_a_classifier_over_another_encoder(
+    tiny_encoder_dir: Path, tiny_roberta_dir: Path
+) -> None:
     classifier = UtteranceClassifier(encoder=encoder_of(tiny_roberta_dir), emotions=28)  # type: ignore[arg-type]
     with pytest.raises(ArtefactError, match="another encoder"):
-        EmoNet(context=build_context("turn_causal", encoder=encoder_of(tiny_encoder_dir)), emotions=3).init_from(classifier)
+        EmoNet(
+            context=build_context("turn_causal", encoder=encoder_of(tiny_encoder_dir)), emotions=3
+        ).init_from(classifier)
 
 
 @torch.no_grad()
@@ -222,7 +254,19 @@ def test_shared_memory_reads_the_last_real_observation() -> None:
 
     def state(history: torch.Tensor, real: int) -> torch.Tensor:
         index = torch.arange(history.shape[1])[None]
-        return memory(TurnBatch(empty[None], empty[None], empty, empty, empty, empty, index, index < real, observations=history[0]))
+        return memory(
+            TurnBatch(
+                empty[None],
+                empty[None],
+                empty,
+                empty,
+                empty,
+                empty,
+                index,
+                index < real,
+                observations=history[0],
+            )
+        )
 
     torch.testing.assert_close(state(padded, 2), state(seen, 2))
     assert torch.equal(state(padded, 0), torch.zeros(1, 8))
@@ -233,7 +277,9 @@ def test_concat_join_begins_as_the_context() -> None:
     join = MemoryJoin(kind="concat", width=4, memory=3)
     context = torch.randn(5, 4)
     assert torch.equal(join(context, torch.randn(5, 3)), context)
-    assert not torch.allclose(MemoryJoin(kind="concat", width=4, memory=3, zero_start=False)(context, torch.ones(5, 3)), context)
+    assert not torch.allclose(
+        MemoryJoin(kind="concat", width=4, memory=3, zero_start=False)(context, torch.ones(5, 3)), context
+    )
 
 
 def test_speaker_table_hides_a_share_of_speakers_in_training_alone() -> None:
@@ -285,16 +331,22 @@ def test_turn_builder_hides_a_share_of_the_speakers_behind_the_unknown_tag(tiny_
         return found
 
     shown = tagged(0.0)
-    assert all(tags["Ana"] == tags["Ben"] == {False} and tags["Cleo"] == {True} for tags in shown)  # she is nobody to this corpus
+    assert all(
+        tags["Ana"] == tags["Ben"] == {False} and tags["Cleo"] == {True} for tags in shown
+    )  # she is nobody to this corpus
     hidden = tagged(0.3)
     assert hidden == tagged(0.3)
-    assert all(len(one) == 1 for tags in hidden for one in tags.values())  # somebody is hidden in all turns of a conversation or in none
+    assert all(
+        len(one) == 1 for tags in hidden for one in tags.values()
+    )  # somebody is hidden in all turns of a conversation or in none
     share = np.mean([tags[name] == {True} for tags in hidden for name in ("Ana", "Ben")])
     assert 0.15 < share < 0.45
 
 
 def test_turn_builder_encodes_a_past_text_once(tiny_encoder_dir: Path) -> None:
-    batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=True).batch([EARLIER, TALK], times=TIMES)
+    batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=True).batch(
+        [EARLIER, TALK], times=TIMES
+    )
     assert batch.memory_ids is not None
     assert batch.history_mask is not None
     assert int(batch.history_mask.sum()) == 0 + 0 + 1 + 1 + 2 + 0 + 2 + 3
@@ -307,12 +359,16 @@ def test_conversation_buckets_keep_the_token_budget(tiny_encoder_dir: Path) -> N
     budget = 2 * lengths[1]
     buckets = list(conversation_buckets(prepared, max_tokens=budget))
     assert sorted(i for bucket in buckets for i in bucket) == [0, 1, 2, 3]
-    assert all(len(bucket) * max(lengths[i] for i in bucket) <= budget or len(bucket) == 1 for bucket in buckets)
+    assert all(
+        len(bucket) * max(lengths[i] for i in bucket) <= budget or len(bucket) == 1 for bucket in buckets
+    )
     assert [1, 2] in buckets
 
 
 @torch.no_grad()
-def test_emonet_live_in_bf16_stays_near_the_batch(mode: ContextMode, memory: str, tiny_encoder_dir: Path) -> None:
+def test_emonet_live_in_bf16_stays_near_the_batch(
+    mode: ContextMode, memory: str, tiny_encoder_dir: Path
+) -> None:
     model, batch, turns = parts(tiny_encoder_dir, mode, memory)
     exact = model(batch=batch).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -329,10 +385,16 @@ def test_emonet_live_in_bf16_stays_near_the_batch(mode: ContextMode, memory: str
 
 
 @torch.no_grad()
-def test_emonet_given_the_vectors_of_its_own_encoder_answers_the_same(memory: str, tiny_encoder_dir: Path) -> None:
+def test_emonet_given_the_vectors_of_its_own_encoder_answers_the_same(
+    memory: str, tiny_encoder_dir: Path
+) -> None:
     model, batch, turns = parts(tiny_encoder_dir, "hierarchical", memory)
     context = model.context
-    alone = pool(context.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask), batch.attention_mask, context.pooling)
+    alone = pool(
+        context.encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask),
+        batch.attention_mask,
+        context.pooling,
+    )
     expected, state = model(batch=batch), model.live_state()
     given = model(batch=replace(batch, vectors=alone))
     torch.testing.assert_close(given.logits, expected.logits, atol=1e-5, rtol=1e-5)
@@ -345,13 +407,18 @@ def test_emonet_given_the_vectors_of_its_own_encoder_answers_the_same(memory: st
 def test_emonet_reads_the_vectors_given_and_not_the_tokens(tiny_encoder_dir: Path) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
     vectors = torch.randn(len(batch), model.context.width, generator=torch.Generator().manual_seed(0))
-    first, second = model(batch=replace(batch, vectors=vectors)), model(batch=replace(batch, vectors=vectors, input_ids=batch.input_ids.roll(1, 0)))
+    first, second = (
+        model(batch=replace(batch, vectors=vectors)),
+        model(batch=replace(batch, vectors=vectors, input_ids=batch.input_ids.roll(1, 0))),
+    )
     assert torch.equal(first.logits, second.logits)
     assert not torch.allclose(first.logits, model(batch=batch).logits, atol=1e-3)
 
 
 @pytest.mark.parametrize("sampled", ["full", "top-k"])
-def test_emonet_samples_its_encoder_even_where_vectors_are_given(sampled: McMode, tiny_encoder_dir: Path) -> None:
+def test_emonet_samples_its_encoder_even_where_vectors_are_given(
+    sampled: McMode, tiny_encoder_dir: Path
+) -> None:
     """Vectors at hand are those of the undisturbed encoder; where the encoder is sampled they say nothing."""
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
     with_vectors = replace(batch, vectors=torch.zeros(len(batch), model.context.width))
@@ -371,17 +438,26 @@ def test_turn_builder_lays_out_a_past_turn_once(tiny_encoder_dir: Path) -> None:
     assert batch.history_mask is not None
     assert batch.history_index is not None
     assert batch.observations.shape == (5, OBSERVATION)  # every turn but the last of each speaker
-    past = [batch.observations[row[mask]] for row, mask in zip(batch.history_index, batch.history_mask, strict=True)]
+    past = [
+        batch.observations[row[mask]]
+        for row, mask in zip(batch.history_index, batch.history_mask, strict=True)
+    ]
     assert [len(rows) for rows in past] == [0, 0, 1, 1, 2, 0, 2, 3]
     assert torch.equal(past[4][:1], past[2])  # oldest first, the newest at the end
 
 
 @torch.no_grad()
-def test_long_conversation_is_answered_in_parts_as_whole(memory: str, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_conversation_is_answered_in_parts_as_whole(
+    memory: str, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)
 
     def answers() -> tuple[torch.Tensor, ...]:
-        return (model(batch=batch).logits, model.mc_forward(batch, 3, mode="head"), model.mc_forward(batch, 3, mode="full"))
+        return (
+            model(batch=batch).logits,
+            model.mc_forward(batch, 3, mode="head"),
+            model.mc_forward(batch, 3, mode="full"),
+        )
 
     whole = answers()
     for module in (behaviour_module, emonet_module):

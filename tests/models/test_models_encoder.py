@@ -18,7 +18,11 @@ from erc.models.dropout import SeededDropout
 from erc.models.encoder import DEFAULT_ENCODER, Encoder, load_encoder, load_tokenizer, resolve_encoder
 
 FIXTURES = ("tiny_encoder_dir", "tiny_roberta_dir", "tiny_modernbert_dir")
-TEXTS = ["I am happy.", "Why did nobody tell me? I was really worried about him, and then she laughed.", "No."]
+TEXTS = [
+    "I am happy.",
+    "Why did nobody tell me? I was really worried about him, and then she laughed.",
+    "No.",
+]
 
 
 @pytest.fixture(params=FIXTURES)
@@ -35,7 +39,9 @@ def _batch(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_encoder_equals_the_forward_of_its_backbone(encoder_dir: Path, attention: str) -> None:
     batch = _batch(encoder_dir)
-    expected = AutoModel.from_pretrained(encoder_dir, attn_implementation="eager").eval()(**batch).last_hidden_state
+    expected = (
+        AutoModel.from_pretrained(encoder_dir, attn_implementation="eager").eval()(**batch).last_hidden_state
+    )
     found = load_encoder(str(encoder_dir), attention=attention).eval()(**batch)
     real = batch["attention_mask"].bool()
     torch.testing.assert_close(found[real], expected[real], atol=1e-5, rtol=1e-5)
@@ -59,7 +65,9 @@ def test_encoder_repeated_state_gives_each_copy_the_same_answer(encoder_dir: Pat
 def test_encoder_repeated_state_keeps_the_positions_of_each_row(encoder_dir: Path) -> None:
     encoder, batch = load_encoder(str(encoder_dir)).eval(), _batch(encoder_dir)
     for parameter in encoder.layers.parameters():
-        parameter.mul_(8.0)  # weights as small as the fresh ones hardly attend, so that positions would not show
+        parameter.mul_(
+            8.0
+        )  # weights as small as the fresh ones hardly attend, so that positions would not show
     width = batch["input_ids"].shape[1]
     first = 2 if encoder.config.model_type == "roberta" else 0
     positions = torch.stack([torch.arange(width) % period + first for period in (width, 5, 3)])
@@ -88,8 +96,13 @@ def test_encoder_seeds_each_hidden_dropout_once_and_no_attention_dropout(encoder
 
 
 def test_encoder_without_pretrained_weights_keeps_the_architecture_alone(tiny_encoder_dir: Path) -> None:
-    trained, fresh = load_encoder(str(tiny_encoder_dir)), load_encoder(str(tiny_encoder_dir), pretrained=False)
-    assert {n: p.shape for n, p in trained.named_parameters()} == {n: p.shape for n, p in fresh.named_parameters()}
+    trained, fresh = (
+        load_encoder(str(tiny_encoder_dir)),
+        load_encoder(str(tiny_encoder_dir), pretrained=False),
+    )
+    assert {n: p.shape for n, p in trained.named_parameters()} == {
+        n: p.shape for n, p in fresh.named_parameters()
+    }
     assert not torch.equal(trained.word_embeddings.weight, fresh.word_embeddings.weight)
 
 
@@ -104,20 +117,28 @@ def test_encoder_leaves_the_verbosity_of_transformers_as_it_was(tiny_encoder_dir
 # --- what is refused ------------------------------------------------------------------------------------------------------------
 
 
-def test_default_encoder_with_an_altered_weight_file_is_refused(tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_encoder_with_an_altered_weight_file_is_refused(
+    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(tiny_encoder_dir, tmp_path / "model")
     monkeypatch.setattr(encoder_module, "default_encoder_dir", lambda: tmp_path / "model")
     with pytest.raises(ArtefactError, match="--force-reinstall"):
         load_encoder(DEFAULT_ENCODER)
 
 
-def test_default_encoder_with_the_expected_hash_is_loaded(tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_encoder_with_the_expected_hash_is_loaded(
+    tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import hashlib
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_encoder_dir, folder)
     monkeypatch.setattr(encoder_module, "default_encoder_dir", lambda: folder)
-    monkeypatch.setattr(encoder_module, "_DEFAULT_SHA256", hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+    monkeypatch.setattr(
+        encoder_module,
+        "_DEFAULT_SHA256",
+        hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+    )
     assert load_encoder().hidden_size == 32
 
 
@@ -132,24 +153,35 @@ def test_default_encoder_that_is_not_installed_says_what_to_install(monkeypatch:
 
 
 @pytest.mark.parametrize("model_type", ["bert", "own-type"])
-def test_encoder_that_asks_to_run_code_is_refused(tiny_encoder_dir: Path, tmp_path: Path, model_type: str) -> None:
+def test_encoder_that_asks_to_run_code_is_refused(
+    tiny_encoder_dir: Path, tmp_path: Path, model_type: str
+) -> None:
     canary = tmp_path / "canary"
     folder = tmp_path / "model"
     shutil.copytree(tiny_encoder_dir, folder)
     (folder / "modeling_own.py").write_text(f"open({str(canary)!r}, 'w').close()\n", encoding="utf-8")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"model_type": model_type, "auto_map": {"AutoConfig": "modeling_own.C", "AutoModel": "modeling_own.M"}}
+    config |= {
+        "model_type": model_type,
+        "auto_map": {"AutoConfig": "modeling_own.C", "AutoModel": "modeling_own.M"},
+    }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ArtefactError):
         load_encoder(str(folder))
     assert not canary.exists()
 
 
-def test_encoder_ignores_an_attention_kernel_named_by_its_config(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_encoder_ignores_an_attention_kernel_named_by_its_config(
+    tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_encoder_dir, folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config |= {"_attn_implementation_internal": "someone/kernel", "_attn_implementation": "someone/kernel", "attn_implementation": "someone/kernel"}
+    config |= {
+        "_attn_implementation_internal": "someone/kernel",
+        "_attn_implementation": "someone/kernel",
+        "attn_implementation": "someone/kernel",
+    }
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert load_encoder(str(folder)).config._attn_implementation == "eager"
 
@@ -157,24 +189,38 @@ def test_encoder_ignores_an_attention_kernel_named_by_its_config(tiny_encoder_di
 def _distilbert() -> torch.nn.Module:
     from transformers import DistilBertConfig
 
-    return AutoModel.from_config(DistilBertConfig(vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=32))
+    return AutoModel.from_config(
+        DistilBertConfig(vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=32)
+    )
 
 
 def _mpnet() -> torch.nn.Module:
     from transformers import MPNetConfig
 
-    return AutoModel.from_config(MPNetConfig(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32))
+    return AutoModel.from_config(
+        MPNetConfig(
+            vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        )
+    )
 
 
 def _deberta() -> torch.nn.Module:
     from transformers import DebertaV2Config
 
-    sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     return AutoModel.from_config(DebertaV2Config(**sizes, relative_attention=True, pos_att_type=["c2p"]))
 
 
 @pytest.mark.parametrize("family", [_distilbert, _mpnet, _deberta])
-def test_encoder_of_a_family_that_would_run_differently_is_refused(family: Callable[[], torch.nn.Module], tmp_path: Path) -> None:
+def test_encoder_of_a_family_that_would_run_differently_is_refused(
+    family: Callable[[], torch.nn.Module], tmp_path: Path
+) -> None:
     family().save_pretrained(tmp_path)
     with pytest.raises(ArtefactError, match="is not supported"):
         load_encoder(str(tmp_path))
@@ -205,7 +251,9 @@ def test_encoder_never_unpickles(tiny_encoder_dir: Path, tmp_path: Path, name: s
     assert not canary.exists()
 
 
-def test_encoder_with_a_truncated_weight_file_gives_an_artefact_error(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_encoder_with_a_truncated_weight_file_gives_an_artefact_error(
+    tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_encoder_dir, folder)
     weights = folder / "model.safetensors"

@@ -15,7 +15,9 @@ from erc.models.pooling import masked_mean, pool, pooled_width
 
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 200)), max_tokens=st.integers(1, 500), max_rows=st.integers(1, 20))
-def test_length_buckets_hold_everything_once_within_the_budget(lengths: list[int], max_tokens: int, max_rows: int) -> None:
+def test_length_buckets_hold_everything_once_within_the_budget(
+    lengths: list[int], max_tokens: int, max_rows: int
+) -> None:
     buckets = list(length_buckets(lengths, max_tokens=max_tokens, max_rows=max_rows))
     assert sorted(i for bucket in buckets for i in bucket) == list(range(len(lengths)))
     for bucket in buckets:
@@ -34,7 +36,9 @@ def test_pad_tokens_pads_on_the_right() -> None:
 
 
 def test_pooling_reads_real_tokens_alone() -> None:
-    hidden = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[7.0, 8.0], [100.0, 100.0], [100.0, 100.0]]])
+    hidden = torch.tensor(
+        [[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[7.0, 8.0], [100.0, 100.0], [100.0, 100.0]]]
+    )
     mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
     assert pool(hidden, mask, "mean").tolist() == [[2.0, 4.0], [7.0, 8.0]]
     assert pool(hidden, mask, "cls").tolist() == [[1.0, 2.0], [7.0, 8.0]]
@@ -46,8 +50,12 @@ def test_pooling_of_an_empty_row_is_zero() -> None:
     assert masked_mean(torch.full((1, 2, 3), 5.0), torch.zeros(1, 2)).tolist() == [[0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize(("fast", "name", "dtype"), [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)])
-def test_precision_auto_follows_the_machine(monkeypatch: pytest.MonkeyPatch, fast: bool, name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("fast", "name", "dtype"), [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)]
+)
+def test_precision_auto_follows_the_machine(
+    monkeypatch: pytest.MonkeyPatch, fast: bool, name: str, dtype: torch.dtype
+) -> None:
     monkeypatch.setattr(precision, "bf16_is_fast", lambda: fast)
     assert precision.resolve_precision("auto") == name
     assert precision.torch_dtype("auto") is dtype

@@ -55,7 +55,9 @@ def _forward(model: UtteranceClassifier, batch: Batch) -> torch.Tensor:
         return model(input_ids=batch[0], attention_mask=batch[1]).logits
 
 
-def test_classifier_gives_logits_and_the_embedding_the_head_read(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_classifier_gives_logits_and_the_embedding_the_head_read(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
     with torch.no_grad():
         output = classifier(input_ids=batch[0], attention_mask=batch[1])
         assert output.logits.shape == (8, 28)
@@ -64,7 +66,9 @@ def test_classifier_gives_logits_and_the_embedding_the_head_read(classifier: Utt
 
 
 @pytest.mark.parametrize(("pooling", "width"), [("mean", 32), ("cls", 32), ("mean_cls", 64)])
-def test_classifier_embedding_width_follows_the_pooling(tiny_encoder_dir: Path, batch: Batch, pooling: str, width: int) -> None:
+def test_classifier_embedding_width_follows_the_pooling(
+    tiny_encoder_dir: Path, batch: Batch, pooling: str, width: int
+) -> None:
     encoder = build_classifier(tiny_encoder_dir).encoder
     model = UtteranceClassifier(encoder=encoder, emotions=3, pooling=pooling).eval()  # type: ignore[arg-type]
     with torch.no_grad():
@@ -77,7 +81,9 @@ def test_classifier_embedding_width_follows_the_pooling(tiny_encoder_dir: Path, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_gives_samples_by_utterances_by_emotions(classifier: UtteranceClassifier, batch: Batch, mode: McMode) -> None:
+def test_mc_forward_gives_samples_by_utterances_by_emotions(
+    classifier: UtteranceClassifier, batch: Batch, mode: McMode
+) -> None:
     logits = classifier.mc_forward(*batch, 5, mode=mode)
     assert logits.shape == (5, 8, 28)
     assert not logits.requires_grad
@@ -85,7 +91,9 @@ def test_mc_forward_gives_samples_by_utterances_by_emotions(classifier: Utteranc
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_leaves_the_deterministic_pass_bit_identical(classifier: UtteranceClassifier, batch: Batch, mode: McMode) -> None:
+def test_mc_forward_leaves_the_deterministic_pass_bit_identical(
+    classifier: UtteranceClassifier, batch: Batch, mode: McMode
+) -> None:
     before = _forward(classifier, batch)
     state = {name: value.clone() for name, value in classifier.state_dict().items()}
     classifier.mc_forward(*batch, 3, mode=mode)
@@ -107,33 +115,47 @@ def test_mc_forward_does_not_depend_on_how_utterances_are_batched(
     ids, mask = pad_tokens([tokens[i] for i in chosen], pad_id=0)
     ids, mask = torch.nn.functional.pad(ids, (0, padding)), torch.nn.functional.pad(mask, (0, padding))
     expected = classifier.mc_forward(*batch, 4, seed=5, mode=mode)[:, chosen]
-    torch.testing.assert_close(classifier.mc_forward(ids, mask, 4, max_batch_size=rows, seed=5, mode=mode), expected, **CLOSE)
+    torch.testing.assert_close(
+        classifier.mc_forward(ids, mask, 4, max_batch_size=rows, seed=5, mode=mode), expected, **CLOSE
+    )
 
 
 @pytest.mark.parametrize("fixture", ["tiny_roberta_dir", "tiny_modernbert_dir"])
-def test_mc_forward_of_other_families_does_not_depend_on_the_batch(request: pytest.FixtureRequest, fixture: str) -> None:
+def test_mc_forward_of_other_families_does_not_depend_on_the_batch(
+    request: pytest.FixtureRequest, fixture: str
+) -> None:
     folder: Path = request.getfixturevalue(fixture)
     model, tokenizer = build_classifier(folder), AutoTokenizer.from_pretrained(folder)
     tokens = tokenizer(list(SENTENCES))["input_ids"]
     together = model.mc_forward(*pad_tokens(tokens, pad_id=tokenizer.pad_token_id), 3, mode="full")
-    alone = [model.mc_forward(*pad_tokens([row], pad_id=tokenizer.pad_token_id), 3, mode="full") for row in tokens]
+    alone = [
+        model.mc_forward(*pad_tokens([row], pad_id=tokenizer.pad_token_id), 3, mode="full") for row in tokens
+    ]
     torch.testing.assert_close(torch.cat(alone, dim=1), together, **CLOSE)
     assert together.std(dim=0).min() > 0
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_of_more_samples_begins_with_the_fewer(classifier: UtteranceClassifier, batch: Batch, mode: McMode) -> None:
-    torch.testing.assert_close(classifier.mc_forward(*batch, 6, mode=mode)[:2], classifier.mc_forward(*batch, 2, mode=mode), **CLOSE)
+def test_mc_forward_of_more_samples_begins_with_the_fewer(
+    classifier: UtteranceClassifier, batch: Batch, mode: McMode
+) -> None:
+    torch.testing.assert_close(
+        classifier.mc_forward(*batch, 6, mode=mode)[:2], classifier.mc_forward(*batch, 2, mode=mode), **CLOSE
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_differs_with_the_seed_and_repeats_with_it(classifier: UtteranceClassifier, batch: Batch, mode: McMode) -> None:
+def test_mc_forward_differs_with_the_seed_and_repeats_with_it(
+    classifier: UtteranceClassifier, batch: Batch, mode: McMode
+) -> None:
     first = classifier.mc_forward(*batch, 3, seed=1, mode=mode)
     assert torch.equal(classifier.mc_forward(*batch, 3, seed=1, mode=mode), first)
     assert not torch.allclose(classifier.mc_forward(*batch, 3, seed=2, mode=mode), first, atol=1e-3)
 
 
-def test_mc_forward_neither_reads_nor_moves_the_global_generator(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_mc_forward_neither_reads_nor_moves_the_global_generator(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
     torch.manual_seed(1)
     first = classifier.mc_forward(*batch, 2, mode="full")
     after = torch.rand(1)
@@ -142,7 +164,9 @@ def test_mc_forward_neither_reads_nor_moves_the_global_generator(classifier: Utt
     assert torch.equal(classifier.mc_forward(*batch, 2, mode="full"), first)
 
 
-def test_mc_forward_and_deterministic_passes_mix_in_two_threads(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_mc_forward_and_deterministic_passes_mix_in_two_threads(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
     plain, sampled = _forward(classifier, batch), classifier.mc_forward(*batch, 3, seed=4, mode="full")
     wrong: list[str] = []
 
@@ -162,14 +186,20 @@ def test_mc_forward_and_deterministic_passes_mix_in_two_threads(classifier: Utte
     assert not wrong
 
 
-def test_mc_forward_of_one_sample_has_no_epistemic_part(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_mc_forward_of_one_sample_has_no_epistemic_part(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
     for mode in MODES:
         samples = torch.sigmoid(classifier.mc_forward(*batch, 1, mode=mode)).double().numpy()
         assert (binary_decomposition(samples).epistemic == 0.0).all()
 
 
-def test_mc_forward_splits_entropy_into_parts_that_add_up(classifier: UtteranceClassifier, batch: Batch) -> None:
-    parts = binary_decomposition(torch.sigmoid(classifier.mc_forward(*batch, 8, mode="full")).double().numpy())
+def test_mc_forward_splits_entropy_into_parts_that_add_up(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
+    parts = binary_decomposition(
+        torch.sigmoid(classifier.mc_forward(*batch, 8, mode="full")).double().numpy()
+    )
     assert parts.total.shape == (8, 28)
     assert parts.epistemic.max() > 1e-4
     np.testing.assert_allclose(parts.aleatoric + parts.epistemic, parts.total, atol=1e-12)
@@ -203,15 +233,25 @@ def test_mc_forward_top_k_samples_only_the_upper_layers(tiny_encoder_dir: Path, 
     assert not torch.allclose(top_one, lower_is_noisy.mc_forward(*batch, 3, mode="full"), atol=1e-4)
 
 
-def test_mc_forward_head_equals_sampling_the_head_over_the_embedding(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_mc_forward_head_equals_sampling_the_head_over_the_embedding(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
     with torch.no_grad():
         embedding = classifier(input_ids=batch[0], attention_mask=batch[1]).embedding
-    torch.testing.assert_close(classifier.mc_head(embedding, n_samples=4, seed=9), classifier.mc_forward(*batch, 4, seed=9, mode="head"), **CLOSE)
+    torch.testing.assert_close(
+        classifier.mc_head(embedding, n_samples=4, seed=9),
+        classifier.mc_forward(*batch, 4, seed=9, mode="head"),
+        **CLOSE,
+    )
 
 
-def test_mc_forward_passes_at_most_max_batch_size_utterances(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_mc_forward_passes_at_most_max_batch_size_utterances(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
     seen: list[int] = []
-    handle = classifier.encoder.layers[0].register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[0]))
+    handle = classifier.encoder.layers[0].register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].shape[0])
+    )
     try:
         for mode in MODES:
             classifier.mc_forward(*batch, 4, max_batch_size=3, mode=mode)
@@ -221,12 +261,16 @@ def test_mc_forward_passes_at_most_max_batch_size_utterances(classifier: Utteran
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_refuses_a_model_without_dropout(tiny_encoder_dir: Path, batch: Batch, mode: McMode) -> None:
+def test_mc_forward_refuses_a_model_without_dropout(
+    tiny_encoder_dir: Path, batch: Batch, mode: McMode
+) -> None:
     with pytest.raises(NoDropoutError, match="every sample would be the same"):
         build_classifier(tiny_encoder_dir, dropout=0.0, hidden_dropout=0.0).mc_forward(*batch, 2, mode=mode)
 
 
-def test_mc_forward_head_refuses_a_head_without_dropout_over_a_noisy_encoder(tiny_encoder_dir: Path, batch: Batch) -> None:
+def test_mc_forward_head_refuses_a_head_without_dropout_over_a_noisy_encoder(
+    tiny_encoder_dir: Path, batch: Batch
+) -> None:
     model = build_classifier(tiny_encoder_dir, dropout=0.0, hidden_dropout=0.1)
     with pytest.raises(NoDropoutError):
         model.mc_forward(*batch, 2, mode="head")
@@ -239,8 +283,16 @@ def test_mc_forward_refuses_training_mode(tiny_encoder_dir: Path, batch: Batch) 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_samples": 0}, {"n_samples": -1}, {"n_samples": 2, "mode": "tail"}, {"n_samples": 2, "mode": "top-k", "top_k": 0}]
+    "wrong",
+    [
+        {"n_samples": 0},
+        {"n_samples": -1},
+        {"n_samples": 2, "mode": "tail"},
+        {"n_samples": 2, "mode": "top-k", "top_k": 0},
+    ],
 )
-def test_mc_forward_refuses_settings_without_a_meaning(classifier: UtteranceClassifier, batch: Batch, wrong: dict[str, Any]) -> None:
+def test_mc_forward_refuses_settings_without_a_meaning(
+    classifier: UtteranceClassifier, batch: Batch, wrong: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match=next(reversed(wrong))):
         classifier.mc_forward(*batch, **wrong)

@@ -34,7 +34,9 @@ def copy(tiny_utterance_artefact: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_utterance_artefact, tmp_path / "model"))
 
 
-def _save(folder: Path, base: Path, *, network: UtteranceClassifier, delta: DeltaKind = "int8", **changes: Any) -> Path:
+def _save(
+    folder: Path, base: Path, *, network: UtteranceClassifier, delta: DeltaKind = "int8", **changes: Any
+) -> Path:
     info = ArtefactInfo(
         kind="utterance",
         name=folder.name,
@@ -46,8 +48,16 @@ def _save(folder: Path, base: Path, *, network: UtteranceClassifier, delta: Delt
         data={"train.tsv": "00ff"},
         licences=("CC BY 4.0",),
     )
-    parts: dict[str, Any] = {"calibrator": {"kind": "identity"}, "thresholds": None, "policy": None, "metrics": {"f1": 0.5}, "card": "# A card\n"}
-    return save_artefact(folder, info=info, network=network, tokenizer=AutoTokenizer.from_pretrained(base), **(parts | changes))
+    parts: dict[str, Any] = {
+        "calibrator": {"kind": "identity"},
+        "thresholds": None,
+        "policy": None,
+        "metrics": {"f1": 0.5},
+        "card": "# A card\n",
+    }
+    return save_artefact(
+        folder, info=info, network=network, tokenizer=AutoTokenizer.from_pretrained(base), **(parts | changes)
+    )
 
 
 def _moved(base: Path) -> UtteranceClassifier:
@@ -101,12 +111,20 @@ def test_artefact_whole_weights_need_no_base_encoder(tiny_encoder_dir: Path, tmp
 
 def test_artefact_round_trip_gives_every_description_back(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     network = build_classifier(tiny_encoder_dir)
-    loaded = load_artefact(_save(tmp_path / "m", tiny_encoder_dir, network=network, thresholds={"t": 1}, policy={"ekman": {"p": 2}}))
+    loaded = load_artefact(
+        _save(
+            tmp_path / "m", tiny_encoder_dir, network=network, thresholds={"t": 1}, policy={"ekman": {"p": 2}}
+        )
+    )
     assert loaded.info.identity == "m@1"
     assert loaded.info.labels == LABELS
     assert loaded.info.data == {"train.tsv": "00ff"}
     assert loaded.info.licences == ("CC BY 4.0",)
-    assert (loaded.calibrator, loaded.thresholds, loaded.policy) == ({"kind": "identity"}, {"t": 1}, {"ekman": {"p": 2}})
+    assert (loaded.calibrator, loaded.thresholds, loaded.policy) == (
+        {"kind": "identity"},
+        {"t": 1},
+        {"ekman": {"p": 2}},
+    )
     assert loaded.metrics == {"f1": 0.5}
     assert load_info(loaded.folder) == loaded.info
 
@@ -118,19 +136,28 @@ def test_artefact_stores_only_what_moved(tiny_encoder_dir: Path, tmp_path: Path)
     with torch.no_grad():
         network.encoder.layers[1].output.dense.weight.add_(0.01)
     stored = load_file(_save(tmp_path / "m", tiny_encoder_dir, network=network) / LAYOUT.weights)
-    assert {name.partition("::")[0] for name in stored if name.startswith("encoder.")} == {"encoder.backbone.encoder.layer.1.output.dense.weight"}
+    assert {name.partition("::")[0] for name in stored if name.startswith("encoder.")} == {
+        "encoder.backbone.encoder.layer.1.output.dense.weight"
+    }
 
 
 def test_artefact_hash_follows_its_weights(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     network = build_classifier(tiny_encoder_dir)
-    first, same = (load_artefact(_save(tmp_path / place / "m", tiny_encoder_dir, network=network)) for place in "ab")
+    first, same = (
+        load_artefact(_save(tmp_path / place / "m", tiny_encoder_dir, network=network)) for place in "ab"
+    )
     other = load_artefact(_save(tmp_path / "c" / "m", tiny_encoder_dir, network=_moved(tiny_encoder_dir)))
     assert first.sha256 == same.sha256 != other.sha256
 
 
 def test_artefact_figures_that_are_not_numbers_are_refused(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        _save(tmp_path / "m", tiny_encoder_dir, network=build_classifier(tiny_encoder_dir), metrics={"f1": float("nan")})
+        _save(
+            tmp_path / "m",
+            tiny_encoder_dir,
+            network=build_classifier(tiny_encoder_dir),
+            metrics={"f1": float("nan")},
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,6 +170,7 @@ def test_artefact_crash_while_saving_keeps_the_old_folder(
 ) -> None:
     network = build_classifier(tiny_encoder_dir)
     folder = _save(tmp_path / "m", tiny_encoder_dir, network=network)
+
     def fail(*args: object) -> None:
         raise KeyboardInterrupt
 
@@ -205,7 +233,9 @@ def test_artefact_folder_has_the_permissions_of_any_other(tiny_encoder_dir: Path
 # --- what does not come back ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "artefact.json", "tokenizer.json", "calibrator.json", "README.md"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "artefact.json", "tokenizer.json", "calibrator.json", "README.md"]
+)
 def test_artefact_with_one_flipped_bit_is_refused(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -231,7 +261,15 @@ def test_artefact_with_a_file_more_is_refused(copy: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    ["[]", '{"files": []}', '{"files": {"README.md": 3}}', '{"files": {"README.md": {}}}', "{", "null", "[" * 100_000],
+    [
+        "[]",
+        '{"files": []}',
+        '{"files": {"README.md": 3}}',
+        '{"files": {"README.md": {}}}',
+        "{",
+        "null",
+        "[" * 100_000,
+    ],
     ids=["list", "no files", "no entry", "empty entry", "cut off", "null", "deep"],
 )
 def test_artefact_with_a_manifest_that_is_none_is_refused(copy: Path, manifest: str) -> None:
@@ -248,9 +286,13 @@ class _Touch:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "model.safetensors", "pytorch_model.bin", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "model.safetensors", "pytorch_model.bin", "tokenizer.json"]
+)
 @pytest.mark.parametrize("resealed", [False, True])
-def test_artefact_with_a_planted_pickle_runs_nothing(copy: Path, tmp_path: Path, name: str, resealed: bool) -> None:
+def test_artefact_with_a_planted_pickle_runs_nothing(
+    copy: Path, tmp_path: Path, name: str, resealed: bool
+) -> None:
     canary = tmp_path / "canary"
     known = (copy / name).exists()
     (copy / name).write_bytes(pickle.dumps(_Touch(canary)))
@@ -264,7 +306,10 @@ def test_artefact_with_a_planted_pickle_runs_nothing(copy: Path, tmp_path: Path,
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 7, (2**63).to_bytes(8, "little") + b"{}", (40).to_bytes(8, "little") + b'{"w":{"dtype"'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 7, (2**63).to_bytes(8, "little") + b"{}", (40).to_bytes(8, "little") + b'{"w":{"dtype"'],
+)
 def test_artefact_with_a_broken_weight_header_is_refused(copy: Path, content: bytes) -> None:
     (copy / "weights.safetensors").write_bytes(content)
     _reseal(copy)
@@ -298,7 +343,9 @@ def _edit(folder: Path, name: str, **changes: Any) -> None:
         ({"delta": "int2"}, "int2"),
     ],
 )
-def test_artefact_that_this_version_cannot_build_is_refused(copy: Path, changes: dict[str, Any], words: str) -> None:
+def test_artefact_that_this_version_cannot_build_is_refused(
+    copy: Path, changes: dict[str, Any], words: str
+) -> None:
     _edit(copy, "artefact.json", **changes)
     with pytest.raises(ArtefactError, match=words):
         load_artefact(copy)
@@ -317,9 +364,13 @@ def test_artefact_whose_tokenizer_asks_to_run_code_is_refused(copy: Path) -> Non
 
 
 @pytest.mark.parametrize("model_type", ["bert", "own-type"])
-def test_artefact_whose_encoder_asks_to_run_code_is_refused(tiny_encoder_dir: Path, tmp_path: Path, model_type: str) -> None:
+def test_artefact_whose_encoder_asks_to_run_code_is_refused(
+    tiny_encoder_dir: Path, tmp_path: Path, model_type: str
+) -> None:
     folder = _save(tmp_path / "m", tiny_encoder_dir, network=build_classifier(tiny_encoder_dir), delta="none")
-    (folder / "encoder" / "evil.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')\n", encoding="utf-8")
+    (folder / "encoder" / "evil.py").write_text(
+        f"open({str(tmp_path / 'canary')!r}, 'w')\n", encoding="utf-8"
+    )
     content = json.loads((folder / "encoder" / "config.json").read_text(encoding="utf-8"))
     content |= {"model_type": model_type, "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
     (folder / "encoder" / "config.json").write_text(json.dumps(content), encoding="utf-8")

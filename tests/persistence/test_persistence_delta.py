@@ -26,7 +26,9 @@ def _pair(shape: tuple[int, int], seed: int, size: float) -> tuple[dict[str, Ten
 
 @settings(deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 99), size=st.sampled_from([1e-3, 1e-2, 1.0]))
-def test_delta_int8_errs_by_at_most_half_a_step_of_each_row(shape: tuple[int, int], seed: int, size: float) -> None:
+def test_delta_int8_errs_by_at_most_half_a_step_of_each_row(
+    shape: tuple[int, int], seed: int, size: float
+) -> None:
     weights, base = _pair(shape, seed, size)
     restored = decode(encode(weights, base, "int8"), base)["w"]
     peak = (weights["w"] - base["w"]).abs().amax(dim=1, keepdim=True)
@@ -51,7 +53,9 @@ def test_delta_int4_clips_a_lone_large_entry_where_that_errs_less() -> None:
     weights[0, 0] = 0.8
     restored = decode(encode({"w": weights}, {"w": base}, "int4"), {"w": base})["w"]
     assert restored[0, 0] < 0.79
-    assert (restored - weights).square().sum() < 0.7 * 63 * 0.055**2  # what plain rounding errs: it takes every small entry for 0
+    assert (
+        restored - weights
+    ).square().sum() < 0.7 * 63 * 0.055**2  # what plain rounding errs: it takes every small entry for 0
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 8, 9])
@@ -123,7 +127,13 @@ def test_delta_that_does_not_fit_gives_an_artefact_error(damage: str) -> None:
     elif damage == "other shape":
         base = {"w": torch.zeros(4, 8)}
     else:
-        del stored[next(name for name in stored if name.endswith({"no scales": "::scales", "no columns": "::columns"}[damage]))]
+        del stored[
+            next(
+                name
+                for name in stored
+                if name.endswith({"no scales": "::scales", "no columns": "::columns"}[damage])
+            )
+        ]
     with pytest.raises(ArtefactError, match="'w'"):
         decode(stored, base)
 
@@ -141,7 +151,10 @@ def test_delta_of_the_default_encoder_stays_within_twelve_megabytes() -> None:
     base = load_file(Path(resolve_encoder(DEFAULT_ENCODER)) / "model.safetensors")
     base = {name: value.float() for name, value in base.items() if value.is_floating_point()}
     frozen = "embeddings.word_embeddings.weight"
-    weights = {name: value if name.endswith(frozen) else value + 0.01 * value.roll(1, dims=-1) for name, value in base.items()}
+    weights = {
+        name: value if name.endswith(frozen) else value + 0.01 * value.roll(1, dims=-1)
+        for name, value in base.items()
+    }
     assert any(name.endswith(frozen) for name in base)
     for kind, limit in (("int8", 12_000_000), ("int4", 6_500_000)):
         stored = encode(weights, base, kind)  # type: ignore[arg-type]

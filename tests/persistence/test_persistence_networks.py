@@ -17,7 +17,9 @@ from erc.persistence.networks import build_network
 
 
 @pytest.mark.parametrize("memory", ["shared", "own", "none"])
-def test_emonet_folder_gives_the_same_network_each_time(memory: str, tiny_utterance_artefact: Path, tmp_path: Path) -> None:
+def test_emonet_folder_gives_the_same_network_each_time(
+    memory: str, tiny_utterance_artefact: Path, tmp_path: Path
+) -> None:
     shared = load_artefact(tiny_utterance_artefact)
     first = load_artefact(save_tiny_emonet(tmp_path / "m", shared, context="hierarchical", memory=memory))  # type: ignore[arg-type]
     assert isinstance(first.network, EmoNet)
@@ -25,11 +27,18 @@ def test_emonet_folder_gives_the_same_network_each_time(memory: str, tiny_uttera
     assert (first.network.memory is None) == (memory == "none")
     second = load_artefact(save_tiny_emonet(tmp_path / "m", shared, context="hierarchical", memory=memory))  # type: ignore[arg-type]
     assert first.sha256 == second.sha256
-    assert all(torch.equal(value, second.network.state_dict()[name]) for name, value in first.network.state_dict().items())
+    assert all(
+        torch.equal(value, second.network.state_dict()[name])
+        for name, value in first.network.state_dict().items()
+    )
 
 
 def test_emonet_own_memory_has_weights_of_its_own(tiny_utterance_artefact: Path, tmp_path: Path) -> None:
-    network = load_artefact(save_tiny_emonet(tmp_path / "m", load_artefact(tiny_utterance_artefact), context="window", memory="own")).network
+    network = load_artefact(
+        save_tiny_emonet(
+            tmp_path / "m", load_artefact(tiny_utterance_artefact), context="window", memory="own"
+        )
+    ).network
     pointers = [value.data_ptr() for value in network.state_dict().values()]
     assert len(set(pointers)) == len(pointers)
 
@@ -44,7 +53,11 @@ def test_build_network_names_what_does_not_fit(tiny_shelf: Path, tiny_encoder_di
 
 
 @pytest.mark.parametrize("changes", [{"context": "sideways"}, {"observation_width": None}, {"bio": "linear"}])
-def test_build_network_refuses_settings_that_make_no_network(changes: dict[str, object], tiny_shelf: Path, tiny_encoder_dir: Path) -> None:
+def test_build_network_refuses_settings_that_make_no_network(
+    changes: dict[str, object], tiny_shelf: Path, tiny_encoder_dir: Path
+) -> None:
     info = load_artefact(tiny_shelf / "tiny-window").info
     with pytest.raises(ArtefactError, match="the architecture of 'tiny-window'"):
-        build_network(load_encoder(str(tiny_encoder_dir)), replace(info, architecture={**info.architecture, **changes}))
+        build_network(
+            load_encoder(str(tiny_encoder_dir)), replace(info, architecture={**info.architecture, **changes})
+        )

@@ -49,7 +49,14 @@ def test_sweep_leaves_what_somebody_may_still_be_writing(tmp_path: Path, dead: i
 
 
 def test_sweep_leaves_every_other_file(tmp_path: Path, dead: int) -> None:
-    for name in ("speakers-ab.db", "written.jsonl", "x.part", f"x.{dead}.part.txt", f".{dead}.part", "x.12a.part"):
+    for name in (
+        "speakers-ab.db",
+        "written.jsonl",
+        "x.part",
+        f"x.{dead}.part.txt",
+        f".{dead}.part",
+        "x.12a.part",
+    ):
         left(tmp_path, name, age=STALE + 9)
     assert sweep(tmp_path) == []
 
@@ -58,7 +65,9 @@ def test_sweep_of_a_folder_that_is_not_there_does_nothing(tmp_path: Path) -> Non
     assert sweep(tmp_path / "none") == []
 
 
-def test_arrays_that_cannot_be_written_leave_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_that_cannot_be_written_leave_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "deep" / "v.safetensors"
     save_arrays({"vectors": np.arange(6, dtype=np.float32).reshape(2, 3)}, path)
     monkeypatch.setattr(os, "replace", lambda *places: (_ for _ in ()).throw(OSError("full")))
@@ -79,10 +88,15 @@ def test_private_file_and_its_folder_are_closed_to_others(tmp_path: Path) -> Non
 
 def test_private_folder_closes_one_it_makes_and_leaves_one_that_is_there_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
-    assert [private_folder(tmp_path / name).stat().st_mode & 0o777 for name in ("open", "new")] == [0o755, 0o700]
+    assert [private_folder(tmp_path / name).stat().st_mode & 0o777 for name in ("open", "new")] == [
+        0o755,
+        0o700,
+    ]
 
 
-def test_private_folder_that_cannot_be_made_or_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_folder_that_cannot_be_made_or_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArtefactError, match=r"file/below: cannot be made"):
         private_folder(tmp_path / "file" / "below")
@@ -92,7 +106,9 @@ def test_private_folder_that_cannot_be_made_or_written_to_is_told(tmp_path: Path
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_first_of_two_processes_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+def test_first_of_two_processes_keeps_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
     def unable(*args: object) -> None:
         raise OSError("no hard links here")
 

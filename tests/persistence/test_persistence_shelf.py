@@ -12,7 +12,9 @@ from erc.persistence import find_model, list_models, shelf
 
 
 @pytest.fixture
-def shelves(tiny_utterance_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def shelves(
+    tiny_utterance_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Path]:
     """A shipped shelf with `one`, the user's with `one` and `two`, and an empty working folder."""
     places = {name: tmp_path / name for name in ("shipped", "user", "here")}
     for place in places.values():
@@ -50,7 +52,11 @@ def test_shelf_finds_the_version_that_was_asked_for_or_says_which_there_is(shelv
             find_model(wanted)
 
 
-@pytest.mark.parametrize("name", ["three", "", "three@1", "../user/nothing", "x" * 5000, "a\0b", "~nobody-of-this-name/model"], ids=range(7))
+@pytest.mark.parametrize(
+    "name",
+    ["three", "", "three@1", "../user/nothing", "x" * 5000, "a\0b", "~nobody-of-this-name/model"],
+    ids=range(7),
+)
 def test_shelf_without_the_model_says_which_there_are(shelves: dict[str, Path], name: str) -> None:
     with pytest.raises(ArtefactError, match="known: one, two"):
         find_model(name)
@@ -72,7 +78,9 @@ def test_shelf_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"HOME": "/c"}, "/c/.local/share/convemo/models"),
     ],
 )
-def test_shelf_of_the_user_follows_the_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
+def test_shelf_of_the_user_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
+) -> None:
     for name in ("CONVEMO_MODELS", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -80,7 +88,9 @@ def test_shelf_of_the_user_follows_the_environment(monkeypatch: pytest.MonkeyPat
     assert shelf.user_shelf() == Path(expected)
 
 
-def test_shelf_knows_the_default_by_that_name_unless_a_model_has_it(shelves: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shelf_knows_the_default_by_that_name_unless_a_model_has_it(
+    shelves: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shelf, "DEFAULT_MODEL", "two")
     assert find_model("default") == shelves["user"] / "two"
     assert find_model("default@3") == shelves["user"] / "two"

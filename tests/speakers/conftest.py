@@ -27,7 +27,9 @@ def _server_programs() -> Path | None:
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
     folders += [Path(folder) for folder in sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)]
-    return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None)
+    return next(
+        (folder for folder in folders if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None
+    )
 
 
 def _as_plain_user(command: list[str]) -> list[str]:
@@ -62,12 +64,25 @@ def postgres() -> Iterator[str]:
     if os.geteuid() == 0:
         os.chown(folder, _plain_user(), _plain_user())
     run = {"check": True, "capture_output": True, "cwd": folder, "timeout": 120}
-    initdb = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", "tester", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+    initdb = [
+        str(programs / "initdb"),
+        "-D",
+        str(folder / "data"),
+        "-U",
+        "tester",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-locale",
+        "--no-sync",
+    ]
     pg_ctl = [str(programs / "pg_ctl"), "-D", str(folder / "data"), "-w"]
     subprocess.run(_as_plain_user(initdb), **run)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=16MB -c max_connections=60"
     started = [*pg_ctl, "-o", options, "-l", str(folder / "log"), "start"]
-    subprocess.run(_as_plain_user(started), **(run | {"capture_output": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}))
+    subprocess.run(
+        _as_plain_user(started),
+        **(run | {"capture_output": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}),
+    )
     try:
         yield f"postgresql://tester@127.0.0.1:{port}/postgres"
     finally:

@@ -23,7 +23,10 @@ def memory(tmp_path: Path) -> str:
     with Registry.open(path) as registry:
         for number in range(2):
             people = enumerate(["Ana", "Bo"])
-            lines = [make(meet(registry, name), f"c{number}", index, text=f"[red] {name}", weights={"joy": 0.5}) for index, name in people]
+            lines = [
+                make(meet(registry, name), f"c{number}", index, text=f"[red] {name}", weights={"joy": 0.5})
+                for index, name in people
+            ]
             registry.record(f"c{number}", lines)
         registry.record("c9", [make(meet(registry, "Bo"), "c9", 0, vector=vectors(1)[0])], embedder=EMBEDDER)
     return str(path)
@@ -39,7 +42,10 @@ def run(memory: str, *words: str, code: int = 0, feed: str | None = None) -> str
 
 def test_list_counts_everybody(memory: str) -> None:
     people = json.loads(run(memory, "list", "--json"))
-    assert [(one["name"], one["utterances"], one["conversations"]) for one in people] == [("Ana", 2, 2), ("Bo", 3, 3)]
+    assert [(one["name"], one["utterances"], one["conversations"]) for one in people] == [
+        ("Ana", 2, 2),
+        ("Bo", 3, 3),
+    ]
     assert "Ana" in run(memory, "list")
 
 
@@ -59,12 +65,22 @@ def test_changes_are_logged_and_undone(memory: str) -> None:
     run(memory, "undo", str(entry))
     run(memory, "rename", "Ana", "Anna")
     run(memory, "alias", "Anna", "Annie")
-    fresh = json.loads(run(memory, "split", "Bo", "--conversation", "c0", "--utterance", "c1:c1-1", "--name", "Bob", "--json"))["speaker_id"]
+    fresh = json.loads(
+        run(
+            memory, "split", "Bo", "--conversation", "c0", "--utterance", "c1:c1-1", "--name", "Bob", "--json"
+        )
+    )["speaker_id"]
     with Registry.open(memory) as registry:
         assert registry.find("annie").name == "Anna"
         assert registry.find("Bob").speaker_id == fresh
         assert registry.context(fresh, before=END).utterances == 2
-    assert [one["action"] for one in json.loads(run(memory, "log", "--json"))] == ["merge", "undo", "rename", "alias", "split"]
+    assert [one["action"] for one in json.loads(run(memory, "log", "--json"))] == [
+        "merge",
+        "undo",
+        "rename",
+        "alias",
+        "split",
+    ]
 
 
 def test_split_needs_a_pair(memory: str) -> None:
@@ -110,8 +126,12 @@ def test_export_that_fails_leaves_what_was_there(memory: str, tmp_path: Path) ->
     assert [one.name for one in tmp_path.iterdir() if one.suffix == ".tmp"] == []
 
 
-@pytest.mark.parametrize(("place", "words"), [("nowhere/all.jsonl", "there is no folder"), (".", "this is a folder")])
-def test_export_into_a_place_that_cannot_be_written_is_told(memory: str, tmp_path: Path, place: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "words"), [("nowhere/all.jsonl", "there is no folder"), (".", "this is a folder")]
+)
+def test_export_into_a_place_that_cannot_be_written_is_told(
+    memory: str, tmp_path: Path, place: str, words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         run(memory, "export", "-o", str(tmp_path / place))
 
@@ -203,6 +223,9 @@ def test_no_value_of_a_transcript_reaches_the_terminal_raw(tmp_path: Path) -> No
         registry.record(hostile, [make(user.speaker_id, hostile, 0, text=hostile, weights={hostile: 1.0})])
         registry.write_bio(user.speaker_id, before=END)
         registry.alias(user.speaker_id, "friend")
-    told = [run(path, *words, "--tenant", hostile) for words in (["list"], ["show", user.speaker_id], ["log"], ["path"])]
+    told = [
+        run(path, *words, "--tenant", hostile)
+        for words in (["list"], ["show", user.speaker_id], ["log"], ["path"])
+    ]
     assert "c<U+001B>]0;owned<U+0007><U+009B>2J<U+202E>" in told[0]
     assert not any(set("\x1b\x07\x9b\u202e") & set(text) for text in told)

@@ -12,7 +12,14 @@ from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
 from speakers import END, BioWriter, Observation, Options, Passage, Policy, Registry, SpeakerId
 from speakers import erasure as erasure_module
-from speakers.errors import ErasureIncompleteError, InvalidPolicyError, InvalidRecordError, NameTakenError, PolicyMismatchError, UnknownSpeakerError
+from speakers.errors import (
+    ErasureIncompleteError,
+    InvalidPolicyError,
+    InvalidRecordError,
+    NameTakenError,
+    PolicyMismatchError,
+    UnknownSpeakerError,
+)
 
 NAME, OTHER, WORDS = "Zebedee Quillfeather", "Zeb Quillfeather", "the marmalade submarine sings "
 
@@ -38,12 +45,18 @@ def traces(folder: Path, *, conversations: int = 8, turns: int = 12) -> list[str
 
     drawn = vectors(conversations * turns, 1)[::2]
     needles = {
-        f"{text!r} as {code}": text.encode(code) for text in (NAME, OTHER, NAME.casefold(), WORDS) for code in ("utf-8", "utf-16-le", "utf-16-be")
+        f"{text!r} as {code}": text.encode(code)
+        for text in (NAME, OTHER, NAME.casefold(), WORDS)
+        for code in ("utf-8", "utf-16-le", "utf-16-be")
     }
     needles |= {f"vector {number}": vector.tobytes() for number, vector in enumerate(drawn)}
     needles |= {f"unit vector {number}": vector.tobytes() for number, vector in enumerate(unit(drawn))}
     return [
-        f"{what} in {path.name}" for path in folder.rglob("*") if path.is_file() for what, needle in needles.items() if needle in path.read_bytes()
+        f"{what} in {path.name}"
+        for path in folder.rglob("*")
+        if path.is_file()
+        for what, needle in needles.items()
+        if needle in path.read_bytes()
     ]
 
 
@@ -126,7 +139,10 @@ def test_a_wrong_clock_does_not_hold_retention_up(fresh: object, clock: Clock) -
 
 
 def test_an_import_from_the_future_holds_neither_clock_nor_retention_up(fresh: object, clock: Clock) -> None:
-    with Registry.open(fresh(), clock=lambda: 9e15) as one, Registry.open(fresh(), clock=clock, options=MONTH) as other:  # type: ignore[operator]
+    with (
+        Registry.open(fresh(), clock=lambda: 9e15) as one,
+        Registry.open(fresh(), clock=clock, options=MONTH) as other,
+    ):  # type: ignore[operator]
         two(one)
         other.import_lines(list(one.export()))
         now = clock.now
@@ -304,7 +320,9 @@ def test_forgetting_who_was_split_off_leaves_the_name_to_its_bearer(registry: Re
 
 
 @pytest.mark.parametrize("step", ["delete_speakers", "finish", "checkpoint"])
-def test_forget_that_is_interrupted_goes_on_at_the_next_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_forget_that_is_interrupted_goes_on_at_the_next_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     registry = Registry.open(tmp_path / "s.db")
     live(registry, conversations=2)
     with monkeypatch.context() as patch:
@@ -324,7 +342,10 @@ def test_forget_that_is_interrupted_goes_on_at_the_next_open(tmp_path: Path, mon
 
 def test_forget_says_so_while_a_reader_holds_old_pages(tmp_path: Path) -> None:
     options = Options(busy_seconds=0.3)
-    with Registry.open(tmp_path / "s.db", options=options) as registry, Registry.open(tmp_path / "s.db", options=options) as reader:
+    with (
+        Registry.open(tmp_path / "s.db", options=options) as registry,
+        Registry.open(tmp_path / "s.db", options=options) as reader,
+    ):
         live(registry, conversations=2)
         with reader._store.read() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
@@ -335,7 +356,9 @@ def test_forget_says_so_while_a_reader_holds_old_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_forget_tells_what_was_erased_whoever_carried_it_out(registry: Registry, address: str, monkeypatch: pytest.MonkeyPatch, both: bool) -> None:
+def test_forget_tells_what_was_erased_whoever_carried_it_out(
+    registry: Registry, address: str, monkeypatch: pytest.MonkeyPatch, both: bool
+) -> None:
     zeb, _ = two(registry)
     registry.write_bio(zeb, before=END)
     registry.rename(zeb, OTHER)
@@ -413,10 +436,18 @@ def test_export_and_import_give_the_same_memory(fresh: object, clock: Clock) -> 
         assert (receipt.speakers, receipt.observations, receipt.warnings) == (2, 60, ())
         for speaker in one.speakers():
             assert other.find(speaker.speaker_id) == speaker
-            assert other.context(speaker.speaker_id, before=END, limit=99) == one.context(speaker.speaker_id, before=END, limit=99)
+            assert other.context(speaker.speaker_id, before=END, limit=99) == one.context(
+                speaker.speaker_id, before=END, limit=99
+            )
         assert meet(other, OTHER) == zeb
         query = vectors(1, 77)[0]
-        found = [[hit.observation.utterance_id for hit in store.recall(query, speaker=zeb, before=END, k=9).observations] for store in (one, other)]
+        found = [
+            [
+                hit.observation.utterance_id
+                for hit in store.recall(query, speaker=zeb, before=END, k=9).observations
+            ]
+            for store in (one, other)
+        ]
         assert found[0] == found[1]
         again = other.import_lines(lines)
         assert (again.speakers, again.observations, again.known) == (0, 0, 60)
@@ -463,7 +494,9 @@ def test_import_names_the_line_and_keeps_nothing(registry: Registry, line: str, 
         ("bio", {"version": 1.5}, "whole numbers"),
     ],
 )
-def test_import_refuses_what_record_would(fresh: object, kind: str, change: dict[str, object], words: str) -> None:
+def test_import_refuses_what_record_would(
+    fresh: object, kind: str, change: dict[str, object], words: str
+) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
         zeb, _ = two(one)
         one.write_bio(zeb, before=END)
@@ -516,7 +549,9 @@ def test_pseudonymous_policy_stores_no_names(tmp_path: Path) -> None:
     with Registry.open(tmp_path / "s.db", options=options) as registry:
         zeb = meet(registry, NAME)
         assert meet(registry, NAME.upper()) == zeb
-        assert registry.resolve("Zebedee Quillfeаther", conversation_id="x").warnings  # a Cyrillic letter, still noticed
+        assert registry.resolve(
+            "Zebedee Quillfeаther", conversation_id="x"
+        ).warnings  # a Cyrillic letter, still noticed
         registry.rename(NAME, OTHER)
         assert meet(registry, OTHER) == zeb
         assert traces(tmp_path, conversations=1, turns=1) == []

@@ -41,7 +41,11 @@ class Life:
         if change == "record":
             self._record(f"talk{first}", [NAMES[first % 3], NAMES[second % 3]])
         elif change == "undo":
-            entries = [one.audit for one in self.registry.log() if one.action in ("merge", "split", "rename") and one.undone_by is None]
+            entries = [
+                one.audit
+                for one in self.registry.log()
+                if one.action in ("merge", "split", "rename") and one.undone_by is None
+            ]
             if entries:
                 self.registry.undo(entries[-1 - first % len(entries)])
         elif change == "rebuild":
@@ -79,7 +83,9 @@ class Life:
         person = self.registry.find(who)
         for name in {str(person.name), *person.aliases}:
             with suppress(SpeakersError):
-                if self.registry.find(name).speaker_id == who:  # who was split off may show a name that is another's
+                if (
+                    self.registry.find(name).speaker_id == who
+                ):  # who was split off may show a name that is another's
                     self.gone |= {form: form.encode() for form in (name, name.casefold())}
         self.gone[who] = who.encode()
         self.registry.forget(who)

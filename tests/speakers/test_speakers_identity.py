@@ -152,8 +152,13 @@ def test_split_takes_however_many_utterances_and_conversations(registry: Registr
     registry.record("c", [make(ana, "c", index) for index in range(1300)])
     registry.record("d", [make(ana, "d", 0)])
     nowhere = [f"nowhere{number}" for number in range(1200)]
-    entry, other = registry.split(ana, conversations=[*nowhere, "d"], utterances=[("c", f"c-{index}") for index in range(1200)])
-    assert (registry.context(ana, before=END).utterances, registry.context(other, before=END).utterances) == (100, 1201)
+    entry, other = registry.split(
+        ana, conversations=[*nowhere, "d"], utterances=[("c", f"c-{index}") for index in range(1200)]
+    )
+    assert (registry.context(ana, before=END).utterances, registry.context(other, before=END).utterances) == (
+        100,
+        1201,
+    )
     registry.undo(entry)
     assert registry.context(ana, before=END).utterances == 1301
 
@@ -168,7 +173,10 @@ def test_resolve_all_gives_each_name_what_resolve_gives_and_makes_a_person_once(
     assert [one.created for one in made] == [True, True, False, False]
     assert made[0].speaker == made[2].speaker == made[3].speaker
     again = registry.resolve_all(["Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"], conversation_id="talk")
-    assert again == tuple(registry.resolve(name, conversation_id="talk") for name in ("Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"))
+    assert again == tuple(
+        registry.resolve(name, conversation_id="talk")
+        for name in ("Ana", "SPEAKER_00", ["Ana", "Ben"], "ana")
+    )
     assert len(registry.speakers()) == 2
 
 

@@ -44,9 +44,14 @@ TURN = st.tuples(st.floats(0, 1e11), st.integers(1, 5), st.floats(0, 1, width=32
 
 @given(st.lists(TURN, max_size=25), st.sampled_from([0.1, 0.25, 0.5]))
 @settings(deadline=None)
-def test_summary_moves_at_most_the_cap_when_one_conversation_goes(turns: list[tuple[float, int, float, float]], cap: float) -> None:
+def test_summary_moves_at_most_the_cap_when_one_conversation_goes(
+    turns: list[tuple[float, int, float, float]], cap: float
+) -> None:
     turns = sorted(turns, key=lambda turn: -turn[0])
-    rows = [(time, sequence, LABELS, np.array([joy, anger], "<f4").tobytes()) for time, sequence, joy, anger in turns]
+    rows = [
+        (time, sequence, LABELS, np.array([joy, anger], "<f4").tobytes())
+        for time, sequence, joy, anger in turns
+    ]
     rule = SummaryRule(cap=cap)
     full = summarise(rows, rule).weights
     for sequence in {row[1] for row in rows}:
@@ -68,6 +73,9 @@ def test_a_thousand_angry_lines_move_the_summary_by_the_cap_at_most() -> None:
 
 def test_summary_decays_by_half_per_half_life() -> None:
     day = 86_400.0
-    rows = [(30 * day, 1, LABELS, np.array([1, 0], "<f4").tobytes()), (0.0, 2, LABELS, np.array([0, 1], "<f4").tobytes())]
+    rows = [
+        (30 * day, 1, LABELS, np.array([1, 0], "<f4").tobytes()),
+        (0.0, 2, LABELS, np.array([0, 1], "<f4").tobytes()),
+    ]
     summary = summarise(rows, SummaryRule(half_life_days=30, cap=1.0))
     assert summary.weights == pytest.approx({"joy": 2 / 3, "anger": 1 / 3})

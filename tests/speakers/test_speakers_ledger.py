@@ -27,7 +27,17 @@ def test_record_keeps_every_field(registry: Registry) -> None:
     assert kept.vector is not None
     assert kept.vector.tobytes() == vectors(1)[0].tobytes()
     assert kept.point == Point(5.5, 1, "c", 0)
-    fields = ("text", "timestamp", "weights", "uncertainty", "label", "correction", "model", "utterance_id", "index")
+    fields = (
+        "text",
+        "timestamp",
+        "weights",
+        "uncertainty",
+        "label",
+        "correction",
+        "model",
+        "utterance_id",
+        "index",
+    )
     assert [getattr(kept, field) for field in fields] == [getattr(given_, field) for field in fields]
 
 
@@ -73,14 +83,21 @@ def test_a_clock_that_was_far_ahead_once_is_not_followed_for_good(registry: Regi
         clock.now = now
         registry.record(name, [make(ana, name, 0, timestamp=now if name == "dated" else None)])
     kept = registry.context(ana, before=END).observations
-    assert [(one.conversation_id, one.point.time) for one in kept if one.point] == [("undated", right), ("dated", right + 100), ("ahead", 4e9)]
+    assert [(one.conversation_id, one.point.time) for one in kept if one.point] == [
+        ("undated", right),
+        ("dated", right + 100),
+        ("ahead", 4e9),
+    ]
 
 
 def test_timestamps_order_before_ingestion(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("late", [make(ana, "late", 0, timestamp=200.0)])
     registry.record("early", [make(ana, "early", 0, timestamp=100.0)])
-    assert [one.conversation_id for one in registry.context(ana, before=END).observations] == ["early", "late"]
+    assert [one.conversation_id for one in registry.context(ana, before=END).observations] == [
+        "early",
+        "late",
+    ]
     assert registry.context(ana, before=Point(200.0, 1, "late", 0)).utterances == 1
 
 
@@ -110,7 +127,10 @@ def test_timeline_never_contradicts_the_index(timestamps: list[float | None], ra
     cut = random.randint(0, len(turns))  # type: ignore[attr-defined]
     chosen = set(random.sample(range(len(turns)), cut))  # type: ignore[attr-defined]
     times: dict[int, float] = {}
-    for part in ([turn for turn in turns if turn[0] in chosen], [turn for turn in turns if turn[0] not in chosen]):
+    for part in (
+        [turn for turn in turns if turn[0] in chosen],
+        [turn for turn in turns if turn[0] not in chosen],
+    ):
         times |= dict(zip((index for index, _ in part), line.add(part), strict=True))
     assert all(times[earlier] <= times[later] for earlier, later in pairwise(sorted(times)))
 
@@ -169,7 +189,9 @@ def test_an_index_is_a_whole_number(index: object) -> None:
 
 def test_numbers_that_an_earlier_version_kept_are_no_stumbling_block(registry: Registry) -> None:
     ana = meet(registry, "Ana")
-    registry.record("c", [make(ana, "c", 0, uncertainty=Uncertainty(1.0, 1.0, 0.0), label=ConversationLabel("joy", 0.5))])
+    registry.record(
+        "c", [make(ana, "c", 0, uncertainty=Uncertainty(1.0, 1.0, 0.0), label=ConversationLabel("joy", 0.5))]
+    )
     with registry._write() as connection:
         connection.execute(OBSERVATIONS.update().values(total=float("inf"), confidence=float("inf")))
     (kept,) = registry.context(ana, before=END).observations

@@ -34,13 +34,19 @@ class Model:
     """What a memory should hold, in plain dictionaries."""
 
     people: dict[str, Person] = field(default_factory=dict)
-    turns: dict[tuple[str, int], tuple[str, float]] = field(default_factory=dict)  # (conversation, index) -> owner, time
+    turns: dict[tuple[str, int], tuple[str, float]] = field(
+        default_factory=dict
+    )  # (conversation, index) -> owner, time
     sequences: dict[str, int] = field(default_factory=dict)
-    taken_in: dict[str, float] = field(default_factory=dict)  # the clock at each conversation's first ingestion
+    taken_in: dict[str, float] = field(
+        default_factory=dict
+    )  # the clock at each conversation's first ingestion
     next_sequence: int = 1
     clock: float = 0.0
     erased: set[tuple[str, str]] = field(default_factory=set)
-    log: list[tuple[int, str, str, str | None, object]] = field(default_factory=list)  # entry, action, speaker, other, what to restore
+    log: list[tuple[int, str, str, str | None, object]] = field(
+        default_factory=list
+    )  # entry, action, speaker, other, what to restore
 
     def follow(self, who: str) -> str:
         while (target := self.people[who].merged_into) is not None:
@@ -55,7 +61,11 @@ class Model:
         return [who for who, person in self.people.items() if person.merged_into is None]
 
     def points(self, who: str) -> list[Point]:
-        return sorted(Point(time, self.sequences[talk], talk, index) for (talk, index), (owner, time) in self.turns.items() if owner == who)
+        return sorted(
+            Point(time, self.sequences[talk], talk, index)
+            for (talk, index), (owner, time) in self.turns.items()
+            if owner == who
+        )
 
 
 class Memory(RuleBasedStateMachine):
@@ -104,9 +114,20 @@ class Memory(RuleBasedStateMachine):
         said = [(index, owner) for index, owner in enumerate(owners) if owner is not None]
         stamps = {index: None if timestamp is None else timestamp + index for index, _ in said}
         fresh = [(index, owner) for index, owner in said if (conversation, index) not in self.model.turns]
-        points = {point.index: point for point in self.registry.points_for(conversation, [(index, stamps[index]) for index, _ in said])}
+        points = {
+            point.index: point
+            for point in self.registry.points_for(conversation, [(index, stamps[index]) for index, _ in said])
+        }
         lines = [
-            make(owner, conversation, index, timestamp=stamps[index], weights={"joy": 0.25}, vector=vectors(1, index)[0]) for index, owner in said
+            make(
+                owner,
+                conversation,
+                index,
+                timestamp=stamps[index],
+                weights={"joy": 0.25},
+                vector=vectors(1, index)[0],
+            )
+            for index, owner in said
         ]
         receipt = self.registry.record(conversation, lines, embedder=EMBEDDER)
         assert receipt.recorded == len(fresh)
@@ -154,7 +175,9 @@ class Memory(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), conversation=st.sampled_from(CONVERSATIONS))
     def split(self, number: int, conversation: str) -> None:
         who = self._pick(number)
-        moved = [key for key, (owner, _) in self.model.turns.items() if owner == who and key[0] == conversation]
+        moved = [
+            key for key, (owner, _) in self.model.turns.items() if owner == who and key[0] == conversation
+        ]
         if who is None or not moved:
             return
         entry, fresh = self.registry.split(who, conversations=[conversation])
@@ -170,7 +193,9 @@ class Memory(RuleBasedStateMachine):
         entry, action, who, other, kept = self.model.log[position]
         touched = {who, other} - {None}
         covered = any({later[2], later[3]} & touched for later in self.model.log[position + 1 :])
-        grown = action == "split" and any(owner == other and key not in kept for key, (owner, _) in self.model.turns.items())  # type: ignore[operator]
+        grown = action == "split" and any(
+            owner == other and key not in kept for key, (owner, _) in self.model.turns.items()
+        )  # type: ignore[operator]
         if covered or grown:
             with pytest.raises(NotReversibleError):
                 self.registry.undo(entry)
@@ -200,7 +225,9 @@ class Memory(RuleBasedStateMachine):
             self.model.erased |= self.model.people.pop(one).names
         self.model.turns = {key: value for key, value in self.model.turns.items() if value[0] not in group}
         heard = {talk for talk, _ in self.model.turns}
-        self.model.sequences = {talk: number for talk, number in self.model.sequences.items() if talk in heard}
+        self.model.sequences = {
+            talk: number for talk, number in self.model.sequences.items() if talk in heard
+        }
         self.model.log = [line for line in self.model.log if not {line[2], line[3]} & group]
 
     @rule()
@@ -230,9 +257,16 @@ class Memory(RuleBasedStateMachine):
         self.stores += 1
         self.registry = self._open()
         self.registry.import_lines(lines)
-        renumbered = {talk: number for number, (talk, _) in enumerate(sorted(self.model.sequences.items(), key=lambda pair: pair[1]), start=1)}
+        renumbered = {
+            talk: number
+            for number, (talk, _) in enumerate(
+                sorted(self.model.sequences.items(), key=lambda pair: pair[1]), start=1
+            )
+        }
         self.model.sequences, self.model.next_sequence = renumbered, len(renumbered) + 1
-        self.model.clock = max((self.model.taken_in[talk] for talk in renumbered), default=0.0)  # the forgotten leave no trace in an export
+        self.model.clock = max(
+            (self.model.taken_in[talk] for talk in renumbered), default=0.0
+        )  # the forgotten leave no trace in an export
         self.model.log, self.model.erased = [], set()
 
     @invariant()
@@ -246,7 +280,10 @@ class Memory(RuleBasedStateMachine):
             points = self.model.points(who)
             context = self.registry.context(who, before=END, limit=99)
             assert [one.point for one in context.observations] == points
-            assert (context.utterances, context.conversations) == (len(points), len({point.conversation_id for point in points}))
+            assert (context.utterances, context.conversations) == (
+                len(points),
+                len({point.conversation_id for point in points}),
+            )
             found = self.registry.recall(vectors(1, 1)[0], speaker=who, before=END, k=99).observations
             assert sorted(str(hit.observation.point) for hit in found) == sorted(map(str, points))
         everyone = self.registry.recall(vectors(1, 1)[0], speaker=None, before=END, k=999).observations
@@ -254,4 +291,6 @@ class Memory(RuleBasedStateMachine):
 
 
 TestMemory = Memory.TestCase
-TestMemory.settings = settings(max_examples=12, stateful_step_count=18, deadline=None, suppress_health_check=list(HealthCheck))
+TestMemory.settings = settings(
+    max_examples=12, stateful_step_count=18, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -12,7 +12,10 @@ from speakers.errors import InvalidRecordError
 
 def test_map_finds_aliases_and_people(tmp_path: Path) -> None:
     path = tmp_path / "names.yaml"
-    path.write_text("Monica Geller: [Monica, Mon]\nChan: Chandler Bing\nconversations:\n  standup: {SPEAKER_00: Ana}\n", encoding="utf-8")
+    path.write_text(
+        "Monica Geller: [Monica, Mon]\nChan: Chandler Bing\nconversations:\n  standup: {SPEAKER_00: Ana}\n",
+        encoding="utf-8",
+    )
     names = NameMap.read(path)
     assert names.lookup("MON", "x") == "Monica Geller"
     assert names.lookup("monica geller", "x") == "Monica Geller"

@@ -32,7 +32,15 @@ def test_normalise_joins_spellings_of_one_name(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Аna", "Ana"), ("Jose", "José"), ("Ana", "Anna"), ("Οlga", "Olga"), ("Ana (host)", "Ana"), ("Ana (she)", "Ana")]
+    ("one", "other"),
+    [
+        ("Аna", "Ana"),
+        ("Jose", "José"),
+        ("Ana", "Anna"),
+        ("Οlga", "Olga"),
+        ("Ana (host)", "Ana"),
+        ("Ana (she)", "Ana"),
+    ],
 )
 def test_normalise_keeps_different_names_apart(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
@@ -54,7 +62,10 @@ def test_normalise_refuses_what_is_no_name(name: str) -> None:
         normalise(name)
 
 
-@pytest.mark.parametrize(("one", "other"), [("Аnа", "Ana"), ("Іris", "lris"), ("B0b", "Bob"), ("Οlga", "Olga"), ("Modem", "Modern")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Аnа", "Ana"), ("Іris", "lris"), ("B0b", "Bob"), ("Οlga", "Olga"), ("Modem", "Modern")],
+)
 def test_skeleton_shows_lookalikes(one: str, other: str) -> None:
     assert skeleton(one) == skeleton(other)
 
@@ -71,7 +82,21 @@ def test_hidden_characters_are_named() -> None:
     assert hidden_characters("A\u200bn\u202ea") == ("U+200B", "U+202E")
 
 
-@pytest.mark.parametrize("name", ["SPEAKER_00", "speaker 1", "Speaker A", "user", "Agent", "S1", "spk-2", "Unknown Speaker", "7", "[Guest 3]"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SPEAKER_00",
+        "speaker 1",
+        "Speaker A",
+        "user",
+        "Agent",
+        "S1",
+        "spk-2",
+        "Unknown Speaker",
+        "7",
+        "[Guest 3]",
+    ],
+)
 def test_kind_knows_generic_names(name: str) -> None:
     assert kind(name) is NameKind.GENERIC
 

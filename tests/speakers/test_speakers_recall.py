@@ -29,16 +29,24 @@ def fill(registry: Registry, conversations: int = 6, turns: int = 6) -> None:
         registry.record(name, lines, embedder=EMBEDDER)
 
 
-def scan(registry: Registry, query: np.ndarray, speakers: list[SpeakerId], before: Point, k: int) -> list[tuple[str, float]]:
+def scan(
+    registry: Registry, query: np.ndarray, speakers: list[SpeakerId], before: Point, k: int
+) -> list[tuple[str, float]]:
     """The exact answer, written the plain way: every row, float64, ties in order of ingestion."""
-    rows = [one for speaker in speakers for one in registry.context(speaker, before=before, limit=10_000).observations]
+    rows = [
+        one
+        for speaker in speakers
+        for one in registry.context(speaker, before=before, limit=10_000).observations
+    ]
     scored = []
     for one in rows:
         assert one.vector is not None
         assert one.point is not None
         wide, wanted = one.vector.astype(float), query.astype(float)
         norm = np.linalg.norm(wide) * np.linalg.norm(wanted)
-        scored.append((-(wide @ wanted / norm if norm else 0.0), one.point.sequence, one.index, one.utterance_id))
+        scored.append(
+            (-(wide @ wanted / norm if norm else 0.0), one.point.sequence, one.index, one.utterance_id)
+        )
     scored.sort(key=lambda row: (round(row[0], 12), row[1], row[2]))
     return [(name, -score) for score, _, _, name in scored[:k]]
 
@@ -50,10 +58,14 @@ def check(registry: Registry, seed: int = 5) -> None:
         for before in points:
             for k in (1, 4, 50):
                 for chosen in (*([speaker] for speaker in speakers[:2]), None):
-                    found = registry.recall(query, speaker=chosen[0] if chosen else None, before=before, k=k).observations
+                    found = registry.recall(
+                        query, speaker=chosen[0] if chosen else None, before=before, k=k
+                    ).observations
                     expected = scan(registry, query, chosen or speakers, before, k)
                     assert [hit.observation.utterance_id for hit in found] == [name for name, _ in expected]
-                    assert [hit.score for hit in found] == pytest.approx([score for _, score in expected], abs=1e-12)
+                    assert [hit.score for hit in found] == pytest.approx(
+                        [score for _, score in expected], abs=1e-12
+                    )
 
 
 def test_recall_equals_the_exact_scan(registry: Registry) -> None:
@@ -61,7 +73,9 @@ def test_recall_equals_the_exact_scan(registry: Registry) -> None:
     check(registry)
 
 
-def test_recall_of_a_long_past_through_the_index_equals_the_exact_scan(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recall_of_a_long_past_through_the_index_equals_the_exact_scan(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recall_module, "GATHER_LIMIT", 2)
     monkeypatch.setattr(recall_module, "_PROBE", recall_module._IDS.limit(3))
     fill(registry)
@@ -99,14 +113,19 @@ def test_recall_from_an_older_snapshot_does_not_see_newer_rows(registry: Registr
     with registry._store.read() as old:
         registry._recaller.recall(old, query, speaker=None, before=END, k=3)
         registry.record("c9", [make(bo, "c9", index, vector=query) for index in range(30)], embedder=EMBEDDER)
-        assert registry.recall(query, speaker=None, before=END, k=1).observations[0].observation.conversation_id == "c9"
+        assert (
+            registry.recall(query, speaker=None, before=END, k=1).observations[0].observation.conversation_id
+            == "c9"
+        )
         assert registry._recaller.recall(old, query, speaker=None, before=END, k=3) == expected
 
 
 def test_recall_gives_passages_of_the_bio_of_that_moment(registry: Registry) -> None:
     fill(registry)
     ana = meet(registry, "Ana")
-    registry.record("c7", [make(ana, "c7", index, text="garden garden", weights={"joy": 1.0}) for index in range(3)])
+    registry.record(
+        "c7", [make(ana, "c7", index, text="garden garden", weights={"joy": 1.0}) for index in range(3)]
+    )
     made = vectors(3, 3)
     registry.write_bio(ana, before=END, embed=lambda texts: made[: len(texts)], embedder=EMBEDDER)
     found = registry.recall(made[1], speaker=ana, before=END, k=1).passages
@@ -131,11 +150,16 @@ def _break(path: Path, how: str) -> None:
     elif how == "emptied":
         path.write_bytes(b"")
     else:
-        raw[{"flipped header": 50, "flipped id": 80, "flipped vector": len(raw) - 7, "flipped code": 20}[how]] ^= 0x10
+        raw[
+            {"flipped header": 50, "flipped id": 80, "flipped vector": len(raw) - 7, "flipped code": 20}[how]
+        ] ^= 0x10
         path.write_bytes(bytes(raw))
 
 
-@pytest.mark.parametrize("how", ["deleted", "truncated", "emptied", "flipped header", "flipped id", "flipped vector", "flipped code"])
+@pytest.mark.parametrize(
+    "how",
+    ["deleted", "truncated", "emptied", "flipped header", "flipped id", "flipped vector", "flipped code"],
+)
 def test_a_broken_index_file_gives_the_same_answers(tmp_path: Path, how: str) -> None:
     path = tmp_path / "s.db"
     with Registry.open(path) as registry:

@@ -40,12 +40,16 @@ def test_migrations_make_the_tables_that_queries_use(address: str) -> None:
     with store.read() as connection:
         made = inspect(connection)
         for name, table in METADATA.tables.items():
-            assert [column["name"] for column in made.get_columns(name)] == [column.name for column in table.columns]
+            assert [column["name"] for column in made.get_columns(name)] == [
+                column.name for column in table.columns
+            ]
     store.close()
 
 
 @pytest.mark.parametrize("version", range(1, migrations.LATEST))
-def test_an_older_store_is_brought_up_to_date(address: str, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+def test_an_older_store_is_brought_up_to_date(
+    address: str, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "STEPS", migrations.STEPS[:version])
         patch.setattr(migrations, "LATEST", version)
@@ -70,7 +74,11 @@ def filled(path: Path, conversations: int = 30) -> None:
         ana = meet(registry, "Ana")
         for number in range(conversations):
             name = f"c{number}"
-            registry.record(name, [make(ana, name, index, text="word " * 50, vector=vectors(1)[0]) for index in range(5)], embedder=EMBEDDER)
+            registry.record(
+                name,
+                [make(ana, name, index, text="word " * 50, vector=vectors(1)[0]) for index in range(5)],
+                embedder=EMBEDDER,
+            )
 
 
 @pytest.mark.parametrize("kept", [50, 4096, 40_000])
@@ -104,8 +112,12 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
         Registry.open(tmp_path / "other.db")
 
 
-@pytest.mark.parametrize("address", ["nowhere/s.db", ":memory:", "mysql://host/db", ".", "postgresql://tester@127.0.0.1:1/nothing"])
-def test_addresses_that_lead_nowhere_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["nowhere/s.db", ":memory:", "mysql://host/db", ".", "postgresql://tester@127.0.0.1:1/nothing"]
+)
+def test_addresses_that_lead_nowhere_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError):
         Registry.open(address)
@@ -131,7 +143,11 @@ def test_a_new_memory_is_its_owners_alone_and_an_old_one_stays_as_open_as_it_was
         for permissions in (0o600, 0o640):
             with Registry.open(path) as registry:
                 ana = meet(registry, "Ana")
-                registry.record(str(permissions), [make(ana, str(permissions), 0, vector=vectors(1)[0])], embedder=EMBEDDER)
+                registry.record(
+                    str(permissions),
+                    [make(ana, str(permissions), 0, vector=vectors(1)[0])],
+                    embedder=EMBEDDER,
+                )
                 registry.rebuild()
                 found = {one.name: one.stat().st_mode & 0o777 for one in tmp_path.iterdir()}
                 assert found == dict.fromkeys(("s.db", "s.db-wal", "s.db-shm", "s.db-index-1"), permissions)
@@ -209,7 +225,9 @@ def test_threads_and_stores_write_together_without_loss(address: str) -> None:
             for turn in range(6):
                 name = f"w{number}-{turn}"
                 speaker = meet(registry, f"Person {'abc'[turn % 3]}{turn % 3}", name)
-                registry.record(name, [make(speaker, name, index, weights={f"l{turn}": 0.5}) for index in range(3)])
+                registry.record(
+                    name, [make(speaker, name, index, weights={f"l{turn}": 0.5}) for index in range(3)]
+                )
         except BaseException as error:
             failures.append(error)
 
@@ -251,7 +269,9 @@ def test_many_may_make_one_store_at_once(address: str) -> None:
 def test_a_store_that_is_made_while_it_is_being_checked_is_no_strangers_file(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with sqlite3.connect(path) as begun:
-        begun.execute("PRAGMA journal_mode = WAL")  # as far as the other process has come: a file without stamp and tables
+        begun.execute(
+            "PRAGMA journal_mode = WAL"
+        )  # as far as the other process has come: a file without stamp and tables
     begun.close()
     made: list[object] = []
 
@@ -273,9 +293,16 @@ CANARY = "kanarienvogel"
 
 
 def test_tenants_never_see_each_other(address: str, clock: Clock) -> None:
-    with Registry.open(address, tenant="a", clock=clock) as one, Registry.open(address, tenant="b", clock=clock) as other:
+    with (
+        Registry.open(address, tenant="a", clock=clock) as one,
+        Registry.open(address, tenant="b", clock=clock) as other,
+    ):
         secret = meet(one, CANARY)
-        one.record("c", [make(secret, "c", 0, text=CANARY, weights={CANARY: 1.0}, vector=vectors(1)[0])], embedder=EMBEDDER)
+        one.record(
+            "c",
+            [make(secret, "c", 0, text=CANARY, weights={CANARY: 1.0}, vector=vectors(1)[0])],
+            embedder=EMBEDDER,
+        )
         one.write_bio(secret, before=END)
         one.rename(secret, CANARY + "2")
         outside = (
@@ -297,9 +324,15 @@ def test_tenants_never_see_each_other(address: str, clock: Clock) -> None:
         assert other.resolve(CANARY, conversation_id="c").created
         mine = meet(other, "Ana")
         other.record("c", [make(mine, "c", 0, vector=vectors(1, 4)[0])], embedder=EMBEDDER)
-        shown = "\n".join(other.export()) + repr(other.log()) + repr(other.recall(vectors(1)[0], speaker=None, before=END, k=9))
+        shown = (
+            "\n".join(other.export())
+            + repr(other.log())
+            + repr(other.recall(vectors(1)[0], speaker=None, before=END, k=9))
+        )
         assert secret not in shown
-        assert shown.count(CANARY) == 4  # the name given to this tenant itself: as name, alias, matching form and skeleton
+        assert (
+            shown.count(CANARY) == 4
+        )  # the name given to this tenant itself: as name, alias, matching form and skeleton
         one.forget(secret)
         assert not other.resolve(CANARY, conversation_id="c").erased
 
@@ -308,15 +341,24 @@ def test_one_tenants_answers_do_not_depend_on_another(fresh: object, clock: Cloc
     answers = []
     for crowded in (False, True):
         address = fresh()  # type: ignore[operator]
-        with Registry.open(address, tenant="a", clock=clock) as one, Registry.open(address, tenant="b", clock=clock) as other:
+        with (
+            Registry.open(address, tenant="a", clock=clock) as one,
+            Registry.open(address, tenant="b", clock=clock) as other,
+        ):
             for number in range(3):
                 for registry in (one, other) if crowded else (one,):
                     ana, name = meet(registry, "Ana"), f"c{number}"
                     seed = number if registry is one else 50
-                    registry.record(name, [make(ana, name, 0, weights={"joy": 0.5}, vector=vectors(1, seed)[0])], embedder=EMBEDDER)
+                    registry.record(
+                        name,
+                        [make(ana, name, 0, weights={"joy": 0.5}, vector=vectors(1, seed)[0])],
+                        embedder=EMBEDDER,
+                    )
             hits = one.recall(vectors(1, 9)[0], speaker=None, before=END, k=9).observations
             context = one.context(meet(one, "Ana"), before=END)
-            answers.append(([(hit.observation.point, hit.score) for hit in hits], context.summary, context.utterances))
+            answers.append(
+                ([(hit.observation.point, hit.score) for hit in hits], context.summary, context.utterances)
+            )
     assert answers[0] == answers[1]
 
 
@@ -330,4 +372,7 @@ def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.Monke
 def test_exit_codes_tell_what_has_to_change_from_what_may_pass() -> None:
     named = {StoreMissingError, CorruptStoreError, NewerStoreError, InvalidRecordError, UnknownSpeakerError}
     assert {kind.exit_code for kind in named} == {2}
-    assert {kind.exit_code for kind in (SpeakersError, StoreError, StoreBusyError, StoreFullError, ErasureIncompleteError)} == {1}
+    assert {
+        kind.exit_code
+        for kind in (SpeakersError, StoreError, StoreBusyError, StoreFullError, ErasureIncompleteError)
+    } == {1}

@@ -29,11 +29,30 @@ FAST = InferenceSettings(precision="fp32", uncertainty="off")
 
 
 @pytest.fixture(scope="module")
-def overrides(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tiny_utterance_artefact: Path) -> list[str]:
+def overrides(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tiny_utterance_artefact: Path
+) -> list[str]:
     data = write_corpora(tmp_path_factory.mktemp("corpora") / "data")
-    small = ["data.max_tokens=24", "data.train_limit=6", "optim.epochs=1", "optim.batch_size=4", "optim.precision=fp32", "uncertainty.samples=2"]
-    large = ["optim.head_learning_rate=0.05", "optim.ema_decay=", "artefact.delta=int8"]  # so that bios have a say after few steps
-    return [f"data.root={data}", f"backbone.name={tiny_encoder_dir}", f"artefact.init_from={tiny_utterance_artefact}", *small, *large]
+    small = [
+        "data.max_tokens=24",
+        "data.train_limit=6",
+        "optim.epochs=1",
+        "optim.batch_size=4",
+        "optim.precision=fp32",
+        "uncertainty.samples=2",
+    ]
+    large = [
+        "optim.head_learning_rate=0.05",
+        "optim.ema_decay=",
+        "artefact.delta=int8",
+    ]  # so that bios have a say after few steps
+    return [
+        f"data.root={data}",
+        f"backbone.name={tiny_encoder_dir}",
+        f"artefact.init_from={tiny_utterance_artefact}",
+        *small,
+        *large,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +61,11 @@ def model(overrides: list[str], tiny_shelf: Path, tmp_path_factory: pytest.TempP
     run = tmp_path_factory.mktemp("runs") / "bioserc"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVEMO_MODELS", str(tiny_shelf))
-        result = CliRunner().invoke(app, ["train", "bioserc-encoder-meld", *overrides, "--run", str(run), "--quiet"], catch_exceptions=False)
+        result = CliRunner().invoke(
+            app,
+            ["train", "bioserc-encoder-meld", *overrides, "--run", str(run), "--quiet"],
+            catch_exceptions=False,
+        )
     assert result.exit_code == 0, result.output
     return run / "bioserc-encoder-meld-minilm"
 
@@ -54,7 +77,9 @@ def shelf(tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def probabilities(predictions) -> np.ndarray:
-    return np.array([[one.probabilities[label] for label in sorted(one.probabilities)] for one in predictions])
+    return np.array(
+        [[one.probabilities[label] for label in sorted(one.probabilities)] for one in predictions]
+    )
 
 
 def test_training_reads_bios_of_the_past_alone(overrides: list[str], tmp_path: Path) -> None:
@@ -68,7 +93,9 @@ def test_training_reads_bios_of_the_past_alone(overrides: list[str], tmp_path: P
     assert last["bios"].shape == (4, 2, parts.bio_width)
     assert last["bio_mask"].tolist() == [[True, False], [True, True], [True, True], [True, True]]
     dev = [task.dev_builder.collate([talk]) for talk in task.dev]
-    assert sum(batch.bios is None for batch in dev) == 1  # dev begins with nothing known, whatever was said in training
+    assert (
+        sum(batch.bios is None for batch in dev) == 1
+    )  # dev begins with nothing known, whatever was said in training
 
 
 def test_model_remembers_that_it_reads_bios(model: Path) -> None:
@@ -83,7 +110,18 @@ def test_label_command_takes_bios_from_the_memory_and_goes_without(model: Path, 
     (tmp_path / "b.txt").write_text("".join(f"{who}: {text}\n" for who, text in BEN), encoding="utf-8")
 
     def labelled(*options: str) -> list[float]:
-        call = ["label", str(tmp_path / "b.txt"), "--model", str(model), "--uncertainty", "off", "--precision", "fp32", "--json", *options]
+        call = [
+            "label",
+            str(tmp_path / "b.txt"),
+            "--model",
+            str(model),
+            "--uncertainty",
+            "off",
+            "--precision",
+            "fp32",
+            "--json",
+            *options,
+        ]
         result = CliRunner().invoke(app, call, catch_exceptions=False)
         return [json.loads(line)["confidence"] for line in result.stdout.splitlines()]
 
@@ -104,16 +142,22 @@ def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: 
         remembering = RememberingPredictor(predictor, registry)
         remembering.label(talk("a"))
         later = talk("b", BEN)
-        live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known])))
+        live = LiveConversation(
+            predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known]))
+        )
         found = [live.append_utterance(turn) for turn in later.utterances[:3]]
         live.save(tmp_path / "live.safetensors")
-        live = LiveConversation.load(tmp_path / "live.safetensors", predictor, stored=remembering.stored_past(talk("b", BEN[:known])))
+        live = LiveConversation.load(
+            tmp_path / "live.safetensors", predictor, stored=remembering.stored_past(talk("b", BEN[:known]))
+        )
         found += [live.append_utterance(turn) for turn in later.utterances[3:]]
         whole = remembering.label(later).predictions
     np.testing.assert_allclose(probabilities(found), probabilities(whole), atol=1e-5)
 
 
-def test_passage_of_a_bio_is_read_once_however_many_conversations_follow(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passage_of_a_bio_is_read_once_however_many_conversations_follow(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     predictor, read = load_predictor(str(model), settings=FAST), list[str]()
     shared = predictor.scorer.utterance  # type: ignore[attr-defined]
     score = shared.score_texts
@@ -123,44 +167,88 @@ def test_passage_of_a_bio_is_read_once_however_many_conversations_follow(model: 
         for _ in range(3):
             remembering.label(talk("a"))
             remembering.label(talk("b", BEN))
-        passages = {passage.text for person in registry.speakers() for bio in registry.bio_versions(person.speaker_id) for passage in bio.passages}
+        passages = {
+            passage.text
+            for person in registry.speakers()
+            for bio in registry.bio_versions(person.speaker_id)
+            for passage in bio.passages
+        }
     found = [text for text in read if text in passages]
     assert len(found) == len(set(found)) > 0
 
 
 def evaluated(model: Path, overrides: list[str], folder: Path, *more: str) -> dict:
     root = overrides[0].partition("=")[2]
-    call = ["evaluate", str(model), "meld", "--root", root, "--uncertainty", "off", "--precision", "fp32", "-o", str(folder), "--json", *more]
+    call = [
+        "evaluate",
+        str(model),
+        "meld",
+        "--root",
+        root,
+        "--uncertainty",
+        "off",
+        "--precision",
+        "fp32",
+        "-o",
+        str(folder),
+        "--json",
+        *more,
+    ]
     result = CliRunner().invoke(app, call, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def test_evaluate_command_gives_the_dev_figures_of_training(model: Path, overrides: list[str], tmp_path: Path, monkeypatch) -> None:
+def test_evaluate_command_gives_the_dev_figures_of_training(
+    model: Path, overrides: list[str], tmp_path: Path, monkeypatch
+) -> None:
     trained = json.loads((model.parent / "report.json").read_text(encoding="utf-8"))
     found = evaluated(model, overrides, tmp_path / "with", "--supplies", str(tmp_path / "supplies"))
     for average in ("weighted", "macro", "micro"):
         assert found["scores"][average] == pytest.approx(trained["scores"][average])
     assert found["scores"]["confusion"] == trained["scores"]["confusion"]
-    assert found["calibration"]["as_given"]["nll"] == pytest.approx(trained["calibration"]["as_given"]["nll"], rel=1e-5)
+    assert found["calibration"]["as_given"]["nll"] == pytest.approx(
+        trained["calibration"]["as_given"]["nll"], rel=1e-5
+    )
     assert any("evaluated conversations themselves" in note for note in found["notes"])
     assert len(list((tmp_path / "supplies").glob("speakers-*.db"))) == 1
     monkeypatch.setattr(BioVectors, "bios", lambda self, speaker, before: [])
     without = evaluated(model, overrides, tmp_path / "without", "--supplies", str(tmp_path / "supplies"))
-    assert without["calibration"]["as_given"]["nll"] != pytest.approx(found["calibration"]["as_given"]["nll"], rel=1e-4)
+    assert without["calibration"]["as_given"]["nll"] != pytest.approx(
+        found["calibration"]["as_given"]["nll"], rel=1e-4
+    )
 
 
-def test_evaluate_command_finds_the_memory_that_training_left(model: Path, overrides: list[str], tmp_path: Path) -> None:
+def test_evaluate_command_finds_the_memory_that_training_left(
+    model: Path, overrides: list[str], tmp_path: Path
+) -> None:
     supplies = model.parent.parent / "supplies"
     before = sorted(supplies.iterdir())
     evaluated(model, overrides, tmp_path, "--supplies", str(supplies))
     assert sorted(supplies.iterdir()) == before
 
 
-def test_evaluate_command_knows_nobody_of_a_transcript(model: Path, overrides: list[str], tmp_path: Path) -> None:
+def test_evaluate_command_knows_nobody_of_a_transcript(
+    model: Path, overrides: list[str], tmp_path: Path
+) -> None:
     path = tmp_path / "chat.csv"
-    path.write_text("speaker,text,emotion\n" + "".join(f"Ana,I am happy {i},{('joy', 'anger')[i % 2]}\n" for i in range(12)), encoding="utf-8")
-    call = ["evaluate", str(model), str(path), "--uncertainty", "off", "-o", str(tmp_path / "out"), "--json", "--supplies", str(tmp_path / "none")]
+    path.write_text(
+        "speaker,text,emotion\n"
+        + "".join(f"Ana,I am happy {i},{('joy', 'anger')[i % 2]}\n" for i in range(12)),
+        encoding="utf-8",
+    )
+    call = [
+        "evaluate",
+        str(model),
+        str(path),
+        "--uncertainty",
+        "off",
+        "-o",
+        str(tmp_path / "out"),
+        "--json",
+        "--supplies",
+        str(tmp_path / "none"),
+    ]
     result = CliRunner().invoke(app, call, catch_exceptions=False)
     assert any("without bios" in note for note in json.loads(result.stdout)["notes"])
     assert not (tmp_path / "none").exists()

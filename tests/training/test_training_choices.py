@@ -12,7 +12,9 @@ from erc.training.mc_choice import MODES, Mode, choose_mode
 from erc.training.policies import fit_policy
 
 LOSSES = np.array([0.0, 0.0, 0.0, 1.0])
-RIGHT = np.array([0.1, 0.2, 0.3, 0.4])  # the wrong turn is the least sure one: risks 0, 0, 0, 1/4, so AURC 1/16
+RIGHT = np.array(
+    [0.1, 0.2, 0.3, 0.4]
+)  # the wrong turn is the least sure one: risks 0, 0, 0, 1/4, so AURC 1/16
 WRONG = np.array([0.4, 0.3, 0.2, 0.1])  # the wrong turn is the surest one: risks 1, 1/2, 1/3, 1/4
 
 
@@ -26,7 +28,9 @@ WRONG = np.array([0.4, 0.3, 0.2, 0.1])  # the wrong turn is the surest one: risk
         (RIGHT, WRONG, WRONG, "head"),
     ],
 )
-def test_choose_mode_takes_the_cheapest_as_good_as_sampling_everything(head: np.ndarray, top_k: np.ndarray, full: np.ndarray, expected: Mode) -> None:
+def test_choose_mode_takes_the_cheapest_as_good_as_sampling_everything(
+    head: np.ndarray, top_k: np.ndarray, full: np.ndarray, expected: Mode
+) -> None:
     given = dict(zip(MODES, (head, top_k, full), strict=True))
     choice = choose_mode(lambda mode: given[mode], LOSSES, samples=7)
     assert choice.mode == expected

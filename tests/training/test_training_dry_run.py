@@ -63,7 +63,9 @@ def test_dry_run_of_an_encoder_that_nothing_is_known_of_says_so():
     with pytest.raises(ArtefactError, match="some/encoder"):
         plan_of("utterance", "some/encoder")
     with pytest.raises(ArtefactError, match=r"some/model.*cannot be described"):
-        plan_training(ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm={"base": "some/model"}))
+        plan_training(
+            ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm={"base": "some/model"})
+        )
 
 
 def plan_of(task: str, encoder: str, **sections: object):
@@ -73,7 +75,11 @@ def plan_of(task: str, encoder: str, **sections: object):
 
 def test_dry_run_describes_the_default_encoder_from_its_package():
     plan = plan_training(load_config(resource_dir("configs") / "goemotions-minilm.yaml"))
-    frozen = WORDS if load_config(resource_dir("configs") / "goemotions-minilm.yaml").backbone.freeze_word_embeddings else 0
+    frozen = (
+        WORDS
+        if load_config(resource_dir("configs") / "goemotions-minilm.yaml").backbone.freeze_word_embeddings
+        else 0
+    )
     assert (plan.base, plan.parameters, plan.frozen) == (DEFAULT_ENCODER, MINILM, frozen)
 
 
@@ -92,5 +98,7 @@ def test_dry_run_of_a_shared_encoder_trains_none_of_it(tiny_encoder_dir):
 
 
 def test_dry_run_counts_the_second_encoder_of_an_own_memory(tiny_encoder_dir):
-    one, two = (plan_of("emonet", str(tiny_encoder_dir), emonet={"memory_encoder": kind}) for kind in ("none", "own"))
+    one, two = (
+        plan_of("emonet", str(tiny_encoder_dir), emonet={"memory_encoder": kind}) for kind in ("none", "own")
+    )
     assert (two.parameters, two.frozen) == (2 * one.parameters, 2 * one.frozen)

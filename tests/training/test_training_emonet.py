@@ -32,7 +32,10 @@ from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
 LABELS = ("joy", "anger")
-LINES = {"joy": "I am so happy to see you again, thank you!", "anger": "This is not what we agreed on and I am angry."}
+LINES = {
+    "joy": "I am so happy to see you again, thank you!",
+    "anger": "This is not what we agreed on and I am angry.",
+}
 
 
 def talk(name: str, moods: str, *, episode: int, speakers: str = "AB") -> Conversation:
@@ -60,7 +63,9 @@ def tiny_classifier(folder: Path) -> UtteranceClassifier:
     return UtteranceClassifier(encoder=encoder(folder), emotions=4).eval()
 
 
-def make_builder(folder: Path, history: HistoryProvider, *, width: int | None = None, own: bool = False) -> TurnBuilder:
+def make_builder(
+    folder: Path, history: HistoryProvider, *, width: int | None = None, own: bool = False
+) -> TurnBuilder:
     return TurnBuilder(
         tokenizer=load_tokenizer(str(folder)),
         max_tokens=40,
@@ -74,25 +79,56 @@ def make_builder(folder: Path, history: HistoryProvider, *, width: int | None = 
 
 @pytest.fixture
 def features(tiny_encoder_dir: Path) -> Features:
-    return corpus_features(tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir)), [*TRAIN, *DEV], cache_dir=None, precision="fp32")
+    return corpus_features(
+        tiny_classifier(tiny_encoder_dir),
+        load_tokenizer(str(tiny_encoder_dir)),
+        [*TRAIN, *DEV],
+        cache_dir=None,
+        precision="fp32",
+    )
 
 
-def make_task(folder: Path, features: Features, *, history: HistoryKind = "global", dev_sees_train: bool = False) -> EmoNetTask:
+def make_task(
+    folder: Path, features: Features, *, history: HistoryKind = "global", dev_sees_train: bool = False
+) -> EmoNetTask:
     builder = partial(make_builder, folder, width=features.width)
     return EmoNetTask(
-        train=TRAIN, dev=DEV, builder=builder, features=features, history=history, dev_sees_train=dev_sees_train, precision="fp32", batch_tokens=64
+        train=TRAIN,
+        dev=DEV,
+        builder=builder,
+        features=features,
+        history=history,
+        dev_sees_train=dev_sees_train,
+        precision="fp32",
+        batch_tokens=64,
     )
 
 
 def make_model(folder: Path, features: Features) -> EmoNet:
     torch.manual_seed(3)
-    settings = EmoNetSettings(context="hierarchical", context_width=16, observation_width=features.width, memory_width=8, speaker_rows=3)
+    settings = EmoNetSettings(
+        context="hierarchical",
+        context_width=16,
+        observation_width=features.width,
+        memory_width=8,
+        speaker_rows=3,
+    )
     return build_emonet(settings, encoder=encoder(folder), emotions=len(LABELS))
 
 
-def test_emonet_task_trains_by_the_trainer(tiny_encoder_dir: Path, features: Features, tmp_path: Path) -> None:
+def test_emonet_task_trains_by_the_trainer(
+    tiny_encoder_dir: Path, features: Features, tmp_path: Path
+) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
-    optim = OptimSettings(epochs=8, batch_size=2, learning_rate=2e-3, head_learning_rate=5e-3, precision="fp32", ema_decay=None, warmup_fraction=0.0)
+    optim = OptimSettings(
+        epochs=8,
+        batch_size=2,
+        learning_rate=2e-3,
+        head_learning_rate=5e-3,
+        precision="fp32",
+        ema_decay=None,
+        warmup_fraction=0.0,
+    )
     before = task.evaluate(model.eval())
     figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
     assert figures["weighted_f1"] == 1.0
@@ -115,13 +151,17 @@ def test_emonet_task_losses_weighed_by_their_turns_make_the_loss_of_all(
 ) -> None:
     """As processes that share a step need it: conversations of one and of three labelled turns weigh by their turns."""
     builder = partial(make_builder, tiny_encoder_dir, width=features.width)
-    task = EmoNetTask(train=TRAIN, dev=DEV, builder=builder, features=features, class_weights=weights, precision="fp32")
+    task = EmoNetTask(
+        train=TRAIN, dev=DEV, builder=builder, features=features, class_weights=weights, precision="fp32"
+    )
     model = make_model(tiny_encoder_dir, features).eval()
     batches = [task.collate([conversation]) for conversation in task.examples]
     with torch.no_grad():
         shares = torch.stack([task.loss_weights(batch)[0] for batch in batches])
         losses = torch.stack([task.loss(model, batch) for batch in batches])
-        torch.testing.assert_close((losses * shares).sum() / shares.sum(), task.loss(model, task.collate(task.examples)))
+        torch.testing.assert_close(
+            (losses * shares).sum() / shares.sum(), task.loss(model, task.collate(task.examples))
+        )
     assert shares[0] != shares[1]
 
 
@@ -135,7 +175,9 @@ def test_emonet_task_second_epoch_sees_what_the_first_saw(tiny_encoder_dir: Path
         assert all(torch.equal(value, again[name]) for name, value in before.items())
 
 
-def test_emonet_task_gives_the_head_rate_to_all_but_encoders(tiny_encoder_dir: Path, features: Features) -> None:
+def test_emonet_task_gives_the_head_rate_to_all_but_encoders(
+    tiny_encoder_dir: Path, features: Features
+) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
     head = task.head_parameters(model)
     assert {name.split(".")[0] for name in head} == {"context", "memory", "join", "speakers", "head"}
@@ -144,11 +186,19 @@ def test_emonet_task_gives_the_head_rate_to_all_but_encoders(tiny_encoder_dir: P
     assert body == {f"context.encoder.{name}" for name, _ in model.context.encoder.named_parameters()}
 
 
-def test_predict_turns_keeps_order_and_is_indifferent_to_the_budget(tiny_encoder_dir: Path, features: Features) -> None:
+def test_predict_turns_keeps_order_and_is_indifferent_to_the_budget(
+    tiny_encoder_dir: Path, features: Features
+) -> None:
     model = make_model(tiny_encoder_dir, features).eval()
-    builder = make_builder(tiny_encoder_dir, corpus_history("global", TRAIN, sequence_numbers(TRAIN), features), width=features.width)
+    builder = make_builder(
+        tiny_encoder_dir,
+        corpus_history("global", TRAIN, sequence_numbers(TRAIN), features),
+        width=features.width,
+    )
     prepared = [builder.prepare(conversation, time=float(i)) for i, conversation in enumerate(TRAIN)]
-    small, large = (predict_turns(model, builder, prepared, max_tokens=budget, precision="fp32") for budget in (1, 10_000))
+    small, large = (
+        predict_turns(model, builder, prepared, max_tokens=budget, precision="fp32") for budget in (1, 10_000)
+    )
     assert [len(rows) for rows in small] == [4, 4, 2]
     for first, second in zip(small, large, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-5)
@@ -156,7 +206,12 @@ def test_predict_turns_keeps_order_and_is_indifferent_to_the_budget(tiny_encoder
 
 @pytest.mark.parametrize(
     ("kind", "dev_sees_train", "expected"),
-    [("off", False, [0] * 6), ("dialogue", False, [0, 0, 1, 0, 0, 1]), ("global", False, [0, 0, 1, 2, 1, 3]), ("global", True, [2, 2, 3, 7, 6, 8])],
+    [
+        ("off", False, [0] * 6),
+        ("dialogue", False, [0, 0, 1, 0, 0, 1]),
+        ("global", False, [0, 0, 1, 2, 1, 3]),
+        ("global", True, [2, 2, 3, 7, 6, 8]),
+    ],
 )
 def test_emonet_task_dev_history_is_chronological(
     kind: HistoryKind, dev_sees_train: bool, expected: list[int], tiny_encoder_dir: Path, features: Features
@@ -213,7 +268,13 @@ def test_turn_figures_by_hand_and_without_unlabelled_turns() -> None:
 def test_features_of_two_conversations_of_one_id_are_refused(tiny_encoder_dir):
     twice = [*TRAIN, TRAIN[1]]
     with pytest.raises(InputError, match=f"conversation id {TRAIN[1].conversation_id} stands twice"):
-        corpus_features(tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir)), twice, cache_dir=None, precision="fp32")
+        corpus_features(
+            tiny_classifier(tiny_encoder_dir),
+            load_tokenizer(str(tiny_encoder_dir)),
+            twice,
+            cache_dir=None,
+            precision="fp32",
+        )
 
 
 def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp_path: Path) -> None:
@@ -228,7 +289,9 @@ def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors at all", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_features_in_a_broken_file_are_computed_anew(content: bytes, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_features_in_a_broken_file_are_computed_anew(
+    content: bytes, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
     first = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
     [path] = tmp_path.iterdir()
@@ -246,16 +309,22 @@ def test_features_are_those_of_the_classifier(tiny_encoder_dir: Path, features: 
         output = classifier(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
     row = features.rows["d5", 2]
     np.testing.assert_allclose(features.embeddings[row], output.embedding[0].numpy(), atol=2e-3)
-    np.testing.assert_allclose(features.probabilities[row], torch.sigmoid(output.logits)[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        features.probabilities[row], torch.sigmoid(output.logits)[0].numpy(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("change", ["text", "checksum", "weights"])
-def test_features_of_something_else_are_computed_anew(change: str, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_features_of_something_else_are_computed_anew(
+    change: str, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
     corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
     talks, checksums = list(TRAIN), []
     if change == "text":
-        talks[0] = replace(talks[0], utterances=(replace(talks[0].utterances[0], text="No."), *talks[0].utterances[1:]))
+        talks[0] = replace(
+            talks[0], utterances=(replace(talks[0].utterances[0], text="No."), *talks[0].utterances[1:])
+        )
     elif change == "checksum":
         checksums = ["abc"]
     else:
@@ -270,7 +339,9 @@ def test_multitask_loss_counts_every_task_by_its_weight(tiny_encoder_dir: Path, 
     """Three examples of six in all, half of them expected of each task: the first has 1 of 1.5, the second 2 of 1.5."""
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
-    model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")}).eval()
+    model = MultiTaskModel(
+        {name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")}
+    ).eval()
     first, second = make_task(tiny_encoder_dir, features), make_task(tiny_encoder_dir, features)
     both = MultiTask({"one": first, "two": second}, weights={"one": 1.0, "two": 0.25})
     assert len(both.examples) == len(both.lengths) == 6
@@ -281,13 +352,19 @@ def test_multitask_loss_counts_every_task_by_its_weight(tiny_encoder_dir: Path, 
         two = second.loss(model.parts["two"], second.collate(second.examples[1:]))
         torch.testing.assert_close(both.loss(model, batch), one * (1 / 1.5) + 0.25 * two * (2 / 1.5))
     figures = both.evaluate(model)
-    assert figures["mean_primary"] == pytest.approx((figures["one_weighted_f1"] + figures["two_weighted_f1"]) / 2)
+    assert figures["mean_primary"] == pytest.approx(
+        (figures["one_weighted_f1"] + figures["two_weighted_f1"]) / 2
+    )
 
 
-def test_multitask_trains_a_shared_encoder_once_and_every_head(tiny_encoder_dir: Path, features: Features, tmp_path: Path) -> None:
+def test_multitask_trains_a_shared_encoder_once_and_every_head(
+    tiny_encoder_dir: Path, features: Features, tmp_path: Path
+) -> None:
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
-    model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")})
+    model = MultiTaskModel(
+        {name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")}
+    )
     task = MultiTask({name: make_task(tiny_encoder_dir, features) for name in ("one", "two")})
     before = {name: value.clone() for name, value in model.named_parameters()}
     optim = OptimSettings(epochs=1, batch_size=3, precision="fp32", ema_decay=None, warmup_fraction=0.0)
@@ -295,13 +372,17 @@ def test_multitask_trains_a_shared_encoder_once_and_every_head(tiny_encoder_dir:
     moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     assert {"parts.one.head.output.weight", "parts.two.head.output.weight"} <= moved
     assert any(name.startswith("parts.one.context.encoder.") for name in moved)
-    assert not any(name.startswith("parts.two.context.encoder.") for name in before)  # the same weights, listed once
+    assert not any(
+        name.startswith("parts.two.context.encoder.") for name in before
+    )  # the same weights, listed once
 
 
 def test_multitask_state_holds_shared_weights_once_and_loads_them(tiny_encoder_dir: Path) -> None:
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
-    model = MultiTaskModel({name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")})
+    model = MultiTaskModel(
+        {name: build_emonet(settings, encoder=shared, emotions=2) for name in ("one", "two")}
+    )
     state = {name: value.clone() for name, value in model.state_dict().items()}
     assert len({value.data_ptr() for value in model.state_dict().values()}) == len(state)
     for parameter in model.parameters():
@@ -316,30 +397,59 @@ class _Bios:
         return [np.ones(6, dtype=np.float32)]
 
 
-CONFIGS = sorted(path.name for path in resource_dir("configs").glob("*.yaml") if "task: emonet" in path.read_text(encoding="utf-8"))
+CONFIGS = sorted(
+    path.name
+    for path in resource_dir("configs").glob("*.yaml")
+    if "task: emonet" in path.read_text(encoding="utf-8")
+)
 
 
 def shrunk(name: str) -> ExperimentConfig:
     """A shipped configuration with windows a tiny encoder can read."""
-    small = ["emonet.token_window=60", "data.max_tokens=30", "emonet.context_width=16", "emonet.memory_width=8"]
+    small = [
+        "emonet.token_window=60",
+        "data.max_tokens=30",
+        "emonet.context_width=16",
+        "emonet.memory_width=8",
+    ]
     return load_config(resource_dir("configs") / name, small)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(name: str, features: Features, request: pytest.FixtureRequest) -> None:
+def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(
+    name: str, features: Features, request: pytest.FixtureRequest
+) -> None:
     config = shrunk(name)
     assert config.emonet is not None
-    family = "roberta" if "roberta" in config.backbone.name else "modernbert" if "ModernBERT" in config.backbone.name else "encoder"
+    family = (
+        "roberta"
+        if "roberta" in config.backbone.name
+        else "modernbert"
+        if "ModernBERT" in config.backbone.name
+        else "encoder"
+    )
     folder: Path = request.getfixturevalue(f"tiny_{family}_dir")
     settings = emonet_settings(config, observation_width=features.width, speaker_rows=3, bio_width=6)
-    model = build_emonet(settings, encoder=encoder(folder), emotions=2, memory_encoder=encoder(folder) if settings.memory_encoder == "own" else None)
+    model = build_emonet(
+        settings,
+        encoder=encoder(folder),
+        emotions=2,
+        memory_encoder=encoder(folder) if settings.memory_encoder == "own" else None,
+    )
 
     def builder(history: HistoryProvider) -> TurnBuilder:
         made = make_builder(folder, history, width=features.width, own=settings.memory_encoder == "own")
         made.bios = _Bios() if settings.bio != "none" else None
         return made
 
-    task = EmoNetTask(train=TRAIN, dev=DEV, builder=builder, features=features, history=config.emonet.history, precision="fp32")
+    task = EmoNetTask(
+        train=TRAIN,
+        dev=DEV,
+        builder=builder,
+        features=features,
+        history=config.emonet.history,
+        precision="fp32",
+    )
     batch = task.collate(task.examples[: config.optim.batch_size])
     loss = task.loss(model.train(), batch)
     loss.backward()

@@ -28,9 +28,17 @@ from erc.training.experiment import run_experiment
 from erc.training.settings import optim_settings
 from erc.training.trainer import train
 
-SMALL = ("data.max_tokens=24", "optim.epochs=1", "optim.batch_size=4", "optim.precision=fp32", "uncertainty.samples=2")
+SMALL = (
+    "data.max_tokens=24",
+    "optim.epochs=1",
+    "optim.batch_size=4",
+    "optim.precision=fp32",
+    "uncertainty.samples=2",
+)
 PARTS = ("emonet.context_width=16", "emonet.memory_width=8", "emonet.token_window=50")
-CONFIGS = sorted(path.stem for path in resource_dir("configs").glob("*.yaml") if path.name.startswith(("compm", "emonet")))
+CONFIGS = sorted(
+    path.stem for path in resource_dir("configs").glob("*.yaml") if path.name.startswith(("compm", "emonet"))
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +54,14 @@ def configured(name: str, data: Path, backbone: Path, *changes: str) -> Experime
 
 @pytest.fixture(scope="module")
 def emonet_config(data: Path, tiny_encoder_dir: Path, tiny_utterance_artefact: Path) -> ExperimentConfig:
-    return configured("emonet-meld", data, tiny_encoder_dir, *PARTS, f"artefact.init_from={tiny_utterance_artefact}", "artefact.delta=int8")
+    return configured(
+        "emonet-meld",
+        data,
+        tiny_encoder_dir,
+        *PARTS,
+        f"artefact.init_from={tiny_utterance_artefact}",
+        "artefact.delta=int8",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +88,17 @@ def test_run_experiment_emonet_says_what_it_reads(emonet: Artefact, tiny_utteran
 
 
 def test_run_experiment_emonet_predicts_from_its_folder_what_it_was_calibrated_on(
-    emonet_run: Path, emonet: Artefact, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
+    emonet_run: Path,
+    emonet: Artefact,
+    data: Path,
+    tiny_utterance_artefact: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Accuracy over dev through the Predictor is the one in the card: training and labelling read the same past."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
-    predictor = load_predictor(str(emonet.folder), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    predictor = load_predictor(
+        str(emonet.folder), settings=InferenceSettings(precision="fp32", uncertainty="off")
+    )
     dev = load_corpus("meld", "dev", root=data).conversations
     right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions]
     assert emonet.metrics["dev"]["scores"]["accuracy"] == pytest.approx(np.mean(right))
@@ -86,21 +107,40 @@ def test_run_experiment_emonet_predicts_from_its_folder_what_it_was_calibrated_o
 
 def test_run_experiment_emonet_card_has_the_figures(emonet: Artefact) -> None:
     card, scores = (emonet.folder / "README.md").read_text(encoding="utf-8"), emonet.metrics["dev"]["scores"]
-    for expected in (f"{scores['weighted']['f1']:.3f}", f"{scores['accuracy']:.3f}", "`tiny-utterance`", "first in conversation", "AURC", "GPL-3.0"):
+    for expected in (
+        f"{scores['weighted']['f1']:.3f}",
+        f"{scores['accuracy']:.3f}",
+        "`tiny-utterance`",
+        "first in conversation",
+        "AURC",
+        "GPL-3.0",
+    ):
         assert expected in card
     assert set(emonet.policy or {}) == {"meld", "ekman", "sentiment"}
     assert emonet.info.uncertainty["mode"] == emonet.metrics["monte_carlo"]["mode"]
 
 
 @pytest.fixture(scope="module")
-def shared_encoder_run(data: Path, tiny_encoder_dir: Path, tiny_utterance_artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_encoder_run(
+    data: Path,
+    tiny_encoder_dir: Path,
+    tiny_utterance_artefact: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The artefact of a conversation model over the shared classifier's encoder."""
-    changes = ["emonet.encoder=shared", "emonet.speaker_text=none", "data.max_tokens=48", f"artefact.init_from={tiny_utterance_artefact}"]
+    changes = [
+        "emonet.encoder=shared",
+        "emonet.speaker_text=none",
+        "data.max_tokens=48",
+        f"artefact.init_from={tiny_utterance_artefact}",
+    ]
     config = configured("emonet-meld", data, tiny_encoder_dir, *PARTS, *changes)
     return run_experiment(config, tmp_path_factory.mktemp("runs") / "shared", progress=False)
 
 
-def test_run_experiment_shared_encoder_is_neither_trained_nor_stored(shared_encoder_run: Path, tiny_utterance_artefact: Path) -> None:
+def test_run_experiment_shared_encoder_is_neither_trained_nor_stored(
+    shared_encoder_run: Path, tiny_utterance_artefact: Path
+) -> None:
     shared = load_artefact(tiny_utterance_artefact)
     loaded = load_artefact(shared_encoder_run, shared=shared)
     assert loaded.network.context.encoder is shared.network.encoder  # type: ignore[union-attr]
@@ -119,7 +159,9 @@ def test_run_experiment_shared_encoder_labels_as_it_was_calibrated(
 ) -> None:
     """The vectors training took from the cache are those that labelling takes from the shared classifier's pass."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
-    predictor = load_predictor(str(shared_encoder_run), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    predictor = load_predictor(
+        str(shared_encoder_run), settings=InferenceSettings(precision="fp32", uncertainty="off")
+    )
     dev = load_corpus("meld", "dev", root=data).conversations
     right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions]
     expected = load_model(str(shared_encoder_run)).metrics["dev"]["scores"]["accuracy"]
@@ -137,14 +179,29 @@ def test_run_experiment_shared_encoder_labels_as_it_was_calibrated(
     ],
 )
 def test_run_experiment_shared_encoder_refuses_what_reads_turns_otherwise(
-    change: str, message: str, data: Path, tiny_encoder_dir: Path, tiny_utterance_artefact: Path, tmp_path: Path
+    change: str,
+    message: str,
+    data: Path,
+    tiny_encoder_dir: Path,
+    tiny_utterance_artefact: Path,
+    tmp_path: Path,
 ) -> None:
-    changes = ["emonet.encoder=shared", "emonet.speaker_text=none", "data.max_tokens=48", f"artefact.init_from={tiny_utterance_artefact}", change]
+    changes = [
+        "emonet.encoder=shared",
+        "emonet.speaker_text=none",
+        "data.max_tokens=48",
+        f"artefact.init_from={tiny_utterance_artefact}",
+        change,
+    ]
     with pytest.raises(ConfigError, match=message):
-        run_experiment(configured("emonet-meld", data, tiny_encoder_dir, *PARTS, *changes), tmp_path, progress=False)
+        run_experiment(
+            configured("emonet-meld", data, tiny_encoder_dir, *PARTS, *changes), tmp_path, progress=False
+        )
 
 
-def test_run_experiment_refuses_the_folder_of_another_configuration(emonet_config: ExperimentConfig, emonet_run: Path) -> None:
+def test_run_experiment_refuses_the_folder_of_another_configuration(
+    emonet_config: ExperimentConfig, emonet_run: Path
+) -> None:
     other = emonet_config.model_copy(update={"optim": emonet_config.optim.model_copy(update={"seed": 7})})
     before = (emonet_run / "config.yaml").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="holds another configuration"):
@@ -152,21 +209,32 @@ def test_run_experiment_refuses_the_folder_of_another_configuration(emonet_confi
     assert (emonet_run / "config.yaml").read_text(encoding="utf-8") == before
 
 
-def test_run_experiment_records_the_configuration_it_can_be_run_from(emonet_config: ExperimentConfig, emonet_run: Path) -> None:
+def test_run_experiment_records_the_configuration_it_can_be_run_from(
+    emonet_config: ExperimentConfig, emonet_run: Path
+) -> None:
     assert load_config(emonet_run / "config.yaml") == emonet_config
 
 
-def test_run_experiment_bios_are_refused_before_training(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_run_experiment_bios_are_refused_before_training(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     config = configured("bioserc-encoder-meld", data, tiny_encoder_dir, *PARTS)
     with pytest.raises(ConfigError, match=r"emonet\.bio needs bios"):
         run_experiment(config, tmp_path, progress=False)
 
 
-def test_run_experiment_utterance_saves_a_model_that_labels(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
-    config = configured("goemotions-minilm", data, tiny_encoder_dir, "distillation=", "head.hidden=16", "optim.batch_size=16")
+def test_run_experiment_utterance_saves_a_model_that_labels(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    config = configured(
+        "goemotions-minilm", data, tiny_encoder_dir, "distillation=", "head.hidden=16", "optim.batch_size=16"
+    )
     folder = run_experiment(config, tmp_path / "run", progress=False)
     artefact = load_artefact(folder)
-    assert (artefact.info.kind, artefact.info.licences) == ("utterance", ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",))
+    assert (artefact.info.kind, artefact.info.licences) == (
+        "utterance",
+        ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",),
+    )
     assert set(artefact.policy or {}) == {"goemotions", "ekman", "sentiment"}
     figure = artefact.metrics["dev"]["tuned"]["cross_fitted"]["macro"]["f1"]
     assert f"{figure:.3f}" in (folder / "README.md").read_text(encoding="utf-8")
@@ -180,10 +248,17 @@ def test_evaluating_a_conversation_model_gives_its_training_figures_and_tells_kn
 ) -> None:
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
     assert set(emonet.info.reads["trained_speakers"]) == {"Ross", "Rachel"}
-    knows_ross = replace(emonet, info=replace(emonet.info, reads={**emonet.info.reads, "trained_speakers": ["Ross"]}))
-    settings, gold = InferenceSettings(precision="fp32", uncertainty="off"), load_gold("meld", model_set="meld", split="dev", root=data)
+    knows_ross = replace(
+        emonet, info=replace(emonet.info, reads={**emonet.info.reads, "trained_speakers": ["Ross"]})
+    )
+    settings, gold = (
+        InferenceSettings(precision="fp32", uncertainty="off"),
+        load_gold("meld", model_set="meld", split="dev", root=data),
+    )
     report = evaluate(knows_ross, gold, settings=settings, resamples=20).report
-    assert report["scores"]["weighted"]["f1"] == pytest.approx(emonet.metrics["dev"]["scores"]["weighted"]["f1"], abs=1e-6)
+    assert report["scores"]["weighted"]["f1"] == pytest.approx(
+        emonet.metrics["dev"]["scores"]["weighted"]["f1"], abs=1e-6
+    )
     sizes = {name: part["utterances"] for name, part in report["subsets"].items() if "known" in name}
     assert sizes == {"known_speaker": 20, "unknown_speaker": 20}
 
@@ -193,16 +268,38 @@ def test_shipped_configuration_trains_from_corpus_files(
     name: str, data: Path, tmp_path: Path, tiny_utterance_artefact: Path, request: pytest.FixtureRequest
 ) -> None:
     plain = load_config(resource_dir("configs") / f"{name}.yaml")
-    family = "roberta" if "roberta" in plain.backbone.name else "modernbert" if "ModernBERT" in plain.backbone.name else "encoder"
+    family = (
+        "roberta"
+        if "roberta" in plain.backbone.name
+        else "modernbert"
+        if "ModernBERT" in plain.backbone.name
+        else "encoder"
+    )
     start = [f"artefact.init_from={tiny_utterance_artefact}"] if plain.artefact.init_from is not None else []
     shared = plain.emonet is not None and plain.emonet.encoder == "shared"
     length = ["data.max_tokens=48"] if shared else []  # as the tiny classifier reads turns
-    config = configured(name, data, request.getfixturevalue(f"tiny_{family}_dir"), *PARTS, *start, *length, "optim.epochs=0.25")
+    config = configured(
+        name,
+        data,
+        request.getfixturevalue(f"tiny_{family}_dir"),
+        *PARTS,
+        *start,
+        *length,
+        "optim.epochs=0.25",
+    )
     parts = gather(config, cache_dir=tmp_path / "features")
     network = build_network(config, parts)
-    figures = train(model=network, task=make_task(config, parts), optim=optim_settings(config), run_dir=tmp_path, progress=False)
+    figures = train(
+        model=network,
+        task=make_task(config, parts),
+        optim=optim_settings(config),
+        run_dir=tmp_path,
+        progress=False,
+    )
     assert np.isfinite(figures["nll"])
-    assert (parts.features is not None) == (config.emonet is not None and config.emonet.memory_encoder == "shared")
+    assert (parts.features is not None) == (
+        config.emonet is not None and config.emonet.memory_encoder == "shared"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if "roberta" in name or "modernbert" in name])
@@ -211,12 +308,21 @@ def test_shipped_configuration_of_a_large_backbone_ends_in_a_model_that_labels(
 ) -> None:
     """Random weights of the architecture, trained whole and stored whole: what is loaded labels dev as the card says."""
     backbone = request.getfixturevalue("tiny_modernbert_dir" if "modernbert" in name else "tiny_roberta_dir")
-    folder = run_experiment(configured(name, data, backbone, *PARTS, "optim.epochs=0.5"), tmp_path / "run", progress=False)
+    folder = run_experiment(
+        configured(name, data, backbone, *PARTS, "optim.epochs=0.5"), tmp_path / "run", progress=False
+    )
     artefact = load_artefact(folder)
-    assert artefact.network.context.encoder.backbone.config.model_type == ("modernbert" if "modernbert" in name else "roberta")  # type: ignore
+    assert artefact.network.context.encoder.backbone.config.model_type == (
+        "modernbert" if "modernbert" in name else "roberta"
+    )  # type: ignore
     before = load_file(backbone / "model.safetensors")
-    encoders = {key.removeprefix("context.encoder.backbone."): value for key, value in artefact.network.state_dict().items()}
-    moved = [key for key, value in before.items() if key in encoders and not torch.equal(value, encoders[key])]
+    encoders = {
+        key.removeprefix("context.encoder.backbone."): value
+        for key, value in artefact.network.state_dict().items()
+    }
+    moved = [
+        key for key, value in before.items() if key in encoders and not torch.equal(value, encoders[key])
+    ]
     assert any("embed" in key for key in moved)
     predictor = load_predictor(str(folder), settings=InferenceSettings(precision="fp32", uncertainty="off"))
     dev = load_corpus("emorynlp", "dev", root=data).conversations

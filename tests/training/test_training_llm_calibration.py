@@ -16,7 +16,9 @@ def made(dialogues: int, *, right: float) -> tuple[np.ndarray, np.ndarray, np.nd
     generator = np.random.default_rng(4)
     targets = np.arange(10 * dialogues) % len(LABELS)
     scores = generator.normal(size=(len(targets), len(LABELS)))
-    told = np.where(generator.random(len(targets)) < right, targets, generator.integers(0, len(LABELS), len(targets)))
+    told = np.where(
+        generator.random(len(targets)) < right, targets, generator.integers(0, len(LABELS), len(targets))
+    )
     scores[np.arange(len(targets)), told] += 6.0
     return scores, targets, np.repeat(np.arange(dialogues), 10)
 
@@ -26,7 +28,9 @@ def test_fit_policies_promise_more_of_a_model_that_errs_less() -> None:
     risks = []
     for right in (1.0, 0.75):
         scores, targets, groups = made(60, right=right)
-        policy = DecisionPolicy.from_dict(fit_policies(scores, targets, groups, label_set="meld", prior=prior)["meld"])
+        policy = DecisionPolicy.from_dict(
+            fit_policies(scores, targets, groups, label_set="meld", prior=prior)["meld"]
+        )
         assert policy.fitted is not None
         assert policy.fitted.target == "risk"
         assert policy.fitted.groups == 60

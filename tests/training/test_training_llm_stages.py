@@ -23,7 +23,9 @@ from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 
 STAGES = (Stage("one", {"speaker_identification": 1.0}), Stage("two", {"erc": 1.0}))
-OPTIM = OptimSettings(epochs=2, batch_size=4, learning_rate=1e-2, precision="fp32", ema_decay=None, warmup_fraction=0.0)
+OPTIM = OptimSettings(
+    epochs=2, batch_size=4, learning_rate=1e-2, precision="fp32", ema_decay=None, warmup_fraction=0.0
+)
 
 
 class Killed(BaseException):
@@ -33,17 +35,29 @@ class Killed(BaseException):
 def make_model() -> nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {"vocab_size": 48, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 24}
+    sizes = {
+        "vocab_size": 48,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "intermediate_size": 24,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(4)
-        base = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **sizes, pad_token_id=0, bos_token_id=1, eos_token_id=2))
+        base = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model("llama", **sizes, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+        )
         return attach_lora(base, LoraSettings(r=2, alpha=4, dropout=0.1))
 
 
 def task_of(stage: Stage) -> LlmTask:
     seed = len(stage.name)
     rows = torch.randint(11, 40, (8, 5), generator=torch.Generator().manual_seed(seed)).tolist()
-    examples = [LlmExample(tuple(row), ((5, 2), (6, 2)), i % 2, 1.0, "erc" in stage.tasks) for i, row in enumerate(rows)]
+    examples = [
+        LlmExample(tuple(row), ((5, 2), (6, 2)), i % 2, 1.0, "erc" in stage.tasks)
+        for i, row in enumerate(rows)
+    ]
     return LlmTask(train=examples, dev=examples, labels=("joy", "anger"), pad_id=0)
 
 
@@ -54,7 +68,9 @@ class Run:
         self.folder = folder
         self.made: list[str] = []
 
-    def __call__(self, *, dies_at: tuple[str, int] | None = None, resume: bool = True) -> dict[str, torch.Tensor]:
+    def __call__(
+        self, *, dies_at: tuple[str, int] | None = None, resume: bool = True
+    ) -> dict[str, torch.Tensor]:
         self.made, seen, model = [], {"stage": "", "evaluations": 0}, make_model()
 
         def task(stage: Stage) -> LlmTask:
@@ -71,8 +87,18 @@ class Run:
             made.evaluate = judged  # type: ignore[method-assign]
             return made
 
-        run_stages(model, STAGES, run_dir=self.folder, task_of=task, optim_of=lambda stage: OPTIM, resume=resume, progress=False)
-        return {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+        run_stages(
+            model,
+            STAGES,
+            run_dir=self.folder,
+            task_of=task,
+            optim_of=lambda stage: OPTIM,
+            resume=resume,
+            progress=False,
+        )
+        return {
+            name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad
+        }
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +107,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
 
 
 def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> bool:
-    return found.keys() == expected.keys() and all(torch.allclose(value, expected[name], atol=1e-6) for name, value in found.items())
+    return found.keys() == expected.keys() and all(
+        torch.allclose(value, expected[name], atol=1e-6) for name, value in found.items()
+    )
 
 
 @pytest.mark.parametrize(("dies_at", "left"), [(("one", 1), ["one", "two"]), (("two", 1), ["two"])])
@@ -130,7 +158,15 @@ def test_finished_stage_of_another_adapter_is_refused(tmp_path):
     (tmp_path / "one" / RECORD).write_text('{"figures": {}}', encoding="utf-8")
     save_whole({"another": torch.zeros(2)}, tmp_path / "one" / WEIGHTS)
     with pytest.raises(ArtefactError, match="--fresh"):
-        run_stages(make_model(), STAGES, run_dir=tmp_path, task_of=task_of, optim_of=lambda stage: OPTIM, resume=True, progress=False)
+        run_stages(
+            make_model(),
+            STAGES,
+            run_dir=tmp_path,
+            task_of=task_of,
+            optim_of=lambda stage: OPTIM,
+            resume=True,
+            progress=False,
+        )
 
 
 DAMAGED = {
@@ -144,15 +180,34 @@ def test_finished_stage_that_was_damaged_is_told_with_what_to_do(tmp_path, name,
     one = tmp_path / "one"
     one.mkdir()
     (one / RECORD).write_text('{"figures": {"loss": 1.0}}', encoding="utf-8")
-    save_whole({key: value.detach() for key, value in make_model().named_parameters() if value.requires_grad}, one / WEIGHTS)
+    save_whole(
+        {key: value.detach() for key, value in make_model().named_parameters() if value.requires_grad},
+        one / WEIGHTS,
+    )
     (one / name).write_bytes(content)
     with pytest.raises(ArtefactError, match=r"one.* --fresh"):
-        run_stages(make_model(), STAGES[:1], run_dir=tmp_path, task_of=task_of, optim_of=lambda stage: OPTIM, resume=True, progress=False)
+        run_stages(
+            make_model(),
+            STAGES[:1],
+            run_dir=tmp_path,
+            task_of=task_of,
+            optim_of=lambda stage: OPTIM,
+            resume=True,
+            progress=False,
+        )
 
 
 # --- splits ---------------------------------------------------------------------------------------------------------------------
 
-WHOLE = Corpus("meld", "train", tuple(Conversation(f"c{i}", (Utterance(f"c{i}-0", 0, "A", "x"),)) for i in range(20)), "meld", "toy", (), ())
+WHOLE = Corpus(
+    "meld",
+    "train",
+    tuple(Conversation(f"c{i}", (Utterance(f"c{i}-0", 0, "A", "x"),)) for i in range(20)),
+    "meld",
+    "toy",
+    (),
+    (),
+)
 
 
 def test_sample_of_a_split_keeps_its_order_and_hangs_on_the_seed():

@@ -29,8 +29,23 @@ ANSWERS = ((5, 6, 2), (7, 2), (8, 9, 10, 2))
 def build_model(model_type="llama", seed=3, **overrides):
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    sizes = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = AutoConfig.for_model(model_type, **sizes, head_dim=8, intermediate_size=48, pad_token_id=0, bos_token_id=1, eos_token_id=2, **overrides)
+    sizes = {
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    config = AutoConfig.for_model(
+        model_type,
+        **sizes,
+        head_dim=8,
+        intermediate_size=48,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        **overrides,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
@@ -55,7 +70,12 @@ def naive(model, one):
 
 @pytest.mark.parametrize("row_tokens", [None, 30, 200])
 @pytest.mark.parametrize(
-    ("family", "extra"), [("llama", {}), ("gemma2", {"sliding_window": 6, "query_pre_attn_scalar": 8}), ("mistral", {"sliding_window": 6})]
+    ("family", "extra"),
+    [
+        ("llama", {}),
+        ("gemma2", {"sliding_window": 6, "query_pre_attn_scalar": 8}),
+        ("mistral", {"sliding_window": 6}),
+    ],
 )
 @torch.no_grad()
 def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
@@ -91,7 +111,14 @@ def alike(seed, length, beginning=20, **settings):
 @torch.no_grad()
 def test_scores_behind_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
     model = build_model(family, **extra)
-    examples = [alike(1, 12), alike(2, 5), example(3, 17), alike(4, 8, answers=ANSWERS[:2]), alike(2, 5, target=0), example(5, 9)]
+    examples = [
+        alike(1, 12),
+        alike(2, 5),
+        example(3, 17),
+        alike(4, 8, answers=ANSWERS[:2]),
+        alike(2, 5, target=0),
+        example(5, 9),
+    ]
     batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
     scores, _ = answer_scores(model, batch)
     for row, one in zip(scores, examples, strict=True):
@@ -105,7 +132,9 @@ def test_gradients_behind_a_shared_beginning_equal_those_of_plain_rows():
     for row_tokens in (None, 500):
         batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
         model.zero_grad()
-        answer_loss(*answer_scores(model, batch), batch, kind="both", class_weights=None, label_smoothing=0.0).backward()
+        answer_loss(
+            *answer_scores(model, batch), batch, kind="both", class_weights=None, label_smoothing=0.0
+        ).backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
     for plain, packed in zip(*gradients, strict=True):
         torch.testing.assert_close(packed, plain, atol=1e-5, rtol=1e-3)
@@ -117,11 +146,15 @@ def test_shared_beginning_stands_in_a_row_once():
     assert batch["input_ids"].shape == (1, 50 + 8 * (examples[0].length - 50))
 
 
-@given(prompts=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), min_size=2, max_size=6))
+@given(
+    prompts=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), min_size=2, max_size=6)
+)
 @settings(deadline=None)
 def test_common_beginning_is_the_longest_that_leaves_everyone_a_token(prompts):
     length = common_beginning(prompts)
-    fits = [n for n in range(9) if n < min(map(len, prompts)) and len({prompt[:n] for prompt in prompts}) == 1]
+    fits = [
+        n for n in range(9) if n < min(map(len, prompts)) and len({prompt[:n] for prompt in prompts}) == 1
+    ]
     assert length == max(fits)
 
 
@@ -135,7 +168,9 @@ def test_packing_keeps_every_example_once_and_within_a_row(lengths, row):
 
 def test_packing_saves_padding():
     examples = [example(i, length) for i, length in enumerate([40, 5, 6, 7, 8, 5])]
-    packed, plain = (collate_examples(examples, pad_id=0, row_tokens=size)["input_ids"].numel() for size in (60, None))
+    packed, plain = (
+        collate_examples(examples, pad_id=0, row_tokens=size)["input_ids"].numel() for size in (60, None)
+    )
     assert packed < 0.6 * plain
 
 
@@ -152,14 +187,23 @@ def test_token_loss_is_the_mean_over_answer_tokens():
     examples = [example(1, target=0), example(2, target=1)]
     scores = torch.tensor([[-3.0, -9.0, -9.0], [-9.0, -1.0, -9.0]])
     counts = torch.tensor([[3.0, 2, 4], [3, 2, 4]])
-    loss = answer_loss(scores, counts, batch_of(*examples), kind="tokens", class_weights=None, label_smoothing=0.0)
+    loss = answer_loss(
+        scores, counts, batch_of(*examples), kind="tokens", class_weights=None, label_smoothing=0.0
+    )
     assert loss.item() == pytest.approx((3 + 1) / 5)
 
 
 def test_label_loss_is_the_cross_entropy_over_the_set_with_class_weights():
     examples = [example(1, target=0, emotion=True), example(2, target=1, emotion=True)]
     scores, counts = torch.tensor([[0.0, -1.0, -2.0], [-2.0, -2.0, 0.0]]), torch.ones(2, 3)
-    found = answer_loss(scores, counts, batch_of(*examples), kind="labels", class_weights=torch.tensor([1.0, 3.0, 1.0]), label_smoothing=0.1)
+    found = answer_loss(
+        scores,
+        counts,
+        batch_of(*examples),
+        kind="labels",
+        class_weights=torch.tensor([1.0, 3.0, 1.0]),
+        label_smoothing=0.1,
+    )
     expected = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=0.1)(scores, torch.tensor([0, 1]))
     assert found.item() == pytest.approx(((expected[0] + 3 * expected[1]) / 4).item(), rel=1e-5)
 
@@ -168,8 +212,13 @@ def test_class_weights_leave_auxiliary_tasks_alone():
     examples = [example(1, target=0), example(2, target=1)]
     scores, counts = torch.tensor([[0.0, -1.0, -2.0], [-2.0, -2.0, 0.0]]), torch.ones(2, 3)
     settings = {"kind": "labels", "label_smoothing": 0.0}
-    weighted = answer_loss(scores, counts, batch_of(*examples), class_weights=torch.tensor([1.0, 9.0, 1.0]), **settings)
-    assert weighted.item() == answer_loss(scores, counts, batch_of(*examples), class_weights=None, **settings).item()
+    weighted = answer_loss(
+        scores, counts, batch_of(*examples), class_weights=torch.tensor([1.0, 9.0, 1.0]), **settings
+    )
+    assert (
+        weighted.item()
+        == answer_loss(scores, counts, batch_of(*examples), class_weights=None, **settings).item()
+    )
 
 
 def unequal(count):
@@ -180,14 +229,22 @@ def unequal(count):
         {"emotion": True, "target": 2},
         {"answers": ((5, 6, 9, 8, 7, 2),), "target": 0},
     ]
-    return [example(seed, 5 + 3 * seed % 11, **{"target": seed % 2, **kinds[seed % 4]}) for seed in range(count)]
+    return [
+        example(seed, 5 + 3 * seed % 11, **{"target": seed % 2, **kinds[seed % 4]}) for seed in range(count)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
 def test_dev_loss_hangs_on_no_batches(kind):
     """As one batch or example by example: every token or closed example weighs alike."""
     model = build_model()
-    parts = {"train": [], "dev": [replace(one, emotion=False) for one in unequal(6)], "labels": LABELS, "pad_id": 0, "loss": kind}
+    parts = {
+        "train": [],
+        "dev": [replace(one, emotion=False) for one in unequal(6)],
+        "labels": LABELS,
+        "pad_id": 0,
+        "loss": kind,
+    }
     whole, single = (LlmTask(**parts, max_tokens=tokens) for tokens in (10_000, 1))
     with torch.no_grad():
         expected = float(whole.loss(model, whole.collate(parts["dev"])))
@@ -209,7 +266,9 @@ def test_task_weight_counts_the_same_whatever_else_a_batch_holds(kind):
 
 def test_every_batch_holds_its_share_of_each_task():
     """However much the lengths of the tasks' examples differ, by which batches are filled."""
-    made = [example(i, length=30) for i in range(80)] + [example(i, length=8, weight=0.1, kind=1) for i in range(40)]
+    made = [example(i, length=30) for i in range(80)] + [
+        example(i, length=8, weight=0.1, kind=1) for i in range(40)
+    ]
     task = LlmTask(train=made, dev=[], labels=("a",), pad_id=0)
     assert isinstance(task, MixedTask)
     order = list(_Mixed(12, task.lengths, kinds=task.kinds, seed=3))
@@ -229,15 +288,27 @@ def test_label_loss_beside_free_text_is_the_sum_of_both_means():
     """Free text of 3 tokens at -3 nats spends 1 a token; of two labels, both as likely, one costs ln 2; neither thins the other's mean."""
     free, closed = example(1, target=0, answers=((5, 6, 2),)), example(2, target=1, answers=ANSWERS[:2])
     scores, counts = torch.tensor([[-3.0, -torch.inf], [-4.0, -4.0]]), torch.tensor([[3.0, 0.0], [2.0, 2.0]])
-    found = answer_loss(scores, counts, batch_of(free, closed), kind="labels", class_weights=None, label_smoothing=0.0)
+    found = answer_loss(
+        scores, counts, batch_of(free, closed), kind="labels", class_weights=None, label_smoothing=0.0
+    )
     assert found.item() == pytest.approx(1.0 + math.log(2))
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
 def test_gradients_are_finite_where_candidates_differ_in_number(kind):
     model = build_model()
-    scores, counts = answer_scores(model, batch_of(example(1), example(2, answers=ANSWERS[:2]), example(3, target=0, answers=ANSWERS[:1])))
-    answer_loss(scores, counts, batch_of(example(1), example(2), example(3, target=0)), kind=kind, class_weights=None, label_smoothing=0.1).backward()
+    scores, counts = answer_scores(
+        model,
+        batch_of(example(1), example(2, answers=ANSWERS[:2]), example(3, target=0, answers=ANSWERS[:1])),
+    )
+    answer_loss(
+        scores,
+        counts,
+        batch_of(example(1), example(2), example(3, target=0)),
+        kind=kind,
+        class_weights=None,
+        label_smoothing=0.1,
+    ).backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
@@ -273,12 +344,19 @@ def test_checkpointing_gives_the_same_gradients():
 
 @pytest.mark.parametrize("extra", [{}, {"sliding_window": 6}])
 def test_dev_scores_equal_plain_passes(extra):
-    model, examples = build_model("mistral" if extra else "llama", **extra), [example(i, length) for i, length in enumerate((4, 9, 30))]
-    grown = [replace(examples[2], prompt=examples[2].prompt[:cut]) for cut in (12, 25)]  # turns of one dialogue begin alike
+    model, examples = (
+        build_model("mistral" if extra else "llama", **extra),
+        [example(i, length) for i, length in enumerate((4, 9, 30))],
+    )
+    grown = [
+        replace(examples[2], prompt=examples[2].prompt[:cut]) for cut in (12, 25)
+    ]  # turns of one dialogue begin alike
     every = [*examples, *grown]
     expected = torch.stack([naive(model, one) for one in every]).double().detach()
     for limit in (40, 1024):
-        torch.testing.assert_close(predict_answers(model, every, max_tokens=limit), expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            predict_answers(model, every, max_tokens=limit), expected, atol=1e-4, rtol=0
+        )
 
 
 def planted(count, seed):
@@ -295,9 +373,17 @@ def planted(count, seed):
 @pytest.mark.parametrize(("loss", "learning_rate", "epochs"), [("labels", 2e-2, 5), ("tokens", 5e-3, 12)])
 def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_path):
     model = attach_lora(build_model(), LoraSettings(r=8, alpha=32, dropout=0.05), seed=2)
-    task = LlmTask(train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss=loss, row_tokens=256)
+    task = LlmTask(
+        train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss=loss, row_tokens=256
+    )
     optim = OptimSettings(
-        learning_rate=learning_rate, epochs=epochs, batch_size=12, ema_decay=None, precision="fp32", warmup_fraction=0.1, weight_decay=0.0
+        learning_rate=learning_rate,
+        epochs=epochs,
+        batch_size=12,
+        ema_decay=None,
+        precision="fp32",
+        warmup_fraction=0.1,
+        weight_decay=0.0,
     )
     figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
     assert figures["accuracy"] > 0.9
@@ -321,7 +407,9 @@ def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
     """Of two dialogues each is read under what the other taught, turn by turn though they are mixed."""
     generator = np.random.default_rng(1)
     groups = generator.permutation(np.arange(60) % 2)
-    targets = np.where(groups == 0, np.arange(60) % 3, np.arange(60) % 2)  # the second never has the third label
+    targets = np.where(
+        groups == 0, np.arange(60) % 3, np.arange(60) % 2
+    )  # the second never has the third label
     scores = generator.normal(size=(60, 3)) + 2.0 * np.eye(3)[targets]
     found = as_labelled(scores, targets, groups=groups)
     for own, other in ((groups == 0, groups == 1), (groups == 1, groups == 0)):

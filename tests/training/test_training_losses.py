@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from erc.training.ema import WeightAverage
-from erc.training.losses import as_tensor, class_weights, emcoder_weights, weighted_bce, weighted_cross_entropy
+from erc.training.losses import (
+    as_tensor,
+    class_weights,
+    emcoder_weights,
+    weighted_bce,
+    weighted_cross_entropy,
+)
 
 
 def test_emcoder_weights_of_goemotions_grief_and_neutral() -> None:
@@ -34,7 +40,14 @@ def test_emcoder_weights_stay_within_their_bounds() -> None:
     [
         ("min_over_count", [0.25, 1.0, 0.5]),  # 10 / 40, 10 / 10, 10 / 20
         ("inverse", [70 / 120, 70 / 30, 70 / 60]),  # 70 examples of 3 classes: n / (C count)
-        ("sqrt_inverse", [70 / (40**0.5 * d) if (d := 40**0.5 + 10**0.5 + 20**0.5) else 0, 70 / (10**0.5 * d), 70 / (20**0.5 * d)]),
+        (
+            "sqrt_inverse",
+            [
+                70 / (40**0.5 * d) if (d := 40**0.5 + 10**0.5 + 20**0.5) else 0,
+                70 / (10**0.5 * d),
+                70 / (20**0.5 * d),
+            ],
+        ),
     ],
 )
 def test_class_weights_by_hand(kind: str, expected: list[float]) -> None:
@@ -47,7 +60,10 @@ def test_class_weights_effective_number_by_hand() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(1, 5000), min_size=2, max_size=9), st.sampled_from(["inverse", "sqrt_inverse", "effective_number"]))
+@given(
+    st.lists(st.integers(1, 5000), min_size=2, max_size=9),
+    st.sampled_from(["inverse", "sqrt_inverse", "effective_number"]),
+)
 def test_class_weights_have_mean_one_over_examples_and_favour_the_rare(counts: list[int], kind: str) -> None:
     weights = class_weights(np.array(counts), kind)  # type: ignore[arg-type]
     assert weights is not None
@@ -70,7 +86,9 @@ def test_class_weights_none_is_no_weights() -> None:
 
 def test_weighted_bce_weighs_positives_alone() -> None:
     logits, targets = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
-    assert weighted_bce(logits, targets, torch.tensor([3.0, 3.0])).item() == pytest.approx((3 + 1) * math.log(2) / 2)
+    assert weighted_bce(logits, targets, torch.tensor([3.0, 3.0])).item() == pytest.approx(
+        (3 + 1) * math.log(2) / 2
+    )
     assert weighted_bce(logits, targets, None).item() == pytest.approx(math.log(2))
 
 
@@ -82,7 +100,9 @@ def test_weighted_bce_of_half_precision_logits_is_computed_in_full() -> None:
 
 def test_weighted_cross_entropy_with_label_smoothing_by_hand() -> None:
     """Log-probabilities of (ln 3, 0) are ln .75 and ln .25; smoothing 0.2 puts .9 and .1 on them."""
-    loss = weighted_cross_entropy(torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([0]), None, label_smoothing=0.2)
+    loss = weighted_cross_entropy(
+        torch.tensor([[math.log(3.0), 0.0]]), torch.tensor([0]), None, label_smoothing=0.2
+    )
     assert loss.item() == pytest.approx(-0.9 * math.log(0.75) - 0.1 * math.log(0.25))
 
 

@@ -56,18 +56,29 @@ def write_unlike(folder: Path) -> Path:
     root = write_corpora(folder)
     for path in (root / "emorynlp").iterdir():
         text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace("so happy", "really glad").replace("agreed", "decided").replace("report", "paper"), encoding="utf-8")
+        path.write_text(
+            text.replace("so happy", "really glad").replace("agreed", "decided").replace("report", "paper"),
+            encoding="utf-8",
+        )
     return root
 
 
 def configured(folder: Path, data: Path, backbone: Path, **parts: str) -> ExperimentConfig:
     """The whole with `parts` (name: YAML), or with the classifier and both corpora."""
-    texts = parts or {"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld"), "emorynlp": TALK.replace("NAME", "emorynlp")}
+    texts = parts or {
+        "fine": CLASSIFIER,
+        "meld": TALK.replace("NAME", "meld"),
+        "emorynlp": TALK.replace("NAME", "emorynlp"),
+    }
     paths = {}
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         paths[str(folder / f"{name}.yaml")] = 1.0 if name == "fine" else 0.5
-    whole = WHOLE.replace("ROOT", str(data)).replace("BACKBONE", str(backbone)).replace("PARTS", json.dumps(paths))
+    whole = (
+        WHOLE.replace("ROOT", str(data))
+        .replace("BACKBONE", str(backbone))
+        .replace("PARTS", json.dumps(paths))
+    )
     (folder / "whole.yaml").write_text(whole, encoding="utf-8")
     return load_config(folder / "whole.yaml")
 
@@ -97,15 +108,30 @@ def test_multitask_run_moves_the_encoder_from_where_it_started(models: Path) -> 
 
 def test_multitask_conversation_model_labels_as_its_card_says(models: Path, data: Path) -> None:
     """Found beside it, the classifier of the run is the one that is read, not one of a shelf."""
-    predictor = load_predictor(str(models / "tiny-meld"), settings=InferenceSettings(precision="fp32", uncertainty="off"))
+    predictor = load_predictor(
+        str(models / "tiny-meld"), settings=InferenceSettings(precision="fp32", uncertainty="off")
+    )
     dev = load_corpus("meld", "dev", root=data).conversations
-    right = [p.emotion == p.utterance.emotions[0] for one in predictor.label(dev) for p in one.predictions if p.utterance.emotions]
-    assert load_model(str(models / "tiny-meld")).metrics["dev"]["scores"]["accuracy"] == pytest.approx(np.mean(right))
+    right = [
+        p.emotion == p.utterance.emotions[0]
+        for one in predictor.label(dev)
+        for p in one.predictions
+        if p.utterance.emotions
+    ]
+    assert load_model(str(models / "tiny-meld")).metrics["dev"]["scores"]["accuracy"] == pytest.approx(
+        np.mean(right)
+    )
 
 
 @pytest.mark.parametrize(("figure", "kept"), [(0.0, False), (1.0, True)])
 def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
-    figure: float, kept: bool, models: Path, data: Path, tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    figure: float,
+    kept: bool,
+    models: Path,
+    data: Path,
+    tiny_encoder_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def ruin(*, model: torch.nn.Module, **_: Any) -> dict[str, float]:
         for name, parameter in model.named_parameters():
@@ -117,7 +143,12 @@ def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
     config = configured(tmp_path, data, tiny_encoder_dir)
     trained = load_model(str(models / "tiny-meld")).network
     part = next(part for part in part_configs(config) if part.name == "tiny-meld")
-    run: dict[str, Any] = {"leaks": LeakFilter.of([]), "run_dir": tmp_path, "resume": False, "progress": False}
+    run: dict[str, Any] = {
+        "leaks": LeakFilter.of([]),
+        "run_dir": tmp_path,
+        "resume": False,
+        "progress": False,
+    }
     multitask_experiment._finish_talk(config, part, models / "tiny-fine", trained, **run)  # type: ignore[arg-type]
     saved = load_file(tmp_path / "models" / "tiny-meld" / "weights.safetensors")
     assert bool(saved["head.output.weight"].any()) is not kept
@@ -125,18 +156,30 @@ def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
 
 def test_multitask_run_says_what_was_kept_out(models: Path) -> None:
     told = json.loads((models.parent / "leaks.json").read_text(encoding="utf-8"))
-    assert told == {"kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"], "tests_known": False, "start_filtered": True}
+    assert told == {
+        "kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"],
+        "tests_known": False,
+        "start_filtered": True,
+    }
 
 
-def test_multitask_keeps_test_splits_out_by_their_hashes(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_keeps_test_splits_out_by_their_hashes(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     """A training dialogue of one corpus with a text of the other's test split is dropped, whole."""
     write_corpora(tmp_path / "data")
     sentence = text_hash(SAID["anger"])
-    (tmp_path / "data" / "heldout_hashes.json").write_text(json.dumps({"meld_test": [sentence]}), encoding="utf-8")
+    (tmp_path / "data" / "heldout_hashes.json").write_text(
+        json.dumps({"meld_test": [sentence]}), encoding="utf-8"
+    )
     parts = part_configs(configured(tmp_path, tmp_path / "data", tiny_encoder_dir))
     train = load_corpus("emorynlp", "train", root=tmp_path / "data").conversations
     kept, report = leak_filter(parts, tmp_path).apply(train)
-    assert report.reasons["meld/test"] == sum(any(turn.text == SAID["anger"] for turn in talk) for talk in train) > 0
+    assert (
+        report.reasons["meld/test"]
+        == sum(any(turn.text == SAID["anger"] for turn in talk) for talk in train)
+        > 0
+    )
     assert not any(turn.text == SAID["anger"] for talk in kept for turn in talk)
 
 
@@ -151,7 +194,9 @@ def test_multitask_learns_from_no_text_that_a_part_is_judged_on_at_any_stage(
     comments, talks = data / "goemotions" / "train.tsv", data / "meld" / "train_sent_emo.csv"
     comments.write_text(comments.read_text(encoding="utf-8") + f"{LEAKED}\t3\tcleaked\n", encoding="utf-8")
     talks.write_text(talks.read_text(encoding="utf-8").replace(SAID["joy"], LEAKED, 1), encoding="utf-8")
-    (data / "heldout_hashes.json").write_text(json.dumps({"emorynlp_test": [text_hash(LEAKED)]}), encoding="utf-8")
+    (data / "heldout_hashes.json").write_text(
+        json.dumps({"emorynlp_test": [text_hash(LEAKED)]}), encoding="utf-8"
+    )
     seen: dict[str, int] = {}
 
     def watched(*, model: torch.nn.Module, task: Any, run_dir: Path, **settings: Any) -> dict[str, float]:
@@ -164,13 +209,17 @@ def test_multitask_learns_from_no_text_that_a_part_is_judged_on_at_any_stage(
     assert seen == {"start": 56, "together": 28 + 7 + 8, "heads-tiny-meld": 7, "heads-tiny-emorynlp": 8}
 
 
-def test_multitask_says_of_a_named_start_that_it_was_not_filtered_here(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_says_of_a_named_start_that_it_was_not_filtered_here(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
     leak_filter(parts, tmp_path, init_from="another")
     assert json.loads((tmp_path / "leaks.json").read_text(encoding="utf-8"))["start_filtered"] is False
 
 
-def test_multitask_refuses_to_go_on_under_another_filter(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_refuses_to_go_on_under_another_filter(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
     for _ in range(2):
         leak_filter(parts, tmp_path, resume=True)
@@ -179,11 +228,15 @@ def test_multitask_refuses_to_go_on_under_another_filter(data: Path, tiny_encode
     leak_filter(parts[:-1], tmp_path, resume=False)
 
 
-def test_multitask_refuses_to_go_on_with_other_parts(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_refuses_to_go_on_with_other_parts(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
     record_parts(parts, tmp_path)
     record_parts(parts, tmp_path)
-    changed = [part.model_copy(update={"optim": part.optim.model_copy(update={"batch_size": 3})}) for part in parts]
+    changed = [
+        part.model_copy(update={"optim": part.optim.model_copy(update={"batch_size": 3})}) for part in parts
+    ]
     with pytest.raises(ConfigError, match="holds another configuration of tiny-fine"):
         record_parts(changed, tmp_path)
 
@@ -197,7 +250,9 @@ def test_multitask_refuses_to_go_on_with_other_parts(data: Path, tiny_encoder_di
         ("data.corpus=meld", r"data\.corpus is 'meld', but tiny-fine"),
     ],
 )
-def test_multitask_refuses_what_no_part_would_read(change: str, message: str, data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_refuses_what_no_part_would_read(
+    change: str, message: str, data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     configured(tmp_path, data, tiny_encoder_dir)
     with pytest.raises(ConfigError, match=message):
         part_configs(load_config(tmp_path / "whole.yaml", [change]))
@@ -208,10 +263,27 @@ def test_multitask_refuses_what_no_part_would_read(change: str, message: str, da
     [
         ({"meld": TALK.replace("NAME", "meld"), "fine": CLASSIFIER}, "one utterance classifier first"),
         ({"fine": CLASSIFIER, "again": CLASSIFIER}, "one utterance classifier first"),
-        ({"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld").replace("encoder: shared, ", "")}, r"tiny-meld has an encoder of its own"),
-        ({"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld").replace("encoder: shared", "encoder: shared, join: concat")}, "its memory"),
-        ({"fine": CLASSIFIER, "a": TALK.replace("NAME", "meld"), "b": TALK.replace("NAME", "meld")}, "names must differ"),
-        ({"fine": CLASSIFIER.replace("tiny-fine", "tiny.fine"), "meld": TALK.replace("NAME", "meld")}, "hold no dot"),
+        (
+            {"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld").replace("encoder: shared, ", "")},
+            r"tiny-meld has an encoder of its own",
+        ),
+        (
+            {
+                "fine": CLASSIFIER,
+                "meld": TALK.replace("NAME", "meld").replace(
+                    "encoder: shared", "encoder: shared, join: concat"
+                ),
+            },
+            "its memory",
+        ),
+        (
+            {"fine": CLASSIFIER, "a": TALK.replace("NAME", "meld"), "b": TALK.replace("NAME", "meld")},
+            "names must differ",
+        ),
+        (
+            {"fine": CLASSIFIER.replace("tiny-fine", "tiny.fine"), "meld": TALK.replace("NAME", "meld")},
+            "hold no dot",
+        ),
     ],
 )
 def test_multitask_refuses_parts_that_cannot_share_an_encoder(
@@ -223,12 +295,16 @@ def test_multitask_refuses_parts_that_cannot_share_an_encoder(
 
 def test_multitask_names_a_part_that_is_not_there(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
     configured(tmp_path, data, tiny_encoder_dir)
-    with pytest.raises(ConfigError, match="'nowhere' is neither a configuration file nor the name of a shipped one"):
+    with pytest.raises(
+        ConfigError, match="'nowhere' is neither a configuration file nor the name of a shipped one"
+    ):
         part_configs(load_config(tmp_path / "whole.yaml", ["multitask.parts.nowhere=1.0"]))
 
 
 def test_multitask_without_parts_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("name: a\ntask: multitask\ndata: {corpus: goemotions}\n", encoding="utf-8")
+    (tmp_path / "c.yaml").write_text(
+        "name: a\ntask: multitask\ndata: {corpus: goemotions}\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match="needs the section 'multitask'"):
         load_config(tmp_path / "c.yaml")
 

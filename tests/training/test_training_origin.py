@@ -19,7 +19,9 @@ from erc.training.origin import begin_from
         ({"train.csv": "2", "base model": "b", "prompts": "p"}, "prompts, train.csv"),
     ],
 )
-def test_run_over_something_else_is_refused_by_its_name(tmp_path: Path, now: dict[str, str | None], told: str) -> None:
+def test_run_over_something_else_is_refused_by_its_name(
+    tmp_path: Path, now: dict[str, str | None], told: str
+) -> None:
     run = tmp_path / "run"
     begin_from(run, {"train.csv": "1", "base model": "b"}, resume=True)
     with pytest.raises(ConfigError, match=rf"\({told}\).*--fresh"):

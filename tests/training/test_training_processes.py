@@ -30,7 +30,9 @@ class UnequalTask(ToyTask):
     """Its loss is a mean over tokens, of which every batch has another number."""
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(model(batch["counts"]), batch["targets"], reduction="none").mean(dim=1)
+        losses = F.binary_cross_entropy_with_logits(
+            model(batch["counts"]), batch["targets"], reduction="none"
+        ).mean(dim=1)
         return (losses * batch["lengths"]).sum() / batch["lengths"].sum()
 
     def loss_terms(self, model: nn.Module, batch: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -48,7 +50,13 @@ def trained(folder: Path, task: ToyTask, **changes: Any) -> dict[str, Any]:
     """The trained weights as lists, the batches this process saw, how often it judged, the figures, and what its dropout would draw next."""
     net, task, figures = run(folder, task, **changes)
     weights = {name: value.tolist() for name, value in net.state_dict().items()}
-    return {"weights": weights, "batches": task.batches, "evaluations": task.evaluations, "figures": figures, "noise": float(torch.rand(1))}
+    return {
+        "weights": weights,
+        "batches": task.batches,
+        "evaluations": task.evaluations,
+        "figures": figures,
+        "noise": float(torch.rand(1)),
+    }
 
 
 def records(folder: Path) -> list[dict[str, float]]:
@@ -74,7 +82,9 @@ def test_two_processes_with_half_the_batch_train_as_one_with_the_whole(tmp_path:
     for whole, first, second in zip(alone, *pairs, strict=True):
         assert first["weights"] == second["weights"]
         assert_close(first["weights"], whole["weights"])
-        shared = [sorted(mine + theirs) for mine, theirs in zip(first["batches"], second["batches"], strict=True)]
+        shared = [
+            sorted(mine + theirs) for mine, theirs in zip(first["batches"], second["batches"], strict=True)
+        ]
         assert shared == [sorted(batch) for batch in whole["batches"]]
         assert first["figures"]["step"] == whole["figures"]["step"]
         assert first["figures"]["score"] == pytest.approx(whole["figures"]["score"], abs=1e-5)
@@ -87,11 +97,18 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
     return folder, together(train_toy, folder, ToyTask, {})
 
 
-def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(
+    pair: tuple[Path, list[dict[str, Any]]],
+) -> None:
     """24 examples, four in each process: three steps an epoch instead of six, so that two evaluations an epoch are one a step."""
     folder, (first, second) = pair
     for epoch in range(3):
-        seen = [length for one in (first, second) for batch in one["batches"][3 * epoch : 3 * epoch + 3] for length in batch]
+        seen = [
+            length
+            for one in (first, second)
+            for batch in one["batches"][3 * epoch : 3 * epoch + 3]
+            for length in batch
+        ]
         assert sorted(seen) == sorted(ToyTask().lengths)
     assert (first["evaluations"], second["evaluations"]) == (9, 0)
     assert first["figures"] == second["figures"]
@@ -119,7 +136,9 @@ def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]
     optim = OptimSettings(epochs=2, batch_size=2, learning_rate=1e-2, precision="fp32", ema_decay=None)
     train(model=model, task=task, optim=optim, run_dir=folder, progress=False)
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    return all(not torch.equal(value, before[name]) for name, value in weights.items()), {n: v.flatten().tolist() for n, v in weights.items()}
+    return all(not torch.equal(value, before[name]) for name, value in weights.items()), {
+        n: v.flatten().tolist() for n, v in weights.items()
+    }
 
 
 def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> None:
@@ -128,7 +147,9 @@ def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> 
     assert first == second
 
 
-def train_unequal(rank: int, folder: Path, batch_size: int, at_once: int | None = None) -> dict[str, dict[str, list[float]]]:
+def train_unequal(
+    rank: int, folder: Path, batch_size: int, at_once: int | None = None
+) -> dict[str, dict[str, list[float]]]:
     """An adapter's weights by kind of loss, after steps over batches that hold unequally many answers and tokens."""
     from test_training_llm_task import LABELS, build_model, unequal
 
@@ -138,13 +159,28 @@ def train_unequal(rank: int, folder: Path, batch_size: int, at_once: int | None 
     from erc.training.trainer import train
 
     examples, found = unequal(12), {}
-    optim = OptimSettings(epochs=1, batch_size=batch_size, micro_batch_size=at_once, learning_rate=1e-3, precision="fp32", ema_decay=None)
+    optim = OptimSettings(
+        epochs=1,
+        batch_size=batch_size,
+        micro_batch_size=at_once,
+        learning_rate=1e-3,
+        precision="fp32",
+        ema_decay=None,
+    )
     for kind in ("tokens", "labels", "both"):
         model = attach_lora(build_model(), LoraSettings(r=2, dropout=0.0), seed=3)
-        given: dict[str, Any] = {"train": examples, "dev": examples[:3], "labels": LABELS, "pad_id": 0, "label_smoothing": 0.1}
+        given: dict[str, Any] = {
+            "train": examples,
+            "dev": examples[:3],
+            "labels": LABELS,
+            "pad_id": 0,
+            "label_smoothing": 0.1,
+        }
         task = LlmTask(**given, loss=kind, class_weights=torch.tensor([1.0, 3.0, 0.5]))  # type: ignore[arg-type]
         train(model=model, task=task, optim=optim, run_dir=folder / kind, progress=False)
-        found[kind] = {name: value.flatten().tolist() for name, value in model.named_parameters() if value.requires_grad}
+        found[kind] = {
+            name: value.flatten().tolist() for name, value in model.named_parameters() if value.requires_grad
+        }
     return found
 
 
@@ -152,7 +188,13 @@ def test_steps_in_parts_are_the_steps_of_whole_batches(tmp_path: Path) -> None:
     """However unequal the parts are, and where the last one of an epoch is short."""
     for kind in (ToyTask, UnequalTask):
         whole, parts = (
-            train_toy(0, tmp_path / f"{kind.__name__}{count}", kind, {"dropout": 0.0, "batch_size": 6, "micro_batch_size": count}) for count in (6, 2)
+            train_toy(
+                0,
+                tmp_path / f"{kind.__name__}{count}",
+                kind,
+                {"dropout": 0.0, "batch_size": 6, "micro_batch_size": count},
+            )
+            for count in (6, 2)
         )
         assert whole["figures"]["step"] == parts["figures"]["step"] == 12
         assert len(parts["batches"]) == 3 * len(whole["batches"])
@@ -202,7 +244,9 @@ def dying(rank: int, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.crash
-def test_process_that_dies_ends_the_others_and_the_run_can_be_gone_on_with(tmp_path: Path, pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_process_that_dies_ends_the_others_and_the_run_can_be_gone_on_with(
+    tmp_path: Path, pair: tuple[Path, list[dict[str, Any]]]
+) -> None:
     whole = pair[1][0]
     survivor, dead = together(dying, tmp_path / "cut", seconds=30)
     assert dead == -signal.SIGKILL
@@ -221,7 +265,11 @@ def told(rank: int) -> list[tuple[str, str, Any]]:
         raise error
 
     heard = []
-    for error in (InputError("no such turn", path="a.csv", line=3), MissingExtraError("ray", "ray"), KeyError("x")):
+    for error in (
+        InputError("no such turn", path="a.csv", line=3),
+        MissingExtraError("ray", "ray"),
+        KeyError("x"),
+    ):
         try:
             processes.on_main(lambda error=error: fail(error))
         except Exception as found:
@@ -241,14 +289,21 @@ def test_on_main_gives_its_result_and_its_errors_to_all() -> None:
 
 
 def test_on_main_alone_only_runs_its_work() -> None:
-    assert (processes.count(), processes.is_main(), processes.on_main(lambda: 5), processes.main_first(lambda: 6)) == (1, True, 5, 6)
+    assert (
+        processes.count(),
+        processes.is_main(),
+        processes.on_main(lambda: 5),
+        processes.main_first(lambda: 6),
+    ) == (1, True, 5, 6)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tiny_utterance_artefact: Path) -> Path:
+def config(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tiny_utterance_artefact: Path
+) -> Path:
     """A conversation model that reads the shared classifier's features, over a tiny corpus, as a file."""
     folder = tmp_path_factory.mktemp("several")
     changes = [
@@ -256,11 +311,19 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tin
         f"backbone.name={tiny_encoder_dir}",
         f"artefact.init_from={tiny_utterance_artefact}",
         *("artefact.delta=int8", "data.max_tokens=24", "uncertainty.samples=2", "optim.precision=fp32"),
-        *("emonet.context_width=16", "emonet.memory_width=8", "head.hidden=16", "optim.batch_size=2", "optim.epochs=2"),
+        *(
+            "emonet.context_width=16",
+            "emonet.memory_width=8",
+            "head.hidden=16",
+            "optim.batch_size=2",
+            "optim.epochs=2",
+        ),
         "optim.evaluations_per_epoch=1",
     ]
     path = folder / "tiny.yaml"
-    path.write_text(load_config(resource_dir("configs") / "emonet-meld.yaml", changes).to_yaml(), encoding="utf-8")
+    path.write_text(
+        load_config(resource_dir("configs") / "emonet-meld.yaml", changes).to_yaml(), encoding="utf-8"
+    )
     return path
 
 
@@ -268,12 +331,29 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path, tin
 def launched(config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The run folder of a run that torchrun started as two processes, and how it ended."""
     run_dir = config.parent / "runs" / "tiny"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--", "erc.cli"]
-    done = subprocess.run([*launcher, "train", str(config), "--run", str(run_dir), "--quiet"], capture_output=True, text=True, timeout=240)
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "--",
+        "erc.cli",
+    ]
+    done = subprocess.run(
+        [*launcher, "train", str(config), "--run", str(run_dir), "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     return run_dir, done
 
 
-def test_command_under_torchrun_leaves_one_model_that_loads(launched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_command_under_torchrun_leaves_one_model_that_loads(
+    launched: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     run_dir, done = launched
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("the model lies in") == 1
@@ -281,19 +361,47 @@ def test_command_under_torchrun_leaves_one_model_that_loads(launched: tuple[Path
     assert load_artefact(run_dir / "emonet-meld-minilm").info.kind == "emonet"
     assert len(list((run_dir.parent / "features").iterdir())) == 1
     assert not [path for path in run_dir.rglob("*") if path.name.endswith((".part", ".old"))]
-    assert sorted(path.name for path in run_dir.iterdir() if path.is_dir()) == ["checkpoint-2", "checkpoint-4", "emonet-meld-minilm"]
+    assert sorted(path.name for path in run_dir.iterdir() if path.is_dir()) == [
+        "checkpoint-2",
+        "checkpoint-4",
+        "emonet-meld-minilm",
+    ]
 
 
 def test_command_under_accelerate_launch_leaves_a_model_that_loads(config: Path, tmp_path: Path) -> None:
     """On a processor it starts one process; the module it starts is the same."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no"]
-    command = ["--dynamo_backend", "no", "-m", "erc.cli", "train", str(config), "optim.epochs=0.5", "--run", str(tmp_path / "run"), "--quiet"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+    ]
+    command = [
+        "--dynamo_backend",
+        "no",
+        "-m",
+        "erc.cli",
+        "train",
+        str(config),
+        "optim.epochs=0.5",
+        "--run",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
     done = subprocess.run([*launcher, *command], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert load_artefact(tmp_path / "run" / "emonet-meld-minilm").info.kind == "emonet"
 
 
-def test_command_under_torchrun_writes_each_figure_once(launched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_command_under_torchrun_writes_each_figure_once(
+    launched: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     """8 dialogues, two in each of two processes: two steps an epoch."""
     found = records(launched[0])
     assert [record["step"] for record in found if "eval_weighted_f1" in record] == [2, 4]

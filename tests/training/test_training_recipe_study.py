@@ -56,7 +56,18 @@ def base(folder: Path, weights: bytes = b"12") -> str:
 
 
 def asked(out: Path, base: str, **changes: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"out": out, "base": base, "corpora": ["meld"], "seeds": [0], "only": ["rebuild"], "train": 3, "dev": 2, **changes})
+    return argparse.Namespace(
+        **{
+            "out": out,
+            "base": base,
+            "corpora": ["meld"],
+            "seeds": [0],
+            "only": ["rebuild"],
+            "train": 3,
+            "dev": 2,
+            **changes,
+        }
+    )
 
 
 def test_study_goes_on_only_from_records_of_its_own_make(
@@ -75,14 +86,22 @@ def test_study_goes_on_only_from_records_of_its_own_make(
     assert len(trained) == 6
 
 
-@pytest.mark.parametrize("change", [{"classifier": "4" * 64}, {"files": {"train.csv": "4" * 64}}, {"prompts": "4" * 16}])
+@pytest.mark.parametrize(
+    "change", [{"classifier": "4" * 64}, {"files": {"train.csv": "4" * 64}}, {"prompts": "4" * 16}]
+)
 def test_study_does_not_go_on_from_records_of_another_classifier_corpus_or_prompt(
-    change: dict[str, object], study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, object],
+    study: ModuleType,
+    trained: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = asked(tmp_path / "out", base(tmp_path / "one"))
     study.run(given)
     monkeypatch.setattr(study, "sources", lambda corpus: {**SOURCES, **change})
-    assert "rebuild" not in study.tables(tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(given, "meld"))
+    assert "rebuild" not in study.tables(
+        tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(given, "meld")
+    )
     study.run(given)
     assert len(trained) == 2
 
@@ -97,14 +116,19 @@ def test_study_does_not_go_on_from_records_of_another_configuration(
     study.run(given)
     configs = Path(shutil.copytree(recipe_study_parts.CONFIGS, tmp_path / "configs"))
     path = configs / "llm-rebuild-meld.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("label_smoothing: 0.05", "label_smoothing: 0.1"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("label_smoothing: 0.05", "label_smoothing: 0.1"),
+        encoding="utf-8",
+    )
     monkeypatch.setattr(recipe_study_parts, "CONFIGS", configs)
     study.run(given)
     study.run(given)
     assert len(trained) == 2
 
 
-def test_study_without_a_base_says_that_it_needs_one(study: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_study_without_a_base_says_that_it_needs_one(
+    study: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["recipe_study.py", "--out", "nowhere"])
     with pytest.raises(SystemExit) as ended:
         study.main()
@@ -120,19 +144,36 @@ def test_study_over_a_base_of_other_prompts_says_so(
     folder = base(tmp_path / "one")
     made = {"purpose": "tests", "prompts": study.prompts_digest() if taught == "now" else taught}
     (Path(folder) / "training.json").write_text(json.dumps(made), encoding="utf-8")
-    arguments = ["--base", folder, "--out", str(tmp_path / "out"), "--corpora", "meld", "--seeds", "0", "--only", "rebuild"]
+    arguments = [
+        "--base",
+        folder,
+        "--out",
+        str(tmp_path / "out"),
+        "--corpora",
+        "meld",
+        "--seeds",
+        "0",
+        "--only",
+        "rebuild",
+    ]
     monkeypatch.setattr(sys, "argv", ["recipe_study.py", *arguments])
     study.main()
     assert ("taught other prompts" in capsys.readouterr().err) is told
 
 
-def test_table_says_what_a_recipe_is_above_the_untuned_base(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+def test_table_says_what_a_recipe_is_above_the_untuned_base(
+    study: ModuleType, trained: list[str], tmp_path: Path
+) -> None:
     import recipe_study_parts
 
     made = {"variant": "rebuild", "seed": 0, **FIGURES, "decisions": [0, 1, 0]}
     wrong = {**made, "variant": "untuned", "decisions": [1, 1, 1]}
     table = recipe_study_parts.table("meld", [made, wrong], variants=["untuned", "rebuild"])
-    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:]] for line in table.splitlines() if (cells := line.split("|"))}
+    rows = {
+        cells[1].strip(): [cell.strip() for cell in cells[2:]]
+        for line in table.splitlines()
+        if (cells := line.split("|"))
+    }
     # All right is 1; one label said of everything has an F1 of 2 * 1/3 / (1 + 1/3) = 1/2 for a third of the turns, 1/6.
     assert rows["rebuild"][1].startswith("1.000")
     assert rows["untuned"][1].startswith("0.167")
@@ -140,7 +181,9 @@ def test_table_says_what_a_recipe_is_above_the_untuned_base(study: ModuleType, t
     assert rows["untuned"][2] == ""
 
 
-def test_study_without_a_make_in_its_record_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+def test_study_without_a_make_in_its_record_is_made_again(
+    study: ModuleType, trained: list[str], tmp_path: Path
+) -> None:
     record = tmp_path / "out" / "meld" / "rebuild.0.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"variant": "rebuild", "seed": 0, **FIGURES}), encoding="utf-8")
@@ -153,6 +196,11 @@ def test_tables_never_mix_records_of_two_bases(study: ModuleType, trained: list[
     study.run(asked(tmp_path / "out", one, seeds=[0, 1]))
     study.run(asked(tmp_path / "out", other, seeds=[1]))
     whole = study.tables(tmp_path / "out" / "meld", variants=["rebuild"])
-    assert [line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| rebuild")] == ["1", "1"]
-    own = study.tables(tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(asked(tmp_path / "out", one), "meld"))
+    assert [line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| rebuild")] == [
+        "1",
+        "1",
+    ]
+    own = study.tables(
+        tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(asked(tmp_path / "out", one), "meld")
+    )
     assert (one in own, other in own) == (True, False)

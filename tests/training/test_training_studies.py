@@ -35,7 +35,11 @@ def emonet(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, list[str]]:
         return {"weighted_f1": 0.5}
 
     monkeypatch.setattr(emonet_study, "trained", trained)
-    monkeypatch.setattr(emonet_study, "sources", lambda corpus, classifier: {"classifier": "1" * 64, "files": {"train.csv": "2" * 64}})
+    monkeypatch.setattr(
+        emonet_study,
+        "sources",
+        lambda corpus, classifier: {"classifier": "1" * 64, "files": {"train.csv": "2" * 64}},
+    )
     return emonet_study, names
 
 
@@ -79,8 +83,12 @@ def ingredients(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, list[str]]
 
     names: list[str] = []
     plant = planted.plant
-    monkeypatch.setattr(planted, "plant", lambda ingredient, *, seed: plant(ingredient, seed=seed, sizes=(4, 4, 4)))
-    monkeypatch.setattr(prove_ingredients, "proven", lambda out, world, recipe, seed: names.append(recipe) or {"planted": 1.0})
+    monkeypatch.setattr(
+        planted, "plant", lambda ingredient, *, seed: plant(ingredient, seed=seed, sizes=(4, 4, 4))
+    )
+    monkeypatch.setattr(
+        prove_ingredients, "proven", lambda out, world, recipe, seed: names.append(recipe) or {"planted": 1.0}
+    )
     return prove_ingredients, names
 
 
@@ -95,7 +103,9 @@ def test_proof_of_an_ingredient_is_made_once_and_again_for_another_world_or_reci
         assert proofs.cell(tmp_path, "bio", "rebuild", 0)["planted"] == 1.0
     assert names == ["rebuild"]
     configured = planted_models.recipe_config
-    monkeypatch.setattr(planted_models, "recipe_config", lambda *given, **settings: configured(*given, **settings, epochs=1.0))
+    monkeypatch.setattr(
+        planted_models, "recipe_config", lambda *given, **settings: configured(*given, **settings, epochs=1.0)
+    )
     proofs.cell(tmp_path, "bio", "rebuild", 0)
     assert len(names) == 2
     plant = planted.plant
@@ -104,7 +114,9 @@ def test_proof_of_an_ingredient_is_made_once_and_again_for_another_world_or_reci
     assert len(names) == 3
 
 
-def test_proof_of_an_unknown_ingredient_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_proof_of_an_unknown_ingredient_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import prove_ingredients
 
     monkeypatch.setattr(sys, "argv", ["prove_ingredients.py", "--out", "nowhere", "--only", "dialog"])

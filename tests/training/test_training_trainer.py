@@ -79,7 +79,9 @@ def test_training_writes_settings_and_a_line_for_each_figure(tmp_path: Path) -> 
     assert any("loss" in record and "learning_rate" in record for record in _records(tmp_path))
 
 
-def test_training_writes_nothing_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_writes_nothing_to_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(tmp_path, epochs=1.0)
     assert capsys.readouterr().out == ""
 
@@ -102,7 +104,9 @@ def test_training_in_bf16_leaves_a_model_that_computes_in_fp32(tmp_path: Path) -
 
 @pytest.mark.parametrize("step", [2, 5, 8, 14, 18])
 @pytest.mark.parametrize("bucketing", [True, False])
-def test_training_resumed_after_a_kill_ends_with_the_same_weights(tmp_path: Path, step: int, bucketing: bool) -> None:
+def test_training_resumed_after_a_kill_ends_with_the_same_weights(
+    tmp_path: Path, step: int, bucketing: bool
+) -> None:
     """Killed before the first checkpoint, in the middle of epochs and at the last step."""
     whole, whole_task, figures = run(tmp_path / "whole", length_bucketing=bucketing)
     with pytest.raises(_Killed):
@@ -111,7 +115,9 @@ def test_training_resumed_after_a_kill_ends_with_the_same_weights(tmp_path: Path
     assert task.batches == whole_task.batches[-len(task.batches) :]
     assert len(task.batches) == 18 - (step - 1) // 3 * 3
     assert _same(resumed, whole)
-    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in figures.items() if k != "seconds"}
+    assert {k: v for k, v in again.items() if k != "seconds"} == {
+        k: v for k, v in figures.items() if k != "seconds"
+    }
 
 
 def test_training_resumed_writes_each_evaluation_once(tmp_path: Path) -> None:
@@ -128,7 +134,10 @@ def test_training_resumed_writes_each_evaluation_once(tmp_path: Path) -> None:
 def test_training_survives_a_kill_of_its_process(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:  # pragma: no cover
-        run(tmp_path / "cut", ToyTask(on_step=lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == 11 else None))
+        run(
+            tmp_path / "cut",
+            ToyTask(on_step=lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == 11 else None),
+        )
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert (tmp_path / "cut" / "checkpoint-9").is_dir()
@@ -157,7 +166,9 @@ def test_training_that_cannot_go_on_from_a_damaged_file_says_what_to_do(tmp_path
         run(tmp_path, _kill_at(8))
     (tmp_path / name).write_bytes(b"nothing of use")
     with pytest.raises(ArtefactError, match=f"{Path(name).name}.* --fresh"):
-        run(tmp_path, ToyTask(score=lambda evaluation, loss: -float(evaluation)))  # nothing better comes to take its place
+        run(
+            tmp_path, ToyTask(score=lambda evaluation, loss: -float(evaluation))
+        )  # nothing better comes to take its place
     run(tmp_path, resume=False)
 
 
@@ -170,20 +181,33 @@ def test_training_that_is_finished_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_training_without_resume_starts_anew_in_a_used_folder(tmp_path: Path) -> None:
-    expected, _, figures = run(tmp_path / "fresh", ToyTask(score=lambda evaluation, loss: float(evaluation)), seed=3, epochs=1.0)
+    expected, _, figures = run(
+        tmp_path / "fresh", ToyTask(score=lambda evaluation, loss: float(evaluation)), seed=3, epochs=1.0
+    )
     run(tmp_path / "used", ToyTask(score=lambda evaluation, loss: 100.0))
-    net, task, again = run(tmp_path / "used", ToyTask(score=lambda evaluation, loss: float(evaluation)), resume=False, seed=3, epochs=1.0)
+    net, task, again = run(
+        tmp_path / "used",
+        ToyTask(score=lambda evaluation, loss: float(evaluation)),
+        resume=False,
+        seed=3,
+        epochs=1.0,
+    )
     assert task.steps == 6
     assert again["score"] == figures["score"] == 2.0
     assert _same(net, expected)
-    assert sorted(path.name for path in (tmp_path / "used").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    assert sorted(path.name for path in (tmp_path / "used").glob("checkpoint-*")) == [
+        "checkpoint-3",
+        "checkpoint-6",
+    ]
     assert [record["step"] for record in _records(tmp_path / "used") if "eval_score" in record] == [3, 6]
 
 
 # --- which weights are kept -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("greater", "scores", "best"), [(True, (1, 5, 3, 5, 2, 1), 2), (False, (4, 2, 3, 1, 2, 6), 4)])
+@pytest.mark.parametrize(
+    ("greater", "scores", "best"), [(True, (1, 5, 3, 5, 2, 1), 2), (False, (4, 2, 3, 1, 2, 6), 4)]
+)
 @pytest.mark.parametrize("ema_decay", [0.9, None])
 def test_training_keeps_the_weights_of_the_best_evaluation(
     tmp_path: Path, greater: bool, scores: tuple[int, ...], best: int, ema_decay: float | None
@@ -232,15 +256,20 @@ def test_training_fills_batches_with_neighbours_in_length(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("batch", "most", "parts"), [(16, None, 1), (16, 16, 1), (16, 99, 1), (16, 8, 2), (16, 6, 4), (15, 4, 5), (7, 3, 7), (1, 1, 1)]
+    ("batch", "most", "parts"),
+    [(16, None, 1), (16, 16, 1), (16, 99, 1), (16, 8, 2), (16, 6, 4), (15, 4, 5), (7, 3, 7), (1, 1, 1)],
 )
-def test_batch_is_taken_in_the_fewest_equal_parts_within_the_limit(batch: int, most: int | None, parts: int) -> None:
+def test_batch_is_taken_in_the_fewest_equal_parts_within_the_limit(
+    batch: int, most: int | None, parts: int
+) -> None:
     assert OptimSettings(batch_size=batch, micro_batch_size=most).parts == parts
 
 
 def test_training_gives_the_head_its_rate_and_vectors_no_decay() -> None:
     net = ToyNet()
-    groups = _parameter_groups(net, ToyTask(), OptimSettings(learning_rate=1.0, head_learning_rate=2.0, weight_decay=0.5))
+    groups = _parameter_groups(
+        net, ToyTask(), OptimSettings(learning_rate=1.0, head_learning_rate=2.0, weight_decay=0.5)
+    )
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert found == {
         id(net.body.weight): (1.0, 0.5),

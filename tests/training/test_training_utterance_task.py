@@ -31,10 +31,15 @@ def _examples(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list
     texts, targets = [], []
     for _ in range(count):
         held = generator.random(3) < 0.5
-        words = [word for word, label in WORDS.items() if held[label]] + list(generator.choice(fillers, size=generator.integers(1, 5)))
+        words = [word for word, label in WORDS.items() if held[label]] + list(
+            generator.choice(fillers, size=generator.integers(1, 5))
+        )
         texts.append(" ".join(generator.permutation(words)))
         targets.append(held.astype(np.float32))
-    return [LabelledText(input_ids=ids, targets=t) for ids, t in zip(encode_texts(tokenizer, texts, max_tokens=16)[0], targets, strict=True)]
+    return [
+        LabelledText(input_ids=ids, targets=t)
+        for ids, t in zip(encode_texts(tokenizer, texts, max_tokens=16)[0], targets, strict=True)
+    ]
 
 
 def _classifier(folder: Path) -> UtteranceClassifier:
@@ -42,11 +47,26 @@ def _classifier(folder: Path) -> UtteranceClassifier:
     return UtteranceClassifier(encoder=build_classifier(folder).encoder, emotions=3, head_hidden=16)
 
 
-def test_utterance_task_is_learned_by_a_tiny_encoder(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    task = UtteranceTask(train=_examples(tokenizer, 480, 0), dev=_examples(tokenizer, 100, 1), pad_id=0, positive_weights=None, precision="fp32")
+def test_utterance_task_is_learned_by_a_tiny_encoder(
+    tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    task = UtteranceTask(
+        train=_examples(tokenizer, 480, 0),
+        dev=_examples(tokenizer, 100, 1),
+        pad_id=0,
+        positive_weights=None,
+        precision="fp32",
+    )
     model = _classifier(tiny_encoder_dir)
     before = task.evaluate(model.eval())
-    optim = OptimSettings(learning_rate=3e-3, head_learning_rate=6e-3, epochs=4.0, batch_size=32, precision="fp32", ema_decay=0.9)
+    optim = OptimSettings(
+        learning_rate=3e-3,
+        head_learning_rate=6e-3,
+        epochs=4.0,
+        batch_size=32,
+        precision="fp32",
+        ema_decay=0.9,
+    )
     figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
     assert figures["step"] <= 60
     assert before["macro_f1_at_half"] < 0.75
@@ -54,13 +74,17 @@ def test_utterance_task_is_learned_by_a_tiny_encoder(tiny_encoder_dir: Path, tok
     assert task.evaluate(model)["macro_f1"] == pytest.approx(figures["macro_f1"])
 
 
-def test_utterance_task_puts_the_head_alone_in_the_heads_group(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_utterance_task_puts_the_head_alone_in_the_heads_group(
+    tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     task = UtteranceTask(train=_examples(tokenizer, 2, 0), dev=[], pad_id=0, positive_weights=None)
     names = {"head.dense.weight", "head.dense.bias", "head.output.weight", "head.output.bias"}
     assert task.head_parameters(_classifier(tiny_encoder_dir)) == names
 
 
-def test_utterance_task_loss_mixes_labels_and_teachers(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_utterance_task_loss_mixes_labels_and_teachers(
+    tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Where the teachers say what the labels say, the weighted and the plain part differ by the positives' weight alone."""
     examples = [LabelledText(e.input_ids, e.targets, soft=e.targets) for e in _examples(tokenizer, 8, 0)]
     model = _classifier(tiny_encoder_dir).eval()
@@ -80,7 +104,9 @@ def test_tokenize_cuts_at_the_limit_and_keeps_special_tokens(tokenizer: PreTrain
     assert (short[0], short[-1]) == (long[0], long[-1]) == (2, 3)
 
 
-def test_predict_logits_keeps_the_order_of_the_texts(tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_predict_logits_keeps_the_order_of_the_texts(
+    tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     model = _classifier(tiny_encoder_dir).eval()
     texts = [example.input_ids for example in _examples(tokenizer, 40, 2)]
     together = predict_logits(model, texts, pad_id=0, precision="fp32", max_tokens=64)

@@ -16,7 +16,14 @@ from erc.training.trainer import train
 
 VOCABULARY = 12
 SETTINGS = OptimSettings(
-    learning_rate=0.05, head_learning_rate=0.1, epochs=3.0, batch_size=4, precision="fp32", seed=1, ema_decay=0.9, evaluations_per_epoch=2
+    learning_rate=0.05,
+    head_learning_rate=0.1,
+    epochs=3.0,
+    batch_size=4,
+    precision="fp32",
+    seed=1,
+    ema_decay=0.9,
+    evaluations_per_epoch=2,
 )
 """Six steps an epoch over 24 examples, evaluated and saved at steps 3, 6, ... 18: in the middle and at the end of each epoch."""
 
@@ -52,7 +59,8 @@ class ToyTask:
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(5)
         self.examples: list[list[int]] = [
-            torch.randint(0, VOCABULARY, (2 + number % 8,), generator=generator).tolist() for number in range(self.count)
+            torch.randint(0, VOCABULARY, (2 + number % 8,), generator=generator).tolist()
+            for number in range(self.count)
         ]
         self.steps = 0
         self.evaluations = 0
@@ -64,8 +72,14 @@ class ToyTask:
         return [len(example) for example in self.examples]
 
     def collate(self, examples: Sequence[list[int]]) -> dict[str, Tensor]:
-        counts = torch.stack([torch.bincount(torch.tensor(e), minlength=VOCABULARY).float() for e in examples])
-        return {"counts": counts, "targets": (counts[:, :3] > 0).float(), "lengths": torch.tensor([len(e) for e in examples])}
+        counts = torch.stack(
+            [torch.bincount(torch.tensor(e), minlength=VOCABULARY).float() for e in examples]
+        )
+        return {
+            "counts": counts,
+            "targets": (counts[:, :3] > 0).float(),
+            "lengths": torch.tensor([len(e) for e in examples]),
+        }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         self.steps += 1
@@ -91,5 +105,12 @@ def run(
 ) -> tuple[ToyNet, ToyTask, dict[str, float]]:
     """Trains a fresh net and returns it with its task and the figures of its best evaluation."""
     net, task = ToyNet(dropout), task or ToyTask()
-    figures = train(model=net, task=task, optim=replace(SETTINGS, **changes), run_dir=folder, resume=resume, progress=False)
+    figures = train(
+        model=net,
+        task=task,
+        optim=replace(SETTINGS, **changes),
+        run_dir=folder,
+        resume=resume,
+        progress=False,
+    )
     return net, task, figures

@@ -12,12 +12,25 @@ def pairs(text):
 
 
 def vtt(*cues):
-    return "WEBVTT\n\n" + "\n\n".join(f"00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{payload}" for start, end, payload in cues) + "\n"
+    return (
+        "WEBVTT\n\n"
+        + "\n\n".join(f"00:00:{start:06.3f} --> 00:00:{end:06.3f}\n{payload}" for start, end, payload in cues)
+        + "\n"
+    )
 
 
 def test_vtt_voice_fragments_join_and_their_cues_are_kept():
-    utterance = read(vtt((1, 2, "<v Jane Doe>Hi &amp;</v>"), (3, 4, "<v Jane Doe>you.</v>"))).conversations[0].utterances[0]
-    assert (utterance.speaker, utterance.text, utterance.start, utterance.end) == ("Jane Doe", "Hi & you.", 1.0, 4.0)
+    utterance = (
+        read(vtt((1, 2, "<v Jane Doe>Hi &amp;</v>"), (3, 4, "<v Jane Doe>you.</v>")))
+        .conversations[0]
+        .utterances[0]
+    )
+    assert (utterance.speaker, utterance.text, utterance.start, utterance.end) == (
+        "Jane Doe",
+        "Hi & you.",
+        1.0,
+        4.0,
+    )
     assert [(c["start"], c["text"]) for c in utterance.meta["cues"]] == [(1.0, "Hi &"), (3.0, "you.")]
 
 
@@ -34,7 +47,9 @@ def test_vtt_two_voices_in_one_cue_are_two_turns():
 
 
 def test_vtt_zoom_names_are_speakers():
-    assert pairs("WEBVTT\n\n33\n00:02:24.720 --> 00:02:32.850\nSamson Zhang: gotcha\n") == [("Samson Zhang", "gotcha")]
+    assert pairs("WEBVTT\n\n33\n00:02:24.720 --> 00:02:32.850\nSamson Zhang: gotcha\n") == [
+        ("Samson Zhang", "gotcha")
+    ]
 
 
 def test_vtt_bracketed_name_holds_until_the_next():
@@ -43,22 +58,32 @@ def test_vtt_bracketed_name_holds_until_the_next():
 
 
 def test_vtt_broken_times_are_told_with_their_line():
-    transcript = read(vtt((1, 2, "<v Jo>Yes.</v>")) + "\n00:00:xx --> 00:00:05.000\nlost\n\n00:00:06.000 --> 00:00:07.000\n<v Jo>Still here.</v>\n")
+    transcript = read(
+        vtt((1, 2, "<v Jo>Yes.</v>"))
+        + "\n00:00:xx --> 00:00:05.000\nlost\n\n00:00:06.000 --> 00:00:07.000\n<v Jo>Still here.</v>\n"
+    )
     assert [u.text for u in transcript.conversations[0]] == ["Yes.", "Still here."]
     assert [p.line for p in transcript.problems] == [6]
 
 
 def test_vtt_notes_and_styles_are_no_turns():
-    assert pairs("WEBVTT\n\nNOTE secret\n\nSTYLE\n::cue {}\n\n00:01.000 --> 00:02.000\nJo: hi\n") == [("Jo", "hi")]
+    assert pairs("WEBVTT\n\nNOTE secret\n\nSTYLE\n::cue {}\n\n00:01.000 --> 00:02.000\nJo: hi\n") == [
+        ("Jo", "hi")
+    ]
 
 
 def test_srt_labels_and_names_are_speakers():
-    text = "1\n00:00:01,000 --> 00:00:02,000\n[SPEAKER_00]: hi.\n\n2\n00:00:03,000 --> 00:00:04,000\nANA: you.\n"
+    text = (
+        "1\n00:00:01,000 --> 00:00:02,000\n[SPEAKER_00]: hi.\n\n2\n00:00:03,000 --> 00:00:04,000\nANA: you.\n"
+    )
     assert pairs(text) == [("SPEAKER_00", "hi."), ("ANA", "you.")]
 
 
 def test_srt_dashes_part_two_speakers():
-    assert [text for _, text in pairs("1\n00:00:01,000 --> 00:00:02,000\n- Where\n- Here\n")] == ["Where", "Here"]
+    assert [text for _, text in pairs("1\n00:00:01,000 --> 00:00:02,000\n- Where\n- Here\n")] == [
+        "Where",
+        "Here",
+    ]
 
 
 def test_srt_blank_line_in_a_caption_loses_nothing():

@@ -18,7 +18,12 @@ def texts(transcript):
 
 
 def test_order_newest_first_is_turned_round_and_told():
-    rows = ["Bob,fourth,2024-05-03T10:00:00", "Ana,third,2024-05-02T10:00:00", "Bob,second,2024-05-02T10:00:00", "Ana,first,2024-05-01T10:00:00"]
+    rows = [
+        "Bob,fourth,2024-05-03T10:00:00",
+        "Ana,third,2024-05-02T10:00:00",
+        "Bob,second,2024-05-02T10:00:00",
+        "Ana,first,2024-05-01T10:00:00",
+    ]
     transcript = read(rows)
     assert texts(transcript) == [(0, "first"), (1, "second"), (2, "third"), (3, "fourth")]
     assert (transcript.problems, len(transcript.notes)) == ((), 2)
@@ -35,7 +40,13 @@ def test_order_of_shuffled_turns_is_that_of_time_and_ids_follow_it():
 
 
 def test_order_of_one_moment_is_that_of_the_file():
-    rows = ["Ana,c,2024-05-02", "Ana,a,2024-05-01", "Ana,b,2024-05-01", "Ana,d,2024-05-02", "Ana,e,2024-05-03"]
+    rows = [
+        "Ana,c,2024-05-02",
+        "Ana,a,2024-05-01",
+        "Ana,b,2024-05-01",
+        "Ana,d,2024-05-02",
+        "Ana,e,2024-05-03",
+    ]
     assert [text for _, text in texts(read(rows))] == ["a", "b", "c", "d", "e"]
 
 
@@ -50,15 +61,31 @@ def test_order_stands_without_a_word_where_clocks_jitter(seconds):
 def test_order_of_overlapping_captions_stands_without_a_word():
     cues = "1\n00:00:01,000 --> 00:00:09,000\nAna: So.\n\n2\n00:00:08,000 --> 00:00:12,000\nBen: No.\n\n3\n00:00:02,000 --> 00:00:03,000\nCy: Ha.\n"
     transcript = read_transcript(io.BytesIO(cues.encode()), format="srt")
-    assert (texts(transcript), transcript.problems, transcript.notes) == ([(0, "So."), (1, "No."), (2, "Ha.")], (), ())
+    assert (texts(transcript), transcript.problems, transcript.notes) == (
+        [(0, "So."), (1, "No."), (2, "Ha.")],
+        (),
+        (),
+    )
 
 
 @pytest.mark.parametrize(
     ("header", "rows", "why"),
     [
-        ("speaker,text,timestamp", ["Ana,0,2024-05-03", "Ana,1,", "Ana,2,2024-05-01"], "1 of 3 turns have none"),
-        ("speaker,text,timestamp", ["Ana,0,2024-05-01T10:00:00+02:00", "Ana,1,2024-05-01T07:00:00"], "time zone"),
-        ("speaker,text,timestamp,start", ["Ana,0,2024-05-03,0", "Ana,1,2024-05-02,5", "Ana,2,2024-05-01,9"], "the seconds of the recording"),
+        (
+            "speaker,text,timestamp",
+            ["Ana,0,2024-05-03", "Ana,1,", "Ana,2,2024-05-01"],
+            "1 of 3 turns have none",
+        ),
+        (
+            "speaker,text,timestamp",
+            ["Ana,0,2024-05-01T10:00:00+02:00", "Ana,1,2024-05-01T07:00:00"],
+            "time zone",
+        ),
+        (
+            "speaker,text,timestamp,start",
+            ["Ana,0,2024-05-03,0", "Ana,1,2024-05-02,5", "Ana,2,2024-05-01,9"],
+            "the seconds of the recording",
+        ),
         ("speaker,text,start", ["Ana,0,90", "Ana,1,60", "Ana,2,30"], "it has no timestamps"),
     ],
 )

@@ -28,13 +28,26 @@ def test_plain_diarisation_label_loses_its_brackets():
     assert turns("[SPEAKER_00]: yes\n[SPEAKER_01]: no\n")[0] == [("SPEAKER_00", "yes"), ("SPEAKER_01", "no")]
 
 
-@pytest.mark.parametrize("line", ["http://example.org is down", "12:30 is fine", "see https: or so", "so there is one thing I want: quiet"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "http://example.org is down",
+        "12:30 is fine",
+        "see https: or so",
+        "so there is one thing I want: quiet",
+    ],
+)
 def test_plain_urls_and_times_are_no_speakers(line):
     assert turns(f"Ana: hi\n{line}\n")[0] == [("Ana", f"hi {line}")]
 
 
 def test_plain_lower_case_speakers_count_when_they_recur():
-    assert turns("ana: a\nben: b\nana: c\nben: d\n")[0] == [("ana", "a"), ("ben", "b"), ("ana", "c"), ("ben", "d")]
+    assert turns("ana: a\nben: b\nana: c\nben: d\n")[0] == [
+        ("ana", "a"),
+        ("ben", "b"),
+        ("ana", "c"),
+        ("ben", "d"),
+    ]
 
 
 def test_plain_right_to_left_name_loses_its_direction_marks():
@@ -77,7 +90,10 @@ def test_plain_5000_turns_are_all_read():
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(sorted(READERS)), st.text(alphabet=st.characters(codec=None) | st.sampled_from(":\n\r\"',;{}[]()<>-.0123"), max_size=300))
+@given(
+    st.sampled_from(sorted(READERS)),
+    st.text(alphabet=st.characters(codec=None) | st.sampled_from(":\n\r\"',;{}[]()<>-.0123"), max_size=300),
+)
 def test_any_text_raises_nothing_but_input_error(format, text):
     try:
         transcript = read_transcript(io.BytesIO(text.encode("utf-8", "surrogatepass")), format=format)
@@ -119,10 +135,16 @@ def test_plain_name_in_square_brackets_counts_in_lower_case_as_the_note_says():
 
 @pytest.mark.parametrize("name", ["🙂", "🙂 🐈", "👍🏽", "🇧🇷", "👩\u200d⚕\ufe0f"])
 def test_plain_name_of_emoji_alone_is_a_speaker(name):
-    assert turns(f"Ana: hi\n{name}: go away!\nAna: why?\n")[0] == [("Ana", "hi"), (name, "go away!"), ("Ana", "why?")]
+    assert turns(f"Ana: hi\n{name}: go away!\nAna: why?\n")[0] == [
+        ("Ana", "hi"),
+        (name, "go away!"),
+        ("Ana", "why?"),
+    ]
 
 
-@pytest.mark.parametrize("line", ["🙂 go away!", "🙂:o", "→: see below", "●: first", "☎: 555 1234", "12 🍎: cheap", ":🙂: so"])
+@pytest.mark.parametrize(
+    "line", ["🙂 go away!", "🙂:o", "→: see below", "●: first", "☎: 555 1234", "12 🍎: cheap", ":🙂: so"]
+)
 def test_plain_symbols_and_smileys_are_no_speakers(line):
     assert turns(f"Ana: hi\n{line}\n")[0] == [("Ana", f"hi {line}")]
 
@@ -154,10 +176,16 @@ def test_plain_what_is_plainly_a_speakers_line_begins_a_turn(line, name, text):
 
 
 def test_plain_names_without_white_space_behind_the_colon_make_a_whole_file():
-    assert turns("Ana:hi there\nBen:I am angry\nCarla:no\n")[0] == [("Ana", "hi there"), ("Ben", "I am angry"), ("Carla", "no")]
+    assert turns("Ana:hi there\nBen:I am angry\nCarla:no\n")[0] == [
+        ("Ana", "hi there"),
+        ("Ben", "I am angry"),
+        ("Carla", "no"),
+    ]
 
 
-@pytest.mark.parametrize(("clock", "start"), [("(00:01:05)", 65.0), ("[00:01:05.5]", 65.5), ("00:01:05", 65.0)])
+@pytest.mark.parametrize(
+    ("clock", "start"), [("(00:01:05)", 65.0), ("[00:01:05.5]", 65.5), ("00:01:05", 65.0)]
+)
 def test_plain_clock_behind_the_name_becomes_the_start(clock, start):
     [turn] = turns(f"Ana {clock}: hi\n")[1].conversations[0].utterances
     assert (turn.speaker, turn.text, turn.start, turn.meta.get("aside")) == ("Ana", "hi", start, None)
@@ -193,7 +221,18 @@ def test_plain_text_with_a_colon_continues_the_turn_as_it_was_written(line):
     assert turns(f"Ana: hi\nBen: yes\n{line}\n")[0] == [("Ana", "hi"), ("Ben", f"yes {line}")]
 
 
-@pytest.mark.parametrize("line", ["http://example.org/a", "see you at 10:30", "10:30 is fine", ":D", "great :D", "Great:D", "Thanks:heart:"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "http://example.org/a",
+        "see you at 10:30",
+        "10:30 is fine",
+        ":D",
+        "great :D",
+        "Great:D",
+        "Thanks:heart:",
+    ],
+)
 def test_plain_links_times_and_smileys_are_not_told(line):
     assert turns(f"Ana: hi\n{line}\n")[1].notes == ()
 
@@ -226,12 +265,23 @@ def test_plain_every_line_that_might_be_a_speakers_is_told_the_first_twenty_by_n
     assert "and 5 more" in transcript.notes[0]
 
 
-NAMES = st.from_regex(r"[A-Za-zÀ-ÖØ-öø-ÿ][a-zà-öø-ÿ]{1,8}(?: [A-Z][a-z]{1,8}){0,2}(?: [0-9])?", fullmatch=True).filter(
-    lambda name: name.casefold() not in {"http", "https", "ftp", "file", "mailto", "www"}
-)
+NAMES = st.from_regex(
+    r"[A-Za-zÀ-ÖØ-öø-ÿ][a-zà-öø-ÿ]{1,8}(?: [A-Z][a-z]{1,8}){0,2}(?: [0-9])?", fullmatch=True
+).filter(lambda name: name.casefold() not in {"http", "https", "ftp", "file", "mailto", "www"})
 WORDS = st.lists(st.from_regex(r"[a-z]{2,8}", fullmatch=True), min_size=1, max_size=4).map(" ".join)
 FORMS = st.sampled_from(
-    ["{}: {}", "{}:{}", "**{}:** {}", "**{}**: {}", "> {}: {}", "> **{}:** {}", "{} (00:01:05): {}", "00:01:02 {}: {}", "10:30 {}: {}", "- {}: {}"]
+    [
+        "{}: {}",
+        "{}:{}",
+        "**{}:** {}",
+        "**{}**: {}",
+        "> {}: {}",
+        "> **{}:** {}",
+        "{} (00:01:05): {}",
+        "00:01:02 {}: {}",
+        "10:30 {}: {}",
+        "- {}: {}",
+    ]
 )
 
 
@@ -243,5 +293,9 @@ def test_plain_line_of_a_name_and_a_text_never_vanishes_untold(lines, dated):
     _, transcript = turns(opening + "".join(form.format(name, words) + "\n" for form, name, words in lines))
     begun = {u.meta["line"] for c in transcript.conversations for u in c}
     told = " ".join(transcript.notes)
-    vanished = [lines[n] for n in range(len(lines)) if above + n + 1 not in begun and f"line {above + n + 1} (" not in told]
+    vanished = [
+        lines[n]
+        for n in range(len(lines))
+        if above + n + 1 not in begun and f"line {above + n + 1} (" not in told
+    ]
     assert not vanished

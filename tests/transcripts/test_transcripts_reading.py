@@ -17,7 +17,12 @@ def test_reading_an_empty_file_is_refused(data):
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"PK\x03\x04\x14\0", "ZIP"), (b"%PDF-1.7", "PDF"), (bytes(range(256)), "binary"), (b"PAR1\x15\0", "Parquet")],
+    [
+        (b"PK\x03\x04\x14\0", "ZIP"),
+        (b"%PDF-1.7", "PDF"),
+        (bytes(range(256)), "binary"),
+        (b"PAR1\x15\0", "Parquet"),
+    ],
 )
 def test_reading_a_binary_file_names_what_it_looks_like(data, words):
     with pytest.raises(InputError, match=words):
@@ -58,7 +63,12 @@ def test_sniff_falls_back_to_the_name_with_little_confidence():
 
 @pytest.mark.parametrize(
     ("name", "format", "speakers"),
-    [("standup.txt", "text", 4), ("support.csv", "csv", 2), ("dinner.vtt", "vtt", 4), ("negotiation.jsonl", "jsonl", 3)],
+    [
+        ("standup.txt", "text", 4),
+        ("support.csv", "csv", 2),
+        ("dinner.vtt", "vtt", 4),
+        ("negotiation.jsonl", "jsonl", 3),
+    ],
 )
 def test_examples_are_read_without_a_problem(name, format, speakers):
     transcript = read_transcript(EXAMPLES / name, strict=True)

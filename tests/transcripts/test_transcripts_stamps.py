@@ -41,7 +41,14 @@ def test_stamp_before_a_name_becomes_the_timestamp(prefix, moment):
 
 
 @pytest.mark.parametrize(
-    "line", ["2024-13-45 10:01 Ana: hi", "2024-05-01 25:01 Ana: hi", "2024-05-01 Ana: hi", "99/99/2024, 10:00 - a: b", "1/5: so"]
+    "line",
+    [
+        "2024-13-45 10:01 Ana: hi",
+        "2024-05-01 25:01 Ana: hi",
+        "2024-05-01 Ana: hi",
+        "99/99/2024, 10:00 - a: b",
+        "1/5: so",
+    ],
 )
 def test_stamp_of_no_moment_is_none(line):
     assert take_stamp(line) is None
@@ -55,14 +62,22 @@ def test_stamp_after_a_line_without_one_begins_a_turn():
 def test_stamp_is_missing_before_a_line_that_continues_a_message():
     text = "[13/05/2024, 10:00:00] Ana: hi\nPS: bring wine\n\nPS: and bread\n[13/05/2024, 10:01:00] Bob: yo\n[13/05/2024, 10:02:00] Ana: ok\n"
     transcript = read(text)
-    assert [(name, words) for _, name, words in turns(transcript)] == [("Ana", "hi PS: bring wine PS: and bread"), ("Bob", "yo"), ("Ana", "ok")]
+    assert [(name, words) for _, name, words in turns(transcript)] == [
+        ("Ana", "hi PS: bring wine PS: and bread"),
+        ("Bob", "yo"),
+        ("Ana", "ok"),
+    ]
     assert len(transcript.notes) == 1
     assert "2 line(s) with a name and no date" in transcript.notes[0]
     assert "line 2 ('PS')" in transcript.notes[0]
 
 
 def test_stamp_before_few_lines_leaves_the_others_their_speakers():
-    assert [name for _, name, _ in turns(read("2024-05-01 10:00 Ana: hi\nBob: yo\nAna: ok\n"))] == ["Ana", "Bob", "Ana"]
+    assert [name for _, name, _ in turns(read("2024-05-01 10:00 Ana: hi\nBob: yo\nAna: ok\n"))] == [
+        "Ana",
+        "Bob",
+        "Ana",
+    ]
 
 
 def test_stamp_without_a_sender_is_passed_over_and_told_once():
@@ -72,11 +87,16 @@ def test_stamp_without_a_sender_is_passed_over_and_told_once():
     )
     transcript = read(text)
     assert [(name, words) for _, name, words in turns(transcript)] == [("Ana", "hi"), ("Bob", "yo")]
-    assert (transcript.problems, transcript.notes) == ((), ("2 dated line(s) name no sender and are passed over, the first is line 1",))
+    assert (transcript.problems, transcript.notes) == (
+        (),
+        ("2 dated line(s) name no sender and are passed over, the first is line 1",),
+    )
 
 
 def test_stamp_within_a_text_without_dated_turns_is_words():
-    assert turns(read("Ana: we met on\n2024-05-01 10:00 and it was good\n")) == [(None, "Ana", "we met on 2024-05-01 10:00 and it was good")]
+    assert turns(read("Ana: we met on\n2024-05-01 10:00 and it was good\n")) == [
+        (None, "Ana", "we met on 2024-05-01 10:00 and it was good")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +105,11 @@ def test_stamp_within_a_text_without_dated_turns_is_words():
         (("01/05/24", "02/05/24"), "2024-05-01", True),
         (("01/05/24", "13/05/24"), "2024-05-01", False),
         (("01/05/24", "01/13/24"), "2024-01-05", False),
-        (("05/01/24", "05/12/24", "06/01/24"), "2024-05-01", True),  # with the day first the last would lie before the second
+        (
+            ("05/01/24", "05/12/24", "06/01/24"),
+            "2024-05-01",
+            True,
+        ),  # with the day first the last would lie before the second
         (("05/05/24", "06/06/24"), "2024-05-05", False),
         (("01.05.24", "02.05.24"), "2024-05-01", False),
     ],
@@ -96,34 +120,57 @@ def test_stamp_has_the_day_first_unless_the_file_says_otherwise(dates, first, to
     assert [dates[0] in note and first in note for note in transcript.notes] == [True] * told
 
 
-@pytest.mark.parametrize(("written", "name"), [("~\u202fAna B", "Ana B"), ("\u202a+55 11 91234-5678\u202c", "+55 11 91234-5678"), ("🙂", "🙂")])
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("~\u202fAna B", "Ana B"), ("\u202a+55 11 91234-5678\u202c", "+55 11 91234-5678"), ("🙂", "🙂")],
+)
 def test_stamp_goes_before_names_as_chat_programs_write_them(written, name):
     assert turns(read(f"13/05/2024, 10:00 - {written}: \u200ehi\n")) == [("2024-05-13T10:00:00", name, "hi")]
 
 
 @pytest.mark.parametrize("filename", [None, "chat.txt"])
 def test_sniff_knows_an_export_whose_words_look_like_a_header(filename):
-    assert sniff(b"[13/05/2024, 10:00:00] Ana: speaker, text\n[13/05/2024, 10:00:01] Ben: no\n", filename).format == "text"
+    assert (
+        sniff(b"[13/05/2024, 10:00:00] Ana: speaker, text\n[13/05/2024, 10:00:01] Ben: no\n", filename).format
+        == "text"
+    )
 
 
 NAMES = st.sampled_from(["Ana", "ana maria de souza lima", "PS", "Ben & Co", "+49 170 1234567"])
-STAMPS = st.sampled_from(["2024-05-01 10:01:00 ", "[13/05/2024, 10:01:00] ", "\u200e[5/13/24, 1:01:00\u202fAM] ", "13.05.24, 10:01 - "])
+STAMPS = st.sampled_from(
+    [
+        "2024-05-01 10:01:00 ",
+        "[13/05/2024, 10:01:00] ",
+        "\u200e[5/13/24, 1:01:00\u202fAM] ",
+        "13.05.24, 10:01 - ",
+    ]
+)
 WORDS = st.sampled_from(["hi", "", "PS: more", "http://x.org: it", "see 12:30", "\u200e<Media omitted>"])
 
 
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(st.none() | STAMPS, NAMES, WORDS), max_size=12))
 def test_stamp_and_name_always_begin_a_turn(lines):
-    text = "Start: now\n" + "".join(f"{name}: {words}\n" if stamp is None else f"{stamp}{name}: {words}\n" for stamp, name, words in lines)
+    text = "Start: now\n" + "".join(
+        f"{name}: {words}\n" if stamp is None else f"{stamp}{name}: {words}\n" for stamp, name, words in lines
+    )
     begun = {u.meta["line"] for c in read(text).conversations for u in c}
     empty = {number for number, (_, _, words) in enumerate(lines, start=2) if not words}
-    assert {number for number, (stamp, _, _) in enumerate(lines, start=2) if stamp is not None} <= begun | empty
+    assert {
+        number for number, (stamp, _, _) in enumerate(lines, start=2) if stamp is not None
+    } <= begun | empty
 
 
 @pytest.mark.parametrize("date", ["[32/13/2024, 09:16:00]", "[14/03/2024, 25:61:00]", "2024-13-45 10:01 -"])
 def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_told(date):
-    transcript = read(f"[14/03/2024, 09:15:00] Ana: one\n{date} Ben: two\nPS: three\n[14/03/2024, 09:17:00] Ana: four\n")
-    assert turns(transcript) == [("2024-03-14T09:15:00", "Ana", "one"), (None, "Ben", "two PS: three"), ("2024-03-14T09:17:00", "Ana", "four")]
+    transcript = read(
+        f"[14/03/2024, 09:15:00] Ana: one\n{date} Ben: two\nPS: three\n[14/03/2024, 09:17:00] Ana: four\n"
+    )
+    assert turns(transcript) == [
+        ("2024-03-14T09:15:00", "Ana", "one"),
+        (None, "Ben", "two PS: three"),
+        ("2024-03-14T09:17:00", "Ana", "four"),
+    ]
     assert [(problem.line, "no date" in problem.message) for problem in transcript.problems] == [(2, True)]
 
 

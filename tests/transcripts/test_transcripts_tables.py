@@ -8,7 +8,9 @@ from erc.transcripts import iter_conversations, read_transcript
 
 
 def read(text, **options):
-    return read_transcript(io.BytesIO(text.encode("utf-8", "surrogatepass")), name=options.pop("name", "chat.csv"), **options)
+    return read_transcript(
+        io.BytesIO(text.encode("utf-8", "surrogatepass")), name=options.pop("name", "chat.csv"), **options
+    )
 
 
 def pairs(transcript):
@@ -54,12 +56,19 @@ def test_csv_row_with_too_many_cells_is_skipped_and_told():
 
 def test_csv_interleaved_conversations_are_gathered():
     transcript = read("conversation_id,text\na,1\nb,2\na,3\n")
-    assert [(c.conversation_id, [u.text for u in c]) for c in transcript.conversations] == [("a", ["1", "3"]), ("b", ["2"])]
+    assert [(c.conversation_id, [u.text for u in c]) for c in transcript.conversations] == [
+        ("a", ["1", "3"]),
+        ("b", ["2"]),
+    ]
 
 
 def test_csv_streamed_conversation_that_returns_is_kept_apart():
     problems = []
-    found = list(iter_conversations(io.BytesIO(b"conversation_id,text\na,1\nb,2\na,3\n"), format="csv", on_problem=problems.append))
+    found = list(
+        iter_conversations(
+            io.BytesIO(b"conversation_id,text\na,1\nb,2\na,3\n"), format="csv", on_problem=problems.append
+        )
+    )
     assert [c.conversation_id for c in found] == ["a", "b", "a~2"]
     assert [p.line for p in problems] == [4]
     assert "give a file" in problems[0].message
@@ -70,7 +79,13 @@ def test_csv_streamed_conversation_that_returns_is_kept_apart():
     [
         ("talk.csv", "conversation_id,speaker,text\na,Ana,1\nb,Ben,2\na,Ana,\na,Cleo,3\nb,Ben,4\n"),
         ("talk.tsv", "conversation_id\tspeaker\ttext\na\tAna\t1\nb\tBen\t2\na\tCleo\t3\nb\tBen\t4\n"),
-        ("talk.jsonl", "".join(f'{{"conversation_id": "{talk}", "speaker": "Ana", "text": "{text}"}}\n' for talk, text in ("a1", "b2", "a3", "b4"))),
+        (
+            "talk.jsonl",
+            "".join(
+                f'{{"conversation_id": "{talk}", "speaker": "Ana", "text": "{text}"}}\n'
+                for talk, text in ("a1", "b2", "a3", "b4")
+            ),
+        ),
     ],
 )
 def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, content):
@@ -105,7 +120,11 @@ def test_csv_streaming_reads_no_further_than_it_must():
             return True
 
         def readinto(self, buffer):
-            row = b"conversation_id,text\n" if not self.given else b"".join(b"c%d,hello\n" % self.given for _ in range(100))
+            row = (
+                b"conversation_id,text\n"
+                if not self.given
+                else b"".join(b"c%d,hello\n" % self.given for _ in range(100))
+            )
             self.given += 1
             buffer[: len(row)] = row
             return len(row)
@@ -117,7 +136,16 @@ def test_csv_streaming_reads_no_further_than_it_must():
 
 def test_jsonl_broken_lines_are_told_and_the_rest_is_read():
     huge = '{"text": "b", "start": ' + "9" * 5000 + "}"
-    lines = ['{"text": "a"}', "{oops", '{"text": NaN}', "[" * 100_000, huge, "[1]", '{"text": 5}', '{"text": "c"}']
+    lines = [
+        '{"text": "a"}',
+        "{oops",
+        '{"text": NaN}',
+        "[" * 100_000,
+        huge,
+        "[1]",
+        '{"text": 5}',
+        '{"text": "c"}',
+    ]
     transcript = read("\n".join(lines), format="jsonl")
     assert [text for _, text in pairs(transcript)] == ["a", "c"]
     assert [p.line for p in transcript.problems] == [2, 3, 4, 5, 6, 7]
@@ -130,14 +158,18 @@ def test_jsonl_lone_surrogate_is_replaced_and_a_pair_is_joined():
 
 
 def test_jsonl_duplicate_utterance_id_gets_a_fresh_one():
-    transcript = read('{"utterance_id": "u", "text": "a"}\n{"utterance_id": "u", "text": "b"}\n', format="jsonl", name="c")
+    transcript = read(
+        '{"utterance_id": "u", "text": "a"}\n{"utterance_id": "u", "text": "b"}\n', format="jsonl", name="c"
+    )
     assert [u.utterance_id for u in transcript.conversations[0]] == ["u", "c-0001"]
     assert [p.line for p in transcript.problems] == [2]
 
 
 def test_jsonl_mapping_reaches_into_nested_objects():
     line = json.dumps({"body": {"plain": "hi"}, "author": {"name": "Ana"}})
-    assert pairs(read(line, format="jsonl", mapping={"text": "body.plain", "speaker": "author.name"})) == [("Ana", "hi")]
+    assert pairs(read(line, format="jsonl", mapping={"text": "body.plain", "speaker": "author.name"})) == [
+        ("Ana", "hi")
+    ]
 
 
 def test_jsonl_infinite_time_is_left_out_and_the_turn_stays():
@@ -154,7 +186,9 @@ def test_jsonl_prediction_never_passes_for_a_gold_label():
 
 
 def test_jsonl_gold_label_is_read():
-    assert read('{"text": "a", "emotion": "joy"}', format="jsonl").conversations[0].utterances[0].emotions == ("joy",)
+    assert read('{"text": "a", "emotion": "joy"}', format="jsonl").conversations[0].utterances[
+        0
+    ].emotions == ("joy",)
 
 
 @pytest.mark.parametrize(
@@ -172,11 +206,15 @@ def test_csv_numbers_are_moments_since_1970_as_in_json(written, moment):
     [csv] = read(f"speaker,text,timestamp\nAna,hi,{written}\n").conversations
     assert csv.utterances[0].timestamp == moment
     if written.replace(".", "").isdigit():
-        [json_lines] = read(f'{{"speaker": "Ana", "text": "hi", "timestamp": {written}}}\n', name="a.jsonl").conversations
+        [json_lines] = read(
+            f'{{"speaker": "Ana", "text": "hi", "timestamp": {written}}}\n', name="a.jsonl"
+        ).conversations
         assert json_lines.utterances[0].timestamp == moment
 
 
-@pytest.mark.parametrize("written", ["20240501", "10:00", "17121212 1200", "99999999999999999999", "1714550400000000"])
+@pytest.mark.parametrize(
+    "written", ["20240501", "10:00", "17121212 1200", "99999999999999999999", "1714550400000000"]
+)
 def test_csv_other_numbers_are_no_moments_and_are_told(written):
     transcript = read(f"speaker,text,timestamp\nAna,hi,{written}\n")
     [turn] = transcript.conversations[0]
@@ -204,7 +242,10 @@ def test_json_array_elements_that_are_no_turns_are_told_by_number_and_line():
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        ('[{"text": "a"},\n{"text": NaN}, {"text": "b"}]', "2: element 2 of the array: NaN is no JSON number"),
+        (
+            '[{"text": "a"},\n{"text": NaN}, {"text": "b"}]',
+            "2: element 2 of the array: NaN is no JSON number",
+        ),
         ('[{"text": "a"}\n{"text": "b"}]', "2: no comma after element 1 of the array"),
         ('[{"text": "a"},\n{"text": "b"', "2: element 2 of the array: not JSON"),
         ('[{"text": "a"},\n' + "[" * 100_000, "2: element 2 of the array: nested too deeply"),
@@ -233,8 +274,21 @@ def test_csv_columns_of_one_name_are_told_and_kept_apart():
 
 
 def test_json_array_of_slack_has_its_moments_and_no_comings_and_goings():
-    joined = {"type": "message", "subtype": "channel_join", "user": "U1", "text": "<@U1> has joined", "ts": "1710000001.0001"}
+    joined = {
+        "type": "message",
+        "subtype": "channel_join",
+        "user": "U1",
+        "text": "<@U1> has joined",
+        "ts": "1710000001.0001",
+    }
     said = {"type": "message", "user": "U1", "text": "hi", "ts": "1710000000.000100"}
-    transcript = read(json.dumps([said, joined, {**joined, "subtype": "channel_leave"}, {**said, "subtype": "bot_message"}]), name="day.json")
-    assert [(u.text, u.timestamp) for c in transcript.conversations for u in c] == [("hi", "2024-03-09T16:00:00.000100+00:00")] * 2
+    transcript = read(
+        json.dumps(
+            [said, joined, {**joined, "subtype": "channel_leave"}, {**said, "subtype": "bot_message"}]
+        ),
+        name="day.json",
+    )
+    assert [(u.text, u.timestamp) for c in transcript.conversations for u in c] == [
+        ("hi", "2024-03-09T16:00:00.000100+00:00")
+    ] * 2
     assert "2 message(s) of people who came or went" in transcript.notes[-1]

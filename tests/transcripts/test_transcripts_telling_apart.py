@@ -7,14 +7,19 @@ from erc.transcripts.telling_apart import UniqueIds
 
 
 def talk(identifier, *ids):
-    turns = tuple(Utterance(utterance_id=given, index=index, speaker="Ana", text="hi") for index, given in enumerate(ids or (f"{identifier}-0000",)))
+    turns = tuple(
+        Utterance(utterance_id=given, index=index, speaker="Ana", text="hi")
+        for index, given in enumerate(ids or (f"{identifier}-0000",))
+    )
     return Conversation(conversation_id=identifier, utterances=turns)
 
 
 def named(files, identifiers=None):
     unique = UniqueIds(files)
     wanted = identifiers or [[file.rsplit("/", 1)[-1].removesuffix(".txt")] for file in files]
-    found = [pair for place, ids in enumerate(wanted) for pair in unique.among([talk(one) for one in ids], place)]
+    found = [
+        pair for place, ids in enumerate(wanted) for pair in unique.among([talk(one) for one in ids], place)
+    ]
     return [conversation.conversation_id for conversation, _ in found], [note for _, note in found if note]
 
 
@@ -46,7 +51,14 @@ def test_ids_of_turns_follow_where_they_were_made_here():
     assert [turn.utterance_id for turn in conversation] == ["d/talk-0000", "own"]
 
 
-@given(st.lists(st.sampled_from(["talk.txt", "d/talk.txt", "e/d/talk.txt", "talk-2.txt", "d/talk-2.txt", "f/d/talk.txt"]), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["talk.txt", "d/talk.txt", "e/d/talk.txt", "talk-2.txt", "d/talk-2.txt", "f/d/talk.txt"]
+        ),
+        max_size=8,
+    )
+)
 def test_ids_of_a_run_are_unique_and_the_first_file_keeps_its_own(files):
     ids, _ = named(files)
     assert len(set(ids)) == len(files)

@@ -11,13 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.errors import InputError
-from erc.transcripts import open_writer, output_format, read_transcript, utterance_record, write_csv, write_jsonl, write_parquet, write_vtt
+from erc.transcripts import (
+    open_writer,
+    output_format,
+    read_transcript,
+    utterance_record,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+    write_vtt,
+)
 from erc.transcripts.formulas import defuse, restore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RISKY = "=+-@\t\r\n\0＝＋－＠"
 # What a reader keeps as it is: no surrogates, no NUL, at least one character that is not white space.
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from("=+-@'\t\r\n\",;"), min_size=1, max_size=40).filter(str.strip)
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from("=+-@'\t\r\n\",;"),
+    min_size=1,
+    max_size=40,
+).filter(str.strip)
 
 
 def record(**changes):
@@ -41,7 +54,9 @@ def written(write, *records):
 @given(TEXT, TEXT, st.sampled_from(["jsonl", "csv"]))
 def test_writers_text_comes_back_through_the_reader(text, name, format):
     write = {"jsonl": write_jsonl, "csv": write_csv}[format]
-    transcript = read_transcript(io.BytesIO(written(write, record(text=text, speaker=name))), format=format, strict=True)
+    transcript = read_transcript(
+        io.BytesIO(written(write, record(text=text, speaker=name))), format=format, strict=True
+    )
     (utterance,) = transcript.conversations[0]
     assert (utterance.text, utterance.speaker, utterance.start) == (text, " ".join(name.split()), 1.0)
     assert utterance.emotions == ()
@@ -98,7 +113,9 @@ def test_writers_refuse_nan_and_name_the_record(write):
 
 
 def test_jsonl_takes_numpy_numbers_and_replaces_surrogates():
-    line = json.loads(written(write_jsonl, record(confidence=np.float32(0.5), index=np.int64(3), text="a\ud800")))
+    line = json.loads(
+        written(write_jsonl, record(confidence=np.float32(0.5), index=np.int64(3), text="a\ud800"))
+    )
     assert (line["confidence"], line["index"], line["text"]) == (0.5, 3, "a\ufffd")
 
 
@@ -133,7 +150,10 @@ def test_parquet_goes_to_a_stream_that_cannot_tell_its_place():
 
 def test_vtt_cue_carries_emotion_class_and_voice():
     data = written(write_vtt, record(text="a < b\n\n--> c", decision="review")).decode()
-    assert data == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n<v.joy.review Ana>(joy?) a &lt; b --&gt; c</v>\n\n"
+    assert (
+        data
+        == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n<v.joy.review Ana>(joy?) a &lt; b --&gt; c</v>\n\n"
+    )
 
 
 def test_vtt_turn_without_end_lasts_until_the_next():
@@ -151,7 +171,9 @@ def test_vtt_labelled_file_has_the_cues_and_the_turns_of_its_source():
     records = [utterance_record(source, utterance, cues=True) | {"emotion": "joy"} for utterance in source]
     data = written(write_vtt, *records)
     again = read_transcript(io.BytesIO(data), strict=True).conversations[0]
-    assert [(u.speaker, u.text, u.start, u.end) for u in again] == [(u.speaker, u.text, u.start, u.end) for u in source]
+    assert [(u.speaker, u.text, u.start, u.end) for u in again] == [
+        (u.speaker, u.text, u.start, u.end) for u in source
+    ]
     assert data.count(b"-->") == EXAMPLES.joinpath("dinner.vtt").read_bytes().count(b"-->")
 
 

@@ -26,7 +26,9 @@ def test_platt_undoes_the_shift_of_a_weighted_loss():
     rng = np.random.default_rng(1)
     honest = rng.normal(-2.0, 1.5, size=(20_000, 2))
     fitted = PerLabelPlatt.fit(honest + np.log(weight), rng.random(honest.shape) < expit(honest))
-    np.testing.assert_allclose(fitted(honest + np.log(weight)).mean(axis=0), expit(honest).mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(
+        fitted(honest + np.log(weight)).mean(axis=0), expit(honest).mean(axis=0), atol=0.01
+    )
 
 
 def test_platt_holds_a_rare_label_near_slope_one_and_the_pooled_intercept():
@@ -34,7 +36,9 @@ def test_platt_holds_a_rare_label_near_slope_one_and_the_pooled_intercept():
     logits = rng.normal(-2.0, 1.5, size=(4_000, 2))
     targets = rng.random(logits.shape) < expit(logits - 1.0)
     targets[:, 1] = False
-    targets[np.argsort(logits[:, 1])[:3], 1] = True  # three positives with the lowest scores: by themselves they ask for a negative slope
+    targets[np.argsort(logits[:, 1])[:3], 1] = (
+        True  # three positives with the lowest scores: by themselves they ask for a negative slope
+    )
     free = PerLabelPlatt.fit(logits, targets, slope_strength=0.0, intercept_strength=1e-6)
     held = PerLabelPlatt.fit(logits, targets, slope_strength=100.0, intercept_strength=100.0)
     assert free.slope[1] == pytest.approx(0.05)
@@ -88,7 +92,12 @@ def test_identity_sigmoid_is_the_plain_link():
 
 @pytest.mark.parametrize(
     "calibrator",
-    [Identity("softmax"), PerLabelPlatt((0.5, 1.25), (0.1, -2.0)), Temperature(1.7), Temperature(0.9, (0.25, -0.25))],
+    [
+        Identity("softmax"),
+        PerLabelPlatt((0.5, 1.25), (0.1, -2.0)),
+        Temperature(1.7),
+        Temperature(0.9, (0.25, -0.25)),
+    ],
     ids=["identity", "platt", "temperature", "temperature-bias"],
 )
 def test_calibrator_survives_json(calibrator):
@@ -97,7 +106,14 @@ def test_calibrator_survives_json(calibrator):
 
 @pytest.mark.parametrize(
     "change",
-    [{"kind": "isotonic"}, {"version": 2}, {"slope": [1.0]}, {"slope": [0.0, 1.0]}, {"slope": None}, {"extra": 1}],
+    [
+        {"kind": "isotonic"},
+        {"version": 2},
+        {"slope": [1.0]},
+        {"slope": [0.0, 1.0]},
+        {"slope": None},
+        {"extra": 1},
+    ],
     ids=str,
 )
 def test_load_calibrator_refuses_a_record_it_does_not_understand(change):

@@ -12,7 +12,9 @@ from erc.uncertainty.conformal import ConformalSets, FalseNegativeControl, false
 def test_marginal_threshold_by_hand():
     # Nine calibration scores, alpha 0.2: floor(10 * 0.2) - 1 = 1 score may lie below the threshold.
     true = np.arange(1, 10) / 10
-    sets = ConformalSets.fit(np.column_stack([true, 1 - true]), np.zeros(9, dtype=int), alpha=0.2, mondrian=False)
+    sets = ConformalSets.fit(
+        np.column_stack([true, 1 - true]), np.zeros(9, dtype=int), alpha=0.2, mondrian=False
+    )
     assert sets.thresholds[0] == pytest.approx(0.2)
 
 
@@ -29,7 +31,9 @@ def test_long_dialogue_weighs_no_more_than_a_short_one():
     groups = np.array([*range(9), *[9] * 100])
     probabilities = np.column_stack([true, 1 - true])
     classes = np.zeros(109, dtype=int)
-    assert ConformalSets.fit(probabilities, classes, alpha=0.2, groups=groups).thresholds[0] == pytest.approx(0.8)
+    assert ConformalSets.fit(probabilities, classes, alpha=0.2, groups=groups).thresholds[0] == pytest.approx(
+        0.8
+    )
     assert ConformalSets.fit(probabilities, classes, alpha=0.2).thresholds[0] == pytest.approx(0.1)
 
 
@@ -95,11 +99,15 @@ def test_false_negative_rate_is_controlled_over_new_dialogues():
 
 
 def test_false_negative_rate_by_hand():
-    rates = false_negative_rate(np.array([[1, 0, 0], [0, 0, 0]], dtype=bool), np.array([[1, 1, 0], [0, 0, 0]]))
+    rates = false_negative_rate(
+        np.array([[1, 0, 0], [0, 0, 0]], dtype=bool), np.array([[1, 1, 0], [0, 0, 0]])
+    )
     assert rates.tolist() == [0.5, 0.0]
 
 
-@pytest.mark.parametrize("fitted", [ConformalSets((0.1, 0.0), 0.1, True), FalseNegativeControl(0.25, 0.1)], ids=["sets", "control"])
+@pytest.mark.parametrize(
+    "fitted", [ConformalSets((0.1, 0.0), 0.1, True), FalseNegativeControl(0.25, 0.1)], ids=["sets", "control"]
+)
 def test_fitted_sets_survive_json_and_refuse_other_records(fitted):
     record = json.loads(json.dumps(fitted.to_dict()))
     assert type(fitted).from_dict(record) == fitted

@@ -45,11 +45,17 @@ def test_binary_parts_are_bounded_and_add_up(samples):
 @given(arrays(np.float32, (5, 3, 4), elements=unit), st.permutations(range(5)))
 @settings(deadline=None)
 def test_binary_decomposition_ignores_the_order_of_samples(samples, order):
-    np.testing.assert_allclose(binary_decomposition(samples).epistemic, binary_decomposition(samples[list(order)]).epistemic, atol=1e-12)
+    np.testing.assert_allclose(
+        binary_decomposition(samples).epistemic,
+        binary_decomposition(samples[list(order)]).epistemic,
+        atol=1e-12,
+    )
 
 
 def test_rounding_never_makes_the_epistemic_part_negative():
-    equal = np.tile(np.linspace(0, 1, 1_000), (7, 1, 1))  # equal samples: the difference of the entropies is all rounding
+    equal = np.tile(
+        np.linspace(0, 1, 1_000), (7, 1, 1)
+    )  # equal samples: the difference of the entropies is all rounding
     assert binary_decomposition(equal).epistemic.min() == 0.0
 
 

@@ -18,7 +18,9 @@ def turns(dialogues, length, seed):
 
 
 def test_coverage_policy_accepts_the_most_confident_share():
-    policy = DecisionPolicy.fit_coverage(np.array([0.9, 0.2, 0.8, 0.4, 0.6]), signal="confidence", coverage=0.6)
+    policy = DecisionPolicy.fit_coverage(
+        np.array([0.9, 0.2, 0.8, 0.4, 0.6]), signal="confidence", coverage=0.6
+    )
     assert policy.min_confidence == 0.6
     assert policy.decide(np.array([0.6, 0.59])).tolist() == ["accept", "review"]
 
@@ -56,7 +58,9 @@ def test_risk_guarantee_holds_over_repeated_dev_sets(grouped):
     runs, delta, broken, coverages = 120, 0.2, 0, []
     for seed in range(runs):
         confidence, losses, groups = turns(150, 6, seed=seed)
-        policy = DecisionPolicy.fit_risk(confidence, losses, signal="confidence", risk=0.2, delta=delta, groups=groups if grouped else None)
+        policy = DecisionPolicy.fit_risk(
+            confidence, losses, signal="confidence", risk=0.2, delta=delta, groups=groups if grouped else None
+        )
         broken += policy.min_confidence < 1 / 3 - 1e-3
         coverages.append(policy.fitted.coverage)
     assert broken <= delta * runs  # the clipping at 0 and the walks make it conservative
@@ -75,7 +79,9 @@ def test_policy_survives_json():
     assert DecisionPolicy.from_dict(json.loads(json.dumps(policy.to_dict()))) == policy
 
 
-@pytest.mark.parametrize("change", [{"kind": "x"}, {"min_confidence": "0.5"}, {"fitted": {"target": "risk"}}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"kind": "x"}, {"min_confidence": "0.5"}, {"fitted": {"target": "risk"}}], ids=str
+)
 def test_policy_record_it_does_not_understand_is_refused(change):
     with pytest.raises(ArtefactError):
         DecisionPolicy.from_dict({**DecisionPolicy(0.5).to_dict(), **change})
@@ -94,12 +100,16 @@ def test_binomial_test_and_clopper_pearson_agree():
 def test_betting_p_value_of_two_values_by_hand():
     # Limit 1/2, values 0 and 1/4. First stake from the prior variance 1/4; then mean (1/2 + 0)/2 and variance (1/4 + 1/16)/2.
     first, second = (np.sqrt(2 * np.log(1 / 0.9) / (2 * variance)) for variance in (0.25, 0.15625))
-    assert betting_p_value(np.array([0.0, 0.25]), limit=0.5, delta=0.9) == pytest.approx(1 / ((1 + first / 2) * (1 + second / 4)))
+    assert betting_p_value(np.array([0.0, 0.25]), limit=0.5, delta=0.9) == pytest.approx(
+        1 / ((1 + first / 2) * (1 + second / 4))
+    )
 
 
 def test_betting_p_value_is_rarely_small_under_the_null():
     rng = np.random.default_rng(0)
-    p_values = np.array([betting_p_value(rng.beta(2, 6, 200), limit=0.25, delta=0.1) for _ in range(500)])  # expectation exactly 0.25
+    p_values = np.array(
+        [betting_p_value(rng.beta(2, 6, 200), limit=0.25, delta=0.1) for _ in range(500)]
+    )  # expectation exactly 0.25
     assert (p_values <= 0.1).mean() <= 0.1 + 2 * np.sqrt(0.09 / 500)
 
 

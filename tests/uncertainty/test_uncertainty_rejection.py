@@ -26,7 +26,9 @@ def test_full_coverage_is_plain_macro_f1(scored):
 def test_rejecting_the_faulty_beats_rejecting_at_random(scored):
     curve = rejection_curve(*scored, coverages=(0.6,))
     assert curve.macro_f1[0] > 0.95
-    assert curve.random_macro_f1[0] == pytest.approx(f1_score(scored[2], scored[1], average="macro"), abs=0.05)
+    assert curve.random_macro_f1[0] == pytest.approx(
+        f1_score(scored[2], scored[1], average="macro"), abs=0.05
+    )
 
 
 def test_supports_are_the_positives_that_are_left(scored):

@@ -20,7 +20,11 @@ from erc.uncertainty.selective import (
     selective_scores,
 )
 
-pairs = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.9]), st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=12)
+pairs = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.9]), st.sampled_from([0.0, 0.25, 1.0])),
+    min_size=1,
+    max_size=12,
+)
 
 
 def test_aurc_of_three_samples_by_hand():
@@ -53,7 +57,9 @@ def test_augrc_equals_its_closed_form_in_auroc():
     losses = (rng.random(500) < 0.3).astype(float)
     scores = np.round(rng.random(500) + 0.4 * losses, 1)  # many ties
     error = losses.mean()
-    assert augrc(scores, losses) == pytest.approx((1 - roc_auc_score(losses, scores)) * error * (1 - error) + error**2 / 2)
+    assert augrc(scores, losses) == pytest.approx(
+        (1 - roc_auc_score(losses, scores)) * error * (1 - error) + error**2 / 2
+    )
 
 
 def test_constant_score_has_the_risk_of_random_rejection():
@@ -66,7 +72,13 @@ def test_constant_score_has_the_risk_of_random_rejection():
 def test_areas_do_not_depend_on_the_order_of_the_input(rows, random):
     mixed = rows.copy()
     random.shuffle(mixed)
-    for area in (aurc, e_aurc, augrc, partial(risk_at_coverage, coverage=0.4), partial(coverage_at_risk, risk=0.2)):
+    for area in (
+        aurc,
+        e_aurc,
+        augrc,
+        partial(risk_at_coverage, coverage=0.4),
+        partial(coverage_at_risk, risk=0.2),
+    ):
         assert area(*np.array(rows).T) == pytest.approx(area(*np.array(mixed).T), abs=1e-12)
 
 
@@ -117,15 +129,26 @@ def test_replicates_equal_areas_of_the_drawn_rows():
     expected = []
     for row in draws:
         rows = np.repeat(np.arange(30), row[groups])
-        expected.append([aurc(scores[rows], losses[rows]), e_aurc(scores[rows], losses[rows]), augrc(scores[rows], losses[rows])])
-    np.testing.assert_allclose(selective_replicates(scores, losses, groups=groups, resamples=4, seed=7), expected)
+        expected.append(
+            [
+                aurc(scores[rows], losses[rows]),
+                e_aurc(scores[rows], losses[rows]),
+                augrc(scores[rows], losses[rows]),
+            ]
+        )
+    np.testing.assert_allclose(
+        selective_replicates(scores, losses, groups=groups, resamples=4, seed=7), expected
+    )
 
 
 def test_interval_holds_the_estimate_and_repeats_with_the_seed():
     rng = np.random.default_rng(0)
     losses = (rng.random(400) < 0.3).astype(float)
     scores = losses + np.arange(400) / 300
-    first, again = (selective_scores(scores, losses, selective_replicates(scores, losses, resamples=200, seed=1)) for _ in range(2))
+    first, again = (
+        selective_scores(scores, losses, selective_replicates(scores, losses, resamples=200, seed=1))
+        for _ in range(2)
+    )
     assert first == again
     assert first.aurc.low < first.aurc.estimate < first.aurc.high
 

@@ -55,7 +55,10 @@ def test_label_without_positives_takes_the_pooled_threshold():
 
 def test_frequent_label_keeps_its_own_threshold():
     probabilities, targets = scored([0.4, 0.05])
-    free, shrunk = fit_thresholds(probabilities, targets, prior_positives=0), fit_thresholds(probabilities, targets)
+    free, shrunk = (
+        fit_thresholds(probabilities, targets, prior_positives=0),
+        fit_thresholds(probabilities, targets),
+    )
     assert shrunk.values[0] == pytest.approx(free.values[0], abs=0.01)
 
 
@@ -78,8 +81,16 @@ def test_in_sample_optimism_is_below_that_of_the_raw_f1_curve():
         probabilities, targets = scored([0.2] + [0.005] * 8, seed=seed)
         fresh, truth = scored([0.2] + [0.005] * 8, n=40_000, seed=100 + seed)
         naive = np.array([f1(*label_counts(probabilities >= value, targets)) for value in grid])
-        for decide in (fit_thresholds(probabilities, targets).decide, LabelThresholds(tuple(grid[naive.argmax(axis=0)])).decide):
-            optimism.append([f1(*label_counts(decide(p), t)).mean() for p, t in ((probabilities, targets), (fresh, truth))])
+        for decide in (
+            fit_thresholds(probabilities, targets).decide,
+            LabelThresholds(tuple(grid[naive.argmax(axis=0)])).decide,
+        ):
+            optimism.append(
+                [
+                    f1(*label_counts(decide(p), t)).mean()
+                    for p, t in ((probabilities, targets), (fresh, truth))
+                ]
+            )
     gaps = np.subtract(*np.array(optimism).T).reshape(4, 2).mean(axis=0)
     assert gaps[0] < 0.5 * gaps[1]
 

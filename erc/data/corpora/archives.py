@@ -74,11 +74,16 @@ def unpack(archive: Path, into: Path, limits: ArchiveLimits = ArchiveLimits()) -
             if member.is_folder:
                 continue
             if not member.is_plain_file:
-                raise InputError(f"member {member.name!r} is a link or a device: unpack the archive yourself and import the folder", path=archive)
+                raise InputError(
+                    f"member {member.name!r} is a link or a device: unpack the archive yourself and import the folder",
+                    path=archive,
+                )
             if target.suffix.casefold() in _SUFFIXES:
                 written += _write(member, target, allowed - written, archive)
     except _DAMAGE as error:
-        raise InputError(f"the archive is damaged, encrypted or of an unknown kind: {error}", path=archive) from None
+        raise InputError(
+            f"the archive is damaged, encrypted or of an unknown kind: {error}", path=archive
+        ) from None
 
 
 def _write(member: _Member, target: Path, allowed: int, archive: Path) -> int:
@@ -93,7 +98,10 @@ def _write(member: _Member, target: Path, allowed: int, archive: Path) -> int:
         while block := source.read(_BLOCK):
             written += len(block)
             if written > allowed:
-                raise InputError(f"it unpacks to far more than its size (stopped in member {member.name!r}): not a corpus archive", path=archive)
+                raise InputError(
+                    f"it unpacks to far more than its size (stopped in member {member.name!r}): not a corpus archive",
+                    path=archive,
+                )
             sink.write(block)
     return written
 
@@ -103,7 +111,9 @@ def _members(archive: Path) -> Iterator[_Member]:
         with zipfile.ZipFile(archive) as zipped:
             for entry in zipped.infolist():
                 kind = stat.S_IFMT(entry.external_attr >> 16)
-                yield _Member(entry.filename, entry.is_dir(), kind in (0, stat.S_IFREG), partial(zipped.open, entry))
+                yield _Member(
+                    entry.filename, entry.is_dir(), kind in (0, stat.S_IFREG), partial(zipped.open, entry)
+                )
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
             for info in tar:
@@ -114,6 +124,15 @@ def _members(archive: Path) -> Iterator[_Member]:
 
 def _safe_name(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
-        raise InputError(f"member {name!r} points outside the archive: the archive is not to be trusted", path=archive)
+    if (
+        not path.parts
+        or path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or "\0" in name
+        or PureWindowsPath(name).drive
+    ):
+        raise InputError(
+            f"member {name!r} points outside the archive: the archive is not to be trusted", path=archive
+        )
     return path

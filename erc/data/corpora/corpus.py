@@ -83,7 +83,13 @@ class AnomalyLog:
     def report(self) -> tuple[Anomaly, ...]:
         """Everything met, sorted by kind and detail."""
         return tuple(
-            Anomaly(kind=kind, action=action, count=self._counts[kind, action, detail], detail=detail, first=self._first[kind, action, detail])
+            Anomaly(
+                kind=kind,
+                action=action,
+                count=self._counts[kind, action, detail],
+                detail=detail,
+                first=self._first[kind, action, detail],
+            )
             for kind, action, detail in sorted(self._counts)
         )
 
@@ -97,12 +103,27 @@ def chronological(conversations: Iterable[Conversation]) -> tuple[Conversation, 
     Raises InputError when only some conversations have a season and an episode.
     """
     given = tuple(conversations)
-    dated = [conversation for conversation in given if "season" in conversation.meta and "episode" in conversation.meta]
+    dated = [
+        conversation
+        for conversation in given
+        if "season" in conversation.meta and "episode" in conversation.meta
+    ]
     if not dated:
         return given
     if len(dated) < len(given):
-        raise InputError(f"{len(given) - len(dated)} of {len(given)} conversations have no season and episode: sort each corpus alone")
-    return tuple(sorted(given, key=lambda conversation: (conversation.meta["season"], conversation.meta["episode"], _start(conversation))))
+        raise InputError(
+            f"{len(given) - len(dated)} of {len(given)} conversations have no season and episode: sort each corpus alone"
+        )
+    return tuple(
+        sorted(
+            given,
+            key=lambda conversation: (
+                conversation.meta["season"],
+                conversation.meta["episode"],
+                _start(conversation),
+            ),
+        )
+    )
 
 
 def _start(conversation: Conversation) -> float:
@@ -112,7 +133,15 @@ def _start(conversation: Conversation) -> float:
 
 def split_of(name: str) -> str:
     """The split (train, dev or test) that `name` means; raises InputError for another word."""
-    known = {"train": "train", "trn": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev"}
+    known = {
+        "train": "train",
+        "trn": "train",
+        "training": "train",
+        "dev": "dev",
+        "val": "dev",
+        "valid": "dev",
+        "validation": "dev",
+    }
     known |= {"test": "test", "tst": "test"}
     try:
         return known[name.strip().casefold()]
@@ -132,11 +161,18 @@ def read_text(path: Path, log: AnomalyLog) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        log.add("encoding", "repaired", "the file is not UTF-8 and was read as Windows-1252", where=f"byte {error.start}")
+        log.add(
+            "encoding",
+            "repaired",
+            "the file is not UTF-8 and was read as Windows-1252",
+            where=f"byte {error.start}",
+        )
     try:
         return raw.decode("cp1252")
     except UnicodeDecodeError as error:
-        raise InputError(f"neither UTF-8 nor Windows-1252 (byte {error.start}): save the file as UTF-8", path=path) from None
+        raise InputError(
+            f"neither UTF-8 nor Windows-1252 (byte {error.start}): save the file as UTF-8", path=path
+        ) from None
 
 
 def repair_cp1252(text: str, log: AnomalyLog, *, where: str) -> str:

@@ -39,10 +39,25 @@ def read_dailydialog(path: Path, split: str) -> Corpus:
     for number, (texts, ids) in enumerate(dialogues):
         identifier = f"{NAME}-{split}-{number:05d}"
         if len(texts) != len(ids):
-            log.add("label_count", "dropped", "dialogues with another number of labels than turns", where=f"line {number + 1}")
+            log.add(
+                "label_count",
+                "dropped",
+                "dialogues with another number of labels than turns",
+                where=f"line {number + 1}",
+            )
             continue
-        conversations.append(Conversation(identifier, _turns(identifier, texts, ids, path, number + 1), corpus=NAME))
-    return Corpus(NAME, split, tuple(conversations), NAME, "original", log.report(), tuple(corpus_file(file) for file in files))
+        conversations.append(
+            Conversation(identifier, _turns(identifier, texts, ids, path, number + 1), corpus=NAME)
+        )
+    return Corpus(
+        NAME,
+        split,
+        tuple(conversations),
+        NAME,
+        "original",
+        log.report(),
+        tuple(corpus_file(file) for file in files),
+    )
 
 
 def emotion_file(path: Path) -> Path:
@@ -53,12 +68,22 @@ def emotion_file(path: Path) -> Path:
     return path.with_name(stem + path.suffix)
 
 
-def _turns(identifier: str, texts: Sequence[str], ids: Sequence[int], path: Path, line: int) -> tuple[Utterance, ...]:
+def _turns(
+    identifier: str, texts: Sequence[str], ids: Sequence[int], path: Path, line: int
+) -> tuple[Utterance, ...]:
     labels = load_emotion_set(NAME).labels
     if not all(0 <= label < len(labels) for label in ids):
-        raise InputError(f"label ids {list(ids)} must lie between 0 and {len(labels) - 1}", path=path, line=line)
+        raise InputError(
+            f"label ids {list(ids)} must lie between 0 and {len(labels) - 1}", path=path, line=line
+        )
     return tuple(
-        Utterance(utterance_id=f"{identifier}-{index:02d}", index=index, speaker="AB"[index % 2], text=text.strip(), emotions=(labels[label],))
+        Utterance(
+            utterance_id=f"{identifier}-{index:02d}",
+            index=index,
+            speaker="AB"[index % 2],
+            text=text.strip(),
+            emotions=(labels[label],),
+        )
         for index, (text, label) in enumerate(zip(texts, ids, strict=True))
     )
 
@@ -74,7 +99,9 @@ def _read_texts(path: Path, beside: Path, log: AnomalyLog) -> list[tuple[list[st
         try:
             dialogues.append((turns, [int(label) for label in numbers.split()]))
         except ValueError:
-            raise InputError(f"labels must be whole numbers, got {numbers!r}", path=beside, line=number) from None
+            raise InputError(
+                f"labels must be whole numbers, got {numbers!r}", path=beside, line=number
+            ) from None
     return dialogues
 
 

@@ -42,7 +42,9 @@ def read_emorynlp(path: Path, split: str) -> Corpus:
     conversations = tuple(_scene(episode, scene, path, log) for episode, scene in _scenes(document, path))
     places = [(conversation.meta["season"], conversation.meta["episode"]) for conversation in conversations]
     if places != sorted(places):
-        log.add("episode_order", "kept", "episodes do not stand in order of broadcast; `chronological` sorts them")
+        log.add(
+            "episode_order", "kept", "episodes do not stand in order of broadcast; `chronological` sorts them"
+        )
     return Corpus(NAME, split, conversations, NAME, "full", log.report(), (corpus_file(path),))
 
 
@@ -61,18 +63,33 @@ def read_emorynlp_reduced(path: Path, split: str) -> Corpus:
     for row in reader:
         line = reader.line_num
         try:
-            season, episode, scene, number = (int(row[column]) for column in ("Season", "Episode", "Scene_ID", "Utterance_ID"))
+            season, episode, scene, number = (
+                int(row[column]) for column in ("Season", "Episode", "Scene_ID", "Utterance_ID")
+            )
         except (TypeError, ValueError):
-            raise InputError("Season, Episode, Scene_ID and Utterance_ID must be whole numbers", path=path, line=line) from None
+            raise InputError(
+                "Season, Episode, Scene_ID and Utterance_ID must be whole numbers", path=path, line=line
+            ) from None
         turns = scenes.setdefault((season, episode, scene), [])
-        record = {"speakers": _literal_names(row["Speaker"], path, line), "transcript": row["Utterance"], "emotion": row["Emotion"]}
-        turns.append(_turn(f"{scene_id(season, episode, scene)}_u{number:03d}", len(turns), record, f"{path}:{line}", log))
+        record = {
+            "speakers": _literal_names(row["Speaker"], path, line),
+            "transcript": row["Utterance"],
+            "emotion": row["Emotion"],
+        }
+        turns.append(
+            _turn(
+                f"{scene_id(season, episode, scene)}_u{number:03d}", len(turns), record, f"{path}:{line}", log
+            )
+        )
     conversations = tuple(
-        Conversation(scene_id(*key), tuple(turns), corpus=NAME, meta={"season": key[0], "episode": key[1]}) for key, turns in scenes.items()
+        Conversation(scene_id(*key), tuple(turns), corpus=NAME, meta={"season": key[0], "episode": key[1]})
+        for key, turns in scenes.items()
     )
     for conversation in conversations:
         _check_numbers(conversation, log)
-    return Corpus(NAME, split, conversations, NAME, "reduced", log.report(), (corpus_file(path),), REDUCED_NOTE)
+    return Corpus(
+        NAME, split, conversations, NAME, "reduced", log.report(), (corpus_file(path),), REDUCED_NOTE
+    )
 
 
 def scene_id(season: int, episode: int, scene: int) -> str:
@@ -94,7 +111,9 @@ def _scene(episode: str, scene: dict[str, Any], path: Path, log: AnomalyLog) -> 
         raise InputError(f"episode_id {episode!r} must read like s01_e15", path=path)
     turns: list[Utterance] = []
     for record in _entries(scene, "utterances", f"{path}: {identifier}"):
-        turns.append(_turn(_text(record, "utterance_id", f"{path}: {identifier}"), len(turns), record, str(path), log))
+        turns.append(
+            _turn(_text(record, "utterance_id", f"{path}: {identifier}"), len(turns), record, str(path), log)
+        )
         if "tokens" not in record:
             log.add("no_tokens", "kept", "turns without the optional tokens", where=turns[-1].utterance_id)
     meta = {"season": int(match[1]), "episode": int(match[2])}
@@ -114,27 +133,43 @@ def _turn(identifier: str, index: int, record: dict[str, Any], where: str, log: 
         log.add("no_speaker", "kept", f"turns without a speaker; named '{_NOBODY}'", where=identifier)
         speakers = (_NOBODY,)
     if len(speakers) > 1:
-        log.add("joint_speakers", "kept", "turns of several speakers; the first-named owns them", where=identifier)
+        log.add(
+            "joint_speakers", "kept", "turns of several speakers; the first-named owns them", where=identifier
+        )
     if not text:
         log.add("empty_utterance", "kept", "turns without text", where=identifier)
     try:
         label = load_emotion_set(NAME).canonical(_text(record, "emotion", place))
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
-    return Utterance(utterance_id=identifier, index=index, speaker=speakers[0], speakers=speakers, text=text, emotions=(label,))
+    return Utterance(
+        utterance_id=identifier,
+        index=index,
+        speaker=speakers[0],
+        speakers=speakers,
+        text=text,
+        emotions=(label,),
+    )
 
 
 def _check_numbers(conversation: Conversation, log: AnomalyLog) -> None:
     numbers = [int(match[1]) for turn in conversation if (match := _TURN_NUMBER.search(turn.utterance_id))]
     if numbers != list(range(1, len(numbers) + 1)):
-        log.add("id_gap", "kept", "scenes whose utterance numbers do not count 1, 2, 3, ...", where=conversation.conversation_id)
+        log.add(
+            "id_gap",
+            "kept",
+            "scenes whose utterance numbers do not count 1, 2, 3, ...",
+            where=conversation.conversation_id,
+        )
 
 
 def _literal_names(written: str, path: Path, line: int) -> Any:
     try:
         return ast.literal_eval(written)
     except (ValueError, SyntaxError):
-        raise InputError(f"Speaker must be a list such as ['Rachel Green'], got {written!r}", path=path, line=line) from None
+        raise InputError(
+            f"Speaker must be a list such as ['Rachel Green'], got {written!r}", path=path, line=line
+        ) from None
 
 
 def _entries(record: Any, key: str, where: str) -> list[dict[str, Any]]:

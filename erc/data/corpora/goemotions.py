@@ -34,7 +34,11 @@ def read_goemotions(path: Path, split: str) -> Corpus:
             continue
         fields = row.rstrip("\r").split("\t")
         if len(fields) != 3:
-            raise InputError(f"{len(fields)} tab-separated fields where text, label ids and comment id should stand", path=path, line=number)
+            raise InputError(
+                f"{len(fields)} tab-separated fields where text, label ids and comment id should stand",
+                path=path,
+                line=number,
+            )
         text, ids, comment = fields
         if comment in seen:
             raise InputError(f"comment id {comment} stands twice", path=path, line=number)
@@ -43,9 +47,16 @@ def read_goemotions(path: Path, split: str) -> Corpus:
         if not text.strip():
             log.add("empty_utterance", "kept", "comments without text", where=f"line {number}")
         if emotions.neutral in labels and len(labels) > 1:
-            log.add("neutral_with_others", "kept", "comments labelled neutral and something else", where=f"line {number}")
+            log.add(
+                "neutral_with_others",
+                "kept",
+                "comments labelled neutral and something else",
+                where=f"line {number}",
+            )
         turn = Utterance(utterance_id=comment, index=0, speaker=SPEAKER, text=text, emotions=labels)
-        conversations.append(Conversation(conversation_id=f"{NAME}-{comment}", utterances=(turn,), corpus=NAME))
+        conversations.append(
+            Conversation(conversation_id=f"{NAME}-{comment}", utterances=(turn,), corpus=NAME)
+        )
     return Corpus(NAME, split, tuple(conversations), NAME, "simplified", log.report(), (corpus_file(path),))
 
 
@@ -56,7 +67,11 @@ def _labels(ids: str, emotions: EmotionSet, path: Path, line: int) -> tuple[str,
             raise IndexError
         return tuple(emotions.labels[position] for position in positions)
     except (ValueError, IndexError):
-        raise InputError(f"label ids {ids!r} are not comma-separated numbers from 0 to {len(emotions) - 1}", path=path, line=line) from None
+        raise InputError(
+            f"label ids {ids!r} are not comma-separated numbers from 0 to {len(emotions) - 1}",
+            path=path,
+            line=line,
+        ) from None
 
 
 def _check_order(path: Path, emotions: EmotionSet) -> None:
@@ -66,4 +81,7 @@ def _check_order(path: Path, emotions: EmotionSet) -> None:
     if listed != emotions.labels:
         pairs = enumerate(zip(listed, emotions.labels, strict=False))
         odd = next((i for i, (there, here) in pairs if there != here), min(len(listed), len(emotions)))
-        raise InputError(f"not the labels of '{NAME}' in their order (id {odd} differs): the ids of the split would be misread", path=path)
+        raise InputError(
+            f"not the labels of '{NAME}' in their order (id {odd} differs): the ids of the split would be misread",
+            path=path,
+        )

@@ -28,7 +28,9 @@ class HubCopy:
 
 HUB_COPIES: Mapping[str, HubCopy] = {
     "goemotions": HubCopy("google-research-datasets/go_emotions", "simplified"),
-    "semeval2018": HubCopy("SemEvalWorkshop/sem_eval_2018_task_1", "subtask5.english", "refs/convert/parquet"),
+    "semeval2018": HubCopy(
+        "SemEvalWorkshop/sem_eval_2018_task_1", "subtask5.english", "refs/convert/parquet"
+    ),
     "dailydialog": HubCopy("OpenRL/daily_dialog"),
 }
 
@@ -41,7 +43,9 @@ def download(name: str, folder: Path) -> tuple[Path, ...]:
     """
     copy = HUB_COPIES.get(name)
     if copy is None:
-        raise InputError(f"'{name}' is not on the hub: download it from {_ELSEWHERE[name]} and run `erc data import {name} --from PATH`")
+        raise InputError(
+            f"'{name}' is not on the hub: download it from {_ELSEWHERE[name]} and run `erc data import {name} --from PATH`"
+        )
     from datasets import load_dataset  # slow to import
 
     try:
@@ -52,7 +56,9 @@ def download(name: str, folder: Path) -> tuple[Path, ...]:
             f"the hub did not give {copy.repository} ({cause}). Without a connection, download '{name}' elsewhere "
             f"and run `erc data import {name} --from PATH`"
         ) from error
-    return tuple(_WRITERS[name](splits[theirs], folder, ours) for theirs, ours in _SPLITS.items() if theirs in splits)
+    return tuple(
+        _WRITERS[name](splits[theirs], folder, ours) for theirs, ours in _SPLITS.items() if theirs in splits
+    )
 
 
 def _one_line(text: str) -> str:
@@ -65,13 +71,19 @@ def _write_lines(path: Path, lines: Iterable[str]) -> Path:
 
 
 def _write_goemotions(rows: Iterable[Mapping[str, Any]], folder: Path, split: str) -> Path:
-    lines = (f"{_one_line(row['text'])}\t{','.join(str(label) for label in row['labels'])}\t{row['id']}" for row in rows)
+    lines = (
+        f"{_one_line(row['text'])}\t{','.join(str(label) for label in row['labels'])}\t{row['id']}"
+        for row in rows
+    )
     return _write_lines(folder / f"{split}.tsv", lines)
 
 
 def _write_semeval2018(rows: Iterable[Mapping[str, Any]], folder: Path, split: str) -> Path:
     labels = load_emotion_set("semeval2018").labels
-    body = ("\t".join([row["ID"], _one_line(row["Tweet"]), *(str(int(row[label])) for label in labels)]) for row in rows)
+    body = (
+        "\t".join([row["ID"], _one_line(row["Tweet"]), *(str(int(row[label])) for label in labels)])
+        for row in rows
+    )
     return _write_lines(folder / f"2018-E-c-En-{split}.txt", ["\t".join(["ID", "Tweet", *labels]), *body])
 
 
@@ -86,4 +98,8 @@ def _write_dailydialog(rows: Iterable[Mapping[str, Any]], folder: Path, split: s
     return path
 
 
-_WRITERS = {"goemotions": _write_goemotions, "semeval2018": _write_semeval2018, "dailydialog": _write_dailydialog}
+_WRITERS = {
+    "goemotions": _write_goemotions,
+    "semeval2018": _write_semeval2018,
+    "dailydialog": _write_dailydialog,
+}

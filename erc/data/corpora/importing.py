@@ -29,7 +29,9 @@ class Imported:
     summaries: tuple[CorpusSummary, ...]
 
 
-def import_corpus(name: str, *, source: Path | None = None, root: Path | None = None, replace: bool = False) -> Imported:
+def import_corpus(
+    name: str, *, source: Path | None = None, root: Path | None = None, replace: bool = False
+) -> Imported:
     """Copies corpus `name` into the data root (`root`, else the configured one) and records checksums in `SHA256SUMS`.
 
     `source` is a file, a folder or a zip or tar archive; None downloads from the Hugging Face hub where a copy in Parquet lies
@@ -48,7 +50,9 @@ def import_corpus(name: str, *, source: Path | None = None, root: Path | None = 
         place = _gather(name, source, Path(scratch) / "source")
         sources = [found for found in find_sources(place)[0] if found.layout.corpus == name]
         if not sources:
-            raise InputError(f"nothing there reads as the corpus '{name}'", path=place if source is None else source)
+            raise InputError(
+                f"nothing there reads as the corpus '{name}'", path=place if source is None else source
+            )
         summaries = tuple(summarise(found.read()) for found in sources)
         staged = _stage(sources, Path(scratch) / "staged")
         files = _publish(staged, folder, replace=replace)
@@ -79,7 +83,9 @@ def _stage(sources: list[Source], staging: Path) -> tuple[Path, ...]:
             target = staging / (path.name if tells else f"{source.split}-{path.name}")
             digest = corpus_file(path).sha256
             if staged.setdefault(target.name, digest) != digest:
-                raise InputError(f"two different files would become {target.name}: import one folder at a time", path=path)
+                raise InputError(
+                    f"two different files would become {target.name}: import one folder at a time", path=path
+                )
             shutil.copyfile(path, target)
     return tuple(staging / name for name in sorted(staged))
 
@@ -89,10 +95,15 @@ def _publish(staged: tuple[Path, ...], folder: Path, *, replace: bool) -> tuple[
     for file in files:
         present = folder / file.name
         if present.is_file() and not replace and corpus_file(present).sha256 != file.sha256:
-            raise InputError("another version of this file is there already: import with --replace to overwrite it", path=present)
+            raise InputError(
+                "another version of this file is there already: import with --replace to overwrite it",
+                path=present,
+            )
     checksums = read_checksums(folder) | {file.name: file.sha256 for file in files}
     record = staged[0].parent / CHECKSUMS
-    record.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items())), encoding="utf-8")
+    record.write_text(
+        "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items())), encoding="utf-8"
+    )
     folder.mkdir(exist_ok=True)  # only now: an empty folder would hide a corpus further down the search
     for path in (*staged, record):
         os.replace(path, folder / path.name)

@@ -56,5 +56,7 @@ def _entry(name: str, root: Path | None) -> CorpusEntry:
         folder = place / name
         if folder.is_dir():
             found = {source.split for source in find_sources(folder)[0] if source.layout.corpus == name}
-            return CorpusEntry(name, name, folder, tuple(split for split in (*SPLITS, "all") if split in found))
+            return CorpusEntry(
+                name, name, folder, tuple(split for split in (*SPLITS, "all") if split in found)
+            )
     return CorpusEntry(name, name, None, ())

@@ -18,7 +18,18 @@ from erc.emotions import load_emotion_set
 from erc.errors import InputError
 
 NAME = "meld"
-COLUMNS = ("Utterance", "Speaker", "Emotion", "Sentiment", "Dialogue_ID", "Utterance_ID", "Season", "Episode", "StartTime", "EndTime")
+COLUMNS = (
+    "Utterance",
+    "Speaker",
+    "Emotion",
+    "Sentiment",
+    "Dialogue_ID",
+    "Utterance_ID",
+    "Season",
+    "Episode",
+    "StartTime",
+    "EndTime",
+)
 _JOINT = re.compile(r"\s+(?:and|&)\s+")
 _TIME = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})[,.](\d{1,3})")
 _DYADIC_NOTE = "the dyadic variant of MELD: results are not comparable with those on the full corpus"
@@ -44,13 +55,28 @@ def read_meld(path: Path, split: str) -> Corpus:
     dialogues: dict[int, list[Row]] = {}
     for row in reader:
         if any(row[column] is None for column in COLUMNS):
-            raise InputError(f"fewer fields than the {len(reader.fieldnames or ())} columns", path=path, line=reader.line_num)
-        dialogues.setdefault(_number(row, "Dialogue_ID", path, reader.line_num), []).append((reader.line_num, row))
+            raise InputError(
+                f"fewer fields than the {len(reader.fieldnames or ())} columns",
+                path=path,
+                line=reader.line_num,
+            )
+        dialogues.setdefault(_number(row, "Dialogue_ID", path, reader.line_num), []).append(
+            (reader.line_num, row)
+        )
     for absent in sorted(set(range(max(dialogues, default=-1) + 1)) - set(dialogues)):
         log.add("missing_dialogue", "kept", f"Dialogue_ID {absent} is absent")
     conversations = tuple(_dialogue(number, rows, split, path, log) for number, rows in dialogues.items())
     note = _DYADIC_NOTE if dyadic else None
-    return Corpus(NAME, split, conversations, NAME, "dyadic" if dyadic else "full", log.report(), (corpus_file(path),), note)
+    return Corpus(
+        NAME,
+        split,
+        conversations,
+        NAME,
+        "dyadic" if dyadic else "full",
+        log.report(),
+        (corpus_file(path),),
+        note,
+    )
 
 
 def _dialogue(number: int, rows: list[Row], split: str, path: Path, log: AnomalyLog) -> Conversation:
@@ -58,18 +84,32 @@ def _dialogue(number: int, rows: list[Row], split: str, path: Path, log: Anomaly
     turns = tuple(_turn(index, line, row, identifier, path, log) for index, (line, row) in enumerate(rows))
     numbers = [_number(row, "Utterance_ID", path, line) for line, row in rows]
     if numbers != list(range(len(numbers))):
-        log.add("id_gap", "kept", "dialogues whose Utterance_ID does not count 0, 1, 2, ...", where=identifier)
+        log.add(
+            "id_gap", "kept", "dialogues whose Utterance_ID does not count 0, 1, 2, ...", where=identifier
+        )
     starts = [turn.start or 0.0 for turn in turns]
     if starts != sorted(starts):
-        log.add("time_order", "kept", "dialogues whose start times fall; the order of the ids is kept", where=identifier)
+        log.add(
+            "time_order",
+            "kept",
+            "dialogues whose start times fall; the order of the ids is kept",
+            where=identifier,
+        )
     line, first = rows[0]
     meta = {"season": _number(first, "Season", path, line), "episode": _number(first, "Episode", path, line)}
     if any((row["Season"], row["Episode"]) != (first["Season"], first["Episode"]) for _, row in rows):
-        log.add("mixed_episodes", "kept", "dialogues that span episodes; the first turn's counts", where=identifier)
+        log.add(
+            "mixed_episodes",
+            "kept",
+            "dialogues that span episodes; the first turn's counts",
+            where=identifier,
+        )
     return Conversation(conversation_id=identifier, utterances=turns, corpus=NAME, meta=meta)
 
 
-def _turn(index: int, line: int, row: dict[str, str], dialogue: str, path: Path, log: AnomalyLog) -> Utterance:
+def _turn(
+    index: int, line: int, row: dict[str, str], dialogue: str, path: Path, log: AnomalyLog
+) -> Utterance:
     where = f"line {line}"
     text = repair_cp1252(row["Utterance"], log, where=where).strip()
     written = repair_cp1252(row["Speaker"], log, where=where).strip()
@@ -104,7 +144,9 @@ def _number(row: dict[str, str], column: str, path: Path, line: int) -> int:
     try:
         return int(row[column])
     except ValueError:
-        raise InputError(f"{column} must be a whole number, got {row[column]!r}", path=path, line=line) from None
+        raise InputError(
+            f"{column} must be a whole number, got {row[column]!r}", path=path, line=line
+        ) from None
 
 
 def _seconds(written: str, path: Path, line: int) -> float:

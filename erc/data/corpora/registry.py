@@ -73,10 +73,30 @@ def _beside_goemotions(path: Path) -> tuple[Path, ...]:
 
 # The full edition of EmoryNLP stands before the reduced one: where both lie, the full one is read.
 LAYOUTS = (
-    Layout("emorynlp", "official JSON", ".json", lambda _, head: '"episodes"' in head and '"scenes"' in head, emorynlp.read_emorynlp),
-    Layout("emorynlp", "reduced CSV", ".csv", lambda _, head: "Scene_ID" in head.split("\n", 1)[0], emorynlp.read_emorynlp_reduced),
-    Layout("meld", "official CSV", ".csv", lambda _, head: "Dialogue_ID" in head.split("\n", 1)[0], meld.read_meld),
-    Layout("goemotions", "official TSV", ".tsv", _is_goemotions, goemotions.read_goemotions, _beside_goemotions),
+    Layout(
+        "emorynlp",
+        "official JSON",
+        ".json",
+        lambda _, head: '"episodes"' in head and '"scenes"' in head,
+        emorynlp.read_emorynlp,
+    ),
+    Layout(
+        "emorynlp",
+        "reduced CSV",
+        ".csv",
+        lambda _, head: "Scene_ID" in head.split("\n", 1)[0],
+        emorynlp.read_emorynlp_reduced,
+    ),
+    Layout(
+        "meld",
+        "official CSV",
+        ".csv",
+        lambda _, head: "Dialogue_ID" in head.split("\n", 1)[0],
+        meld.read_meld,
+    ),
+    Layout(
+        "goemotions", "official TSV", ".tsv", _is_goemotions, goemotions.read_goemotions, _beside_goemotions
+    ),
     Layout("semeval2018", "official TSV", ".txt", _is_semeval, semeval2018.read_semeval2018),
     Layout(
         "dailydialog",
@@ -151,13 +171,18 @@ def load_corpus(name: str, split: str, *, root: Path | None = None) -> Corpus:
     best = min(LAYOUTS.index(source.layout) for source in matching)
     chosen = [source for source in matching if LAYOUTS.index(source.layout) == best]
     if len(chosen) > 1:
-        raise InputError(f"{len(chosen)} files claim the '{wanted}' split: {', '.join(source.path.name for source in chosen)}; keep one", path=folder)
+        raise InputError(
+            f"{len(chosen)} files claim the '{wanted}' split: {', '.join(source.path.name for source in chosen)}; keep one",
+            path=folder,
+        )
     corpus = chosen[0].read()
     _verify(corpus, chosen[0].path.parent)
     return corpus
 
 
-def iter_splits(name: str, splits: Sequence[str] = ("train", "dev"), *, root: Path | None = None) -> Iterator[Corpus]:
+def iter_splits(
+    name: str, splits: Sequence[str] = ("train", "dev"), *, root: Path | None = None
+) -> Iterator[Corpus]:
     """The named splits one after the other, as `load_corpus` reads them."""
     for split in splits:
         yield load_corpus(name, split, root=root)
@@ -168,11 +193,20 @@ def read_checksums(folder: Path) -> dict[str, str]:
     record = folder / CHECKSUMS
     if not record.is_file():
         return {}
-    return {name: digest for digest, _, name in (line.partition("  ") for line in record.read_text(encoding="utf-8").splitlines()) if name}
+    return {
+        name: digest
+        for digest, _, name in (
+            line.partition("  ") for line in record.read_text(encoding="utf-8").splitlines()
+        )
+        if name
+    }
 
 
 def _verify(corpus: Corpus, folder: Path) -> None:
     recorded = read_checksums(folder)
     for file in corpus.files:
         if recorded.get(file.name, file.sha256) != file.sha256:
-            raise InputError(f"SHA-256 is {file.sha256} but {recorded[file.name]} was imported: import the corpus again", path=folder / file.name)
+            raise InputError(
+                f"SHA-256 is {file.sha256} but {recorded[file.name]} was imported: import the corpus again",
+                path=folder / file.name,
+            )

@@ -34,14 +34,25 @@ def read_semeval2018(path: Path, split: str) -> Corpus:
             continue
         fields = row.rstrip("\r").split("\t")
         if len(fields) != len(header):
-            raise InputError(f"{len(fields)} tab-separated fields where {len(header)} should stand", path=path, line=number)
+            raise InputError(
+                f"{len(fields)} tab-separated fields where {len(header)} should stand", path=path, line=number
+            )
         identifier, text, *cells = fields
         if not set(cells) <= {"0", "1"}:
             hint = "; NONE marks the test file without labels, read the gold file" if "NONE" in cells else ""
-            raise InputError(f"labels must be 0 or 1, got {sorted(set(cells) - {'0', '1'})}{hint}", path=path, line=number)
+            raise InputError(
+                f"labels must be 0 or 1, got {sorted(set(cells) - {'0', '1'})}{hint}", path=path, line=number
+            )
         labels = tuple(label for label, cell in zip(emotions.labels, cells, strict=True) if cell == "1")
         if not labels:
-            log.add("no_label", "kept", "tweets without any of the eleven labels (neutral)", where=f"line {number}")
+            log.add(
+                "no_label",
+                "kept",
+                "tweets without any of the eleven labels (neutral)",
+                where=f"line {number}",
+            )
         turn = Utterance(utterance_id=identifier, index=0, speaker=SPEAKER, text=text, emotions=labels)
-        conversations.append(Conversation(conversation_id=f"{NAME}-{identifier}", utterances=(turn,), corpus=NAME))
+        conversations.append(
+            Conversation(conversation_id=f"{NAME}-{identifier}", utterances=(turn,), corpus=NAME)
+        )
     return Corpus(NAME, split, tuple(conversations), NAME, "E-c English", log.report(), (corpus_file(path),))

@@ -18,6 +18,8 @@ def sampled(corpus: Corpus, limit: int | None, *, seed: int = 0) -> Corpus:
     return replace(corpus, conversations=tuple(corpus.conversations[place] for place in chosen))
 
 
-def load_split(name: str, split: str, *, root: Path | None = None, limit: int | None = None, seed: int = 0) -> Corpus:
+def load_split(
+    name: str, split: str, *, root: Path | None = None, limit: int | None = None, seed: int = 0
+) -> Corpus:
     """As `load_corpus`, of which at most `limit` conversations are kept."""
     return sampled(load_corpus(name, split, root=root), limit, seed=seed)

@@ -5,7 +5,12 @@ back end is chosen and no global setting is touched.
 """
 
 from erc.evaluation.figures.curves import rejection_figure, reliability_figure, risk_coverage_figure
-from erc.evaluation.figures.labels import confusion_figure, cooccurrence_figure, label_distribution_figure, per_class_f1_figure
+from erc.evaluation.figures.labels import (
+    confusion_figure,
+    cooccurrence_figure,
+    label_distribution_figure,
+    per_class_f1_figure,
+)
 from erc.evaluation.figures.uncertainty import probability_uncertainty_figure, uncertainty_ridges_figure
 
 __all__ = [

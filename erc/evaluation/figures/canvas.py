@@ -14,14 +14,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A", "#222222"
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY, INK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#8A8A8A",
+    "#222222",
+)
 SERIES = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY)
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (6, 1, 1, 1)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 1)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (6, 1, 1, 1)),
+    (0, (9, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (2, 1)),
+)
 SEQUENTIAL = "Blues"  # one hue from light to dark: readable in grey and with any colour vision
 _DPI = 160
 
 
-def new_figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
+def new_figure(
+    width: float, height: float, *, rows: int = 1, columns: int = 1, **grid: Any
+) -> tuple[Figure, Any]:
     """(figure, axes) of `width` by `height` inches; MissingExtraError without matplotlib."""
     try:
         from matplotlib.figure import Figure

@@ -16,7 +16,9 @@ from erc.uncertainty.selective import RiskCoverageCurve
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def reliability_figure(curves: Mapping[str, Reliability], path: str | Path, *, title: str = "Reliability") -> Path:
+def reliability_figure(
+    curves: Mapping[str, Reliability], path: str | Path, *, title: str = "Reliability"
+) -> Path:
     """Frequency against probability for each named set of points, with binomial 95% bars; the diagonal is perfect calibration.
 
     Below, how many cells each bin holds. Over all cells of a multi-label task take bins of equal width: nearly all bins of equal
@@ -30,7 +32,16 @@ def reliability_figure(curves: Mapping[str, Reliability], path: str | Path, *, t
         reach = np.vstack([np.minimum(error, points.frequency), np.minimum(error, 1 - points.frequency)])
         label = name if points.error is None else f"{name} (ECE {points.error:.3f})"
         look: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": marker}
-        axes.errorbar(points.probability, points.frequency, yerr=reach, markersize=4.5, linewidth=1.5, capsize=2, label=label, **look)
+        axes.errorbar(
+            points.probability,
+            points.frequency,
+            yerr=reach,
+            markersize=4.5,
+            linewidth=1.5,
+            capsize=2,
+            label=label,
+            **look,
+        )
         below.plot(points.probability, points.count, markersize=3.5, linewidth=1.2, **look)
     frame(axes, title=title, y="observed frequency", grid="both")
     axes.set_xlim(-0.02, 1.02)
@@ -39,14 +50,19 @@ def reliability_figure(curves: Mapping[str, Reliability], path: str | Path, *, t
     frame(below, x="predicted probability", y="cells", grid="y")
     counts = np.concatenate([points.count for points in curves.values()])
     below.set_yscale("log")
-    below.set_ylim(10 ** np.floor(np.log10(counts.min(initial=1))), 10 ** np.ceil(np.log10(counts.max(initial=1) + 1)))
+    below.set_ylim(
+        10 ** np.floor(np.log10(counts.min(initial=1))), 10 ** np.ceil(np.log10(counts.max(initial=1) + 1))
+    )
     below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     below.minorticks_off()
     return save(figure, path)
 
 
 def rejection_figure(
-    curves: Mapping[str, RejectionCurve], path: str | Path, *, title: str = "F1 when the most uncertain utterances are rejected"
+    curves: Mapping[str, RejectionCurve],
+    path: str | Path,
+    *,
+    title: str = "F1 when the most uncertain utterances are rejected",
 ) -> Path:
     """Macro and micro F1 against the rejected share for each named uncertainty, with random rejection as the baseline.
 
@@ -58,10 +74,34 @@ def rejection_figure(
         for number, (label, curve) in enumerate(curves.items()):
             colour, dash, marker = _style(number)
             rejected = 1 - curve.coverage
-            axes.plot(rejected, getattr(curve, field), color=colour, linestyle=dash, marker=marker, markersize=4, linewidth=1.6, label=label)
-            below.plot(rejected, (curve.supports >= 10).sum(axis=1), color=colour, linestyle=dash, marker=marker, markersize=3, linewidth=1.2)
+            axes.plot(
+                rejected,
+                getattr(curve, field),
+                color=colour,
+                linestyle=dash,
+                marker=marker,
+                markersize=4,
+                linewidth=1.6,
+                label=label,
+            )
+            below.plot(
+                rejected,
+                (curve.supports >= 10).sum(axis=1),
+                color=colour,
+                linestyle=dash,
+                marker=marker,
+                markersize=3,
+                linewidth=1.2,
+            )
         baseline = next(iter(curves.values()))
-        axes.plot(1 - baseline.coverage, getattr(baseline, f"random_{field}"), color=GREY, linestyle=":", linewidth=1.8, label="random rejection")
+        axes.plot(
+            1 - baseline.coverage,
+            getattr(baseline, f"random_{field}"),
+            color=GREY,
+            linestyle=":",
+            linewidth=1.8,
+            label="random rejection",
+        )
         frame(axes, title=title if column == 0 else "", y=name)
         frame(below, x="share of utterances rejected", y="labels with\nn ≥ 10")
         below.xaxis.set_major_formatter(_percent)

@@ -14,12 +14,21 @@ from erc.uncertainty.counts import safe_ratio
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TIERS = ((0.6, "strong, F1 of 0.6 and more", BLUE), (0.3, "fair, 0.3 to 0.6", ORANGE), (0.0, "weak, below 0.3", RED))
+TIERS = (
+    (0.6, "strong, F1 of 0.6 and more", BLUE),
+    (0.3, "fair, 0.3 to 0.6", ORANGE),
+    (0.0, "weak, below 0.3", RED),
+)
 _UNDERLAY = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 
 
 def label_distribution_figure(
-    counts: Sequence[int], labels: Sequence[str], path: str | Path, *, utterances: int, title: str = "Label distribution"
+    counts: Sequence[int],
+    labels: Sequence[str],
+    path: str | Path,
+    *,
+    utterances: int,
+    title: str = "Label distribution",
 ) -> Path:
     """Horizontal bars of how many of the `utterances` hold each label, most frequent on top; log scale when they span two orders of magnitude."""
     values = np.asarray(counts, dtype=np.int64)
@@ -34,7 +43,9 @@ def label_distribution_figure(
         axes.set_xlim(max(values[values > 0].min() / 2, 0.5), values.max() * 4)
     else:
         axes.set_xlim(0, values.max() * 1.2 + 1)
-    frame(axes, title=title, x="utterances" + (" (log scale)" if axes.get_xscale() == "log" else ""), grid="x")
+    frame(
+        axes, title=title, x="utterances" + (" (log scale)" if axes.get_xscale() == "log" else ""), grid="x"
+    )
     _name_rows(axes, [labels[i] for i in order])
     return save(figure, path)
 
@@ -62,11 +73,23 @@ def per_class_f1_figure(
     if intervals is not None:
         low, high = np.array([intervals[i] for i in order]).T
         reach = np.abs(np.vstack([np.maximum(right - low, 0), np.maximum(high - right, 0)]))
-        axes.errorbar(right, np.arange(len(values)), xerr=reach, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        axes.errorbar(
+            right, np.arange(len(values)), xerr=reach, fmt="none", ecolor=INK, elinewidth=1, capsize=2
+        )
         right = np.maximum(right, high)
     for row, i in enumerate(order):
-        axes.text(right[row] + 0.012, row, f"{values[i]:.2f}  n={supports[i]:,}", va="center", fontsize=8, color=INK, bbox=_UNDERLAY)
-    average = axes.axvline(values.mean(), color=INK, linestyle="--", linewidth=1, label=f"macro-F1 {values.mean():.3f}")
+        axes.text(
+            right[row] + 0.012,
+            row,
+            f"{values[i]:.2f}  n={supports[i]:,}",
+            va="center",
+            fontsize=8,
+            color=INK,
+            bbox=_UNDERLAY,
+        )
+    average = axes.axvline(
+        values.mean(), color=INK, linestyle="--", linewidth=1, label=f"macro-F1 {values.mean():.3f}"
+    )
     frame(axes, title=title, x="F1", grid="x")
     axes.set_xlim(0, 1.15)
     axes.set_xticks(np.arange(0, 1.01, 0.2))
@@ -76,17 +99,29 @@ def per_class_f1_figure(
     return save(figure, path)
 
 
-def confusion_figure(confusion: np.ndarray, labels: Sequence[str], path: str | Path, *, title: str = "Confusion matrix") -> Path:
+def confusion_figure(
+    confusion: np.ndarray, labels: Sequence[str], path: str | Path, *, title: str = "Confusion matrix"
+) -> Path:
     """Counts (C, C), rows true and columns decided, coloured by the share of the row; each cell shows the share and, for few classes, the count."""
     counts = np.asarray(confusion, dtype=np.int64)
     shares = safe_ratio(counts, counts.sum(axis=1, keepdims=True))
     many = len(labels) > 12
-    texts = [[_percent(shares[i, j]) if many else f"{shares[i, j]:.0%}\n{counts[i, j]:,}" for j in range(len(labels))] for i in range(len(labels))]
+    texts = [
+        [
+            _percent(shares[i, j]) if many else f"{shares[i, j]:.0%}\n{counts[i, j]:,}"
+            for j in range(len(labels))
+        ]
+        for i in range(len(labels))
+    ]
     return _matrix(shares, texts, labels, path, title=title, bar="share of the true class")
 
 
 def cooccurrence_figure(
-    matrix: np.ndarray, labels: Sequence[str], path: str | Path, *, title: str = "Decided given true (%): the diagonal is the recall"
+    matrix: np.ndarray,
+    labels: Sequence[str],
+    path: str | Path,
+    *,
+    title: str = "Decided given true (%): the diagonal is the recall",
 ) -> Path:
     """The matrix of `cooccurrence_confusion`, in percent; cells below 1% stay empty."""
     shares = np.asarray(matrix, dtype=np.float64)
@@ -98,7 +133,15 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f}" if share >= 0.01 else ""
 
 
-def _matrix(shares: np.ndarray, texts: list[list[str]], labels: Sequence[str], path: str | Path, *, title: str, bar: str) -> Path:
+def _matrix(
+    shares: np.ndarray,
+    texts: list[list[str]],
+    labels: Sequence[str],
+    path: str | Path,
+    *,
+    title: str,
+    bar: str,
+) -> Path:
     size = len(labels)
     if shares.shape != (size, size):
         raise ValueError(f"the matrix has shape {shares.shape} for {size} labels")
@@ -106,7 +149,9 @@ def _matrix(shares: np.ndarray, texts: list[list[str]], labels: Sequence[str], p
     figure, axes = new_figure(side + 0.7, side)
     image = axes.imshow(shares, cmap=SEQUENTIAL, vmin=0.0, vmax=1.0)
     for (i, j), share in np.ndenumerate(shares):
-        axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=7.5, color="white" if share > 0.55 else INK)
+        axes.text(
+            j, i, texts[i][j], ha="center", va="center", fontsize=7.5, color="white" if share > 0.55 else INK
+        )
     frame(axes, title=title, x="decided", y="true", grid=None)
     slant: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if size > 5 else {}
     axes.set_xticks(np.arange(size), labels, fontsize=8.5, **slant)

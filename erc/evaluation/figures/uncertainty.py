@@ -35,7 +35,15 @@ def probability_uncertainty_figure(
     observed = np.asarray(targets).astype(bool)
     columns = min(7, len(labels))
     rows = -(-len(labels) // columns)
-    figure, grid = new_figure(1.75 * columns + 0.6, 1.6 * rows + 0.8, rows=rows, columns=columns, squeeze=False, sharex=True, sharey=True)
+    figure, grid = new_figure(
+        1.75 * columns + 0.6,
+        1.6 * rows + 0.8,
+        rows=rows,
+        columns=columns,
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
     rng = np.random.default_rng(seed)
     for axes in grid.ravel()[len(labels) :]:
         axes.set_visible(False)
@@ -43,8 +51,13 @@ def probability_uncertainty_figure(
     for c, (axes, label) in enumerate(zip(grid.ravel(), labels, strict=False)):
         negatives = np.flatnonzero(~observed[:, c])
         negatives = rng.choice(negatives, min(_POINTS, len(negatives)), replace=False)
-        for chosen, colour, marker, size in ((negatives, GREY, ".", 5.0), (np.flatnonzero(observed[:, c]), RED, "x", 9.0)):
-            axes.scatter(probabilities[chosen, c], uncertainty[chosen, c], s=size, c=colour, marker=marker, **dots)
+        for chosen, colour, marker, size in (
+            (negatives, GREY, ".", 5.0),
+            (np.flatnonzero(observed[:, c]), RED, "x", 9.0),
+        ):
+            axes.scatter(
+                probabilities[chosen, c], uncertainty[chosen, c], s=size, c=colour, marker=marker, **dots
+            )
         if thresholds is not None:
             axes.axvline(thresholds[c], color=BLUE, linewidth=1)
         frame(axes, grid="both")
@@ -61,7 +74,11 @@ def probability_uncertainty_figure(
 
 
 def uncertainty_ridges_figure(
-    uncertainty: Uncertainty, labels: Sequence[str], path: str | Path, *, title: str = "Aleatoric and epistemic uncertainty"
+    uncertainty: Uncertainty,
+    labels: Sequence[str],
+    path: str | Path,
+    *,
+    title: str = "Aleatoric and epistemic uncertainty",
 ) -> Path:
     """Per emotion, the smoothed distribution over utterances of the aleatoric and the epistemic part (B, C), widest mean on top.
 
@@ -92,7 +109,9 @@ def _ridge(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter1d
 
     step = scale[1] - scale[0]
-    counts = np.bincount((values[values < scale[-1]] / step).astype(int), minlength=len(scale))[: len(scale)].astype(float)
+    counts = np.bincount((values[values < scale[-1]] / step).astype(int), minlength=len(scale))[
+        : len(scale)
+    ].astype(float)
     smooth = np.sqrt(gaussian_filter1d(counts, len(scale) / 50, mode="reflect"))
     return smooth / max(smooth.max(), 1e-12)
 
@@ -104,4 +123,6 @@ def _legend_handles(with_threshold: bool) -> list[Any]:
         Line2D([], [], color=RED, marker="x", linestyle="", markersize=5, label="label is true"),
         Line2D([], [], color=GREY, marker=".", linestyle="", markersize=5, label="label is not"),
     ]
-    return [*handles, Line2D([], [], color=BLUE, linewidth=1, label="threshold")] if with_threshold else handles
+    return (
+        [*handles, Line2D([], [], color=BLUE, linewidth=1, label="threshold")] if with_threshold else handles
+    )

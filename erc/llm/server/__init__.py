@@ -5,4 +5,12 @@ from erc.llm.server.environment import asked_mode, open_transport
 from erc.llm.server.generating import ServerGenerator
 from erc.llm.server.transport import ServerError, Transport, TransportSettings
 
-__all__ = ["ServerError", "ServerGenerator", "ServerScorer", "Transport", "TransportSettings", "asked_mode", "open_transport"]
+__all__ = [
+    "ServerError",
+    "ServerGenerator",
+    "ServerScorer",
+    "Transport",
+    "TransportSettings",
+    "asked_mode",
+    "open_transport",
+]

@@ -50,7 +50,9 @@ class ServerScorer:
             self.cache = None if cache is None else AnswerCache(cache)
             self.mode: Mode = self.probe(probe) if mode is None else mode
             if self.mode == "completions" and encoder is None:
-                raise ServerError("exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes")
+                raise ServerError(
+                    "exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes"
+                )
         except BaseException:
             self.close()  # nobody else is left to
             raise
@@ -65,7 +67,9 @@ class ServerScorer:
 
         Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing of what the server can do.
         """
-        modes: tuple[Mode, ...] = ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
+        modes: tuple[Mode, ...] = (
+            ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
+        )
         problems = []
         for mode in modes:
             problem = lacking(partial(self._ask, *probe, mode))
@@ -77,8 +81,15 @@ class ServerScorer:
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
         """Scores every prompt over `labels`; several requests at a time, answers on disk asked no more."""
         found = self.transport.map(lambda prompt: self._cached(prompt, labels), prompts)
-        values = np.array([scores.values for scores in found], dtype=np.float64).reshape(len(prompts), len(labels))
-        return LabelScores.of(labels, values, kind=_KINDS[self.mode], truncated=np.array([scores.truncated for scores in found], dtype=bool))
+        values = np.array([scores.values for scores in found], dtype=np.float64).reshape(
+            len(prompts), len(labels)
+        )
+        return LabelScores.of(
+            labels,
+            values,
+            kind=_KINDS[self.mode],
+            truncated=np.array([scores.truncated for scores in found], dtype=bool),
+        )
 
     def close(self) -> None:
         """Closes connections and cache."""
@@ -89,7 +100,13 @@ class ServerScorer:
     def _cached(self, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
         if self.cache is None:
             return self._ask(prompt, labels, self.mode)
-        key = cache_key(prompt_sha256=prompt.sha256, model_id=self.model_id, mode=self._way, labels=labels, tokens=self._tokens(prompt, labels))
+        key = cache_key(
+            prompt_sha256=prompt.sha256,
+            model_id=self.model_id,
+            mode=self._way,
+            labels=labels,
+            tokens=self._tokens(prompt, labels),
+        )
         kept = self.cache.get(key)
         if kept is not None:
             return PromptScores(tuple(map(float, kept["values"])), bool(kept["truncated"]))
@@ -106,8 +123,16 @@ class ServerScorer:
     @property
     def _way(self) -> str:
         """The mode, and whether a chat has the instruction with the user's text: kept answers to messages of another form are others."""
-        return f"{self.mode}, no system role" if self.mode != "completions" and no_system_role(self.encoder) else self.mode
+        return (
+            f"{self.mode}, no system role"
+            if self.mode != "completions" and no_system_role(self.encoder)
+            else self.mode
+        )
 
     def _tokens(self, prompt: RenderedPrompt, labels: Sequence[str]) -> list[list[int]]:
         """What a model reads and is asked for, as its tokenizer and chat template have it."""
-        return [] if self.encoder is None else [self.encoder.prompt_ids(prompt), *(self.encoder.answer_ids(label) for label in labels)]
+        return (
+            []
+            if self.encoder is None
+            else [self.encoder.prompt_ids(prompt), *(self.encoder.answer_ids(label) for label in labels)]
+        )

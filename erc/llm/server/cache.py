@@ -25,7 +25,14 @@ _BETWEEN = 0.02
 """Seconds between two tries to open a file that is locked."""
 
 
-def cache_key(*, prompt_sha256: str, model_id: str, mode: str, labels: Sequence[str], tokens: Sequence[Sequence[int]] = ()) -> str:
+def cache_key(
+    *,
+    prompt_sha256: str,
+    model_id: str,
+    mode: str,
+    labels: Sequence[str],
+    tokens: Sequence[Sequence[int]] = (),
+) -> str:
     """The key of one prompt's scores: what was asked, of which model, how, over which labels in which order. No text is kept.
 
     `tokens` are those of prompt and labels, so that another tokenizer or chat template asks anew.
@@ -68,7 +75,9 @@ class AnswerCache:
         try:
             yield
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise ArtefactError(f"{self.path}: the answer cache cannot be used ({error}): {_advice(error)}") from None
+            raise ArtefactError(
+                f"{self.path}: the answer cache cannot be used ({error}): {_advice(error)}"
+            ) from None
 
     def close(self) -> None:
         """Closes the file."""
@@ -78,7 +87,9 @@ class AnswerCache:
     def __enter__(self) -> AnswerCache:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

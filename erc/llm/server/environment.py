@@ -40,7 +40,9 @@ def asked_mode(*, environ: Mapping[str, str] | None = None) -> Mode | None:
     value = (os.environ if environ is None else environ).get(MODE, "").strip()
     found: Mode | None = next((mode for mode in get_args(Mode) if mode == value), None)
     if value and found is None:
-        raise ConfigError(f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked what it can do")
+        raise ConfigError(
+            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked what it can do"
+        )
     return found
 
 

@@ -26,7 +26,9 @@ class ServerGenerator:
     asks the server, once, whether it does. Texts are kept under `model`, wherever the server stands.
     """
 
-    def __init__(self, transport: Transport, *, model: str, encoder: PromptEncoder, mode: WriteMode | None = None) -> None:
+    def __init__(
+        self, transport: Transport, *, model: str, encoder: PromptEncoder, mode: WriteMode | None = None
+    ) -> None:
         self.transport = transport
         self.encoder = encoder
         self.model_id = model
@@ -37,7 +39,9 @@ class ServerGenerator:
             transport.close()  # nobody else is left to
             raise
 
-    def generate(self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None) -> list[str]:
+    def generate(
+        self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
+    ) -> list[str]:
         """The text after each prompt, in their order. Raises ServerError where the server gives none."""
         chosen = settings or GenerationSettings()
         return self.transport.map(lambda prompt: self._ask(prompt, chosen, self.mode), prompts)
@@ -58,7 +62,9 @@ class ServerGenerator:
             return _THOUGHT.sub("", self._text(self._chat.ask(prompt, **chosen), "message")).strip()
         end = str(self.encoder.tokenizer.convert_ids_to_tokens(self.encoder.terminator))
         body = {"model": self.model_id, "prompt": self.encoder.prompt_ids(prompt), "stop": [end], **chosen}
-        return _THOUGHT.sub("", self._text(self.transport.post("/completions", body), "text").partition(end)[0]).strip()
+        return _THOUGHT.sub(
+            "", self._text(self.transport.post("/completions", body), "text").partition(end)[0]
+        ).strip()
 
     def _text(self, response: dict[str, Any], where: str) -> str:
         """The text of a response. A message whose content is null holds none: the model refused, or its tokens all went into thoughts."""
@@ -68,5 +74,7 @@ class ServerGenerator:
         except (KeyError, IndexError, TypeError):
             text = None
         if not isinstance(text, str):
-            raise UnusableError(f"{self.transport.url} answered without a text: the model it serves does not write")
+            raise UnusableError(
+                f"{self.transport.url} answered without a text: the model it serves does not write"
+            )
         return text

@@ -38,7 +38,9 @@ class PromptScores:
     truncated: bool = False
 
 
-def echoed(transport: Transport, model: str, encoder: PromptEncoder, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
+def echoed(
+    transport: Transport, model: str, encoder: PromptEncoder, prompt: RenderedPrompt, labels: Sequence[str]
+) -> PromptScores:
     """Exact log-likelihoods by `/v1/completions` with `echo`.
 
     Prompt and label are sent as token ids, so the server can neither add a second beginning token nor merge tokens across the boundary.
@@ -48,7 +50,14 @@ def echoed(transport: Transport, model: str, encoder: PromptEncoder, prompt: Ren
     prefix = encoder.prompt_ids(prompt)
 
     def asked(answer: Sequence[int]) -> float:
-        body = {"model": model, "prompt": [*prefix, *answer], "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
+        body = {
+            "model": model,
+            "prompt": [*prefix, *answer],
+            "max_tokens": 1,
+            "echo": True,
+            "logprobs": 1,
+            "temperature": 0,
+        }
         return echoed_sum(transport.post("/completions", body), prefix=len(prefix), answer=len(answer))
 
     answers = [encoder.answer_ids(label) for label in labels]
@@ -60,12 +69,18 @@ def echoed_sum(response: dict[str, Any], *, prefix: int, answer: int) -> float:
     try:
         found = response["choices"][0]["logprobs"]["token_logprobs"]
     except (KeyError, IndexError, TypeError):
-        raise UnusableError("the server's completion holds no token log-probabilities: start it with them, or use another mode") from None
+        raise UnusableError(
+            "the server's completion holds no token log-probabilities: start it with them, or use another mode"
+        ) from None
     if not isinstance(found, list) or len(found) not in (prefix + answer, prefix + answer + 1):
         size = len(found) if isinstance(found, list) else 0
-        raise UnusableError(f"the server echoed {size} tokens where {prefix + answer} were sent: its tokenizer is not the one given here")
+        raise UnusableError(
+            f"the server echoed {size} tokens where {prefix + answer} were sent: its tokenizer is not the one given here"
+        )
     part = found[prefix : prefix + answer]
-    if not all(isinstance(value, int | float) and value < math.inf for value in part):  # NaN is not below anything
+    if not all(
+        isinstance(value, int | float) and value < math.inf for value in part
+    ):  # NaN is not below anything
         raise UnusableError("the server gave an answer's token no log-probability")
     return float(sum(max(value, _NEVER) for value in part))
 
@@ -73,7 +88,9 @@ def echoed_sum(response: dict[str, Any], *, prefix: int, answer: int) -> float:
 def coded(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
     """Log-probabilities by one-letter codes, renormalised over the codes, averaged over the labels' order and its reverse."""
     if len(labels) > len(CODES):
-        raise ServerError(f"{len(labels)} labels are more than there are one-letter codes ({len(CODES)}): use a server with echoed completions")
+        raise ServerError(
+            f"{len(labels)} labels are more than there are one-letter codes ({len(CODES)}): use a server with echoed completions"
+        )
     forward, first_cut = _one_order(chat, prompt, labels)
     backward, second_cut = _one_order(chat, prompt, tuple(reversed(labels)))
     mixed = [_log_sum((a, b)) - math.log(2) for a, b in zip(forward, reversed(backward), strict=True)]
@@ -83,8 +100,12 @@ def coded(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptSc
 def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tuple[list[float], bool]:
     codes = CODES[: len(labels)]
     legend = "\n".join(f"{code} = {label}" for code, label in zip(codes, labels, strict=True))
-    closing = f"Do not write the word but the letter that stands for it in this list, and nothing else:\n{legend}"
-    response = chat.ask(prompt, closing=closing, max_tokens=1, temperature=0, logprobs=True, top_logprobs=TOP_LOGPROBS)
+    closing = (
+        f"Do not write the word but the letter that stands for it in this list, and nothing else:\n{legend}"
+    )
+    response = chat.ask(
+        prompt, closing=closing, max_tokens=1, temperature=0, logprobs=True, top_logprobs=TOP_LOGPROBS
+    )
     try:
         likeliest = response["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
         given = {entry["token"]: max(float(entry["logprob"]), _NEVER) for entry in reversed(likeliest)}
@@ -102,7 +123,9 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
             "CONVEMO_SERVER_MODE=choice has it choose a label instead"
         )
     left = 1.0 - sum(map(math.exp, given.values()))
-    floor = min(*given.values(), math.log(max(left, _LEAST_LEFT)))  # it is no likelier than the last given, nor than all the rest
+    floor = min(
+        *given.values(), math.log(max(left, _LEAST_LEFT))
+    )  # it is no likelier than the last given, nor than all the rest
     raw = [_log_sum(found[code]) if code in found else floor for code in codes]
     total = _log_sum(raw)
     return [value - total for value in raw], len(found) < len(codes)
@@ -117,7 +140,13 @@ def chosen(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptS
         "additionalProperties": False,
     }
     constraint = {"type": "json_schema", "json_schema": {"name": "emotion", "strict": True, "schema": schema}}
-    response = chat.ask(prompt, closing='Answer as JSON: {"emotion": "..."}', max_tokens=40, temperature=0, response_format=constraint)
+    response = chat.ask(
+        prompt,
+        closing='Answer as JSON: {"emotion": "..."}',
+        max_tokens=40,
+        temperature=0,
+        response_format=constraint,
+    )
     label = answer_in(response, labels)
     return PromptScores(tuple(0.0 if known == label else -math.inf for known in labels))
 
@@ -130,9 +159,13 @@ def answer_in(response: dict[str, Any], labels: Sequence[str]) -> str:
         text = response["choices"][0]["message"]["content"]
         label = json.loads(text)["emotion"]
     except (KeyError, IndexError, TypeError, ValueError):
-        raise UnusableError("the server does not keep to the JSON schema it was given: it cannot be used for labels") from None
+        raise UnusableError(
+            "the server does not keep to the JSON schema it was given: it cannot be used for labels"
+        ) from None
     if label not in labels:
-        raise UnusableError("the server answered a label outside the set it was given: it does not keep to constraints and cannot be used for labels")
+        raise UnusableError(
+            "the server answered a label outside the set it was given: it does not keep to constraints and cannot be used for labels"
+        )
     return str(label)
 
 

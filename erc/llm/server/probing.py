@@ -10,7 +10,9 @@ from erc.llm.server.transport import RefusedError, ServerError, UnusableError
 Probe = tuple[RenderedPrompt, Sequence[str]]
 """A prompt and the labels to score after it."""
 PROBE: Probe = (
-    RenderedPrompt("Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", ""),
+    RenderedPrompt(
+        "Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", ""
+    ),
     ("yes", "no"),
 )
 

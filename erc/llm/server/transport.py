@@ -19,7 +19,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _UNSUPPORTED = frozenset({400, 404, 405, 406, 415, 422, 501})
-_NO_SUCH_MODEL = re.compile(r"model_not_found|\bmodels?\b.{0,120}\b(?:not found|(?:does|do)(?: not|n't) exist|no such)", re.IGNORECASE | re.DOTALL)
+_NO_SUCH_MODEL = re.compile(
+    r"model_not_found|\bmodels?\b.{0,120}\b(?:not found|(?:does|do)(?: not|n't) exist|no such)",
+    re.IGNORECASE | re.DOTALL,
+)
 _WORDS = 200
 """Characters of an answer that an error shows."""
 
@@ -126,7 +129,9 @@ class Transport:
                 words = response.text[:_WORDS]
                 problem = f"answered {response.status_code}: {words}"
                 if response.status_code not in _RETRIED:
-                    raise RefusedError(f"{self.url}{path} {problem}", status=response.status_code, words=words)
+                    raise RefusedError(
+                        f"{self.url}{path} {problem}", status=response.status_code, words=words
+                    )
                 least = _retry_after(response)
             except (httpx2.TransportError, httpx2.DecodingError) as error:
                 problem = f"failed: {type(error).__name__} {error}".rstrip()
@@ -167,9 +172,13 @@ def _address(url: str) -> str:
     try:
         found = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise ConfigError(f"the address of the server cannot be read ({error}): write http://HOST:PORT/v1") from error
+        raise ConfigError(
+            f"the address of the server cannot be read ({error}): write http://HOST:PORT/v1"
+        ) from error
     if found.userinfo:
-        raise ConfigError(f"the address of the server {found.host} holds a user or password: give the key in CONVEMO_SERVER_KEY instead")
+        raise ConfigError(
+            f"the address of the server {found.host} holds a user or password: give the key in CONVEMO_SERVER_KEY instead"
+        )
     if found.scheme not in ("http", "https") or not found.host:
         raise ConfigError(f"the address of the server is '{url}': write http://HOST:PORT/v1")
     return url.rstrip("/")
