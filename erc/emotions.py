@@ -1,8 +1,8 @@
 """Label sets of emotions, and maps between them that act on probabilities.
 
-Sets and maps are data (`erc/ontology`): every one names its source, and every map says whether it was published with a
-corpus or chosen by this project, and whether it loses something. A map is never applied to a bare label: merging classes
-after the argmax gives another answer than merging their probabilities first.
+Sets and maps are data (`erc/ontology`): every one names its source, and every map says whether it was
+published with a corpus or chosen by this project, and whether it loses something. A map is never applied to a
+bare label: merging classes after the argmax gives another answer than merging their probabilities first.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Provenance = Literal["published", "project"]
 class EmotionSet:
     """The labels of one taxonomy, in the order of a model's outputs.
 
-    `neutral` is the label for no emotion, None where its absence is shown by no label at all. `multi_label` says that
-    several labels may hold at once (probabilities are independent), else exactly one holds (they are a distribution).
-    `aliases` maps other spellings to labels; `same_labels_as` names a set with the same labels in the same order, whose
-    maps serve this one too. `licence` is that of the data the set comes from.
+    `neutral` is the label for no emotion, None where its absence is shown by no label at all. `multi_label`
+    says that several labels may hold at once (probabilities are independent), else exactly one holds (they
+    are a distribution). `aliases` maps other spellings to labels; `same_labels_as` names a set with the same
+    labels in the same order, whose maps serve this one too. `licence` is that of the data the set comes from.
     """
 
     name: str
@@ -83,9 +83,9 @@ class EmotionSet:
 class EmotionMap:
     """Carries probabilities over `source` to probabilities over `target`.
 
-    `assignment[i]` is the target position of source label i, None where it is dropped (multi-label sources only: a
-    distribution may not lose mass). `rest`, for multi-label sources, is the target position that receives the probability
-    that no source label holds.
+    `assignment[i]` is the target position of source label i, None where it is dropped (multi-label sources
+    only: a distribution may not lose mass). `rest`, for multi-label sources, is the target position that
+    receives the probability that no source label holds.
     """
 
     source: EmotionSet
@@ -117,8 +117,9 @@ class EmotionMap:
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities of shape (..., C_source) to (..., C_target).
 
-        Classes of a single-label source exclude each other, so their probabilities add up and totals stay. Labels of a
-        multi-label source are taken as independent, so a group holds with 1 - prod(1 - p). Values stay within [0, 1].
+        Classes of a single-label source exclude each other, so their probabilities add up and totals stay.
+        Labels of a multi-label source are taken as independent, so a group holds with 1 - prod(1 - p). Values
+        stay within [0, 1].
 
         Raises ValueError for another last dimension or for values outside [0, 1].
         """
@@ -149,7 +150,8 @@ class EmotionMap:
     def then(self, other: EmotionMap, *, provenance: Provenance, lossy: bool, notes: str) -> EmotionMap:
         """This map followed by `other`, as one map.
 
-        Raises ConfigError when a single-label target would be read back as multi-label or the sets do not meet.
+        Raises ConfigError when a single-label target would be read back as multi-label or the sets do not
+        meet.
         """
         if other.source.labels != self.target.labels or other.rest is not None:
             raise ConfigError(
@@ -190,8 +192,9 @@ def emotion_maps() -> tuple[tuple[str, str], ...]:
 def load_emotion_map(source: str, target: str) -> EmotionMap:
     """The map from `source` to `target`; the identity where both have the same labels.
 
-    A set with the labels of another (`meld` and `ekman`) takes the other's maps. Nothing is composed unless a map
-    declares the set it goes through. Raises ConfigError, listing what there is from `source`, when no map is declared.
+    A set with the labels of another (`meld` and `ekman`) takes the other's maps. Nothing is composed unless a
+    map declares the set it goes through. Raises ConfigError, listing what there is from `source`, when no map
+    is declared.
     """
     from_set, to_set = load_emotion_set(source), load_emotion_set(target)
     if _base(from_set) == _base(to_set):

@@ -1,6 +1,7 @@
 """What the benchmarks share: texts, models, timing by interleaved repeats, plain tables.
 
-A benchmark prints ratios against a baseline measured in the same run: seconds alone say more of a machine than of a program.
+A benchmark prints ratios against a baseline measured in the same run: seconds alone say more of a machine
+than of a program.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
     python scripts/bench_conversations.py [--model NAME] [--dialogues N] [--steps N] [--turns N] [--repeats N]
 
-The baseline is `configs/compm-emorynlp.yaml` over the same backbone: one target at a time, its whole past encoded anew, a second encoder
-over each earlier utterance of its speaker, nothing cached. It answers a sample of the dialogues only, for it takes long. Ratios are of the
-clock; processor time stands beside it, because other work on the machine does not add to that.
+The baseline is `configs/compm-emorynlp.yaml` over the same backbone: one target at a time, its whole past
+encoded anew, a second encoder over each earlier utterance of its speaker, nothing cached. It answers a sample
+of the dialogues only, for it takes long. Ratios are of the clock; processor time stands beside it, because
+other work on the machine does not add to that.
 """
 
 from __future__ import annotations

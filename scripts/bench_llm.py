@@ -1,11 +1,13 @@
 """Speed of the language-model path against the plain way: label scoring, a live turn, packed training, a cascade.
 
-    python scripts/bench_llm.py [--model FOLDER_OR_ID] [--adapter FOLDER] [--repeats 7] [--conversations 12] [--parts scoring live ...]
+    python scripts/bench_llm.py [--model FOLDER_OR_ID] [--adapter FOLDER] [--repeats 7] [--conversations 12]
+    [--parts scoring live ...]
 
-`--model` and `--adapter` are the second of the cascade; without them it is the newest reference model under runs/, and where there is none, one
-with random weights. The other parts run a small Llama with random weights: speed does not depend on what a model knows. Both ways are
-held to be equal before they are timed. Seconds are medians of interleaved rounds; ratios are of processor time, which what
-else runs on the machine changes less.
+`--model` and `--adapter` are the second of the cascade; without them it is the newest reference model under
+runs/, and where there is none, one with random weights. The other parts run a small Llama with random
+weights: speed does not depend on what a model knows. Both ways are held to be equal before they are timed.
+Seconds are medians of interleaved rounds; ratios are of processor time, which what else runs on the machine
+changes less.
 """
 
 from __future__ import annotations

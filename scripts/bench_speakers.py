@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python scripts/bench_speakers.py --sizes 10000 100000 1000000
 
-Intake is compared with bare `sqlite3` inserts of the same rows into the same tables, in the same transaction size and under the
-same pragmas. Recall within a speaker is compared with a FAISS flat search over all rows. Speakers have 100 turns each.
+Intake is compared with bare `sqlite3` inserts of the same rows into the same tables, in the same transaction
+size and under the same pragmas. Recall within a speaker is compared with a FAISS flat search over all rows.
+Speakers have 100 turns each.
 """
 
 from __future__ import annotations

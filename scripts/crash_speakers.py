@@ -2,10 +2,10 @@
 
     python scripts/crash_speakers.py --runs 500
 
-Each run: two processes record conversations, rename, merge, undo, forget and rebuild the index in one store and report
-every acknowledged transaction over a pipe; both are killed after a random time. Then the store is reopened: acknowledged
-observations are there, conversations are whole or absent, nothing stands twice, the forgotten are gone, and the index
-answers as the rows do.
+Each run: two processes record conversations, rename, merge, undo, forget and rebuild the index in one store
+and report every acknowledged transaction over a pipe; both are killed after a random time. Then the store is
+reopened: acknowledged observations are there, conversations are whole or absent, nothing stands twice, the
+forgotten are gone, and the index answers as the rows do.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """What the conversation model owes to each of its parts: one part taken away or replaced at a time, several seeds, judged on dev.
 
-    python scripts/emonet_study.py --out runs/study [--corpora meld emorynlp] [--seeds 42 43 44] [--only NAME ...]
+    python scripts/emonet_study.py --out runs/study [--corpora meld emorynlp] [--seeds 42 43 44] [--only NAME
+    ...]
 
-Every cell trains the shipped configuration with the overrides of one variant and leaves its dev predictions in the folder; a study that
-was stopped goes on where it was, and a cell that was made of another configuration, classifier or corpus is made again. Two variants
-replace the speaker's past with somebody else's: a memory that helps for the right reason loses there what it won. Every checkpoint is
-chosen on dev, alike for all variants, so differences are fair and levels a little high. Prints a Markdown table: mean weighted and macro F1
-over the seeds, and the difference to the shipped model with its 95% interval over resampled dialogues.
+Every cell trains the shipped configuration with the overrides of one variant and leaves its dev predictions
+in the folder; a study that was stopped goes on where it was, and a cell that was made of another
+configuration, classifier or corpus is made again. Two variants replace the speaker's past with somebody
+else's: a memory that helps for the right reason loses there what it won. Every checkpoint is chosen on dev,
+alike for all variants, so differences are fair and levels a little high. Prints a Markdown table: mean
+weighted and macro F1 over the seeds, and the difference to the shipped model with its 95% interval over
+resampled dialogues.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """How far hostile words, names and bios of one speaker move the labels of the others, for a given language model.
 
-    python scripts/injection_report.py --model FOLDER_OR_ID [--adapter FOLDER] [--conversations 8] [--turns 12]
+    python scripts/injection_report.py --model FOLDER_OR_ID [--adapter FOLDER] [--conversations 8] [--turns
+    12]
 
-A stranger's turn is put before every turn of MELD dev dialogues, once with each hostile text and once with neutral words of its length: what the
-hostile text flips beyond the neutral one is what its words did. The same is done with the texts as the stranger's name, cut to what a prompt
-shows of one, and as the stranger's bio, beside a harmless turn. Then the texts stand wherever others write (names, turns, bios, remembered
-turns and labels), and it is checked that the scored label set does not grow and that no control token comes from them. Leaves with 1
-where that does not hold.
+A stranger's turn is put before every turn of MELD dev dialogues, once with each hostile text and once with
+neutral words of its length: what the hostile text flips beyond the neutral one is what its words did. The
+same is done with the texts as the stranger's name, cut to what a prompt shows of one, and as the stranger's
+bio, beside a harmless turn. Then the texts stand wherever others write (names, turns, bios, remembered turns
+and labels), and it is checked that the scored label set does not grow and that no control token comes from
+them. Leaves with 1 where that does not hold.
 """
 
 from __future__ import annotations

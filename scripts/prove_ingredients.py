@@ -1,16 +1,19 @@
 """Prove that every ingredient of a prompt is learnt from: generated corpora in which one ingredient alone decides the label.
 
-    python scripts/prove_ingredients.py --out runs/ingredients [--seeds 0] [--only dialogue bio history demonstration]
+    python scripts/prove_ingredients.py --out runs/ingredients [--seeds 0] [--only dialogue bio history
+    demonstration]
 
-For every recipe that claims an ingredient a tiny model with random weights is trained by the shipped recipe and judged on held-out turns
-three times: with the ingredient, with it blanked for the trained model, and trained anew without it. The first must be above 90%, the
-others within the 99% binomial interval around one in four. The corpora are those of `tests/llm/planted.py`. Each cell leaves a JSON
-record that says of which corpus, configuration, base and prompts it was made; what would be made of the same is not trained again. Leaves with 1
-where a cell fails.
+For every recipe that claims an ingredient a tiny model with random weights is trained by the shipped recipe
+and judged on held-out turns three times: with the ingredient, with it blanked for the trained model, and
+trained anew without it. The first must be above 90%, the others within the 99% binomial interval around one
+in four. The corpora are those of `tests/llm/planted.py`. Each cell leaves a JSON record that says of which
+corpus, configuration, base and prompts it was made; what would be made of the same is not trained again.
+Leaves with 1 where a cell fails.
 
-The base is frozen and random, and over some of them training stays stuck with one label never named. As one would choose a base, up to
-three are tried until one is at home on a trial split, whose turns are as new to it as held-out ones; else the best of them is taken. The
-table says which, and how many were tried; held-out turns have no part in the choice.
+The base is frozen and random, and over some of them training stays stuck with one label never named. As one
+would choose a base, up to three are tried until one is at home on a trial split, whose turns are as new to it
+as held-out ones; else the best of them is taken. The table says which, and how many were tried; held-out
+turns have no part in the choice.
 """
 
 from __future__ import annotations

@@ -1,17 +1,20 @@
 """What the recipes for language models learn on real dialogues, and what each ingredient moves, with a small base model on a laptop.
 
-    python scripts/recipe_study.py --base runs/reference-lm/convemo-reference-lm --out runs/recipes [--seeds 0 1 2] [--only NAME ...]
-    python scripts/recipe_study.py --out runs/recipes --table
+    python scripts/recipe_study.py --base runs/reference-lm/convemo-reference-lm --out runs/recipes [--seeds 0
+    1 2] [--only NAME ...] python scripts/recipe_study.py --out runs/recipes --table
 
-Every cell trains one recipe, or a recipe without one of its ingredients, on a fixed sample of training conversations and is judged on a
-fixed sample of dev conversations. No checkpoint is chosen on them; decisions are those of a contextual calibrator fitted out of fold, by
-dialogue. Beside the recipes stand the untuned base, the same recipe trained on labels permuted over the training turns, and draws from the
-training frequencies. A cell leaves one JSON record, so a study that was stopped goes on where it was; seed after seed, so what is there can
-be compared at any time. A record says of which base, configuration, prompts, classifier, corpus files and sizes it was made; one of others is
-made again. Levels are those of a model of a few million parameters; what is to be read is differences.
+Every cell trains one recipe, or a recipe without one of its ingredients, on a fixed sample of training
+conversations and is judged on a fixed sample of dev conversations. No checkpoint is chosen on them; decisions
+are those of a contextual calibrator fitted out of fold, by dialogue. Beside the recipes stand the untuned
+base, the same recipe trained on labels permuted over the training turns, and draws from the training
+frequencies. A cell leaves one JSON record, so a study that was stopped goes on where it was; seed after seed,
+so what is there can be compared at any time. A record says of which base, configuration, prompts, classifier,
+corpus files and sizes it was made; one of others is made again. Levels are those of a model of a few million
+parameters; what is to be read is differences.
 
-Bios and past emotions come from a speaker memory filled with the shared classifier's reading of earlier conversations. The texts that
-CKERC and LaERC-S learn to write are phrased by rule from the same reading: a base as small as this one writes nothing worth learning.
+Bios and past emotions come from a speaker memory filled with the shared classifier's reading of earlier
+conversations. The texts that CKERC and LaERC-S learn to write are phrased by rule from the same reading: a
+base as small as this one writes nothing worth learning.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ SMALL = (
 )
 """What all recipes have in common here: a small model needs larger steps and less context, and differences need equal terms.
 
-Labels are learnt against the other labels: taught by their tokens, a model of this size says "neutral" to everything. Bios are counted."""
+Labels are learnt against the other labels: taught by their tokens, a model of this size says "neutral" to
+everything. Bios are counted."""
 PHRASES = {
     "speaker_characteristic/oReact": "They take it as {first} or {second}.",
     "speaker_characteristic/oWant": "They want to answer {first} or {second}.",

@@ -1,16 +1,19 @@
 """Train the reference language model from scratch: on dialogues, then to answer which emotion a comment carries.
 
-    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--questions 34000] [--comments 5000]
+    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--questions 34000]
+    [--comments 5000]
 
-First it reads dialogues and prompts about them, without anybody's label. Then it is asked about GoEmotions comments, whose emotions in the
-training split are mapped to the label sets of MELD (Ekman's) and EmoryNLP: by the last question of the emotion prompt alone, which is a
-third as long, and at the end by whole prompts. So the model answers such prompts at all, as a large instruction-tuned one would; no
-emotion of a dialogue corpus is ever shown to it. Dialogues that hold a text of another corpus's dev or test split are left out (test
+First it reads dialogues and prompts about them, without anybody's label. Then it is asked about GoEmotions
+comments, whose emotions in the training split are mapped to the label sets of MELD (Ekman's) and EmoryNLP: by
+the last question of the emotion prompt alone, which is a third as long, and at the end by whole prompts. So
+the model answers such prompts at all, as a large instruction-tuned one would; no emotion of a dialogue corpus
+is ever shown to it. Dialogues that hold a text of another corpus's dev or test split are left out (test
 splits are known by their hashes).
 
-Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev beside that of a unigram model,
-the weighted F1 on GoEmotions dev, the corpora's checksums, and a digest of the prompts it was taught to answer: over others it starts from
-less. Dev perplexity is over plain dialogues alone, at the end of the first part.
+Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev
+beside that of a unigram model, the weighted F1 on GoEmotions dev, the corpora's checksums, and a digest of
+the prompts it was taught to answer: over others it starts from less. Dev perplexity is over plain dialogues
+alone, at the end of the first part.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def split(
 ) -> tuple[int, SpeakerId]:
     """Give some of a speaker's turns to a new speaker: the audit entry and the new speaker's id.
 
-    With a `name` the new speaker answers to it; without one it shows the old name and is reached by its id alone.
+    With a `name` the new speaker answers to it; without one it shows the old name and is reached by its id
+    alone.
     """
     if not conversations and not utterances:
         raise InvalidRecordError(
@@ -171,7 +172,8 @@ def undo(connection: Connection, tenant: Tenant, number: int, *, now: float) -> 
     """Reverse a logged change: every row it touched is as it was. Turns recorded since stay where they were recorded;
     bios written since go.
 
-    Raises NotReversibleError where the entry is unknown, undone, not a change of identity, or covered by a later change.
+    Raises NotReversibleError where the entry is unknown, undone, not a change of identity, or covered by a
+    later change.
     """
     row = connection.execute(
         select(AUDIT).where(AUDIT.c.tenant == tenant.row, AUDIT.c.audit == number)

@@ -1,7 +1,8 @@
 """Forgetting: a person, a conversation, or all that is older than the policy allows.
 
-Erasing is done in steps, each safe to repeat: the intent and the tombstones are committed, then the rows are deleted, then
-the files are cleaned, then the intent is struck out. Whatever step a crash interrupts, the next open goes on from there.
+Erasing is done in steps, each safe to repeat: the intent and the tombstones are committed, then the rows are
+deleted, then the files are cleaned, then the intent is struck out. Whatever step a crash interrupts, the next
+open goes on from there.
 """
 
 from __future__ import annotations
@@ -215,7 +216,8 @@ def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[tupl
         return (), ()
     limit = now - tenant.retention_days * _DAY
     mine, too_old = CONVERSATIONS.c.tenant == tenant.row, CONVERSATIONS.c.time < limit
-    # What a wrong clock dated ahead was taken in before the conversation that follows it, and goes with that one.
+    # What a wrong clock dated ahead was taken in before the conversation that follows it, and goes with that
+    # one.
     last = select(func.max(CONVERSATIONS.c.sequence)).where(mine, too_old).scalar_subquery()
     misdated = (CONVERSATIONS.c.time > now + AHEAD) & (CONVERSATIONS.c.sequence < last)
     old = connection.execute(
@@ -256,8 +258,8 @@ def finish(store: Store, tenant: Tenant, erasures: Sequence[int], *, patience: f
 def scrub(store: Store, tenant: Tenant, *, patience: float) -> None:
     """Remove cached derivations and rewrite the database, so that no page, log or index keeps deleted bytes.
 
-    `secure_delete` zeroes deleted cells, but a page that was split or balanced earlier may still hold a stale copy
-    of a row that moved on; only a rewrite is sure to leave it behind.
+    `secure_delete` zeroes deleted cells, but a page that was split or balanced earlier may still hold a stale
+    copy of a row that moved on; only a rewrite is sure to leave it behind.
     """
     if store.path is not None:
         index_file.remove(store.path, tenant.row)

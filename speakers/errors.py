@@ -6,7 +6,8 @@ from __future__ import annotations
 class SpeakersError(Exception):
     """Base of every error the speaker memory raises on purpose; a command leaves with `exit_code`.
 
-    It is 2 where what was named or asked for has to change, 4 where a package is missing, and 1 where the same call may do another time.
+    It is 2 where what was named or asked for has to change, 4 where a package is missing, and 1 where the
+    same call may do another time.
     """
 
     exit_code = 1

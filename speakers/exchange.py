@@ -1,8 +1,9 @@
 """Everything held about a person as JSON Lines, and back into a store.
 
-One line each, in this order: `memory` (the header), `embedder`, `speaker`, `conversation`, `observation`, `bio`, `audit`.
-Audit lines are for the person to read and are not taken in: what undoes a change are rows (aliases, turns that were moved) of the store it was
-made in, which a line does not hold. Vectors are base64 of their little-endian bytes.
+One line each, in this order: `memory` (the header), `embedder`, `speaker`, `conversation`, `observation`,
+`bio`, `audit`. Audit lines are for the person to read and are not taken in: what undoes a change are rows
+(aliases, turns that were moved) of the store it was made in, which a line does not hold. Vectors are base64
+of their little-endian bytes.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def summary(
 def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: SummaryRule) -> Summary:
     """The summary of turns (time, conversation, labels, float32 weights as bytes), newest first.
 
-    Ages are counted from the newest of them, so neither a clock that jumped nor a long silence makes a weight negative or void.
+    Ages are counted from the newest of them, so neither a clock that jumped nor a long silence makes a weight
+    negative or void.
     """
     if not turns:
         return Summary()

@@ -52,8 +52,8 @@ def place_of(
 ) -> tuple[Place, bool]:
     """The conversation's place and whether it has been taken in; else the place it would get now by the tenant's `counters`.
 
-    The clock does not run backwards in the order: a conversation taken in later has a time at least as late. Only where the last
-    one lies more than a day ahead was a clock wrong, and is not followed for good.
+    The clock does not run backwards in the order: a conversation taken in later has a time at least as late.
+    Only where the last one lies more than a day ahead was a clock wrong, and is not followed for good.
     """
     row = connection.execute(_PLACE, {"of": tenant.row, "conversation": conversation_id}).one_or_none()
     if row is not None:
@@ -66,8 +66,9 @@ def place_of(
 class Timeline:
     """Times of one conversation's turns, such that time never contradicts the index.
 
-    A turn without a timestamp takes the time of the one before it, the first the clock's; one that contradicts its neighbours takes the
-    nearest time that does not: an earlier turn never comes to stand after a later one, whatever a transcript's clock did.
+    A turn without a timestamp takes the time of the one before it, the first the clock's; one that
+    contradicts its neighbours takes the nearest time that does not: an earlier turn never comes to stand
+    after a later one, whatever a transcript's clock did.
     """
 
     def __init__(self, place: Place, stored: Iterable[tuple[int, float]] = ()) -> None:
@@ -127,7 +128,8 @@ def record(
     """Take in what is new of a conversation, inside a write transaction. It takes hold of the tenant first, so that sequence
     and row numbers rise in the order of commits.
 
-    Turns known before keep their first place and content. Turns of forgotten speakers are counted and dropped.
+    Turns known before keep their first place and content. Turns of forgotten speakers are counted and
+    dropped.
     """
     _check(conversation_id, observations)
     counters = tenant_row(connection, tenant)

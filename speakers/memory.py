@@ -1,7 +1,7 @@
 """The vector index: FAISS, flat, held in memory, made from the rows and never the other way round.
 
-The index only proposes. Scores are computed again in float64 from the rows, and so many candidates are drawn that
-rounding in float32 cannot hide a nearer one; answers therefore equal an exact scan, ties included.
+The index only proposes. Scores are computed again in float64 from the rows, and so many candidates are drawn
+that rounding in float32 cannot hide a nearer one; answers therefore equal an exact scan, ties included.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def unit(matrix: np.ndarray) -> np.ndarray:
 class VectorIndex:
     """Unit vectors of one tenant's observations, with the columns that decide what lies before a point.
 
-    `ids` (N,) are observation rows in rising order. `generation` and `epoch` say of which state of the rows this is.
-    Searches may run together; `add` and `remove` need the caller's lock.
+    `ids` (N,) are observation rows in rising order. `generation` and `epoch` say of which state of the rows
+    this is. Searches may run together; `add` and `remove` need the caller's lock.
     """
 
     width: int

@@ -1,7 +1,8 @@
 """Names: when two spellings are one name, when they merely look alike, and when a name is no name at all.
 
-Matching follows the idea of Unicode's NFKC_Casefold (UAX 31): compatibility forms, case and invisible characters do not
-count. Look-alikes follow the idea of a skeleton (UTS 39): it serves for warnings only and never joins two speakers.
+Matching follows the idea of Unicode's NFKC_Casefold (UAX 31): compatibility forms, case and invisible
+characters do not count. Look-alikes follow the idea of a skeleton (UTS 39): it serves for warnings only and
+never joins two speakers.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class NameKind(enum.Enum):
 def normalise(name: str) -> str:
     """The form under which names match, without pronouns in brackets at its end (`Ana (she/her)`). Normalising twice changes nothing.
 
-    Raises InvalidRecordError for a name with nothing visible, one that is too long, or one that no engine can hold.
+    Raises InvalidRecordError for a name with nothing visible, one that is too long, or one that no engine can
+    hold.
     """
     current = check_text(name, "speaker name")
     if len(current) > LONGEST_NAME * 4:
@@ -126,8 +128,9 @@ def kind(name: str) -> NameKind:
 def owners(name: str | Sequence[str]) -> tuple[str, ...]:
     """The names in an utterance's speaker field, in order; the first owns the utterance.
 
-    `A & B`, `A and B`, `A / B`, `A; B` and `A, B and C` name several. A lone comma (`Geller, Monica`) does not, nor a stroke or an ampersand
-    without spaces, what stands in brackets, one name twice (`Johnson & Johnson`) or a title (`Mr. & Mrs. Smith`).
+    `A & B`, `A and B`, `A / B`, `A; B` and `A, B and C` name several. A lone comma (`Geller, Monica`) does
+    not, nor a stroke or an ampersand without spaces, what stands in brackets, one name twice (`Johnson &
+    Johnson`) or a title (`Mr. & Mrs. Smith`).
     """
     if not isinstance(name, str):
         return tuple(part for part in name if part.strip()) or ("",)

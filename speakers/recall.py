@@ -95,7 +95,8 @@ class Recaller:
                 target, index, self._tenant.secret, permissions=path.stat().st_mode & 0o666
             )
             try:
-                # An erasure that ended before this has raised the epoch; one that comes after removes the file.
+                # An erasure that ended before this has raised the epoch; one that comes after removes the
+                # file.
                 with self._store.write() as connection:
                     if self._state(connection)[1] == index.epoch:
                         with contextlib.suppress(FileNotFoundError):  # an erasure took the draft away

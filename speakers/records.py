@@ -36,7 +36,8 @@ def check_text(value: str, what: str) -> str:
 class Point:
     """A moment in the store's one order of turns: time, then first-ingestion sequence, conversation and index.
 
-    `time` is in UTC seconds. `sequence` counts conversations in the order in which the tenant first took them in.
+    `time` is in UTC seconds. `sequence` counts conversations in the order in which the tenant first took them
+    in.
     """
 
     time: float
@@ -92,8 +93,9 @@ class Embedder:
 class Observation:
     """One turn of one speaker. Its identity is (conversation_id, utterance_id), never its content.
 
-    `weights` are the context-free classifier's, each between 0 and 1, kept as float32. `timestamp` is in UTC seconds.
-    `vector` has shape (width,) and is kept as float16 if it is float16, else as float32. `point` is set by the store.
+    `weights` are the context-free classifier's, each between 0 and 1, kept as float32. `timestamp` is in UTC
+    seconds. `vector` has shape (width,) and is kept as float16 if it is float16, else as float32. `point` is
+    set by the store.
     """
 
     speaker: SpeakerId
@@ -226,7 +228,8 @@ class Recall:
 class Receipt:
     """An acknowledged transaction: how many observations are new, were known before, and were refused because the person asked to be forgotten.
 
-    `warnings` say what a person should know of beside it, such as an erasure that is due and could not be finished yet.
+    `warnings` say what a person should know of beside it, such as an erasure that is due and could not be
+    finished yet.
     """
 
     conversation_id: str

@@ -96,7 +96,8 @@ class Registry:
         """Open or make the memory at a path, `sqlite:///` or `postgresql://` URL; `clock` gives UTC seconds.
 
         With `create=False` neither store nor tenant is made: raises StoreMissingError or UnknownTenantError.
-        An erasure that a crash cut short is finished first, and what the retention policy no longer allows is erased.
+        An erasure that a crash cut short is finished first, and what the retention policy no longer allows is
+        erased.
         """
         options = options or Options()
         store = Store.open(address, create=options.create, busy_seconds=options.busy_seconds)
@@ -299,8 +300,9 @@ class Registry:
     ) -> Receipt:
         """Take in a conversation's turns in one transaction, durable once this returns. Turns known before change nothing.
 
-        `embedder` says whose the vectors are and is needed where there are any. What is too old by now goes first, but never a speaker
-        who says something here. Where the files cannot be cleaned of it yet, the receipt says so and the turns are kept all the same.
+        `embedder` says whose the vectors are and is needed where there are any. What is too old by now goes
+        first, but never a speaker who says something here. Where the files cannot be cleaned of it yet, the
+        receipt says so and the turns are kept all the same.
         """
         self._give_out(one.speaker for one in observations)
         self._expire_due()
@@ -366,7 +368,8 @@ class Registry:
     def recall(self, vector: np.ndarray, *, speaker: SpeakerId | None, before: Point, k: int) -> Recall:
         """The k past observations (and bio passages) nearest to a vector of shape (width,) by cosine, strictly before a point.
 
-        `speaker=None` searches across all speakers of the tenant. Equal to an exact scan of the rows, ties included.
+        `speaker=None` searches across all speakers of the tenant. Equal to an exact scan of the rows, ties
+        included.
         """
         with self._read() as connection:
             row = None if speaker is None else identity.find_by_id(connection, self._tenant, speaker)
@@ -553,7 +556,8 @@ class Registry:
     def _expire_due(self) -> None:
         """Erase what is too old by now, before anything is read or taken in, but for the speakers whose ids were given out lately.
 
-        Cleaning the files is not waited for where another process reads: it is due then, told with the next recording, and done later.
+        Cleaning the files is not waited for where another process reads: it is due then, told with the next
+        recording, and done later.
         """
         now = self._clock()
         if self._tenant.retention_days is None or self._looked <= now < self._expiry:

@@ -23,8 +23,9 @@ _ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFG
 class Policy:
     """What a tenant's memory keeps. Chosen when the tenant is made and then kept; None means "as the store has it".
 
-    `text=False` keeps no words. `pseudonymous=True` keeps no names either: ids and matching use keyed digests of them.
-    `retention_days` counts from the day on which a conversation was taken in, and is at least 1. Raises InvalidPolicyError.
+    `text=False` keeps no words. `pseudonymous=True` keeps no names either: ids and matching use keyed digests
+    of them. `retention_days` counts from the day on which a conversation was taken in, and is at least 1.
+    Raises InvalidPolicyError.
     """
 
     text: bool | None = None

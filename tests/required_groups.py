@@ -1,7 +1,8 @@
 """A pytest plugin: groups of tests that this run must not skip.
 
-CONVEMO_REQUIRE names markers, separated by commas. A test that carries one of them and is skipped makes the run fail, and so does a
-group of which no test ran at all: otherwise a missing server or corpus would look like success.
+CONVEMO_REQUIRE names markers, separated by commas. A test that carries one of them and is skipped makes the
+run fail, and so does a group of which no test ran at all: otherwise a missing server or corpus would look
+like success.
 """
 
 from __future__ import annotations

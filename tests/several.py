@@ -1,6 +1,7 @@
 """Runs a function in several processes that are joined as a launcher joins them.
 
-They are forked from a process that has imported the trainer once, so that each starts at once; the launcher itself is tested elsewhere.
+They are forked from a process that has imported the trainer once, so that each starts at once; the launcher
+itself is tested elsewhere.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ def main() -> None:
     # These are read when torch and the hub client are first imported, which no verb does before this point.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # Every shape of a batch leaves a compiled kernel behind; a thousand of them are 200 MB, and the last few dozen are the ones that recur.
+    # Every shape of a batch leaves a compiled kernel behind; a thousand of them are 200 MB, and the last few
+    # dozen are the ones that recur.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
     from erc.cli.app import app
@@ -38,7 +39,8 @@ def _exit_code(error: Exception) -> int | None:
 
     if isinstance(error, ConvemoError):
         return error.exit_code
-    # The memory package has its own base and is slow to import: an error of its kind exists only where it is loaded already.
+    # The memory package has its own base and is slow to import: an error of its kind exists only where it is
+    # loaded already.
     errors = sys.modules.get("speakers.errors")
     if errors is not None and isinstance(error, errors.SpeakersError):
         return int(getattr(error, "exit_code", 1))

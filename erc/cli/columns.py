@@ -7,14 +7,16 @@ from collections.abc import Iterable
 
 from erc.errors import ConfigError
 
-# A comma parts two pairs where a pair follows it; within quotes, and anywhere else, it belongs to the name of a column.
+# A comma parts two pairs where a pair follows it; within quotes, and anywhere else, it belongs to the name of
+# a column.
 _PAIRS = re.compile(r'(?:"(?:[^"]|"")*"|[^,]|,(?!\s*\w+\s*=))+')
 
 
 def column_mapping(pairs: Iterable[str]) -> dict[str, str]:
     """The columns that `--map field=column` names, several in one option parted by commas.
 
-    A column may have commas, and stand in quotes as in CSV. Raises ConfigError for what is no such pair and for a field that is given twice.
+    A column may have commas, and stand in quotes as in CSV. Raises ConfigError for what is no such pair and
+    for a field that is given twice.
     """
     mapping: dict[str, str] = {}
     for item in (part for pair in pairs for part in _PAIRS.findall(pair) or [pair]):

@@ -32,7 +32,8 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """A bar on standard error for the time of the `with` block; yields a function that advances it by n steps.
 
-    With `total` unknown the bar shows a spinner and the count. Draws nothing where standard error is not a terminal.
+    With `total` unknown the bar shows a spinner and the count. Draws nothing where standard error is not a
+    terminal.
     """
     columns = (
         SpinnerColumn(),

@@ -227,8 +227,8 @@ class Talk:
     ) -> Iterator[Conversation]:
         """Every conversation of every file; a file that cannot be read is reported and the others go on.
 
-        With `unique` no two files have a conversation of one id. A speaker memory sees to that itself, by the words, so that a file is known again
-        whatever files are labelled beside it.
+        With `unique` no two files have a conversation of one id. A speaker memory sees to that itself, by the
+        words, so that a file is known again whatever files are labelled beside it.
         """
         from erc.transcripts import UniqueIds, iter_conversations
 

@@ -1,7 +1,8 @@
 """What a recipe is trained with beside the corpus, put together from the parts that label.
 
-The command knows both sides: what training asks for, and the shared classifier, the speaker memory and the writing language model that
-labelling uses. What takes long is kept in a folder beside the runs and found there again.
+The command knows both sides: what training asks for, and the shared classifier, the speaker memory and the
+writing language model that labelling uses. What takes long is kept in a folder beside the runs and found
+there again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def supply_maker(
 ) -> Iterator[SupplyMaker]:
     """Makes what `config` needs from its splits, for as long as the block lasts; `folder` keeps what takes long, for its owner alone.
 
-    `server` is the address of a model server on which the writing language model runs. What a killed run left half-written is taken away.
+    `server` is the address of a model server on which the writing language model runs. What a killed run left
+    half-written is taken away.
     """
     from erc.persistence.parts import sweep
 

@@ -29,8 +29,9 @@ _BAR = "▏▎▍▌▋▊▉█"
 def conversation_table(labelled: Labelled, *, turns: int | None = None, width: int = _WIDE) -> Table:
     """A table of the first `turns` turns: speaker, text, emotion with its strength, finer emotions, uncertainty, review mark.
 
-    Emotion is told by its word; colour only repeats it. Control characters and bidirectional overrides of the text are shown as
-    their code, so that a transcript cannot redraw the terminal. Below 110 columns of `width` the finer emotions are left out.
+    Emotion is told by its word; colour only repeats it. Control characters and bidirectional overrides of the
+    text are shown as their code, so that a transcript cannot redraw the terminal. Below 110 columns of
+    `width` the finer emotions are left out.
     """
     wide = width >= _WIDE
     table = Table(

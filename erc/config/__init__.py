@@ -1,7 +1,8 @@
 """The one configuration tree of an experiment: frozen, typed, unknown keys refused.
 
-A YAML file states only how an experiment differs from the defaults written here. Configurations stop at the door: builders read
-these fields and pass plain arguments on, so nothing behind a builder ever sees this package.
+A YAML file states only how an experiment differs from the defaults written here. Configurations stop at the
+door: builders read these fields and pass plain arguments on, so nothing behind a builder ever sees this
+package.
 
     config = load_config("configs/goemotions-minilm.yaml", ["optim.epochs=1", "head.hidden=256"])
 """

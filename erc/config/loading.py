@@ -17,8 +17,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     """Read an experiment from a YAML file and apply `section.key=value` overrides, whose values are read as YAML.
 
     An override with nothing after `=` sets null. Later overrides win over earlier ones.
-    Raises ConfigError, naming file, line and key path, for a file that cannot be read, a key that is unknown or stands twice, and a
-    value of the wrong type or out of range.
+    Raises ConfigError, naming file, line and key path, for a file that cannot be read, a key that is unknown
+    or stands twice, and a value of the wrong type or out of range.
     """
     source = str(path)
     try:

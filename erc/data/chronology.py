@@ -1,7 +1,7 @@
 """Speaker history held in memory, for training and evaluation on a corpus.
 
-Every look-up is strictly before a moment, so filling the history with a whole corpus at once, or turn by turn as the corpus goes
-by, gives the same answers: a model never reads a turn that was not yet spoken.
+Every look-up is strictly before a moment, so filling the history with a whole corpus at once, or turn by turn
+as the corpus goes by, gives the same answers: a model never reads a turn that was not yet spoken.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class _Timeline:
 class InMemoryHistory:
     """A `HistoryProvider` over a corpus: `add` every turn, ask for what came before.
 
-    With scope `dialogue` a look-up sees only the conversation of its `before` (CoMPM's memory), with `global` all of them.
+    With scope `dialogue` a look-up sees only the conversation of its `before` (CoMPM's memory), with `global`
+    all of them.
     """
 
     def __init__(self, *, scope: MemoryScope = "global") -> None:
@@ -118,7 +119,8 @@ class NoHistory:
 class OtherSpeakerHistory:
     """The control with someone else's memory: each speaker reads, at the same moment, that of one fixed other speaker.
 
-    Speakers are paired with a neighbour in number of turns, so that the amount of memory stays comparable while its owner is wrong.
+    Speakers are paired with a neighbour in number of turns, so that the amount of memory stays comparable
+    while its owner is wrong.
     """
 
     def __init__(self, provider: HistoryProvider, speakers: Sequence[str]) -> None:

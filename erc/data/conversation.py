@@ -49,7 +49,8 @@ class Utterance:
 class Conversation:
     """An ordered run of utterances; ids are unique and `index` counts from 0 without gaps.
 
-    `corpus` names the corpus it came from (None for a user's transcript); global speaker ids live in that namespace.
+    `corpus` names the corpus it came from (None for a user's transcript); global speaker ids live in that
+    namespace.
     """
 
     conversation_id: str

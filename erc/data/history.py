@@ -1,7 +1,8 @@
 """The Protocol through which models read a speaker's past.
 
 Training and evaluation hand in a chronological provider held in memory; the command line hands in one over
-the persistent speaker memory. Neither has a default for `before`: a look-up that could see the future cannot be written.
+the persistent speaker memory. Neither has a default for `before`: a look-up that could see the future cannot
+be written.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Who a speaker's name means: one person of the whole corpus, or somebody of this conversation alone.
 
-A user's speakers are told apart by the speaker memory, which knows more about names; this is the rule for corpora, whose names are few.
+A user's speakers are told apart by the speaker memory, which knows more about names; this is the rule for
+corpora, whose names are few.
 """
 
 from __future__ import annotations

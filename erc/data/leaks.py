@@ -1,8 +1,8 @@
 """Keeps texts of an evaluated split out of training on another corpus.
 
-EmoryNLP and MELD are cut from one series, so turns of one corpus's evaluation episodes stand in the other's training split.
-A filter drops whole dialogues: a dialogue with one known turn gives its neighbours away too. Held-out splits are known by hashes
-of normalised texts, so a filter can be shipped and applied without them.
+EmoryNLP and MELD are cut from one series, so turns of one corpus's evaluation episodes stand in the other's
+training split. A filter drops whole dialogues: a dialogue with one known turn gives its neighbours away too.
+Held-out splits are known by hashes of normalised texts, so a filter can be shipped and applied without them.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class LeakReport:
 class LeakFilter:
     """Drops every conversation that holds a text, or comes from a held-out episode, of the evaluated splits.
 
-    A corpus's own evaluated splits are not applied to it: official splits are kept as published, so that results stay comparable.
+    A corpus's own evaluated splits are not applied to it: official splits are kept as published, so that
+    results stay comparable.
     """
 
     held_out: tuple[HeldOut, ...]

@@ -35,7 +35,8 @@ def data_root(root: Path | None = None) -> Path:
 def search_roots(root: Path | None = None) -> tuple[Path, ...]:
     """The folders corpora are looked for in, first match wins.
 
-    `root` or `CONVEMO_DATA` alone where given; otherwise the user's data folder and then, for a checkout, `../shared/data` beside it.
+    `root` or `CONVEMO_DATA` alone where given; otherwise the user's data folder and then, for a checkout,
+    `../shared/data` beside it.
     """
     first = data_root(root)
     if root is not None or os.environ.get(VARIABLE) or not (_CHECKOUT / "pyproject.toml").is_file():

@@ -21,8 +21,9 @@ def local_numbers(speakers: Iterable[str]) -> list[int]:
 def spoken_text(text: str, kind: SpeakerText, *, name: str, local: int, row: int) -> str:
     """The text of a turn as the encoder reads it, with its speaker in front.
 
-    `name` writes `Ana: ...`; `local_tag` writes `<s1> ...` by order of appearance, in plain text (CoMPM 2022); `global_tag` writes
-    `<s17> ...` with the speaker's row in the corpus's table, `<s0>` for a speaker unknown there (EmoNet 2024).
+    `name` writes `Ana: ...`; `local_tag` writes `<s1> ...` by order of appearance, in plain text (CoMPM
+    2022); `global_tag` writes `<s17> ...` with the speaker's row in the corpus's table, `<s0>` for a speaker
+    unknown there (EmoNet 2024).
     """
     if kind == "name":
         return f"{name}: {text}"
@@ -44,8 +45,9 @@ class TokenWindow:
 def token_window(past: Sequence[Sequence[int]], target: Sequence[int], *, limit: int) -> TokenWindow:
     """The last `limit` tokens of past and target behind the target's first token (CLS), which is not counted.
 
-    Every text comes as the tokenizer gives it, CLS first and its closing token last; of earlier texts the CLS is left out. The
-    target is always kept: one that is longer than the window loses its end, and the past loses its beginning.
+    Every text comes as the tokenizer gives it, CLS first and its closing token last; of earlier texts the CLS
+    is left out. The target is always kept: one that is longer than the window loses its end, and the past
+    loses its beginning.
     """
     if limit < 1:
         raise ValueError(f"a token window of {limit} has no room for the target")

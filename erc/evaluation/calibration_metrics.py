@@ -1,8 +1,9 @@
 """How far probabilities are from frequencies: calibration errors, proper scores and reliability diagrams.
 
-Bins hold equal numbers of cells unless asked otherwise; cells of equal probability share their mean outcome, so that no
-figure depends on the order of the input. The error over all cells of a multi-label task is trivially small because most
-cells are near 0, hence the errors per label, weighted by support, and over the cells with p >= 0.2.
+Bins hold equal numbers of cells unless asked otherwise; cells of equal probability share their mean outcome,
+so that no figure depends on the order of the input. The error over all cells of a multi-label task is
+trivially small because most cells are near 0, hence the errors per label, weighted by support, and over the
+cells with p >= 0.2.
 
 Shapes: B utterances, C labels, K bins.
 """

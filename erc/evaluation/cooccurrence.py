@@ -29,8 +29,9 @@ def cooccurrence_confusion(
 ) -> np.ndarray:
     """(C, C): entry [i, j] is the share of utterances with true label i at which label j was decided; the diagonal is the recall.
 
-    Two labels that are often true together show off the diagonal although nothing is wrong. With `only_errors`, utterances at which j
-    is true as well are left out of both the numerator and the denominator of [i, j]; the diagonal stays the recall. Rows without support are 0.
+    Two labels that are often true together show off the diagonal although nothing is wrong. With
+    `only_errors`, utterances at which j is true as well are left out of both the numerator and the
+    denominator of [i, j]; the diagonal stays the recall. Rows without support are 0.
     """
     observed = as_multi_hot(targets, shape=np.shape(targets)).astype(np.float64)
     decided = as_multi_hot(decisions, shape=observed.shape, name="decisions").astype(np.float64)

@@ -1,7 +1,7 @@
 """How well an uncertainty finds the errors: AUROC and AUPR, always with the share of errors they were measured at.
 
-Over all cells of a multi-label task the AUROC is inflated by the mass of easy negatives, so the cell-level figures are
-restricted to ambiguous cells and to decided ones.
+Over all cells of a multi-label task the AUROC is inflated by the mass of easy negatives, so the cell-level
+figures are restricted to ambiguous cells and to decided ones.
 
 Shapes: B utterances, C labels.
 """

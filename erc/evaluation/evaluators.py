@@ -36,9 +36,10 @@ class Evaluator(Protocol):
 class MultiLabelEvaluator:
     """Scores sigmoid logits (B, C) against multi-hot targets.
 
-    The primary metric is macro-F1 at per-label thresholds that are cross-fitted on the very dev set: early checkpoints and weighted
-    losses put their probabilities anywhere, and 0.5 would choose by that instead of by the ranking. `groups` are the
-    dialogue ids of dev, kept together in a fold; None for utterances without dialogues.
+    The primary metric is macro-F1 at per-label thresholds that are cross-fitted on the very dev set: early
+    checkpoints and weighted losses put their probabilities anywhere, and 0.5 would choose by that instead of
+    by the ranking. `groups` are the dialogue ids of dev, kept together in a fold; None for utterances without
+    dialogues.
     """
 
     labels: tuple[str, ...]

@@ -1,7 +1,8 @@
 """Classification scores as small frozen objects.
 
-0/0 counts as 0, as scikit-learn's `zero_division=0` has it; MCC is 0 where a margin is empty. Averages run over all labels,
-with or without support, as the published figures do; `without_support` names the labels that have none.
+0/0 counts as 0, as scikit-learn's `zero_division=0` has it; MCC is 0 where a margin is empty. Averages run
+over all labels, with or without support, as the published figures do; `without_support` names the labels that
+have none.
 
 Shapes: B utterances, C labels.
 """
@@ -66,7 +67,8 @@ class MultiLabelReport:
 class SingleLabelReport:
     """Scores of one class per utterance; `confusion[i][j]` counts utterances of class i that were called j.
 
-    Micro-averaged precision, recall and F1 all equal the accuracy when every utterance has one class and one decision.
+    Micro-averaged precision, recall and F1 all equal the accuracy when every utterance has one class and one
+    decision.
     """
 
     utterances: int

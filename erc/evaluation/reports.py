@@ -1,7 +1,7 @@
 """Everything about one model on one split as one JSON-able dictionary.
 
-What is fitted on the split itself (calibrator, thresholds) is reported cross-fitted by dialogue; the in-sample figures stand beside
-it, marked, because most published ones are of that kind.
+What is fitted on the split itself (calibrator, thresholds) is reported cross-fitted by dialogue; the
+in-sample figures stand beside it, marked, because most published ones are of that kind.
 
 Shapes: B utterances, C labels.
 """
@@ -54,9 +54,10 @@ def multilabel_report(
 ) -> dict[str, Any]:
     """The report of dev logits and multi-hot targets (B, C).
 
-    `mc` is the per-label Monte-Carlo uncertainty (B, C) of the same utterances. `at_half` is the plain sigmoid at 0.5;
-    `tuned.cross_fitted` is the honest figure, `tuned.in_sample` is marked optimistic. `fitted` holds the calibrator and the thresholds
-    fitted on the whole split: the ones to ship. Selective figures are of the cross-fitted decisions.
+    `mc` is the per-label Monte-Carlo uncertainty (B, C) of the same utterances. `at_half` is the plain
+    sigmoid at 0.5; `tuned.cross_fitted` is the honest figure, `tuned.in_sample` is marked optimistic.
+    `fitted` holds the calibrator and the thresholds fitted on the whole split: the ones to ship. Selective
+    figures are of the cross-fitted decisions.
     """
     values = as_matrix(logits, name="logits", columns=len(labels))
     observed = as_multi_hot(targets, shape=values.shape)
@@ -133,9 +134,10 @@ def singlelabel_report(
 ) -> dict[str, Any]:
     """The report of dev softmax probabilities (B, C) and class indices (B,).
 
-    The decision is the most probable class of the probabilities as given. `mc` is the utterance-level uncertainty (B,), `subsets` are named
-    masks (B,) (first utterance of the speaker, known speakers, ...) that get scores and intervals of their own. Calibration is shown as
-    given and after the calibrator cross-fitted by dialogue on the log-probabilities.
+    The decision is the most probable class of the probabilities as given. `mc` is the utterance-level
+    uncertainty (B,), `subsets` are named masks (B,) (first utterance of the speaker, known speakers, ...)
+    that get scores and intervals of their own. Calibration is shown as given and after the calibrator
+    cross-fitted by dialogue on the log-probabilities.
     """
     array = as_probabilities(probabilities)
     if array.shape[1] != len(labels):

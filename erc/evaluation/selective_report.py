@@ -1,7 +1,8 @@
 """Uncertainty scores side by side: Monte-Carlo parts next to what one deterministic pass already says.
 
-Every score is measured on the same decisions and the same resamples, and its AURC is compared with that of the entropy of the
-deterministic pass: an uncertainty that costs N passes must beat the one that costs nothing.
+Every score is measured on the same decisions and the same resamples, and its AURC is compared with that of
+the entropy of the deterministic pass: an uncertainty that costs N passes must beat the one that costs
+nothing.
 
 Shapes: B utterances, C labels, S samples.
 """
@@ -33,9 +34,10 @@ def multilabel_signals(
 ) -> dict[str, np.ndarray]:
     """Utterance-level uncertainties (B,) by name, high meaning uncertain.
 
-    `max_probability` is 1 minus the largest label probability, `entropy` the sum of the labels' binary entropies, both of the
-    deterministic pass (B, C); `entropy_uncalibrated` is that of the probabilities before calibration, which is where Monte-Carlo samples stand;
-    `mc_total` and `mc_epistemic` sum the per-label parts of `mc` (B, C).
+    `max_probability` is 1 minus the largest label probability, `entropy` the sum of the labels' binary
+    entropies, both of the deterministic pass (B, C); `entropy_uncalibrated` is that of the probabilities
+    before calibration, which is where Monte-Carlo samples stand; `mc_total` and `mc_epistemic` sum the
+    per-label parts of `mc` (B, C).
     """
     signals = {
         "max_probability": 1.0 - probabilities.max(axis=1),
@@ -66,7 +68,8 @@ def selective_comparison(
     seed: int,
 ) -> dict[str, Any]:
     """Per loss and signal: AURC, E-AURC and AUGRC with intervals, risk at fixed coverages, coverage at three quarters and half of the full risk,
-    and the paired differences of AURC and AUGRC to the entropy of the deterministic pass (negative: better than it)."""
+    and the paired differences of AURC and AUGRC to the entropy of the deterministic pass (negative: better
+    than it)."""
     comparison: dict[str, Any] = {}
     for loss_name, loss in losses.items():
         draws = {

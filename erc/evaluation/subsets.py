@@ -1,6 +1,7 @@
 """Boolean masks of the turns of conversations, in reading order: conversation after conversation, turn after turn.
 
-The same order as the rows of every matrix that is scored; a mask has as many entries as there are turns in all.
+The same order as the rows of every matrix that is scored; a mask has as many entries as there are turns in
+all.
 """
 
 from __future__ import annotations

@@ -35,9 +35,10 @@ from erc.uncertainty.thresholds import LabelThresholds
 class Belief:
     """What a model says of U turns over the data's emotion set.
 
-    `probabilities` (U, C) as the model ships them: calibrated, mapped, and for a set of exclusive labels a distribution. `logits`
-    (U, C) uncalibrated, None for a mapped belief. `mc` per label (U, C) for multi-label sets, per turn (U,) else, None where nothing was sampled.
-    `notes` tell the reader what the model was given to read; `asked` is the set it was asked in, where it has none of its own.
+    `probabilities` (U, C) as the model ships them: calibrated, mapped, and for a set of exclusive labels a
+    distribution. `logits` (U, C) uncalibrated, None for a mapped belief. `mc` per label (U, C) for
+    multi-label sets, per turn (U,) else, None where nothing was sampled. `notes` tell the reader what the
+    model was given to read; `asked` is the set it was asked in, where it has none of its own.
     """
 
     probabilities: np.ndarray
@@ -52,8 +53,8 @@ class Belief:
 class Candidate:
     """A model to be evaluated: what it is called, what it was made from, and what it believes of data.
 
-    `files` are the SHA-256 of the files it was made with, by name; `config` is its run's configuration; `speakers` are those of its
-    training; `thresholds` decide for independent labels.
+    `files` are the SHA-256 of the files it was made with, by name; `config` is its run's configuration;
+    `speakers` are those of its training; `thresholds` decide for independent labels.
     """
 
     identity: str

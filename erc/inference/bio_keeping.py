@@ -1,8 +1,9 @@
 """Keeps the bios of a speaker memory in step with it, so that a model that reads bios finds them.
 
-A bio is written before a conversation is read, from what was said before it, and again only once the person has said a quarter more: it
-costs little, and it is as old in training as it is when labelling. Both go through here. Labelling only counts: where training had a language
-model write the bios, a user's memory has such bios once `erc bios write` was run over it.
+A bio is written before a conversation is read, from what was said before it, and again only once the person
+has said a quarter more: it costs little, and it is as old in training as it is when labelling. Both go
+through here. Labelling only counts: where training had a language model write the bios, a user's memory has
+such bios once `erc bios write` was run over it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def refresh_bios(
 ) -> tuple[Bio, ...]:
     """Writes the bios of `speakers` that are missing or have fallen behind, from the turns strictly before `before`; returns the new ones.
 
-    A bio that another writer made, such as a language model through `erc bios write`, is never replaced by a counted one. Where the writer
-    writes nothing, `note` hears of it, and the bio is counted, or stays as it was if this writer made the last. `scorer` as in `write_bio`.
+    A bio that another writer made, such as a language model through `erc bios write`, is never replaced by a
+    counted one. Where the writer writes nothing, `note` hears of it, and the bio is counted, or stays as it
+    was if this writer made the last. `scorer` as in `write_bio`.
     """
     wanted = tuple(dict.fromkeys(speakers))
     made = []

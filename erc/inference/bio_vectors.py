@@ -23,8 +23,8 @@ def bio_vector(bio: Bio | None, embed: Embed) -> np.ndarray | None:
 class BioVectors:
     """A `BioProvider` over bios that were known when each conversation began, by conversation id and speaker key.
 
-    The others of a conversation count as heard once they have been asked for themselves, which every turn does in its order: a conversation
-    that is still going on is then read as a finished one is.
+    The others of a conversation count as heard once they have been asked for themselves, which every turn
+    does in its order: a conversation that is still going on is then read as a finished one is.
     """
 
     def __init__(self) -> None:

@@ -130,8 +130,9 @@ def write_bios(
 ) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
     """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
 
-    Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard since this writer wrote, an
-    error for one of whom the model wrote nothing: the bio stays as it was, and the others are written. `scorer` as in `write_bio`.
+    Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard
+    since this writer wrote, an error for one of whom the model wrote nothing: the bio stays as it was, and
+    the others are written. `scorer` as in `write_bio`.
     """
     for speaker in registry.speakers() if speakers is None else speakers:
         context = registry.context(speaker.speaker_id, before=END, limit=1)

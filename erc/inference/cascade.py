@@ -17,8 +17,9 @@ from erc.uncertainty.policy import REVIEW
 class CascadePredictor(Predictor):
     """`first` labels every turn; those it marks for review are labelled by `second`, a language model, in their dialogue.
 
-    A prediction's `model` says which of the two answered; decision and uncertainty are that model's. The 28 fine emotions are the
-    shared classifier's either way, and stay those of the first answer, as do the counts of the past.
+    A prediction's `model` says which of the two answered; decision and uncertainty are that model's. The 28
+    fine emotions are the shared classifier's either way, and stay those of the first answer, as do the counts
+    of the past.
     """
 
     def __init__(self, first: Predictor, second: Predictor) -> None:

@@ -1,9 +1,10 @@
 """A corpus as a speaker memory: what labelling it conversation by conversation, in order of broadcast, would have remembered.
 
-Training reads it the way labelling reads a user's memory, strictly from before each conversation, so the two build the same prompts. Where a
-language model is named to write the bios, that holds for a user's memory whose bios it wrote too (`erc bios write`); labelling itself counts.
-Emotions in it are those of the shared classifier; no gold label is ever written down. A filled memory is kept as a file under a digest of
-all it was made from, and made again only where one of these has changed.
+Training reads it the way labelling reads a user's memory, strictly from before each conversation, so the two
+build the same prompts. Where a language model is named to write the bios, that holds for a user's memory
+whose bios it wrote too (`erc bios write`); labelling itself counts. Emotions in it are those of the shared
+classifier; no gold label is ever written down. A filled memory is kept as a file under a digest of all it was
+made from, and made again only where one of these has changed.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def corpus_memory(
 ) -> Registry:
     """The memory of a split, from `folder` where it was made before; its file is for its owner alone (0600), and so is a folder that is made here.
 
-    The caller closes it. `writer` names who writes bios (`writer_of`). `advance` hears of the turns taken in, `note` of bios that had to be counted
-    because their writer wrote nothing. Raises InputError for ids that stand twice, ArtefactError for a folder that cannot be written to.
+    The caller closes it. `writer` names who writes bios (`writer_of`). `advance` hears of the turns taken in,
+    `note` of bios that had to be counted because their writer wrote nothing. Raises InputError for ids that
+    stand twice, ArtefactError for a folder that cannot be written to.
     """
     ordered = chronological(conversations)
     for identifier, count in Counter(conversation.conversation_id for conversation in ordered).items():
@@ -114,7 +116,8 @@ def fill(
 class CorpusNotes:
     """What the prompts of a corpus may know of its speakers: `TrainingNotes` over memories that `corpus_memory` made.
 
-    `memories` has the memory in which each conversation is looked up, by its id. `shown` is what the recipe's prompts show.
+    `memories` has the memory in which each conversation is looked up, by its id. `shown` is what the recipe's
+    prompts show.
     """
 
     memories: Mapping[str, Registry]

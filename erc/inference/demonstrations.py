@@ -51,9 +51,10 @@ def trained_demonstrations(
 ) -> TrainedDemonstrations | None:
     """The demonstrations of an adapter; None where it was trained without.
 
-    They are those of training: the same turns of the same files, embedded by the same classifier, with nothing from the target's own
-    conversation or episode, and nothing of what `leaks` keeps out. Their vectors are kept in `cache`, by default the user's, so that only the
-    first start computes them. Raises ArtefactError where the corpus is not at hand or is another, and where the classifier is another.
+    They are those of training: the same turns of the same files, embedded by the same classifier, with
+    nothing from the target's own conversation or episode, and nothing of what `leaks` keeps out. Their
+    vectors are kept in `cache`, by default the user's, so that only the first start computes them. Raises
+    ArtefactError where the corpus is not at hand or is another, and where the classifier is another.
     """
     config = record.extra.get("config", {})
     count = int(config.get("llm", {}).get("demonstrations", 0))
@@ -81,8 +82,8 @@ def trained_demonstrations(
 def kept_vectors(scorer: KeepingScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
     """The scorer's embeddings of texts from files of these SHA-256, read from `folder` where the same were made before.
 
-    A file's name says what it was made from: texts, files, classifier and precision. One that does not hold what its name promises is computed
-    anew, and a folder that cannot be written to only costs time.
+    A file's name says what it was made from: texts, files, classifier and precision. One that does not hold
+    what its name promises is computed anew, and a folder that cannot be written to only costs time.
     """
 
     def embed(texts: Sequence[str]) -> np.ndarray:
@@ -119,7 +120,8 @@ def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what:
     """
     data = config["data"]
     name, split = data["corpus"], data["train_split"]
-    # The folder it was read from may be another machine's: then the corpus is looked for where corpora are here.
+    # The folder it was read from may be another machine's: then the corpus is looked for where corpora are
+    # here.
     root = Path(data["root"]) if data.get("root") and (Path(data["root"]) / name).is_dir() else None
     try:
         corpus = load_split(

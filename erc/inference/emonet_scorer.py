@@ -82,7 +82,8 @@ class StoredPast:
 class EmoNetScorer:
     """A conversation model from its artefact, over the shared classifier it was trained with.
 
-    `target` names the emotion set to report in (through the map of probabilities); None keeps the model's own.
+    `target` names the emotion set to report in (through the map of probabilities); None keeps the model's
+    own.
     """
 
     def __init__(
@@ -149,8 +150,8 @@ class EmoNetScorer:
     def score_corpus(self, conversations: Sequence[Conversation], stored: StoredPast | None = None) -> Scores:
         """As training judges on dev: conversations of one corpus, whose speakers are known from those that were broadcast earlier.
 
-        A model that was trained to remember its own conversation alone reads no other here either. Of a user's transcripts each stands
-        alone: two that both name an "Ana" need not mean one person.
+        A model that was trained to remember its own conversation alone reads no other here either. Of a
+        user's transcripts each stands alone: two that both name an "Ana" need not mean one person.
         """
         known = self.remembers and all(conversation.corpus is not None for conversation in conversations)
         return self._score(conversations, stored, scope="global" if known else "dialogue")
@@ -194,7 +195,8 @@ class EmoNetScorer:
     ) -> Scores:
         """Logits (U, C) and samples (S, U, C) or None of some turns, with what the shared classifier read in them, as calibrated belief.
 
-        `seen` (U, 2) counts the past turns and conversations behind each, `cut` (U,) bool marks turns this model did not read to the end.
+        `seen` (U, 2) counts the past turns and conversations behind each, `cut` (U,) bool marks turns this
+        model did not read to the end.
         """
         probabilities = (
             self._map.apply(self.calibrator(logits)) if len(logits) else np.zeros((0, len(self._emotions)))
@@ -302,7 +304,8 @@ class EmoNetScorer:
 def _remembers(artefact: Artefact) -> bool:
     """Whether the model was trained to read a speaker's turns of other conversations too.
 
-    Raises ArtefactError for a control that was trained with somebody else's past: there is no such past to label with.
+    Raises ArtefactError for a control that was trained with somebody else's past: there is no such past to
+    label with.
     """
     kind = artefact.info.reads.get("history", "global")
     if kind not in ("off", "dialogue", "global"):

@@ -64,10 +64,11 @@ def evaluate(
 ) -> Evaluation:
     """Scores every turn of `data` and reports on the labelled ones. An artefact is a candidate as `of_artefact` makes it.
 
-    Where the data has the model's own independent labels the report is that of `multilabel_report`, with the figures under the model's
-    shipped calibrator and thresholds as `shipped`; where its labels exclude each other that of `singlelabel_report` on mapped probabilities.
-    Raises ArtefactError for a kind of model that cannot be evaluated, ConfigError where no map leads to the data's set, and
-    InputError for unknown labels or too few labelled turns.
+    Where the data has the model's own independent labels the report is that of `multilabel_report`, with the
+    figures under the model's shipped calibrator and thresholds as `shipped`; where its labels exclude each
+    other that of `singlelabel_report` on mapped probabilities. Raises ArtefactError for a kind of model that
+    cannot be evaluated, ConfigError where no map leads to the data's set, and InputError for unknown labels
+    or too few labelled turns.
     """
     settings = settings or InferenceSettings()
     targets, labelled = data.targets()

@@ -46,8 +46,9 @@ def of_language_model(
 
     `writer_server` is the address of a server that runs the model which wrote the bios that prompts show.
 
-    It is asked of data in the data's own labels: an adapter through the map from its set, a model without one directly. An adapter reads the
-    notes and demonstrations it was trained with, a model without one the dialogue alone.
+    It is asked of data in the data's own labels: an adapter through the map from its set, a model without one
+    directly. An adapter reads the notes and demonstrations it was trained with, a model without one the
+    dialogue alone.
     """
     name, folder, record = named(model, adapter=adapter, server=server)
 

@@ -32,10 +32,11 @@ def evaluated_memory(
 ) -> Iterator[Registry | None]:
     """The memory, for as long as the block lasts; None for conversations of no corpus: one name in two transcripts need not mean one person.
 
-    `config` is the run's configuration, `section` its part that says what the model reads (`dev_sees_train`, and who writes bios),
-    `files` the checksums of its training files. `folder` keeps memories and written texts (None: the user's cache); where a run left its own,
-    they are found again. `writer_server` is the address of a server that runs the writer of bios. Raises InputError for conversations whose
-    ids stand twice and ArtefactError for a training split or a writer that is not at hand.
+    `config` is the run's configuration, `section` its part that says what the model reads (`dev_sees_train`,
+    and who writes bios), `files` the checksums of its training files. `folder` keeps memories and written
+    texts (None: the user's cache); where a run left its own, they are found again. `writer_server` is the
+    address of a server that runs the writer of bios. Raises InputError for conversations whose ids stand
+    twice and ArtefactError for a training split or a writer that is not at hand.
     """
     if not data.conversations or any(talk.corpus is None for talk in data.conversations):
         yield None

@@ -23,7 +23,8 @@ from erc.transcripts import read_transcript
 class GoldData:
     """Conversations whose turns hold gold labels spelled in `emotions`.
 
-    `files` are the SHA-256 of the files read, by name; `source` is the place that messages name; `notes` are for the reader of the figures.
+    `files` are the SHA-256 of the files read, by name; `source` is the place that messages name; `notes` are
+    for the reader of the figures.
     """
 
     name: str
@@ -42,8 +43,9 @@ class GoldData:
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
         """Multi-hot booleans (U, C) and which turns are labelled (U,), a turn without any label being left out of every figure.
 
-        In a set without a neutral label a corpus says "no emotion" by no label, and its turns all count. Raises InputError, with file and
-        line, for a label the set does not have and for two labels where the set allows one.
+        In a set without a neutral label a corpus says "no emotion" by no label, and its turns all count.
+        Raises InputError, with file and line, for a label the set does not have and for two labels where the
+        set allows one.
         """
         turns = self.turns()
         matrix = np.zeros((len(turns), len(self.emotions)), dtype=bool)
@@ -112,9 +114,10 @@ def load_gold(
 ) -> GoldData:
     """The labelled data that `data` names: a corpus (its `split`, under `root`), a corpus file or folder, or a transcript.
 
-    `emotions` names the set a transcript's labels are spelled in; None takes the smallest set that has them all among those a model of
-    `model_set` can report in. `format` and `mapping` (field to column) say how a transcript is read; a file that either is given for is one.
-    Raises InputError for data that are absent or hold unknown labels.
+    `emotions` names the set a transcript's labels are spelled in; None takes the smallest set that has them
+    all among those a model of `model_set` can report in. `format` and `mapping` (field to column) say how a
+    transcript is read; a file that either is given for is one. Raises InputError for data that are absent or
+    hold unknown labels.
     """
     path = Path(data).expanduser()
     as_transcript = format is not None or bool(mapping)

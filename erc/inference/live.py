@@ -76,10 +76,11 @@ class LiveTurns(Protocol):
 class LiveConversation:
     """Labels a conversation turn by turn, with the answers that labelling it whole would give.
 
-    A conversation model keeps its window over the conversation and the last observations of each speaker; a language model what it
-    has read of the dialogue as far as its prompt reaches, or, where it runs on a server, the words alone. `state_bytes` tells the size. A
-    model that reads turns by themselves has no state at all and is refused. Of a cascade both models follow the conversation.
-    `stored` is what a speaker memory knows for a conversation model, `notes` for a language model (`RememberingPredictor.stored_past` and
+    A conversation model keeps its window over the conversation and the last observations of each speaker; a
+    language model what it has read of the dialogue as far as its prompt reaches, or, where it runs on a
+    server, the words alone. `state_bytes` tells the size. A model that reads turns by themselves has no state
+    at all and is refused. Of a cascade both models follow the conversation. `stored` is what a speaker memory
+    knows for a conversation model, `notes` for a language model (`RememberingPredictor.stored_past` and
     `stored_notes` give them, also before the first turn). Not for use from several threads at once.
     """
 
@@ -141,7 +142,8 @@ class LiveConversation:
     def append_utterance(self, utterance: Utterance) -> Prediction:
         """Labels the next turn, given as an utterance whose index is the number of turns so far.
 
-        Where a model fails, such as one on a server that is down, the turn is not taken: it can be given again.
+        Where a model fails, such as one on a server that is down, the turn is not taken: it can be given
+        again.
         """
         if utterance.index != len(self):
             raise InputError(
@@ -169,8 +171,9 @@ class LiveConversation:
     def save(self, path: str | Path) -> None:
         """Writes the state as safetensors, so that the conversation can go on in another process.
 
-        Of a language model the words are kept and not what it made of them: the first turn afterwards reads them again. The file is
-        complete or as it was, and readable by its owner alone. Raises InputError for a place that cannot be written to.
+        Of a language model the words are kept and not what it made of them: the first turn afterwards reads
+        them again. The file is complete or as it was, and readable by its owner alone. Raises InputError for
+        a place that cannot be written to.
         """
         tensors = {name: value.contiguous().clone() for name, value in self._state.tensors().items()}
         record = {
@@ -209,9 +212,9 @@ class LiveConversation:
     ) -> LiveConversation:
         """Goes on with a conversation that `save` wrote.
 
-        Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote it, and ConfigError where this predictor
-        samples networks whose past the file does not hold, or where a speaker memory (`stored`, `notes`) was read before and now is not,
-        or the reverse.
+        Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote
+        it, and ConfigError where this predictor samples networks whose past the file does not hold, or where
+        a speaker memory (`stored`, `notes`) was read before and now is not, or the reverse.
         """
         path = Path(path)
         record, tensors = _read(path)

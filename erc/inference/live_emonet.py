@@ -211,7 +211,8 @@ class LiveEmoNet:
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
         """Goes on from a file. Raises ArtefactError where another model wrote it, ConfigError where other networks were drawn.
 
-        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the rest.
+        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the
+        rest.
         """
         if record.get("model") != self._scorer.artefact.sha256:
             raise ArtefactError(
@@ -255,8 +256,8 @@ class LiveEmoNet:
     def _meet_again(self, stored: StoredPast) -> None:
         """Files the speakers under who they are by now: since the state was saved a memory may have merged two people or forgotten one.
 
-        Of names that have become one person the numbers of the first to speak and the turns of all are kept; what the network made of their
-        turns stays as it was.
+        Of names that have become one person the numbers of the first to speak and the turns of all are kept;
+        what the network made of their turns stays as it was.
         """
         people: dict[str, list[str]] = {}
         for old in sorted(self._names, key=self._speakers.__getitem__):

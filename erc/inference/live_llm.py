@@ -22,8 +22,8 @@ from erc.llm.scores import Scorer as LabelScorer
 class LiveLlm:
     """The state of an `LlmScorer` in one conversation. `notes` holds what a speaker memory knows from before it.
 
-    A local model keeps the keys and values of its last prompt, the drawn networks theirs, and reads of the next prompt only what is
-    new in it. A server keeps what it likes: it is sent the whole prompt each time.
+    A local model keeps the keys and values of its last prompt, the drawn networks theirs, and reads of the
+    next prompt only what is new in it. A server keeps what it likes: it is sent the whole prompt each time.
     """
 
     kind = "llm"
@@ -105,7 +105,8 @@ class LiveLlm:
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
         """Goes on from a file. Raises ArtefactError where another model, or another prompt or budget of it, wrote it.
 
-        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the rest.
+        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the
+        rest.
         """
         differing = [name for name, value in self._asked.items() if record.get(name) != value]
         if differing:

@@ -1,7 +1,8 @@
 """From a language model's scores of prompts to belief about turns.
 
-Of a set whose emotions exclude each other a turn has one prompt, and the labels are scored against each other. Of a set in which several may
-hold at once it has a prompt for each label, which asks for it alone: yes against no.
+Of a set whose emotions exclude each other a turn has one prompt, and the labels are scored against each
+other. Of a set in which several may hold at once it has a prompt for each label, which asks for it alone: yes
+against no.
 
 Shapes: U turns, K labels of the model, C emotions reported, S samples.
 """

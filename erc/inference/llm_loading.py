@@ -56,11 +56,10 @@ def load_llm_scorer(
 ) -> LlmScorer:
     """The scorer of `llm:PATH_OR_ID`: a base model, with `adapter` over it, or an adapter folder, which names its base.
 
-    With `server` the model is one that runs there under that name; its tokenizer is read from `adapter`, else from PATH_OR_ID. `cache` is
-    a folder in which the server's answers are kept.
-    An adapter that was trained with demonstrations shows them from its training corpus, which must lie under the data root, and of that nothing
-    which `leaks` keeps out.
-    Raises ArtefactError or ConfigError for what cannot be used.
+    With `server` the model is one that runs there under that name; its tokenizer is read from `adapter`, else
+    from PATH_OR_ID. `cache` is a folder in which the server's answers are kept. An adapter that was trained
+    with demonstrations shows them from its training corpus, which must lie under the data root, and of that
+    nothing which `leaks` keeps out. Raises ArtefactError or ConfigError for what cannot be used.
     """
     settings = settings or InferenceSettings()
     if cache is not None and server is None:

@@ -15,8 +15,9 @@ def named(
 ) -> tuple[str, Path | None, AdapterRecord | None]:
     """Base, adapter folder and adapter's record that `llm:PATH_OR_ID` means; the last two are None for a model without an adapter.
 
-    The name of an adapter folder alone stands for the base it was trained over; with `adapter` a base is named that may lie at another place
-    now. Raises ConfigError or ArtefactError where it is another one, or is not there. What a server runs is not looked into.
+    The name of an adapter folder alone stands for the base it was trained over; with `adapter` a base is
+    named that may lie at another place now. Raises ConfigError or ArtefactError where it is another one, or
+    is not there. What a server runs is not looked into.
     """
     name = model.removeprefix(LLM_PREFIX)
     if not name:

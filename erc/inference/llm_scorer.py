@@ -77,8 +77,8 @@ Shown = Callable[[np.ndarray, str, Origin], Sequence[Demonstration]]
 class LanguageModel:
     """A back end with what is known of it: its prompts, the set they ask for, how its scores become probabilities.
 
-    `calibrator` None: its scores are taken as they are. `policies` holds a record of a decision policy by emotion set. `dropout` says whether
-    its adapter can be sampled.
+    `calibrator` None: its scores are taken as they are. `policies` holds a record of a decision policy by
+    emotion set. `dropout` says whether its adapter can be sampled.
     """
 
     name: str
@@ -117,8 +117,8 @@ class Reading:
 class Question:
     """What is asked of a turn: its prompt, and how many past turns of its speaker it may rest on, of how many conversations.
 
-    Of a set whose emotions may hold together there is a prompt for each. `reading` is what the shared classifier made of the turn, by which its
-    demonstrations were found.
+    Of a set whose emotions may hold together there is a prompt for each. `reading` is what the shared
+    classifier made of the turn, by which its demonstrations were found.
     """
 
     turn: Utterance
@@ -135,7 +135,8 @@ class Question:
 class LlmScorer:
     """Scores every turn by its own prompt: its dialogue up to it, and, with a speaker memory, bios and earlier emotions of its speaker.
 
-    `target` names the emotion set to report in (through the map of probabilities); None keeps the model's own.
+    `target` names the emotion set to report in (through the map of probabilities); None keeps the model's
+    own.
     """
 
     def __init__(
@@ -262,8 +263,8 @@ class LlmScorer:
     ) -> Question:
         """What is asked of `turn` after the turns of `past`; nothing from its `origin` is shown as a demonstration.
 
-        `said` has what the speakers said in the conversation, where prompts show it as their past. `reading` is given where the turn was read
-        before, together with others.
+        `said` has what the speakers said in the conversation, where prompts show it as their past. `reading`
+        is given where the turn was read before, together with others.
         """
         reading = self._read([turn])[0] if reading is None else reading
         shown = (

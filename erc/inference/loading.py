@@ -34,11 +34,12 @@ def load_predictor(
 ) -> Predictor:
     """The Predictor of a model given by name or folder, or of a language model given as `llm:PATH_OR_ID`.
 
-    `adapter` (a folder), `server` (an address) and `cache` (a folder for the server's answers) are for language models.
+    `adapter` (a folder), `server` (an address) and `cache` (a folder for the server's answers) are for
+    language models.
 
-    `emotions` names the set to report in (None: the model's own). Asked for the 28 emotions, a conversation model hands over to the
-    utterance classifier it reads, which is the one that knows them. Raises ArtefactError for a model that cannot be used and
-    ConfigError for a set it cannot report in.
+    `emotions` names the set to report in (None: the model's own). Asked for the 28 emotions, a conversation
+    model hands over to the utterance classifier it reads, which is the one that knows them. Raises
+    ArtefactError for a model that cannot be used and ConfigError for a set it cannot report in.
     """
     settings = settings or InferenceSettings()
     if model.startswith(LLM_PREFIX):
@@ -101,7 +102,8 @@ def load_cascade(
         )
     settings = settings or InferenceSettings()
     first = load_predictor(model, settings=settings.for_encoders(), emotions=emotions)
-    # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or nothing.
+    # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or
+    # nothing.
     other = settings if settings.uncertainty == "off" else replace(settings, uncertainty="default")
     behind = load_predictor(
         second,
@@ -123,7 +125,8 @@ def _language_model(
     server: str | None,
     cache: Path | None,
 ) -> Predictor:
-    # The language-model path asks for much that labelling by the small models does without: it is only imported here.
+    # The language-model path asks for much that labelling by the small models does without: it is only
+    # imported here.
     from erc.inference.llm_loading import llm_policy, load_llm_scorer
 
     shared = load_model(SHARED_MODEL)

@@ -73,9 +73,10 @@ def chosen_turns(
 ) -> list[ReadTurn]:
     """At most `limit` of a speaker's turns, oldest first.
 
-    `remembered` lies before the conversation, oldest first, `said` in it; `near` has the cosine with the target's `vector` of the remembered
-    turns that are nearest to it, by their place. `recency` takes the last turns and `similarity` the nearest; `both` takes the nearest for
-    half of the places and of the others the last ones. Of equally near turns the later is nearer.
+    `remembered` lies before the conversation, oldest first, `said` in it; `near` has the cosine with the
+    target's `vector` of the remembered turns that are nearest to it, by their place. `recency` takes the last
+    turns and `similarity` the nearest; `both` takes the nearest for half of the places and of the others the
+    last ones. Of equally near turns the later is nearer.
     """
     turns = [*remembered, *said]
     places = {"none": 0, "recency": 0, "similarity": limit, "both": limit // 2}[retrieval]

@@ -24,11 +24,13 @@ class FineEmotion:
 class Prediction:
     """What the model says of one turn.
 
-    `confidence` is the calibrated probability of `emotion`; `total`, `aleatoric` and `epistemic` are nats and belong to `emotion`
-    (the last two None where nothing was sampled); `decision` is `accept` or `review`; `truncated` says that the text was longer than
-    the model reads. Of a language model `prompt` names the templates with the beginning of their hash; `score_kind` is `exact` (the whole
-    label's log-likelihood), `codes` (log-probabilities of one-letter codes; `codes-bounded` where some label's is an upper bound, because its
-    code was not among the likeliest tokens) or `none` (a bare choice, of which no probability is known).
+    `confidence` is the calibrated probability of `emotion`; `total`, `aleatoric` and `epistemic` are nats and
+    belong to `emotion` (the last two None where nothing was sampled); `decision` is `accept` or `review`;
+    `truncated` says that the text was longer than the model reads. Of a language model `prompt` names the
+    templates with the beginning of their hash; `score_kind` is `exact` (the whole label's log-likelihood),
+    `codes` (log-probabilities of one-letter codes; `codes-bounded` where some label's is an upper bound,
+    because its code was not among the likeliest tokens) or `none` (a bare choice, of which no probability is
+    known).
     """
 
     conversation_id: str

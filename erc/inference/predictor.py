@@ -27,8 +27,8 @@ class Labelled:
 class Predictor:
     """Turns the belief of a scorer into decisions.
 
-    `fine_thresholds` say from which probability on one of the 28 emotions is reported; `policy` which turns go to a person (None:
-    every turn is accepted).
+    `fine_thresholds` say from which probability on one of the 28 emotions is reported; `policy` which turns
+    go to a person (None: every turn is accepted).
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Uncertainty of Monte-Carlo logits over a classifier's own labels and over a set they are mapped to, computed where the logits are.
 
-The numbers are those of `erc.uncertainty` in single instead of double precision: fifty samples of 28 labels are 1,400 probabilities a turn,
-and their logarithms in double precision on one thread cost as much as the encoder.
+The numbers are those of `erc.uncertainty` in single instead of double precision: fifty samples of 28 labels
+are 1,400 probabilities a turn, and their logarithms in double precision on one thread cost as much as the
+encoder.
 
 Shapes: S samples, B turns, F own labels, C mapped labels.
 """

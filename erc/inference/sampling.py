@@ -14,7 +14,8 @@ from erc.persistence.artefact import Artefact
 def chosen_sampling(artefact: Artefact, settings: InferenceSettings) -> tuple[str, int, int]:
     """Mode (or `off`), number of samples and upper layers to sample a model with.
 
-    Raises ArtefactError where the description makes no sense, and NoDropoutError for a model that has nothing to sample.
+    Raises ArtefactError where the description makes no sense, and NoDropoutError for a model that has nothing
+    to sample.
     """
     mode, samples, top_k = _stated_sampling(artefact)
     if settings.uncertainty != "default":

@@ -20,10 +20,11 @@ from erc.uncertainty.decomposition import Uncertainty
 class Scores:
     """Calibrated belief about U turns.
 
-    `probabilities` (U, C) over `emotions`; `uncertainty` (U,) of that belief (aleatoric and epistemic are NaN where nothing was
-    sampled); `fine` (U, F) and `fine_epistemic` (U, F) or None from the utterance classifier; `embedding` (U, P) float32;
-    `seen` (U, 2): past utterances and past conversations of the speaker that the belief rests on; `truncated` (U,) bool.
-    Of a language model `prompt` names the templates with their hash, and `score_kinds` say of every turn how its scores came about.
+    `probabilities` (U, C) over `emotions`; `uncertainty` (U,) of that belief (aleatoric and epistemic are NaN
+    where nothing was sampled); `fine` (U, F) and `fine_epistemic` (U, F) or None from the utterance
+    classifier; `embedding` (U, P) float32; `seen` (U, 2): past utterances and past conversations of the
+    speaker that the belief rests on; `truncated` (U,) bool. Of a language model `prompt` names the templates
+    with their hash, and `score_kinds` say of every turn how its scores came about.
     """
 
     probabilities: np.ndarray

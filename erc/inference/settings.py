@@ -15,9 +15,9 @@ MAX_SAMPLES = 1000  # beyond it nothing is learned, and a request could keep a m
 class InferenceSettings:
     """`uncertainty` is what is sampled (`default`: what the model's card says), `samples` how often (None: likewise).
 
-    `precision` is bf16, fp32, for language models also 4bit, or auto: what the machine is fast at, for an adapter what it was trained over.
-    `tokens_per_batch` bounds the padded tokens of one encoder pass, `turns_per_window` how many turns are held and sorted by
-    length at a time when a stream is labelled.
+    `precision` is bf16, fp32, for language models also 4bit, or auto: what the machine is fast at, for an
+    adapter what it was trained over. `tokens_per_batch` bounds the padded tokens of one encoder pass,
+    `turns_per_window` how many turns are held and sorted by length at a time when a stream is labelled.
     """
 
     uncertainty: UncertaintyMode = "default"

@@ -1,7 +1,7 @@
 """The bridge to the speaker memory: what it knows before a conversation is read, and what it keeps afterwards.
 
-This file alone knows both sides. The memory hears of labels as strings with weights and of vectors with the name of who made them; the
-models hear of a `HistoryProvider`, the same Protocol that training reads.
+This file alone knows both sides. The memory hears of labels as strings with weights and of vectors with the
+name of who made them; the models hear of a `HistoryProvider`, the same Protocol that training reads.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _MOST_PASSAGES = 10_000  # vectors of bios that are kept at a time, about 30 MB
 class StoredHistory:
     """A `HistoryProvider` over contexts that were read in one go, by speaker id.
 
-    Every context lies strictly before its conversation, so `before` can only be later than all of it; the conversation's own turns
-    are not the memory's business.
+    Every context lies strictly before its conversation, so `before` can only be later than all of it; the
+    conversation's own turns are not the memory's business.
     """
 
     contexts: Mapping[str, SpeakerContext]
@@ -86,9 +86,10 @@ class StoredHistory:
 class RememberingPredictor:
     """Labels conversations one after the other with a speaker memory: reads each speaker's past, labels, then keeps the turns.
 
-    A conversation is kept in one transaction, after its predictions are made and before they are given out. Labelling the same file
-    again changes nothing in the memory and reads the same past. `names` maps aliases to people; `warn` is told of look-alike names. `hold` turns of
-    a stream may be held to label its conversations in their order of time.
+    A conversation is kept in one transaction, after its predictions are made and before they are given out.
+    Labelling the same file again changes nothing in the memory and reads the same past. `names` maps aliases
+    to people; `warn` is told of look-alike names. `hold` turns of a stream may be held to label its
+    conversations in their order of time.
     """
 
     def __init__(
@@ -125,8 +126,8 @@ class RememberingPredictor:
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
         """Labels conversations; a later one reads what an earlier one left, and is given out in its place.
 
-        What is at hand (a list, or up to `hold` turns of a stream) is labelled in its order of time where each conversation's first turn has a
-        timestamp; any other stream in its own order.
+        What is at hand (a list, or up to `hold` turns of a stream) is labelled in its order of time where
+        each conversation's first turn has a timestamp; any other stream in its own order.
         """
         hold = math.inf if isinstance(conversations, Sequence) else self.hold
         yield from labelled_in_time(conversations, self.label, began=_began, hold=hold, warn=self.warn)
@@ -164,8 +165,8 @@ class RememberingPredictor:
     def _told_apart(self, conversation: Conversation) -> Conversation:
         """The conversation itself, or under an id of its own where the memory holds other words under its id.
 
-        Two files of one name, or two talks from standard input, are two conversations; the same file again is one. A memory that keeps
-        no words cannot tell, and takes the id at its word.
+        Two files of one name, or two talks from standard input, are two conversations; the same file again is
+        one. A memory that keeps no words cannot tell, and takes the id at its word.
         """
         stored = self.registry.texts(conversation.conversation_id)
         if all(stored.get(utterance.utterance_id) in (None, utterance.text) for utterance in conversation):
@@ -195,9 +196,10 @@ class RememberingPredictor:
     ) -> StoredPast:
         """What the memory knows of a conversation's speakers strictly before its first turn.
 
-        Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios these are brought in step first. So
-        is, when a live conversation comes to it, everybody who joins later: it may begin with no turn at all. That is then at the ISO 8601
-        moment `begins`, or for None now, which is later when the same conversation is gone on with from a file.
+        Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios
+        these are brought in step first. So is, when a live conversation comes to it, everybody who joins
+        later: it may begin with no turn at all. That is then at the ISO 8601 moment `begins`, or for None
+        now, which is later when the same conversation is gone on with from a file.
         """
         start, talk = self._start(conversation, begins), conversation.conversation_id
         contexts: dict[str, SpeakerContext] = {}
@@ -260,8 +262,8 @@ class RememberingPredictor:
     def stored_notes(self, conversation: Conversation, *, begins: str | None = None) -> RegistryNotes | None:
         """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them.
 
-        New speakers are made in the memory, and bios brought in step, as labelling does; those who join a live conversation later when it
-        comes to them. `begins` as in `stored_past`.
+        New speakers are made in the memory, and bios brought in step, as labelling does; those who join a
+        live conversation later when it comes to them. `begins` as in `stored_past`.
         """
         scorer = (
             self.predictor.second.scorer
@@ -345,7 +347,8 @@ class RememberingPredictor:
             raise InputError(
                 f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z"
             )
-        # Later turns are not asked, though they may have timestamps: what they bring must not change what earlier ones read.
+        # Later turns are not asked, though they may have timestamps: what they bring must not change what
+        # earlier ones read.
         first = _began(conversation) if len(conversation) else given
         return self.registry.point_for(conversation.conversation_id, 0, first)
 

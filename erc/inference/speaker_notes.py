@@ -23,11 +23,13 @@ _LAST_TURNS = 12
 class RegistryNotes:
     """Bios and earlier emotions of the people in one conversation that begins at `start`, which lie before it; what was said in it is handed in.
 
-    An earlier turn's emotion is what the shared classifier made of its words alone, in training and when labelling alike; what a
-    conversation model once answered is never read back, or its errors would feed on themselves.
+    An earlier turn's emotion is what the shared classifier made of its words alone, in training and when
+    labelling alike; what a conversation model once answered is never read back, or its errors would feed on
+    themselves.
 
-    `identities` maps names as written to people; who is not in it (a person who asked to be forgotten) has no past. `emotions` maps
-    the 28 fine emotions, by which the memory keeps a turn, to the labels of the prompt. Contexts are read once per person.
+    `identities` maps names as written to people; who is not in it (a person who asked to be forgotten) has no
+    past. `emotions` maps the 28 fine emotions, by which the memory keeps a turn, to the labels of the prompt.
+    Contexts are read once per person.
     """
 
     registry: Registry

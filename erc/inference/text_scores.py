@@ -19,8 +19,8 @@ _PARTS = ("total", "aleatoric", "epistemic")
 class KeepingScorer(UtteranceScorer):
     """An `UtteranceScorer` that keeps what it made of each text, without samples.
 
-    Handing a whole corpus in at once fills its batches; the same texts asked for one by one afterwards cost nothing. Two texts that are
-    equal have one score anyway: the classifier sees no context.
+    Handing a whole corpus in at once fills its batches; the same texts asked for one by one afterwards cost
+    nothing. Two texts that are equal have one score anyway: the classifier sees no context.
     """
 
     def __init__(self, artefact: Artefact, *, settings: InferenceSettings) -> None:

@@ -20,8 +20,9 @@ def labelled_in_time(
 ) -> Iterator[Labelled]:
     """Labels conversations in the order in which they `began` and gives them out in that in which they came.
 
-    At most about `hold` turns are held for it; with 0 every conversation is labelled as it comes. Where one of those held has no time, their own
-    order stands. The first that is labelled after one that began later is told to `warn`, as it did not read what it should have.
+    At most about `hold` turns are held for it; with 0 every conversation is labelled as it comes. Where one
+    of those held has no time, their own order stands. The first that is labelled after one that began later
+    is told to `warn`, as it did not read what it should have.
     """
     latest, told = -math.inf, False
     for window in _windows(conversations, hold):

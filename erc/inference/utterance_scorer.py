@@ -37,9 +37,9 @@ _PARTS = ("total", "aleatoric", "epistemic")
 class UtteranceScores:
     """Belief about U texts over the classifier's own labels.
 
-    `logits` (U, F) float32 before calibration; `probabilities` (U, F) calibrated; `per_label` their uncertainty (U, F) or None;
-    `mapped` (U, C) the same belief over the reported set with its `uncertainty` (U,) summed over labels; `embedding` (U, P) float32;
-    `truncated` (U,) bool.
+    `logits` (U, F) float32 before calibration; `probabilities` (U, F) calibrated; `per_label` their
+    uncertainty (U, F) or None; `mapped` (U, C) the same belief over the reported set with its `uncertainty`
+    (U,) summed over labels; `embedding` (U, P) float32; `truncated` (U,) bool.
     """
 
     logits: np.ndarray
@@ -54,7 +54,8 @@ class UtteranceScores:
 class UtteranceScorer:
     """An utterance classifier from its artefact, scoring turns each by itself.
 
-    `target` names the emotion set to report in (through the map of probabilities); None keeps the classifier's own labels.
+    `target` names the emotion set to report in (through the map of probabilities); None keeps the
+    classifier's own labels.
     """
 
     def __init__(

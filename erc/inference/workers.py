@@ -1,7 +1,8 @@
 """Batches of a pass side by side: on a processor a thread for each batch does more than all threads for one batch.
 
-Batches of short texts hold matrices too small for several threads to share well. The weights are read, never written, so any number of
-batches can go through a network at once. The threads are the process's own: requests that come at once share them, too.
+Batches of short texts hold matrices too small for several threads to share well. The weights are read, never
+written, so any number of batches can go through a network at once. The threads are the process's own:
+requests that come at once share them, too.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def share(tokens: int, *, most: int, device: str) -> int:
 def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:
     """Does `work` for every item, without gradients; the first error is raised once nothing is under way any more.
 
-    Every item is one worker's, which computes with its share of the threads. A single item is done here, with all of them, where the
-    matrices are wide enough for that: `width` is the hidden width of the network.
+    Every item is one worker's, which computes with its share of the threads. A single item is done here, with
+    all of them, where the matrices are wide enough for that: `width` is the hidden width of the network.
     """
     workers = worker_count(device)
     if workers < 2 or (len(items) < 2 and width > _NARROW):

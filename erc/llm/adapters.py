@@ -78,7 +78,8 @@ class AdapterRecord:
 def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) -> Any:
     """`model` with fresh LoRA layers whose dropouts are seeded; everything else is frozen.
 
-    The initial values are drawn from `seed`, which leaves torch's global generators as they were, or for None from these.
+    The initial values are drawn from `seed`, which leaves torch's global generators as they were, or for None
+    from these.
     """
     import torch
     from peft import LoraConfig, get_peft_model

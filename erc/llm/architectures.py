@@ -1,6 +1,7 @@
 """What the architecture of a causal language model allows: how its answers can be scored, and how many tokens it has positions for.
 
-Told from its configuration and its class, before weights are loaded. Whoever loads a model asks here, and nobody else knows kinds of models.
+Told from its configuration and its class, before weights are loaded. Whoever loads a model asks here, and
+nobody else knows kinds of models.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _SCALED = ("linear", "dynamic", "yarn")
 def strategy_of(config: Any, kind: type) -> Strategy | None:
     """The cheapest way in which answers of a model of class `kind` are scored rightly; None where there is none.
 
-    `tree` puts tokens elsewhere in a row than in the text, so the model must take positions, and nothing in it may go by the place in the row:
-    no linear bias (ALiBi), no window or chunk of its own. `repeat` only needs keys and values that can be copied and gone on from, which
-    layers that carry a state have not. Encoders that can be made to decode, and decoders of encoders, count positions in ways of their own.
+    `tree` puts tokens elsewhere in a row than in the text, so the model must take positions, and nothing in
+    it may go by the place in the row: no linear bias (ALiBi), no window or chunk of its own. `repeat` only
+    needs keys and values that can be copied and gone on from, which layers that carry a state have not.
+    Encoders that can be made to decode, and decoders of encoders, count positions in ways of their own.
     """
     text, takes = text_config(config), inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
     kinds = set(getattr(text, "layer_types", None) or ())
@@ -59,7 +61,8 @@ def best_strategy(model: Any) -> Strategy | None:
 def require_use(config: Any, *, name: str, use: Use) -> None:
     """Raises ArtefactError where a model with this configuration cannot be put to `use`; one that transformers does not know passes.
 
-    Writing takes no more than what every causal model does. Training packs the answers of an example into a row, as `tree` does.
+    Writing takes no more than what every causal model does. Training packs the answers of an example into a
+    row, as `tree` does.
     """
     from transformers import AutoModelForCausalLM
 

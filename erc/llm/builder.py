@@ -1,11 +1,12 @@
 """Builds the prompt of a turn within a token budget.
 
-The instruction, the bios and the beginning of the dialogue stay the same from turn to turn, so a back end reads them once. Which of the
-oldest turns are left out follows from the dialogue and the bios alone, never from what else a prompt shows: from turn to turn the beginning
-only moves forward, several turns at a time. What changes with every turn has a part of the budget to itself; where it needs
-more, the demonstrations give way, the farthest before the nearest, then the remembered turns, and only then more of the dialogue and of
-the bios. The target never goes: it stands whole in its line however long it is (the question quotes a long one without its middle), and
-only where it is too long alone it loses its middle there, too.
+The instruction, the bios and the beginning of the dialogue stay the same from turn to turn, so a back end
+reads them once. Which of the oldest turns are left out follows from the dialogue and the bios alone, never
+from what else a prompt shows: from turn to turn the beginning only moves forward, several turns at a time.
+What changes with every turn has a part of the budget to itself; where it needs more, the demonstrations give
+way, the farthest before the nearest, then the remembered turns, and only then more of the dialogue and of the
+bios. The target never goes: it stands whole in its line however long it is (the question quotes a long one
+without its middle), and only where it is too long alone it loses its middle there, too.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ _MOST_PER_TOKEN = 16
 class Budget:
     """How much a prompt may hold.
 
-    `max_tokens` counts the whole prompt; `max_turns` past turns (None: as many as fit); turns are dropped from the oldest in blocks of
-    `block`, so up to `block - 1` more than `max_turns` may stand. `reserve` is the share of the room beside the template's own words that
-    is kept from the dialogue for what changes with every turn: remembered turns, demonstrations, the question.
+    `max_tokens` counts the whole prompt; `max_turns` past turns (None: as many as fit); turns are dropped
+    from the oldest in blocks of `block`, so up to `block - 1` more than `max_turns` may stand. `reserve` is
+    the share of the room beside the template's own words that is kept from the dialogue for what changes with
+    every turn: remembered turns, demonstrations, the question.
     """
 
     max_tokens: int = 1024
@@ -90,7 +92,8 @@ class PromptBuilder:
         self.few_shot = PromptTemplate.load("few_shot") if few_shot is None else few_shot
         self.budget = Budget() if budget is None else budget
         self.safe = Neutraliser.for_tokenizer(encoder.tokenizer) if neutraliser is None else neutraliser
-        # The speakers of a dialogue stay the same for many turns, so the last bios that were fitted, and what they cost, are kept.
+        # The speakers of a dialogue stay the same for many turns, so the last bios that were fitted, and what
+        # they cost, are kept.
         self._fitted: tuple[tuple[SpeakerBio, ...], tuple[SpeakerBio, ...]] = ((), ())
         self._counted: tuple[tuple[SpeakerBio, ...], int] = ((), 0)
 
@@ -114,7 +117,8 @@ class PromptBuilder:
     ) -> RenderedPrompt:
         """The prompt that asks for the emotion of `context.target`; `label` is the one asked for by a yes-or-no template.
 
-        Whatever a user wrote, there is a prompt. Raises ConfigError where the budget does not even hold the template's own words.
+        Whatever a user wrote, there is a prompt. Raises ConfigError where the budget does not even hold the
+        template's own words.
         """
         past, heard = (
             [self.line(turn) for turn in context.past],
@@ -138,8 +142,9 @@ class PromptBuilder:
     ) -> RenderedPrompt:
         """As `emotion`, from the lines of the past and what each costs (None: counted here).
 
-        `earlier` turns, whole blocks of them, stood before these and fit no prompt any more. `heard` names the speakers of the past in order
-        of first appearance: the bio of one who is heard for the first time stands behind the others'.
+        `earlier` turns, whole blocks of them, stood before these and fit no prompt any more. `heard` names
+        the speakers of the past in order of first appearance: the bio of one who is heard for the first time
+        stands behind the others'.
         """
         bios = self._bios(notes, (*heard, target.speaker))
         costs = [self.cost(line) for line in past] if costs is None else costs
@@ -158,7 +163,8 @@ class PromptBuilder:
     def dropped(self, costs: Sequence[int], *, earlier: int = 0, bios: tuple[SpeakerBio, ...] = ()) -> int:
         """How many of the oldest turns no prompt shows that has these bios, whatever else is in it: whole blocks, or the whole past.
 
-        `costs` are those of the past's lines behind the `earlier` ones, and of the target's. It never falls from one turn to the next.
+        `costs` are those of the past's lines behind the `earlier` ones, and of the target's. It never falls
+        from one turn to the next.
         """
         past = earlier + len(costs) - 1
         own = self._own_cost(bios) if bios else self._fixed
@@ -278,7 +284,8 @@ class PromptBuilder:
         return fitted
 
     def _history(self, notes: SpeakerNotes) -> list[dict[str, object]]:
-        # A label from a store is shown only where the set knows it: a stored text may not enter the prompt by the label's column.
+        # A label from a store is shown only where the set knows it: a stored text may not enter the prompt by
+        # the label's column.
         return [
             {
                 "emotion": entry.emotion,
@@ -332,7 +339,8 @@ def fit(
     while over > 0:
         if dropped >= past:
             return None
-        # Lines cost about what they cost alone, so most of the way is gone in one step; the loops settle what is left.
+        # Lines cost about what they cost alone, so most of the way is gone in one step; the loops settle what
+        # is left.
         freed, target = 0, dropped
         while target < past and (freed < over or target == dropped):
             freed += sum(encoder.count(line) + 1 for line in lines[target : min(target + budget.block, past)])

@@ -1,8 +1,8 @@
 """From label log-likelihoods to probabilities that mean what they say.
 
-A language model favours some words whatever it has read. Contextual calibration (Zhao et al. 2021) asks it about a dialogue without
-content and takes off what it then says of each label; a temperature and a bias per label, fitted on dev, do the rest. Taking off needs no
-labels: it is done where nothing was fitted, too.
+A language model favours some words whatever it has read. Contextual calibration (Zhao et al. 2021) asks it
+about a dialogue without content and takes off what it then says of each label; a temperature and a bias per
+label, fitted on dev, do the rest. Taking off needs no labels: it is done where nothing was fitted, too.
 
 Shapes: B prompts, K labels.
 """
@@ -122,5 +122,6 @@ def content_free_prior(
 
 
 def _relative(log_likelihood: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    # Only differences between labels count; taken relative, the numbers stay near 0, and a label a server left out is a finite, small number.
+    # Only differences between labels count; taken relative, the numbers stay near 0, and a label a server
+    # left out is a finite, small number.
     return np.maximum(log_softmax(np.asarray(log_likelihood, dtype=np.float64), axis=1), -100.0) - prior

@@ -15,8 +15,8 @@ from erc.llm.prompts import RenderedPrompt
 class DialogueWindow:
     """The past of one conversation, of bounded size: turns that no later prompt can hold are forgotten in whole blocks.
 
-    The prompts are those of the whole past. Beside the lines, of which there are about as many as fit a prompt, only the number of turns of
-    each speaker is kept.
+    The prompts are those of the whole past. Beside the lines, of which there are about as many as fit a
+    prompt, only the number of turns of each speaker is kept.
     """
 
     def __init__(self, builder: PromptBuilder) -> None:

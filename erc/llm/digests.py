@@ -30,9 +30,9 @@ _SAMPLE = RenderedPrompt(
 def weights_digest(folder: Path) -> str | None:
     """Twelve hexadecimal digits of the configurations and the safetensors files of a folder; None where it holds no weights.
 
-    It depends on what the files are called and hold, not on where the folder lies or when it was written. Of a file of many gigabytes its size,
-    its header and slices from all over it are read, which takes no longer than of a small one. Raises ArtefactError for a file that
-    cannot be read.
+    It depends on what the files are called and hold, not on where the folder lies or when it was written. Of
+    a file of many gigabytes its size, its header and slices from all over it are read, which takes no longer
+    than of a small one. Raises ArtefactError for a file that cannot be read.
     """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -66,7 +66,8 @@ def known_weights(name: str, adapter: Path | None = None) -> str | None:
 def reading_digest(encoder: PromptEncoder) -> str:
     """Twelve hexadecimal digits of tokenizer and chat template: what a model is given to read, and what its tokens say, hangs on them too.
 
-    It depends on what they do (the tokens known, those of a sample, the template's text), not on how a library writes them down.
+    It depends on what they do (the tokens known, those of a sample, the template's text), not on how a
+    library writes them down.
     """
     tokens = sorted(encoder.tokenizer.get_vocab().items())
     made = [tokens, encoder.template_sha256, encoder.prompt_ids(_SAMPLE), encoder.terminator]

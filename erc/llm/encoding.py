@@ -1,8 +1,9 @@
 """From prompts and labels to token ids.
 
-Prompt and answer are tokenised apart and joined as ids, here and in training alike: how a tokenizer would merge characters across the
-boundary then does not matter. Every answer ends with the token that ends a turn, so that of two labels one of which begins
-the other neither contains the other's probability, and the scores of a closed set are those of exclusive events.
+Prompt and answer are tokenised apart and joined as ids, here and in training alike: how a tokenizer would
+merge characters across the boundary then does not matter. Every answer ends with the token that ends a turn,
+so that of two labels one of which begins the other neither contains the other's probability, and the scores
+of a closed set are those of exclusive events.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from erc.errors import ArtefactError
 from erc.llm.prompts import RenderedPrompt
 
-# Some chat templates print today's date and some let a model think first: both would make the same prompt read differently.
+# Some chat templates print today's date and some let a model think first: both would make the same prompt
+# read differently.
 _TEMPLATE_SETTINGS: Mapping[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
 _PROBE = "joy"
 
@@ -25,10 +27,12 @@ _PROBE = "joy"
 class PromptEncoder:
     """Turns prompts and answers into token ids the way one tokenizer's model was taught to read them.
 
-    With a chat template the instruction is the system message (put before the user's text where the template refuses one) and the answer
-    begins the assistant's turn. Without one the parts follow each other as plain text, and the answer follows `lead` and a space.
+    With a chat template the instruction is the system message (put before the user's text where the template
+    refuses one) and the answer begins the assistant's turn. Without one the parts follow each other as plain
+    text, and the answer follows `lead` and a space.
 
-    `positions` is how many tokens, prompt and answer together, the model has positions for; None where nothing is known of a limit.
+    `positions` is how many tokens, prompt and answer together, the model has positions for; None where
+    nothing is known of a limit.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, positions: int | None = None) -> None:

@@ -1,7 +1,8 @@
 """How much memory training or labelling with a language model takes, from its architecture alone.
 
-An estimate before anything is loaded: weights, adapter, gradients and optimiser state, activations, logits, and the keys and values of a
-prompt. It leaves out what a framework holds for itself (about a gigabyte on a GPU).
+An estimate before anything is loaded: weights, adapter, gradients and optimiser state, activations, logits,
+and the keys and values of a prompt. It leaves out what a framework holds for itself (about a gigabyte on a
+GPU).
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class Shape:
     def kept_by_block(self, lora: LoraSettings | None, *, row_tokens: int, value: int, mask: int) -> int:
         """Bytes that one block keeps for its backward pass, per token of a row of `row_tokens`; values take `value` bytes, dropout masks `mask`.
 
-        Weights of the base are frozen, so what a linear layer of it reads is not kept, but what its adapter reads is.
+        Weights of the base are frozen, so what a linear layer of it reads is not kept, but what its adapter
+        reads is.
         """
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         # Norms compute in fp32 and keep a copy of what they read.
@@ -124,8 +126,8 @@ class Shape:
         # The gate before and after its activation, and what it is multiplied with.
         gated = 3 * value * self.intermediate
         if self.eager:
-            # Queries, keys and values for every head, and three things of every score, 8 bytes in either precision: capped, its softmax in
-            # fp32, and a copy of that in bf16 where that is the precision.
+            # Queries, keys and values for every head, and three things of every score, 8 bytes in either
+            # precision: capped, its softmax in fp32, and a copy of that in bf16 where that is the precision.
             attention = 3 * value * q + 8 * self.heads * row_tokens
         else:
             # Besides queries, keys and values the output, and a sum for each head in fp32.
@@ -134,7 +136,8 @@ class Shape:
                 self.fused and self.kv_heads == self.heads
             ):  # values are a view then, which holds queries and keys as they were before, too
                 attention += 2 * value * q
-        # Each adapter keeps its own input, behind dropout, with the mask of that, and what lies between its two matrices.
+        # Each adapter keeps its own input, behind dropout, with the mask of that, and what lies between its
+        # two matrices.
         chosen = {} if lora is None else self.adapted(lora)
         masks = mask if lora is not None and lora.dropout else 0
         adapters = sum(
@@ -184,10 +187,12 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Memory of `rows` rows of `row_tokens` tokens, in training or in labelling.
 
-    Training keeps the adapter, its gradients and two moments of AdamW in fp32, and as activations: what every block keeps for its
-    backward pass (`Shape.kept_by_block`), or, with gradient checkpointing, what goes into every block and one block in full; what the last norm
-    reads, in fp32; the attention mask; and below fp32 the adapter's weights in the precision they are multiplied in. A dropout mask takes a byte
-    a value on a GPU and four on a processor. `answer_tokens`, of all rows together, have logits, in fp32, three times over.
+    Training keeps the adapter, its gradients and two moments of AdamW in fp32, and as activations: what every
+    block keeps for its backward pass (`Shape.kept_by_block`), or, with gradient checkpointing, what goes into
+    every block and one block in full; what the last norm reads, in fp32; the attention mask; and below fp32
+    the adapter's weights in the precision they are multiplied in. A dropout mask takes a byte a value on a
+    GPU and four on a processor. `answer_tokens`, of all rows together, have logits, in fp32, three times
+    over.
     """
     shape = Shape.of(config)
     adapter = 0 if lora is None else shape.lora_parameters(lora)

@@ -57,9 +57,10 @@ def generate(
 ) -> list[str]:
     """What the model writes after each prompt, up to the token that ends its turn.
 
-    The likeliest texts are written for prompts of about one length side by side, padded on the left, at most `max_tokens` tokens of prompts
-    and texts in a batch. Each is the one its prompt has alone, but where two tokens are as likely as each other to within rounding. A drawn
-    text is written alone: its draw depends on its own prompt and the seed, and would otherwise hang on its neighbours.
+    The likeliest texts are written for prompts of about one length side by side, padded on the left, at most
+    `max_tokens` tokens of prompts and texts in a batch. Each is the one its prompt has alone, but where two
+    tokens are as likely as each other to within rounding. A drawn text is written alone: its draw depends on
+    its own prompt and the seed, and would otherwise hang on its neighbours.
     """
     rows = [encoder.prompt_ids(prompt) for prompt in prompts]
     written: list[list[int]] = [[] for _ in rows]
@@ -93,7 +94,8 @@ def _written(
         if settings.temperature
         else {}
     )
-    # A model's own settings of generation stay out: they would make two models' greedy texts two different things.
+    # A model's own settings of generation stay out: they would make two models' greedy texts two different
+    # things.
     chosen = {"do_sample": False, **sampled, "max_new_tokens": settings.max_new_tokens}
     config = GenerationConfig(**chosen, eos_token_id=terminator, pad_token_id=pad_id)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -21,8 +21,8 @@ class Parts:
 def giving_way(parts: Parts, *, block: int) -> Iterator[Parts]:
     """`parts`, and then ever less of them, to nothing at all.
 
-    First go demonstrations, the farthest before the nearest, then remembered turns, the oldest before the latest, then `block` lines of the
-    past at a time, and last the bios, passage by passage.
+    First go demonstrations, the farthest before the nearest, then remembered turns, the oldest before the
+    latest, then `block` lines of the past at a time, and last the bios, passage by passage.
     """
     yield parts
     while parts.demonstrations:

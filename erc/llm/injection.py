@@ -1,7 +1,7 @@
 """Prompt injection, measured: how often a stranger's hostile words, name or bio change the labels of other people's turns.
 
-Any new turn may rightly change a label. So the same is measured with neutral words of the same length in their place, and the difference
-is what the hostile ones did.
+Any new turn may rightly change a label. So the same is measured with neutral words of the same length in
+their place, and the difference is what the hostile ones did.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def flips_by_text(
 ) -> list[TextFlips]:
     """Asks for every turn's label after each hostile text in `place`, and after a neutral one of its length.
 
-    Flips are counted from the labels without the stranger, for a name or a bio from those with one who has neither.
+    Flips are counted from the labels without the stranger, for a name or a bio from those with one who has
+    neither.
     """
     turns = [(conversation, index) for conversation in conversations for index in range(len(conversation))]
     if not turns or not texts:

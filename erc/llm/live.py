@@ -1,7 +1,7 @@
 """A conversation that goes on: what a model has read of it is kept between turns.
 
-The prompt of the next turn mostly begins as the last one did (instruction, bios, dialogue so far). The cached keys and values are
-cut back to the common beginning, and only what follows is read.
+The prompt of the next turn mostly begins as the last one did (instruction, bios, dialogue so far). The cached
+keys and values are cut back to the common beginning, and only what follows is read.
 
 Shapes: B prompts, K labels, S samples.
 """
@@ -26,7 +26,8 @@ _LONG_PROMPT = 1024
 class LiveScorer:
     """A local back end for one conversation: scores of its prompts, given one after the other, each reading only what is new.
 
-    The networks of a Monte-Carlo pass have caches of their own, each as large as the model's, at most `max_tokens` to a pass.
+    The networks of a Monte-Carlo pass have caches of their own, each as large as the model's, at most
+    `max_tokens` to a pass.
     """
 
     def __init__(self, model: Any, encoder: PromptEncoder, *, model_id: str, max_tokens: int = 8192) -> None:

@@ -32,9 +32,10 @@ def load_base(
 ) -> tuple[Any, Any]:
     """(model in evaluation mode, tokenizer) of a folder or hub id, to be put to `use`.
 
-    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. A model that brings code along is loaded by transformers'
-    own class of its kind. Raises ArtefactError where there is none, where the model cannot be found, comes without safetensors, or is of a type that
-    cannot be put to `use`: that is told before its weights are read.
+    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. A model that brings code
+    along is loaded by transformers' own class of its kind. Raises ArtefactError where there is none, where
+    the model cannot be found, comes without safetensors, or is of a type that cannot be put to `use`: that is
+    told before its weights are read.
     """
     import torch
     from safetensors import SafetensorError

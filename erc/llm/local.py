@@ -30,8 +30,8 @@ from erc.models.dropout import require_dropout
 class LocalScorer:
     """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch.
 
-    With the strategy `tree` whatever prompts have in common is read once; `repeat` is for models that tell positions by the place in a row. None
-    takes what the model's architecture allows.
+    With the strategy `tree` whatever prompts have in common is read once; `repeat` is for models that tell
+    positions by the place in a row. None takes what the model's architecture allows.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class LocalScorer:
     ) -> LocalScorer:
         """The model `name` (folder or hub id), with the adapter in `adapter`. Its id ends in a digest of those weights that lie in a folder.
 
-        Raises ArtefactError as `load_base`. One that is loaded for `writing` may be of a type that does not score.
+        Raises ArtefactError as `load_base`. One that is loaded for `writing` may be of a type that does not
+        score.
         """
         model, tokenizer = load_base(name, revision=revision, precision=precision, device=device, use=use)
         if adapter is not None:
@@ -88,7 +89,8 @@ class LocalScorer:
     ) -> np.ndarray:
         """Log-likelihoods (S, B, K) under `samples` networks drawn by the adapter's dropout.
 
-        A draw is a whole network, the same for every prompt and batch. Raises NoDropoutError without adapter dropout.
+        A draw is a whole network, the same for every prompt and batch. Raises NoDropoutError without adapter
+        dropout.
         """
         require_dropout(self.model, name=f"the language model {self.model_id}")
         answers = [self.encoder.answer_ids(label) for label in labels]

@@ -1,8 +1,9 @@
 """Attention in a tree: several continuations of one trunk side by side in one row, each blind to the others.
 
-A token is described by its segment (packed example; -1 for padding, -2 for what all segments of the row begin with), its branch (0 for the
-trunk, then one number per continuation) and its place in the row. It sees the row's beginning, its own segment's trunk and its own branch,
-up to itself. One rule serves label scoring over a cached prompt, training over all labels of an example, and packed examples in one row.
+A token is described by its segment (packed example; -1 for padding, -2 for what all segments of the row begin
+with), its branch (0 for the trunk, then one number per continuation) and its place in the row. It sees the
+row's beginning, its own segment's trunk and its own branch, up to itself. One rule serves label scoring over
+a cached prompt, training over all labels of an example, and packed examples in one row.
 """
 
 from __future__ import annotations

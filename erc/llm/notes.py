@@ -1,6 +1,7 @@
 """What a prompt is told beside the dialogue: bios, the speaker's past emotions, demonstrations.
 
-Whoever holds the speaker memory fills these in; nothing here looks anything up, and nothing here may be newer than the target.
+Whoever holds the speaker memory fills these in; nothing here looks anything up, and nothing here may be newer
+than the target.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class NotesProvider(Protocol):
     ) -> SpeakerNotes:
         """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` strictly before `before`.
 
-        `vector` gives the target's embedding, by which similar turns are found. `said` holds what `speaker` has said in the conversation itself,
-        oldest first, which the provider does not know.
+        `vector` gives the target's embedding, by which similar turns are found. `said` holds what `speaker`
+        has said in the conversation itself, oldest first, which the provider does not know.
         """
         ...

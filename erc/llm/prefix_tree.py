@@ -1,8 +1,9 @@
 """Prompts that begin alike, read together: what they share is read once, and their answers in the same pass.
 
-The prompts of a dialogue grow at one end, so each shares with the one before it all but its last lines. They are laid out in one row as the
-tree they form: every token attends to its own prompt up to itself, every answer to its prompt and to itself. The keys and values of
-the last prompt are kept, and the next prompts go on from what they share with it.
+The prompts of a dialogue grow at one end, so each shares with the one before it all but its last lines. They
+are laid out in one row as the tree they form: every token attends to its own prompt up to itself, every
+answer to its prompt and to itself. The keys and values of the last prompt are kept, and the next prompts go
+on from what they share with it.
 
 Shapes: B prompts, K answers, N new tokens of a pass, C cached tokens, S drawn networks (1 without a draw).
 """
@@ -85,7 +86,8 @@ class PrefixReader:
     def score(self, prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]]) -> Tensor:
         """Log-likelihoods (S, B, K) float64 on the CPU of K token sequences after each prompt, in one pass.
 
-        `answers` holds K sequences for each prompt, lengths free. A prompt shares with the one before it, so like prompts belong side by side.
+        `answers` holds K sequences for each prompt, lengths free. A prompt shares with the one before it, so
+        like prompts belong side by side.
         """
         count = check_answers(answers)
         if not all(prompts):

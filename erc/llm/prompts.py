@@ -1,7 +1,8 @@
 """Prompt templates: data files with declared variables, rendered in a sandbox, named and hashed.
 
-A template is `prompts/<name>/v<version>.yaml`. Its segments stand in the order in which a server or a live conversation can reuse
-what it has read: what is fixed comes first, the dialogue grows at its end, and what changes with every turn comes last.
+A template is `prompts/<name>/v<version>.yaml`. Its segments stand in the order in which a server or a live
+conversation can reuse what it has read: what is fixed comes first, the dialogue grows at its end, and what
+changes with every turn comes last.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ _BLANK_LINES = re.compile(r"\n{2,}")
 class RenderedPrompt:
     """A prompt ready for a back end.
 
-    `system` holds the instruction, `segments` the named parts of the one user message in cache order (empty ones left out), `lead`
-    the words that introduce the answer where the model has no chat template. `template` is `name/v1`, `template_sha256` the hash
-    of the template files that made it. `truncated` says that a part of the target's text is missing.
+    `system` holds the instruction, `segments` the named parts of the one user message in cache order (empty
+    ones left out), `lead` the words that introduce the answer where the model has no chat template.
+    `template` is `name/v1`, `template_sha256` the hash of the template files that made it. `truncated` says
+    that a part of the target's text is missing.
     """
 
     system: str
@@ -78,8 +80,8 @@ class PromptTemplate:
     def load(cls, name: str, version: int | None = None, *, folder: Path | None = None) -> PromptTemplate:
         """Reads and checks `name`, version `version` (None: the newest), from `folder` (the shipped prompts for None).
 
-        Raises ConfigError, naming file and key, for a missing file, unknown or missing keys, broken Jinja, a variable that is used
-        but not declared, and one that is declared but not used.
+        Raises ConfigError, naming file and key, for a missing file, unknown or missing keys, broken Jinja, a
+        variable that is used but not declared, and one that is declared but not used.
         """
         root = resource_dir("prompts") if folder is None else folder
         version = _newest(root / name) if version is None else version
@@ -170,7 +172,8 @@ def _newest(folder: Path) -> int:
 
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    # No HTML is made here, so nothing is escaped as HTML; `erc.llm.safety` makes a user's text safe before it arrives.
+    # No HTML is made here, so nothing is escaped as HTML; `erc.llm.safety` makes a user's text safe before it
+    # arrives.
     return ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
     )

@@ -1,10 +1,11 @@
 """The reference language model: a small Llama trained from scratch, for tests and demonstrations of the path, not for good labels.
 
-Its vocabulary is byte-level BPE over texts of the training corpora, its chat template has the shape of ChatML, so everything that
-a large model needs (system role, end of turn, control tokens in texts) is exercised with a few million parameters. Beside plain dialogue
-it reads dialogues within the prompts of the tasks, so that an adapter over it finds the words and the control tokens of a prompt
-in place. Then it learns to answer the emotion prompt about single comments, whose emotions are those of another corpus: it never reads an
-emotion that somebody gave a turn of a dialogue.
+Its vocabulary is byte-level BPE over texts of the training corpora, its chat template has the shape of
+ChatML, so everything that a large model needs (system role, end of turn, control tokens in texts) is
+exercised with a few million parameters. Beside plain dialogue it reads dialogues within the prompts of the
+tasks, so that an adapter over it finds the words and the control tokens of a prompt in place. Then it learns
+to answer the emotion prompt about single comments, whose emotions are those of another corpus: it never reads
+an emotion that somebody gave a turn of a dialogue.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def prompt_texts(
 ) -> list[str]:
     """Whole prompts about random turns, as the chat template writes them; nothing in them is anybody's label.
 
-    Half ask whose turn it is and hold the answer, which the dialogue itself gives. The others are emotion prompts and end before the answer.
+    Half ask whose turn it is and hold the answer, which the dialogue itself gives. The others are emotion
+    prompts and end before the answer.
     """
     encoder = prompts.builder.encoder
     texts: list[str] = []
@@ -130,7 +132,8 @@ def comment_prompts(
 ) -> list[LabelledPrompt]:
     """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names.
 
-    A comment is drawn with one over the root of how many share its emotion, or a small model would hear of the rare ones too seldom.
+    A comment is drawn with one over the root of how many share its emotion, or a small model would hear of
+    the rare ones too seldom.
     """
     rng, made = np.random.default_rng(seed), []
     shares = Counter(emotion for _, emotion in comments)

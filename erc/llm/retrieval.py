@@ -1,8 +1,9 @@
 """Demonstrations for a prompt: the labelled turns of a training corpus that are most like the target.
 
-They are found by embedding alone. Looking at the target's label would hand the answer over, as it has in published code, so a search
-has no argument through which a label could come. Nothing is shown from the target's own conversation or episode, nor a turn with the
-target's very words, and the corpus passes the leak filter first.
+They are found by embedding alone. Looking at the target's label would hand the answer over, as it has in
+published code, so a search has no argument through which a label could come. Nothing is shown from the
+target's own conversation or episode, nor a turn with the target's very words, and the corpus passes the leak
+filter first.
 """
 
 from __future__ import annotations

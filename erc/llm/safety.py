@@ -1,10 +1,12 @@
 """Text of others inside a prompt: what would steer a model's reader is broken up but stays legible.
 
-Utterances, names, bios and demonstrations are written by people who may want to steer the model. Three things keep them text.
-They are put on one line, so that no text can begin a line of its own and forge a turn or close a fence. Strings that a tokenizer
-or a chat template would read as control tokens are broken by a middle dot after their first character (`<|im_start|>` becomes
-`<·|im_start|>`): still readable, no longer a token. And every text but the turn asked about is capped in length. What a text asks for
-can still sway a model's judgement of that dialogue; it can never add a label, because labels are scored and not read from the model's words.
+Utterances, names, bios and demonstrations are written by people who may want to steer the model. Three things
+keep them text. They are put on one line, so that no text can begin a line of its own and forge a turn or
+close a fence. Strings that a tokenizer or a chat template would read as control tokens are broken by a middle
+dot after their first character (`<|im_start|>` becomes `<·|im_start|>`): still readable, no longer a token.
+And every text but the turn asked about is capped in length. What a text asks for can still sway a model's
+judgement of that dialogue; it can never add a label, because labels are scored and not read from the model's
+words.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _KEPT_FORMATS = "\u200d\u200c"  # joiners: emoji and several scripts are spelled
 class Limits:
     """Most characters of each kind of text in a prompt; what is longer loses its middle, which is marked.
 
-    `utterance` is for turns that are context; of the turn asked about a prompt shows all that its tokens allow.
+    `utterance` is for turns that are context; of the turn asked about a prompt shows all that its tokens
+    allow.
     """
 
     name: int = 40

@@ -25,9 +25,10 @@ ScoreKind = Literal["exact", "codes", "none"]
 class LabelScores:
     """Scores of B prompts over K labels.
 
-    `log_likelihood` (B, K): the natural logarithm of the probability of each label's tokens. `probabilities` (B, K) sum to 1 over
-    the labels. `entropy` (B,) in nats; NaN for `score_kind` "none", where the chosen label has probability 1 only because nothing
-    else is known. `truncated` (B,): some label was not among the log-probabilities a server returned and got a bound for its value.
+    `log_likelihood` (B, K): the natural logarithm of the probability of each label's tokens. `probabilities`
+    (B, K) sum to 1 over the labels. `entropy` (B,) in nats; NaN for `score_kind` "none", where the chosen
+    label has probability 1 only because nothing else is known. `truncated` (B,): some label was not among the
+    log-probabilities a server returned and got a bound for its value.
     """
 
     labels: tuple[str, ...]

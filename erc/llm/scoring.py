@@ -1,10 +1,12 @@
 """Exact scores of closed answer sets under a causal language model: one reading of the prompt, one of all answers.
 
-The prompt is read once and its keys and values are kept. All answers then run in one forward pass: side by side in one row per
-prompt, each attending to the prompt and to itself (`tree`), or in rows of their own over a repeated cache (`repeat`), for models
-that tell positions by the place in a row. The score of an answer is the sum of the log-probabilities of all its tokens.
+The prompt is read once and its keys and values are kept. All answers then run in one forward pass: side by
+side in one row per prompt, each attending to the prompt and to itself (`tree`), or in rows of their own over
+a repeated cache (`repeat`), for models that tell positions by the place in a row. The score of an answer is
+the sum of the log-probabilities of all its tokens.
 
-Shapes: B prompts, T prompt tokens, K answers, Q answer tokens in a row, V vocabulary. Monte-Carlo passes hold S*B rows, sample-major.
+Shapes: B prompts, T prompt tokens, K answers, Q answer tokens in a row, V vocabulary. Monte-Carlo passes hold
+S*B rows, sample-major.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def read_prefixes(
 ) -> PrefixState:
     """Reads prompts of any lengths (padded on the left) and keeps their keys and values.
 
-    The cache keeps every token in every layer, also where a layer only sees a window, so that it can be cut back.
+    The cache keeps every token in every layer, also where a layer only sees a window, so that it can be cut
+    back.
     """
     device = model.get_input_embeddings().weight.device
     width = max(map(len, prefixes))
@@ -99,8 +102,8 @@ def score_answers(
 ) -> Tensor:
     """Log-likelihoods (R, K) float64 on the CPU of K token sequences after each of the R rows of `state`.
 
-    `answers` holds K sequences for each of the B prompts, lengths free. The state is left as it was. Answers that would make a row
-    longer than `max_row_tokens` are run in several passes.
+    `answers` holds K sequences for each of the B prompts, lengths free. The state is left as it was. Answers
+    that would make a row longer than `max_row_tokens` are run in several passes.
     """
     count = check_answers(answers)
     rows = [of_prompt for _ in range(1 if state.draw is None else state.draw.rows) for of_prompt in answers]

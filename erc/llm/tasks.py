@@ -1,7 +1,8 @@
 """What a language model is taught: prompts with the answers that belong to them.
 
-Emotions are the main task. Whose turn it is, what emotion comes next (InstructERC), what characterises the speaker (LaERC-S) and what
-speaker and listeners make of a turn (CKERC) are auxiliary; they shape the adapter and cost nothing when labelling.
+Emotions are the main task. Whose turn it is, what emotion comes next (InstructERC), what characterises the
+speaker (LaERC-S) and what speaker and listeners make of a turn (CKERC) are auxiliary; they shape the adapter
+and cost nothing when labelling.
 """
 
 from __future__ import annotations

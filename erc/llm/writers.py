@@ -74,9 +74,10 @@ def open_writer(
 ) -> Writer:
     """The writer `name`: a folder or hub id, or with `server` (an address) the model that runs there under that name.
 
-    The id ends in a digest of the weights, where `name` is a folder, and in one of tokenizer and chat template, on a server too: another model in
-    the same place is another writer, and so is one that reads otherwise. Its tokenizer is read here in any case, for prompts are fitted by it.
-    Raises ArtefactError where it cannot be.
+    The id ends in a digest of the weights, where `name` is a folder, and in one of tokenizer and chat
+    template, on a server too: another model in the same place is another writer, and so is one that reads
+    otherwise. Its tokenizer is read here in any case, for prompts are fitted by it. Raises ArtefactError
+    where it cannot be.
     """
     from transformers import AutoTokenizer
 

@@ -1,8 +1,9 @@
 """Texts that a language model writes once: what CKERC and LaERC-S learn to answer. Kept on disk as they come.
 
-The file has one JSON object a line and only ever grows, so that several runs may write to it at a time. A run that is killed goes on after the
-last whole line; a line that cannot be read is passed over, and its text is written again behind the others. What is asked, of which model, for
-which task and by which settings makes the key, so one file serves many runs.
+The file has one JSON object a line and only ever grows, so that several runs may write to it at a time. A run
+that is killed goes on after the last whole line; a line that cannot be read is passed over, and its text is
+written again behind the others. What is asked, of which model, for which task and by which settings makes the
+key, so one file serves many runs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _AT_ONCE = 32
 class WrittenTexts:
     """The texts of one file by key, for its owner alone (0600): they tell of what people said. Safe among threads; each process opens its own.
 
-    What other processes add after the file was opened is not seen. Raises ArtefactError where the file cannot be read or added to.
+    What other processes add after the file was opened is not seen. Raises ArtefactError where the file cannot
+    be read or added to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +73,8 @@ class WrittenTexts:
             self._texts[key] = text
 
     def _append(self, line: bytes) -> None:
-        # One call a line, so that those of several processes never run into each other; half a line that a killed one left is closed first.
+        # One call a line, so that those of several processes never run into each other; half a line that a
+        # killed one left is closed first.
         if end := self._file.seek(0, os.SEEK_END):
             self._file.seek(end - 1)
             line = line if self._file.read(1) == b"\n" else b"\n" + line
@@ -112,8 +115,8 @@ def write_texts(
 ) -> list[str]:
     """What the model writes after each prompt; those in `texts` are not asked for, new ones are put there. `advance` hears of each one done.
 
-    An empty text is handed out and not kept, so that a later run asks again. Prompts are asked by length, so that those side by
-    side are padded little.
+    An empty text is handed out and not kept, so that a later run asks again. Prompts are asked by length, so
+    that those side by side are padded little.
     """
     keys = [text_key(prompt, model_id=generator.model_id, task=task, settings=settings) for prompt in prompts]
     missing = list(
@@ -143,7 +146,8 @@ def generated_answers(
 ) -> dict[str, dict[tuple[str, int], str]]:
     """What the recipe's generated tasks learn, by `answers_of` and by (conversation id, index); each text from its turn and those before it.
 
-    Turns without words are left out. Of `budget` prompts take what leaves room for the longest text within the writer's positions.
+    Turns without words are left out. Of `budget` prompts take what leaves room for the longest text within
+    the writer's positions.
     """
     within = budget.within(generator.encoder.positions, answer=max(MOST_TOKENS.values()))
     prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=within))

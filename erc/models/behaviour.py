@@ -1,7 +1,7 @@
 """The speaker-behaviour module: a GRU over what a speaker said before, across conversations (EmoNet 2024; CoMPM 2022 within one).
 
-Shapes: U turns, N past turns of the speaker, E width of an observation, M distinct past turns or texts, D hidden width, G width of the GRU, S drawn
-networks.
+Shapes: U turns, N past turns of the speaker, E width of an observation, M distinct past turns or texts, D
+hidden width, G width of the GRU, S drawn networks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _ROWS_AT_ONCE = 1024
 class GruStack(nn.Module):
     """GRU layers with seeded dropout before each: sequences (R, N, E) under a mask of leading real steps -> last states (R, G).
 
-    Every step of a sequence is dropped alike (a drawn network is one network at all steps). An empty sequence gives zeros.
+    Every step of a sequence is dropped alike (a drawn network is one network at all steps). An empty sequence
+    gives zeros.
     """
 
     def __init__(
@@ -133,7 +134,8 @@ class OwnMemory(BehaviourMemory):
 def _last_states(gru: GruStack, known: Tensor, batch: TurnBatch, copies: int) -> Tensor:
     """The GRU's states (S * U, G) after each turn's past, whose steps are rows of `known` (S or 1, M, E).
 
-    A step is as wide as an embedding and stands in up to N pasts: they are laid out for some turns at a time, unless gradients keep them anyway.
+    A step is as wide as an embedding and stands in up to N pasts: they are laid out for some turns at a time,
+    unless gradients keep them anyway.
     """
     assert batch.history_index is not None
     assert batch.history_mask is not None

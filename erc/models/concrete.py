@@ -1,7 +1,7 @@
 """Dropout whose rate is learnt (Gal, Hron, Kendall 2017, "Concrete dropout").
 
-In training a relaxed Bernoulli lets the gradient reach the rate; afterwards it is a `SeededDropout` with the rate that was learnt, so
-sampling, its seeds and its independence of the batch are the same.
+In training a relaxed Bernoulli lets the gradient reach the rate; afterwards it is a `SeededDropout` with the
+rate that was learnt, so sampling, its seeds and its independence of the batch are the same.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class ConcreteDropout(SeededDropout):
     ) -> Tensor:
         """What keeps the rate from 0 and 1, a scalar to add to the loss (equation 3 of the paper).
 
-        `weights` is the matrix of the layer that reads the dropped units, `features` how many units there are. `weight_scale` is
-        l^2 / N and `dropout_scale` 1 / N, or 2 / N for a squared error, with N training examples and prior length scale l.
+        `weights` is the matrix of the layer that reads the dropped units, `features` how many units there
+        are. `weight_scale` is l^2 / N and `dropout_scale` 1 / N, or 2 / N for a squared error, with N
+        training examples and prior length scale l.
         """
         rate = torch.sigmoid(self.logit)
         negative_entropy = rate * torch.log(rate) + (1.0 - rate) * torch.log1p(-rate)

@@ -36,8 +36,9 @@ def build_context(
 ) -> ContextEncoder:
     """The context encoder of a mode over `encoder`.
 
-    `window` reads `token_window`; `turn_causal` reads `turn_window` and `gate` (the initial bias of its sigmoid gates, None for gates
-    that start exactly closed); `hierarchical` reads `width` and `dropout` of its recurrent layers. Raises ValueError for another mode.
+    `window` reads `token_window`; `turn_causal` reads `turn_window` and `gate` (the initial bias of its
+    sigmoid gates, None for gates that start exactly closed); `hierarchical` reads `width` and `dropout` of
+    its recurrent layers. Raises ValueError for another mode.
     """
     if mode == "window":
         return WindowContext(encoder=encoder, pooling=pooling, token_window=token_window)

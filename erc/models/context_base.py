@@ -21,9 +21,9 @@ from erc.models.turns import TurnBatch
 class ContextEncoder(nn.Module, ABC):
     """Encodes each turn with what came before it in its conversation, and never with what came after.
 
-    A pass has two halves, so that Monte-Carlo samples can share what is below the sampled layers: `begin` runs the encoder's first
-    `split` layers, `complete` the rest for `copies` networks. `append` answers one more turn of a live conversation from the tensors
-    the turn before left, the same as the batch would.
+    A pass has two halves, so that Monte-Carlo samples can share what is below the sampled layers: `begin`
+    runs the encoder's first `split` layers, `complete` the rest for `copies` networks. `append` answers one
+    more turn of a live conversation from the tensors the turn before left, the same as the batch would.
     """
 
     in_passes = False
@@ -53,7 +53,8 @@ class ContextEncoder(nn.Module, ABC):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The vector of one more turn, (S, P), and the tensors that the next turn needs; an empty mapping begins a conversation.
 
-        With a `draw`, the layers from `split` on are sampled and S is its number of samples; it must be the same all along.
+        With a `draw`, the layers from `split` on are sampled and S is its number of samples; it must be the
+        same all along.
         """
 
 

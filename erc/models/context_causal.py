@@ -1,7 +1,8 @@
 """`turn_causal`: one pass over the conversation, in which tokens also attend to the tokens of the W turns before theirs.
 
-Positions restart at each turn, and what looks back is gated and begins closed, so the model starts as the utterance model and opens
-from there. All turns are predicted at once; a live conversation keeps keys and values of the last W turns.
+Positions restart at each turn, and what looks back is gated and begins closed, so the model starts as the
+utterance model and opens from there. All turns are predicted at once; a live conversation keeps keys and
+values of the last W turns.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from erc.models.turns import TurnBatch
 class TurnCausalContext(ContextEncoder):
     """Attention over the own turn and, through a gate, over the `turn_window` turns before it.
 
-    `gate` is the initial bias of the sigmoid gates (-3 is nearly closed); None closes them exactly. A `turn_window` of 0 sees no past.
+    `gate` is the initial bias of the sigmoid gates (-3 is nearly closed); None closes them exactly. A
+    `turn_window` of 0 sees no past.
     """
 
     def __init__(

@@ -2,10 +2,11 @@
 
 The encoder is skipped where a batch brings the vectors it gave before.
 
-What the two GRUs add passes a projection that begins at zero, so the model starts exactly as the utterance model. They carry on from
-their last states in a live conversation.
+What the two GRUs add passes a projection that begins at zero, so the model starts exactly as the utterance
+model. They carry on from their last states in a live conversation.
 
-Shapes: B conversations, L turns of the longest, U turns of them all, P width of a turn's vector, G width of a GRU, S drawn networks.
+Shapes: B conversations, L turns of the longest, U turns of them all, P width of a turn's vector, G width of a
+GRU, S drawn networks.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ class HierarchicalContext(ContextEncoder):
 def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:
     """Runs `gru` over the rows of each group in their order: inputs (S, U, P), group (U,) -> (S, U, G).
 
-    Groups of like sizes are padded together. Where one is much larger than most, as in a chat of many people, they go through in several
-    parts, each of which pads to less than twice its rows.
+    Groups of like sizes are padded together. Where one is much larger than most, as in a chat of many people,
+    they go through in several parts, each of which pads to less than twice its rows.
     """
     rows = inputs.shape[1]
     numbers, row_of = torch.unique(group, return_inverse=True)

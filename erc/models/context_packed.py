@@ -1,12 +1,13 @@
 """One pass over whole conversations without padding: every real token once, attention within turns and, gated, over earlier turns.
 
-Projections and feed-forward layers run over the real tokens of all turns in one row. For attention the row is cut into chunks of
-neighbouring turns; the keys of a chunk are its own tokens and those of the W turns before it, which lie side by side. So nothing is
-ever as large as the square of a conversation. Without `CrossTurn`, or with its gates closed, each turn comes out as the encoder alone
-would give it.
+Projections and feed-forward layers run over the real tokens of all turns in one row. For attention the row is
+cut into chunks of neighbouring turns; the keys of a chunk are its own tokens and those of the W turns before
+it, which lie side by side. So nothing is ever as large as the square of a conversation. Without `CrossTurn`,
+or with its gates closed, each turn comes out as the encoder alone would give it.
 
-Shapes: S drawn networks, U turns, T tokens of the longest, X real tokens of all turns, X' those in the row of keys, N chunks, Q tokens of
-a chunk, K tokens of its keys, D hidden width, H heads, F width of a head, W turns in the window.
+Shapes: S drawn networks, U turns, T tokens of the longest, X real tokens of all turns, X' those in the row of
+keys, N chunks, Q tokens of a chunk, K tokens of its keys, D hidden width, H heads, F width of a head, W turns
+in the window.
 """
 
 from __future__ import annotations
@@ -96,8 +97,9 @@ class Packing:
 class Lags:
     """Which turn looks back how far, turn by turn (I of a chunk's queries, J of its keys and one for padding).
 
-    pair (N, I, J) counts the turns between from 0, W more for the same speaker, and is 2 W where nothing may be seen; query (N, Q, I) and
-    key (N, J, K) are 1 where a token is of a turn; seen (N, Q) is 1 for tokens that have anything to look back on.
+    pair (N, I, J) counts the turns between from 0, W more for the same speaker, and is 2 W where nothing may
+    be seen; query (N, Q, I) and key (N, J, K) are 1 where a token is of a turn; seen (N, Q) is 1 for tokens
+    that have anything to look back on.
     """
 
     pair: Tensor
@@ -110,9 +112,10 @@ class Lags:
 class Chunks:
     """How the row is cut for attention.
 
-    query (N, Q) and key (N, K) are places in the rows of queries and keys, padded in front, so that the last Q keys are the queries' own
-    tokens; token (X,) says where in the flattened (N, Q) each packed token stands. own (N, Q, Q) bool marks keys of the query's turn, apart
-    (N, Q, Q) how far they are from it in tokens. `lags` is None where no turn has a past.
+    query (N, Q) and key (N, K) are places in the rows of queries and keys, padded in front, so that the last
+    Q keys are the queries' own tokens; token (X,) says where in the flattened (N, Q) each packed token
+    stands. own (N, Q, Q) bool marks keys of the query's turn, apart (N, Q, Q) how far they are from it in
+    tokens. `lags` is None where no turn has a past.
     """
 
     query: Tensor
@@ -233,7 +236,8 @@ def _table(spans: Sequence[range], device: torch.device) -> tuple[Tensor, Tensor
 class CrossTurn(nn.Module):
     """What one layer has learnt about looking back: a gate for each head, and a bias for each head, turn distance and same speaker or not.
 
-    The gate is tanh(g) with g = 0 at the start (`initial=None`): exactly closed; or sigmoid(g) with g = `initial`, such as -3: nearly so.
+    The gate is tanh(g) with g = 0 at the start (`initial=None`): exactly closed; or sigmoid(g) with g =
+    `initial`, such as -3: nearly so.
     """
 
     def __init__(self, *, heads: int, window: int, initial: float | None) -> None:
@@ -259,7 +263,8 @@ class CrossTurn(nn.Module):
 class PackedState:
     """Turns on their way through the layers: hidden (S, X, D), and what every layer needs beside it.
 
-    `earlier` holds, for a live turn, each coming layer's keys and values of the turns before it, (S, X' - X, H, F).
+    `earlier` holds, for a live turn, each coming layer's keys and values of the turns before it, (S, X' - X,
+    H, F).
     """
 
     hidden: Tensor
@@ -284,8 +289,8 @@ def start_packed(
 ) -> PackedState:
     """Embeds the real tokens of texts (U, T); positions restart in each text.
 
-    `row` says whose turns they are where tokens look back `window` turns; without it every text stands alone. `before` is the row of
-    tokens kept from earlier turns.
+    `row` says whose turns they are where tokens look back `window` turns; without it every text stands alone.
+    `before` is the row of tokens kept from earlier turns.
     """
     packing = Packing.of(attention_mask)
     if row is None:

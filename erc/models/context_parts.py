@@ -1,7 +1,8 @@
 """The inside of one encoder layer, family by family: what attention reads and what is made of its answer.
 
-A conversation model needs attention of its own (over earlier turns), but the encoder's weights. So each layer is taken apart into
-`project` (queries, keys, values) and `merge` (all that follows attention); `context_packed` puts another attention between them.
+A conversation model needs attention of its own (over earlier turns), but the encoder's weights. So each layer
+is taken apart into `project` (queries, keys, values) and `merge` (all that follows attention);
+`context_packed` puts another attention between them.
 
 Shapes: X tokens in a row, D hidden width, H heads, F width of a head. Leading dimensions are free.
 """

@@ -1,7 +1,7 @@
 """`window`: the past of every target is read anew together with it, as CoMPM and EmoNet do.
 
-The last `token_window` tokens of past and target stand behind one CLS; a turn's vector is pooled from the target's own tokens and the
-CLS. It costs one long row a turn; the other modes cost one pass a conversation.
+The last `token_window` tokens of past and target stand behind one CLS; a turn's vector is pooled from the
+target's own tokens and the CLS. It costs one long row a turn; the other modes cost one pass a conversation.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Dropout whose Monte-Carlo samples are drawn networks, not noise of a global generator.
 
-Sample s of seed r is one Bernoulli draw of the whole network: the mask at a site depends on (seed, sample, site,
-token position, feature) and on nothing else. So a prediction does not depend on which utterances share its batch, on
-their order, on padding or on how the batch is cut, and samples of different turns belong to the same drawn network.
+Sample s of seed r is one Bernoulli draw of the whole network: the mask at a site depends on (seed, sample,
+site, token position, feature) and on nothing else. So a prediction does not depend on which utterances share
+its batch, on their order, on padding or on how the batch is cut, and samples of different turns belong to the
+same drawn network.
 
-The model stays in evaluation mode throughout. Which draw is active is kept in a context variable, which every thread
-has for itself; no module is switched, so a deterministic pass in another thread or afterwards is untouched.
-Method: Gal and Ghahramani 2016, "Dropout as a Bayesian approximation".
+The model stays in evaluation mode throughout. Which draw is active is kept in a context variable, which every
+thread has for itself; no module is switched, so a deterministic pass in another thread or afterwards is
+untouched. Method: Gal and Ghahramani 2016, "Dropout as a Bayesian approximation".
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def _keep(seed: int, sample: int, site: int, tokens: int, features: int, p: floa
 class Draw:
     """The networks a pass runs: rows are laid out sample by sample, `len(samples)` times the same B inputs.
 
-    `positions` (B, T) gives each token's position where it is not simply its column (several utterances in one row).
+    `positions` (B, T) gives each token's position where it is not simply its column (several utterances in
+    one row).
     """
 
     seed: int

@@ -1,8 +1,9 @@
 """EmCoder's encoder: a small pre-norm transformer with rotary positions, made for Monte-Carlo dropout (81,772,828 parameters with its head).
 
-RMSNorm before each sub-layer, no biases, SwiGLU, and dropout only after the attention output, after the feed-forward output and in the
-head: 13 sites. The published count leaves room for one more norm than the blocks and the final one have; it stands behind the embedding.
-Heads are not published; 12 of width 64 are taken. Weights are not published under a licence we could ship: it starts at random.
+RMSNorm before each sub-layer, no biases, SwiGLU, and dropout only after the attention output, after the
+feed-forward output and in the head: 13 sites. The published count leaves room for one more norm than the
+blocks and the final one have; it stands behind the embedding. Heads are not published; 12 of width 64 are
+taken. Weights are not published under a licence we could ship: it starts at random.
 
 Shapes: B rows, T tokens, D hidden width, H heads, F width of a head.
 """

@@ -1,6 +1,7 @@
 """EmoNet: a context encoder, what is known of the speaker, and a head over exclusive emotions.
 
-CoMPM and BiosERC's encoder variant are configurations of the same parts (`window` with an own memory within the dialogue; a bio join).
+CoMPM and BiosERC's encoder variant are configurations of the same parts (`window` with an own memory within
+the dialogue; a bio join).
 
 Shapes: B conversations, U turns, T tokens, P width of a turn's vector, C emotions, S drawn networks.
 """
@@ -129,10 +130,10 @@ class EmoNet(nn.Module):
     ) -> Tensor:
         """Monte-Carlo-dropout logits (S, U, C): joint samples through context encoder, behaviour memory and head.
 
-        `full` samples every dropout behind the embeddings, `top-k` those of the `top_k` upper layers of each encoder and all above them,
-        `head` those of the head.
-        Sample s of a seed is the same network for every turn of every conversation, so the answer depends neither on the batch nor on
-        `max_batch_size` (turns times samples that share a pass). The model must be in evaluation mode and is left as it was. Raises
+        `full` samples every dropout behind the embeddings, `top-k` those of the `top_k` upper layers of each
+        encoder and all above them, `head` those of the head. Sample s of a seed is the same network for every
+        turn of every conversation, so the answer depends neither on the batch nor on `max_batch_size` (turns
+        times samples that share a pass). The model must be in evaluation mode and is left as it was. Raises
         NoDropoutError for a model without dropout, ValueError for n_samples < 1.
         """
         self._check_sampling(n_samples, mode)
@@ -164,7 +165,8 @@ class EmoNet(nn.Module):
     ) -> tuple[Tensor, LiveState]:
         """`mc_forward` turn by turn: logits (S, 1, C) and the state after the turn, which belongs to this seed, mode and S alone.
 
-        In mode `head` the state is the deterministic one; in the others it holds the past of S networks and is S times as large.
+        In mode `head` the state is the deterministic one; in the others it holds the past of S networks and
+        is S times as large.
         """
         self._check_sampling(n_samples, mode)
         if mode == "head":

@@ -57,7 +57,8 @@ def build_emonet(
 ) -> EmoNet:
     """The untrained network over `encoder`; `memory_encoder` is a second one, for `memory_encoder: own` alone.
 
-    Raises ValueError where the settings ask for a part without its width or its encoder, or for parts that do not go together.
+    Raises ValueError where the settings ask for a part without its width or its encoder, or for parts that do
+    not go together.
     """
     if settings.encoder == "shared" and settings.context != "hierarchical":
         raise ValueError(

@@ -1,7 +1,7 @@
 """Text encoders: the default one from its package with its hash checked, any Hugging Face encoder by name or folder.
 
-Shapes: B rows, T tokens, D hidden width. An encoder can be run in parts (`start`, `run`, `finish`), so that a shared prefix is
-computed once where only the upper layers are sampled.
+Shapes: B rows, T tokens, D hidden width. An encoder can be run in parts (`start`, `run`, `finish`), so that a
+shared prefix is computed once where only the upper layers are sampled.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ def _require_supported(config: PretrainedConfig) -> None:
 def _seed_dropouts(layers: nn.ModuleList, *, p: float) -> int:
     """Puts a `SeededDropout` in the place of every hidden dropout of the blocks; returns how many there are.
 
-    Dropout on attention probabilities is a functional argument in Hugging Face models; it is off (p = 0) in training and sampling alike.
+    Dropout on attention probabilities is a functional argument in Hugging Face models; it is off (p = 0) in
+    training and sampling alike.
     """
     site = 0
     for layer in layers:

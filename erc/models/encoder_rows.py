@@ -24,8 +24,8 @@ _TOKENS = 8_192
 class Rows:
     """The texts of one pass: their places among all (R,), their tokens under a mask (R, T'), and which of these are pooled (R, T') bool.
 
-    `state` is what the layers below the sampled ones made of them; None where none are below, so that no more than one pass of
-    embeddings is held at a time.
+    `state` is what the layers below the sampled ones made of them; None where none are below, so that no more
+    than one pass of embeddings is held at a time.
     """
 
     places: Tensor

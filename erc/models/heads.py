@@ -1,6 +1,7 @@
 """From a turn's vector to logits over emotions, with dropout that Monte-Carlo samples draw.
 
-Shapes: B turns, P width of a turn's vector, H hidden width, C emotions, S samples, K units that a drawn network leaves out.
+Shapes: B turns, P width of a turn's vector, H hidden width, C emotions, S samples, K units that a drawn
+network leaves out.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ class EmotionHead(nn.Module):
     def sample(self, pooled: Tensor, *, n_samples: int, seed: int) -> Tensor:
         """Logits (S, B, C) of S drawn networks over pooled (B, P): those of `forward` under the same draw.
 
-        A network that leaves out few inputs sums all of them less those few. The sum of all is the same for every network, so that only
-        the few are multiplied S times; for a handful of rows, or a dropout of more than a third, it would not pay.
+        A network that leaves out few inputs sums all of them less those few. The sum of all is the same for
+        every network, so that only the few are multiplied S times; for a handful of rows, or a dropout of
+        more than a third, it would not pay.
         """
         draw = Draw(seed=seed, samples=tuple(range(n_samples)))
         with drawn(draw):
@@ -54,7 +56,8 @@ class EmotionHead(nn.Module):
                     n_samples, -1, -1
                 )
                 kept = torch.baddbmm(everything, pooled.t()[index].transpose(1, 2), weights, alpha=-1.0)
-                # The masks of the second dropout go into the weights behind it, which are fewer than what it would mask.
+                # The masks of the second dropout go into the weights behind it, which are fewer than what it
+                # would mask.
                 behind = self.hidden_dropout(self.output.weight.repeat(n_samples, 1)).view(
                     n_samples, -1, kept.shape[2]
                 )

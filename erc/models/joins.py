@@ -1,6 +1,7 @@
 """How what is known of a speaker joins a turn's context vector.
 
-Shapes: U turns (or S * U for S drawn networks), P width of the context, G width of the memory, R bios, K width of a bio.
+Shapes: U turns (or S * U for S drawn networks), P width of the context, G width of the memory, R bios, K
+width of a bio.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ BioKind = Literal["linear", "attention"]
 class MemoryJoin(nn.Module):
     """Projects the memory's state to the context's width and joins the two: a sum, or a linear layer over both.
 
-    With `zero_start` the memory contributes exactly nothing until it is trained. A memory of zeros contributes nothing to a sum ever.
+    With `zero_start` the memory contributes exactly nothing until it is trained. A memory of zeros
+    contributes nothing to a sum ever.
     """
 
     def __init__(self, *, kind: JoinKind, width: int, memory: int, zero_start: bool = True) -> None:
@@ -42,8 +44,9 @@ class MemoryJoin(nn.Module):
 
 class BioJoin(nn.Module):
     """Adds what a speaker's bio says (the encoder variant of BiosERC 2024): its own bio through a linear layer over both, or
-    attention of the turn over its own bio and those of the others heard so far. Begins at zero; no bio contributes nothing, and where the
-    speaker has none the linear layer adds nothing, whatever is known of others.
+    attention of the turn over its own bio and those of the others heard so far. Begins at zero; no bio
+    contributes nothing, and where the speaker has none the linear layer adds nothing, whatever is known of
+    others.
     """
 
     def __init__(self, *, kind: BioKind, width: int, bio_width: int, heads: int = 4) -> None:

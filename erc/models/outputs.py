@@ -21,8 +21,9 @@ class EmoNetOutput:
 class LiveState:
     """What is left of a conversation after `turns` turns, enough to answer the next one.
 
-    Its size is bounded by the model's windows (in the hierarchical mode also by how many speakers the conversation has), not by
-    the length of the conversation. A state is never changed; `append` gives a new one, so an old one can be gone back to.
+    Its size is bounded by the model's windows (in the hierarchical mode also by how many speakers the
+    conversation has), not by the length of the conversation. A state is never changed; `append` gives a new
+    one, so an old one can be gone back to.
     """
 
     turns: int

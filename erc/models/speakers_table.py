@@ -68,8 +68,8 @@ def _key(corpus: str | None, name: str) -> str:
 class SpeakerTable(nn.Module):
     """An embedding (P,) for each row, added to the turn's vector.
 
-    In training a share `dropout` of the turns is shown as spoken by the unknown, so that row 0 is learnt too. All rows begin at
-    zero: the table says nothing until it has learnt something.
+    In training a share `dropout` of the turns is shown as spoken by the unknown, so that row 0 is learnt too.
+    All rows begin at zero: the table says nothing until it has learnt something.
     """
 
     def __init__(self, *, rows: int, width: int, dropout: float) -> None:

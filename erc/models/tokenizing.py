@@ -19,7 +19,8 @@ def encode_texts(
 ) -> tuple[list[tuple[int, ...]], list[bool]]:
     """Token ids of each text with the encoder's special tokens, cut at `max_tokens`, and which texts were cut.
 
-    A lone surrogate, half a character that JSON may hold, is no text to a tokenizer: it is read as a question mark.
+    A lone surrogate, half a character that JSON may hold, is no text to a tokenizer: it is read as a question
+    mark.
     """
     if not texts:  # tokenizers refuse an empty list
         return [], []

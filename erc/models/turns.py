@@ -1,7 +1,8 @@
 """A batch of whole conversations as tensors, and how it is built from the nouns.
 
-Shapes: B conversations, U turns of them all, T tokens, N past turns of the speaker, E width of an observation (embedding and
-probabilities of the shared classifier), M distinct past turns or texts, R bios, K width of a bio.
+Shapes: B conversations, U turns of them all, T tokens, N past turns of the speaker, E width of an observation
+(embedding and probabilities of the shared classifier), M distinct past turns or texts, R bios, K width of a
+bio.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ _TEXTS_KEPT = 10_000  # token ids of past texts; a conversation that never ends 
 class TurnBatch:
     """Turns of whole conversations, in order within each, one conversation after the other.
 
-    input_ids, attention_mask (U, T); conversation (U,) numbers the rows' conversations from 0, turn (U,) their places within them;
-    local_speaker (U,) counts speakers by order of appearance, global_speaker (U,) is a row of the corpus's table (0 unknown);
-    history_index (U, N) says what is remembered of each speaker, oldest first, under history_mask (U, N): rows of observations (M, E), or of
-    memory_ids, memory_mask (M, T'), the distinct remembered texts. What several turns remember stands there once;
-    bios (U, R, K) under bio_mask (U, R): the first place is the speaker's own, the others follow in the order in which they were heard;
-    vectors (U, P) are the turns as the shared classifier's encoder reads them, where a model takes them from there;
-    labels (U,) int64, -100 for a turn without one.
+    input_ids, attention_mask (U, T); conversation (U,) numbers the rows' conversations from 0, turn (U,)
+    their places within them; local_speaker (U,) counts speakers by order of appearance, global_speaker (U,)
+    is a row of the corpus's table (0 unknown); history_index (U, N) says what is remembered of each speaker,
+    oldest first, under history_mask (U, N): rows of observations (M, E), or of memory_ids, memory_mask (M,
+    T'), the distinct remembered texts. What several turns remember stands there once; bios (U, R, K) under
+    bio_mask (U, R): the first place is the speaker's own, the others follow in the order in which they were
+    heard; vectors (U, P) are the turns as the shared classifier's encoder reads them, where a model takes
+    them from there; labels (U,) int64, -100 for a turn without one.
     """
 
     input_ids: Tensor
@@ -108,10 +110,11 @@ class BioProvider(Protocol):
 class TurnBuilder:
     """Turns conversations into batches: tokenises, numbers the speakers, and looks up each speaker's past.
 
-    `memory_texts` asks for the texts of the past turns (a second encoder reads them), else for their stored observations of width
-    `observation_width`. With `history=None` no past is looked up at all. `labels` are the gold labels in the order of the model's outputs.
-    `hidden_speakers` is the share of a conversation's speakers whose `global_tag` is that of the unknown, so that training shows it.
-    `person` tells which names are one person's.
+    `memory_texts` asks for the texts of the past turns (a second encoder reads them), else for their stored
+    observations of width `observation_width`. With `history=None` no past is looked up at all. `labels` are
+    the gold labels in the order of the model's outputs. `hidden_speakers` is the share of a conversation's
+    speakers whose `global_tag` is that of the unknown, so that training shows it. `person` tells which names
+    are one person's.
     """
 
     def __init__(

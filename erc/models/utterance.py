@@ -76,10 +76,11 @@ class UtteranceClassifier(nn.Module):
     ) -> Tensor:
         """Monte-Carlo-dropout logits, shape (S, B, C), for input_ids and attention_mask of shape (B, T).
 
-        `mode` says what is sampled: `full` every dropout of the encoder's layers and of the head, `top-k` those of the `top_k` upper
-        layers and of the head (the layers below are computed once), `head` those of the head. Sample s of a seed is the same network
-        for every utterance, so the answer does not depend on the batch, its order or `max_batch_size` (rows per pass). The model must
-        be in evaluation mode, and is left as it was. Raises NoDropoutError for a model without dropout, ValueError for an unknown mode
+        `mode` says what is sampled: `full` every dropout of the encoder's layers and of the head, `top-k`
+        those of the `top_k` upper layers and of the head (the layers below are computed once), `head` those
+        of the head. Sample s of a seed is the same network for every utterance, so the answer does not depend
+        on the batch, its order or `max_batch_size` (rows per pass). The model must be in evaluation mode, and
+        is left as it was. Raises NoDropoutError for a model without dropout, ValueError for an unknown mode
         and for n_samples or top_k below 1.
         """
         if n_samples < 1:

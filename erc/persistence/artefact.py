@@ -1,7 +1,8 @@
 """Save and load a trained model as a self-describing folder.
 
-Belief (weights), calibration, thresholds and decision policy are separate files, each refitted alone. Nothing in a folder is code:
-weights are safetensors, the rest is JSON, and every file is checked against the manifest before it is parsed.
+Belief (weights), calibration, thresholds and decision policy are separate files, each refitted alone. Nothing
+in a folder is code: weights are safetensors, the rest is JSON, and every file is checked against the manifest
+before it is parsed.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ FORMAT = 1
 class ArtefactInfo:
     """Everything about a model that is not a weight: what it is, what it was trained from, on and with.
 
-    `architecture` are the arguments that build the network, `config` the exact resolved configuration of the run, `data` the SHA-256
-    of every corpus file, `uncertainty` the default Monte-Carlo settings (samples, mode, top_k), `reads` what a conversation model
-    reads beside the text (its shared classifier and that one's hash, how speakers are written, how far a history goes back).
+    `architecture` are the arguments that build the network, `config` the exact resolved configuration of the
+    run, `data` the SHA-256 of every corpus file, `uncertainty` the default Monte-Carlo settings (samples,
+    mode, top_k), `reads` what a conversation model reads beside the text (its shared classifier and that
+    one's hash, how speakers are written, how far a history goes back).
     """
 
     kind: str

@@ -1,8 +1,9 @@
 """Weights as a small difference to the public encoder they were trained from.
 
-A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or in 4 bits; a large new matrix likewise with W0 = 0,
-in 8 bits; vectors and small new matrices are stored in half precision, and what training never touched is not stored at all. The scale
-of each row minimises the squared error over a few clipping points, which matters at 4 bits, where the largest entry is a poor guide.
+A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or in 4 bits; a large new matrix
+likewise with W0 = 0, in 8 bits; vectors and small new matrices are stored in half precision, and what
+training never touched is not stored at all. The scale of each row minimises the squared error over a few
+clipping points, which matters at 4 bits, where the largest entry is a poor guide.
 """
 
 from __future__ import annotations

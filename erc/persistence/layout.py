@@ -115,8 +115,8 @@ def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
 def replace_folder(temporary: Path, target: Path) -> None:
     """Puts a finished folder in the place of `target`, and the old one back where that fails.
 
-    A kill between the two renames leaves the old folder beside it under a hidden name, `.NAME.old`. Raises ArtefactError where
-    `target` is a folder with other things in it.
+    A kill between the two renames leaves the old folder beside it under a hidden name, `.NAME.old`. Raises
+    ArtefactError where `target` is a folder with other things in it.
     """
     old = target.with_name(f".{target.name}.old")
     if target.exists():

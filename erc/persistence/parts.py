@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and what a process that was killed over one left behind.
 
-A file is written beside its place as `NAME.PID.part` (a database with `-wal` and the like behind that) and then takes its place.
+A file is written beside its place as `NAME.PID.part` (a database with `-wal` and the like behind that) and
+then takes its place.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def sweep(folder: Path) -> list[Path]:
     """Takes away the unfinished files in `folder` whose process is gone and that nothing has changed for an hour; returns them.
 
-    What cannot be looked at or taken away stays. Another process may sweep, or finish a file, at the same time.
+    What cannot be looked at or taken away stays. Another process may sweep, or finish a file, at the same
+    time.
     """
     families: dict[tuple[str, int], list[Path]] = defaultdict(list)
     try:

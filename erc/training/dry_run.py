@@ -1,7 +1,8 @@
 """What a training run would take, from its configuration alone: parameters, and for language models memory. No weights are loaded.
 
-Of a hub model its description is read from the hub's cache. Where it is not there, the shape stands in that the bases of the shipped
-configurations were published with (`published.json`), and for other models the hub is asked.
+Of a hub model its description is read from the hub's cache. Where it is not there, the shape stands in that
+the bases of the shipped configurations were published with (`published.json`), and for other models the hub
+is asked.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ _NOTE = "the description of {} is not at hand: these are the numbers of the shap
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`base` names the pretrained model, `parameters` counts its values (of two encoders where a speaker memory has its own), `trained` those of
-    an adapter (None: the task has none), `frozen` those of an encoder that stay as they are; `memory` is the estimate in bytes and `precision`
-    the one it is for, both None where the task is no language model's. `note` says where the base's description comes from, if not from the base."""
+    an adapter (None: the task has none), `frozen` those of an encoder that stay as they are; `memory` is the
+    estimate in bytes and `precision` the one it is for, both None where the task is no language model's.
+    `note` says where the base's description comes from, if not from the base."""
 
     base: str
     parameters: int

@@ -257,7 +257,8 @@ def finish_emonet(
 ) -> Path:
     """Compresses the trained network, fits calibrator and policies on its dev outputs, and saves the artefact.
 
-    `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its card shows.
+    `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its
+    card shows.
     """
     info = _info(config, parts, network)
     precision = config.optim.precision

@@ -16,8 +16,8 @@ def emonet_settings(
 ) -> EmoNetSettings:
     """The settings of `config`, with the widths that only the data and the shared classifier know.
 
-    `speaker_rows` is the length of the speaker vocabulary, used where the configuration asks for global speakers. Raises ConfigError
-    where a part is asked for whose width is missing.
+    `speaker_rows` is the length of the speaker vocabulary, used where the configuration asks for global
+    speakers. Raises ConfigError where a part is asked for whose width is missing.
     """
     if config.emonet is None:
         raise ConfigError(f"experiment '{config.name}' has no section 'emonet': its task is '{config.task}'")

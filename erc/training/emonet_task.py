@@ -1,8 +1,9 @@
 """Training a conversation model: examples are whole conversations, one class a turn, weighted F1 on dev.
 
-History is chronological: every look-up is strictly before the turn it is for, so a second epoch sees no more than the first, and nothing
-of an epoch or an evaluation is left for the next. On dev a speaker's history begins with dev; that of the training split is added only
-where asked for, and then only what was broadcast earlier.
+History is chronological: every look-up is strictly before the turn it is for, so a second epoch sees no more
+than the first, and nothing of an epoch or an evaluation is left for the next. On dev a speaker's history
+begins with dev; that of the training split is added only where asked for, and then only what was broadcast
+earlier.
 """
 
 from __future__ import annotations
@@ -59,10 +60,11 @@ def corpus_history(
 class EmoNetTask:
     """Fits an `EmoNet` to the labelled turns of `train`; turns without a label are context only.
 
-    `builder` makes a `TurnBuilder` over a history, with the model's labels; `train_builder` one for training where that is another.
-    `features` are those of train and dev together, needed where the memory reads stored observations, and with `shared_encoder` also as
-    the vectors of the turns themselves. `class_weights` is (C,). With `dev_sees_train` a dev look-up finds the training conversations
-    that are earlier in the corpus's chronology.
+    `builder` makes a `TurnBuilder` over a history, with the model's labels; `train_builder` one for training
+    where that is another. `features` are those of train and dev together, needed where the memory reads
+    stored observations, and with `shared_encoder` also as the vectors of the turns themselves.
+    `class_weights` is (C,). With `dev_sees_train` a dev look-up finds the training conversations that are
+    earlier in the corpus's chronology.
     """
 
     primary_metric = "weighted_f1"

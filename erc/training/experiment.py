@@ -24,8 +24,9 @@ def run_experiment(
 
     `supplies` makes what the recipe needs beside the corpus; without it, ConfigError says what is missing.
 
-    The resolved configuration is written to the run folder first. A run folder that holds another configuration is refused, so
-    that resuming never mixes two experiments. Where several processes train, the main one writes and all return the same folder.
+    The resolved configuration is written to the run folder first. A run folder that holds another
+    configuration is refused, so that resuming never mixes two experiments. Where several processes train, the
+    main one writes and all return the same folder.
     """
     on_main(lambda: _record(config, run_dir))
     if config.task == "utterance":

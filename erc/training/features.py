@@ -1,6 +1,7 @@
 """What the shared utterance classifier makes of a corpus, computed once and kept on disk.
 
-The classifier was trained on another corpus (GoEmotions), so its features are as good on train as on dev and need no cross-fitting.
+The classifier was trained on another corpus (GoEmotions), so its features are as good on train as on dev and
+need no cross-fitting.
 
 Shapes: N utterances, P width of the embedding, C labels.
 """
@@ -69,9 +70,10 @@ def corpus_features(
 ) -> Features:
     """Features of every utterance, from `cache_dir` where they were computed before; probabilities as `calibrator` has them (None: sigmoids).
 
-    The file is found by a digest of the texts, the corpus files' `checksums`, the classifier's weights, the precision and
-    `max_tokens`; another one of these makes another file. It is written whole or not at all. A file that does not hold what its name
-    promises is computed anew. Raises InputError for conversations of one id.
+    The file is found by a digest of the texts, the corpus files' `checksums`, the classifier's weights, the
+    precision and `max_tokens`; another one of these makes another file. It is written whole or not at all. A
+    file that does not hold what its name promises is computed anew. Raises InputError for conversations of
+    one id.
     """
     texts = [utterance.text for conversation in conversations for utterance in conversation]
     places = [

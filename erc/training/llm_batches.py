@@ -1,8 +1,9 @@
 """Prompts and answers as batches for training a causal language model.
 
-The prompt is the trunk of a tree and every answer a branch of it, so one row holds an example with all its candidate answers, and,
-with packing, as many examples as fit; none sees another. What the prompts of a row begin with in common, such as the instruction and the
-label set, stands in it once. Only answers are learnt from: a prompt's own tokens have no loss.
+The prompt is the trunk of a tree and every answer a branch of it, so one row holds an example with all its
+candidate answers, and, with packing, as many examples as fit; none sees another. What the prompts of a row
+begin with in common, such as the instruction and the label set, stands in it once. Only answers are learnt
+from: a prompt's own tokens have no loss.
 
 Shapes: R rows, T tokens in a row, N answer tokens, A answers, E examples.
 """
@@ -29,8 +30,9 @@ _HEAD = 16
 class LlmExample:
     """Token ids of a prompt and of its answers, the right one at `target`.
 
-    `weight` is that of its task and `kind` the task's number among those of the stage; `emotion` says whether class weights apply; `dialogue` is
-    the number of the conversation it is cut from, None for text of its own.
+    `weight` is that of its task and `kind` the task's number among those of the stage; `emotion` says whether
+    class weights apply; `dialogue` is the number of the conversation it is cut from, None for text of its
+    own.
     """
 
     prompt: tuple[int, ...]
@@ -140,9 +142,9 @@ def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
 def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens: int | None = None) -> Batch:
     """Tensors of a batch.
 
-    `input_ids`, `position_ids`, `segments`, `branches` (R, T); for each answer token `token_row`, `token_column` (whose output
-    predicts it), `token_id`, `token_answer` (N,); for each answer `answer_example`, `answer_place` (A,); for each example `target`,
-    `weight`, `emotion` (E,).
+    `input_ids`, `position_ids`, `segments`, `branches` (R, T); for each answer token `token_row`,
+    `token_column` (whose output predicts it), `token_id`, `token_answer` (N,); for each answer
+    `answer_example`, `answer_place` (A,); for each example `target`, `weight`, `emotion` (E,).
     """
     rows = rows_of(examples, row_tokens=row_tokens)
     width = max(row.width(examples) for row in rows)

@@ -108,7 +108,8 @@ def run_llm(
 def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> Supplies:
     """The supplies of a run, in every process the same: what a language model wrote is handed over by the main process.
 
-    A text that is not there makes no example, so with other texts the processes would share out other batches.
+    A text that is not there makes no example, so with other texts the processes would share out other
+    batches.
     """
     made = main_first(lambda: supplies(*splits))
     return replace(made, generated=on_main(lambda: made.generated))
@@ -136,7 +137,8 @@ def finish_llm(
     base, local = llm.base, Path(llm.base).is_dir()
     record = AdapterRecord(
         base=base,
-        # What a name or a branch stands for on the hub may change: an adapter fits the commit it was trained over.
+        # What a name or a branch stands for on the hub may change: an adapter fits the commit it was trained
+        # over.
         revision=llm.revision if local else hub_commit(base, llm.revision) or llm.revision,
         prompt=builder.prompt_id,
         prompt_sha256=builder.sha256,

@@ -22,7 +22,8 @@ WRITTEN_TOKENS = 96
 def llm_recipe(config: ExperimentConfig) -> Recipe:
     """The recipe of `config`.
 
-    Raises ConfigError where its task is another, its last stage does not teach emotions, or a writer is named who has nothing to write.
+    Raises ConfigError where its task is another, its last stage does not teach emotions, or a writer is named
+    who has nothing to write.
     """
     if config.llm is None:
         raise ConfigError(f"experiment '{config.name}' has no section 'llm': its task is '{config.task}'")
@@ -63,7 +64,8 @@ def lora_settings(config: ExperimentConfig) -> LoraSettings:
 def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
     """How much a prompt of `config` may hold.
 
-    Raises ConfigError where the model whose Hugging Face configuration is `base` has no positions for such a prompt and its answer.
+    Raises ConfigError where the model whose Hugging Face configuration is `base` has no positions for such a
+    prompt and its answer.
     """
     llm = config.llm
     assert llm is not None

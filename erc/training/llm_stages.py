@@ -1,7 +1,8 @@
 """The stages of a recipe, one after the other, so that a run that was killed goes on in the stage it was in.
 
-A finished stage leaves its weights and a record in its folder. Going on, they are taken from there: neither its examples are made nor
-is a step of it trained again. A stage that was under way goes on from its last whole checkpoint, as every run does.
+A finished stage leaves its weights and a record in its folder. Going on, they are taken from there: neither
+its examples are made nor is a step of it trained again. A stage that was under way goes on from its last
+whole checkpoint, as every run does.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def run_stages(
 ) -> dict[str, float]:
     """Trains `model` stage after stage, each in the folder of its name, and returns the dev figures of the last.
 
-    `task_of` makes a stage's examples and is only asked for stages that are trained. Without `resume` nothing of an earlier run counts.
+    `task_of` makes a stage's examples and is only asked for stages that are trained. Without `resume` nothing
+    of an earlier run counts.
     """
     done = on_main(lambda: _finished(run_dir, stages, resume=resume))
     figures: dict[str, float] = {}

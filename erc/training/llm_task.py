@@ -26,15 +26,16 @@ from erc.uncertainty.crossfit import cross_fitted_classes
 
 LlmLoss = Literal["tokens", "labels", "both"]
 """`tokens`: the answer's tokens, as language models are usually tuned. `labels`: the right label against the other labels of the set,
-which is what scoring asks, and of answers in free words, which have no others, the tokens. `both`: the sum of `tokens` and the labels."""
+which is what scoring asks, and of answers in free words, which have no others, the tokens. `both`: the sum of
+`tokens` and the labels."""
 
 
 class LlmTask:
     """Fits an adapter to answers.
 
-    `class_weights` (K,) apply to emotion examples; `label_smoothing` spreads over the closed set of an example; `row_tokens`
-    packs examples into rows of that many tokens. With dev emotion examples the primary metric is weighted F1 of calibrated scores, else the
-    loss.
+    `class_weights` (K,) apply to emotion examples; `label_smoothing` spreads over the closed set of an
+    example; `row_tokens` packs examples into rows of that many tokens. With dev emotion examples the primary
+    metric is weighted F1 of calibrated scores, else the loss.
     """
 
     def __init__(
@@ -137,8 +138,9 @@ def as_labelled(scores: np.ndarray, targets: np.ndarray, *, groups: np.ndarray) 
     """Log-probabilities (E, K) of dev scores (E, K) as labelling will see them: under a temperature and a bias per label, out of folds
     that keep whole the dialogues which `groups` (E,) numbers.
 
-    A sum over tokens favours labels of few tokens, most of all where a model was taught by its tokens and is not yet sure of any. Labelling
-    takes that off by the fitted calibrator, so a checkpoint must not be judged by it. With fewer than two dialogues nothing is fitted.
+    A sum over tokens favours labels of few tokens, most of all where a model was taught by its tokens and is
+    not yet sure of any. Labelling takes that off by the fitted calibrator, so a checkpoint must not be judged
+    by it. With fewer than two dialogues nothing is fitted.
     """
     dialogues = len(np.unique(groups))
     if dialogues < 2:
@@ -213,12 +215,13 @@ def answer_losses(
 ) -> list[tuple[Tensor, Tensor]]:
     """The mean losses of the examples, each with what it was divided by; scalars, the means in nats.
 
-    First, per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens; of all examples, under `labels`
-    of those that have one answer. Then, but under `tokens`: the cross entropy of the softmax over candidates, divided by the examples that
-    have several. Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
+    First, per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens; of
+    all examples, under `labels` of those that have one answer. Then, but under `tokens`: the cross entropy of
+    the softmax over candidates, divided by the examples that have several. Smoothing keeps 1 - s for the
+    right answer and spreads s evenly over the closed set.
 
-    Class weights are those of a weighted mean and stand in the divisor, too. The weight of a task does not: it says how much the task's
-    examples count, whatever else a batch happens to hold.
+    Class weights are those of a weighted mean and stand in the divisor, too. The weight of a task does not:
+    it says how much the task's examples count, whatever else a batch happens to hold.
     """
     real = counts > 0
     size = real.sum(dim=1)
@@ -260,8 +263,8 @@ def prepare_for_training(
 ) -> list[Any]:
     """Switches on what costs memory or noise only in training; returns handles whose `remove()` ends the noise.
 
-    NEFTune (Jain et al. 2024) adds uniform noise of size alpha / sqrt(T * D) to a row's embeddings, here with T tokens of the row.
-    Gradient checkpointing computes activations anew in the backward pass.
+    NEFTune (Jain et al. 2024) adds uniform noise of size alpha / sqrt(T * D) to a row's embeddings, here with
+    T tokens of the row. Gradient checkpointing computes activations anew in the backward pass.
     """
     if gradient_checkpointing:
         # Newer releases of transformers have another name for it and warn of the old one.
@@ -274,7 +277,8 @@ def prepare_for_training(
         return []
 
     def noise(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        # Scoring runs in evaluation mode, or without gradients while the model is left in training mode: neither is noisy.
+        # Scoring runs in evaluation mode, or without gradients while the model is left in training mode:
+        # neither is noisy.
         if not module.training or not torch.is_grad_enabled():
             return output
         size = neftune_alpha / math.sqrt(output.shape[1] * output.shape[2])

@@ -24,8 +24,9 @@ def emcoder_weights(positives: np.ndarray, total: int, *, epsilon: float = 1.0) 
 def class_weights(counts: np.ndarray, kind: ClassWeights, *, beta: float = 0.999) -> np.ndarray | None:
     """Weights of C exclusive classes from their training counts, (C,), or None.
 
-    `min_over_count` is smallest count / count (EmoNet 2024); `inverse` and `sqrt_inverse` are scaled to a mean of 1 over examples;
-    `effective_number` is (1 - beta) / (1 - beta^n) scaled alike (Cui et al. 2019). A class without examples gets weight 0.
+    `min_over_count` is smallest count / count (EmoNet 2024); `inverse` and `sqrt_inverse` are scaled to a
+    mean of 1 over examples; `effective_number` is (1 - beta) / (1 - beta^n) scaled alike (Cui et al. 2019). A
+    class without examples gets weight 0.
     """
     if kind in ("none", "emcoder"):
         return None

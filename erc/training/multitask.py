@@ -24,7 +24,8 @@ class TaskExample(NamedTuple):
 class MultiTaskModel(nn.Module):
     """Models by task name that share parts of theirs, such as the encoder; shared weights are trained by all.
 
-    Its state holds a shared weight once, under the name of the first task that has it, because safetensors refuses it twice.
+    Its state holds a shared weight once, under the name of the first task that has it, because safetensors
+    refuses it twice.
     """
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
@@ -59,9 +60,10 @@ class MultiTaskModel(nn.Module):
 class MultiTask:
     """Trains a `MultiTaskModel`.
 
-    The loss of a batch is the sum over tasks of w * L * n / (B * p): the task's weight, its mean loss over its n examples in this batch of
-    B, and its share p of all examples. So over an epoch every task counts by its weight, however few examples it has.
-    A dev evaluation gives every task's figures under its name, and the mean of their primary metrics, which chooses the checkpoint.
+    The loss of a batch is the sum over tasks of w * L * n / (B * p): the task's weight, its mean loss over
+    its n examples in this batch of B, and its share p of all examples. So over an epoch every task counts by
+    its weight, however few examples it has. A dev evaluation gives every task's figures under its name, and
+    the mean of their primary metrics, which chooses the checkpoint.
     """
 
     primary_metric = "mean_primary"

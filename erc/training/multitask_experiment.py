@@ -1,10 +1,12 @@
 """Training the shared classifier and conversation models together over one encoder, so that labelling reads every turn once.
 
-Three stages: the classifier alone (or one that was trained before); all tasks together, the conversation models without a memory; then,
-with the encoder as it will be stored, what each conversation model has of its own, its memory of speakers among it.
+Three stages: the classifier alone (or one that was trained before); all tasks together, the conversation
+models without a memory; then, with the encoder as it will be stored, what each conversation model has of its
+own, its memory of speakers among it.
 
-None of them learns from what any part is judged on. What the memories read of training turns comes of an encoder that was trained on these very
-turns: it is surer of them than it is of new ones, so figures on train are optimistic, and heads are kept by dev alone.
+None of them learns from what any part is judged on. What the memories read of training turns comes of an
+encoder that was trained on these very turns: it is surer of them than it is of new ones, so figures on train
+are optimistic, and heads are kept by dev alone.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ LEAKS = "leaks.json"
 def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
     """The configuration of each part: its own model, over the encoder, the data root and the schedule of the whole.
 
-    Raises ConfigError for parts that cannot share an encoder, and for sections of the whole that no part would read.
+    Raises ConfigError for parts that cannot share an encoder, and for sections of the whole that no part
+    would read.
     """
     assert config.multitask is not None
     parts = [_adopted(config, _read(name)) for name in config.multitask.parts]
@@ -117,9 +118,10 @@ def leak_filter(
 ) -> LeakFilter:
     """Keeps what any part is judged on out of what the others learn from: their encoder is one.
 
-    Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is; `run_dir / leaks.json` says which
-    splits were known, and whether the classifier all start from was trained here, under the filter, or is one named by `init_from`. Raises
-    ConfigError where a run would be gone on with that was begun under another filter.
+    Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is;
+    `run_dir / leaks.json` says which splits were known, and whether the classifier all start from was trained
+    here, under the filter, or is one named by `init_from`. Raises ConfigError where a run would be gone on
+    with that was begun under another filter.
     """
     tests = known_held_out(parts[0].data.root)
     found = LeakFilter.of([*tests, *(load_splits(part)[1] for part in parts)])

@@ -21,8 +21,8 @@ Origin = dict[str, str | None]
 def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool) -> None:
     """Writes what a run is made from into its folder.
 
-    Raises ConfigError, naming what is another now, where a run that is to be gone on with was begun from something else: what it has finished
-    would pass for what it is not.
+    Raises ConfigError, naming what is another now, where a run that is to be gone on with was begun from
+    something else: what it has finished would pass for what it is not.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ORIGIN_FILE

@@ -18,8 +18,9 @@ _FALLBACK_COVERAGE = 0.5
 def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None = None) -> DecisionPolicy:
     """The strictest promise that still accepts half of the turns: error among accepted turns at most r, with 90% confidence.
 
-    `confidence` (N,) is the calibrated probability of the predicted emotion out of fold, `wrong` (N,) 1 where that emotion is not
-    gold, `groups` (N,) the dialogue of each turn. Where no r can be certified, the policy accepts the surer half and promises nothing.
+    `confidence` (N,) is the calibrated probability of the predicted emotion out of fold, `wrong` (N,) 1 where
+    that emotion is not gold, `groups` (N,) the dialogue of each turn. Where no r can be certified, the policy
+    accepts the surer half and promises nothing.
     """
     for risk in RISKS:
         try:

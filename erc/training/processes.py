@@ -1,8 +1,9 @@
 """Training by several processes, as `torchrun` and `accelerate launch` start them: one writes and judges, the others hear what came of it.
 
-Every process runs the same program. What leaves something on disk, and what all must agree on (the dev figures, where to go on), is done
-by the main process through `on_main`; the others wait and get its result, or its error. The folder of a run has to be on a disk that all
-of them see. Started without a launcher a process is the main one and the only one, and nothing here does anything.
+Every process runs the same program. What leaves something on disk, and what all must agree on (the dev
+figures, where to go on), is done by the main process through `on_main`; the others wait and get its result,
+or its error. The folder of a run has to be on a disk that all of them see. Started without a launcher a
+process is the main one and the only one, and nothing here does anything.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def is_main() -> bool:
 def on_main(work: Callable[[], Result]) -> Result:
     """What `work` gives in the main process, in every process; the others do not run it.
 
-    Its errors are raised in all: those meant for the user as they are, a defect with its traceback in the main process alone. The result
-    is sent between processes of this run, so it should be small and plain.
+    Its errors are raised in all: those meant for the user as they are, a defect with its traceback in the
+    main process alone. The result is sent between processes of this run, so it should be small and plain.
     """
     if count() == 1:
         return work()

@@ -67,7 +67,8 @@ def load_record(path: Path) -> dict[str, Any]:
 def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) -> Path | None:
     """Makes the folder ready for a run with these settings and returns the checkpoint to go on from, None for the start.
 
-    Raises ConfigError where the run was begun by another number of processes: its batches, and so its steps, are others.
+    Raises ConfigError where the run was begun by another number of processes: its batches, and so its steps,
+    are others.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     begun = _processes_of(run_dir / SETTINGS_FILE)
@@ -97,8 +98,8 @@ def _processes_of(settings: Path) -> int | None:
 def last_checkpoint(run_dir: Path, *, averaged: bool, processes: int = 1) -> Path | None:
     """The latest checkpoint that was written to its end, or None.
 
-    The library writes the trainer's state last, and the average follows it; a kill in between leaves a folder without them. Of several
-    processes each adds the state of its random numbers when it comes to it.
+    The library writes the trainer's state last, and the average follows it; a kill in between leaves a folder
+    without them. Of several processes each adds the state of its random numbers when it comes to it.
     """
     states = [f"rng_state_{number}.pth" for number in range(processes)] if processes > 1 else []
     needed = [TRAINER_STATE_NAME, *([EMA_FILE] if averaged else []), *states]

@@ -1,7 +1,8 @@
 """What a recipe needs beside the corpus, and how the command hands it in.
 
-Training knows neither the speaker memory nor how labelling reads it. Whoever starts a run makes the supplies from the splits that the
-run trains on, with the very parts that label later, so that a prompt in training is the prompt that labelling would build.
+Training knows neither the speaker memory nor how labelling reads it. Whoever starts a run makes the supplies
+from the splits that the run trains on, with the very parts that label later, so that a prompt in training is
+the prompt that labelling would build.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ class TrainingNotes(Protocol):
 class Supplies:
     """What a recipe needs beside the corpus.
 
-    `notes` serves bios and history to prompts, `embed` finds demonstrations, `generated` holds texts a language model wrote, by task (for
-    characteristics: `speaker_characteristic/oReact`) and by (conversation id, index). `bios` gives an encoder the speakers' bios as
-    vectors. `provenance` says by what they were made and is recorded with the model.
+    `notes` serves bios and history to prompts, `embed` finds demonstrations, `generated` holds texts a
+    language model wrote, by task (for characteristics: `speaker_characteristic/oReact`) and by (conversation
+    id, index). `bios` gives an encoder the speakers' bios as vectors. `provenance` says by what they were
+    made and is recorded with the model.
     """
 
     notes: TrainingNotes | None = None

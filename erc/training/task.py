@@ -57,8 +57,8 @@ class MixedTask(Protocol):
 class WeighedTask(Protocol):
     """A task whose loss is a mean, or a sum of means, over something that batches hold unequally much of, such as labelled turns.
 
-    Where several processes, or several parts one after the other, make a step, each mean is weighed by it, so that the step is that of
-    all their batches as one. Losses of other tasks are averaged as they are.
+    Where several processes, or several parts one after the other, make a step, each mean is weighed by it, so
+    that the step is that of all their batches as one. Losses of other tasks are averaged as they are.
     """
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> Sequence[tuple[Tensor, Tensor]]:

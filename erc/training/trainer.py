@@ -63,14 +63,15 @@ class _Several(TrainerCallback):
     """What the library leaves undone where several processes train."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # Dropout masks of its own for each process; the weights and the order of the data came from the common seed by then.
+        # Dropout masks of its own for each process; the weights and the order of the data came from the
+        # common seed by then.
         torch.manual_seed(args.seed + args.process_index)
 
     def on_epoch_begin(
         self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any
     ) -> None:
-        # A run that is resumed within an epoch would read it in the order of the first one: the epoch's number does not come through to
-        # the sampler when its batches are both shared out and skipped.
+        # A run that is resumed within an epoch would read it in the order of the first one: the epoch's
+        # number does not come through to the sampler when its batches are both shared out and skipped.
         batches = train_dataloader.batch_sampler
         while hasattr(batches, "batch_sampler"):
             batches = batches.batch_sampler
@@ -109,7 +110,8 @@ class _Bar(ProgressCallback):
 class _LengthGrouped(LengthGroupedSampler):
     """Neighbours in length share a batch, in an order that depends on the seed and the epoch alone.
 
-    Drawn from the global generator, the order of an epoch would be another one for a run that is resumed within it.
+    Drawn from the global generator, the order of an epoch would be another one for a run that is resumed
+    within it.
     """
 
     def __init__(self, batch_size: int, lengths: Sequence[int], *, seed: int) -> None:
@@ -183,7 +185,8 @@ class ErcTrainer(Trainer):
         if self.step_weights is None:
             return self.task.loss(model, inputs)
         assert isinstance(self.task, WeighedTask)
-        # The library averages over parts and processes; weighed by their share of the whole, the means become the means of all.
+        # The library averages over parts and processes; weighed by their share of the whole, the means become
+        # the means of all.
         means, weights = zip(*self.task.loss_terms(model, inputs), strict=True)
         shares = torch.stack(weights) / self.step_weights.clamp_min(torch.finfo(torch.float32).tiny)
         return (torch.stack(means) * shares).sum()
@@ -267,7 +270,8 @@ def _arguments(
         dataloader_pin_memory=not use_cpu,
         label_names=[],
     )
-    # Without a launcher the library would split batches over all visible GPUs by threads, which our batches do not allow.
+    # Without a launcher the library would split batches over all visible GPUs by threads, which our batches
+    # do not allow.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
@@ -283,14 +287,16 @@ def train(
 ) -> dict[str, float]:
     """Trains `model` in place and leaves the averaged weights in it; returns the last dev figures.
 
-    The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was killed goes on from its last
-    whole checkpoint with the same data order, without it what an earlier run left in the folder is taken away. Where several evaluations
-    fall into the run, the weights that scored best on dev are kept.
+    The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was
+    killed goes on from its last whole checkpoint with the same data order, without it what an earlier run
+    left in the folder is taken away. Where several evaluations fall into the run, the weights that scored
+    best on dev are kept.
 
-    A step's `optim.batch_size` examples are computed in `optim.parts`, which changes the memory it takes and nothing else.
-    Started by a launcher, N processes share the work: each takes `optim.batch_size` examples a step, so a step sees N times as many and an
-    epoch has N times fewer steps; the learning rates stay as they are. The main process evaluates and writes, and every process returns
-    with the same weights. A run goes on with as many processes as it began with, else a ConfigError is raised.
+    A step's `optim.batch_size` examples are computed in `optim.parts`, which changes the memory it takes and
+    nothing else. Started by a launcher, N processes share the work: each takes `optim.batch_size` examples a
+    step, so a step sees N times as many and an epoch has N times fewer steps; the learning rates stay as they
+    are. The main process evaluates and writes, and every process returns with the same weights. A run goes on
+    with as many processes as it began with, else a ConfigError is raised.
     """
     set_seed(optim.seed)
     processes.require_same((len(task.examples), sum(task.lengths)), what="training examples and tokens")

@@ -114,8 +114,8 @@ def softened(
 ) -> list[LabelledText]:
     """The training examples with the mean probabilities of freshly trained teachers.
 
-    Teacher k is the same network under seed + k, stopped at its best dev evaluation, in `run_dir / teacher-k`; a finished one is not
-    trained again.
+    Teacher k is the same network under seed + k, stopped at its best dev evaluation, in `run_dir /
+    teacher-k`; a finished one is not trained again.
     """
     assert config.distillation is not None
     total = np.zeros((len(examples), emotions), dtype=np.float64)
@@ -195,7 +195,8 @@ def finish_utterance(
 ) -> Path:
     """Compresses the trained network, fits calibrator, thresholds and policies on its dev outputs, and saves the artefact.
 
-    `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its card shows.
+    `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its
+    card shows.
     """
     texts = [example.input_ids for example in held]
     targets = np.stack([example.targets for example in held])

@@ -29,8 +29,9 @@ class LabelledText:
 class UtteranceTask:
     """Fits an `UtteranceClassifier`; `positive_weights` (C,) weigh each label's positives.
 
-    With teachers the loss is (1 - a) weighted BCE against the labels + a BCE against the teachers' mean probabilities, a being
-    `soft_share` (Hinton et al. 2015, for independent sigmoids). The teachers were trained with the weights, so their part has none.
+    With teachers the loss is (1 - a) weighted BCE against the labels + a BCE against the teachers' mean
+    probabilities, a being `soft_share` (Hinton et al. 2015, for independent sigmoids). The teachers were
+    trained with the weights, so their part has none.
     """
 
     primary_metric = "macro_f1"
@@ -128,8 +129,8 @@ def predict_logits(
 def dev_figures(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Macro F1 with each label's best threshold on this split, beside macro and micro F1 at 0.5.
 
-    The first one selects checkpoints, because thresholds are tuned on dev in the end; it is optimistic as an estimate, and the
-    reported figures are cross-fitted instead.
+    The first one selects checkpoints, because thresholds are tuned on dev in the end; it is optimistic as an
+    estimate, and the reported figures are cross-fitted instead.
     """
     grid = np.linspace(-3.0, 4.0, 57)  # logits
     best = np.zeros(targets.shape[1])

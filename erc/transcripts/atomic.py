@@ -22,9 +22,10 @@ _DISK = frozenset((errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(er
 def opened_for_writing(target: Path | str | BinaryIO) -> Iterator[BinaryIO]:
     """A binary stream into `target`: `-` is standard output, a stream is written through and stays open.
 
-    A path is written as a temporary file in the same folder, flushed to the disk and renamed over the old file when the block
-    ends well. On any exception, Ctrl-C included, the old file stands and the temporary file goes. Devices and pipes are written
-    directly. Raises InputError where the disk is full or the place cannot be written; a closed pipe stays a BrokenPipeError.
+    A path is written as a temporary file in the same folder, flushed to the disk and renamed over the old
+    file when the block ends well. On any exception, Ctrl-C included, the old file stands and the temporary
+    file goes. Devices and pipes are written directly. Raises InputError where the disk is full or the place
+    cannot be written; a closed pipe stays a BrokenPipeError.
     """
     if not isinstance(target, Path | str):
         yield target
@@ -50,7 +51,8 @@ def opened_for_writing(target: Path | str | BinaryIO) -> Iterator[BinaryIO]:
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
     with _told(path):
-        # Opened as any new file is, so that the user's umask holds; an existing file's permissions are taken over below.
+        # Opened as any new file is, so that the user's umask holds; an existing file's permissions are taken
+        # over below.
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with _told(path, only=_DISK), os.fdopen(handle, "wb") as stream:

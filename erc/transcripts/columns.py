@@ -54,7 +54,8 @@ _PREDICTED = frozenset({"utterance_id", "emotion", "decision", "model"})
 def is_own_record(columns: Iterable[str]) -> bool:
     """Whether the columns are those of a record this program wrote.
 
-    Its `emotion` is a prediction: read again, it is kept in `meta["record"]` and never passes for a gold label.
+    Its `emotion` is a prediction: read again, it is kept in `meta["record"]` and never passes for a gold
+    label.
     """
     return set(columns) >= _PREDICTED
 

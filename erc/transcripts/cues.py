@@ -1,7 +1,7 @@
 """What the two caption formats share: blocks of lines, cues, their speakers, and the joining of fragments.
 
-The libraries' whole-file parsers drop a broken cue, or put its words into the cue before it, without a word and without line
-numbers. So blocks are cut here, one by one; the libraries read the times.
+The libraries' whole-file parsers drop a broken cue, or put its words into the cue before it, without a word
+and without line numbers. So blocks are cut here, one by one; the libraries read the times.
 """
 
 from __future__ import annotations
@@ -93,9 +93,11 @@ def spoken_parts(cue: Cue, texts: Sequence[str], speakers: Speakers) -> Iterator
 
 def joined(parts: Iterable[Part]) -> Iterator[Draft]:
     """Turns: consecutive parts of one speaker become one while the pause is at most `LONGEST_PAUSE`, no sentence has ended and
-    the turn is shorter than `LONGEST_TURN`. A part that names nobody belongs to the speaker before it on the same terms.
+    the turn is shorter than `LONGEST_TURN`. A part that names nobody belongs to the speaker before it on the
+    same terms.
 
-    The cues a turn came from are kept in `meta["cues"]` (id, start, end, text of this speaker) for writing back.
+    The cues a turn came from are kept in `meta["cues"]` (id, start, end, text of this speaker) for writing
+    back.
     """
     draft: Draft | None = None
     for part in parts:

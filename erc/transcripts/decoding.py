@@ -55,12 +55,14 @@ _NOT_TEXT = re.compile("[\ud800-\udfff\x00]")
 def what_it_looks_like(head: bytes) -> str | None:
     """The kind of binary file `head` opens, in words; None for text.
 
-    Without a known signature, more than one control character in ten bytes counts as binary; a stray NUL does not.
+    Without a known signature, more than one control character in ten bytes counts as binary; a stray NUL does
+    not.
     """
     if head.startswith(tuple(mark for mark, _ in _MARKS)) or _utf16_without_mark(head):
         return None
     for magic, words in _MAGIC:
-        # A speaker may be called RIFF: a signature of letters alone counts only with unprintable bytes behind it.
+        # A speaker may be called RIFF: a signature of letters alone counts only with unprintable bytes behind
+        # it.
         if head.startswith(magic) and (
             not magic.isalnum() or any(byte < 9 or byte > 126 for byte in head[len(magic) : 32])
         ):
@@ -142,7 +144,8 @@ def _narrow_lines(stream: BinaryIO, log: Log) -> Iterator[Line]:
 
 
 def _decode_damaged(piece: bytes) -> tuple[str, bool]:
-    # Some exporters write surrogates as three bytes each; they are UTF-8 in spirit, and `scrub` deals with them.
+    # Some exporters write surrogates as three bytes each; they are UTF-8 in spirit, and `scrub` deals with
+    # them.
     try:
         return piece.decode("utf-8", "surrogatepass"), False
     except UnicodeDecodeError:

@@ -1,7 +1,8 @@
 """Cells that a spreadsheet would run as formulas, and the apostrophe that stops it.
 
-Quoting does not help: a spreadsheet unquotes first. OWASP ASVS 5.0, 1.2.10 asks for an apostrophe before cells that open
-with one of `= + - @`, tab or NUL; carriage return, line feed and the full-width signs are added here, as some programs take them too.
+Quoting does not help: a spreadsheet unquotes first. OWASP ASVS 5.0, 1.2.10 asks for an apostrophe before
+cells that open with one of `= + - @`, tab or NUL; carriage return, line feed and the full-width signs are
+added here, as some programs take them too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _ESCAPED = re.compile(f"'+[{_RISKY}]")
 def defuse(text: str) -> str:
     """`text` with an apostrophe before it where it would be taken for a formula.
 
-    Text that already opens with apostrophes and a risky sign gets one more, so that `restore` is its exact inverse.
+    Text that already opens with apostrophes and a risky sign gets one more, so that `restore` is its exact
+    inverse.
     """
     return "'" + text if _ESCAPE.match(text) else text
 

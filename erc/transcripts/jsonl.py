@@ -17,7 +17,8 @@ from erc.transcripts.nouns import Draft, Line, Log
 def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
     """One turn per line, or per element of one array of objects, which is read whole; keys that map to no field go to `meta["record"]`.
 
-    A mapped key may be a path into nested objects: `--map speaker=author.name`. Messages of Slack that say who came or went are left out.
+    A mapped key may be a path into nested objects: `--map speaker=author.name`. Messages of Slack that say
+    who came or went are left out.
     """
     check_mapping(mapping)
     rows = Rows(log)

@@ -24,7 +24,8 @@ _TIGHT = re.compile(r"(?P<name>[^\s:：\[\](][^:：\r\n]{0,59}):(?P<text>[^\s:�
 _MARKDOWN = re.compile(r"(?P<mark>\*{1,3}|_{1,3})(?P<name>[^\s*][^*\r\n]{0,99}?)(?P=mark)")
 # `great:D`, `Thanks:heart:`, `John 3:16`: no words of a speaker stand behind these colons.
 _SMILEY = re.compile(r"([DPpOo03SsXx()\[\]{}|/\\*$@#<>^-])\1{0,3}(?:\s|$)|[\w+-]{1,40}:(?:\s|$)")
-# What may stand before a name and does not belong to it: marks of quotes, headings and lists, brackets, a clock.
+# What may stand before a name and does not belong to it: marks of quotes, headings and lists, brackets, a
+# clock.
 _DECORATION = re.compile(
     rf"\s{{0,8}}(?:[>*_#|~•–—-]{{1,6}}|[(\[][^()\[\]\r\n]{{1,60}}[)\]]|{CLOCK}(?=\s)|\d{{1,3}}[.)](?=\s))\s{{0,8}}"
 )
@@ -61,8 +62,8 @@ _PARTICLES = frozenset(
         "+",
     )
 )
-# Symbols such as arrows, bullets and the telephone sign lie below this range: they open lines of prose and of signatures. What joins
-# emoji into one (👩‍⚕️) counts after an emoji only.
+# Symbols such as arrows, bullets and the telephone sign lie below this range: they open lines of prose and of
+# signatures. What joins emoji into one (👩‍⚕️) counts after an emoji only.
 _EMOJI = re.compile("(?:[\U0001f000-\U0001faff][\u200d\ufe0f\u2600-\u27bf]* ?)+")
 # The sender of a message who is in nobody's address book.
 _PHONE = re.compile(r"\+?\d(?:[\s().\u2010\u2011-]{0,2}\d){5,17}", re.ASCII)
@@ -112,9 +113,9 @@ class Named:
 def split_name(line: str, *, phones: bool = False) -> Named | None:
     """The part before the colon and the part after it, or None where the line cannot open with a speaker.
 
-    The colon must be followed by white space or end the line (the full-width colon needs neither), and the name must
-    hold a letter or be made of emoji, or with `phones` be a telephone number. Marks that set the name in bold or italics are taken off.
-    Whether it is a speaker after all is for `Speakers` to say.
+    The colon must be followed by white space or end the line (the full-width colon needs neither), and the
+    name must hold a letter or be made of emoji, or with `phones` be a telephone number. Marks that set the
+    name in bold or italics are taken off. Whether it is a speaker after all is for `Speakers` to say.
     """
     line = _unmarked(line)
     match = _PREFIX.match(line)
@@ -155,10 +156,12 @@ def _split_tight(line: str) -> Named | None:
 class Speakers:
     """Which of the prefixes of a file are speakers.
 
-    One is when it is in square brackets, when it looks like a name (at most four words, each with a capital, a digit, an
-    emoji or a letter of a script without capitals; or `speaker 2`), when it opens at least two lines (at most four words), when it opens the
-    file, or when it differs from such a one in capitals or numbers alone. What opens remarks (`Note: ...`) is none. Without white space behind the
-    colon only what speaks elsewhere or looks like a name counts, and the latter in a file of such lines: one that has other speakers, or opens so.
+    One is when it is in square brackets, when it looks like a name (at most four words, each with a capital,
+    a digit, an emoji or a letter of a script without capitals; or `speaker 2`), when it opens at least two
+    lines (at most four words), when it opens the file, or when it differs from such a one in capitals or
+    numbers alone. What opens remarks (`Note: ...`) is none. Without white space behind the colon only what
+    speaks elsewhere or looks like a name counts, and the latter in a file of such lines: one that has other
+    speakers, or opens so.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:

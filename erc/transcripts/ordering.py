@@ -15,8 +15,9 @@ JITTER = 5.0
 def in_time_order(conversation_id: str, drafts: Sequence[Draft], log: Log) -> list[Draft]:
     """The turns of a conversation by their timestamps where these run backwards in the file (by more than `JITTER`), with a note.
 
-    A file that is newest first is turned round, so that turns of one moment come right too. Where some turn has no timestamp, or the
-    timestamps contradict each other or the seconds of the recording, the order of the file stands, and that is a problem.
+    A file that is newest first is turned round, so that turns of one moment come right too. Where some turn
+    has no timestamp, or the timestamps contradict each other or the seconds of the recording, the order of
+    the file stands, and that is a problem.
     """
     given = list(drafts)
     times = [_seconds(draft.timestamp) for draft in given]

@@ -43,11 +43,13 @@ class _Row:
 def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
     """One turn per speaker line; a line that opens with no speaker continues the turn above it, joined by a space.
 
-    Every line of a date, a time and a name begins a turn, and the moment becomes its timestamp (see `erc.transcripts.stamps`). Among such lines,
-    one with a date and no name is a message of the chat program and is passed over; where they are the most, a line without a date continues
-    the message above whatever it begins with. `hh:mm:ss` before the name or behind it, in brackets or not, becomes the turn's start; `[12:30]`,
-    which may be a time of day or an offset, is kept as `meta["clock"]`. What stood in brackets after the name is kept as `meta["aside"]`. A line
-    that seems to open with a name and continues the turn above is told with its number, and so is a date that there is not.
+    Every line of a date, a time and a name begins a turn, and the moment becomes its timestamp (see
+    `erc.transcripts.stamps`). Among such lines, one with a date and no name is a message of the chat program
+    and is passed over; where they are the most, a line without a date continues the message above whatever it
+    begins with. `hh:mm:ss` before the name or behind it, in brackets or not, becomes the turn's start;
+    `[12:30]`, which may be a time of day or an offset, is kept as `meta["clock"]`. What stood in brackets
+    after the name is kept as `meta["aside"]`. A line that seems to open with a name and continues the turn
+    above is told with its number, and so is a date that there is not.
     """
     del mapping
     rows = _rows(lines)

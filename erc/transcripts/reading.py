@@ -45,10 +45,11 @@ def read_transcript(
 ) -> Transcript:
     """All conversations of one file, given as a path, or of a binary stream.
 
-    `format` is a key of `READERS`, sniffed when None; `mapping` goes from field (`erc.transcripts.columns.FIELDS`) to
-    column; `name` stands for the file in messages and, without its suffix, as the conversation id, where `source` is a stream.
-    With `strict` the first problem raises InputError; without it lines that cannot be read are skipped and told in
-    `Transcript.problems`. Raises InputError too for an empty file, a binary file and a file without a single turn.
+    `format` is a key of `READERS`, sniffed when None; `mapping` goes from field
+    (`erc.transcripts.columns.FIELDS`) to column; `name` stands for the file in messages and, without its
+    suffix, as the conversation id, where `source` is a stream. With `strict` the first problem raises
+    InputError; without it lines that cannot be read are skipped and told in `Transcript.problems`. Raises
+    InputError too for an empty file, a binary file and a file without a single turn.
     """
     source = Path(source) if isinstance(source, str) else source
     problems: list[Problem] = []
@@ -80,9 +81,10 @@ def iter_conversations(
 ) -> Iterator[Conversation]:
     """As `read_transcript`, one conversation at a time.
 
-    CSV, TSV and JSON Lines are read as they are consumed, so memory holds one conversation, where the turns of each stand together. Where
-    they do not, as in an export in order of time, a file is held whole. A stream can only be read once: a conversation that comes back
-    later in it is kept apart as `<id>~2` and told. The other formats hold one conversation anyway.
+    CSV, TSV and JSON Lines are read as they are consumed, so memory holds one conversation, where the turns
+    of each stand together. Where they do not, as in an export in order of time, a file is held whole. A
+    stream can only be read once: a conversation that comes back later in it is kept apart as `<id>~2` and
+    told. The other formats hold one conversation anyway.
     """
     source = Path(source) if isinstance(source, str) else source
     arrange = (

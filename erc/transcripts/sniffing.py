@@ -36,8 +36,8 @@ _LINES = 200
 def sniff(head: bytes, filename: str | None = None) -> Sniffed:
     """The likeliest format of a file that opens with `head` (its first 64 KiB will do).
 
-    Contents outweigh the name: a CSV file called `.txt` is read as CSV. A confidence below 0.5 means that only the name, or
-    nothing, speaks for the answer.
+    Contents outweigh the name: a CSV file called `.txt` is read as CSV. A confidence below 0.5 means that
+    only the name, or nothing, speaks for the answer.
     """
     suffix = PurePath(filename).suffix.lower() if filename else ""
     lines = [line for line in _head_lines(head) if line.strip()]

@@ -17,8 +17,9 @@ _TAG = re.compile(r"</?(?:i|b|u|s|font)(?:\s[^<>]{0,200})?>|\{\\[^{}]{0,200}\}",
 def read_srt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
     """Turns of a SubRip file; fragments of one speaker are joined (see `erc.transcripts.cues.joined`).
 
-    Styling tags are dropped. A block without times belongs to the cue before it, because a caption may hold a blank line,
-    unless it opens with a cue number or an arrow: then its times are broken, it is a problem and is skipped.
+    Styling tags are dropped. A block without times belongs to the cue before it, because a caption may hold a
+    blank line, unless it opens with a cue number or an arrow: then its times are broken, it is a problem and
+    is skipped.
     """
     del mapping
     cues = list(_cues(lines, log))

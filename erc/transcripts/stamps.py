@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 _INVISIBLE = "\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069\ufeff"
-# Every repetition is bounded. iOS writes direction marks before the bracket and a narrow space before AM and PM.
+# Every repetition is bounded. iOS writes direction marks before the bracket and a narrow space before AM and
+# PM.
 _STAMP = re.compile(
     rf"[\s{_INVISIBLE}]{{0,8}}(?P<open>[\[(])?\s?"
     r"(?:(?P<year>\d{4})(?P<iso>[-/.])(?P<month>\d{1,2})(?P=iso)(?P<day>\d{1,2})"
@@ -82,8 +83,8 @@ def _stamp(match: re.Match[str]) -> Stamp | None:
 class Dates:
     """How the dates of one file are read: `day_first`, unless a day beyond the twelfth or the order of the lines says that months come first.
 
-    Points between the numbers (`1.5.2024`) are written with the day first. `doubtful` is a date for which only the order of the lines, or nothing
-    at all, decides it; None where there is none.
+    Points between the numbers (`1.5.2024`) are written with the day first. `doubtful` is a date for which
+    only the order of the lines, or nothing at all, decides it; None where there is none.
     """
 
     def __init__(self, stamps: Iterable[Stamp]) -> None:

@@ -85,8 +85,8 @@ def _told_apart(names: Sequence[str], log: Log) -> list[str]:
 def _records(lines: Iterable[Line], delimiter: str | None, log: Log) -> Iterator[tuple[int, list[str]]]:
     """(line of its beginning, cells) of every record that is not empty.
 
-    A record that breaks the rules of quoting costs its first line only: reading goes on with the line after it, so a
-    forgotten quote does not swallow the rest of the file.
+    A record that breaks the rules of quoting costs its first line only: reading goes on with the line after
+    it, so a forgotten quote does not swallow the rest of the file.
     """
     feed = _Feed(lines)
     while True:

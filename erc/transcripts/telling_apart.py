@@ -14,9 +14,9 @@ from erc.transcripts.assembling import utterance_id
 class UniqueIds:
     """Gives conversations of later files another id where an earlier file has one of that id.
 
-    The first keeps it, so that one file gives the same ids alone and before others. A later one is put under its nearest folder that no other file
-    of that name lies in (`d2/talk`), or numbered where no folder tells (`talk-2`): the names given decide, in their order. `files` are
-    those names.
+    The first keeps it, so that one file gives the same ids alone and before others. A later one is put under
+    its nearest folder that no other file of that name lies in (`d2/talk`), or numbered where no folder tells
+    (`talk-2`): the names given decide, in their order. `files` are those names.
     """
 
     def __init__(self, files: Sequence[str]) -> None:

@@ -12,7 +12,8 @@ _CLOCK = re.compile(
 )
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,12})?", re.ASCII)
-# What Python reads as ISO 8601 takes any character between date and time: `1712121200000` would be a December evening in 1712.
+# What Python reads as ISO 8601 takes any character between date and time: `1712121200000` would be a December
+# evening in 1712.
 _ISO_DATE = re.compile(r"\d{4}-|\d{8}T", re.ASCII)
 
 
@@ -42,8 +43,9 @@ def seconds(value: object) -> float | None:
 def moment(value: object) -> str | None:
     """An ISO 8601 moment from ISO text or from a number of seconds (or milliseconds) since 1970; None for anything else.
 
-    Text keeps its offset, or its lack of one; numbers, also those that are written as text (`1712121200000`, `1712121200.5`), are UTC.
-    Numbers below 100,000,000 (March 1973) are no moments: `20240501` is none, a date needs its dashes (or, without them, a `T` and a time).
+    Text keeps its offset, or its lack of one; numbers, also those that are written as text (`1712121200000`,
+    `1712121200.5`), are UTC. Numbers below 100,000,000 (March 1973) are no moments: `20240501` is none, a
+    date needs its dashes (or, without them, a `T` and a time).
     """
     if isinstance(value, str):
         text = value.strip()

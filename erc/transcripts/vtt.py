@@ -23,8 +23,9 @@ _BRACKETED = re.compile(rf"\((?P<name>[^():]{{1,{LONGEST_NAME}}})\)$")
 def read_vtt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
     """Turns of a WebVTT file; fragments of one speaker are joined (see `erc.transcripts.cues.joined`).
 
-    A cue may hold several voices, entities such as `&amp;` are decoded, other tags are dropped. A name alone in round
-    brackets holds until the next one. NOTE, STYLE and REGION blocks are passed over; a block without times is a problem.
+    A cue may hold several voices, entities such as `&amp;` are decoded, other tags are dropped. A name alone
+    in round brackets holds until the next one. NOTE, STYLE and REGION blocks are passed over; a block without
+    times is a problem.
     """
     del mapping
     cues = list(_cues(lines, log))

@@ -1,7 +1,7 @@
 """WebVTT with the emotion in every cue: visible to viewers, and in a class for style sheets and programs.
 
-`<v.joy Ana>(joy) What a day!</v>`; a turn whose decision is `review` is marked `(joy?)` and gets the class `review`. Our
-reader takes the marks off again.
+`<v.joy Ana>(joy) What a day!</v>`; a turn whose decision is `review` is marked `(joy?)` and gets the class
+`review`. Our reader takes the marks off again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class _Pending:
 class VttWriter:
     """One cue per source cue where the record has `cues` (or `meta["cues"]`), else one cue per turn from `start` and `end`.
 
-    A turn without an end lasts until the next one begins, at most as long as it takes to read. Turns that shared a source
-    cue share it again.
+    A turn without an end lasts until the next one begins, at most as long as it takes to read. Turns that
+    shared a source cue share it again.
     """
 
     def __init__(self, stream: BinaryIO) -> None:

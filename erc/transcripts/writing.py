@@ -68,8 +68,8 @@ def output_format(target: Target, format: str | None = None) -> str:
 def open_writer(target: Target, format: str | None = None) -> Iterator[RecordWriter]:
     """A writer of records into `target`.
 
-    A file is complete or untouched: it replaces the old one when the block ends well, and on an exception the old one stands
-    (`erc.transcripts.atomic`). Standard output and streams get every record as it comes.
+    A file is complete or untouched: it replaces the old one when the block ends well, and on an exception the
+    old one stands (`erc.transcripts.atomic`). Standard output and streams get every record as it comes.
     """
     factory = WRITERS[output_format(target, format)]
     with opened_for_writing(target) as stream:

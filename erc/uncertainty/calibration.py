@@ -1,8 +1,9 @@
 """Calibrators: from logits to probabilities that mean what they say.
 
-A calibrator is fitted on dev, saved and refitted alone, and is monotone per label, so it never changes a ranking within a
-label. Weighted losses inflate probabilities on purpose by different amounts per label, which a single temperature
-cannot undo: multi-label heads get one slope and intercept per label (Platt 1999), held back for rare labels.
+A calibrator is fitted on dev, saved and refitted alone, and is monotone per label, so it never changes a
+ranking within a label. Weighted losses inflate probabilities on purpose by different amounts per label, which
+a single temperature cannot undo: multi-label heads get one slope and intercept per label (Platt 1999), held
+back for rare labels.
 
 Shapes: B utterances, C labels.
 """
@@ -84,10 +85,11 @@ class PerLabelPlatt:
         """Penalised maximum likelihood on dev logits and multi-hot targets (B, C).
 
         Per label, minimises the log loss summed over utterances plus
-        `slope_strength/2 (slope - 1)^2 + intercept_strength/2 (intercept - pooled)^2`, where `pooled` is the one shift of
-        all logits that makes the expected number of positives equal the observed one. The likelihood's curvature grows
-        with a label's positives, so the penalty acts as that many pseudo-observations: nothing for a frequent label,
-        nearly everything for a label with a handful of positives. The strengths are the precisions of Gaussian priors.
+        `slope_strength/2 (slope - 1)^2 + intercept_strength/2 (intercept - pooled)^2`, where `pooled` is the
+        one shift of all logits that makes the expected number of positives equal the observed one. The
+        likelihood's curvature grows with a label's positives, so the penalty acts as that many
+        pseudo-observations: nothing for a frequent label, nearly everything for a label with a handful of
+        positives. The strengths are the precisions of Gaussian priors.
         """
         values = as_matrix(logits, name="logits")
         observed = as_multi_hot(targets, shape=values.shape).astype(np.float64)
@@ -138,8 +140,9 @@ class Temperature:
     ) -> Temperature:
         """Penalised maximum likelihood on dev logits (B, C) and class indices (B,) (Guo et al. 2017).
 
-        The penalty is `bias_strength/2 * sum bias^2 + 1/2 (ln temperature)^2`; the second term keeps the temperature
-        finite when every dev utterance is right, and weighs as much as about one utterance. Without `bias` the argmax stays.
+        The penalty is `bias_strength/2 * sum bias^2 + 1/2 (ln temperature)^2`; the second term keeps the
+        temperature finite when every dev utterance is right, and weighs as much as about one utterance.
+        Without `bias` the argmax stays.
         """
         values = as_matrix(logits, name="logits")
         if not len(values):

@@ -22,7 +22,8 @@ def as_matrix(values: Any, *, name: str, columns: int | None = None) -> np.ndarr
 def as_probabilities(values: Any, *, name: str = "probabilities", ndim: int = 2) -> np.ndarray:
     """`values` as float64 in [0, 1] with `ndim` dimensions.
 
-    Rounding in a softmax of half precision may leave [0, 1] by a little; that much is clamped, more is an error.
+    Rounding in a softmax of half precision may leave [0, 1] by a little; that much is clamped, more is an
+    error.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != ndim:
@@ -75,8 +76,8 @@ def as_vector(values: Any, *, name: str, rows: int | None = None) -> np.ndarray:
 def group_index(groups: Any | None, *, rows: int) -> tuple[np.ndarray, int]:
     """Group numbers (B,) counted from 0 and how many there are; without groups every row is its own.
 
-    `groups` are dialogue ids of any hashable kind: turns of one dialogue are not independent, so folds, resamples
-    and guarantees are drawn over dialogues.
+    `groups` are dialogue ids of any hashable kind: turns of one dialogue are not independent, so folds,
+    resamples and guarantees are drawn over dialogues.
     """
     if groups is None:
         return np.arange(rows), rows

@@ -1,9 +1,9 @@
 """Sets of labels with a guarantee: conformal prediction per class, and risk control of the false-negative rate.
 
-Turns of one dialogue are not exchangeable, dialogues are. Both methods give each dialogue a total weight of one, so the
-guarantee is for a random turn of a random *new dialogue* (hierarchical conformal prediction, Lee, Barber and Willett
-2023). Without groups every row is its own group, which is the textbook method. The guarantee ends where dialogues stop
-being alike: another domain, or a memory that has drifted.
+Turns of one dialogue are not exchangeable, dialogues are. Both methods give each dialogue a total weight of
+one, so the guarantee is for a random turn of a random *new dialogue* (hierarchical conformal prediction, Lee,
+Barber and Willett 2023). Without groups every row is its own group, which is the textbook method. The
+guarantee ends where dialogues stop being alike: another domain, or a memory that has drifted.
 
 Shapes: B utterances, C labels, G groups.
 """
@@ -25,9 +25,10 @@ from erc.uncertainty.records import JsonDict, read_record, write_record
 class ConformalSets:
     """Prediction sets for one label per utterance: class c is in the set where its probability is at least `thresholds[c]`.
 
-    Least ambiguous set-valued classifier (Sadinle et al. 2019). With `mondrian` the coverage 1 - `alpha` holds for each
-    class by itself, else on average over classes. A class with too few calibration groups (fewer than 1/alpha - 1) has the
-    threshold 0 and stands in every set: the only honest answer. Sets may be empty.
+    Least ambiguous set-valued classifier (Sadinle et al. 2019). With `mondrian` the coverage 1 - `alpha`
+    holds for each class by itself, else on average over classes. A class with too few calibration groups
+    (fewer than 1/alpha - 1) has the threshold 0 and stands in every set: the only honest answer. Sets may be
+    empty.
     """
 
     thresholds: tuple[float, ...]
@@ -94,7 +95,8 @@ class ConformalSets:
 class FalseNegativeControl:
     """Label sets whose expected share of missed true labels is at most `alpha`: every label with probability >= `threshold`.
 
-    Conformal risk control (Angelopoulos et al. 2024) of the false-negative rate, which falls as the threshold falls.
+    Conformal risk control (Angelopoulos et al. 2024) of the false-negative rate, which falls as the threshold
+    falls.
     """
 
     threshold: float
@@ -107,9 +109,10 @@ class FalseNegativeControl:
     ) -> FalseNegativeControl:
         """Calibrated on dev probabilities and multi-hot targets (B, C) that trained nothing.
 
-        Takes the largest threshold with `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <= alpha`. The rate only steps at
-        the probabilities of true labels, so the search is exact. An utterance without true labels misses none.
-        InputError with fewer than 1/alpha - 1 groups: not even the set of all labels could be certified.
+        Takes the largest threshold with `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <=
+        alpha`. The rate only steps at the probabilities of true labels, so the search is exact. An utterance
+        without true labels misses none. InputError with fewer than 1/alpha - 1 groups: not even the set of
+        all labels could be certified.
         """
         _check_alpha(alpha)
         array = as_probabilities(probabilities)
@@ -166,7 +169,8 @@ def _check_alpha(alpha: float) -> None:
 def _group_quantile(scores: np.ndarray, groups: np.ndarray, alpha: float) -> float:
     """The largest threshold t with weighted share of scores below t at most alpha, one further group lying below everything.
 
-    A score of a group with n of them weighs 1/(n (G + 1)); the weight 1/(G + 1) of the new group counts as missed.
+    A score of a group with n of them weighs 1/(n (G + 1)); the weight 1/(G + 1) of the new group counts as
+    missed.
     """
     if not len(scores):
         return 0.0

@@ -1,7 +1,7 @@
 """Out-of-fold probabilities and decisions: what is fitted on dev is reported on dev as if dev were new.
 
-The calibrator and the thresholds are fitted on all folds but one and applied to the fold left out. Turns of one dialogue
-never stand on both sides.
+The calibrator and the thresholds are fitted on all folds but one and applied to the fold left out. Turns of
+one dialogue never stand on both sides.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def assign_folds(
 ) -> np.ndarray:
     """The fold (B,) of every row, numbered from 0, seeded.
 
-    Without groups: shuffled folds of equal size. With groups (dialogue ids): whole groups; for class indices (B,) also
-    stratified as far as the dialogues allow, unless a class has fewer members than there are folds.
+    Without groups: shuffled folds of equal size. With groups (dialogue ids): whole groups; for class indices
+    (B,) also stratified as far as the dialogues allow, unless a class has fewer members than there are folds.
     """
     labels = np.asarray(targets)
     index, count = group_index(groups, rows=len(labels))

@@ -1,8 +1,9 @@
 """Splitting the entropy of Monte-Carlo samples into what the data leave open and what the model does not know.
 
-total = H(mean over samples), aleatoric = mean over samples of H, epistemic = total - aleatoric, the mutual information
-between the label and the model's weights (Depeweg et al. 2018). All entropies are in nats. The epistemic part is biased
-low for few samples, and says little about errors inside the training domain: total is the primary number.
+total = H(mean over samples), aleatoric = mean over samples of H, epistemic = total - aleatoric, the mutual
+information between the label and the model's weights (Depeweg et al. 2018). All entropies are in nats. The
+epistemic part is biased low for few samples, and says little about errors inside the training domain: total
+is the primary number.
 
 Shapes: S samples, B utterances, C labels.
 """
@@ -36,7 +37,8 @@ class Uncertainty:
     def utterance(self) -> Uncertainty:
         """The sum over labels: (B, C) per label becomes (B,) per utterance.
 
-        The sum treats labels as independent given the weights, which is what a multi-label head of sigmoids asserts.
+        The sum treats labels as independent given the weights, which is what a multi-label head of sigmoids
+        asserts.
         """
         return Uncertainty(self.total.sum(axis=-1), self.aleatoric.sum(axis=-1), self.epistemic.sum(axis=-1))
 
@@ -74,7 +76,8 @@ def categorical_decomposition(probabilities: np.ndarray) -> Uncertainty:
 
 
 def _samples(probabilities: np.ndarray) -> np.ndarray:
-    # Half-precision samples are widened before any logarithm is taken: in 16 bits 1 - p is 0 for p above 0.9998.
+    # Half-precision samples are widened before any logarithm is taken: in 16 bits 1 - p is 0 for p above
+    # 0.9998.
     samples = as_probabilities(probabilities, ndim=3)
     if samples.shape[0] == 0:
         raise ValueError("probabilities hold no samples")
@@ -82,6 +85,7 @@ def _samples(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _split(total: np.ndarray, expected: np.ndarray) -> Uncertainty:
-    # Entropy is concave, so expected <= total up to rounding; the minimum removes the rounding and keeps the sum exact.
+    # Entropy is concave, so expected <= total up to rounding; the minimum removes the rounding and keeps the
+    # sum exact.
     aleatoric = np.minimum(expected, total)
     return Uncertainty(total=total, aleatoric=aleatoric, epistemic=total - aleatoric)

@@ -1,8 +1,8 @@
 """The decision policy: which predictions are accepted and which go to a person.
 
-A policy is a threshold on a confidence, on an uncertainty, or on both, fitted on dev for a wanted coverage or for a
-wanted risk with a finite-sample guarantee, and saved alone. It knows nothing of how the numbers were made; a policy
-fitted on one kind of uncertainty does not transfer to another.
+A policy is a threshold on a confidence, on an uncertainty, or on both, fitted on dev for a wanted coverage or
+for a wanted risk with a finite-sample guarantee, and saved alone. It knows nothing of how the numbers were
+made; a policy fitted on one kind of uncertainty does not transfer to another.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ _GRID = tuple(round(0.02 * step, 2) for step in range(10, 51))  # coverages 0.20
 class PolicyFit:
     """How a policy came about: its target and what it gave on the dev data it was fitted on.
 
-    `delta` is the probability with which a risk guarantee may fail (None for a coverage target, which guarantees
-    nothing). `risk` is the mean loss of the accepted, averaged over dialogues' turns; None where no loss was given.
+    `delta` is the probability with which a risk guarantee may fail (None for a coverage target, which
+    guarantees nothing). `risk` is the mean loss of the accepted, averaged over dialogues' turns; None where
+    no loss was given.
     """
 
     target: Literal["coverage", "risk"]
@@ -83,14 +84,16 @@ class DecisionPolicy:
     ) -> DecisionPolicy:
         """The policy of largest coverage whose risk is at most `risk` with probability at least 1 - `delta` over dev sets.
 
-        Learn then Test (Angelopoulos et al. 2021): thresholds are tested from strict to loose in three walks that start at
-        fixed coverages and stop at their first failure, each at delta/3, so the chance that any accepted threshold breaks the
-        limit is at most delta.
+        Learn then Test (Angelopoulos et al. 2021): thresholds are tested from strict to loose in three walks
+        that start at fixed coverages and stop at their first failure, each at delta/3, so the chance that any
+        accepted threshold breaks the limit is at most delta.
 
-        - With `groups` (dialogue ids), the guarantee is for a random turn of a random *new dialogue*: each dialogue gives one
-          number, the mean over its turns of (loss if accepted, else `risk`), whose expectation exceeds `risk` exactly when
-          the accepted turns' risk does. `losses` (B,) may be anything in [0, 1].
-        - Without, utterances are taken as independent; 0/1 losses get the exact binomial test of Clopper and Pearson.
+        - With `groups` (dialogue ids), the guarantee is for a random turn of a random *new dialogue*: each
+          dialogue gives one number, the mean over its turns of (loss if accepted, else `risk`), whose
+          expectation exceeds `risk` exactly when the accepted turns' risk does. `losses` (B,) may be anything
+          in [0, 1].
+        - Without, utterances are taken as independent; 0/1 losses get the exact binomial test of Clopper and
+          Pearson.
 
         InputError if no threshold can be certified; nothing weaker is returned in its place.
         """

@@ -1,7 +1,7 @@
 """Reading back the small JSON records that calibrators, thresholds and policies are saved as.
 
-A record is `{"kind": ..., "version": ..., fields...}`. Unknown kinds, versions and keys are refused: a file that is
-half understood would change decisions without a word.
+A record is `{"kind": ..., "version": ..., fields...}`. Unknown kinds, versions and keys are refused: a file
+that is half understood would change decisions without a word.
 """
 
 from __future__ import annotations

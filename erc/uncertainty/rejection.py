@@ -1,8 +1,9 @@
 """F1 of what is kept when the most uncertain utterances are rejected, next to rejection at random.
 
-Whole utterances are rejected, never single label cells: dropping cells raises the F1 of any calibrated model, with or
-without an uncertainty. Macro-F1 under rejection is not monotone and can rise merely because rare labels run empty, so the
-supports stand beside it; `erc.uncertainty.selective` has the figures to compare scores by.
+Whole utterances are rejected, never single label cells: dropping cells raises the F1 of any calibrated model,
+with or without an uncertainty. Macro-F1 under rejection is not monotone and can rise merely because rare
+labels run empty, so the supports stand beside it; `erc.uncertainty.selective` has the figures to compare
+scores by.
 
 Shapes: B utterances, C labels, P points.
 """
@@ -52,7 +53,8 @@ def rejection_curve(
 ) -> RejectionCurve:
     """The curve of uncertainties (B,), boolean decisions and multi-hot targets (B, C).
 
-    One-hot the classes of a single-label model (`erc.uncertainty.counts.one_hot`). All utterances tied at a border are kept.
+    One-hot the classes of a single-label model (`erc.uncertainty.counts.one_hot`). All utterances tied at a
+    border are kept.
     """
     scores = as_vector(uncertainty, name="uncertainty")
     observed = as_multi_hot(targets, shape=np.shape(targets))

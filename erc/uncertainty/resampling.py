@@ -41,8 +41,9 @@ class Interval:
 def group_draws(groups: int, resamples: int, *, seed: int, width: int | None = None) -> Iterator[np.ndarray]:
     """Chunks (r, groups) of draw counts that add up to `resamples` rows; each row sums to `groups`.
 
-    The counts depend on `groups`, `resamples` and `seed` alone, not on the chunking: two metrics with the same seed see the same
-    resamples and their difference is paired. `width` is the row width of what the caller makes of a chunk, which bounds it.
+    The counts depend on `groups`, `resamples` and `seed` alone, not on the chunking: two metrics with the
+    same seed see the same resamples and their difference is paired. `width` is the row width of what the
+    caller makes of a chunk, which bounds it.
     """
     if groups < 1 or resamples < 1:
         raise ValueError(f"groups={groups}, resamples={resamples}: both must be positive")

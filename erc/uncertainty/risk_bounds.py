@@ -1,7 +1,8 @@
 """Finite-sample tests that a risk is at most a limit.
 
-Two p-values for the null hypothesis "the risk exceeds the limit", both exact for any sample size: a binomial one for
-independent 0/1 losses, and a betting one for independent means in [0, 1], which dialogues of many turns are.
+Two p-values for the null hypothesis "the risk exceeds the limit", both exact for any sample size: a binomial
+one for independent 0/1 losses, and a betting one for independent means in [0, 1], which dialogues of many
+turns are.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ def binomial_p_value(errors: int, trials: int, *, limit: float) -> float:
 def betting_p_value(means: np.ndarray, *, limit: float, delta: float) -> float:
     """P-value for "the expectation of each of `means` (G,), independent and in [0, 1], exceeds `limit`".
 
-    A gambler who stakes against the null multiplies their capital by 1 - stake_g (x_g - limit); under the null it is a
-    supermartingale, so 1 / (largest capital) is a p-value by Ville's inequality. The stake is set from earlier means alone
-    (Waudby-Smith and Ramdas 2024, the predictable plug-in), which makes the test as sharp as the means are stable:
-    dialogue means vary far less than single turns. The order of `means` must not depend on their values.
+    A gambler who stakes against the null multiplies their capital by 1 - stake_g (x_g - limit); under the
+    null it is a supermartingale, so 1 / (largest capital) is a p-value by Ville's inequality. The stake is
+    set from earlier means alone (Waudby-Smith and Ramdas 2024, the predictable plug-in), which makes the test
+    as sharp as the means are stable: dialogue means vary far less than single turns. The order of `means`
+    must not depend on their values.
     """
     values = np.asarray(means, dtype=np.float64)
     if not 0.0 < limit < 1.0:

@@ -1,14 +1,15 @@
 """Selective prediction: how fast the risk falls when the most uncertain utterances are handed to a person.
 
-Utterances are kept in order of rising uncertainty. Utterances of equal uncertainty have no order among them, so every
-figure here is its mean over all orders of the ties: it never depends on the order of the input, and an
-uninformative constant score gets exactly what random rejection gets.
+Utterances are kept in order of rising uncertainty. Utterances of equal uncertainty have no order among them,
+so every figure here is its mean over all orders of the ties: it never depends on the order of the input, and
+an uninformative constant score gets exactly what random rejection gets.
 
 - AURC (Geifman and El-Yaniv 2017): mean over k = 1..n of the mean loss of the k most certain.
 - E-AURC (Geifman et al. 2019): AURC minus that of the best possible order, by the loss itself.
-- AUGRC (Traub et al. 2024): area under (loss of the kept, summed, over all n) against coverage. For a 0/1 loss with
-  error rate e it equals `(1 - AUROC) e (1 - e) + e^2 / 2`: the chance that a random pair holds a failure that would be
-  accepted; unlike AURC it does not weigh the few most certain utterances above all others.
+- AUGRC (Traub et al. 2024): area under (loss of the kept, summed, over all n) against coverage. For a 0/1
+  loss with error rate e it equals `(1 - AUROC) e (1 - e) + e^2 / 2`: the chance that a random pair holds a
+  failure that would be accepted; unlike AURC it does not weigh the few most certain utterances above all
+  others.
 
 Shapes: B utterances, R resamples, K distinct uncertainties.
 """
@@ -157,8 +158,8 @@ def _areas(uncertainty: np.ndarray, losses: np.ndarray, weights: np.ndarray) -> 
     """(R, 2): AURC and AUGRC where row b counts weights[r, b] times (whole numbers).
 
     Inside a tie of mean loss m that follows a utterances of summed loss L, the expected risk at k is
-    (L + (k - a) m) / k = m + (L - a m) / k, so its sum over k = a+1..b is m (b - a) + (L - a m) (H_b - H_a) with the harmonic
-    numbers H. That covers ties and repeated draws in one closed form.
+    (L + (k - a) m) / k = m + (L - a m) / k, so its sum over k = a+1..b is m (b - a) + (L - a m) (H_b - H_a)
+    with the harmonic numbers H. That covers ties and repeated draws in one closed form.
     """
     order, starts, _, values = _blocks(uncertainty, losses)
     ranked = np.asarray(weights, dtype=np.float64)[:, order]

@@ -1,13 +1,13 @@
 """Per-label decision thresholds that maximise F1 on dev without chasing its noise.
 
-The F1 of a label as a function of the threshold is a step function whose highest step is often luck: tuning on the
-split that is scored inflates macro-F1 by about 0.024 on GoEmotions. Two things hold that back:
+The F1 of a label as a function of the threshold is a step function whose highest step is often luck: tuning
+on the split that is scored inflates macro-F1 by about 0.024 on GoEmotions. Two things hold that back:
 
-- the curve is smoothed: on the logit scale the counts are convolved with a Gaussian whose width follows Silverman's
-  rule on the label's positives, so that few positives mean a flatter curve;
-- the threshold of a label with n positives is `w * own + (1 - w) * pooled` on the logit scale with `w = n / (n + k)`,
-  the posterior mean of a normal prior worth k positives. With the default k = 5, 30 positives keep six sevenths of
-  their own threshold, 5 keep half and none keep nothing.
+- the curve is smoothed: on the logit scale the counts are convolved with a Gaussian whose width follows
+  Silverman's rule on the label's positives, so that few positives mean a flatter curve;
+- the threshold of a label with n positives is `w * own + (1 - w) * pooled` on the logit scale with `w = n /
+  (n + k)`, the posterior mean of a normal prior worth k positives. With the default k = 5, 30 positives keep
+  six sevenths of their own threshold, 5 keep half and none keep nothing.
 
 Shapes: B utterances, C labels.
 """
@@ -38,8 +38,8 @@ _EDGES = np.arange(
 class LabelThresholds:
     """A threshold per label: a label is decided where its probability is at least its threshold.
 
-    `pooled` is the shared threshold that rare labels were shrunk to, `positives` the dev positives of each label
-    (both empty-handed for constants: None and ()).
+    `pooled` is the shared threshold that rare labels were shrunk to, `positives` the dev positives of each
+    label (both empty-handed for constants: None and ()).
     """
 
     values: tuple[float, ...]

@@ -243,7 +243,8 @@ def _locate(address: str | Path) -> tuple[Any, Path | None]:
 
 def _arguments(path: Path | None, busy_seconds: float) -> dict[str, Any]:
     if path is not None:
-        # Every transaction here is ended by its own block, so a connection comes back clean and needs no further rollback.
+        # Every transaction here is ended by its own block, so a connection comes back clean and needs no
+        # further rollback.
         return {
             "connect_args": {"timeout": busy_seconds, "check_same_thread": False},
             "pool_reset_on_return": None,

@@ -213,7 +213,8 @@ def test_label_option_out_of_range_is_refused(option: tuple[str, str]) -> None:
     assert option[1] in str(result.exception)
 
 
-# --- with a speaker memory ------------------------------------------------------------------------------------------------------
+# --- with a speaker memory
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_label_without_a_memory_keeps_nothing(place: Path) -> None:

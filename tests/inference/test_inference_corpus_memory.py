@@ -178,7 +178,8 @@ def test_memory_of_two_conversations_of_one_id_is_refused(tmp_path, scorer):
         corpus_memory(tmp_path, [*SCENES, SCENES[0]], scorer)
 
 
-# --- bios in step ---------------------------------------------------------------------------------------------------------------
+# --- bios in step
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -278,7 +279,8 @@ def test_bio_of_nobody_heard_is_not_written(registry):
     assert refresh_bios(registry, [ana], before=registry.point_for("a", 0)) == ()
 
 
-# --- bios as vectors ------------------------------------------------------------------------------------------------------------
+# --- bios as vectors
+# ------------------------------------------------------------------------------------------------------------
 
 
 def at(index, conversation="c"):
@@ -348,7 +350,8 @@ def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, sco
     assert expected.utterances == 3
 
 
-# --- texts read once ------------------------------------------------------------------------------------------------------------
+# --- texts read once
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_kept_scores_are_those_of_the_classifier(tiny_utterance_artefact, scorer):

@@ -67,7 +67,8 @@ def counts(predictions: Any) -> list[tuple[int, int]]:
     return [(p.past_utterances, p.past_conversations) for p in predictions]
 
 
-# --- the same whatever is labelled beside it ------------------------------------------------------------------------------------
+# --- the same whatever is labelled beside it
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -114,7 +115,8 @@ def test_emonet_later_turn_changes_no_earlier_prediction(context: str, loaded: d
     )  # each turn from the changed one on does hear of it
 
 
-# --- whose past it is -----------------------------------------------------------------------------------------------------------
+# --- whose past it is
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(
@@ -236,7 +238,8 @@ def test_emonet_empty_conversations_are_labelled_with_nothing(loaded: dict[str, 
     assert [len(one.predictions) for one in labelled] == [0, len(ANA), 0]
 
 
-# --- what is reported -----------------------------------------------------------------------------------------------------------
+# --- what is reported
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_emonet_reports_seven_emotions_and_the_shared_classifiers_fine_ones(
@@ -303,7 +306,8 @@ def test_emonet_with_another_memory_answers_live_as_at_once(memory: Any, shelf: 
         assert set(counts(whole)) == {(0, 0)}
 
 
-# --- a conversation that is still going on --------------------------------------------------------------------------------------
+# --- a conversation that is still going on
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["off", "head", "top-k", "full"])

@@ -75,7 +75,8 @@ def _numbers(labelled: list[Labelled]) -> np.ndarray:
     return np.array(rows)
 
 
-# --- the same whatever is labelled beside it ------------------------------------------------------------------------------------
+# --- the same whatever is labelled beside it
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["off", "head", "top-k", "full"])
@@ -158,7 +159,8 @@ def test_predictor_takes_any_text(predictor: Predictor, text: str) -> None:
     )
 
 
-# --- long texts -----------------------------------------------------------------------------------------------------------------
+# --- long texts
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "happy "])
@@ -181,7 +183,8 @@ def test_predictor_marks_truncated_exactly_what_lost_its_end(predictor: Predicto
     assert [p.truncated for p in one.predictions] == [False, False, True]
 
 
-# --- the record -----------------------------------------------------------------------------------------------------------------
+# --- the record
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_predictor_record_has_every_field_of_the_schema(predictor: Predictor) -> None:
@@ -262,7 +265,8 @@ def test_predictor_with_one_sample_knows_of_no_epistemic_part(tiny_utterance_art
         assert [p.epistemic for p in one.predictions] == [0.0] * len(LINES)
 
 
-# --- decisions, fine emotions, maps ---------------------------------------------------------------------------------------------
+# --- decisions, fine emotions, maps
+# ---------------------------------------------------------------------------------------------
 
 
 def test_predictor_decides_by_the_policy_of_the_model(predictor: Predictor) -> None:
@@ -353,7 +357,8 @@ def test_sampled_uncertainty_is_that_of_the_numpy_functions(
         np.testing.assert_allclose(getattr(mapped, name), getattr(expected, name), atol=2e-5)
 
 
-# --- precision and settings -----------------------------------------------------------------------------------------------------
+# --- precision and settings
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_predictor_in_bf16_is_within_three_hundredths_of_fp32(

@@ -149,7 +149,8 @@ class Handler(BaseHTTPRequestHandler):
             legend = dict(re.findall(r"^(\w) = (.+)$", text, flags=re.MULTILINE))
             if not does.top_logprobs:
                 return {"choices": [{"message": {"content": "A"}, "logprobs": None}]}
-            # The preferred label has probability 0.5, the first in the order 0.2 more than its share: a pull of position.
+            # The preferred label has probability 0.5, the first in the order 0.2 more than its share: a pull
+            # of position.
             entries = [
                 {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i}
                 for i, (code, label) in enumerate(legend.items())

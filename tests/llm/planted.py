@@ -1,16 +1,17 @@
 """Generated corpora in which exactly one ingredient of a prompt decides the label, and tiny models that can learn from them.
 
-Every turn is labelled, every prompt shows all that its recipe shows (dialogue, bios, past emotions, demonstrations), and of these one is
-planted: the label can be read off it and off nothing else. All the rest is drawn independently of the label. Labels are balanced
-in every split, so a model without the planted ingredient cannot do better than one label in four, whatever it has learnt.
+Every turn is labelled, every prompt shows all that its recipe shows (dialogue, bios, past emotions,
+demonstrations), and of these one is planted: the label can be read off it and off nothing else. All the rest
+is drawn independently of the label. Labels are balanced in every split, so a model without the planted
+ingredient cannot do better than one label in four, whatever it has learnt.
 
     dialogue        the turn before the target, by the other speaker, holds a word of the label's mood; no other turn is labelled or holds one
     bio             the bio of the target's speaker holds it; the other speaker is a stranger without one, whose turn is not labelled
     history         every past emotion shown is the label
     demonstration   the target's text begins with a code of two words, drawn from hundreds, whose label stands only in the demonstrations
-                    with the same code; an embedding that knows codes retrieves them. Codes of the trial and of held-out turns are none
-                    that were trained on, nor each other's, and are demonstrated from a split of their own: what a model remembers of a
-                    code helps it nothing
+                    with the same code; an embedding that knows codes retrieves them. Codes of the trial and
+                    of held-out turns are none that were trained on, nor each other's, and are demonstrated
+                    from a split of their own: what a model remembers of a code helps it nothing
 """
 
 from __future__ import annotations
@@ -79,8 +80,9 @@ class PlantedNotes:
 class World:
     """A generated corpus in four splits, and what recipes need beside it.
 
-    `trial` is for choosing among trained models, as unseen in training as `held_out`, which is for judging the one chosen. `shown` is where
-    the demonstrations of both come from. `shows_demonstrations` is False where they were taken away.
+    `trial` is for choosing among trained models, as unseen in training as `held_out`, which is for judging
+    the one chosen. `shown` is where the demonstrations of both come from. `shows_demonstrations` is False
+    where they were taken away.
     """
 
     planted: Ingredient
@@ -108,8 +110,8 @@ class World:
 def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (250, 24, 64)) -> World:
     """The world of `ingredient`, with three labelled turns for each of `sizes` conversations in train, dev and held-out; half of these in trial.
 
-    Where a bio or the dialogue decides, these are three conversations with one labelled turn each: two turns of one person would be one
-    trial, and every turn would be before another.
+    Where a bio or the dialogue decides, these are three conversations with one labelled turn each: two turns
+    of one person would be one trial, and every turn would be before another.
     """
     rng = np.random.default_rng([seed, INGREDIENTS.index(ingredient)])
     train, dev, held_out = sizes

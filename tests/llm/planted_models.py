@@ -94,9 +94,10 @@ def build_base(folder: Path, *, hidden: int = 96, layers: int = 2, seed: int = 0
 def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **optim: Any) -> ExperimentConfig:
     """A shipped recipe over the tiny base: its prompts, tasks, stages and losses stay, what depends on the size of a model does not.
 
-    Nothing is pre-trained: adapters of rank 16 on all linear layers of a frozen random model, at five to ten times the learning rate, learn to
-    read a planted word from anywhere in the prompt. They do not learn in this time to look one up by a name. At twice that rate training is
-    over sooner, but now and then never tells one word from another.
+    Nothing is pre-trained: adapters of rank 16 on all linear layers of a frozen random model, at five to ten
+    times the learning rate, learn to read a planted word from anywhere in the prompt. They do not learn in
+    this time to look one up by a name. At twice that rate training is over sooner, but now and then never
+    tells one word from another.
     """
     shipped = load_config(resource_dir("configs") / f"llm-{recipe}-meld.yaml").model_dump()
     llm = shipped["llm"] | {

@@ -20,7 +20,8 @@ from erc.llm.local import LocalScorer
 from erc.resources import resource_dir
 from erc.training.dry_run import published_shape
 
-# Published shapes and parameter counts, so that the counting is held against something it did not make itself.
+# Published shapes and parameter counts, so that the counting is held against something it did not make
+# itself.
 PUBLISHED = {
     "Llama-3.2-1B": ("llama", 1_235_814_400, (128256, 2048, 16, 32, 8, 64, 8192, True)),
     "Qwen2.5-1.5B": ("qwen2", 1_543_714_304, (151936, 1536, 28, 12, 2, 128, 8960, True)),
@@ -109,7 +110,8 @@ def test_unknown_family_is_an_artefact_error():
         estimate_memory(AutoConfig.for_model("bert"))
 
 
-# --- training by the shipped configurations -------------------------------------------------------------------------------------
+# --- training by the shipped configurations
+# -------------------------------------------------------------------------------------
 
 MODELS = sorted(
     path.name

@@ -361,7 +361,8 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
     )
 
 
-# --- cascade --------------------------------------------------------------------------------------------------------------------
+# --- cascade
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -409,7 +410,8 @@ def test_cascade_of_two_sets_is_refused(adapter):
         load_cascade("tiny-hierarchical", "tiny-utterance", settings=FAST)
 
 
-# --- speaker memory -------------------------------------------------------------------------------------------------------------
+# --- speaker memory
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -581,7 +583,8 @@ def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, regist
         assert [(one.model, one.label.emotion) for one in kept] == [(one.model, one.emotion) for one in said]
 
 
-# --- the command ----------------------------------------------------------------------------------------------------------------
+# --- the command
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir):

@@ -142,7 +142,8 @@ def test_budget_of_a_model_with_fewer_positions_than_an_answer_is_refused():
         Budget().within(90, answer=96)
 
 
-# --- training -------------------------------------------------------------------------------------------------------------------
+# --- training
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def config_of(base, *, max_tokens, **llm):
@@ -174,7 +175,8 @@ def test_training_refuses_prompts_longer_than_the_base_can_read(short, tmp_path,
         run_experiment(config, tmp_path / "run", progress=False)
 
 
-# --- writing --------------------------------------------------------------------------------------------------------------------
+# --- writing
+# --------------------------------------------------------------------------------------------------------------------
 
 
 class Counting:

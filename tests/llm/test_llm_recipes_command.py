@@ -340,7 +340,8 @@ def test_adapter_without_demonstrations_needs_no_corpus(shown):
     assert trained_demonstrations(altered(record, config={"llm": {"demonstrations": 0}}), scorer) is None
 
 
-# --- evaluation -----------------------------------------------------------------------------------------------------------------
+# --- evaluation
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -477,7 +478,8 @@ def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, da
     assert report["evaluated_on"]["turns"] == 9
 
 
-# --- what a language model writes -----------------------------------------------------------------------------------------------
+# --- what a language model writes
+# -----------------------------------------------------------------------------------------------
 
 
 def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):

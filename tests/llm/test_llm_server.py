@@ -81,7 +81,8 @@ def test_codes_average_two_orders(transport, behaviour):
     scorer = ServerScorer(transport, model="tiny")
     scores = scorer.score(PROMPTS[:1], LABELS)
     assert scorer.mode == "codes"
-    # joy first: exp(-0.7), exp(-2.0), exp(-2.4); reversed, with joy last: exp(-0.7), exp(-2.0) for sadness, exp(-1.6) for neutral
+    # joy first: exp(-0.7), exp(-2.0), exp(-2.4); reversed, with joy last: exp(-0.7), exp(-2.0) for sadness,
+    # exp(-1.6) for neutral
     first = np.exp([-0.7, -2.0, -2.4])
     second = np.exp([-0.7, -2.0, -1.6])
     np.testing.assert_allclose(

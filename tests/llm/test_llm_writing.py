@@ -209,7 +209,8 @@ def test_generated_answers_see_no_later_turn_and_leave_out_silence(tmp_path, enc
     assert [("Fine, you?" in prompt.user) for prompt in scribe.prompts] == [False, True, False, True]
 
 
-# --- by a server ----------------------------------------------------------------------------------------------------------------
+# --- by a server
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -381,7 +381,8 @@ def test_emonet_live_in_bf16_stays_near_the_batch(
     torch.testing.assert_close(together, exact, atol=0.15, rtol=0)
 
 
-# --- vectors that another pass of the encoder gave ------------------------------------------------------------------------------
+# --- vectors that another pass of the encoder gave
+# ------------------------------------------------------------------------------
 
 
 @torch.no_grad()

@@ -114,7 +114,8 @@ def test_encoder_leaves_the_verbosity_of_transformers_as_it_was(tiny_encoder_dir
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------------------
+# --- what is refused
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_default_encoder_with_an_altered_weight_file_is_refused(

@@ -77,7 +77,8 @@ def test_classifier_embedding_width_follows_the_pooling(
     assert output.logits.shape == (8, 3)
 
 
-# --- Monte-Carlo dropout --------------------------------------------------------------------------------------------------------
+# --- Monte-Carlo dropout
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", MODES)

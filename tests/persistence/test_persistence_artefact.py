@@ -80,7 +80,8 @@ def _reseal(folder: Path) -> None:
     write_manifest(folder)
 
 
-# --- round trips ----------------------------------------------------------------------------------------------------------------
+# --- round trips
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("delta", "share"), [("none", 0.0), ("int8", 0.08), ("int4", 0.4)])
@@ -161,7 +162,8 @@ def test_artefact_figures_that_are_not_numbers_are_refused(tiny_encoder_dir: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-# --- writing at once ------------------------------------------------------------------------------------------------------------
+# --- writing at once
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("broken", ["write_manifest", "replace_folder", "encode"])
@@ -230,7 +232,8 @@ def test_artefact_folder_has_the_permissions_of_any_other(tiny_encoder_dir: Path
     assert folder.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-# --- what does not come back ----------------------------------------------------------------------------------------------------
+# --- what does not come back
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ def test_delta_int8_errs_by_at_most_half_a_step_of_each_row(
     weights, base = _pair(shape, seed, size)
     restored = decode(encode(weights, base, "int8"), base)["w"]
     peak = (weights["w"] - base["w"]).abs().amax(dim=1, keepdim=True)
-    # Half a step of peak / 127; and the step is a half-precision number, off by 2^-11 or by 3e-8, 127 times in the largest entry.
+    # Half a step of peak / 127; and the step is a half-precision number, off by 2^-11 or by 3e-8, 127 times
+    # in the largest entry.
     assert ((restored - weights["w"]).abs() <= peak * (0.5 / 127 + 2**-11) + 127 * 3e-8).all()
 
 

@@ -123,7 +123,8 @@ def test_weighted_cross_entropy_of_no_labels_is_zero_and_trains_nothing() -> Non
     assert not logits.grad.any()
 
 
-# --- the average of the weights -------------------------------------------------------------------------------------------------
+# --- the average of the weights
+# -------------------------------------------------------------------------------------------------
 
 
 class _One(nn.Module):

@@ -68,7 +68,8 @@ def assert_close(first: dict[str, Any], second: dict[str, Any]) -> None:
         torch.testing.assert_close(torch.tensor(value), torch.tensor(second[name]), atol=2e-5, rtol=1e-4)
 
 
-# --- the steps ------------------------------------------------------------------------------------------------------------------
+# --- the steps
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def train_both(rank: int, folder: Path, changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -232,7 +233,8 @@ def test_processes_that_hold_other_examples_are_told_at_once(tmp_path: Path) -> 
     assert told[0].startswith("the processes have other training examples and tokens ((24, 132), (23, 123))")
 
 
-# --- errors and deaths ----------------------------------------------------------------------------------------------------------
+# --- errors and deaths
+# ----------------------------------------------------------------------------------------------------------
 
 
 def dying(rank: int, folder: Path) -> dict[str, Any]:
@@ -297,7 +299,8 @@ def test_on_main_alone_only_runs_its_work() -> None:
     ) == (1, True, 5, 6)
 
 
-# --- the command ----------------------------------------------------------------------------------------------------------------
+# --- the command
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,8 @@ def test_table_says_what_a_recipe_is_above_the_untuned_base(
         for line in table.splitlines()
         if (cells := line.split("|"))
     }
-    # All right is 1; one label said of everything has an F1 of 2 * 1/3 / (1 + 1/3) = 1/2 for a third of the turns, 1/6.
+    # All right is 1; one label said of everything has an F1 of 2 * 1/3 / (1 + 1/3) = 1/2 for a third of the
+    # turns, 1/6.
     assert rows["rebuild"][1].startswith("1.000")
     assert rows["untuned"][1].startswith("0.167")
     assert rows["rebuild"][2].startswith("+0.833")

@@ -18,7 +18,8 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(str(ROOT / folder))
 
 
-# --- the conversation model's parts ---------------------------------------------------------------------------------------------
+# --- the conversation model's parts
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -72,7 +73,8 @@ def test_emonet_study_makes_a_cell_again_that_would_be_another(
     assert len(names) == 2
 
 
-# --- ingredients ----------------------------------------------------------------------------------------------------------------
+# --- ingredients
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -99,7 +99,8 @@ def test_training_in_bf16_leaves_a_model_that_computes_in_fp32(tmp_path: Path) -
     assert torch.equal(net(counts), F.linear(hidden, net.head.weight, net.head.bias))
 
 
-# --- going on after a kill ------------------------------------------------------------------------------------------------------
+# --- going on after a kill
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [2, 5, 8, 14, 18])
@@ -202,7 +203,8 @@ def test_training_without_resume_starts_anew_in_a_used_folder(tmp_path: Path) ->
     assert [record["step"] for record in _records(tmp_path / "used") if "eval_score" in record] == [3, 6]
 
 
-# --- which weights are kept -----------------------------------------------------------------------------------------------------
+# --- which weights are kept
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,8 @@ def test_training_stops_early_where_dev_no_longer_improves(tmp_path: Path) -> No
     assert figures["step"] == 3.0
 
 
-# --- batches and groups ---------------------------------------------------------------------------------------------------------
+# --- batches and groups
+# ---------------------------------------------------------------------------------------------------------
 
 
 def _spread(batches: list[list[int]]) -> float:

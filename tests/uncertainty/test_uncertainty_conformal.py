@@ -26,7 +26,8 @@ def test_class_with_too_few_examples_stands_in_every_set():
 
 
 def test_long_dialogue_weighs_no_more_than_a_short_one():
-    # 9 dialogues of one turn at 0.8, and one of 100 turns at 0.1: at alpha 0.2 the single dialogue may be missed.
+    # 9 dialogues of one turn at 0.8, and one of 100 turns at 0.1: at alpha 0.2 the single dialogue may be
+    # missed.
     true = np.array([0.8] * 9 + [0.1] * 100)
     groups = np.array([*range(9), *[9] * 100])
     probabilities = np.column_stack([true, 1 - true])

@@ -66,7 +66,8 @@ def test_fitting_never_sees_the_held_fold():
 
 
 def test_noise_scores_gain_nothing_out_of_fold():
-    # In-sample thresholds on noise beat the base rate by luck; out of fold they may not beat "always yes" F1 = 2r/(1+r).
+    # In-sample thresholds on noise beat the base rate by luck; out of fold they may not beat "always yes" F1
+    # = 2r/(1+r).
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(size=(400, 20)), rng.random((400, 20)) < 0.1
     decisions = cross_fitted(logits, targets).decisions

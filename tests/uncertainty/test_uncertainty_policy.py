@@ -54,7 +54,8 @@ def test_unreachable_risk_is_an_error_that_says_so():
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_risk_guarantee_holds_over_repeated_dev_sets(grouped):
-    # True risk of accepting confidence >= t is 0.6 (1 - (1 + t) / 2) = 0.3 (1 - t): the limit 0.2 is broken below t = 1/3.
+    # True risk of accepting confidence >= t is 0.6 (1 - (1 + t) / 2) = 0.3 (1 - t): the limit 0.2 is broken
+    # below t = 1/3.
     runs, delta, broken, coverages = 120, 0.2, 0, []
     for seed in range(runs):
         confidence, losses, groups = turns(150, 6, seed=seed)
@@ -98,7 +99,8 @@ def test_binomial_test_and_clopper_pearson_agree():
 
 
 def test_betting_p_value_of_two_values_by_hand():
-    # Limit 1/2, values 0 and 1/4. First stake from the prior variance 1/4; then mean (1/2 + 0)/2 and variance (1/4 + 1/16)/2.
+    # Limit 1/2, values 0 and 1/4. First stake from the prior variance 1/4; then mean (1/2 + 0)/2 and variance
+    # (1/4 + 1/16)/2.
     first, second = (np.sqrt(2 * np.log(1 / 0.9) / (2 * variance)) for variance in (0.25, 0.15625))
     assert betting_p_value(np.array([0.0, 0.25]), limit=0.5, delta=0.9) == pytest.approx(
         1 / ((1 + first / 2) * (1 + second / 4))

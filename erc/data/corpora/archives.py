@@ -1,7 +1,7 @@
 """Unpacks a corpus archive without trusting it.
 
-Member names may not leave the folder, links and devices are refused, and sizes are counted while the bytes stream: the figures in an
-archive's own headers are a claim.
+Member names may not leave the folder, links and devices are refused, and sizes are counted while the bytes
+stream: the figures in an archive's own headers are a claim.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import IO
 from erc.errors import InputError
 
 _BLOCK = 1 << 16
-# RuntimeError is zipfile's word for an encrypted member; the last two mean that a member's folder is another member's file.
+# RuntimeError is zipfile's word for an encrypted member; the last two mean that a member's folder is another
+# member's file.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -61,7 +62,8 @@ def is_archive(path: Path) -> bool:
 def unpack(archive: Path, into: Path, limits: ArchiveLimits = ArchiveLimits()) -> None:
     """Writes the data files of `archive` (JSON, CSV, TSV, TXT, Parquet, inner zips) below `into`; others are passed over.
 
-    Raises InputError for a name that leads elsewhere, a link or a device anywhere in the archive, a limit passed, or a damaged file.
+    Raises InputError for a name that leads elsewhere, a link or a device anywhere in the archive, a limit
+    passed, or a damaged file.
     """
     packed = archive.stat().st_size
     allowed = min(limits.total_bytes, limits.free_bytes + limits.ratio * packed)

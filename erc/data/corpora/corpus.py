@@ -42,9 +42,9 @@ class CorpusFile:
 class Corpus:
     """One split of a corpus.
 
-    `conversations` stand in the order of the file, which for the broadcast corpora is chronological up to what
-    `chronological` sorts. Gold labels are in `Utterance.emotions`, spelled as in `emotion_set`. `edition` tells versions of one
-    corpus apart whose results are not comparable; `note` says so to a reader.
+    `conversations` stand in the order of the file, which for the broadcast corpora is chronological up to
+    what `chronological` sorts. Gold labels are in `Utterance.emotions`, spelled as in `emotion_set`.
+    `edition` tells versions of one corpus apart whose results are not comparable; `note` says so to a reader.
     """
 
     name: str
@@ -97,8 +97,9 @@ class AnomalyLog:
 def chronological(conversations: Iterable[Conversation]) -> tuple[Conversation, ...]:
     """Conversations in order of broadcast: season, episode, start of the first turn.
 
-    MELD numbers its dialogues in no such order. Where start times are absent (EmoryNLP) the given order is kept within
-    an episode, and a corpus without seasons (single comments, everyday dialogues) is returned as given.
+    MELD numbers its dialogues in no such order. Where start times are absent (EmoryNLP) the given order is
+    kept within an episode, and a corpus without seasons (single comments, everyday dialogues) is returned as
+    given.
 
     Raises InputError when only some conversations have a season and an episode.
     """

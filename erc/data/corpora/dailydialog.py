@@ -1,6 +1,7 @@
 """DailyDialog: the text files of the original archive, and the Parquet files of the hub.
 
-Speakers are not named in the corpus; the two take turns, so they are `A` and `B`, names that mean nothing outside their dialogue.
+Speakers are not named in the corpus; the two take turns, so they are `A` and `B`, names that mean nothing
+outside their dialogue.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _EMOTION_COLUMNS = ("emotion", "emotions")
 def read_dailydialog(path: Path, split: str) -> Corpus:
     """One split from `path`: a Parquet file, or a text file of `__eou__`-ended turns with its emotion file beside it.
 
-    The emotion file is named after the text file (`dialogues_text.txt`: `dialogues_emotion.txt`, `dialogues_train.txt`:
-    `dialogues_emotion_train.txt`). A dialogue with another number of labels than turns is dropped and reported, since no one
-    can tell which label is missing. Raises InputError naming the line for files of different length or an unknown label id.
+    The emotion file is named after the text file (`dialogues_text.txt`: `dialogues_emotion.txt`,
+    `dialogues_train.txt`: `dialogues_emotion_train.txt`). A dialogue with another number of labels than turns
+    is dropped and reported, since no one can tell which label is missing. Raises InputError naming the line
+    for files of different length or an unknown label id.
     """
     log = AnomalyLog()
     files: tuple[Path, ...] = (path,)

@@ -1,7 +1,7 @@
 """EmoryNLP emotion detection: the official JSON, and the smaller CSV copy in circulation.
 
-A scene is a conversation under its own id (`s01_e15_c01`). Scenes stand in the order of the file, which is that of broadcast. A turn
-of several speakers belongs to the first-named and keeps the list.
+A scene is a conversation under its own id (`s01_e15_c01`). Scenes stand in the order of the file, which is
+that of broadcast. A turn of several speakers belongs to the first-named and keeps the list.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _NOBODY = "unknown"
 def read_emorynlp(path: Path, split: str) -> Corpus:
     """The scenes of one official JSON file (`episodes` > `scenes` > `utterances`).
 
-    `tokens` is optional and not kept. Raises InputError naming the place by its id when a key is missing, has another type, or a
-    label is unknown.
+    `tokens` is optional and not kept. Raises InputError naming the place by its id when a key is missing, has
+    another type, or a label is unknown.
     """
     log = AnomalyLog()
     try:
@@ -51,8 +51,8 @@ def read_emorynlp(path: Path, split: str) -> Corpus:
 def read_emorynlp_reduced(path: Path, split: str) -> Corpus:
     """The scenes of the reduced CSV edition, marked as such.
 
-    `Speaker` is a list written as a Python literal, and scene numbers restart in each episode, so a scene is known by season,
-    episode and scene together. Ids are built in the official form from those numbers.
+    `Speaker` is a list written as a Python literal, and scene numbers restart in each episode, so a scene is
+    known by season, episode and scene together. Ids are built in the official form from those numbers.
     """
     log = AnomalyLog()
     reader = csv.DictReader(io.StringIO(read_text(path, log), newline=""))

@@ -1,7 +1,7 @@
 """GoEmotions in its official 'simplified' TSV layout: text, label ids, comment id; no header.
 
-The corpus holds no dialogues: every comment is a conversation of one turn, spoken by `anonymous`. Authors are not in
-these files, and one shared name that nobody owns keeps a speaker memory from joining strangers.
+The corpus holds no dialogues: every comment is a conversation of one turn, spoken by `anonymous`. Authors are
+not in these files, and one shared name that nobody owns keeps a speaker memory from joining strangers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ SPEAKER = "anonymous"
 def read_goemotions(path: Path, split: str) -> Corpus:
     """The comments of one TSV file, in file order.
 
-    An `emotions.txt` beside the file must list the labels in the order the ids count. Raises InputError naming the line
-    when a row has not three fields, an id is no label, or a comment id stands twice.
+    An `emotions.txt` beside the file must list the labels in the order the ids count. Raises InputError
+    naming the line when a row has not three fields, an id is no label, or a comment id stands twice.
     """
     emotions = load_emotion_set(NAME)
     _check_order(path.with_name("emotions.txt"), emotions)

@@ -38,8 +38,8 @@ HUB_COPIES: Mapping[str, HubCopy] = {
 def download(name: str, folder: Path) -> tuple[Path, ...]:
     """Writes every split of corpus `name` that the hub has to `folder` and returns the files.
 
-    No code from the hub is run: only Parquet copies are read. Raises InputError for a corpus without such a copy, ConvemoError when the
-    hub does not give it.
+    No code from the hub is run: only Parquet copies are read. Raises InputError for a corpus without such a
+    copy, ConvemoError when the hub does not give it.
     """
     copy = HUB_COPIES.get(name)
     if copy is None:

@@ -1,6 +1,7 @@
 """Brings a corpus into the data root: from a file, a folder, an archive, or the hub.
 
-Everything is read once by the corpus's reader before a byte reaches the root, and each file appears there whole or not at all.
+Everything is read once by the corpus's reader before a byte reaches the root, and each file appears there
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def import_corpus(
 ) -> Imported:
     """Copies corpus `name` into the data root (`root`, else the configured one) and records checksums in `SHA256SUMS`.
 
-    `source` is a file, a folder or a zip or tar archive; None downloads from the Hugging Face hub where a copy in Parquet lies
-    there. Files of other corpora in `source` are left alone. A file that is there already with other bytes is only
-    overwritten with `replace`.
+    `source` is a file, a folder or a zip or tar archive; None downloads from the Hugging Face hub where a
+    copy in Parquet lies there. Files of other corpora in `source` are left alone. A file that is there
+    already with other bytes is only overwritten with `replace`.
 
-    Raises InputError when nothing of the corpus is found, a file cannot be read as the corpus, an archive is not to be trusted, or
-    a file would be overwritten; ConvemoError when the hub cannot be reached.
+    Raises InputError when nothing of the corpus is found, a file cannot be read as the corpus, an archive is
+    not to be trusted, or a file would be overwritten; ConvemoError when the hub cannot be reached.
     """
     if name not in corpora():
         raise InputError(f"no corpus '{name}': there are readers for {', '.join(corpora())}")

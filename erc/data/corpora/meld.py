@@ -1,7 +1,7 @@
 """MELD in its official CSV layout, one row an utterance.
 
-Dialogues stand in the order of the file; `chronological` puts them in order of broadcast. A joint turn ("Ross and Rachel")
-belongs to the first-named; a role in a role ("Joey/Drake") stays one name.
+Dialogues stand in the order of the file; `chronological` puts them in order of broadcast. A joint turn ("Ross
+and Rachel") belongs to the first-named; a role in a role ("Joey/Drake") stays one name.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ Row = tuple[int, dict[str, str]]
 def read_meld(path: Path, split: str) -> Corpus:
     """The dialogues of one CSV file.
 
-    Ids are `meld-<split>-<dialogue>` and `...-<utterance>` with the corpus's own numbers, gaps and all. Times are seconds from
-    the beginning of the episode; season, episode and the sentiment column are in `meta`. Misread typographic characters are
-    put back; empty turns and gaps are kept and reported.
+    Ids are `meld-<split>-<dialogue>` and `...-<utterance>` with the corpus's own numbers, gaps and all. Times
+    are seconds from the beginning of the episode; season, episode and the sentiment column are in `meta`.
+    Misread typographic characters are put back; empty turns and gaps are kept and reported.
 
-    Raises InputError naming the line for a missing column, an unknown label, a time or a number that cannot be read.
+    Raises InputError naming the line for a missing column, an unknown label, a time or a number that cannot
+    be read.
     """
     log = AnomalyLog()
     reader = csv.DictReader(io.StringIO(read_text(path, log), newline=""))

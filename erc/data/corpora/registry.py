@@ -156,8 +156,9 @@ def find_sources(path: Path) -> tuple[tuple[Source, ...], tuple[Path, ...]]:
 def load_corpus(name: str, split: str, *, root: Path | None = None) -> Corpus:
     """The split `split` (train, dev, test, or `all` for files of the whole corpus) of corpus `name`.
 
-    Looked for under `root`, else where `erc.data.root` says. Raises InputError for an unknown name or split, when the files are
-    absent, when two files claim the split, or when a file is not the one that was imported.
+    Looked for under `root`, else where `erc.data.root` says. Raises InputError for an unknown name or split,
+    when the files are absent, when two files claim the split, or when a file is not the one that was
+    imported.
     """
     if name not in corpora():
         raise InputError(f"no corpus '{name}': there are readers for {', '.join(corpora())}")

@@ -1,6 +1,7 @@
 """SemEval-2018 Task 1 E-c: tab-separated ID, Tweet and eleven columns of 0 or 1.
 
-Every tweet is a conversation of one turn by `anonymous`; a tweet without any label is neutral and keeps an empty tuple.
+Every tweet is a conversation of one turn by `anonymous`; a tweet without any label is neutral and keeps an
+empty tuple.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ SPEAKER = "anonymous"
 def read_semeval2018(path: Path, split: str) -> Corpus:
     """The tweets of one file, in file order.
 
-    Raises InputError naming the line for a wrong header or a cell other than 0 and 1; the unlabelled test file has NONE
-    there, and the gold file is the one to read.
+    Raises InputError naming the line for a wrong header or a cell other than 0 and 1; the unlabelled test
+    file has NONE there, and the gold file is the one to read.
     """
     emotions = load_emotion_set(NAME)
     log = AnomalyLog()

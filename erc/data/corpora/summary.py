@@ -14,8 +14,9 @@ from erc.emotions import load_emotion_set
 class CorpusSummary:
     """The figures of one split.
 
-    `speakers` counts distinct owners of turns, `episodes` distinct (season, episode) pairs, None for a corpus without. `labels` has
-    every label of the emotion set in its order, those that never occur too; a multi-label turn counts once for each label.
+    `speakers` counts distinct owners of turns, `episodes` distinct (season, episode) pairs, None for a corpus
+    without. `labels` has every label of the emotion set in its order, those that never occur too; a
+    multi-label turn counts once for each label.
     """
 
     corpus: str

@@ -1,6 +1,7 @@
 """What the figures share: colours that the colour-blind can tell apart, a plain frame, and saving.
 
-The colours are those of Okabe and Ito (2008); series also differ by dash or marker, so that a grey print can be read.
+The colours are those of Okabe and Ito (2008); series also differ by dash or marker, so that a grey print can
+be read.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ def reliability_figure(
 ) -> Path:
     """Frequency against probability for each named set of points, with binomial 95% bars; the diagonal is perfect calibration.
 
-    Below, how many cells each bin holds. Over all cells of a multi-label task take bins of equal width: nearly all bins of equal
-    mass lie next to 0.
+    Below, how many cells each bin holds. Over all cells of a multi-label task take bins of equal width:
+    nearly all bins of equal mass lie next to 0.
     """
     figure, (axes, below) = new_figure(5.4, 6.4, rows=2, columns=1, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
@@ -66,7 +66,8 @@ def rejection_figure(
 ) -> Path:
     """Macro and micro F1 against the rejected share for each named uncertainty, with random rejection as the baseline.
 
-    Below, how many labels still have at least ten positives: a macro-F1 that rises while labels run empty means little.
+    Below, how many labels still have at least ten positives: a macro-F1 that rises while labels run empty
+    means little.
     """
     figure, grid = new_figure(9.0, 5.4, rows=2, columns=2, height_ratios=(4, 1), sharex=True)
     for column, (field, name) in enumerate((("macro_f1", "macro-F1"), ("micro_f1", "micro-F1"))):

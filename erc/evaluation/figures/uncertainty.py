@@ -30,7 +30,8 @@ def probability_uncertainty_figure(
 ) -> Path:
     """One small panel per emotion: each cell of (B, C) by its mean probability and its uncertainty, true labels in front.
 
-    The vertical line is the label's threshold. Of a label's negatives a seeded sample is drawn; every positive is shown.
+    The vertical line is the label's threshold. Of a label's negatives a seeded sample is drawn; every
+    positive is shown.
     """
     observed = np.asarray(targets).astype(bool)
     columns = min(7, len(labels))

@@ -23,10 +23,11 @@ _KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choi
 class ServerScorer:
     """Scores by an OpenAI-compatible server.
 
-    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses; a chat learns from it whether the
-    model takes a system message. `mode` None asks the server what it can do, once, from exact to a bare choice, by `probe`: a prompt and labels
-    like those that will be asked. `cache` keeps answers on disk. `weights` is a digest of the weights that are served under the model's name,
-    where they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
+    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses; a
+    chat learns from it whether the model takes a system message. `mode` None asks the server what it can do,
+    once, from exact to a bare choice, by `probe`: a prompt and labels like those that will be asked. `cache`
+    keeps answers on disk. `weights` is a digest of the weights that are served under the model's name, where
+    they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class ServerScorer:
     def probe(self, probe: Probe = PROBE) -> Mode:
         """The most exact mode in which the server answers `probe`.
 
-        Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing of what the server can do.
+        Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing
+        of what the server can do.
         """
         modes: tuple[Mode, ...] = (
             ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")

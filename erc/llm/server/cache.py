@@ -44,8 +44,9 @@ def cache_key(
 class AnswerCache:
     """A SQLite file of JSON values by key, for its owner alone (0600). Safe among threads, and among processes as far as SQLite is.
 
-    The files that SQLite lays beside it take over its permissions. A file that others hold locked is waited for, some
-    `patience` seconds. Raises ArtefactError where the file cannot be used, with what to do: only one that is damaged is to be removed.
+    The files that SQLite lays beside it take over its permissions. A file that others hold locked is waited
+    for, some `patience` seconds. Raises ArtefactError where the file cannot be used, with what to do: only
+    one that is damaged is to be removed.
     """
 
     def __init__(self, path: Path, *, patience: float = 30.0) -> None:
@@ -96,8 +97,9 @@ class AnswerCache:
 def _opened(path: Path, patience: float) -> sqlite3.Connection:
     """A connection to the file, its table made where it is missing.
 
-    SQLite waits for most locks by itself, but not for the one that a new file's first journal takes: of several processes that begin at the
-    same moment all but one are turned away at once, and have to ask again.
+    SQLite waits for most locks by itself, but not for the one that a new file's first journal takes: of
+    several processes that begin at the same moment all but one are turned away at once, and have to ask
+    again.
     """
     until = time.monotonic() + patience
     while True:

@@ -16,9 +16,10 @@ _REFUSED = frozenset({400, 422})
 class Chat:
     """Chat completions of one model, in the form the server takes.
 
-    A server that does not know the switch against thinking is asked without it, and one whose chat template has no system role is given the
-    instruction before the user's text, as `encoder` has it for a local model: at once where the encoder's template refuses the role, else once the
-    server has. What a server takes is found out at the first answer, and kept to.
+    A server that does not know the switch against thinking is asked without it, and one whose chat template
+    has no system role is given the instruction before the user's text, as `encoder` has it for a local model:
+    at once where the encoder's template refuses the role, else once the server has. What a server takes is
+    found out at the first answer, and kept to.
     """
 
     def __init__(self, transport: Transport, model: str, *, encoder: PromptEncoder | None = None) -> None:

@@ -20,7 +20,8 @@ N = TypeVar("N", int, float)
 
 def open_transport(url: str, *, environ: Mapping[str, str] | None = None) -> Transport:
     """The connection to `url`: with the key of CONVEMO_SERVER_KEY, waiting CONVEMO_SERVER_TIMEOUT seconds for an answer, with at most
-    CONVEMO_SERVER_CONCURRENCY requests under way. Raises ConfigError, which names the variable, for a value that cannot be.
+    CONVEMO_SERVER_CONCURRENCY requests under way. Raises ConfigError, which names the variable, for a value
+    that cannot be.
     """
     given = os.environ if environ is None else environ
     key = given.get(KEY, "").strip()

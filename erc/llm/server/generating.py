@@ -22,8 +22,9 @@ _THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 class ServerGenerator:
     """Writes by an OpenAI-compatible server (vLLM, llama.cpp, SGLang), several prompts at a time.
 
-    `encoder` is of the tokenizer the server uses: prompts are fitted by it, and sent as its tokens where the server takes them. `mode` None
-    asks the server, once, whether it does. Texts are kept under `model`, wherever the server stands.
+    `encoder` is of the tokenizer the server uses: prompts are fitted by it, and sent as its tokens where the
+    server takes them. `mode` None asks the server, once, whether it does. Texts are kept under `model`,
+    wherever the server stands.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Three ways to have a server score a closed set of labels, from exact to a bare choice.
 
 `completions`: the server reads prompt and label and echoes log-probabilities of every token; exact.
-`codes`: the server gives the log-probabilities of the likeliest first tokens of a chat answer; each label stands for a one-letter code,
-and two orders are averaged against the pull of a position.
-`choice`: the server is made to answer with one label; nothing is known of how sure it was.
+`codes`: the server gives the log-probabilities of the likeliest first tokens of a chat answer; each label
+stands for a one-letter code, and two orders are averaged against the pull of a position. `choice`: the server
+is made to answer with one label; nothing is known of how sure it was.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def echoed(
 ) -> PromptScores:
     """Exact log-likelihoods by `/v1/completions` with `echo`.
 
-    Prompt and label are sent as token ids, so the server can neither add a second beginning token nor merge tokens across the boundary.
-    The first label is asked alone: a server that refuses is asked no more, and one that keeps what it read has the prompt for all others, which
-    are asked side by side.
+    Prompt and label are sent as token ids, so the server can neither add a second beginning token nor merge
+    tokens across the boundary. The first label is asked alone: a server that refuses is asked no more, and
+    one that keeps what it read has the prompt for all others, which are asked side by side.
     """
     prefix = encoder.prompt_ids(prompt)
 

@@ -20,7 +20,8 @@ PROBE: Probe = (
 def lacking(ask: Callable[[], object]) -> ServerError | None:
     """None where `ask` goes well; else why the server cannot be asked so, though perhaps in another way.
 
-    Every other failure is raised: a server that is down or busy, a wrong key or a wrong model's name say nothing of what it can do.
+    Every other failure is raised: a server that is down or busy, a wrong key or a wrong model's name say
+    nothing of what it can do.
     """
     try:
         ask()

@@ -70,7 +70,8 @@ class TransportSettings:
 class Transport:
     """Posts JSON to `url` (for instance http://localhost:8000/v1). Safe to share among threads.
 
-    `api_key` goes into the Authorization header and into nothing else. `sleep` and `jitter` are there for tests.
+    `api_key` goes into the Authorization header and into nothing else. `sleep` and `jitter` are there for
+    tests.
     """
 
     def __init__(
