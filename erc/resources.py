@@ -26,3 +26,10 @@ def resource_dir(name: str) -> Path:
     raise ConvemoError(
         f"the folder '{name}' is neither in {packaged} nor in {checkout}: reinstall convemo or run from a full checkout"
     )
+
+
+SHARED_MODEL = "goemotions-minilm"
+"""The utterance classifier beside a language model: it names the fine emotions and makes what a speaker memory keeps."""
+
+
+LLM_PREFIX = "llm:"

@@ -197,7 +197,6 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
 
     from erc.emotions import load_emotion_set
     from erc.inference.llm_scorer import LanguageModel, LlmScorer
-    from erc.inference.loading import SHARED_MODEL
     from erc.inference.predictor import Predictor
     from erc.inference.settings import InferenceSettings
     from erc.inference.utterance_scorer import UtteranceScorer
@@ -205,6 +204,7 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     from erc.llm.local import LocalScorer
     from erc.llm.reference import build_tokenizer, dialogue_texts
     from erc.persistence import find_model, load_artefact
+    from erc.resources import SHARED_MODEL
 
     _, dialogues = conversations()
     tokenizer = build_tokenizer(dialogue_texts(dialogues))

@@ -60,13 +60,14 @@ def write(
     """Write the next version of a bio from what is remembered; earlier versions stay."""
     from erc.inference.bio_keeping import NothingWrittenError
     from erc.inference.bio_writing import LlmBios, write_bios
-    from erc.inference.loading import SHARED_MODEL, load_model
+    from erc.inference.loading import load_model
     from erc.inference.settings import InferenceSettings
     from erc.inference.utterance_scorer import UtteranceScorer
     from erc.llm.builder import Budget
     from erc.llm.generation import GenerationSettings
     from erc.llm.prompts import PromptTemplate
     from erc.llm.writers import open_writer
+    from erc.resources import SHARED_MODEL
     from speakers import Options, Registry
 
     if not model.startswith("llm:") or model == "llm:":

@@ -169,7 +169,7 @@ def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list
 
 def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candidate, str]:
     """The model to evaluate, and what its report's folder is called after."""
-    from erc.inference.loading import LLM_PREFIX
+    from erc.resources import LLM_PREFIX
 
     if model.startswith(LLM_PREFIX):
         from erc.inference.evaluate_llm import of_language_model

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from erc.cli.console import stderr, stdout
 from erc.errors import InputError
-from erc.transcripts.atomic import opened_for_writing
+from erc.files import opened_for_writing
 
 if TYPE_CHECKING:
     from speakers import Registry, SpeakerContext, SpeakerId

@@ -35,7 +35,7 @@ def supply_maker(
     `server` is the address of a model server on which the writing language model runs. What a killed run left
     half-written is taken away.
     """
-    from erc.persistence.parts import sweep
+    from erc.files import sweep
 
     sweep(folder)
     with ExitStack() as stack:

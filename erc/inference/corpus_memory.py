@@ -23,6 +23,7 @@ from erc.data.corpora.corpus import chronological
 from erc.data.identity import speaker_key
 from erc.emotions import EmotionMap
 from erc.errors import InputError
+from erc.files import keep_first, part_of, private_file, private_folder
 from erc.inference.bio_keeping import GROWTH, Note, WriterOf, counted, refresh_bios
 from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.llm_scorer import PromptNotes
@@ -33,7 +34,6 @@ from erc.inference.speaker_notes import RegistryNotes
 from erc.inference.text_scores import KeepingScorer
 from erc.llm.notes import NO_NOTES, ReadTurn, SpeakerNotes
 from erc.models.precision import resolve_precision
-from erc.persistence.parts import keep_first, part_of, private_file, private_folder
 from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
 
 _FORMAT = 1

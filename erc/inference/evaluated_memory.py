@@ -9,11 +9,11 @@ from typing import Any
 
 from erc.data.root import user_cache_dir
 from erc.errors import InputError
+from erc.files import sweep
 from erc.inference.corpus_memory import corpus_memory
 from erc.inference.demonstrations import training_split
 from erc.inference.gold import GoldData
 from erc.inference.text_scores import KeepingScorer
-from erc.persistence.parts import sweep
 from speakers import Registry
 
 MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations themselves, for each from those broadcast before it"

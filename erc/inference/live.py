@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from erc.data import Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
+from erc.files import part_of
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
 from erc.inference.live_emonet import LiveEmoNet
 from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Predictor
 from erc.inference.scores import Scores
-from erc.persistence.parts import part_of
 from erc.transcripts.assembling import utterance_id
 from erc.uncertainty.policy import REVIEW
 

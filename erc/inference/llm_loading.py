@@ -14,7 +14,6 @@ from erc.errors import ArtefactError, ConfigError
 from erc.inference.demonstrations import NO_LEAKS, trained_demonstrations
 from erc.inference.llm_names import named, unproven
 from erc.inference.llm_scorer import LanguageModel, LlmScorer, PromptNotes
-from erc.inference.loading import LLM_PREFIX
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.adapters import AdapterRecord
@@ -31,6 +30,7 @@ from erc.llm.scores import Scorer as LabelScorer
 from erc.llm.server import ServerScorer, asked_mode, open_transport
 from erc.models.dropout import SeededDropout
 from erc.models.precision import bf16_is_fast, resolve_precision
+from erc.resources import LLM_PREFIX
 from erc.uncertainty.policy import DecisionPolicy
 
 DEFAULT_EMOTIONS = "ekman"

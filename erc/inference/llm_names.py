@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from erc.errors import ArtefactError, ConfigError
-from erc.inference.loading import LLM_PREFIX
 from erc.llm.adapters import RECORD, AdapterRecord
 from erc.llm.digests import weights_digest
+from erc.resources import LLM_PREFIX
 
 
 def named(

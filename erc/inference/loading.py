@@ -14,13 +14,9 @@ from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.persistence import load_model, load_shared
 from erc.persistence.artefact import Artefact
-from erc.resources import DEFAULT_MODEL
+from erc.resources import DEFAULT_MODEL, LLM_PREFIX, SHARED_MODEL
 from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
-
-SHARED_MODEL = "goemotions-minilm"
-"""The utterance classifier beside a language model: it names the fine emotions and makes what a speaker memory keeps."""
-LLM_PREFIX = "llm:"
 
 
 def load_predictor(

@@ -20,12 +20,12 @@ from types import TracebackType
 
 from erc.data.conversation import Context, Conversation
 from erc.errors import ArtefactError
+from erc.files import private_file
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.generation import GenerationSettings, Generator
 from erc.llm.prompts import RenderedPrompt
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
 from erc.llm.tasks import TaskName, TaskPrompts
-from erc.persistence.parts import private_file
 
 MOST_TOKENS: dict[TaskName, int] = {"speaker_characteristic": 32, "interlocutor_commonsense": 96}
 """Tokens of an answer: ten words, and two short sentences."""

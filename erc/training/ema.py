@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from erc.training.run_folder import load_whole, save_whole
+from erc.files import load_whole, save_whole
 
 
 class WeightAverage:

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from erc.errors import ArtefactError
+from erc.files import load_record, load_whole, save_record, save_whole
 from erc.llm.recipes import Stage
 from erc.training.llm_task import LlmTask
 from erc.training.processes import on_main
-from erc.training.run_folder import load_record, load_whole, save_record, save_whole
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 

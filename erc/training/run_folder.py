@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME
 
-from erc.errors import ArtefactError, ConfigError
+from erc.errors import ConfigError
 from erc.training.settings import OptimSettings
 
 SETTINGS_FILE = "settings.json"
@@ -23,45 +17,6 @@ METRICS_FILE = "metrics.jsonl"
 EMA_FILE = "ema.safetensors"
 BEST_WEIGHTS = "best.safetensors"
 BEST_RECORD = "best.json"
-
-
-def save_whole(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Writes safetensors so that a kill leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".part")
-    save_file(dict(tensors), temporary)
-    os.replace(temporary, path)
-
-
-def load_whole(path: Path) -> dict[str, Tensor]:
-    """What `save_whole` wrote. Raises ArtefactError where the file is missing or was damaged."""
-    try:
-        return load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ArtefactError(
-            f"{path}: the run cannot be gone on from it ({error}): train again with --fresh"
-        ) from None
-
-
-def save_record(record: Mapping[str, Any], path: Path) -> None:
-    """Writes JSON so that a kill leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def load_record(path: Path) -> dict[str, Any]:
-    """What `save_record` wrote. Raises ArtefactError where the file is missing or was damaged."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"{path}: the run cannot be gone on from it ({error}): train again with --fresh"
-        ) from None
-    if not isinstance(record, dict):
-        raise ArtefactError(
-            f"{path}: the run cannot be gone on from it (no record stands there): train again with --fresh"
-        )
-    return record
 
 
 def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Protocol
 
 from erc.errors import InputError
-from erc.transcripts.atomic import opened_for_writing
+from erc.files import opened_for_writing
 from erc.transcripts.parquet_writer import ParquetWriter
 from erc.transcripts.row_writers import CsvWriter, JsonlWriter
 from erc.transcripts.vtt_writer import VttWriter
@@ -69,7 +69,7 @@ def open_writer(target: Target, format: str | None = None) -> Iterator[RecordWri
     """A writer of records into `target`.
 
     A file is complete or untouched: it replaces the old one when the block ends well, and on an exception the
-    old one stands (`erc.transcripts.atomic`). Standard output and streams get every record as it comes.
+    old one stands (`erc.files`). Standard output and streams get every record as it comes.
     """
     factory = WRITERS[output_format(target, format)]
     with opened_for_writing(target) as stream:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from erc.errors import ArtefactError
-from erc.persistence.parts import STALE, keep_first, part_of, private_file, private_folder, save_arrays, sweep
+from erc.files import STALE, keep_first, part_of, private_file, private_folder, save_arrays, sweep
 
 
 @pytest.fixture(scope="module")

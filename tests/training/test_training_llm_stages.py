@@ -12,13 +12,13 @@ from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.data.corpora.splits import sampled
 from erc.errors import ArtefactError
+from erc.files import save_whole
 from erc.llm.adapters import LoraSettings, attach_lora
 from erc.llm.recipes import Stage
 from erc.training import llm_stages
 from erc.training.llm_batches import LlmExample
 from erc.training.llm_stages import RECORD, WEIGHTS, run_stages
 from erc.training.llm_task import LlmTask
-from erc.training.run_folder import save_whole
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from erc.errors import ArtefactError
-from erc.persistence.parts import private_file
+from erc.files import private_file
 
 _VERSION = 3
 """Raised where the modes ask in other words than before, or read answers otherwise."""
