@@ -200,7 +200,8 @@ def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.Tem
     from transformers import AutoTokenizer
 
     from erc.emotions import load_emotion_set
-    from erc.persistence.artefact import ArtefactInfo, save_artefact
+    from erc.persistence.artefact import save_artefact
+    from erc.persistence.info import ArtefactInfo
     from erc.uncertainty.calibration import PerLabelPlatt
     from erc.uncertainty.policy import DecisionPolicy
     from erc.uncertainty.thresholds import LabelThresholds

@@ -15,7 +15,8 @@ from erc.emotions import load_emotion_set
 from erc.models.emonet_build import EmoNetSettings, MemoryKind, build_emonet
 from erc.models.encoder import load_encoder
 from erc.models.utterance import UtteranceClassifier
-from erc.persistence.artefact import Artefact, ArtefactInfo, save_artefact
+from erc.persistence.artefact import Artefact, save_artefact
+from erc.persistence.info import ArtefactInfo
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.policy import DecisionPolicy
 

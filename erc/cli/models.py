@@ -20,8 +20,8 @@ _Name = Annotated[str, typer.Argument(help="Name or folder of a model.")]
 @app.command("list")
 def list_(json: _Json = False) -> None:
     """Every model that can be named."""
+    from erc.persistence.catalog import list_models
     from erc.persistence.layout import read_json
-    from erc.persistence.shelf import list_models
 
     rows: list[dict[str, Any]] = []
     for entry in list_models():
@@ -54,8 +54,8 @@ def list_(json: _Json = False) -> None:
 @app.command()
 def show(name: _Name, json: _Json = False) -> None:
     """The card of a model, or with --json its whole description and dev figures."""
+    from erc.persistence.catalog import find_model
     from erc.persistence.layout import LAYOUT, read_json
-    from erc.persistence.shelf import find_model
 
     folder = find_model(name)
     if json:
@@ -74,6 +74,6 @@ def show(name: _Name, json: _Json = False) -> None:
 @app.command()
 def path(name: _Name) -> None:
     """The folder of a model."""
-    from erc.persistence.shelf import find_model
+    from erc.persistence.catalog import find_model
 
     typer.echo(str(find_model(name)))

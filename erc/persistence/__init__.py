@@ -1,8 +1,8 @@
 """Artefact folders: what a trained model leaves on disk, and how it comes back."""
 
-from erc.persistence.artefact import Artefact, ArtefactInfo, load_artefact, save_artefact
-from erc.persistence.models import load_model, load_shared
-from erc.persistence.shelf import ModelEntry, find_model, list_models
+from erc.persistence.artefact import Artefact, load_artefact, save_artefact
+from erc.persistence.catalog import ModelEntry, find_model, list_models, load_model, load_shared
+from erc.persistence.info import ArtefactInfo
 
 __all__ = [
     "Artefact",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 
 if TYPE_CHECKING:
-    from erc.persistence.artefact import ArtefactInfo
+    from erc.persistence.info import ArtefactInfo
 
 INTENDED_USE = """\
 Intended: text of conversations, in English, to help people read them. A label is a guess about how words read, not about what a person

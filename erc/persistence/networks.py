@@ -14,7 +14,7 @@ from erc.models.encoder import Encoder
 from erc.models.utterance import UtteranceClassifier
 
 if TYPE_CHECKING:
-    from erc.persistence.artefact import ArtefactInfo
+    from erc.persistence.info import ArtefactInfo
 
 NetworkBuilder = Callable[[Encoder, "ArtefactInfo"], nn.Module]
 

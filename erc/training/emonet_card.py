@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erc.persistence.artefact import ArtefactInfo
 from erc.persistence.card import write_card
+from erc.persistence.info import ArtefactInfo
 
 _SUMMARY = (
     "Labels every turn of a conversation with one of seven emotions, from the turn, the turns before it and what its speaker said and "

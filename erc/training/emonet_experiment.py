@@ -26,7 +26,8 @@ from erc.models.speakers_table import SpeakerVocabulary
 from erc.models.turns import NO_LABEL, BioProvider, TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model, load_artefact
-from erc.persistence.artefact import Artefact, ArtefactInfo, base_weights, installed_versions, save_artefact
+from erc.persistence.artefact import Artefact, base_weights, installed_versions, save_artefact
+from erc.persistence.info import ArtefactInfo
 from erc.persistence.layout import write_json
 from erc.training.compression import compress_in_place
 from erc.training.emonet_card import emonet_card

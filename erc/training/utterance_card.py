@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erc.persistence.artefact import ArtefactInfo
 from erc.persistence.card import write_card
+from erc.persistence.info import ArtefactInfo
 
 _SUMMARY = (
     "Says for a single text which of the emotions it expresses: one encoder pass, one independent sigmoid per emotion, calibrated "

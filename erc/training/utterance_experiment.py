@@ -19,7 +19,8 @@ from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.evaluation.reports import multilabel_report
 from erc.models.encoder import load_encoder, load_tokenizer
 from erc.models.utterance import UtteranceClassifier
-from erc.persistence.artefact import ArtefactInfo, base_weights, installed_versions, save_artefact
+from erc.persistence.artefact import base_weights, installed_versions, save_artefact
+from erc.persistence.info import ArtefactInfo
 from erc.persistence.layout import write_json
 from erc.training.compression import compress_in_place
 from erc.training.losses import as_tensor, emcoder_weights

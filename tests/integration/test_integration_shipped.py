@@ -14,9 +14,9 @@ from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.predictor import Predictor
 from erc.inference.settings import InferenceSettings
-from erc.persistence.artefact import load_info
+from erc.persistence.catalog import SHIPPED, list_models
+from erc.persistence.info import load_info
 from erc.persistence.layout import check_manifest
-from erc.persistence.shelf import SHIPPED, list_models
 from erc.transcripts import read_transcript
 
 pytestmark = pytest.mark.shipped

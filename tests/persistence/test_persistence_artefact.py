@@ -21,8 +21,8 @@ from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import Artefact, ArtefactInfo, artefact, layout, load_artefact, save_artefact
-from erc.persistence.artefact import load_info
 from erc.persistence.delta import DeltaKind
+from erc.persistence.info import load_info
 from erc.persistence.layout import LAYOUT, check_manifest, write_manifest
 
 LABELS = load_emotion_set("goemotions").labels

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from erc.errors import ArtefactError
-from erc.persistence import find_model, list_models, shelf
+from erc.persistence import catalog as shelf
+from erc.persistence import find_model, list_models
 
 
 @pytest.fixture
