@@ -338,7 +338,7 @@ def growth(p: Predictor, *, turns: int, repeats: int) -> None:
 
 def plot(lengths: Sequence[int], clock: Sequence[float], cpu: Sequence[float], turns: int) -> None:
     """Writes docs/cost_per_turn.png."""
-    from erc.evaluation.figures.canvas import BLUE, GREY, frame, new_figure, save
+    from erc.metrics.figures.canvas import BLUE, GREY, frame, new_figure, save
 
     figure, axes = new_figure(6.4, 3.6)
     axes.plot(lengths, clock, color=BLUE, marker="o", label="clock")

@@ -117,7 +117,7 @@ def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[s
     """The dev figures of a network that is trained here; its dev predictions are left in `folder`."""
     import numpy as np
 
-    from erc.evaluation.subsets import dialogue_ids
+    from erc.metrics.subsets import dialogue_ids
     from erc.training.emonet_experiment import build_network, gather, make_task
     from erc.training.emonet_task import predict_turns
     from erc.training.settings import optim_settings
@@ -166,7 +166,7 @@ def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
     import numpy as np
     from sklearn.metrics import f1_score
 
-    from erc.evaluation.bootstrap import paired_bootstrap
+    from erc.metrics.bootstrap import paired_bootstrap
 
     def mean_f1(predicted: np.ndarray, labels: np.ndarray, average: str = "weighted") -> float:
         return float(

@@ -361,7 +361,7 @@ def macro_auc(probabilities: np.ndarray, targets: np.ndarray) -> float:
 def table(corpus: str, records: Sequence[Mapping[str, Any]], *, variants: Sequence[str]) -> str:
     """The Markdown table of records of one make: means over the seeds there are, with the 95% interval over resampled dialogues, and what the
     mean is above the untuned base's on the same dialogues."""
-    from erc.evaluation.bootstrap import bootstrap_interval, paired_bootstrap
+    from erc.metrics.bootstrap import bootstrap_interval, paired_bootstrap
 
     one = records[0]
     targets, groups = np.array(one["targets"]), np.array(one["groups"])

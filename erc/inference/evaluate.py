@@ -12,20 +12,20 @@ import numpy as np
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import InputError
-from erc.evaluation.bootstrap import f1_intervals
-from erc.evaluation.calibration_metrics import multilabel_calibration
-from erc.evaluation.metrics import multilabel_scores
-from erc.evaluation.reports import multilabel_report, singlelabel_report
-from erc.evaluation.subsets import (
+from erc.inference.beliefs import Belief, Candidate, of_artefact
+from erc.inference.gold import GoldData
+from erc.inference.settings import InferenceSettings
+from erc.metrics.bootstrap import f1_intervals
+from erc.metrics.calibration import multilabel_calibration
+from erc.metrics.reports import multilabel_report, singlelabel_report
+from erc.metrics.scores import multilabel_scores
+from erc.metrics.subsets import (
     dialogue_ids,
     first_in_conversation,
     first_of_speaker,
     known_speakers,
     position_buckets,
 )
-from erc.inference.beliefs import Belief, Candidate, of_artefact
-from erc.inference.gold import GoldData
-from erc.inference.settings import InferenceSettings
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_entropy
 

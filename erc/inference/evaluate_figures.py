@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from erc.evaluation.calibration_metrics import Reliability, reliability
-from erc.evaluation.figures import (
+from erc.inference.evaluate import Evaluation
+from erc.metrics.calibration import Reliability, reliability
+from erc.metrics.figures import (
     confusion_figure,
     cooccurrence_figure,
     label_distribution_figure,
@@ -24,7 +25,6 @@ from erc.evaluation.figures import (
     risk_coverage_figure,
     uncertainty_ridges_figure,
 )
-from erc.inference.evaluate import Evaluation
 from erc.uncertainty.losses import hamming_loss, zero_one_loss
 from erc.uncertainty.rejection import RejectionCurve
 from erc.uncertainty.selective import risk_coverage_curve

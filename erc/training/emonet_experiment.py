@@ -17,8 +17,8 @@ from erc.data import Conversation, HistoryProvider
 from erc.data.corpora import Corpus
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
-from erc.evaluation.reports import singlelabel_report
-from erc.evaluation.subsets import dialogue_ids, first_in_conversation, first_of_speaker
+from erc.metrics.reports import singlelabel_report
+from erc.metrics.subsets import dialogue_ids, first_in_conversation, first_of_speaker
 from erc.models.emonet import EmoNet
 from erc.models.emonet_build import build_emonet
 from erc.models.encoder import Encoder, load_encoder, load_tokenizer

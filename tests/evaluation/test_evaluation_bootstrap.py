@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from erc.evaluation.bootstrap import (
+from erc.metrics.bootstrap import (
     PairedDifference,
     bootstrap_interval,
     f1_intervals,

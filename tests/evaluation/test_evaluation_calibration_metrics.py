@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from erc.evaluation.calibration_metrics import (
+from erc.metrics.calibration import (
     binary_ece,
     multilabel_calibration,
     reliability,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import recall_score
 
-from erc.evaluation.cooccurrence import confused_pairs, cooccurrence_confusion
+from erc.metrics.cooccurrence import confused_pairs, cooccurrence_confusion
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from erc.evaluation.discrimination import cell_discrimination, error_discrimination
+from erc.metrics.discrimination import cell_discrimination, error_discrimination
 
 
 def test_perfect_ranking_of_errors():

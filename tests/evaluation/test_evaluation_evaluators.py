@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import f1_score, log_loss
 
-from erc.evaluation.evaluators import MultiLabelEvaluator, SingleLabelEvaluator
+from erc.metrics.evaluators import MultiLabelEvaluator, SingleLabelEvaluator
 
 LABELS = ("joy", "anger", "fear")
 

@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from erc.errors import MissingExtraError
-from erc.evaluation import figures
-from erc.evaluation.calibration_metrics import reliability
-from erc.evaluation.cooccurrence import cooccurrence_confusion
+from erc.metrics import figures
+from erc.metrics.calibration import reliability
+from erc.metrics.cooccurrence import cooccurrence_confusion
 from erc.uncertainty.decomposition import binary_decomposition
 from erc.uncertainty.rejection import rejection_curve
 from erc.uncertainty.selective import risk_coverage_curve
@@ -98,5 +98,5 @@ def test_missing_matplotlib_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_importing_the_figures_leaves_matplotlib_alone():
-    code = "import sys, erc.evaluation.figures, erc.evaluation.reports; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, erc.metrics.figures, erc.metrics.reports; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,7 +12,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from erc.evaluation.metrics import multilabel_scores, singlelabel_scores
+from erc.metrics.scores import multilabel_scores, singlelabel_scores
 
 LABELS = ("joy", "anger", "fear", "grief")
 matrices = arrays(np.bool_, (12, 4))

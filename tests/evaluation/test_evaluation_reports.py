@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from erc.evaluation.reports import multilabel_report, singlelabel_report
+from erc.metrics.reports import multilabel_report, singlelabel_report
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import binary_decomposition, categorical_decomposition
 from erc.uncertainty.thresholds import LabelThresholds

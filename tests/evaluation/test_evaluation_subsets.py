@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from erc.data.conversation import Conversation, Utterance
-from erc.evaluation.subsets import (
+from erc.metrics.subsets import (
     dialogue_ids,
     first_in_conversation,
     first_of_speaker,

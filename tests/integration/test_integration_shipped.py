@@ -157,9 +157,9 @@ def test_bf16_stays_near_fp32(emonet: Predictor) -> None:
 
 @pytest.mark.corpora
 def test_classifier_reaches_its_card_on_goemotions_dev(classifier: Predictor) -> None:
-    from erc.evaluation.metrics import multilabel_scores
     from erc.inference.loading import fine_thresholds
     from erc.inference.utterance_scorer import UtteranceScorer
+    from erc.metrics.scores import multilabel_scores
     from erc.training.utterance_data import corpus_targets, corpus_texts
 
     scorer = classifier.scorer
@@ -183,7 +183,7 @@ def test_classifier_reaches_its_card_on_goemotions_dev(classifier: Predictor) ->
     [("emonet-meld-minilm", "meld", 0.575), ("emonet-emorynlp-minilm", "emorynlp", 0.365)],
 )
 def test_emonet_reaches_its_card_on_dev(name: str, corpus: str, least: float) -> None:
-    from erc.evaluation.metrics import singlelabel_scores
+    from erc.metrics.scores import singlelabel_scores
 
     predictor = load_predictor(name, settings=InferenceSettings(uncertainty="off"))
     talks = load_corpus(corpus, "dev").conversations

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc.evaluation.evaluators import SingleLabelEvaluator
 from erc.llm.adapters import LoraSettings, attach_lora
 from erc.llm.masks import SHARED
+from erc.metrics.evaluators import SingleLabelEvaluator
 from erc.training import llm_task
 from erc.training.llm_batches import LlmExample, collate_examples, common_beginning, pack
 from erc.training.llm_task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training

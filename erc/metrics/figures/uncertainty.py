@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from erc.evaluation.figures.canvas import BLUE, GREEN, GREY, INK, ORANGE, RED, frame, new_figure, save
+from erc.metrics.figures.canvas import BLUE, GREEN, GREY, INK, ORANGE, RED, frame, new_figure, save
 from erc.uncertainty.decomposition import Uncertainty
 
 _POINTS = 1_500  # of one panel: more only blacken it

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from erc.evaluation.bootstrap import bootstrap_interval, f1_intervals
-from erc.evaluation.calibration_metrics import multilabel_calibration, singlelabel_calibration
-from erc.evaluation.cooccurrence import confused_pairs, cooccurrence_confusion
-from erc.evaluation.discrimination import cell_discrimination
-from erc.evaluation.metrics import multilabel_scores, singlelabel_scores
-from erc.evaluation.selective_report import (
+from erc.metrics.bootstrap import bootstrap_interval, f1_intervals
+from erc.metrics.calibration import multilabel_calibration, singlelabel_calibration
+from erc.metrics.cooccurrence import confused_pairs, cooccurrence_confusion
+from erc.metrics.discrimination import cell_discrimination
+from erc.metrics.scores import multilabel_scores, singlelabel_scores
+from erc.metrics.selective_report import (
     discrimination_comparison,
     multilabel_signals,
     rejection_comparison,

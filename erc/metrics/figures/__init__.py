@@ -4,14 +4,14 @@ matplotlib comes with the extra `report` and is imported when a figure is drawn;
 own canvas, so no back end is chosen and no global setting is touched.
 """
 
-from erc.evaluation.figures.curves import rejection_figure, reliability_figure, risk_coverage_figure
-from erc.evaluation.figures.labels import (
+from erc.metrics.figures.curves import rejection_figure, reliability_figure, risk_coverage_figure
+from erc.metrics.figures.labels import (
     confusion_figure,
     cooccurrence_figure,
     label_distribution_figure,
     per_class_f1_figure,
 )
-from erc.evaluation.figures.uncertainty import probability_uncertainty_figure, uncertainty_ridges_figure
+from erc.metrics.figures.uncertainty import probability_uncertainty_figure, uncertainty_ridges_figure
 
 __all__ = [
     "confusion_figure",

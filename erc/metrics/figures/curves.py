@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from erc.evaluation.calibration_metrics import Reliability
-from erc.evaluation.figures.canvas import DASHES, GREY, INK, SERIES, frame, new_figure, save
+from erc.metrics.calibration import Reliability
+from erc.metrics.figures.canvas import DASHES, GREY, INK, SERIES, frame, new_figure, save
 from erc.uncertainty.rejection import RejectionCurve
 from erc.uncertainty.selective import RiskCoverageCurve
 

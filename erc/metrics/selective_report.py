@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from erc.evaluation.bootstrap import PairedDifference
-from erc.evaluation.discrimination import error_discrimination
+from erc.metrics.bootstrap import PairedDifference
+from erc.metrics.discrimination import error_discrimination
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_entropy
 from erc.uncertainty.rejection import rejection_curve
 from erc.uncertainty.selective import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from erc.evaluation.figures.canvas import BLUE, GREY, INK, ORANGE, RED, SEQUENTIAL, frame, new_figure, save
+from erc.metrics.figures.canvas import BLUE, GREY, INK, ORANGE, RED, SEQUENTIAL, frame, new_figure, save
 from erc.uncertainty.counts import safe_ratio
 
 if TYPE_CHECKING:

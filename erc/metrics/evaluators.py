@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from scipy.special import expit, log_softmax
 
-from erc.evaluation.metrics import multilabel_scores, singlelabel_scores
+from erc.metrics.scores import multilabel_scores, singlelabel_scores
 from erc.uncertainty.calibration import Identity
 from erc.uncertainty.checks import as_classes, as_matrix, as_multi_hot
 from erc.uncertainty.counts import f1, label_counts
