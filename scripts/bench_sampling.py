@@ -15,7 +15,7 @@ def main() -> None:
     """Prints cost and AURC per mode. The ranking needs GoEmotions dev; without it only the cost is measured."""
     options = arguments(__doc__, turns=1000, timed=256, repeats=3)
     from erc.errors import InputError
-    from erc.inference.gold import load_gold
+    from erc.evaluation.labelled_data import load_gold
     from erc.inference.loading import fine_thresholds
     from erc.inference.settings import InferenceSettings
     from erc.inference.utterance_scorer import UtteranceScorer

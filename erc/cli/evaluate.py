@@ -14,8 +14,8 @@ from erc.cli.console import stderr, stdout
 from erc.errors import ConfigError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from erc.inference.beliefs import Candidate
-    from erc.inference.evaluate import Evaluation
+    from erc.evaluation.candidates import Candidate
+    from erc.evaluation.evaluate import Evaluation
 
 
 def evaluate(
@@ -100,8 +100,8 @@ def evaluate(
 ) -> None:
     """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, and what its uncertainty is worth."""
     from erc.cli.evaluate_tables import report_tables
-    from erc.inference.evaluate import evaluate as evaluate_model
-    from erc.inference.gold import load_gold
+    from erc.evaluation.evaluate import evaluate as evaluate_model
+    from erc.evaluation.labelled_data import load_gold
     from erc.inference.settings import InferenceSettings
 
     reading: dict[str, Any] = {
@@ -152,7 +152,7 @@ def _check_folder(folder: Path) -> None:
 
 def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Writes report and figures: the report as written, and a note where figures are left out. No figure is worth losing the report for."""
-    from erc.inference.evaluate_figures import write_figures
+    from erc.evaluation.figures import write_figures
     from erc.persistence.layout import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candida
     from erc.resources import LLM_PREFIX
 
     if model.startswith(LLM_PREFIX):
-        from erc.inference.evaluate_llm import of_language_model
+        from erc.evaluation.llm_candidate import of_language_model
 
         return of_language_model(model, supplies=supplies, **given), (
             given["adapter"] or Path(model.removeprefix(LLM_PREFIX))
@@ -181,7 +181,7 @@ def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candida
         raise ConfigError(
             f"--adapter, --server, --cache and --writer-server are for language models, as in {LLM_PREFIX}FOLDER; {model} is none"
         )
-    from erc.inference.beliefs import of_artefact
+    from erc.evaluation.candidates import of_artefact
     from erc.persistence import load_model
 
     artefact = load_model(model)

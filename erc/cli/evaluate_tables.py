@@ -21,7 +21,7 @@ _LOSSES = {"hamming": "Hamming loss", "jaccard": "Jaccard loss", "zero_one": "0/
 
 
 def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Everything a person wants to see of the report of `erc.inference.evaluate`."""
+    """Everything a person wants to see of the report of `erc.evaluation.evaluate`."""
     if report["task"] == "multi-label":
         yield _overview(list(_ways(report)))
         way, scores = next(iter(_ways(report)))

@@ -113,7 +113,7 @@ def test_evaluate_refuses_a_place_for_no_report_before_it_evaluates(
     tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(
-        "erc.inference.evaluate.evaluate", lambda *_, **__: pytest.fail("it was evaluated first")
+        "erc.evaluation.evaluate.evaluate", lambda *_, **__: pytest.fail("it was evaluated first")
     )
     (tmp_path / "taken").write_text("mine", encoding="utf-8")
     result = runner.invoke(

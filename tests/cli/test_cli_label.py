@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from erc.cli import console, label
 from erc.cli.app import app
 from erc.errors import ArtefactError, ConfigError, ConvemoError, InputError
-from erc.inference.gold import load_gold
+from erc.evaluation.labelled_data import load_gold
 
 CHAT = "Ana: I am so happy to see you again!\nBen: No.\nAna: Why did nobody tell me?\n"
 EMOTIONS = {"neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"}

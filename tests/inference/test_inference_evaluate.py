@@ -9,9 +9,9 @@ import pytest
 
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, InputError
-from erc.inference.evaluate import Evaluation, evaluate
-from erc.inference.evaluate_figures import write_figures
-from erc.inference.gold import load_gold
+from erc.evaluation.evaluate import Evaluation, evaluate
+from erc.evaluation.figures import write_figures
+from erc.evaluation.labelled_data import load_gold
 from erc.inference.settings import InferenceSettings
 from erc.inference.utterance_scorer import UtteranceScorer
 from erc.persistence.artefact import Artefact, load_artefact

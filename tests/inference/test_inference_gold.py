@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from erc.errors import ConfigError, InputError
-from erc.inference.gold import load_gold
+from erc.evaluation.labelled_data import load_gold
 
 
 def write(path: Path, text: str) -> Path:

@@ -23,10 +23,10 @@ from erc.data.corpora.meld import COLUMNS
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError, InputError
+from erc.evaluation.labelled_data import load_gold
+from erc.evaluation.memory import evaluated_memory
 from erc.inference import bio_writing, loading
 from erc.inference.demonstrations import trained_demonstrations
-from erc.inference.evaluated_memory import evaluated_memory
-from erc.inference.gold import load_gold
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.inference.speaker_context import RememberingPredictor

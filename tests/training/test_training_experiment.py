@@ -16,8 +16,8 @@ from erc.data import Conversation, Utterance
 from erc.data.corpora import load_corpus
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError
-from erc.inference.evaluate import evaluate
-from erc.inference.gold import load_gold
+from erc.evaluation.evaluate import evaluate
+from erc.evaluation.labelled_data import load_gold
 from erc.inference.loading import load_predictor
 from erc.inference.settings import InferenceSettings
 from erc.persistence import load_model

@@ -9,10 +9,10 @@ from typing import Any
 
 from erc.data.root import user_cache_dir
 from erc.errors import InputError
+from erc.evaluation.labelled_data import GoldData
 from erc.files import sweep
 from erc.inference.corpus_memory import corpus_memory
 from erc.inference.demonstrations import training_split
-from erc.inference.gold import GoldData
 from erc.inference.text_scores import KeepingScorer
 from speakers import Registry
 

@@ -12,12 +12,12 @@ from typing import Any
 from erc.data.corpora import Corpus
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_map
+from erc.evaluation.candidates import Belief, Candidate, distribution, refuse_several_labels
+from erc.evaluation.labelled_data import GoldData
+from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
 from erc.inference import loading
-from erc.inference.beliefs import Belief, Candidate, distribution, refuse_several_labels
 from erc.inference.corpus_memory import CorpusNotes
 from erc.inference.demonstrations import NO_LEAKS
-from erc.inference.evaluated_memory import MEMORY_NOTE, evaluated_memory
-from erc.inference.gold import GoldData
 from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer
 from erc.inference.llm_names import named
 from erc.inference.llm_scorer import LlmScorer, Question

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from erc.inference.evaluate import Evaluation
+from erc.evaluation.evaluate import Evaluation
 from erc.metrics.calibration import Reliability, reliability
 from erc.metrics.figures import (
     confusion_figure,

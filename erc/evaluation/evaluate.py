@@ -12,8 +12,8 @@ import numpy as np
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import InputError
-from erc.inference.beliefs import Belief, Candidate, of_artefact
-from erc.inference.gold import GoldData
+from erc.evaluation.candidates import Belief, Candidate, of_artefact
+from erc.evaluation.labelled_data import GoldData
 from erc.inference.settings import InferenceSettings
 from erc.metrics.bootstrap import f1_intervals
 from erc.metrics.calibration import multilabel_calibration

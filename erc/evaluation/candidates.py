@@ -16,10 +16,10 @@ import numpy as np
 from erc.data.chronology import NoHistory, sequence_numbers
 from erc.data.corpora.corpus import chronological
 from erc.errors import ArtefactError, InputError
+from erc.evaluation.labelled_data import GoldData
+from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
 from erc.inference.corpus_memory import corpus_bios
 from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
-from erc.inference.evaluated_memory import MEMORY_NOTE, evaluated_memory
-from erc.inference.gold import GoldData
 from erc.inference.loading import fine_thresholds
 from erc.inference.settings import InferenceSettings
 from erc.inference.text_scores import KeepingScorer
