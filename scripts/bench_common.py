@@ -40,7 +40,7 @@ def arguments(
 def predictor(model: str, uncertainty: str = "default", precision: str = "auto") -> Predictor:
     """A Predictor as the command makes it."""
     from erc.inference.loading import load_predictor
-    from erc.inference.settings import InferenceSettings
+    from erc.inference.scorers.settings import InferenceSettings
 
     return load_predictor(model, settings=InferenceSettings(uncertainty=uncertainty, precision=precision))  # type: ignore[arg-type]
 

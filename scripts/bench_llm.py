@@ -156,8 +156,7 @@ def scoring(given: argparse.Namespace) -> None:
 def live(given: argparse.Namespace) -> None:
     """A turn of a conversation of about 1,000 tokens, through `LiveConversation`: going on, and just resumed, which reads all anew."""
     import numpy as np
-
-    from erc.inference.live import LiveConversation
+    from erc.inference.live.conversation.conversation import LiveConversation
 
     predictor, lines = live_predictor()
     conversation, number = LiveConversation(predictor), 0
@@ -196,10 +195,11 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     from bench_common import conversations
 
     from erc.emotions import load_emotion_set
-    from erc.inference.llm_scorer import LanguageModel, LlmScorer
     from erc.inference.predictor import Predictor
-    from erc.inference.settings import InferenceSettings
-    from erc.inference.utterance_scorer import UtteranceScorer
+    from erc.inference.scorers.llm import LlmScorer
+    from erc.inference.scorers.llm_model import LanguageModel
+    from erc.inference.scorers.settings import InferenceSettings
+    from erc.inference.scorers.utterance import UtteranceScorer
     from erc.llm.builder import Budget, PromptBuilder
     from erc.llm.local import LocalScorer
     from erc.llm.reference import build_tokenizer, dialogue_texts
@@ -267,7 +267,7 @@ def cascade(given: argparse.Namespace) -> None:
     from erc.errors import InputError
     from erc.inference.cascade import CascadePredictor
     from erc.inference.loading import load_predictor
-    from erc.inference.settings import InferenceSettings
+    from erc.inference.scorers.settings import InferenceSettings
 
     try:
         talks = meld_dev(given.conversations)

@@ -17,8 +17,8 @@ def main() -> None:
     from erc.errors import InputError
     from erc.evaluation.labelled_data import load_gold
     from erc.inference.loading import fine_thresholds
-    from erc.inference.settings import InferenceSettings
-    from erc.inference.utterance_scorer import UtteranceScorer
+    from erc.inference.scorers.settings import InferenceSettings
+    from erc.inference.scorers.utterance import UtteranceScorer
     from erc.persistence import load_model
     from erc.uncertainty.losses import hamming_loss
     from erc.uncertainty.selective import aurc

@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=12, help="most turns of a dialogue (12)")
     given = parser.parse_args()
     from erc.inference.loading import load_predictor
-    from erc.inference.settings import InferenceSettings
+    from erc.inference.scorers.settings import InferenceSettings
 
     emotions = (
         given.emotions

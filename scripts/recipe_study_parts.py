@@ -22,9 +22,9 @@ from erc.data.corpora.splits import sampled
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.inference.corpus_memory import CorpusNotes, corpus_memory
-from erc.inference.llm_scorer import PromptNotes
-from erc.inference.settings import InferenceSettings
-from erc.inference.text_scores import KeepingScorer
+from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.llm_model import PromptNotes
+from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.adapters import attach_lora
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator, content_free_prior

@@ -61,8 +61,8 @@ def write(
     from erc.inference.bio_keeping import NothingWrittenError
     from erc.inference.bio_writing import LlmBios, write_bios
     from erc.inference.loading import load_model
-    from erc.inference.settings import InferenceSettings
-    from erc.inference.utterance_scorer import UtteranceScorer
+    from erc.inference.scorers.settings import InferenceSettings
+    from erc.inference.scorers.utterance import UtteranceScorer
     from erc.llm.builder import Budget
     from erc.llm.generation import GenerationSettings
     from erc.llm.prompts import PromptTemplate

@@ -102,7 +102,7 @@ def evaluate(
     from erc.cli.evaluate_tables import report_tables
     from erc.evaluation.evaluate import evaluate as evaluate_model
     from erc.evaluation.labelled_data import load_gold
-    from erc.inference.settings import InferenceSettings
+    from erc.inference.scorers.settings import InferenceSettings
 
     reading: dict[str, Any] = {
         "split": split,

@@ -119,7 +119,7 @@ def label(
     ] = False,
 ) -> None:
     """Label every turn of FILES with its emotion, its uncertainty and a review mark."""
-    from erc.inference.settings import InferenceSettings
+    from erc.inference.scorers.settings import InferenceSettings
 
     mapping = column_mapping(map or [])
     _refuse_unused(memory, tenant, names, samples, uncertainty)

@@ -18,7 +18,7 @@ from erc.errors import ConfigError
 if TYPE_CHECKING:
     from erc.config import ExperimentConfig
     from erc.data.corpora import Corpus
-    from erc.inference.text_scores import KeepingScorer
+    from erc.inference.scorers.caching import KeepingScorer
     from erc.llm.generation import Generator
     from erc.llm.writers import Writer
     from erc.llm.writing import WrittenTexts
@@ -117,7 +117,7 @@ class _Supplier:
         from erc.emotions import load_emotion_map
         from erc.inference.bio_writing import written_bios
         from erc.inference.corpus_memory import CorpusNotes
-        from erc.inference.llm_scorer import PromptNotes
+        from erc.inference.scorers.llm_model import PromptNotes
 
         llm = self.config.llm
         assert llm is not None
@@ -211,8 +211,8 @@ class _Supplier:
         return self.stack.enter_context(WrittenTexts(self.folder / WRITTEN))
 
     def _classifier(self, name: str) -> KeepingScorer:
-        from erc.inference.settings import InferenceSettings
-        from erc.inference.text_scores import KeepingScorer
+        from erc.inference.scorers.caching import KeepingScorer
+        from erc.inference.scorers.settings import InferenceSettings
         from erc.persistence import find_model, load_artefact
 
         return KeepingScorer(

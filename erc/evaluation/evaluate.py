@@ -14,7 +14,7 @@ from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import InputError
 from erc.evaluation.candidates import Belief, Candidate, of_artefact
 from erc.evaluation.labelled_data import GoldData
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.settings import InferenceSettings
 from erc.metrics.bootstrap import f1_intervals
 from erc.metrics.calibration import multilabel_calibration
 from erc.metrics.reports import multilabel_report, singlelabel_report

@@ -18,11 +18,11 @@ from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
 from erc.inference import loading
 from erc.inference.corpus_memory import CorpusNotes
 from erc.inference.demonstrations import NO_LEAKS
-from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer
-from erc.inference.llm_names import named
-from erc.inference.llm_scorer import LlmScorer, Question
-from erc.inference.settings import InferenceSettings
-from erc.inference.text_scores import KeepingScorer
+from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer, named
+from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.llm import LlmScorer
+from erc.inference.scorers.llm_model import Question
+from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.adapters import AdapterRecord
 from erc.models.encoder import file_sha256
 from erc.persistence import load_model

@@ -13,7 +13,7 @@ from erc.evaluation.labelled_data import GoldData
 from erc.files import sweep
 from erc.inference.corpus_memory import corpus_memory
 from erc.inference.demonstrations import training_split
-from erc.inference.text_scores import KeepingScorer
+from erc.inference.scorers.caching import KeepingScorer
 from speakers import Registry
 
 MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations themselves, for each from those broadcast before it"

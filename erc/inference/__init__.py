@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from erc.inference.live import LiveConversation
+    from erc.inference.live.conversation.conversation import LiveConversation
     from erc.inference.loading import load_cascade, load_predictor
     from erc.inference.prediction import Prediction
     from erc.inference.predictor import Labelled, Predictor
-    from erc.inference.settings import InferenceSettings
+    from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.speaker_context import RememberingPredictor
 
 __all__ = [

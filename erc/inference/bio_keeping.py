@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from erc.errors import ConvemoError
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.utterance import UtteranceScorer
 from speakers import DETERMINISTIC, Bio, BioWriter, Embedder, Point, Registry, SpeakerContext, SpeakerId
 from speakers.bios import MOST_TURNS
 

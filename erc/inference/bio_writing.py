@@ -10,7 +10,7 @@ from typing import Any
 
 from erc.errors import ConfigError
 from erc.inference.bio_keeping import NothingWrittenError, write_bio
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.builder import Budget, fit
 from erc.llm.encoding import PromptEncoder
 from erc.llm.generation import GenerationSettings, Generator

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from erc.data import Conversation
 from erc.errors import ConfigError
-from erc.inference.llm_scorer import LlmScorer, StoredNotes
 from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Labelled, Predictor
-from erc.inference.scores import Scores
+from erc.inference.scorers.llm import LlmScorer
+from erc.inference.scorers.llm_model import StoredNotes
+from erc.inference.scorers.scores import Scores
 from erc.uncertainty.policy import REVIEW
 
 

@@ -18,8 +18,8 @@ from erc.data.leaks import LeakFilter
 from erc.data.root import VARIABLE, user_cache_dir
 from erc.errors import ArtefactError, InputError
 from erc.files import read_arrays, save_arrays, sweep
-from erc.inference.text_scores import KeepingScorer
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.adapters import AdapterRecord
 from erc.llm.notes import Demonstration
 from erc.llm.retrieval import DemonstrationIndex, Embed, Origin

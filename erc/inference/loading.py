@@ -7,11 +7,11 @@ from pathlib import Path
 
 from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
-from erc.inference.emonet_scorer import EmoNetScorer
 from erc.inference.predictor import Predictor
-from erc.inference.scores import Scorer
-from erc.inference.settings import InferenceSettings
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.emonet import EmoNetScorer
+from erc.inference.scorers.scores import Scorer
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.persistence import load_model, load_shared
 from erc.persistence.artefact import Artefact
 from erc.resources import DEFAULT_MODEL, LLM_PREFIX, SHARED_MODEL

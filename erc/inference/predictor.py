@@ -10,8 +10,8 @@ import numpy as np
 
 from erc.data import Conversation, Utterance
 from erc.inference.prediction import FineEmotion, Prediction
-from erc.inference.scores import Scorer, Scores
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.scores import Scorer, Scores
+from erc.inference.scorers.settings import InferenceSettings
 from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
 

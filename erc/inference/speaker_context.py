@@ -19,16 +19,17 @@ from erc.data.identity import speaker_key
 from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError, InputError
 from erc.inference.bio_keeping import embedder_of, refresh_bios
-from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.cascade import CascadePredictor
-from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
-from erc.inference.llm_scorer import LlmScorer
+from erc.inference.chronological_stream import labelled_in_time
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled, Predictor
-from erc.inference.scores import Scorer, Scores
+from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
+from erc.inference.scorers.emonet import EmoNetScorer
+from erc.inference.scorers.history import StoredPast
+from erc.inference.scorers.llm import LlmScorer
+from erc.inference.scorers.scores import Scorer, Scores
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.inference.speaker_notes import RegistryNotes
-from erc.inference.time_order import labelled_in_time
-from erc.inference.utterance_scorer import UtteranceScorer
 from erc.transcripts.values import moment
 from speakers import (
     ConversationLabel,

@@ -11,12 +11,12 @@ from erc.emotions import load_emotion_map
 from erc.errors import ArtefactError, InputError
 from erc.inference import corpus_memory as module
 from erc.inference.bio_keeping import NothingWrittenError, refresh_bios
-from erc.inference.bio_vectors import BioVectors, bio_vector
 from erc.inference.corpus_memory import CorpusNotes, corpus_bios, corpus_memory
-from erc.inference.llm_scorer import PromptNotes
-from erc.inference.settings import InferenceSettings
-from erc.inference.text_scores import KeepingScorer
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
+from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.llm_model import PromptNotes
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.notes import NO_NOTES
 from erc.persistence import load_artefact
 from speakers import DETERMINISTIC, END, Bio, BioWriter, Observation, Passage, Point, Registry

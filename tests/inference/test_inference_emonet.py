@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from erc.inference.live.conversation.conversation import LiveConversation
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, HISTORY_LIMIT, save_tiny_emonet, talk
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, InputError
-from erc.inference.emonet_scorer import EmoNetScorer
-from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor
-from erc.inference.settings import InferenceSettings
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.emonet import EmoNetScorer
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.persistence.artefact import load_artefact
 
 CONTEXTS = ("hierarchical", "turn_causal", "window", "shared")
@@ -390,7 +390,7 @@ def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
         file.write_bytes(b"half a fi")
         raise failure
 
-    monkeypatch.setattr("erc.inference.live.save_file", half)
+    monkeypatch.setattr("erc.inference.live.conversation.save_file", half)
     with pytest.raises(
         InputError, match=r"cannot be written there \(.*No space left.*\): name a file that can be"
     ):

@@ -12,8 +12,8 @@ from erc.errors import ArtefactError, InputError
 from erc.evaluation.evaluate import Evaluation, evaluate
 from erc.evaluation.figures import write_figures
 from erc.evaluation.labelled_data import load_gold
-from erc.inference.settings import InferenceSettings
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.persistence.artefact import Artefact, load_artefact
 
 WORDS = ("happy", "angry", "worried", "report", "surprised", "hurts")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.emotions import load_emotion_map
-from erc.inference.past_turns import SaidTurns, chosen_turns, entries
+from erc.inference.scorers.past_turns import SaidTurns, chosen_turns, entries
 from erc.llm.notes import HistoryEntry, ReadTurn
 
 TARGET = np.array([1.0, 0.0])

@@ -19,9 +19,9 @@ from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, NoDropoutError
 from erc.inference.loading import load_predictor
 from erc.inference.predictor import Labelled, Predictor
-from erc.inference.sampled import SampledUncertainty
-from erc.inference.settings import MAX_SAMPLES, InferenceSettings
-from erc.inference.utterance_scorer import UtteranceScorer
+from erc.inference.scorers.mc_uncertainty import SampledUncertainty
+from erc.inference.scorers.settings import MAX_SAMPLES, InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.persistence import load_artefact
 from erc.persistence.layout import write_manifest
 from erc.uncertainty.calibration import Identity, PerLabelPlatt, calibrate_samples

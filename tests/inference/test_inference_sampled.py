@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from erc.emotions import load_emotion_map
-from erc.inference.sampled import SampledUncertainty
+from erc.inference.scorers.mc_uncertainty import SampledUncertainty
 from erc.uncertainty.calibration import Identity, PerLabelPlatt, Temperature, calibrate_samples
 from erc.uncertainty.decomposition import binary_decomposition
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from erc.inference.live.conversation.conversation import LiveConversation
 from tiny_emonet import ANA, BEN, talk
 
 from erc.data import Conversation
 from erc.errors import ConfigError, ConvemoError, InputError
-from erc.inference.emonet_scorer import EmoNetScorer
-from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.emonet import EmoNetScorer
+from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.speaker_context import RememberingPredictor, seconds
 from speakers import END, NameMap, Registry
 

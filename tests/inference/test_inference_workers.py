@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from erc.inference.workers import alone, share, side_by_side, worker_count
+from erc.inference.scorers.parallel import alone, share, side_by_side, worker_count
 
 
 @pytest.fixture

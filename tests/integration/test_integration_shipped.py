@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from erc.inference.live.conversation.conversation import LiveConversation
 
 from erc.data import Conversation, Utterance
 from erc.data.corpora import load_corpus
-from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.predictor import Predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.settings import InferenceSettings
 from erc.persistence.catalog import SHIPPED, list_models
 from erc.persistence.info import load_info
 from erc.persistence.layout import check_manifest
@@ -158,7 +158,7 @@ def test_bf16_stays_near_fp32(emonet: Predictor) -> None:
 @pytest.mark.corpora
 def test_classifier_reaches_its_card_on_goemotions_dev(classifier: Predictor) -> None:
     from erc.inference.loading import fine_thresholds
-    from erc.inference.utterance_scorer import UtteranceScorer
+    from erc.inference.scorers.utterance import UtteranceScorer
     from erc.metrics.scores import multilabel_scores
     from erc.training.utterance_data import corpus_targets, corpus_texts
 

@@ -12,7 +12,7 @@ from tiny_emonet import ANA, talk
 from erc.errors import ArtefactError, ConfigError
 from erc.inference import loading
 from erc.inference.loading import load_predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.adapters import AdapterRecord
 
 FAST = InferenceSettings(precision="fp32", uncertainty="off")

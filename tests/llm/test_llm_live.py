@@ -8,20 +8,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from erc.inference.live.conversation.conversation import LiveConversation
+from erc.inference.live.conversation.llm import LiveLlm
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from erc.data import Conversation, Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.inference.cascade import CascadePredictor
-from erc.inference.live import LiveConversation
-from erc.inference.live_llm import LiveLlm
-from erc.inference.llm_scorer import LanguageModel, LlmScorer, PromptNotes
 from erc.inference.loading import fine_thresholds, load_predictor
 from erc.inference.predictor import Predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.llm import LlmScorer
+from erc.inference.scorers.llm_model import LanguageModel, PromptNotes
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.inference.speaker_context import RememberingPredictor
-from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm.adapters import LoraSettings, attach_lora
 from erc.llm.builder import Budget, PromptBuilder
 from erc.llm.local import LocalScorer

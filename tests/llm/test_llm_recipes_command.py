@@ -28,10 +28,10 @@ from erc.evaluation.memory import evaluated_memory
 from erc.inference import bio_writing, loading
 from erc.inference.demonstrations import trained_demonstrations
 from erc.inference.loading import load_predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer
 from erc.inference.speaker_context import RememberingPredictor
-from erc.inference.text_scores import KeepingScorer
-from erc.inference.utterance_scorer import UtteranceScorer
 from erc.llm import writing
 from erc.llm.adapters import AdapterRecord
 from erc.llm.calibration import ContextualCalibrator

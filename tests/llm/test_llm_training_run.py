@@ -18,7 +18,7 @@ from erc.data.corpora import Corpus
 from erc.errors import ConfigError
 from erc.inference import loading
 from erc.inference.loading import load_predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.adapters import AdapterRecord
 from erc.llm.builder import PromptBuilder
 from erc.llm.calibration import ContextualCalibrator

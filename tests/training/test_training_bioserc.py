@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from erc.inference.live.conversation.conversation import LiveConversation
 from tiny_corpora import write_corpora
 from tiny_emonet import ANA, BEN, talk
 from typer.testing import CliRunner
@@ -14,10 +15,9 @@ from typer.testing import CliRunner
 from erc.cli.app import app
 from erc.cli.supplies import supply_maker
 from erc.config import load_config
-from erc.inference.bio_vectors import BioVectors
-from erc.inference.live import LiveConversation
 from erc.inference.loading import load_predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.bio_vectors import BioVectors
+from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.speaker_context import RememberingPredictor
 from erc.models.emonet import EmoNet
 from erc.persistence.artefact import load_artefact

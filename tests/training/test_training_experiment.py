@@ -19,7 +19,7 @@ from erc.errors import ArtefactError, ConfigError
 from erc.evaluation.evaluate import evaluate
 from erc.evaluation.labelled_data import load_gold
 from erc.inference.loading import load_predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.settings import InferenceSettings
 from erc.persistence import load_model
 from erc.persistence.artefact import Artefact, load_artefact
 from erc.resources import resource_dir

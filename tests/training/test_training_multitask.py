@@ -17,7 +17,7 @@ from erc.data.corpora import load_corpus
 from erc.data.leaks import LeakFilter, text_hash
 from erc.errors import ConfigError
 from erc.inference.loading import load_predictor
-from erc.inference.settings import InferenceSettings
+from erc.inference.scorers.settings import InferenceSettings
 from erc.persistence import load_model
 from erc.training import multitask_experiment, utterance_experiment
 from erc.training.experiment import run_experiment

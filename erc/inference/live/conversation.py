@@ -19,17 +19,18 @@ from safetensors.torch import load_file, save_file
 from erc.data import Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.files import part_of
-from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
-from erc.inference.live_emonet import LiveEmoNet
+from erc.inference.live.conversation.emonet import LiveEmoNet
 from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Predictor
-from erc.inference.scores import Scores
+from erc.inference.scorers.emonet import EmoNetScorer
+from erc.inference.scorers.history import StoredPast
+from erc.inference.scorers.scores import Scores
 from erc.transcripts.assembling import utterance_id
 from erc.uncertainty.policy import REVIEW
 
 if TYPE_CHECKING:
-    from erc.inference.live_llm import LiveLlm
-    from erc.inference.llm_scorer import StoredNotes
+    from erc.inference.live.conversation.llm import LiveLlm
+    from erc.inference.scorers.llm_model import StoredNotes
 
 
 _TENSORS = "tensors"
@@ -252,7 +253,7 @@ def _second_of(predictor: Predictor, *, conversation_id: str, notes: StoredNotes
     """The state of the language model behind a cascade; None for a single model."""
     if not isinstance(getattr(predictor, "second", None), Predictor):
         return None
-    from erc.inference.live_llm import LiveLlm
+    from erc.inference.live.conversation.llm import LiveLlm
 
     return LiveLlm(predictor.second.scorer, conversation_id=conversation_id, notes=notes)  # type: ignore[attr-defined]
 
@@ -273,8 +274,8 @@ def _state_of(
                 f"notes are for a language model; {scorer.identity} reads a speaker memory as `stored`"
             )
         return LiveEmoNet(scorer, conversation_id=conversation_id, corpus=corpus, stored=stored)
-    from erc.inference.live_llm import LiveLlm
-    from erc.inference.llm_scorer import LlmScorer
+    from erc.inference.live.conversation.llm import LiveLlm
+    from erc.inference.scorers.llm import LlmScorer
 
     if not isinstance(scorer, LlmScorer):
         raise ConfigError(

@@ -13,9 +13,10 @@ import torch
 from erc.data import Moment, PastUtterance, SpeakerHistory, Utterance
 from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, ConfigError
-from erc.inference.emonet_scorer import EmoNetScorer, StoredPast
-from erc.inference.scores import Scores
-from erc.inference.workers import alone
+from erc.inference.scorers.emonet import EmoNetScorer
+from erc.inference.scorers.history import StoredPast
+from erc.inference.scorers.parallel import alone
+from erc.inference.scorers.scores import Scores
 from erc.models.outputs import LiveState
 from erc.models.tokenizing import readable
 from erc.models.turns import TurnBatch

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from erc.inference.settings import InferenceSettings
-from erc.inference.utterance_scorer import UtteranceScorer, UtteranceScores
+from erc.inference.scorers.settings import InferenceSettings
+from erc.inference.scorers.utterance import UtteranceScorer, UtteranceScores
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty
 

@@ -14,11 +14,10 @@ from torch import Tensor
 from erc.data import Conversation
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
-from erc.inference.sampled import SampledUncertainty
-from erc.inference.sampling import chosen_sampling
-from erc.inference.scores import Scores
-from erc.inference.settings import InferenceSettings
-from erc.inference.workers import share, side_by_side
+from erc.inference.scorers.mc_uncertainty import SampledUncertainty, chosen_sampling
+from erc.inference.scorers.parallel import share, side_by_side
+from erc.inference.scorers.scores import Scores
+from erc.inference.scorers.settings import InferenceSettings
 from erc.models.batching import length_buckets, pad_tokens
 from erc.models.precision import in_precision, torch_dtype
 from erc.models.tokenizing import encode_texts

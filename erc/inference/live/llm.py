@@ -10,8 +10,9 @@ import torch
 
 from erc.data import Utterance
 from erc.errors import ArtefactError
-from erc.inference.llm_scorer import LlmScorer, Question, StoredNotes, person_of
-from erc.inference.scores import Scores
+from erc.inference.scorers.llm import LlmScorer, person_of
+from erc.inference.scorers.llm_model import Question, StoredNotes
+from erc.inference.scorers.scores import Scores
 from erc.llm.dialogue import DialogueWindow
 from erc.llm.local import LocalScorer
 from erc.llm.notes import ReadTurn

@@ -1,0 +1,123 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from erc.data import Moment, Utterance
+from erc.llm.builder import PromptBuilder
+from erc.llm.calibration import ContextualCalibrator, OddsPrior
+from erc.llm.notes import Demonstration, NotesProvider, ReadTurn, Retrieval
+from erc.llm.prompts import RenderedPrompt
+from erc.llm.retrieval import Origin
+from erc.llm.scores import Scorer as LabelScorer
+
+DEFAULT_SAMPLES = 8
+"""Networks drawn where nothing else is asked for: each costs a reading of every prompt."""
+
+
+class StoredNotes(NotesProvider, Protocol):
+    """Notes of one conversation's speakers, from before it, that also count what they rest on."""
+
+    def moment(self, index: int) -> Moment:
+        """Turn `index` of that conversation in the memory's order."""
+        ...
+
+    def counts(self, speaker: str) -> tuple[int, int]:
+        """Past utterances and past conversations that are remembered of a speaker as written."""
+        ...
+
+    def person(self, speaker: str) -> str:
+        """A key that all names of one person share."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromptNotes:
+    """What the prompts show of a speaker's past: bios, and at most `history` turns of the conversation so far and of a memory."""
+
+    bios: bool = False
+    history: int = 0
+    retrieval: Retrieval = "recency"
+    without_memory: bool = True
+    """Whether past turns of the conversation are shown where no memory is given."""
+
+    @property
+    def past(self) -> int:
+        """Most past turns that are shown."""
+        return 0 if self.retrieval == "none" else self.history
+
+    @property
+    def any(self) -> bool:
+        """Whether a speaker memory is read at all."""
+        return self.bios or self.past > 0
+
+
+UNKNOWN_ORIGIN = Origin()
+
+
+Shown = Callable[[np.ndarray, str, Origin], Sequence[Demonstration]]
+"""From a turn's embedding (P,) and words, and where the turn comes from, to the demonstrations that its prompt shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A back end with what is known of it: its prompts, the set they ask for, how its scores become probabilities.
+
+    `calibrator` None: its scores are taken as they are. `policies` holds a record of a decision policy by
+    emotion set. `dropout` says whether its adapter can be sampled.
+    """
+
+    name: str
+    backend: LabelScorer
+    builder: PromptBuilder
+    emotion_set: str
+    calibrator: ContextualCalibrator | OddsPrior | None = None
+    """An `OddsPrior` for a set whose emotions may hold together, of which each is asked for alone."""
+    fitted: bool = True
+    """Whether the calibrator was fitted on dialogues that people labelled; one that only takes a prior off was not."""
+    policies: Mapping[str, Any] = field(default_factory=dict)
+    dropout: bool = False
+    notes: PromptNotes = field(default_factory=PromptNotes)
+    demonstrations: Shown | None = None
+    """Finds what an adapter that was trained with demonstrations is shown of its corpus."""
+    bio_writer: str | None = None
+    """The language model that wrote the bios an adapter was trained with; None where they were counted, or none was shown."""
+    remarks: tuple[str, ...] = ()
+    """What its user should know of how it runs here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What the shared classifier made of a turn: embedding (P,), the fine emotions' probabilities (F,), their epistemic uncertainty (F,) or None."""
+
+    embedding: np.ndarray
+    probabilities: np.ndarray
+    epistemic: np.ndarray | None
+
+    def of(self, turn: Utterance) -> ReadTurn:
+        """The turn as later prompts may show it."""
+        return ReadTurn(turn.text, self.embedding, self.probabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a turn: its prompt, and how many past turns of its speaker it may rest on, of how many conversations.
+
+    Of a set whose emotions may hold together there is a prompt for each. `reading` is what the shared
+    classifier made of the turn, by which its demonstrations were found.
+    """
+
+    turn: Utterance
+    prompts: tuple[RenderedPrompt, ...]
+    seen: tuple[int, int]
+    reading: Reading
+
+    @property
+    def prompt(self) -> RenderedPrompt:
+        """The first of its prompts."""
+        return self.prompts[0]
