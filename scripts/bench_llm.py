@@ -132,7 +132,7 @@ def scoring(given: argparse.Namespace) -> None:
     """A closed set of labels after one prompt: in one pass, and a pass for each label."""
     import torch
 
-    from erc.llm.prefix_tree import PrefixReader
+    from erc.llm.scoring.prefix_tree import PrefixReader
 
     model, rows, ratios = random_model(), [], []
     for labels in (7, 28):
@@ -193,6 +193,7 @@ def live(given: argparse.Namespace) -> None:
 def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     """A random language model over a vocabulary learnt from the corpus, and who says what."""
     from bench_common import conversations
+    from reference_lm import build_tokenizer, dialogue_texts
 
     from erc.emotions import load_emotion_set
     from erc.inference.predictor import Predictor
@@ -200,9 +201,8 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     from erc.inference.scorers.llm_model import LanguageModel
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
-    from erc.llm.builder import Budget, PromptBuilder
-    from erc.llm.local import LocalScorer
-    from erc.llm.reference import build_tokenizer, dialogue_texts
+    from erc.llm.backends.local import LocalScorer
+    from erc.llm.prompts.builder import Budget, PromptBuilder
     from erc.persistence import find_model, load_artefact
     from erc.resources import SHARED_MODEL
 
@@ -301,7 +301,7 @@ def cascade(given: argparse.Namespace) -> None:
 
 def second_name(model: str | None, talks: Sequence[Conversation], folder: Path) -> tuple[str, str]:
     """The folder of the second model, and a line that says which it is."""
-    from erc.llm.reference import NAME, build_model, build_tokenizer, dialogue_texts
+    from reference_lm import NAME, build_model, build_tokenizer, dialogue_texts
 
     if model is not None:
         return model, model

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 from bench_common import conversations, print_table
 
 if TYPE_CHECKING:
+    from injection import Place
+
     from erc.data import Conversation
-    from erc.llm.builder import PromptBuilder
-    from erc.llm.injection import Place
-    from erc.llm.scores import Scorer
+    from erc.llm.prompts.builder import PromptBuilder
+    from erc.llm.scoring.scores import Scorer
 
 
 def main() -> int:
@@ -69,7 +70,7 @@ def main() -> int:
 
 def flips(scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
     """Prints flips of other speakers' labels by hostile text, and in all, for each place in which it may stand."""
-    from erc.llm.injection import PLACES
+    from injection import PLACES
 
     for place in PLACES:
         flips_in(place, scorer, builder, dialogues)
@@ -77,7 +78,7 @@ def flips(scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation])
 
 def flips_in(place: Place, scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
     """Prints the flips of one place."""
-    from erc.llm.injection import flips_by_text
+    from injection import flips_by_text
 
     found = flips_by_text(scorer, builder, dialogues, place=place)
     turns, hostile, neutral = (
@@ -95,7 +96,7 @@ def flips_in(place: Place, scorer: Scorer, builder: PromptBuilder, dialogues: li
 
 def closed(scorer: Scorer, builder: PromptBuilder) -> bool:
     """Prints and returns whether the label set stays as it is and control tokens stay the template's, with each text everywhere."""
-    from erc.llm.injection import HOSTILE_TEXTS, control_tokens, everywhere
+    from injection import HOSTILE_TEXTS, control_tokens, everywhere
 
     prompts = [everywhere(builder, text) for text in HOSTILE_TEXTS]
     scores = scorer.score(prompts, builder.labels)

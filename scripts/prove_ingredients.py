@@ -63,7 +63,7 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
     from planted_models import recipe_config
     from study_cells import config_digest, current_cell, digest, prompts_digest, write_cell
 
-    from erc.llm.digests import weights_digest
+    from erc.llm.base.digests import weights_digest
 
     path, world = out / f"{ingredient}-{recipe}-{seed}.json", plant(ingredient, seed=seed)
     base = base_number(out, 0)

@@ -25,17 +25,17 @@ from erc.inference.corpus_memory import CorpusNotes, corpus_memory
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
-from erc.llm.adapters import attach_lora
-from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator, content_free_prior
-from erc.llm.digests import hub_commit, weights_digest
-from erc.llm.encoding import PromptEncoder
-from erc.llm.loading import load_base
-from erc.llm.local import LocalScorer
-from erc.llm.notes import SpeakerNotes
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import attach_lora
+from erc.llm.base.digests import hub_commit, weights_digest
+from erc.llm.base.loading import load_base
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.demonstrations import DemonstrationIndex
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.notes import SpeakerNotes
+from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import Recipe
-from erc.llm.retrieval import DemonstrationIndex
-from erc.llm.tasks import TaskPrompts
+from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence import find_model, load_artefact
 from erc.training.llm_batches import LlmExample, dialogue_groups
 from erc.training.llm_examples import Examples

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from erc.config import ExperimentConfig
-from erc.llm.prompts import PromptTemplate, prompt_names
+from erc.llm.prompts.template import PromptTemplate, prompt_names
 
 MADE = "made"
 """The key of a record under which stands what it was made of."""

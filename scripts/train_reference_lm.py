@@ -26,16 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study_cells import prompts_digest
-
-from erc.data.conversation import Conversation
-from erc.data.corpora import Corpus, load_corpus
-from erc.data.leaks import LeakFilter, known_held_out
-from erc.emotions import load_emotion_set
-from erc.llm.builder import Budget, PromptBuilder
-from erc.llm.encoding import PromptEncoder
-from erc.llm.prompts import PromptTemplate, prompt_names
-from erc.llm.reference import (
+from reference_lm import (
     NAME,
     build_model,
     build_tokenizer,
@@ -46,7 +37,16 @@ from erc.llm.reference import (
     question_alone,
     unigram_perplexity,
 )
-from erc.llm.tasks import TaskPrompts
+from study_cells import prompts_digest
+
+from erc.data.conversation import Conversation
+from erc.data.corpora import Corpus, load_corpus
+from erc.data.leaks import LeakFilter, known_held_out
+from erc.emotions import load_emotion_set
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import TaskPrompts
+from erc.llm.prompts.template import PromptTemplate, prompt_names
 from erc.training.llm_batches import LlmExample, encode_example
 from erc.training.llm_task import LlmTask
 from erc.training.origin import corpora_origin

@@ -63,10 +63,10 @@ def write(
     from erc.inference.loading import load_model
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
-    from erc.llm.builder import Budget
-    from erc.llm.generation import GenerationSettings
-    from erc.llm.prompts import PromptTemplate
-    from erc.llm.writers import open_writer
+    from erc.llm.backends.generate import GenerationSettings
+    from erc.llm.generation.writer import open_writer
+    from erc.llm.prompts.builder import Budget
+    from erc.llm.prompts.template import PromptTemplate
     from erc.resources import SHARED_MODEL
     from speakers import Options, Registry
 

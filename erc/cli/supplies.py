@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from erc.config import ExperimentConfig
     from erc.data.corpora import Corpus
     from erc.inference.scorers.caching import KeepingScorer
-    from erc.llm.generation import Generator
-    from erc.llm.writers import Writer
-    from erc.llm.writing import WrittenTexts
+    from erc.llm.backends.generate import Generator
+    from erc.llm.generation.text_store import WrittenTexts
+    from erc.llm.generation.writer import Writer
     from erc.training.supplies import Supplies, SupplyMaker
     from speakers import Registry
 
@@ -163,7 +163,7 @@ class _Supplier:
     def _answers(
         self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts
     ) -> Mapping[str, Mapping[tuple[str, int], str]]:
-        from erc.llm.writing import MOST_TOKENS, generated_answers
+        from erc.llm.generation.text_store import MOST_TOKENS, generated_answers
         from erc.training.llm_settings import llm_recipe, prompt_budget
 
         recipe, talks, asked = (
@@ -185,8 +185,8 @@ class _Supplier:
         return self.config.llm is not None and self.config.llm.writer is not None
 
     def _writer(self) -> Writer:
+        from erc.llm.generation.writer import Writer, open_writer
         from erc.llm.recipes import writing_model
-        from erc.llm.writers import Writer, open_writer
         from erc.training import processes
 
         llm = self.config.llm
@@ -206,7 +206,7 @@ class _Supplier:
         )
 
     def _written(self) -> WrittenTexts:
-        from erc.llm.writing import WRITTEN, WrittenTexts
+        from erc.llm.generation.text_store import WRITTEN, WrittenTexts
 
         return self.stack.enter_context(WrittenTexts(self.folder / WRITTEN))
 

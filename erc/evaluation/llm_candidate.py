@@ -23,7 +23,7 @@ from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import Question
 from erc.inference.scorers.settings import InferenceSettings
-from erc.llm.adapters import AdapterRecord
+from erc.llm.base.adapters import AdapterRecord
 from erc.models.encoder import file_sha256
 from erc.persistence import load_model
 from speakers import Registry

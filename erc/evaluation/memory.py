@@ -73,9 +73,9 @@ def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: 
     if not reads.get("bios") or not reads.get("writer"):
         return {}
     from erc.inference.bio_writing import written_bios
+    from erc.llm.generation.text_store import WRITTEN, WrittenTexts
+    from erc.llm.generation.writer import open_writer
     from erc.llm.recipes import writing_model
-    from erc.llm.writers import open_writer
-    from erc.llm.writing import WRITTEN, WrittenTexts
 
     name, revision = writing_model(
         reads["writer"], base=str(reads.get("base")), revision=reads.get("revision")

@@ -11,14 +11,14 @@ from typing import Any
 from erc.errors import ConfigError
 from erc.inference.bio_keeping import NothingWrittenError, write_bio
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.builder import Budget, fit
-from erc.llm.encoding import PromptEncoder
-from erc.llm.generation import GenerationSettings, Generator
-from erc.llm.giving_way import most
-from erc.llm.prompts import PromptTemplate, RenderedPrompt
-from erc.llm.safety import Neutraliser
-from erc.llm.writers import KeepingWriter, Writer
-from erc.llm.writing import WrittenTexts
+from erc.llm.backends.generate import GenerationSettings, Generator
+from erc.llm.generation.text_store import WrittenTexts
+from erc.llm.generation.writer import KeepingWriter, Writer
+from erc.llm.prompts.builder import Budget, fit
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.sanitize import Neutraliser
+from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
+from erc.llm.prompts.truncation import most
 from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker, SpeakerContext
 
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+")

@@ -32,7 +32,7 @@ from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.past_turns import SaidTurns
 from erc.inference.speaker_context import RememberingPredictor
 from erc.inference.speaker_notes import RegistryNotes
-from erc.llm.notes import NO_NOTES, ReadTurn, SpeakerNotes
+from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
 from erc.models.precision import resolve_precision
 from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
 

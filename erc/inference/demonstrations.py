@@ -20,9 +20,9 @@ from erc.errors import ArtefactError, InputError
 from erc.files import read_arrays, save_arrays, sweep
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.adapters import AdapterRecord
-from erc.llm.notes import Demonstration
-from erc.llm.retrieval import DemonstrationIndex, Embed, Origin
+from erc.llm.base.adapters import AdapterRecord
+from erc.llm.prompts.demonstrations import DemonstrationIndex, Embed, Origin
+from erc.llm.prompts.notes import Demonstration
 from erc.models.precision import resolve_precision
 
 _FORMAT = 1

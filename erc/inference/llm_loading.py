@@ -16,18 +16,18 @@ from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import LanguageModel, PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.adapters import RECORD, AdapterRecord
-from erc.llm.builder import Budget, PromptBuilder
-from erc.llm.calibration import ContextualCalibrator, OddsPrior, content_free_prior
-from erc.llm.digests import known_weights, weights_digest
-from erc.llm.encoding import PromptEncoder
-from erc.llm.loading import LlmPrecision, can_four_bit, default_device, known_positions, require_place
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import PromptTemplate
+from erc.llm.backends.local import LocalScorer
+from erc.llm.backends.server import ServerScorer, asked_mode, open_transport
+from erc.llm.base.adapters import RECORD, AdapterRecord
+from erc.llm.base.digests import known_weights, weights_digest
+from erc.llm.base.loading import LlmPrecision, can_four_bit, default_device, known_positions, require_place
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import writing_model
-from erc.llm.scores import YES_NO, yes_no_odds
-from erc.llm.scores import Scorer as LabelScorer
-from erc.llm.server import ServerScorer, asked_mode, open_transport
+from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior, content_free_prior
+from erc.llm.scoring.scores import YES_NO, yes_no_odds
+from erc.llm.scoring.scores import Scorer as LabelScorer
 from erc.models.dropout import SeededDropout
 from erc.models.precision import bf16_is_fast, resolve_precision
 from erc.resources import LLM_PREFIX

@@ -10,7 +10,7 @@ import numpy as np
 from erc.data import Moment
 from erc.emotions import EmotionMap
 from erc.inference.scorers.past_turns import chosen_turns, entries
-from erc.llm.notes import ReadTurn, Retrieval, SpeakerBio, SpeakerNotes, Vector
+from erc.llm.prompts.notes import ReadTurn, Retrieval, SpeakerBio, SpeakerNotes, Vector
 from speakers import Bio, Observation, Passage, Point, Recall, Registry, SpeakerContext, SpeakerId
 
 MOST_PASSAGES = 8

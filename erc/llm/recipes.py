@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from erc.emotions import EmotionSet
 from erc.errors import ConfigError
-from erc.llm.notes import Retrieval
-from erc.llm.tasks import TASKS, Characteristic, TaskName
+from erc.llm.prompts.notes import Retrieval
+from erc.llm.prompts.tasks import TASKS, Characteristic, TaskName
 
 GENERATED: frozenset[TaskName] = frozenset({"speaker_characteristic", "interlocutor_commonsense"})
 """Tasks whose answers a language model wrote beforehand."""

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from erc.config import ExperimentConfig
 from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError
-from erc.llm.families import MemoryEstimate, Shape, estimate_memory
-from erc.llm.loading import default_device, described, require_place
+from erc.llm.base.loading import default_device, described, require_place
+from erc.llm.base.memory_estimate import MemoryEstimate, Shape, estimate_memory
 from erc.llm.recipes import Recipe, require_one_of
 from erc.models.precision import resolve_precision
 from erc.training.llm_settings import WRITTEN_TOKENS, llm_recipe, lora_settings, prompt_budget

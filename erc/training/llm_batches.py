@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from erc.llm.encoding import PromptEncoder
-from erc.llm.masks import NO_SEGMENT, SHARED
-from erc.llm.tasks import LabelledPrompt
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import LabelledPrompt
+from erc.llm.scoring.masks import NO_SEGMENT, SHARED
 from erc.training.task import Batch
 
 _HEAD = 16

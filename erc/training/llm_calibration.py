@@ -9,7 +9,7 @@ import numpy as np
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
-from erc.llm.calibration import ContextualCalibrator
+from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.training.policies import fit_policy
 from erc.uncertainty.crossfit import cross_fitted_classes
 

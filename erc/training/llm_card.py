@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from erc.llm.adapters import AdapterRecord
+from erc.llm.base.adapters import AdapterRecord
 from erc.persistence.card import INTENDED_USE, policy_lines
 
 CARD = "README.md"

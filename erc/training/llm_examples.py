@@ -9,10 +9,10 @@ import numpy as np
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.data.corpora import Corpus
-from erc.llm.notes import NO_NOTES, Demonstration
+from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
+from erc.llm.prompts.notes import NO_NOTES, Demonstration
+from erc.llm.prompts.tasks import LabelledPrompt, TaskName, TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
-from erc.llm.retrieval import DemonstrationIndex, Origin
-from erc.llm.tasks import LabelledPrompt, TaskName, TaskPrompts
 from erc.training.llm_batches import LlmExample, encode_example
 from erc.training.supplies import Supplies
 

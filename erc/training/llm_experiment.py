@@ -17,16 +17,16 @@ from erc.data.corpora import Corpus
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
 from erc.errors import ConfigError
-from erc.llm.adapters import AdapterRecord, attach_lora, save_adapter
-from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator, content_free_prior
-from erc.llm.digests import hub_commit, reading_digest, weights_digest
-from erc.llm.encoding import PromptEncoder
-from erc.llm.loading import load_base
-from erc.llm.local import LocalScorer
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord, attach_lora, save_adapter
+from erc.llm.base.digests import hub_commit, reading_digest, weights_digest
+from erc.llm.base.loading import load_base
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.demonstrations import DemonstrationIndex
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
-from erc.llm.retrieval import DemonstrationIndex
-from erc.llm.tasks import TaskPrompts
+from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence.artefact import installed_versions
 from erc.training.llm_batches import LlmExample, dialogue_groups
 from erc.training.llm_calibration import fit_policies

@@ -7,9 +7,9 @@ from typing import Any
 
 from erc.config import ExperimentConfig
 from erc.errors import ConfigError
-from erc.llm.adapters import LoraSettings
-from erc.llm.architectures import positions_of
-from erc.llm.builder import Budget
+from erc.llm.base.adapters import LoraSettings
+from erc.llm.base.architectures import positions_of
+from erc.llm.prompts.builder import Budget
 from erc.llm.recipes import Recipe, Stage
 from erc.training.settings import OptimSettings, optim_settings
 

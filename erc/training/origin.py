@@ -9,7 +9,7 @@ from typing import Any
 from erc.data.corpora import Corpus
 from erc.errors import ConfigError
 from erc.files import load_record, save_record
-from erc.llm.digests import hub_commit, weights_digest
+from erc.llm.base.digests import hub_commit, weights_digest
 from erc.models.encoder import resolve_encoder
 
 ORIGIN_FILE = "origin.json"

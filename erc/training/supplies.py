@@ -17,8 +17,8 @@ from erc.data.corpora import Corpus
 from erc.data.corpora.splits import load_split
 
 if TYPE_CHECKING:  # most runs need neither a language model's parts nor an encoder's
-    from erc.llm.notes import SpeakerNotes
-    from erc.llm.retrieval import Embed
+    from erc.llm.prompts.demonstrations import Embed
+    from erc.llm.prompts.notes import SpeakerNotes
     from erc.models.turns import BioProvider
 
 

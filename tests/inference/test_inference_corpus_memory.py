@@ -17,7 +17,7 @@ from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.notes import NO_NOTES
+from erc.llm.prompts.notes import NO_NOTES
 from erc.persistence import load_artefact
 from speakers import DETERMINISTIC, END, Bio, BioWriter, Observation, Passage, Point, Registry
 

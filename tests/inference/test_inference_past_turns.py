@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from erc.emotions import load_emotion_map
 from erc.inference.scorers.past_turns import SaidTurns, chosen_turns, entries
-from erc.llm.notes import HistoryEntry, ReadTurn
+from erc.llm.prompts.notes import HistoryEntry, ReadTurn
 
 TARGET = np.array([1.0, 0.0])
 MAP = load_emotion_map("goemotions", "ekman")

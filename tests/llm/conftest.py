@@ -10,11 +10,11 @@ import torch
 from lm_parts import build_model, build_tokenizer
 
 from erc.emotions import load_emotion_set
-from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
-from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator
-from erc.llm.digests import weights_digest
-from erc.llm.encoding import PromptEncoder
+from erc.llm.base.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
+from erc.llm.base.digests import weights_digest
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.policy import DecisionPolicy
 

@@ -26,7 +26,7 @@ import numpy as np
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.emotions import load_emotion_set
-from erc.llm.notes import HistoryEntry, SpeakerBio, SpeakerNotes
+from erc.llm.prompts.notes import HistoryEntry, SpeakerBio, SpeakerNotes
 from erc.training.supplies import Supplies
 
 Ingredient = Literal["dialogue", "bio", "history", "demonstration"]

@@ -8,19 +8,19 @@ from typing import Any, Literal
 import numpy as np
 import planted
 from planted import LABELS, NAMES, Ingredient, World
+from reference_lm import CHAT_TEMPLATE, SPECIALS
 from scipy.stats import binom
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.leaks import LeakFilter
-from erc.llm.adapters import AdapterRecord, load_adapter
-from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator
-from erc.llm.encoding import PromptEncoder
-from erc.llm.loading import load_base
-from erc.llm.prompts import PromptTemplate, prompt_names
-from erc.llm.reference import CHAT_TEMPLATE, SPECIALS
-from erc.llm.retrieval import DemonstrationIndex
-from erc.llm.tasks import CHARACTERISTICS, TaskPrompts
+from erc.llm.base.adapters import AdapterRecord, load_adapter
+from erc.llm.base.loading import load_base
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.demonstrations import DemonstrationIndex
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import CHARACTERISTICS, TaskPrompts
+from erc.llm.prompts.template import PromptTemplate, prompt_names
+from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.resources import resource_dir
 from erc.training.llm_examples import Examples
 from erc.training.llm_experiment import run_llm

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from erc.errors import ArtefactError
-from erc.llm.server.cache import AnswerCache
+from erc.llm.backends.server.cache import AnswerCache
 
 
 @pytest.fixture

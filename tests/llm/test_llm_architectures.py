@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from erc.cli.app import app
 from erc.errors import ArtefactError
-from erc.llm.architectures import best_strategy, positions_of
-from erc.llm.generation import GenerationSettings
-from erc.llm.loading import load_base
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import RenderedPrompt
+from erc.llm.backends.generate import GenerationSettings
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.architectures import best_strategy, positions_of
+from erc.llm.base.loading import load_base
+from erc.llm.prompts.template import RenderedPrompt
 
 LABELS = ("joy", "sadness", "anger and fear", "neutral")
 SIZES = {
@@ -178,7 +178,7 @@ def test_training_refuses_a_base_whose_answers_cannot_share_a_row(tmp_path):
 
 
 def test_adapter_changes_nothing_of_what_is_allowed():
-    from erc.llm.adapters import LoraSettings, attach_lora
+    from erc.llm.base.adapters import LoraSettings, attach_lora
 
     assert best_strategy(attach_lora(model_of("mpt", SCORED["mpt"][2]), LoraSettings(r=2))) == "repeat"
     assert best_strategy(attach_lora(model_of("gpt_neox", SIZES), LoraSettings(r=2))) == "tree"

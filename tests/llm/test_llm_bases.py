@@ -13,7 +13,7 @@ from erc.errors import ArtefactError, ConfigError
 from erc.inference import loading
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
-from erc.llm.adapters import AdapterRecord
+from erc.llm.base.adapters import AdapterRecord
 
 FAST = InferenceSettings(precision="fp32", uncertainty="off")
 SHORT = talk("a", ANA[:3])

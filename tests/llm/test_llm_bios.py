@@ -16,11 +16,11 @@ from erc.errors import ConfigError
 from erc.inference.bio_keeping import NothingWrittenError, embedder_of
 from erc.inference.bio_writing import LlmBios, write_bios
 from erc.inference.speaker_notes import RegistryNotes
-from erc.llm.builder import Budget
-from erc.llm.families import FAMILIES
-from erc.llm.generation import GenerationSettings
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import PromptTemplate, RenderedPrompt
+from erc.llm.backends.generate import GenerationSettings
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.memory_estimate import FAMILIES
+from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from speakers import END, Observation, Registry
 
 PROMPTS = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from erc.errors import ArtefactError
-from erc.llm.calibration import ContextualCalibrator, content_free_prior
-from erc.llm.scores import LabelScores
+from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
+from erc.llm.scoring.scores import LabelScores
 from erc.uncertainty.calibration import Identity
 
 LABELS = ("joy", "sadness", "neutral")

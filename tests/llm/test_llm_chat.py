@@ -8,10 +8,10 @@ import pytest
 from lm_parts import CHAT_TEMPLATE, build_tokenizer
 from lm_server import Behaviour, running
 
-from erc.llm.encoding import PromptEncoder
-from erc.llm.prompts import RenderedPrompt
-from erc.llm.server import ServerGenerator, ServerScorer, Transport, TransportSettings
-from erc.llm.server.transport import RefusedError
+from erc.llm.backends.server import ServerGenerator, ServerScorer, Transport, TransportSettings
+from erc.llm.backends.server.transport import RefusedError
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import RenderedPrompt
 
 LABELS = ("joy", "sadness", "neutral")
 PROMPTS = [

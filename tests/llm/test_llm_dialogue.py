@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from erc.data.conversation import Context, Conversation, Utterance
-from erc.llm.builder import Budget, PromptBuilder
-from erc.llm.dialogue import DialogueWindow
-from erc.llm.encoding import PromptEncoder
-from erc.llm.notes import Demonstration
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.dialogue import DialogueWindow
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.notes import Demonstration
 
 LABELS = ("joy", "sadness", "neutral")
 

@@ -9,9 +9,9 @@ import pytest
 from lm_parts import CHAT_TEMPLATE, build_tokenizer
 from safetensors.numpy import save_file
 
-from erc.llm import digests
-from erc.llm.digests import known_weights, reading_digest, weights_digest
-from erc.llm.encoding import PromptEncoder
+from erc.llm.base import digests
+from erc.llm.base.digests import known_weights, reading_digest, weights_digest
+from erc.llm.prompts.encoding import PromptEncoder
 
 
 @pytest.fixture(params=[2**28, 100], ids=["whole", "sampled"])

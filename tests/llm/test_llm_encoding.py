@@ -6,8 +6,8 @@ import pytest
 from lm_parts import build_tokenizer
 
 from erc.errors import ArtefactError
-from erc.llm.encoding import PromptEncoder
-from erc.llm.prompts import RenderedPrompt
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import RenderedPrompt
 
 PROMPT = RenderedPrompt("Judge.", (("dialogue", "A: hi"), ("question", "Which?")), "Emotion:", "t/v1", "00")
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from erc.cli.app import app
 from erc.config import load_config
 from erc.errors import ArtefactError, ConfigError
-from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora
-from erc.llm.builder import PromptBuilder
-from erc.llm.families import FAMILIES, Shape, estimate_memory
-from erc.llm.local import LocalScorer
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord, LoraSettings, attach_lora
+from erc.llm.base.memory_estimate import FAMILIES, Shape, estimate_memory
+from erc.llm.prompts.builder import PromptBuilder
 from erc.resources import resource_dir
 from erc.training.dry_run import published_shape
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from erc.data.conversation import Conversation, Utterance
-from erc.llm.builder import PromptBuilder
-from erc.llm.injection import (
+from injection import (
     HOSTILE_TEXTS,
     TextFlips,
     control_tokens,
@@ -17,9 +14,12 @@ from erc.llm.injection import (
     neutral_of,
     with_intruder,
 )
-from erc.llm.local import LocalScorer
-from erc.llm.notes import NO_NOTES
-from erc.llm.scores import LabelScores
+
+from erc.data.conversation import Conversation, Utterance
+from erc.llm.backends.local import LocalScorer
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.notes import NO_NOTES
+from erc.llm.scoring.scores import LabelScores
 
 LABELS = ("joy", "sadness", "neutral", "anger")
 TALK = Conversation(

@@ -23,10 +23,10 @@ from erc.inference.scorers.llm_model import LanguageModel, PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.inference.speaker_context import RememberingPredictor
-from erc.llm.adapters import LoraSettings, attach_lora
-from erc.llm.builder import Budget, PromptBuilder
-from erc.llm.local import LocalScorer
-from erc.llm.notes import HistoryEntry, SpeakerNotes
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import LoraSettings, attach_lora
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.notes import HistoryEntry, SpeakerNotes
 from erc.persistence import find_model, load_artefact
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import Registry
@@ -296,7 +296,7 @@ def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
 def test_live_llm_on_a_server_keeps_words_alone(backend):
     from lm_server import Behaviour, running
 
-    from erc.llm.server import ServerScorer, Transport
+    from erc.llm.backends.server import ServerScorer, Transport
 
     talk = dialogue(3)
     with running(Behaviour(model=backend.model)) as url:

@@ -13,12 +13,12 @@ from peft import PeftModel
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.errors import ArtefactError, ConfigError, NoDropoutError
-from erc.llm.adapters import AdapterRecord, LoraSettings, attach_lora, load_adapter, save_adapter
-from erc.llm.builder import PromptBuilder
-from erc.llm.loading import load_base
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import PromptTemplate
-from erc.llm.scores import yes_no_odds
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord, LoraSettings, attach_lora, load_adapter, save_adapter
+from erc.llm.base.loading import load_base
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.template import PromptTemplate
+from erc.llm.scoring.scores import yes_no_odds
 from erc.models.dropout import Draw, drawn
 
 LABELS = ("joy", "sadness", "neutral", "mad")
@@ -34,7 +34,7 @@ def conversation(turns=6):
 
 
 def prompts_of(tokenizer, turns=6):
-    from erc.llm.encoding import PromptEncoder
+    from erc.llm.prompts.encoding import PromptEncoder
 
     builder = PromptBuilder(encoder=PromptEncoder(tokenizer), labels=LABELS)
     talk = conversation(turns)

@@ -9,9 +9,9 @@ import torch
 from lm_parts import build_model
 from torch.nn import functional as F
 
-from erc.llm.adapters import LoraSettings, attach_lora
-from erc.llm.families import FAMILIES, estimate_memory
-from erc.llm.masks import attention_argument, tree_mask
+from erc.llm.base.adapters import LoraSettings, attach_lora
+from erc.llm.base.memory_estimate import FAMILIES, estimate_memory
+from erc.llm.scoring.masks import attention_argument, tree_mask
 from erc.training.llm_task import prepare_for_training
 
 TOKENS = 256

@@ -9,7 +9,7 @@ from planted import INGREDIENTS, LABELS, MOODS, embed, plant
 from planted_models import accuracy_on, build_base, chance_interval, recipe_config, train_recipe
 
 from erc.data.leaks import LeakFilter
-from erc.llm.retrieval import DemonstrationIndex, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
 
 SMALL = (40, 8, 16)
 

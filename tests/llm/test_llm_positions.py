@@ -19,16 +19,16 @@ from erc.inference import loading
 from erc.inference.bio_writing import LlmBios
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
-from erc.llm import writing
-from erc.llm.adapters import AdapterRecord
-from erc.llm.builder import Budget
-from erc.llm.encoding import PromptEncoder
-from erc.llm.generation import GenerationSettings
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import PromptTemplate
+from erc.llm.backends.generate import GenerationSettings
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord
+from erc.llm.generation import text_store as writing
+from erc.llm.generation.text_store import WrittenTexts, generated_answers
+from erc.llm.generation.writer import open_writer
+from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import Recipe, Stage
-from erc.llm.writers import open_writer
-from erc.llm.writing import WrittenTexts, generated_answers
 from erc.training.dry_run import plan_training
 from erc.training.experiment import run_experiment
 from speakers import Observation

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from lm_parts import build_model
 from test_llm_scoring import ANSWERS, FAMILIES, naive, prompt
 
-from erc.llm.adapters import LoraSettings, attach_lora
-from erc.llm.prefix_tree import PrefixReader, common_prefix, passes
-from erc.llm.scoring import DrawSpec
+from erc.llm.base.adapters import LoraSettings, attach_lora
+from erc.llm.scoring.exact import DrawSpec
+from erc.llm.scoring.prefix_tree import PrefixReader, common_prefix, passes
 from erc.models.dropout import Draw, drawn
 
 

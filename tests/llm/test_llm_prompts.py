@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.errors import ConfigError
-from erc.llm.builder import Budget, PromptBuilder
-from erc.llm.encoding import PromptEncoder
-from erc.llm.notes import Demonstration, HistoryEntry, SpeakerBio, SpeakerNotes
-from erc.llm.prompts import PromptTemplate, prompt_names
-from erc.llm.safety import Limits, Neutraliser
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.notes import Demonstration, HistoryEntry, SpeakerBio, SpeakerNotes
+from erc.llm.prompts.sanitize import Limits, Neutraliser
+from erc.llm.prompts.template import PromptTemplate, prompt_names
 
 LABELS = ("joy", "sadness", "neutral")
 RECORD = {

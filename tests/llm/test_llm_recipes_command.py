@@ -32,14 +32,14 @@ from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.inference.speaker_context import RememberingPredictor
-from erc.llm import writing
-from erc.llm.adapters import AdapterRecord
-from erc.llm.calibration import ContextualCalibrator
-from erc.llm.digests import known_weights
-from erc.llm.encoding import PromptEncoder
-from erc.llm.local import LocalScorer
-from erc.llm.retrieval import DemonstrationIndex, Origin
-from erc.llm.scores import LabelScores
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord
+from erc.llm.base.digests import known_weights
+from erc.llm.generation import text_store as writing
+from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.scoring.calibration import ContextualCalibrator
+from erc.llm.scoring.scores import LabelScores
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training import llm_experiment

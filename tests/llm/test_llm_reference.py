@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from erc.data.conversation import Conversation, Utterance
-from erc.data.corpora import Corpus
-from erc.emotions import load_emotion_set
-from erc.llm.builder import PromptBuilder
-from erc.llm.encoding import PromptEncoder
-from erc.llm.families import Shape
-from erc.llm.reference import (
+from reference_lm import (
     build_model,
     build_tokenizer,
     comment_prompts,
@@ -19,7 +12,14 @@ from erc.llm.reference import (
     labelled_comments,
     question_alone,
 )
-from erc.llm.tasks import TaskPrompts
+
+from erc.data.conversation import Conversation, Utterance
+from erc.data.corpora import Corpus
+from erc.emotions import load_emotion_set
+from erc.llm.base.memory_estimate import Shape
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import TaskPrompts
 
 TEXTS = ["Monica: There is nothing to tell!\nJoey: Come on.", "Ross: Hi."] * 5
 

@@ -9,7 +9,7 @@ import pytest
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.leaks import HeldOut, LeakFilter, text_hash
-from erc.llm.retrieval import DemonstrationIndex, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
 
 WORDS = ("happy", "angry", "coffee", "dinosaur", "sad")
 NO_LEAKS = LeakFilter(())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_parts import build_model
 
-from erc.llm.scoring import read_prefixes, score_answers
+from erc.llm.scoring.exact import read_prefixes, score_answers
 
 FAMILIES = {
     "llama": {},

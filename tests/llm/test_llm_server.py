@@ -13,10 +13,8 @@ from lm_parts import build_tokenizer
 from lm_server import Behaviour, running
 
 from erc.errors import ArtefactError, ConfigError
-from erc.llm.encoding import PromptEncoder
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import RenderedPrompt
-from erc.llm.server import (
+from erc.llm.backends.local import LocalScorer
+from erc.llm.backends.server import (
     ServerError,
     ServerGenerator,
     ServerScorer,
@@ -25,9 +23,11 @@ from erc.llm.server import (
     asked_mode,
     open_transport,
 )
-from erc.llm.server.cache import AnswerCache
-from erc.llm.server.modes import coded, echoed_sum
-from erc.llm.server.transport import RefusedError, UnreachableError
+from erc.llm.backends.server.cache import AnswerCache
+from erc.llm.backends.server.label_modes import coded, echoed_sum
+from erc.llm.backends.server.transport import RefusedError, UnreachableError
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import RenderedPrompt
 
 LABELS = ("joy", "sadness", "neutral")
 PROMPTS = [

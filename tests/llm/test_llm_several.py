@@ -8,8 +8,8 @@ from tiny_corpora import write_corpora
 
 from erc.cli.supplies import supply_maker
 from erc.config import load_config
-from erc.llm.adapters import AdapterRecord
-from erc.llm.local import LocalScorer
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord
 from erc.resources import resource_dir
 from erc.training.experiment import run_experiment
 

@@ -6,9 +6,9 @@ import pytest
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.errors import ConfigError
-from erc.llm.builder import PromptBuilder
-from erc.llm.encoding import PromptEncoder
-from erc.llm.tasks import CHARACTERISTICS, TaskPrompts
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import CHARACTERISTICS, TaskPrompts
 
 LABELS = ("joy", "sadness", "neutral")
 TURNS = [

@@ -19,14 +19,14 @@ from erc.errors import ConfigError
 from erc.inference import loading
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
-from erc.llm.adapters import AdapterRecord
-from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator
-from erc.llm.digests import weights_digest
-from erc.llm.encoding import PromptEncoder
-from erc.llm.local import LocalScorer
+from erc.llm.backends.local import LocalScorer
+from erc.llm.base.adapters import AdapterRecord
+from erc.llm.base.digests import weights_digest
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import Recipe, Stage
-from erc.llm.tasks import TaskPrompts
+from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.resources import resource_dir
 from erc.training import llm_experiment
 from erc.training.dry_run import plan_training

@@ -14,16 +14,16 @@ from safetensors.torch import load_file, save_file
 
 from erc.data.conversation import Conversation, Utterance
 from erc.errors import ArtefactError
-from erc.llm.builder import Budget
-from erc.llm.encoding import PromptEncoder
-from erc.llm.generation import GenerationSettings
-from erc.llm.local import LocalScorer
-from erc.llm.prompts import RenderedPrompt
+from erc.llm.backends.generate import GenerationSettings
+from erc.llm.backends.local import LocalScorer
+from erc.llm.backends.server import ServerError, ServerGenerator, Transport, TransportSettings
+from erc.llm.backends.server.transport import UnreachableError
+from erc.llm.generation.text_store import WrittenTexts, generated_answers, text_key, write_texts
+from erc.llm.generation.writer import KeepingWriter, open_writer
+from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.recipes import Recipe, Stage
-from erc.llm.server import ServerError, ServerGenerator, Transport, TransportSettings
-from erc.llm.server.transport import UnreachableError
-from erc.llm.writers import KeepingWriter, open_writer
-from erc.llm.writing import WrittenTexts, generated_answers, text_key, write_texts
 
 PROMPTS = [
     RenderedPrompt("You answer.", (("question", f"Who is number {i}?"),), "Answer:", "t/v1", "")

@@ -13,7 +13,7 @@ from erc.data.corpora import Corpus
 from erc.data.corpora.splits import sampled
 from erc.errors import ArtefactError
 from erc.files import save_whole
-from erc.llm.adapters import LoraSettings, attach_lora
+from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.recipes import Stage
 from erc.training import llm_stages
 from erc.training.llm_batches import LlmExample

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erc.llm.adapters import LoraSettings, attach_lora
-from erc.llm.masks import SHARED
+from erc.llm.base.adapters import LoraSettings, attach_lora
+from erc.llm.scoring.masks import SHARED
 from erc.metrics.evaluators import SingleLabelEvaluator
 from erc.training import llm_task
 from erc.training.llm_batches import LlmExample, collate_examples, common_beginning, pack

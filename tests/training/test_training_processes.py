@@ -123,7 +123,7 @@ def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]
     """Whether a language model's adapter has moved, and its weights."""
     from test_training_llm_task import LABELS, build_model, example
 
-    from erc.llm.adapters import LoraSettings, attach_lora
+    from erc.llm.base.adapters import LoraSettings, attach_lora
     from erc.training.llm_task import LlmTask, prepare_for_training
     from erc.training.settings import OptimSettings
     from erc.training.trainer import train
@@ -154,7 +154,7 @@ def train_unequal(
     """An adapter's weights by kind of loss, after steps over batches that hold unequally many answers and tokens."""
     from test_training_llm_task import LABELS, build_model, unequal
 
-    from erc.llm.adapters import LoraSettings, attach_lora
+    from erc.llm.base.adapters import LoraSettings, attach_lora
     from erc.training.llm_task import LlmTask
     from erc.training.settings import OptimSettings
     from erc.training.trainer import train

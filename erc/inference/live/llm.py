@@ -13,11 +13,11 @@ from erc.errors import ArtefactError
 from erc.inference.scorers.llm import LlmScorer, person_of
 from erc.inference.scorers.llm_model import Question, StoredNotes
 from erc.inference.scorers.scores import Scores
-from erc.llm.dialogue import DialogueWindow
-from erc.llm.local import LocalScorer
-from erc.llm.notes import ReadTurn
-from erc.llm.retrieval import Origin
-from erc.llm.scores import Scorer as LabelScorer
+from erc.llm.backends.local import LocalScorer
+from erc.llm.prompts.demonstrations import Origin
+from erc.llm.prompts.dialogue import DialogueWindow
+from erc.llm.prompts.notes import ReadTurn
+from erc.llm.scoring.scores import Scorer as LabelScorer
 
 
 class LiveLlm:

@@ -25,11 +25,11 @@ from erc.inference.scorers.past_turns import SaidTurns, chosen_turns, entries
 from erc.inference.scorers.scores import Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.calibration import ContextualCalibrator, OddsPrior
-from erc.llm.dialogue import DialogueWindow
-from erc.llm.notes import NO_NOTES, ReadTurn, SpeakerNotes
-from erc.llm.retrieval import Origin
-from erc.llm.scores import Scorer as LabelScorer
+from erc.llm.prompts.demonstrations import Origin
+from erc.llm.prompts.dialogue import DialogueWindow
+from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
+from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
+from erc.llm.scoring.scores import Scorer as LabelScorer
 
 
 class LlmScorer:

@@ -16,10 +16,10 @@ import numpy as np
 from scipy.special import expit
 
 from erc.emotions import EmotionMap
-from erc.llm.calibration import ContextualCalibrator, OddsPrior
-from erc.llm.prompts import RenderedPrompt
-from erc.llm.scores import LabelScores, yes_no_odds
-from erc.llm.scores import Scorer as LabelScorer
+from erc.llm.prompts.template import RenderedPrompt
+from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
+from erc.llm.scoring.scores import LabelScores, yes_no_odds
+from erc.llm.scoring.scores import Scorer as LabelScorer
 from erc.uncertainty.decomposition import (
     Uncertainty,
     binary_entropy,

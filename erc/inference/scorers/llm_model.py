@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from erc.data import Moment, Utterance
-from erc.llm.builder import PromptBuilder
-from erc.llm.calibration import ContextualCalibrator, OddsPrior
-from erc.llm.notes import Demonstration, NotesProvider, ReadTurn, Retrieval
-from erc.llm.prompts import RenderedPrompt
-from erc.llm.retrieval import Origin
-from erc.llm.scores import Scorer as LabelScorer
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.demonstrations import Origin
+from erc.llm.prompts.notes import Demonstration, NotesProvider, ReadTurn, Retrieval
+from erc.llm.prompts.template import RenderedPrompt
+from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
+from erc.llm.scoring.scores import Scorer as LabelScorer
 
 DEFAULT_SAMPLES = 8
 """Networks drawn where nothing else is asked for: each costs a reading of every prompt."""

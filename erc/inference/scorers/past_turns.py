@@ -12,7 +12,7 @@ import numpy as np
 
 from erc.data.identity import speaker_key
 from erc.emotions import EmotionMap
-from erc.llm.notes import HistoryEntry, ReadTurn, Retrieval, Vector
+from erc.llm.prompts.notes import HistoryEntry, ReadTurn, Retrieval, Vector
 
 
 class SaidTurns:

@@ -1,0 +1,62 @@
+"""Chat with a model on a server, which is asked not to think before it answers."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from erc.llm.backends.server.transport import RefusedError, Transport
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import RenderedPrompt
+
+_NO_THOUGHTS = {"chat_template_kwargs": {"enable_thinking": False}}
+_REFUSED = frozenset({400, 422})
+
+
+class Chat:
+    """Chat completions of one model, in the form the server takes.
+
+    A server that does not know the switch against thinking is asked without it, and one whose chat template
+    has no system role is given the instruction before the user's text, as `encoder` has it for a local model:
+    at once where the encoder's template refuses the role, else once the server has. What a server takes is
+    found out at the first answer, and kept to.
+    """
+
+    def __init__(self, transport: Transport, model: str, *, encoder: PromptEncoder | None = None) -> None:
+        self._transport = transport
+        self._model = model
+        self._switch: bool | None = None
+        self._system: bool | None = False if no_system_role(encoder) else None
+
+    def ask(self, prompt: RenderedPrompt, *, closing: str = "", **settings: Any) -> dict[str, Any]:
+        """The server's answer to the prompt, with `closing` behind the user message. Raises RefusedError where it takes no form of it."""
+        systems = _open(self._system) if prompt.system else (False,)
+        forms = list(product(systems, _open(self._switch)))
+        for system, switch in forms:
+            body = {"model": self._model, "messages": _messages(prompt, closing, system=system), **settings}
+            try:
+                answer = self._transport.post("/chat/completions", body | _NO_THOUGHTS if switch else body)
+            except RefusedError as error:
+                if error.status not in _REFUSED or (system, switch) == forms[-1]:
+                    raise
+            else:
+                self._switch = switch
+                if prompt.system:
+                    self._system = system
+                return answer
+        raise AssertionError("there is always a form to ask in")
+
+
+def no_system_role(encoder: PromptEncoder | None) -> bool:
+    """Whether the model's own chat template is known to refuse a system message or to leave it out."""
+    return encoder is not None and encoder.has_template and not encoder.system_role
+
+
+def _open(known: bool | None) -> tuple[bool, ...]:
+    return (True, False) if known is None else (known,)
+
+
+def _messages(prompt: RenderedPrompt, closing: str, *, system: bool) -> list[dict[str, str]]:
+    words = (prompt.user, closing) if system else (prompt.system, prompt.user, closing)
+    user = {"role": "user", "content": "\n".join(filter(None, words))}
+    return [{"role": "system", "content": prompt.system}, user] if system else [user]

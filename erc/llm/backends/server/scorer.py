@@ -1,0 +1,166 @@
+"""A model server as a back end for label scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from erc.llm.backends.server.cache import AnswerCache, cache_key
+from erc.llm.backends.server.chat import Chat, no_system_role
+from erc.llm.backends.server.label_modes import Mode, PromptScores, chosen, coded, echoed
+from erc.llm.backends.server.transport import RefusedError, ServerError, Transport, UnusableError
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import RenderedPrompt
+from erc.llm.scoring.scores import LabelScores, ScoreKind
+
+Probe = tuple[RenderedPrompt, Sequence[str]]
+"""A prompt and the labels to score after it."""
+PROBE: Probe = (
+    RenderedPrompt(
+        "Answer the question.", (("question", "Is the sky blue on a clear day?"),), "Answer:", "probe/v1", ""
+    ),
+    ("yes", "no"),
+)
+
+
+_KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choice": "none"}
+
+
+class ServerScorer:
+    """Scores by an OpenAI-compatible server.
+
+    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses; a
+    chat learns from it whether the model takes a system message. `mode` None asks the server what it can do,
+    once, from exact to a bare choice, by `probe`: a prompt and labels like those that will be asked. `cache`
+    keeps answers on disk. `weights` is a digest of the weights that are served under the model's name, where
+    they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        model: str,
+        encoder: PromptEncoder | None = None,
+        mode: Mode | None = None,
+        probe: Probe = PROBE,
+        cache: Path | None = None,
+        weights: str | None = None,
+    ) -> None:
+        self.transport = transport
+        self.model = model
+        self.encoder = encoder
+        self.weights = weights
+        self.cache: AnswerCache | None = None
+        self._chat = Chat(transport, model, encoder=encoder)
+        try:
+            self.cache = None if cache is None else AnswerCache(cache)
+            self.mode: Mode = self.probe(probe) if mode is None else mode
+            if self.mode == "completions" and encoder is None:
+                raise ServerError(
+                    "exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes"
+                )
+        except BaseException:
+            self.close()  # nobody else is left to
+            raise
+
+    @property
+    def model_id(self) -> str:
+        """Model, address and, where it is known, a digest of the weights."""
+        return f"{self.model}@{self.transport.url}" + ("" if self.weights is None else f"#{self.weights}")
+
+    def probe(self, probe: Probe = PROBE) -> Mode:
+        """The most exact mode in which the server answers `probe`.
+
+        Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing
+        of what the server can do.
+        """
+        modes: tuple[Mode, ...] = (
+            ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
+        )
+        problems = []
+        for mode in modes:
+            problem = lacking(partial(self._ask, *probe, mode))
+            if problem is None:
+                return mode
+            problems.append(f"{mode}: {problem}")
+        raise ServerError(f"{self.transport.url} offers no way to score labels.\n" + "\n".join(problems))
+
+    def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
+        """Scores every prompt over `labels`; several requests at a time, answers on disk asked no more."""
+        found = self.transport.map(lambda prompt: self._cached(prompt, labels), prompts)
+        values = np.array([scores.values for scores in found], dtype=np.float64).reshape(
+            len(prompts), len(labels)
+        )
+        return LabelScores.of(
+            labels,
+            values,
+            kind=_KINDS[self.mode],
+            truncated=np.array([scores.truncated for scores in found], dtype=bool),
+        )
+
+    def close(self) -> None:
+        """Closes connections and cache."""
+        self.transport.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    def _cached(self, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
+        if self.cache is None:
+            return self._ask(prompt, labels, self.mode)
+        key = cache_key(
+            prompt_sha256=prompt.sha256,
+            model_id=self.model_id,
+            mode=self._way,
+            labels=labels,
+            tokens=self._tokens(prompt, labels),
+        )
+        kept = self.cache.get(key)
+        if kept is not None:
+            return PromptScores(tuple(map(float, kept["values"])), bool(kept["truncated"]))
+        scores = self._ask(prompt, labels, self.mode)
+        self.cache.put(key, {"values": scores.values, "truncated": scores.truncated})
+        return scores
+
+    def _ask(self, prompt: RenderedPrompt, labels: Sequence[str], mode: Mode) -> PromptScores:
+        if mode == "completions":
+            assert self.encoder is not None
+            return echoed(self.transport, self.model, self.encoder, prompt, labels)
+        return (coded if mode == "codes" else chosen)(self._chat, prompt, labels)
+
+    @property
+    def _way(self) -> str:
+        """The mode, and whether a chat has the instruction with the user's text: kept answers to messages of another form are others."""
+        return (
+            f"{self.mode}, no system role"
+            if self.mode != "completions" and no_system_role(self.encoder)
+            else self.mode
+        )
+
+    def _tokens(self, prompt: RenderedPrompt, labels: Sequence[str]) -> list[list[int]]:
+        """What a model reads and is asked for, as its tokenizer and chat template have it."""
+        return (
+            []
+            if self.encoder is None
+            else [self.encoder.prompt_ids(prompt), *(self.encoder.answer_ids(label) for label in labels)]
+        )
+
+
+def lacking(ask: Callable[[], object]) -> ServerError | None:
+    """None where `ask` goes well; else why the server cannot be asked so, though perhaps in another way.
+
+    Every other failure is raised: a server that is down or busy, a wrong key or a wrong model's name say
+    nothing of what it can do.
+    """
+    try:
+        ask()
+    except UnusableError as error:
+        return error
+    except RefusedError as error:
+        if not error.unsupported:
+            raise
+        return error
+    return None

@@ -1,0 +1,60 @@
+"""How a model server is spoken to, as the environment says: a key belongs on no command line, in no file and in no message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar, get_args
+
+from erc.errors import ConfigError
+from erc.llm.backends.server.label_modes import Mode
+from erc.llm.backends.server.transport import Transport, TransportSettings
+
+KEY = "CONVEMO_SERVER_KEY"
+TIMEOUT = "CONVEMO_SERVER_TIMEOUT"
+CONCURRENCY = "CONVEMO_SERVER_CONCURRENCY"
+MODE = "CONVEMO_SERVER_MODE"
+N = TypeVar("N", int, float)
+
+
+def open_transport(url: str, *, environ: Mapping[str, str] | None = None) -> Transport:
+    """The connection to `url`: with the key of CONVEMO_SERVER_KEY, waiting CONVEMO_SERVER_TIMEOUT seconds for an answer, with at most
+    CONVEMO_SERVER_CONCURRENCY requests under way. Raises ConfigError, which names the variable, for a value
+    that cannot be.
+    """
+    given = os.environ if environ is None else environ
+    key = given.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{KEY} holds characters that no key has: set it to the key alone")
+    plain = TransportSettings()
+    settings = replace(
+        plain,
+        read_timeout=_positive(given, TIMEOUT, float, "seconds", default=plain.read_timeout),
+        concurrency=_positive(given, CONCURRENCY, int, "requests", default=plain.concurrency),
+    )
+    return Transport(url, api_key=key or None, settings=settings)
+
+
+def asked_mode(*, environ: Mapping[str, str] | None = None) -> Mode | None:
+    """The way of asking that CONVEMO_SERVER_MODE names; None leaves it to what the server turns out to be able to do."""
+    value = (os.environ if environ is None else environ).get(MODE, "").strip()
+    found: Mode | None = next((mode for mode in get_args(Mode) if mode == value), None)
+    if value and found is None:
+        raise ConfigError(
+            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked what it can do"
+        )
+    return found
+
+
+def _positive(given: Mapping[str, str], name: str, number: Callable[[str], N], unit: str, *, default: N) -> N:
+    value = given.get(name, "").strip()
+    if not value:
+        return default
+    try:
+        found = number(value)
+    except ValueError:
+        found = number("0")
+    if not 0 < found < 1e6:
+        raise ConfigError(f"{name}={value}: write a number of {unit} above 0")
+    return found

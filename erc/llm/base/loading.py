@@ -1,0 +1,134 @@
+"""Loading a causal language model: safetensors only, no code of the model's own, one of three precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from erc.errors import ArtefactError, ConfigError, MissingExtraError
+from erc.llm.base.architectures import Use, positions_of, require_use
+
+LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
+
+
+def require_place(name: str) -> None:
+    """Raises ArtefactError where `name` is written like a folder's and there is none; the hub would only say that no model is called so."""
+    path = name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
+    if path and not Path(name).is_dir():
+        raise ArtefactError(
+            f"language model '{name}': there is no such folder; a model of the hub is named ORGANISATION/NAME"
+        )
+
+
+def load_base(
+    name: str,
+    *,
+    revision: str | None = None,
+    precision: LlmPrecision = "auto",
+    device: str | None = None,
+    use: Use = "scoring",
+) -> tuple[Any, Any]:
+    """(model in evaluation mode, tokenizer) of a folder or hub id, to be put to `use`.
+
+    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. A model that brings code
+    along is loaded by transformers' own class of its kind. Raises ArtefactError where there is none, where
+    the model cannot be found, comes without safetensors, or is of a type that cannot be put to `use`: that is
+    told before its weights are read.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from erc.models.precision import torch_dtype
+
+    if precision not in ("auto", "fp32", "bf16", "4bit"):
+        raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")
+    require_place(name)
+    place = device or default_device()
+    quantised = {"quantization_config": _four_bit(place)} if precision == "4bit" else {}
+    dtype = torch.bfloat16 if precision == "4bit" else torch_dtype(precision)
+    shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(name, **shared)
+        require_use(config, name=name, use=use)
+        tokenizer = AutoTokenizer.from_pretrained(name, **shared)
+        with without_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):  # the library's advice is to allow it
+            raise ArtefactError(
+                f"language model '{name}' is of a kind that transformers does not know and asks to run code of its own (auto_map): "
+                "such models are refused, use one of a kind it knows"
+            ) from None
+        raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
+    if not quantised:
+        model = model.to(place)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
+    return model.eval(), tokenizer
+
+
+def described(name: str, *, revision: str | None = None, at_hand: bool = False) -> Any:
+    """The configuration of a folder or hub id; None where there is none to be read. With `at_hand` nothing is asked of the network."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            name, revision=revision, trust_remote_code=False, local_files_only=at_hand
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def known_positions(name: str, *, revision: str | None = None, at_hand: bool = False) -> int | None:
+    """`positions_of` a model that runs elsewhere or is loaded later; None also where it cannot be described."""
+    config = described(name, revision=revision, at_hand=at_hand)
+    return None if config is None else positions_of(config)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within the block the library draws no progress bars of its own: standard error belongs to the command."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
+
+
+def default_device() -> str:
+    """Where a language model runs unless told otherwise."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def can_four_bit(device: str) -> bool:
+    """Whether weights in 4 bit can be used there."""
+    from importlib.util import find_spec
+
+    return device.startswith("cuda") and find_spec("bitsandbytes") is not None
+
+
+def _four_bit(device: str) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if not device.startswith("cuda"):
+        raise ConfigError("precision '4bit' needs a CUDA GPU: use --precision bf16 or fp32 here")
+    if not can_four_bit(device):
+        raise MissingExtraError("bitsandbytes", "llm")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

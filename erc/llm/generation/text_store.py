@@ -1,0 +1,199 @@
+"""Texts that a language model writes once: what CKERC and LaERC-S learn to answer. Kept on disk as they come.
+
+The file has one JSON object a line and only ever grows, so that several runs may write to it at a time. A run
+that is killed goes on after the last whole line; a line that cannot be read is passed over, and its text is
+written again behind the others. What is asked, of which model, for which task and by which settings makes the
+key, so one file serves many runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from erc.data.conversation import Context, Conversation
+from erc.errors import ArtefactError
+from erc.files import private_file
+from erc.llm.backends.generate import GenerationSettings, Generator
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.tasks import TaskName, TaskPrompts
+from erc.llm.prompts.template import RenderedPrompt
+from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
+
+MOST_TOKENS: dict[TaskName, int] = {"speaker_characteristic": 32, "interlocutor_commonsense": 96}
+"""Tokens of an answer: ten words, and two short sentences."""
+WRITTEN = "written.jsonl"
+"""The name of such a file in a folder of supplies."""
+_AT_ONCE = 32
+"""Texts between two writings to the file: enough to fill a batch, few enough to lose."""
+
+
+class WrittenTexts:
+    """The texts of one file by key, for its owner alone (0600): they tell of what people said. Safe among threads; each process opens its own.
+
+    What other processes add after the file was opened is not seen. Raises ArtefactError where the file cannot
+    be read or added to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            # Split by newlines alone: other line ends may stand within a text.
+            lines = private_file(path).read_bytes().split(b"\n")
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise ArtefactError(
+                f"{path}: not usable as a file of written texts ({error}): remove it or name another"
+            ) from None
+        self._texts = dict(one for one in map(_read_line, lines) if one is not None)
+
+    def get(self, key: str) -> str | None:
+        """The text under `key`, None where there is none."""
+        with self._lock:
+            return self._texts.get(key)
+
+    def put(self, key: str, text: str) -> None:
+        """Keeps `text`; it is with the operating system when this returns."""
+        line = json.dumps({"key": key, "text": text}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with self._lock:
+            try:
+                self._append(line)
+            except OSError as error:
+                raise ArtefactError(
+                    f"{self.path}: a written text cannot be kept ({error}): make room and start again; what was kept stays"
+                ) from None
+            self._texts[key] = text
+
+    def _append(self, line: bytes) -> None:
+        # One call a line, so that those of several processes never run into each other; half a line that a
+        # killed one left is closed first.
+        if end := self._file.seek(0, os.SEEK_END):
+            self._file.seek(end - 1)
+            line = line if self._file.read(1) == b"\n" else b"\n" + line
+        if (written := self._file.write(line)) != len(line):
+            raise OSError(errno.ENOSPC, f"{written} of {len(line)} bytes were written")
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._texts)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> WrittenTexts:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def text_key(prompt: RenderedPrompt, *, model_id: str, task: str, settings: GenerationSettings) -> str:
+    """The key of one text. `model_id` tells apart models of one name, and how they read (`open_writer`)."""
+    asked = [prompt.sha256, model_id, task, asdict(settings)]
+    return hashlib.sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def write_texts(
+    generator: Generator,
+    prompts: Sequence[RenderedPrompt],
+    *,
+    task: str,
+    settings: GenerationSettings,
+    texts: WrittenTexts,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[str]:
+    """What the model writes after each prompt; those in `texts` are not asked for, new ones are put there. `advance` hears of each one done.
+
+    An empty text is handed out and not kept, so that a later run asks again. Prompts are asked by length, so
+    that those side by side are padded little.
+    """
+    keys = [text_key(prompt, model_id=generator.model_id, task=task, settings=settings) for prompt in prompts]
+    missing = list(
+        {key: prompt for key, prompt in zip(keys, prompts, strict=True) if not texts.get(key)}.items()
+    )
+    missing.sort(key=lambda one: len(one[1].user))
+    advance(len(prompts) - len(missing))
+    for first in range(0, len(missing), _AT_ONCE):
+        part = missing[first : first + _AT_ONCE]
+        for (key, _), text in zip(
+            part, generator.generate([prompt for _, prompt in part], settings=settings), strict=True
+        ):
+            if text:
+                texts.put(key, text)
+        advance(len(part))
+    return [texts.get(key) or "" for key in keys]
+
+
+def generated_answers(
+    generator: Generator,
+    recipe: Recipe,
+    conversations: Sequence[Conversation],
+    *,
+    texts: WrittenTexts,
+    budget: Budget,
+    advance: Callable[[int], None] = lambda count: None,
+) -> dict[str, dict[tuple[str, int], str]]:
+    """What the recipe's generated tasks learn, by `answers_of` and by (conversation id, index); each text from its turn and those before it.
+
+    Turns without words are left out. Of `budget` prompts take what leaves room for the longest text within
+    the writer's positions.
+    """
+    within = budget.within(generator.encoder.positions, answer=max(MOST_TOKENS.values()))
+    prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=within))
+    turns = [
+        (conversation, turn.index)
+        for conversation in conversations
+        for turn in conversation
+        if turn.text.strip()
+    ]
+    found: dict[str, dict[tuple[str, int], str]] = {}
+    for stage in recipe.stages:
+        for task in stage.tasks:
+            name = answers_of(task, stage)
+            if task not in GENERATED or name in found:
+                continue
+            asked = [
+                _asked(prompts, task, stage, Context.causal(conversation, index))
+                for conversation, index in turns
+            ]
+            settings = GenerationSettings(max_new_tokens=MOST_TOKENS[task])
+            written = write_texts(
+                generator, asked, task=name, settings=settings, texts=texts, advance=advance
+            )
+            places = ((conversation.conversation_id, index) for conversation, index in turns)
+            found[name] = {place: text for place, text in zip(places, written, strict=True) if text}
+    return found
+
+
+def _asked(prompts: TaskPrompts, task: TaskName, stage: Stage, context: Context) -> RenderedPrompt:
+    return (
+        prompts.characteristic_prompt(context, stage.characteristic)
+        if task == "speaker_characteristic"
+        else prompts.commonsense_prompt(context)
+    )
+
+
+def _read_line(line: bytes) -> tuple[str, str] | None:
+    """Key and text of a line; None for half of one or anything else."""
+    try:
+        record = json.loads(line) if line else None
+    except (ValueError, RecursionError):
+        return None
+    if (
+        not isinstance(record, dict)
+        or not isinstance(record.get("key"), str)
+        or not isinstance(record.get("text"), str)
+    ):
+        return None
+    return record["key"], record["text"]

@@ -1,0 +1,122 @@
+"""Demonstrations for a prompt: the labelled turns of a training corpus that are most like the target.
+
+They are found by embedding alone. Looking at the target's label would hand the answer over, as it has in
+published code, so a search has no argument through which a label could come. Nothing is shown from the
+target's own conversation or episode, nor a turn with the target's very words, and the corpus passes the leak
+filter first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+from erc.data.conversation import Conversation
+from erc.data.leaks import LeakFilter, LeakReport, normalise
+from erc.llm.prompts.notes import Demonstration
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts (N) to float vectors (N, D); the shared utterance encoder in practice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a target comes from, so that nothing from there is shown: its conversation, and its episode where it has one."""
+
+    conversation_id: str | None = None
+    episode: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> Origin:
+        """The origin of a conversation's turns. Episodes are compared across corpora: two of them are cut from one series."""
+        meta = conversation.meta
+        episode = (
+            (int(meta["season"]), int(meta["episode"])) if "season" in meta and "episode" in meta else None
+        )
+        return cls(conversation.conversation_id, episode)
+
+
+class DemonstrationIndex:
+    """Labelled turns of a training corpus by cosine similarity of their texts. Read-only once built, safe among threads."""
+
+    def __init__(
+        self,
+        demonstrations: Sequence[Demonstration],
+        origins: Sequence[Origin],
+        vectors: np.ndarray,
+        *,
+        report: LeakReport,
+    ) -> None:
+        self.demonstrations = tuple(demonstrations)
+        self.report = report
+        self._rows: dict[tuple[str, object], list[int]] = defaultdict(list)
+        for row, (shown, origin) in enumerate(zip(self.demonstrations, origins, strict=True)):
+            for key in _keys(origin, shown.turns[-1][1]):
+                self._rows[key].append(row)
+        unit = _unit(vectors)
+        self._index = faiss.IndexFlatIP(unit.shape[1])
+        self._index.add(unit)
+
+    @classmethod
+    def build(
+        cls,
+        conversations: Sequence[Conversation],
+        embed: Embed,
+        *,
+        leaks: LeakFilter,
+        labels: Sequence[str],
+        turns: int = 2,
+    ) -> DemonstrationIndex:
+        """Indexes every turn with exactly one label of `labels`, with up to `turns` turns before it.
+
+        Raises ValueError where nothing is left to show.
+        """
+        kept, report = leaks.apply(conversations)
+        shown, origins, texts = [], [], []
+        for conversation in kept:
+            for turn in conversation:
+                if len(turn.emotions) != 1 or turn.emotions[0] not in labels or not turn.text.strip():
+                    continue
+                part = conversation.utterances[max(0, turn.index - turns) : turn.index + 1]
+                pairs = tuple((one.speaker, one.text) for one in part)
+                shown.append(Demonstration(pairs, turn.emotions[0], conversation.conversation_id))
+                origins.append(Origin.of(conversation))
+                texts.append(turn.text)
+        if not texts:
+            raise ValueError(f"no labelled turn is left to demonstrate with ({report})")
+        return cls(shown, origins, embed(texts), report=report)
+
+    def __len__(self) -> int:
+        return len(self.demonstrations)
+
+    def search(self, vector: np.ndarray, *, text: str, origin: Origin, k: int) -> tuple[Demonstration, ...]:
+        """At most `k` demonstrations for a target's `vector` (D,) and `text`, the most similar last, next to the question."""
+        barred = sorted({row for key in _keys(origin, text) for row in self._rows.get(key, ())})
+        count = min(k, len(self) - len(barred))
+        if count < 1:
+            return ()
+        selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(np.array(barred, dtype=np.int64)))
+        params = faiss.SearchParameters()
+        params.sel = selector
+        _, found = self._index.search(_unit(vector[None]), count, params=params)
+        return tuple(self.demonstrations[row] for row in reversed(found[0]) if row >= 0)
+
+
+def _keys(origin: Origin, text: str) -> list[tuple[str, object]]:
+    """What a demonstration and a target may not have in common."""
+    keys: list[tuple[str, object]] = [("text", normalise(text))]
+    if origin.conversation_id is not None:
+        keys.append(("conversation", origin.conversation_id))
+    if origin.episode is not None:
+        keys.append(("episode", origin.episode))
+    return keys
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    values = np.ascontiguousarray(vectors, dtype=np.float32)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return values / np.where(norms > 0, norms, 1.0)

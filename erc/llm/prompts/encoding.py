@@ -1,0 +1,129 @@
+"""From prompts and labels to token ids.
+
+Prompt and answer are tokenised apart and joined as ids, here and in training alike: how a tokenizer would
+merge characters across the boundary then does not matter. Every answer ends with the token that ends a turn,
+so that of two labels one of which begins the other neither contains the other's probability, and the scores
+of a closed set are those of exclusive events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from erc.errors import ArtefactError
+from erc.llm.prompts.template import RenderedPrompt
+
+# Some chat templates print today's date and some let a model think first: both would make the same prompt
+# read differently.
+_TEMPLATE_SETTINGS: Mapping[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
+_PROBE = "joy"
+
+
+class PromptEncoder:
+    """Turns prompts and answers into token ids the way one tokenizer's model was taught to read them.
+
+    With a chat template the instruction is the system message (put before the user's text where the template
+    refuses one) and the answer begins the assistant's turn. Without one the parts follow each other as plain
+    text, and the answer follows `lead` and a space.
+
+    `positions` is how many tokens, prompt and answer together, the model has positions for; None where
+    nothing is known of a limit.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, positions: int | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.positions = positions
+        self.has_template = bool(tokenizer.chat_template)
+        self.system_role = self.has_template and self._accepts_system_role()
+        self.terminator = self._terminator()
+
+    @property
+    def template_sha256(self) -> str | None:
+        """Hash of the chat template, None without one."""
+        return (
+            hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
+            if self.has_template
+            else None
+        )
+
+    def text(self, prompt: RenderedPrompt) -> str:
+        """The whole prompt as the text before the answer, without a beginning-of-text token unless the chat template writes one."""
+        if self.has_template:
+            return self._apply(self._messages(prompt), generation=True)
+        return "\n".join(part for part in (prompt.system, prompt.user, prompt.lead) if part)
+
+    def prompt_ids(self, prompt: RenderedPrompt) -> list[int]:
+        """Token ids of the prompt, with exactly one beginning-of-text token where the model expects one."""
+        ids = self._ids(self.text(prompt))
+        bos = self.tokenizer.bos_token_id
+        if not self.has_template and bos is not None and self._adds_bos():
+            return [bos, *ids]
+        return ids
+
+    def answer_text(self, answer: str) -> str:
+        """The answer as it stands after the prompt: the boundary's space belongs to the answer."""
+        return answer if self.has_template else f" {answer}"
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Token ids of an answer, the end of the turn included."""
+        ids = self._ids(self.answer_text(answer))
+        if not ids:
+            raise ArtefactError(f"the tokenizer makes no token of the answer {answer!r}")
+        return [*ids, self.terminator]
+
+    def count(self, text: str) -> int:
+        """Tokens of a piece of text."""
+        return len(self._ids(text))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(
+            self.tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+                "input_ids"
+            ]
+        )
+
+    def _adds_bos(self) -> bool:
+        ids = self.tokenizer(_PROBE, add_special_tokens=True)["input_ids"]
+        return bool(ids) and ids[0] == self.tokenizer.bos_token_id
+
+    def _messages(self, prompt: RenderedPrompt) -> list[dict[str, str]]:
+        if self.system_role and prompt.system:
+            return [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
+        return [{"role": "user", "content": "\n".join(part for part in (prompt.system, prompt.user) if part)}]
+
+    def _apply(self, messages: list[dict[str, str]], *, generation: bool) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation, **_TEMPLATE_SETTINGS
+            )
+        )
+
+    def _accepts_system_role(self) -> bool:
+        # A template may refuse the role with an error of its own, or leave the message out without a word.
+        try:
+            rendered = self._apply(
+                [{"role": "system", "content": "qzsystemqz"}, {"role": "user", "content": _PROBE}],
+                generation=True,
+            )
+        except (TemplateError, ValueError):
+            return False
+        return "qzsystemqz" in rendered
+
+    def _terminator(self) -> int:
+        """The token that ends an assistant's turn, read off the chat template; the end-of-text token without one."""
+        if self.has_template:
+            question = {"role": "user", "content": _PROBE}
+            marked = self._apply([question, {"role": "assistant", "content": "qzanswerqz"}], generation=False)
+            rest = self._ids(marked.rpartition("qzanswerqz")[2].lstrip())
+            if rest and rest[0] in self.tokenizer.added_tokens_decoder:
+                return rest[0]
+        if self.tokenizer.eos_token_id is None:
+            raise ArtefactError(
+                "the tokenizer has no end-of-text token, so answers of different lengths cannot be compared; use one that has"
+            )
+        return int(self.tokenizer.eos_token_id)

@@ -1,0 +1,171 @@
+"""What a language model is taught: prompts with the answers that belong to them.
+
+Emotions are the main task. Whose turn it is, what emotion comes next (InstructERC), what characterises the
+speaker (LaERC-S) and what speaker and listeners make of a turn (CKERC) are auxiliary; they shape the adapter
+and cost nothing when labelling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from erc.data.conversation import Context, Conversation
+from erc.errors import ConfigError
+from erc.llm.prompts.builder import PromptBuilder, fit
+from erc.llm.prompts.notes import NO_NOTES, Demonstration, SpeakerNotes
+from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
+
+TaskName = Literal[
+    "erc", "speaker_identification", "emotion_impact", "speaker_characteristic", "interlocutor_commonsense"
+]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+Characteristic = Literal[
+    "xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"
+]
+CHARACTERISTICS: tuple[Characteristic, ...] = get_args(Characteristic)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPrompt:
+    """A prompt and its answer. `candidates` is the closed set the answer comes from, empty where the answer is free text."""
+
+    task: TaskName
+    prompt: RenderedPrompt
+    answer: str
+    candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.candidates and self.answer not in self.candidates:
+            raise ValueError(f"the answer {self.answer!r} is not among the candidates {self.candidates}")
+
+
+class TaskPrompts:
+    """Makes the training prompts of one label set, with the budget and the neutraliser of the emotion prompt."""
+
+    def __init__(self, builder: PromptBuilder, *, versions: Mapping[str, int] | None = None) -> None:
+        self.builder = builder
+        chosen = {} if versions is None else versions
+        self._templates = {
+            task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all templates, and of how they are filled."""
+        parts = [
+            self.builder.sha256,
+            *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items())),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def emotion(
+        self,
+        context: Context,
+        label: str,
+        *,
+        notes: SpeakerNotes = NO_NOTES,
+        demonstrations: Sequence[Demonstration] = (),
+    ) -> LabelledPrompt:
+        """The emotion of the target."""
+        prompt = self.builder.emotion(context, notes=notes, demonstrations=demonstrations)
+        return LabelledPrompt("erc", prompt, label, self.builder.labels)
+
+    def speaker_identification(self, context: Context) -> LabelledPrompt | None:
+        """Whose turn the target is; None where its speaker has not spoken before or nobody else has, for then there is nothing to tell."""
+        names = [self.builder.safe.name(turn.speaker) for turn in context.past]
+        speakers, answer = tuple(dict.fromkeys(names)), self.builder.safe.name(context.target.speaker)
+        if answer not in speakers or len(speakers) < 2:
+            return None
+        values = {"speakers": speakers, "text": self.builder.text(context.target)}
+        return LabelledPrompt(
+            "speaker_identification",
+            self._fit("speaker_identification", context, values, target=False),
+            answer,
+            speakers,
+        )
+
+    def emotion_impact(self, context: Context, label: str) -> LabelledPrompt | None:
+        """The emotion of the target, unseen; None for the first turn of a conversation."""
+        if not context.past:
+            return None
+        values = {"labels": self.builder.labels, "speaker": self.builder.safe.name(context.target.speaker)}
+        return LabelledPrompt(
+            "emotion_impact",
+            self._fit("emotion_impact", context, values, target=False),
+            label,
+            self.builder.labels,
+        )
+
+    def characteristic_prompt(self, context: Context, kind: Characteristic) -> RenderedPrompt:
+        """Asks for one characteristic; what a model answers is cached and learnt."""
+        if kind not in CHARACTERISTICS:
+            raise ConfigError(f"no speaker characteristic '{kind}'; there are {', '.join(CHARACTERISTICS)}")
+        return self._fit(
+            "speaker_characteristic", context, {**self._target(context), "characteristic": kind}, target=True
+        )
+
+    def commonsense_prompt(self, context: Context) -> RenderedPrompt:
+        """Asks what the speaker intends and how the listeners take it."""
+        speaker = self.builder.safe.name(context.target.speaker)
+        others = tuple(
+            dict.fromkeys(
+                name for turn in context.past if (name := self.builder.safe.name(turn.speaker)) != speaker
+            )
+        )
+        return self._fit(
+            "interlocutor_commonsense", context, {**self._target(context), "listeners": others}, target=True
+        )
+
+    def generated(
+        self,
+        task: Literal["speaker_characteristic", "interlocutor_commonsense"],
+        prompt: RenderedPrompt,
+        text: str,
+    ) -> LabelledPrompt:
+        """A generated answer as something to learn: one line, capped."""
+        return LabelledPrompt(task, prompt, self.builder.safe.line(text, cap=300))
+
+    def of_conversation(self, conversation: Conversation, task: TaskName) -> Iterator[LabelledPrompt]:
+        """The examples of a closed task over every turn with one gold label of the set, without notes."""
+        for turn in conversation:
+            context = Context.causal(conversation, turn.index)
+            label = (
+                turn.emotions[0]
+                if len(turn.emotions) == 1 and turn.emotions[0] in self.builder.labels
+                else None
+            )
+            made: LabelledPrompt | None = None
+            if task == "speaker_identification":
+                made = self.speaker_identification(context)
+            elif task == "emotion_impact" and label is not None:
+                made = self.emotion_impact(context, label)
+            elif task == "erc" and label is not None:
+                made = self.emotion(context, label)
+            if made is not None:
+                yield made
+
+    def _target(self, context: Context) -> dict[str, object]:
+        return {
+            "speaker": self.builder.safe.name(context.target.speaker),
+            "text": self.builder.text(context.target),
+        }
+
+    def _fit(
+        self, task: str, context: Context, values: Mapping[str, object], *, target: bool
+    ) -> RenderedPrompt:
+        lines = self.builder.lines(context)
+        template = self._templates[task]  # type: ignore[index]
+        prompt = fit(
+            lines if target else lines[:-1],
+            lambda kept: template.render(dialogue=kept, **values),
+            encoder=self.builder.encoder,
+            budget=self.builder.budget,
+        )
+        if prompt is None:
+            raise ConfigError(
+                f"one turn of task {task} needs more than max_tokens={self.builder.budget.max_tokens}: raise it"
+            )
+        return prompt

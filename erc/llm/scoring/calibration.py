@@ -1,0 +1,127 @@
+"""From label log-likelihoods to probabilities that mean what they say.
+
+A language model favours some words whatever it has read. Contextual calibration (Zhao et al. 2021) asks it
+about a dialogue without content and takes off what it then says of each label; a temperature and a bias per
+label, fitted on dev, do the rest. Taking off needs no labels: it is done where nothing was fitted, too.
+
+Shapes: B prompts, K labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, log_softmax
+
+from erc.errors import ArtefactError
+from erc.llm.prompts.template import RenderedPrompt
+from erc.llm.scoring.scores import LabelScores, Scorer
+from erc.uncertainty.calibration import Calibrator, Temperature, load_calibrator
+from erc.uncertainty.decomposition import categorical_entropy
+
+
+@dataclass(frozen=True, slots=True)
+class ContextualCalibrator:
+    """`after(log_likelihood - prior)`: `prior` (K,) are log-probabilities of the labels without content, `after` a fitted calibrator.
+
+    It has the form of every calibrator of this project: log-likelihoods (B, K) in, probabilities (B, K) out.
+    """
+
+    labels: tuple[str, ...]
+    prior: tuple[float, ...]
+    after: Calibrator
+    kind: ClassVar[str] = "contextual"
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.prior):
+            raise ValueError(f"{len(self.prior)} priors for {len(self.labels)} labels")
+
+    @classmethod
+    def fit(
+        cls,
+        labels: Sequence[str],
+        log_likelihood: np.ndarray,
+        targets: np.ndarray,
+        *,
+        prior: np.ndarray | None = None,
+        bias: bool = True,
+    ) -> ContextualCalibrator:
+        """Fits temperature (and bias) on dev log-likelihoods (B, K) and label indices (B,), after taking off `prior` (K,), if any."""
+        taken = np.zeros(len(labels)) if prior is None else np.asarray(prior, dtype=np.float64)
+        after = Temperature.fit(_relative(log_likelihood, taken), targets, bias=bias)
+        return cls(tuple(labels), tuple(map(float, taken)), after)
+
+    @classmethod
+    def of_prior(cls, labels: Sequence[str], prior: np.ndarray) -> ContextualCalibrator:
+        """Takes `prior` (K,) off and no more, where there is nothing to fit on."""
+        return cls(tuple(labels), tuple(map(float, prior)), Temperature(1.0))
+
+    def __call__(self, log_likelihood: np.ndarray) -> np.ndarray:
+        """Probabilities (B, K)."""
+        return self.after(_relative(log_likelihood, np.array(self.prior)))
+
+    def calibrated(self, scores: LabelScores) -> LabelScores:
+        """The scores with calibrated probabilities and their entropy; a bare choice stays as it is, for it says nothing to calibrate.
+
+        Raises ArtefactError where the labels or their order differ from those it was fitted for.
+        """
+        if scores.labels != self.labels:
+            raise ArtefactError(
+                f"the calibrator was fitted for the labels {', '.join(self.labels)}, the scores are of {', '.join(scores.labels)}"
+            )
+        if scores.score_kind == "none" or not len(scores):
+            return scores
+        probabilities = self(scores.log_likelihood)
+        return replace(scores, probabilities=probabilities, entropy=categorical_entropy(probabilities))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON record."""
+        return {
+            "kind": self.kind,
+            "version": 1,
+            "labels": list(self.labels),
+            "prior": list(self.prior),
+            "after": self.after.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> ContextualCalibrator:
+        """The calibrator of a record; ArtefactError for another kind or version."""
+        if record.get("kind") != cls.kind or record.get("version") != 1:
+            raise ArtefactError(
+                f"a calibrator of kind {record.get('kind')!r}, version {record.get('version')!r}: expected '{cls.kind}', version 1"
+            )
+        try:
+            return cls(
+                tuple(record["labels"]), tuple(map(float, record["prior"])), load_calibrator(record["after"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"the contextual calibrator cannot be read: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OddsPrior:
+    """The log-odds (K,) that the model gives each label without content, for labels that are asked for one by one. They are taken off."""
+
+    prior: tuple[float, ...]
+
+    def __call__(self, odds: np.ndarray) -> np.ndarray:
+        """Probabilities (B, K) of log-odds (B, K); one half is as much as is said of nothing."""
+        return expit(odds - np.array(self.prior))
+
+
+def content_free_prior(
+    scorer: Scorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]
+) -> np.ndarray:
+    """What the model gives each label when there is nothing to judge, log-probabilities (K,): the mean over content-free prompts."""
+    scores = scorer.score(prompts, labels)
+    return np.log(np.maximum(scores.probabilities, 1e-12).mean(axis=0))
+
+
+def _relative(log_likelihood: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    # Only differences between labels count; taken relative, the numbers stay near 0, and a label a server
+    # left out is a finite, small number.
+    return np.maximum(log_softmax(np.asarray(log_likelihood, dtype=np.float64), axis=1), -100.0) - prior
