@@ -359,7 +359,7 @@ def plot(lengths: Sequence[int], clock: Sequence[float], cpu: Sequence[float], t
 
 def memory(p: Predictor, repeats: int) -> None:
     """What a speaker memory adds: 40 conversations of 20 turns, with an empty memory each time."""
-    from erc.inference.speaker_context import RememberingPredictor
+    from erc.memory.predictor import RememberingPredictor
     from speakers import Registry
 
     texts = dev_texts()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from erc.data import Conversation, Utterance
 from erc.inference.loading import load_predictor
-from erc.inference.speaker_context import RememberingPredictor
+from erc.memory.predictor import RememberingPredictor
 from speakers import Registry
 
 PASTS = {

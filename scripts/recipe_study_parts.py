@@ -21,7 +21,6 @@ from erc.data.corpora import Corpus, chronological, load_corpus
 from erc.data.corpora.splits import sampled
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_map, load_emotion_set
-from erc.inference.corpus_memory import CorpusNotes, corpus_memory
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
@@ -36,6 +35,7 @@ from erc.llm.prompts.notes import SpeakerNotes
 from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import Recipe
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
+from erc.memory.corpus import CorpusNotes, corpus_memory
 from erc.persistence import find_model, load_artefact
 from erc.training.llm_batches import LlmExample, dialogue_groups
 from erc.training.llm_examples import Examples

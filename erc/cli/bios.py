@@ -58,8 +58,6 @@ def write(
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, 4bit, or auto.")] = "auto",
 ) -> None:
     """Write the next version of a bio from what is remembered; earlier versions stay."""
-    from erc.inference.bio_keeping import NothingWrittenError
-    from erc.inference.bio_writing import LlmBios, write_bios
     from erc.inference.loading import load_model
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
@@ -67,6 +65,8 @@ def write(
     from erc.llm.generation.writer import open_writer
     from erc.llm.prompts.builder import Budget
     from erc.llm.prompts.template import PromptTemplate
+    from erc.memory.bio_writer import LlmBios, write_bios
+    from erc.memory.bios import NothingWrittenError
     from erc.resources import SHARED_MODEL
     from speakers import Options, Registry
 

@@ -18,7 +18,7 @@ from erc.resources import DEFAULT_MODEL
 if TYPE_CHECKING:
     from erc.data import Conversation
     from erc.inference.predictor import Labelled, Predictor
-    from erc.inference.speaker_context import RememberingPredictor
+    from erc.memory.predictor import RememberingPredictor
     from erc.transcripts import Problem
 
 _PROBLEMS_TOLD = 20
@@ -195,7 +195,7 @@ def _remembering(
     if memory is None:
         yield predictor
         return
-    from erc.inference.speaker_context import RememberingPredictor
+    from erc.memory.predictor import RememberingPredictor
     from speakers import NameMap, Registry
 
     def warn(message: str) -> None:

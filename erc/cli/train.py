@@ -41,8 +41,8 @@ def train(
     ] = False,
 ) -> None:
     """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
-    from erc.cli.supplies import refuse_idle_server, supply_maker
     from erc.config import load_config
+    from erc.memory.training_inputs import refuse_idle_server, supply_maker
     from erc.persistence.layout import read_json
     from erc.training import processes
     from erc.training.experiment import run_experiment

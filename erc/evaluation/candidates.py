@@ -18,13 +18,13 @@ from erc.data.corpora.corpus import chronological
 from erc.errors import ArtefactError, InputError
 from erc.evaluation.labelled_data import GoldData
 from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
-from erc.inference.corpus_memory import corpus_bios
 from erc.inference.loading import fine_thresholds
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.emonet import EmoNetScorer
 from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
+from erc.memory.corpus import corpus_bios
 from erc.models.speakers_table import SpeakerVocabulary
 from erc.persistence import load_shared
 from erc.persistence.artefact import Artefact

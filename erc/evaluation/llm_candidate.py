@@ -16,7 +16,6 @@ from erc.evaluation.candidates import Belief, Candidate, distribution, refuse_se
 from erc.evaluation.labelled_data import GoldData
 from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
 from erc.inference import loading
-from erc.inference.corpus_memory import CorpusNotes
 from erc.inference.demonstrations import NO_LEAKS
 from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer, named
 from erc.inference.scorers.caching import KeepingScorer
@@ -24,6 +23,7 @@ from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import Question
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.base.adapters import AdapterRecord
+from erc.memory.corpus import CorpusNotes
 from erc.models.encoder import file_sha256
 from erc.persistence import load_model
 from speakers import Registry

@@ -11,9 +11,9 @@ from erc.data.root import user_cache_dir
 from erc.errors import InputError
 from erc.evaluation.labelled_data import GoldData
 from erc.files import sweep
-from erc.inference.corpus_memory import corpus_memory
 from erc.inference.demonstrations import training_split
 from erc.inference.scorers.caching import KeepingScorer
+from erc.memory.corpus import corpus_memory
 from speakers import Registry
 
 MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations themselves, for each from those broadcast before it"
@@ -72,10 +72,10 @@ def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: 
     """Who writes bios, where training had a language model named for it."""
     if not reads.get("bios") or not reads.get("writer"):
         return {}
-    from erc.inference.bio_writing import written_bios
     from erc.llm.generation.text_store import WRITTEN, WrittenTexts
     from erc.llm.generation.writer import open_writer
     from erc.llm.recipes import writing_model
+    from erc.memory.bio_writer import written_bios
 
     name, revision = writing_model(
         reads["writer"], base=str(reads.get("base")), revision=reads.get("revision")

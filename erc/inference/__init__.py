@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from erc.inference.prediction import Prediction
     from erc.inference.predictor import Labelled, Predictor
     from erc.inference.scorers.settings import InferenceSettings
-    from erc.inference.speaker_context import RememberingPredictor
+    from erc.memory.predictor import RememberingPredictor
 
 __all__ = [
     "InferenceSettings",

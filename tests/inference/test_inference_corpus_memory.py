@@ -9,15 +9,15 @@ from tiny_emonet import talk
 from erc.data import Conversation, Moment, Utterance
 from erc.emotions import load_emotion_map
 from erc.errors import ArtefactError, InputError
-from erc.inference import corpus_memory as module
-from erc.inference.bio_keeping import NothingWrittenError, refresh_bios
-from erc.inference.corpus_memory import CorpusNotes, corpus_bios, corpus_memory
 from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.prompts.notes import NO_NOTES
+from erc.memory import corpus as module
+from erc.memory.bios import NothingWrittenError, refresh_bios
+from erc.memory.corpus import CorpusNotes, corpus_bios, corpus_memory
 from erc.persistence import load_artefact
 from speakers import DETERMINISTIC, END, Bio, BioWriter, Observation, Passage, Point, Registry
 
@@ -208,7 +208,7 @@ def test_bio_is_written_anew_after_a_quarter_more_turns(registry):
 
 
 def test_bio_that_rests_on_as_many_turns_as_are_read_is_written_anew_too(registry, monkeypatch):
-    for place in ("speakers.bios.MOST_TURNS", "erc.inference.bio_keeping.MOST_TURNS"):
+    for place in ("speakers.bios.MOST_TURNS", "erc.memory.bios.MOST_TURNS"):
         monkeypatch.setattr(place, 8)
     ana = say(registry, "a", 20)
     assert [bio.utterances for bio in refresh_bios(registry, [ana], before=registry.point_for("b", 0))] == [8]

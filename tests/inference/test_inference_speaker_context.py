@@ -19,7 +19,7 @@ from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.emonet import EmoNetScorer
 from erc.inference.scorers.settings import InferenceSettings
-from erc.inference.speaker_context import RememberingPredictor, seconds
+from erc.memory.predictor import RememberingPredictor, seconds
 from speakers import END, NameMap, Registry
 
 FP32 = InferenceSettings(precision="fp32", uncertainty="head", samples=2)

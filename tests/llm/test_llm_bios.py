@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from erc.cli.app import app
 from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
-from erc.inference.bio_keeping import NothingWrittenError, embedder_of
-from erc.inference.bio_writing import LlmBios, write_bios
-from erc.inference.speaker_notes import RegistryNotes
 from erc.llm.backends.generate import GenerationSettings
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.memory_estimate import FAMILIES
 from erc.llm.prompts.builder import Budget
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
+from erc.memory.bio_writer import LlmBios, write_bios
+from erc.memory.bios import NothingWrittenError, embedder_of
+from erc.memory.notes import RegistryNotes
 from speakers import END, Observation, Registry
 
 PROMPTS = [

@@ -26,14 +26,14 @@ from erc.inference import llm_loading, loading
 from erc.inference.cascade import CascadePredictor
 from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.scorers.settings import InferenceSettings
-from erc.inference.speaker_context import RememberingPredictor
-from erc.inference.speaker_notes import RegistryNotes
 from erc.llm.backends.local import LocalScorer
 from erc.llm.backends.server import ServerError
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
 from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.template import PromptTemplate
+from erc.memory.notes import RegistryNotes
+from erc.memory.predictor import RememberingPredictor
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import END, Registry
 

@@ -22,11 +22,11 @@ from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import LanguageModel, PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.inference.speaker_context import RememberingPredictor
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.prompts.builder import Budget, PromptBuilder
 from erc.llm.prompts.notes import HistoryEntry, SpeakerNotes
+from erc.memory.predictor import RememberingPredictor
 from erc.persistence import find_model, load_artefact
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import Registry

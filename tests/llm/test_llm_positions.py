@@ -16,7 +16,6 @@ from erc.cli.app import app
 from erc.config import ExperimentConfig
 from erc.errors import ConfigError
 from erc.inference import loading
-from erc.inference.bio_writing import LlmBios
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.backends.generate import GenerationSettings
@@ -29,6 +28,7 @@ from erc.llm.prompts.builder import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import Recipe, Stage
+from erc.memory.bio_writer import LlmBios
 from erc.training.dry_run import plan_training
 from erc.training.experiment import run_experiment
 from speakers import Observation

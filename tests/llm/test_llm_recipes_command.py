@@ -16,7 +16,6 @@ from lm_server import Behaviour, running
 from typer.testing import CliRunner
 
 from erc.cli.app import app
-from erc.cli.supplies import supply_maker
 from erc.config import load_config
 from erc.data.conversation import Context
 from erc.data.corpora.meld import COLUMNS
@@ -25,13 +24,12 @@ from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.evaluation.labelled_data import load_gold
 from erc.evaluation.memory import evaluated_memory
-from erc.inference import bio_writing, loading
+from erc.inference import loading
 from erc.inference.demonstrations import trained_demonstrations
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.inference.speaker_context import RememberingPredictor
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
@@ -40,6 +38,9 @@ from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.llm.scoring.scores import LabelScores
+from erc.memory import bio_writer as bio_writing
+from erc.memory.predictor import RememberingPredictor
+from erc.memory.training_inputs import supply_maker
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training import llm_experiment

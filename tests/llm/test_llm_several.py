@@ -6,10 +6,10 @@ import pytest
 from several import together
 from tiny_corpora import write_corpora
 
-from erc.cli.supplies import supply_maker
 from erc.config import load_config
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
+from erc.memory.training_inputs import supply_maker
 from erc.resources import resource_dir
 from erc.training.experiment import run_experiment
 

@@ -13,12 +13,12 @@ from tiny_emonet import ANA, BEN, talk
 from typer.testing import CliRunner
 
 from erc.cli.app import app
-from erc.cli.supplies import supply_maker
 from erc.config import load_config
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.bio_vectors import BioVectors
 from erc.inference.scorers.settings import InferenceSettings
-from erc.inference.speaker_context import RememberingPredictor
+from erc.memory.predictor import RememberingPredictor
+from erc.memory.training_inputs import supply_maker
 from erc.models.emonet import EmoNet
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir

@@ -9,16 +9,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory
+from erc.data import Conversation
 from erc.data.identity import speaker_key
 from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError, InputError
-from erc.inference.bio_keeping import embedder_of, refresh_bios
 from erc.inference.cascade import CascadePredictor
 from erc.inference.chronological_stream import labelled_in_time
 from erc.inference.prediction import Prediction
@@ -29,7 +28,9 @@ from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.scores import Scorer, Scores
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.inference.speaker_notes import RegistryNotes
+from erc.memory.bios import embedder_of, refresh_bios
+from erc.memory.history import StoredHistory
+from erc.memory.notes import RegistryNotes
 from erc.transcripts.values import moment
 from speakers import (
     ConversationLabel,
@@ -47,41 +48,6 @@ from speakers.names import owners
 
 Warn = Callable[[str], None]
 _MOST_PASSAGES = 10_000  # vectors of bios that are kept at a time, about 30 MB
-
-
-@dataclass(frozen=True, slots=True)
-class StoredHistory:
-    """A `HistoryProvider` over contexts that were read in one go, by speaker id.
-
-    Every context lies strictly before its conversation, so `before` can only be later than all of it; the
-    conversation's own turns are not the memory's business.
-    """
-
-    contexts: Mapping[str, SpeakerContext]
-    labels: tuple[str, ...]
-
-    def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """At most `limit` remembered turns of the speaker id `speaker`, oldest first."""
-        context = self.contexts.get(speaker)
-        if context is None:
-            return SpeakerHistory((), 0, 0)
-        chosen = context.observations[-limit:] if limit else ()
-        return SpeakerHistory(
-            tuple(self._past(one) for one in chosen), context.utterances, context.conversations
-        )
-
-    def _past(self, observation: Observation) -> PastUtterance:
-        assert observation.point is not None
-        assert observation.vector is not None
-        point = observation.point
-        return PastUtterance(
-            moment=Moment(point.time, point.conversation_id, point.index),
-            embedding=observation.vector,
-            probabilities=np.array(
-                [observation.weights.get(label, 0.0) for label in self.labels], dtype=np.float32
-            ),
-            text=observation.text,
-        )
 
 
 class RememberingPredictor:

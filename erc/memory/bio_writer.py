@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from erc.errors import ConfigError
-from erc.inference.bio_keeping import NothingWrittenError, write_bio
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.generate import GenerationSettings, Generator
 from erc.llm.generation.text_store import WrittenTexts
@@ -19,6 +18,7 @@ from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.sanitize import Neutraliser
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from erc.llm.prompts.truncation import most
+from erc.memory.bios import NothingWrittenError, write_bio
 from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker, SpeakerContext
 
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+")

@@ -24,15 +24,15 @@ from erc.data.identity import speaker_key
 from erc.emotions import EmotionMap
 from erc.errors import InputError
 from erc.files import keep_first, part_of, private_file, private_folder
-from erc.inference.bio_keeping import GROWTH, Note, WriterOf, counted, refresh_bios
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
 from erc.inference.scorers.caching import KeepingScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.past_turns import SaidTurns
-from erc.inference.speaker_context import RememberingPredictor
-from erc.inference.speaker_notes import RegistryNotes
 from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
+from erc.memory.bios import GROWTH, Note, WriterOf, counted, refresh_bios
+from erc.memory.notes import RegistryNotes
+from erc.memory.predictor import RememberingPredictor
 from erc.models.precision import resolve_precision
 from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
 

@@ -64,7 +64,7 @@ class _Supplier:
 
     def _for_encoder(self, train: Corpus, dev: Corpus) -> Supplies:
         """Bios as vectors, from the training split for its own conversations and from dev for its own."""
-        from erc.inference.corpus_memory import corpus_bios
+        from erc.memory.corpus import corpus_bios
         from erc.training.supplies import Supplies
 
         assert self.config.emonet is not None
@@ -115,9 +115,9 @@ class _Supplier:
         texts: WrittenTexts | None,
     ) -> Any:
         from erc.emotions import load_emotion_map
-        from erc.inference.bio_writing import written_bios
-        from erc.inference.corpus_memory import CorpusNotes
         from erc.inference.scorers.llm_model import PromptNotes
+        from erc.memory.bio_writer import written_bios
+        from erc.memory.corpus import CorpusNotes
 
         llm = self.config.llm
         assert llm is not None
@@ -145,7 +145,7 @@ class _Supplier:
         self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any
     ) -> tuple[Registry, Registry]:
         """The memory that training conversations are looked up in, and that of dev."""
-        from erc.inference.corpus_memory import corpus_memory
+        from erc.memory.corpus import corpus_memory
 
         made = []
         for name, talks in (
