@@ -88,7 +88,7 @@ def print_machine() -> None:
     import torch
     import transformers
 
-    from erc.models.precision import resolve_precision
+    from erc.models.encoder.precision import resolve_precision
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(

@@ -24,8 +24,8 @@ from bench_common import arguments, predictor, print_machine, print_table, verdi
 if TYPE_CHECKING:
     from erc.data import Conversation
     from erc.inference.predictor import Predictor
-    from erc.models.emonet import EmoNet
-    from erc.models.turns import PreparedTurn
+    from erc.models.emonet.network import EmoNet
+    from erc.models.turn_batch import PreparedTurn
     from erc.training.emonet_experiment import Ingredients
     from erc.training.emonet_task import EmoNetTask
 
@@ -228,7 +228,7 @@ def target_losses(network: EmoNet, task: EmoNetTask) -> Iterator[tuple[Callable[
     import torch
 
     from erc.models.outputs import LiveState
-    from erc.models.turns import TurnBatch
+    from erc.models.turn_batch import TurnBatch
 
     places = [(dialogue, number) for dialogue in task.examples for number in range(len(dialogue))]
     random.Random(0).shuffle(places)

@@ -30,7 +30,7 @@ def main() -> None:
     options = arguments(__doc__, repeats=5)
     import torch
 
-    from erc.models.precision import torch_dtype
+    from erc.models.encoder.precision import torch_dtype
 
     corpus, dialogues = conversations()
     ours = {f"labelling, uncertainty {mode}": predictor(options.model, mode) for mode in ("off", "default")}

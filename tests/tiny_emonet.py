@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 
 from erc.data import Conversation, Utterance
 from erc.emotions import load_emotion_set
-from erc.models.emonet_build import EmoNetSettings, MemoryKind, build_emonet
-from erc.models.encoder import load_encoder
+from erc.models.emonet.build import EmoNetSettings, MemoryKind, build_emonet
+from erc.models.encoder.encoder import load_encoder
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence.artefact import Artefact, save_artefact
 from erc.persistence.info import ArtefactInfo

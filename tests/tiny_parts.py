@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from erc.models.encoder import load_encoder
+from erc.models.encoder.encoder import load_encoder
 from erc.models.utterance import UtteranceClassifier
 
 

@@ -25,7 +25,7 @@ from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.memory.corpus import corpus_bios
-from erc.models.speakers_table import SpeakerVocabulary
+from erc.models.speaker_embedding import SpeakerVocabulary
 from erc.persistence import load_shared
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty

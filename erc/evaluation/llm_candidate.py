@@ -24,7 +24,7 @@ from erc.inference.scorers.llm_model import Question
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.base.adapters import AdapterRecord
 from erc.memory.corpus import CorpusNotes
-from erc.models.encoder import file_sha256
+from erc.models.encoder.encoder import file_sha256
 from erc.persistence import load_model
 from speakers import Registry
 

@@ -23,7 +23,7 @@ from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.prompts.demonstrations import DemonstrationIndex, Embed, Origin
 from erc.llm.prompts.notes import Demonstration
-from erc.models.precision import resolve_precision
+from erc.models.encoder.precision import resolve_precision
 
 _FORMAT = 1
 NO_LEAKS = LeakFilter.of(())

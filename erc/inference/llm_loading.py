@@ -29,7 +29,7 @@ from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior, content
 from erc.llm.scoring.scores import YES_NO, yes_no_odds
 from erc.llm.scoring.scores import Scorer as LabelScorer
 from erc.models.dropout import SeededDropout
-from erc.models.precision import bf16_is_fast, resolve_precision
+from erc.models.encoder.precision import bf16_is_fast, resolve_precision
 from erc.resources import LLM_PREFIX
 from erc.uncertainty.policy import DecisionPolicy
 

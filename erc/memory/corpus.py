@@ -33,7 +33,7 @@ from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
 from erc.memory.bios import GROWTH, Note, WriterOf, counted, refresh_bios
 from erc.memory.notes import RegistryNotes
 from erc.memory.predictor import RememberingPredictor
-from erc.models.precision import resolve_precision
+from erc.models.encoder.precision import resolve_precision
 from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
 
 _FORMAT = 1

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from erc.data.conversation import Conversation
-from erc.models.speakers_table import UNKNOWN, SpeakerVocabulary
+from erc.models.speaker_embedding import UNKNOWN, SpeakerVocabulary
 
 POSITION_EDGES = (1, 3, 6, 11)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from erc.models.dropout import SeededDropout
-from erc.models.encoder import EncoderState
+from erc.models.encoder.encoder import EncoderState
 from erc.models.utterance import UtteranceClassifier
 
 
@@ -74,7 +74,7 @@ class EmCoderBlock(nn.Module):
 
 
 class EmCoderEncoder(nn.Module):
-    """The encoder, with the interface of `erc.models.encoder.Encoder`."""
+    """The encoder, with the interface of `erc.models.encoder.encoder.Encoder`."""
 
     def __init__(self, config: EmCoderConfig | None = None) -> None:
         super().__init__()

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from erc.models.dropout import Draw, drawn, require_dropout
-from erc.models.encoder import Encoder
+from erc.models.encoder.encoder import Encoder
+from erc.models.encoder.pooling import Pooling, pool, pooled_width
 from erc.models.heads import EmotionHead
-from erc.models.pooling import Pooling, pool, pooled_width
 
 McMode = Literal["head", "top-k", "full"]
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from erc.errors import ArtefactError
-from erc.models.encoder import Encoder, file_sha256, load_encoder, resolve_encoder
+from erc.models.encoder.encoder import Encoder, file_sha256, load_encoder, resolve_encoder
 from erc.persistence.delta import decode, encode
 from erc.persistence.info import ArtefactInfo, load_info
 from erc.persistence.layout import (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from torch import nn
 
 from erc.errors import ArtefactError
-from erc.models.emonet_build import EmoNetSettings, build_emonet
-from erc.models.encoder import Encoder
+from erc.models.emonet.build import EmoNetSettings, build_emonet
+from erc.models.encoder.encoder import Encoder
 from erc.models.utterance import UtteranceClassifier
 
 if TYPE_CHECKING:

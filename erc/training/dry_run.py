@@ -19,12 +19,12 @@ from erc.errors import ArtefactError
 from erc.llm.base.loading import default_device, described, require_place
 from erc.llm.base.memory_estimate import MemoryEstimate, Shape, estimate_memory
 from erc.llm.recipes import Recipe, require_one_of
-from erc.models.precision import resolve_precision
+from erc.models.encoder.precision import resolve_precision
 from erc.training.llm_settings import WRITTEN_TOKENS, llm_recipe, lora_settings, prompt_budget
 from erc.training.settings import optim_settings
 
 if TYPE_CHECKING:
-    from erc.models.encoder import Encoder
+    from erc.models.encoder.encoder import Encoder
 
 _PUBLISHED = Path(__file__).with_name("published.json")
 _LABEL_TOKENS = 4
@@ -125,7 +125,7 @@ def _shaped(config: ExperimentConfig) -> tuple[Encoder, str | None]:
     """The encoder as shapes without memory, and where they come from, if not from the encoder."""
     import torch
 
-    from erc.models.encoder import load_encoder
+    from erc.models.encoder.encoder import load_encoder
 
     backbone = config.backbone
 

@@ -19,11 +19,11 @@ from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
 from erc.metrics.reports import singlelabel_report
 from erc.metrics.subsets import dialogue_ids, first_in_conversation, first_of_speaker
-from erc.models.emonet import EmoNet
-from erc.models.emonet_build import build_emonet
-from erc.models.encoder import Encoder, load_encoder, load_tokenizer
-from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import NO_LABEL, BioProvider, TurnBuilder
+from erc.models.emonet.build import build_emonet
+from erc.models.emonet.network import EmoNet
+from erc.models.encoder.encoder import Encoder, load_encoder, load_tokenizer
+from erc.models.speaker_embedding import SpeakerVocabulary
+from erc.models.turn_batch import NO_LABEL, BioProvider, TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model, load_artefact
 from erc.persistence.artefact import Artefact, base_weights, installed_versions, save_artefact

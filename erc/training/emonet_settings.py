@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from erc.config import ExperimentConfig
 from erc.errors import ConfigError
-from erc.models.emonet_build import EmoNetSettings
+from erc.models.emonet.build import EmoNetSettings
 
 
 def emonet_settings(

@@ -25,9 +25,16 @@ from erc.data.chronology import (
 from erc.data.conversation import Conversation
 from erc.data.corpora.corpus import chronological
 from erc.data.history import HistoryProvider
-from erc.models.emonet import EmoNet
-from erc.models.precision import resolve_precision
-from erc.models.turns import NO_LABEL, PreparedTurn, TurnBatch, TurnBuilder, conversation_buckets, token_count
+from erc.models.emonet.network import EmoNet
+from erc.models.encoder.precision import resolve_precision
+from erc.models.turn_batch import (
+    NO_LABEL,
+    PreparedTurn,
+    TurnBatch,
+    TurnBuilder,
+    conversation_buckets,
+    token_count,
+)
 from erc.models.utterance import McMode
 from erc.training.features import Features, filled, observations
 from erc.training.losses import weighted_cross_entropy

@@ -27,9 +27,9 @@ from erc.data.history import Moment, PastUtterance
 from erc.data.identity import key_of
 from erc.errors import InputError
 from erc.files import read_arrays, save_arrays
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.precision import resolve_precision
-from erc.models.tokenizing import encode_texts
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.precision import resolve_precision
+from erc.models.encoder.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
 from erc.uncertainty.calibration import Calibrator
 

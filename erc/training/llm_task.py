@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from erc.llm.scoring.masks import attention_argument, computing_dtype, tree_mask
 from erc.llm.scoring.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.metrics.evaluators import SingleLabelEvaluator
-from erc.models.batching import length_buckets
+from erc.models.encoder.batching import length_buckets
 from erc.training.llm_batches import LlmExample, collate_examples, dialogue_groups
 from erc.training.task import Batch
 from erc.uncertainty.calibration import Temperature

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.precision import torch_dtype
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.precision import torch_dtype
 from erc.models.utterance import UtteranceClassifier
 from erc.uncertainty.calibration import Calibrator, calibrate_samples
 from erc.uncertainty.decomposition import binary_decomposition

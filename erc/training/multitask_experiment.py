@@ -25,7 +25,7 @@ from erc.data.corpora import Corpus
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
 from erc.errors import ConfigError
-from erc.models.emonet import EmoNet
+from erc.models.emonet.network import EmoNet
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model
 from erc.persistence.artefact import Artefact, load_artefact

@@ -10,7 +10,7 @@ from erc.data.corpora import Corpus
 from erc.errors import ConfigError
 from erc.files import load_record, save_record
 from erc.llm.base.digests import hub_commit, weights_digest
-from erc.models.encoder import resolve_encoder
+from erc.models.encoder.encoder import resolve_encoder
 
 ORIGIN_FILE = "origin.json"
 

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 from erc.files import load_record, load_whole, save_record, save_whole
-from erc.models.precision import resolve_precision
+from erc.models.encoder.precision import resolve_precision
 from erc.training import processes
 from erc.training.ema import WeightAverage
 from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin

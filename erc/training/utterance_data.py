@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from erc.data.corpora import Corpus
 from erc.emotions import EmotionSet
-from erc.models.tokenizing import encode_texts
+from erc.models.encoder.tokenizing import encode_texts
 from erc.training.utterance_task import LabelledText
 
 

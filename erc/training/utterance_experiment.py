@@ -17,7 +17,7 @@ from erc.config import ExperimentConfig
 from erc.data.corpora import Corpus
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.metrics.reports import multilabel_report
-from erc.models.encoder import load_encoder, load_tokenizer
+from erc.models.encoder.encoder import load_encoder, load_tokenizer
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence.artefact import base_weights, installed_versions, save_artefact
 from erc.persistence.info import ArtefactInfo

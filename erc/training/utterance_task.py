@@ -10,8 +10,8 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.precision import resolve_precision
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.precision import resolve_precision
 from erc.models.utterance import UtteranceClassifier
 from erc.training.losses import weighted_bce
 from erc.training.task import Batch

@@ -54,7 +54,7 @@ def test_train_dry_run_estimates_memory_without_weights(place: Path) -> None:
 def test_train_dry_run_counts_auto_as_what_this_machine_makes_of_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, size: int
 ) -> None:
-    monkeypatch.setattr("erc.models.precision.bf16_is_fast", lambda: fast)
+    monkeypatch.setattr("erc.models.encoder.precision.bf16_is_fast", lambda: fast)
     result = dry("llm-llama-3.2-1b", f"llm.base={described(place / 'llama', **LLAMA)}", "llm.precision=auto")
     weights = next(line for line in result.stderr.splitlines() if "weights" in line)
     assert f"{size * 1_235_814_400 / 2**30:.2f}" in weights

@@ -6,7 +6,7 @@ import pytest
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.identity import key_of, speaker_key
-from erc.models.speakers_table import UNKNOWN, SpeakerVocabulary
+from erc.models.speaker_embedding import UNKNOWN, SpeakerVocabulary
 
 
 def test_speaker_keys_live_in_their_corpus() -> None:

@@ -9,7 +9,7 @@ from erc.metrics.subsets import (
     known_speakers,
     position_buckets,
 )
-from erc.models.speakers_table import SpeakerVocabulary
+from erc.models.speaker_embedding import SpeakerVocabulary
 
 
 def conversation(name, speakers):

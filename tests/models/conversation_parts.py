@@ -14,15 +14,15 @@ from erc.data.conversation import Conversation, Utterance
 from erc.data.history import Moment, PastUtterance
 from erc.data.identity import key_of
 from erc.data.windows import SpeakerText
-from erc.models.behaviour import OwnMemory, SharedMemory
-from erc.models.context import ContextMode, TurnCausalContext, build_context
-from erc.models.context_parts import AnyEncoder
+from erc.models.context.build import ContextMode, TurnCausalContext, build_context
+from erc.models.context.layers import AnyEncoder
 from erc.models.emcoder import EmCoderConfig, EmCoderEncoder
-from erc.models.emonet import EmoNet
-from erc.models.encoder import load_encoder
-from erc.models.joins import BioJoin
-from erc.models.speakers_table import SpeakerTable, SpeakerVocabulary
-from erc.models.turns import TurnBuilder
+from erc.models.emonet.fusion import BioJoin
+from erc.models.emonet.network import EmoNet
+from erc.models.emonet.speaker_history import OwnMemory, SharedMemory
+from erc.models.encoder.encoder import load_encoder
+from erc.models.speaker_embedding import SpeakerTable, SpeakerVocabulary
+from erc.models.turn_batch import TurnBuilder
 
 FAMILIES = ("bert", "roberta", "modernbert", "emcoder")
 MODES: tuple[ContextMode, ...] = ("window", "turn_causal", "hierarchical")

@@ -17,8 +17,9 @@ from conversation_parts import (
     encoder_of,
 )
 
-from erc.models import context_hierarchical, encoder_rows
-from erc.models.context import ContextMode, TurnCausalContext, build_context
+from erc.models.context import encoder_rows
+from erc.models.context import hierarchical as context_hierarchical
+from erc.models.context.build import ContextMode, TurnCausalContext, build_context
 from erc.models.dropout import SeededDropout
 from erc.models.utterance import UtteranceClassifier
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from erc.models.context_packed import CrossTurn, Packing, Row, attend, cut
-from erc.models.context_parts import Projected
+from erc.models.context.layers import Projected
+from erc.models.context.packed import CrossTurn, Packing, Row, attend, cut
 
 HEADS, WIDTH = 2, 4
 TALKS = st.lists(

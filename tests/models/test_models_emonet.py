@@ -27,18 +27,18 @@ from erc.data.chronology import InMemoryHistory
 from erc.data.history import Moment
 from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, InputError, NoDropoutError
-from erc.models import behaviour as behaviour_module
-from erc.models import emonet as emonet_module
-from erc.models.behaviour import SharedMemory
-from erc.models.context import ContextMode, build_context
+from erc.models.context.build import ContextMode, build_context
 from erc.models.dropout import SeededDropout
-from erc.models.emonet import EmoNet
-from erc.models.emonet_build import EmoNetSettings, build_emonet
-from erc.models.joins import BioJoin, BioKind, MemoryJoin
+from erc.models.emonet import network as emonet_module
+from erc.models.emonet import speaker_history as behaviour_module
+from erc.models.emonet.build import EmoNetSettings, build_emonet
+from erc.models.emonet.fusion import BioJoin, BioKind, MemoryJoin
+from erc.models.emonet.network import EmoNet
+from erc.models.emonet.speaker_history import SharedMemory
+from erc.models.encoder.pooling import pool
 from erc.models.outputs import LiveState
-from erc.models.pooling import pool
-from erc.models.speakers_table import SpeakerTable, SpeakerVocabulary
-from erc.models.turns import TurnBatch, conversation_buckets
+from erc.models.speaker_embedding import SpeakerTable, SpeakerVocabulary
+from erc.models.turn_batch import TurnBatch, conversation_buckets
 from erc.models.utterance import McMode, UtteranceClassifier
 
 EARLIER, TALK = conversation(OTHER_TALK, name="other"), conversation()

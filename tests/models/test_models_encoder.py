@@ -13,9 +13,9 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from erc.errors import ArtefactError
-from erc.models import encoder as encoder_module
 from erc.models.dropout import SeededDropout
-from erc.models.encoder import DEFAULT_ENCODER, Encoder, load_encoder, load_tokenizer, resolve_encoder
+from erc.models.encoder import encoder as encoder_module
+from erc.models.encoder.encoder import DEFAULT_ENCODER, Encoder, load_encoder, load_tokenizer, resolve_encoder
 
 FIXTURES = ("tiny_encoder_dir", "tiny_roberta_dir", "tiny_modernbert_dir")
 TEXTS = [

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.errors import ConfigError
-from erc.models import precision
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.pooling import masked_mean, pool, pooled_width
+from erc.models.encoder import precision
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.pooling import masked_mean, pool, pooled_width
 
 
 @settings(deadline=None)

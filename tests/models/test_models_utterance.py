@@ -15,7 +15,7 @@ from tiny_parts import build_classifier
 from transformers import AutoTokenizer
 
 from erc.errors import NoDropoutError
-from erc.models.batching import pad_tokens
+from erc.models.encoder.batching import pad_tokens
 from erc.models.utterance import McMode, UtteranceClassifier
 from erc.uncertainty.decomposition import binary_decomposition
 

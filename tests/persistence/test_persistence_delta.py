@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from erc.errors import ArtefactError
-from erc.models.encoder import DEFAULT_ENCODER, resolve_encoder
+from erc.models.encoder.encoder import DEFAULT_ENCODER, resolve_encoder
 from erc.persistence.delta import DeltaKind, decode, encode
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 9))

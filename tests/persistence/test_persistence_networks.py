@@ -10,8 +10,8 @@ import torch
 from tiny_emonet import save_tiny_emonet
 
 from erc.errors import ArtefactError
-from erc.models.emonet import EmoNet
-from erc.models.encoder import load_encoder
+from erc.models.emonet.network import EmoNet
+from erc.models.encoder.encoder import load_encoder
 from erc.persistence.artefact import load_artefact
 from erc.persistence.networks import build_network
 

@@ -19,7 +19,7 @@ from erc.inference.scorers.bio_vectors import BioVectors
 from erc.inference.scorers.settings import InferenceSettings
 from erc.memory.predictor import RememberingPredictor
 from erc.memory.training_inputs import supply_maker
-from erc.models.emonet import EmoNet
+from erc.models.emonet.network import EmoNet
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training.emonet_experiment import gather, make_task

@@ -6,7 +6,7 @@ import pytest
 
 from erc.config import ExperimentConfig, load_config
 from erc.errors import ArtefactError
-from erc.models.encoder import DEFAULT_ENCODER, load_encoder
+from erc.models.encoder.encoder import DEFAULT_ENCODER, load_encoder
 from erc.resources import resource_dir
 from erc.training.dry_run import plan_training
 

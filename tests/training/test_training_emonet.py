@@ -17,11 +17,11 @@ from erc.data.history import HistoryProvider, Moment
 from erc.data.identity import speaker_key
 from erc.errors import ConfigError, InputError
 from erc.models.dropout import SeededDropout
-from erc.models.emonet import EmoNet
-from erc.models.emonet_build import EmoNetSettings, build_emonet
-from erc.models.encoder import Encoder, load_encoder, load_tokenizer
-from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import TurnBatch, TurnBuilder
+from erc.models.emonet.build import EmoNetSettings, build_emonet
+from erc.models.emonet.network import EmoNet
+from erc.models.encoder.encoder import Encoder, load_encoder, load_tokenizer
+from erc.models.speaker_embedding import SpeakerVocabulary
+from erc.models.turn_batch import TurnBatch, TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.resources import resource_dir
 from erc.training.emonet_settings import emonet_settings

@@ -10,7 +10,7 @@ import torch
 from tiny_parts import build_classifier
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from erc.models.tokenizing import encode_texts
+from erc.models.encoder.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
 from erc.training.settings import OptimSettings
 from erc.training.trainer import train

@@ -17,9 +17,9 @@ from erc.inference.scorers.emonet import EmoNetScorer
 from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.parallel import alone
 from erc.inference.scorers.scores import Scores
+from erc.models.encoder.tokenizing import readable
 from erc.models.outputs import LiveState
-from erc.models.tokenizing import readable
-from erc.models.turns import TurnBatch
+from erc.models.turn_batch import TurnBatch
 
 
 @dataclass(slots=True)

@@ -22,12 +22,12 @@ from erc.inference.scorers.parallel import share, side_by_side
 from erc.inference.scorers.scores import Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer, UtteranceScores
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.context_hierarchical import HierarchicalContext
-from erc.models.emonet import EmoNet
-from erc.models.precision import in_precision, torch_dtype
-from erc.models.speakers_table import SpeakerVocabulary
-from erc.models.turns import (
+from erc.models.context.hierarchical import HierarchicalContext
+from erc.models.emonet.network import EmoNet
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.precision import in_precision, torch_dtype
+from erc.models.speaker_embedding import SpeakerVocabulary
+from erc.models.turn_batch import (
     BioProvider,
     Person,
     PreparedTurn,

@@ -18,9 +18,9 @@ from erc.inference.scorers.mc_uncertainty import SampledUncertainty, chosen_samp
 from erc.inference.scorers.parallel import share, side_by_side
 from erc.inference.scorers.scores import Scores
 from erc.inference.scorers.settings import InferenceSettings
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.precision import in_precision, torch_dtype
-from erc.models.tokenizing import encode_texts
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.precision import in_precision, torch_dtype
+from erc.models.encoder.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier, UtteranceOutput
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator

@@ -12,7 +12,7 @@ from erc.errors import ConfigError
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.scoring.exact import Ids
-from erc.models.batching import length_buckets
+from erc.models.encoder.batching import length_buckets
 
 _MOST_ROWS = 64
 

@@ -23,8 +23,8 @@ from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.scoring.exact import DrawSpec, Ids, read_prefixes, score_answers
 from erc.llm.scoring.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.llm.scoring.scores import LabelScores
-from erc.models.batching import length_buckets
 from erc.models.dropout import require_dropout
+from erc.models.encoder.batching import length_buckets
 
 
 class LocalScorer:

@@ -41,7 +41,7 @@ def load_base(
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from erc.models.precision import torch_dtype
+    from erc.models.encoder.precision import torch_dtype
 
     if precision not in ("auto", "fp32", "bf16", "4bit"):
         raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from erc.data.windows import TokenWindow, token_window
-from erc.models.batching import pad_tokens
-from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
-from erc.models.context_parts import AnyEncoder
+from erc.models.context.base import ContextEncoder, copies_of, maybe_drawn
+from erc.models.context.encoder_rows import Rows, begin_rows, complete_rows
+from erc.models.context.layers import AnyEncoder
 from erc.models.dropout import Draw
-from erc.models.encoder_rows import Rows, begin_rows, complete_rows
-from erc.models.pooling import Pooling
-from erc.models.turns import TurnBatch
+from erc.models.encoder.batching import pad_tokens
+from erc.models.encoder.pooling import Pooling
+from erc.models.turn_batch import TurnBatch
 
 
 class WindowContext(ContextEncoder):

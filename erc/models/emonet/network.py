@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from erc.errors import ArtefactError
-from erc.models.behaviour import BehaviourMemory, OwnMemory
-from erc.models.context_base import ContextEncoder, maybe_drawn
+from erc.models.context.base import ContextEncoder, maybe_drawn
 from erc.models.dropout import Draw, drawn, require_dropout
+from erc.models.emonet.fusion import BioJoin, JoinKind, MemoryJoin
+from erc.models.emonet.speaker_history import BehaviourMemory, OwnMemory
 from erc.models.heads import EmotionHead, HeadKind, LinearHead
-from erc.models.joins import BioJoin, JoinKind, MemoryJoin
 from erc.models.outputs import EmoNetOutput, LiveState
-from erc.models.speakers_table import SpeakerTable
-from erc.models.turns import TurnBatch
+from erc.models.speaker_embedding import SpeakerTable
+from erc.models.turn_batch import TurnBatch
 from erc.models.utterance import McMode, UtteranceClassifier
 
 _HEAD_SITE = 50_000

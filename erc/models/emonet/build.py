@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from erc.models.behaviour import BehaviourMemory, OwnMemory, SharedMemory
-from erc.models.context import ContextMode, build_context
-from erc.models.context_parts import AnyEncoder
-from erc.models.emonet import EmoNet
+from erc.models.context.build import ContextMode, build_context
+from erc.models.context.layers import AnyEncoder
+from erc.models.emonet.fusion import BioJoin, BioKind, JoinKind
+from erc.models.emonet.network import EmoNet
+from erc.models.emonet.speaker_history import BehaviourMemory, OwnMemory, SharedMemory
+from erc.models.encoder.pooling import Pooling
 from erc.models.heads import HeadKind
-from erc.models.joins import BioJoin, BioKind, JoinKind
-from erc.models.pooling import Pooling
-from erc.models.speakers_table import SpeakerTable
+from erc.models.speaker_embedding import SpeakerTable
 
 MemoryKind = Literal["shared", "own", "none"]
 

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
-from erc.models.context_parts import AnyEncoder
+from erc.models.context.base import ContextEncoder, copies_of, maybe_drawn
+from erc.models.context.encoder_rows import Rows, begin_rows, complete_rows
+from erc.models.context.layers import AnyEncoder
 from erc.models.dropout import Draw, SeededDropout
-from erc.models.encoder_rows import Rows, begin_rows, complete_rows
-from erc.models.pooling import Pooling
-from erc.models.turns import TurnBatch
+from erc.models.encoder.pooling import Pooling
+from erc.models.turn_batch import TurnBatch
 
 _SITE = 20_000
 _PADDING = 4  # times the rows that groups may be padded to before they are split by size

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from erc.models.turns import TurnBatch
+from erc.models.turn_batch import TurnBatch
 
 JoinKind = Literal["sum", "concat"]
 BioKind = Literal["linear", "attention"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from erc.models.context_base import ContextEncoder
-from erc.models.context_causal import TurnCausalContext
-from erc.models.context_hierarchical import HierarchicalContext
-from erc.models.context_parts import AnyEncoder
-from erc.models.context_window import WindowContext
-from erc.models.pooling import Pooling
+from erc.models.context.base import ContextEncoder
+from erc.models.context.hierarchical import HierarchicalContext
+from erc.models.context.layers import AnyEncoder
+from erc.models.context.turn_causal import TurnCausalContext
+from erc.models.context.window import WindowContext
+from erc.models.encoder.pooling import Pooling
 
 ContextMode = Literal["window", "turn_causal", "hierarchical"]
 

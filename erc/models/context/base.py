@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from erc.models.context_parts import AnyEncoder
+from erc.models.context.layers import AnyEncoder
 from erc.models.dropout import Draw, drawn
-from erc.models.pooling import Pooling, pooled_width
-from erc.models.turns import TurnBatch
+from erc.models.encoder.pooling import Pooling, pooled_width
+from erc.models.turn_batch import TurnBatch
 
 
 class ContextEncoder(nn.Module, ABC):

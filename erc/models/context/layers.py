@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 from erc.models.emcoder import EmCoderBlock, EmCoderEncoder
-from erc.models.encoder import Encoder
+from erc.models.encoder.encoder import Encoder
 
 AnyEncoder = Encoder | EmCoderEncoder
 Rotary = dict[str, tuple[Tensor, Tensor]]

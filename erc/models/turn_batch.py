@@ -22,9 +22,9 @@ from erc.data.history import HistoryProvider, Moment, PastUtterance, SpeakerHist
 from erc.data.identity import key_of, speaker_key
 from erc.data.windows import SpeakerText, local_numbers, spoken_text
 from erc.errors import InputError
-from erc.models.batching import length_buckets, pad_tokens
-from erc.models.speakers_table import UNKNOWN, SpeakerVocabulary
-from erc.models.tokenizing import encode_texts
+from erc.models.encoder.batching import length_buckets, pad_tokens
+from erc.models.encoder.tokenizing import encode_texts
+from erc.models.speaker_embedding import UNKNOWN, SpeakerVocabulary
 
 NO_LABEL = -100
 _TEXTS_KEPT = 10_000  # token ids of past texts; a conversation that never ends must not keep all it ever read

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erc.models.batching import length_buckets
-from erc.models.context_parts import AnyEncoder
-from erc.models.encoder import EncoderState
-from erc.models.pooling import Pooling, pool
+from erc.models.context.layers import AnyEncoder
+from erc.models.encoder.batching import length_buckets
+from erc.models.encoder.encoder import EncoderState
+from erc.models.encoder.pooling import Pooling, pool
 
 _CPU_TOKENS = 1_024  # activations of more tokens leave a core's cache, and a long conversation would cost more a turn than a short one
 _TOKENS = 8_192

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from erc.models.context_packed import PackedState, pool_packed, run_packed, start_packed
-from erc.models.context_parts import AnyEncoder
+from erc.models.context.layers import AnyEncoder
+from erc.models.context.packed import PackedState, pool_packed, run_packed, start_packed
 from erc.models.dropout import SeededDropout
-from erc.models.turns import TurnBatch
+from erc.models.turn_batch import TurnBatch
 
 _SITE = 30_000
 _OWN_ENCODER_SITE = 40_000

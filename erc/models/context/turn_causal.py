@@ -13,8 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from erc.models.context_base import ContextEncoder, copies_of, maybe_drawn
-from erc.models.context_packed import (
+from erc.models.context.base import ContextEncoder, copies_of, maybe_drawn
+from erc.models.context.layers import AnyEncoder, heads_of
+from erc.models.context.packed import (
     CrossTurn,
     PackedState,
     Packing,
@@ -23,10 +24,9 @@ from erc.models.context_packed import (
     run_packed,
     start_packed,
 )
-from erc.models.context_parts import AnyEncoder, heads_of
 from erc.models.dropout import Draw
-from erc.models.pooling import Pooling
-from erc.models.turns import TurnBatch
+from erc.models.encoder.pooling import Pooling
+from erc.models.turn_batch import TurnBatch
 
 
 class TurnCausalContext(ContextEncoder):

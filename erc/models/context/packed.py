@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erc.models.context_parts import (
+from erc.models.context.layers import (
     AnyEncoder,
     Projected,
     Rotary,
@@ -31,7 +31,7 @@ from erc.models.context_parts import (
     reach,
 )
 from erc.models.dropout import active_draw, drawn
-from erc.models.pooling import Pooling, pool
+from erc.models.encoder.pooling import Pooling, pool
 
 _CHUNK_TOKENS = 96
 _CHUNKS_AT_ONCE = 16  # bounds what a long conversation needs at a time
