@@ -231,8 +231,8 @@ def training(given: argparse.Namespace) -> None:
     """Real tokens a second of a forward and backward pass: examples in packed rows, and each in a padded row."""
     import torch
 
-    from erc.training.llm_batches import LlmExample, collate_examples
-    from erc.training.llm_task import answer_losses, answer_scores
+    from erc.training.llm.batches import LlmExample, collate_examples
+    from erc.training.llm.task import answer_losses, answer_scores
 
     model = random_model()
     examples = [

@@ -104,7 +104,7 @@ def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier and the corpus's files."""
     from erc.data.corpora import load_corpus
     from erc.persistence import find_model, load_artefact
-    from erc.training.origin import corpora_origin
+    from erc.training.provenance import corpora_origin
 
     files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
     return {
@@ -118,10 +118,10 @@ def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[s
     import numpy as np
 
     from erc.metrics.subsets import dialogue_ids
-    from erc.training.emonet_experiment import build_network, gather, make_task
-    from erc.training.emonet_task import predict_turns
-    from erc.training.settings import optim_settings
-    from erc.training.trainer import train
+    from erc.training.emonet.experiment import build_network, gather, make_task
+    from erc.training.emonet.task import predict_turns
+    from erc.training.loop.settings import optim_settings
+    from erc.training.loop.trainer import train
 
     parts = gather(config, cache_dir=features)
     network, task = build_network(config, parts), make_task(config, parts)

@@ -47,11 +47,11 @@ from erc.llm.prompts.builder import Budget, PromptBuilder
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.prompts.template import PromptTemplate, prompt_names
-from erc.training.llm_batches import LlmExample, encode_example
-from erc.training.llm_task import LlmTask
-from erc.training.origin import corpora_origin
-from erc.training.settings import OptimSettings
-from erc.training.trainer import train
+from erc.training.llm.batches import LlmExample, encode_example
+from erc.training.llm.task import LlmTask
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import train
+from erc.training.provenance import corpora_origin
 
 CHUNK = 448
 """Tokens of one training example; a dialogue is cut into as many as it needs. Longer ones would spend the time on attention."""

@@ -16,7 +16,7 @@ from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["erc.training.emonet_experiment", "erc.training.utterance_experiment", "erc.training.llm_experiment"]
+    ["erc.training.emonet.experiment", "erc.training.utterance.experiment", "erc.training.llm.experiment"]
 )
 
 
@@ -70,7 +70,7 @@ def _run(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes)
     )
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    from erc.training import processes as joined
+    from erc.training.loop import distributed as joined
 
     end.send(work(rank, *arguments))
     joined.leave()

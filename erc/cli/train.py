@@ -44,8 +44,8 @@ def train(
     from erc.config import load_config
     from erc.memory.training_inputs import refuse_idle_server, supply_maker
     from erc.persistence.layout import read_json
-    from erc.training import processes
     from erc.training.experiment import run_experiment
+    from erc.training.loop import distributed as processes
 
     experiment = load_config(_find(config), overrides or [])
     refuse_idle_server(experiment, server)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from erc.llm.backends.generate import Generator
     from erc.llm.generation.text_store import WrittenTexts
     from erc.llm.generation.writer import Writer
-    from erc.training.supplies import Supplies, SupplyMaker
+    from erc.training.inputs import Supplies, SupplyMaker
     from speakers import Registry
 
 
@@ -52,7 +52,7 @@ class _Supplier:
         self.stack = stack
 
     def make(self, train: Corpus, dev: Corpus) -> Supplies:
-        from erc.training.supplies import Supplies
+        from erc.training.inputs import Supplies
 
         if (
             self.config.task == "emonet"
@@ -65,7 +65,7 @@ class _Supplier:
     def _for_encoder(self, train: Corpus, dev: Corpus) -> Supplies:
         """Bios as vectors, from the training split for its own conversations and from dev for its own."""
         from erc.memory.corpus import corpus_bios
-        from erc.training.supplies import Supplies
+        from erc.training.inputs import Supplies
 
         assert self.config.emonet is not None
         scorer = self._classifier(str(self.config.artefact.init_from))
@@ -78,9 +78,9 @@ class _Supplier:
 
     def _for_prompts(self, train: Corpus, dev: Corpus) -> Supplies:
         from erc.inference import loading
-        from erc.training import processes
-        from erc.training.llm_settings import llm_recipe
-        from erc.training.supplies import Supplies
+        from erc.training.inputs import Supplies
+        from erc.training.llm.settings import llm_recipe
+        from erc.training.loop import distributed as processes
 
         recipe = llm_recipe(self.config)
         parts: dict[str, Any] = {}
@@ -164,7 +164,7 @@ class _Supplier:
         self, train: Corpus, dev: Corpus, writer: Writer, texts: WrittenTexts
     ) -> Mapping[str, Mapping[tuple[str, int], str]]:
         from erc.llm.generation.text_store import MOST_TOKENS, generated_answers
-        from erc.training.llm_settings import llm_recipe, prompt_budget
+        from erc.training.llm.settings import llm_recipe, prompt_budget
 
         recipe, talks, asked = (
             llm_recipe(self.config),
@@ -187,7 +187,7 @@ class _Supplier:
     def _writer(self) -> Writer:
         from erc.llm.generation.writer import Writer, open_writer
         from erc.llm.recipes import writing_model
-        from erc.training import processes
+        from erc.training.loop import distributed as processes
 
         llm = self.config.llm
         assert llm is not None
@@ -229,7 +229,7 @@ def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
     """Raises ConfigError where a server is named and nothing is to be written."""
     if server is None:
         return
-    from erc.training.llm_settings import llm_recipe
+    from erc.training.llm.settings import llm_recipe
 
     recipe = llm_recipe(config) if config.task == "llm" else None
     if recipe is None or not (

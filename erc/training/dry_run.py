@@ -20,8 +20,8 @@ from erc.llm.base.loading import default_device, described, require_place
 from erc.llm.base.memory_estimate import MemoryEstimate, Shape, estimate_memory
 from erc.llm.recipes import Recipe, require_one_of
 from erc.models.encoder.precision import resolve_precision
-from erc.training.llm_settings import WRITTEN_TOKENS, llm_recipe, lora_settings, prompt_budget
-from erc.training.settings import optim_settings
+from erc.training.llm.settings import WRITTEN_TOKENS, llm_recipe, lora_settings, prompt_budget
+from erc.training.loop.settings import optim_settings
 
 if TYPE_CHECKING:
     from erc.models.encoder.encoder import Encoder

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from erc.config import ExperimentConfig, load_config
 from erc.errors import ConfigError
-from erc.training.processes import on_main
-from erc.training.supplies import SupplyMaker, no_supplies
+from erc.training.inputs import SupplyMaker, no_supplies
+from erc.training.loop.distributed import on_main
 
 
 def run_experiment(
@@ -30,18 +30,18 @@ def run_experiment(
     """
     on_main(lambda: _record(config, run_dir))
     if config.task == "utterance":
-        from erc.training.utterance_experiment import run_utterance
+        from erc.training.utterance.experiment import run_utterance
 
         return run_utterance(config, run_dir, resume=resume, progress=progress)
     if config.task == "emonet":
-        from erc.training.emonet_experiment import run_emonet
+        from erc.training.emonet.experiment import run_emonet
 
         return run_emonet(config, run_dir, resume=resume, progress=progress, supplies=supplies)
     if config.task == "multitask":
-        from erc.training.multitask_experiment import run_multitask
+        from erc.training.multitask.experiment import run_multitask
 
         return run_multitask(config, run_dir, resume=resume, progress=progress)
-    from erc.training.llm_experiment import run_llm
+    from erc.training.llm.experiment import run_llm
 
     return run_llm(config, run_dir, resume=resume, progress=progress, supplies=supplies)
 

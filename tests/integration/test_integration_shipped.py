@@ -160,7 +160,7 @@ def test_classifier_reaches_its_card_on_goemotions_dev(classifier: Predictor) ->
     from erc.inference.loading import fine_thresholds
     from erc.inference.scorers.utterance import UtteranceScorer
     from erc.metrics.scores import multilabel_scores
-    from erc.training.utterance_data import corpus_targets, corpus_texts
+    from erc.training.utterance.task import corpus_targets, corpus_texts
 
     scorer = classifier.scorer
     assert isinstance(scorer, UtteranceScorer)

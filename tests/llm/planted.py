@@ -27,7 +27,7 @@ from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.emotions import load_emotion_set
 from erc.llm.prompts.notes import HistoryEntry, SpeakerBio, SpeakerNotes
-from erc.training.supplies import Supplies
+from erc.training.inputs import Supplies
 
 Ingredient = Literal["dialogue", "bio", "history", "demonstration"]
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.base.memory_estimate import FAMILIES, estimate_memory
 from erc.llm.scoring.masks import attention_argument, tree_mask
-from erc.training.llm_task import prepare_for_training
+from erc.training.llm.task import prepare_for_training
 
 TOKENS = 256
 SIZES = {

@@ -13,9 +13,9 @@ from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.data.corpora.corpus import CorpusFile
 from erc.errors import ConfigError
-from erc.training import llm_experiment
 from erc.training.experiment import run_experiment
-from erc.training.origin import ORIGIN_FILE
+from erc.training.llm import experiment as llm_experiment
+from erc.training.provenance import ORIGIN_FILE
 
 
 def toy(split: str, digest: str = "1") -> Corpus:

@@ -43,9 +43,9 @@ from erc.memory.predictor import RememberingPredictor
 from erc.memory.training_inputs import supply_maker
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
-from erc.training import llm_experiment
-from erc.training.llm_task import predict_answers
-from erc.training.supplies import load_splits
+from erc.training.inputs import load_splits
+from erc.training.llm import experiment as llm_experiment
+from erc.training.llm.task import predict_answers
 from speakers import END, Observation, Registry
 
 RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "rebuild")

@@ -28,14 +28,14 @@ from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import Recipe, Stage
 from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.resources import resource_dir
-from erc.training import llm_experiment
 from erc.training.dry_run import plan_training
 from erc.training.experiment import run_experiment
-from erc.training.llm_batches import dialogue_groups
-from erc.training.llm_examples import Examples
-from erc.training.llm_experiment import check_supplies
-from erc.training.llm_settings import llm_recipe
-from erc.training.supplies import Supplies
+from erc.training.inputs import Supplies
+from erc.training.llm import experiment as llm_experiment
+from erc.training.llm.batches import dialogue_groups
+from erc.training.llm.examples import Examples
+from erc.training.llm.experiment import check_supplies
+from erc.training.llm.settings import llm_recipe
 from erc.uncertainty.policy import DecisionPolicy
 
 EMOTIONS = ("joy", "sadness", "neutral")

@@ -22,7 +22,7 @@ from erc.memory.training_inputs import supply_maker
 from erc.models.emonet.network import EmoNet
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
-from erc.training.emonet_experiment import gather, make_task
+from erc.training.emonet.experiment import gather, make_task
 from speakers import Registry
 
 FAST = InferenceSettings(precision="fp32", uncertainty="off")

@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from erc.training.compression import compress_in_place
-from erc.training.mc_choice import MODES, Mode, choose_mode
-from erc.training.policies import fit_policy
+from erc.training.post_fit import MODES, Mode, choose_mode, compress_in_place, fit_policy
 
 LOSSES = np.array([0.0, 0.0, 0.0, 1.0])
 RIGHT = np.array(

@@ -24,12 +24,12 @@ from erc.models.speaker_embedding import SpeakerVocabulary
 from erc.models.turn_batch import TurnBatch, TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.resources import resource_dir
-from erc.training.emonet_settings import emonet_settings
-from erc.training.emonet_task import EmoNetTask, HistoryKind, corpus_history, predict_turns, turn_figures
-from erc.training.features import Features, corpus_features, weights_digest
-from erc.training.multitask import MultiTask, MultiTaskModel
-from erc.training.settings import OptimSettings
-from erc.training.trainer import train
+from erc.training.emonet.features import Features, corpus_features, weights_digest
+from erc.training.emonet.settings import emonet_settings
+from erc.training.emonet.task import EmoNetTask, HistoryKind, corpus_history, predict_turns, turn_figures
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import train
+from erc.training.multitask.task import MultiTask, MultiTaskModel
 
 LABELS = ("joy", "anger")
 LINES = {

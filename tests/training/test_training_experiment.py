@@ -23,10 +23,10 @@ from erc.inference.scorers.settings import InferenceSettings
 from erc.persistence import load_model
 from erc.persistence.artefact import Artefact, load_artefact
 from erc.resources import resource_dir
-from erc.training.emonet_experiment import build_network, gather, make_task
+from erc.training.emonet.experiment import build_network, gather, make_task
 from erc.training.experiment import run_experiment
-from erc.training.settings import optim_settings
-from erc.training.trainer import train
+from erc.training.loop.settings import optim_settings
+from erc.training.loop.trainer import train
 
 SMALL = (
     "data.max_tokens=24",

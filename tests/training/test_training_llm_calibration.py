@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from erc.emotions import load_emotion_set
-from erc.training.llm_calibration import fit_policies
+from erc.training.llm.calibration import fit_policies
 from erc.uncertainty.policy import DecisionPolicy
 
 LABELS = load_emotion_set("meld").labels

@@ -15,12 +15,12 @@ from erc.errors import ArtefactError
 from erc.files import save_whole
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.recipes import Stage
-from erc.training import llm_stages
-from erc.training.llm_batches import LlmExample
-from erc.training.llm_stages import RECORD, WEIGHTS, run_stages
-from erc.training.llm_task import LlmTask
-from erc.training.settings import OptimSettings
-from erc.training.trainer import train
+from erc.training.llm import stages as llm_stages
+from erc.training.llm.batches import LlmExample
+from erc.training.llm.stages import RECORD, WEIGHTS, run_stages
+from erc.training.llm.task import LlmTask
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import train
 
 STAGES = (Stage("one", {"speaker_identification": 1.0}), Stage("two", {"erc": 1.0}))
 OPTIM = OptimSettings(

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.scoring.masks import SHARED
 from erc.metrics.evaluators import SingleLabelEvaluator
-from erc.training import llm_task
-from erc.training.llm_batches import LlmExample, collate_examples, common_beginning, pack
-from erc.training.llm_task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
-from erc.training.settings import OptimSettings
-from erc.training.task import MixedTask
-from erc.training.trainer import _Mixed, train
+from erc.training.llm import task as llm_task
+from erc.training.llm.batches import LlmExample, collate_examples, common_beginning, pack
+from erc.training.llm.task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.task import MixedTask
+from erc.training.loop.trainer import _Mixed, train
 from erc.uncertainty.calibration import Temperature
 
 LABELS = ("joy", "sadness", "neutral")

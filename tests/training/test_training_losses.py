@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from erc.training.ema import WeightAverage
-from erc.training.losses import (
+from erc.training.loop.ema import WeightAverage
+from erc.training.loop.losses import (
     as_tensor,
     class_weights,
     emcoder_weights,

@@ -19,10 +19,11 @@ from erc.errors import ConfigError
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
 from erc.persistence import load_model
-from erc.training import multitask_experiment, utterance_experiment
 from erc.training.experiment import run_experiment
-from erc.training.multitask_parts import leak_filter, part_configs, record_parts
-from erc.training.trainer import _Mixed, train
+from erc.training.loop.trainer import _Mixed, train
+from erc.training.multitask import experiment as multitask_experiment
+from erc.training.multitask.configs import leak_filter, part_configs, record_parts
+from erc.training.utterance import experiment as utterance_experiment
 
 CLASSIFIER = "name: tiny-fine\ntask: utterance\ndata: {corpus: goemotions}\nhead: {hidden: 16}\nloss: {class_weights: emcoder}\n"
 TALK = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from erc.errors import ConfigError
-from erc.training.origin import begin_from
+from erc.training.provenance import begin_from
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from erc.config import ExperimentConfig, load_config
 from erc.errors import ConfigError, InputError, MissingExtraError
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
-from erc.training import processes
 from erc.training.experiment import run_experiment
+from erc.training.loop import distributed as processes
 
 
 class UnequalTask(ToyTask):
@@ -124,9 +124,9 @@ def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]
     from test_training_llm_task import LABELS, build_model, example
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
-    from erc.training.llm_task import LlmTask, prepare_for_training
-    from erc.training.settings import OptimSettings
-    from erc.training.trainer import train
+    from erc.training.llm.task import LlmTask, prepare_for_training
+    from erc.training.loop.settings import OptimSettings
+    from erc.training.loop.trainer import train
 
     torch.manual_seed(rank)  # adapters are drawn: what the main process drew counts
     model = attach_lora(build_model(), LoraSettings(r=2))
@@ -155,9 +155,9 @@ def train_unequal(
     from test_training_llm_task import LABELS, build_model, unequal
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
-    from erc.training.llm_task import LlmTask
-    from erc.training.settings import OptimSettings
-    from erc.training.trainer import train
+    from erc.training.llm.task import LlmTask
+    from erc.training.loop.settings import OptimSettings
+    from erc.training.loop.trainer import train
 
     examples, found = unequal(12), {}
     optim = OptimSettings(

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from toy_task import ToyNet, ToyTask, run
 
 from erc.errors import ArtefactError
-from erc.training.settings import OptimSettings
-from erc.training.trainer import _parameter_groups
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import _parameter_groups
 
 
 @pytest.fixture(scope="module", autouse=True)

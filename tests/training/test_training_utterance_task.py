@@ -12,9 +12,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from erc.models.encoder.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
-from erc.training.settings import OptimSettings
-from erc.training.trainer import train
-from erc.training.utterance_task import LabelledText, UtteranceTask, dev_figures, predict_logits
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import train
+from erc.training.utterance.task import LabelledText, UtteranceTask, dev_figures, predict_logits
 
 WORDS = {"happy": 0, "angry": 1, "worried": 2}
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erc.training.settings import OptimSettings
-from erc.training.trainer import train
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import train
 
 VOCABULARY = 12
 SETTINGS = OptimSettings(

@@ -29,18 +29,17 @@ from erc.models.emonet.network import EmoNet
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model
 from erc.persistence.artefact import Artefact, load_artefact
-from erc.training import emonet_experiment as emonet
-from erc.training import processes
-from erc.training import utterance_experiment as utterance
-from erc.training.emonet_task import EmoNetTask
-from erc.training.multitask import MultiTask, MultiTaskModel
-from erc.training.multitask_parts import leak_filter, part_configs, record_parts
-from erc.training.origin import Origin, begin_from, corpora_origin, model_origin
-from erc.training.settings import optim_settings
-from erc.training.supplies import load_splits
-from erc.training.trainer import train
-from erc.training.utterance_data import labelled_texts
-from erc.training.utterance_task import LabelledText, UtteranceTask, predict_logits
+from erc.training.emonet import experiment as emonet
+from erc.training.emonet.task import EmoNetTask
+from erc.training.inputs import load_splits
+from erc.training.loop import distributed as processes
+from erc.training.loop.settings import optim_settings
+from erc.training.loop.trainer import train
+from erc.training.multitask.configs import leak_filter, part_configs, record_parts
+from erc.training.multitask.task import MultiTask, MultiTaskModel
+from erc.training.provenance import Origin, begin_from, corpora_origin, model_origin
+from erc.training.utterance import experiment as utterance
+from erc.training.utterance.task import LabelledText, UtteranceTask, labelled_texts, predict_logits
 
 MODELS = "models"
 """The folder of a run in which the finished models lie side by side."""

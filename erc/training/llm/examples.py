@@ -13,8 +13,8 @@ from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
 from erc.llm.prompts.notes import NO_NOTES, Demonstration
 from erc.llm.prompts.tasks import LabelledPrompt, TaskName, TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
-from erc.training.llm_batches import LlmExample, encode_example
-from erc.training.supplies import Supplies
+from erc.training.inputs import Supplies
+from erc.training.llm.batches import LlmExample, encode_example
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers.trainer import TRAINER_STATE_NAME
 
 from erc.errors import ConfigError
-from erc.training.settings import OptimSettings
+from erc.training.loop.settings import OptimSettings
 
 SETTINGS_FILE = "settings.json"
 METRICS_FILE = "metrics.jsonl"

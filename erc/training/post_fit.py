@@ -10,13 +10,23 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+from erc.errors import InputError
 from erc.models.encoder.batching import length_buckets, pad_tokens
 from erc.models.encoder.precision import torch_dtype
 from erc.models.utterance import UtteranceClassifier
+from erc.persistence.delta import DeltaKind, decode, encode
 from erc.uncertainty.calibration import Calibrator, calibrate_samples
 from erc.uncertainty.decomposition import binary_decomposition
+from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.selective import aurc
+
+RISKS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
+"""Error rates a policy may promise for accepted turns, strictest first."""
+_LEAST_COVERAGE = 0.5
+_FALLBACK_COVERAGE = 0.5
+
 
 TOLERANCE = 0.02
 Mode = Literal["head", "top-k", "full"]
@@ -86,3 +96,32 @@ def sampled_entropy(
             .total
         )
     return total
+
+
+def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None = None) -> DecisionPolicy:
+    """The strictest promise that still accepts half of the turns: error among accepted turns at most r, with 90% confidence.
+
+    `confidence` (N,) is the calibrated probability of the predicted emotion out of fold, `wrong` (N,) 1 where
+    that emotion is not gold, `groups` (N,) the dialogue of each turn. Where no r can be certified, the policy
+    accepts the surer half and promises nothing.
+    """
+    for risk in RISKS:
+        try:
+            policy = DecisionPolicy.fit_risk(
+                confidence, wrong.astype(float), signal="confidence", risk=risk, groups=groups
+            )
+        except InputError:
+            continue
+        if policy.fitted is not None and policy.fitted.coverage >= _LEAST_COVERAGE:
+            return policy
+    return DecisionPolicy.fit_coverage(confidence, signal="confidence", coverage=_FALLBACK_COVERAGE)
+
+
+@torch.no_grad()
+def compress_in_place(network: nn.Module, base: dict[str, Tensor], kind: DeltaKind) -> int:
+    """Replaces the weights by what a stored difference of this kind restores; returns the bytes it takes."""
+    weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
+    stored = encode(weights, base, kind)
+    if kind != "none":
+        network.load_state_dict(decode(stored, base))
+    return sum(value.numel() * value.element_size() for value in stored.values())

@@ -11,7 +11,7 @@ from erc.llm.base.adapters import LoraSettings
 from erc.llm.base.architectures import positions_of
 from erc.llm.prompts.builder import Budget
 from erc.llm.recipes import Recipe, Stage
-from erc.training.settings import OptimSettings, optim_settings
+from erc.training.loop.settings import OptimSettings, optim_settings
 
 _CHOSEN_TOKENS = 16
 """Most tokens of a label, or of a name among those of a dialogue, the end included."""

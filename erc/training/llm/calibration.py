@@ -10,7 +10,7 @@ import numpy as np
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ConfigError
 from erc.llm.scoring.calibration import ContextualCalibrator
-from erc.training.policies import fit_policy
+from erc.training.post_fit import fit_policy
 from erc.uncertainty.crossfit import cross_fitted_classes
 
 _REPORTED = ("ekman", "sentiment")

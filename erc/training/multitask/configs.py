@@ -10,7 +10,7 @@ from erc.data.leaks import LeakFilter, known_held_out
 from erc.errors import ConfigError
 from erc.persistence.layout import read_json, write_json
 from erc.resources import resource_dir
-from erc.training.supplies import load_splits
+from erc.training.inputs import load_splits
 
 LEAKS = "leaks.json"
 """The file in a run's folder that says what was kept out of its training."""

@@ -26,11 +26,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_group
 
 from erc.files import load_record, load_whole, save_record, save_whole
 from erc.models.encoder.precision import resolve_precision
-from erc.training import processes
-from erc.training.ema import WeightAverage
-from erc.training.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin
-from erc.training.settings import OptimSettings
-from erc.training.task import MixedTask, Task, WeighedTask
+from erc.training.loop import distributed as processes
+from erc.training.loop.ema import WeightAverage
+from erc.training.loop.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.task import MixedTask, Task, WeighedTask
 
 
 class _Average(TrainerCallback):

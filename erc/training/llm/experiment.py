@@ -28,17 +28,17 @@ from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence.artefact import installed_versions
-from erc.training.llm_batches import LlmExample, dialogue_groups
-from erc.training.llm_calibration import fit_policies
-from erc.training.llm_card import write_adapter_card
-from erc.training.llm_examples import Examples
-from erc.training.llm_settings import llm_recipe, lora_settings, prompt_budget, stage_optim
-from erc.training.llm_stages import run_stages
-from erc.training.llm_task import LlmTask, predict_answers, prepare_for_training
-from erc.training.losses import as_tensor, class_weights
-from erc.training.origin import Origin, begin_from, corpora_origin, model_origin, supplies_origin
-from erc.training.processes import main_first, on_main
-from erc.training.supplies import Supplies, SupplyMaker, load_splits, no_supplies
+from erc.training.inputs import Supplies, SupplyMaker, load_splits, no_supplies
+from erc.training.llm.batches import LlmExample, dialogue_groups
+from erc.training.llm.calibration import fit_policies
+from erc.training.llm.card import write_adapter_card
+from erc.training.llm.examples import Examples
+from erc.training.llm.settings import llm_recipe, lora_settings, prompt_budget, stage_optim
+from erc.training.llm.stages import run_stages
+from erc.training.llm.task import LlmTask, predict_answers, prepare_for_training
+from erc.training.loop.distributed import main_first, on_main
+from erc.training.loop.losses import as_tensor, class_weights
+from erc.training.provenance import Origin, begin_from, corpora_origin, model_origin, supplies_origin
 
 
 def run_llm(

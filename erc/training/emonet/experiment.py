@@ -29,19 +29,17 @@ from erc.persistence import find_model, load_artefact
 from erc.persistence.artefact import Artefact, base_weights, installed_versions, save_artefact
 from erc.persistence.info import ArtefactInfo
 from erc.persistence.layout import write_json
-from erc.training.compression import compress_in_place
-from erc.training.emonet_card import emonet_card
-from erc.training.emonet_settings import emonet_settings
-from erc.training.emonet_task import EmoNetTask, predict_turns, sampled_turn_entropy
-from erc.training.features import Features, corpus_features
-from erc.training.losses import as_tensor, class_weights
-from erc.training.mc_choice import choose_mode
-from erc.training.origin import Origin, begin_from, corpora_origin, model_origin, supplies_origin
-from erc.training.policies import fit_policy
-from erc.training.processes import main_first, on_main
-from erc.training.settings import optim_settings
-from erc.training.supplies import Supplies, SupplyMaker, load_splits, no_supplies
-from erc.training.trainer import train
+from erc.training.emonet.card import emonet_card
+from erc.training.emonet.features import Features, corpus_features
+from erc.training.emonet.settings import emonet_settings
+from erc.training.emonet.task import EmoNetTask, predict_turns, sampled_turn_entropy
+from erc.training.inputs import Supplies, SupplyMaker, load_splits, no_supplies
+from erc.training.loop.distributed import main_first, on_main
+from erc.training.loop.losses import as_tensor, class_weights
+from erc.training.loop.settings import optim_settings
+from erc.training.loop.trainer import train
+from erc.training.post_fit import choose_mode, compress_in_place, fit_policy
+from erc.training.provenance import Origin, begin_from, corpora_origin, model_origin, supplies_origin
 from erc.uncertainty.calibration import Temperature, load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
 

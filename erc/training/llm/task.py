@@ -19,8 +19,8 @@ from erc.llm.scoring.masks import attention_argument, computing_dtype, tree_mask
 from erc.llm.scoring.prefix_tree import PASS_TOKENS, PrefixReader, passes
 from erc.metrics.evaluators import SingleLabelEvaluator
 from erc.models.encoder.batching import length_buckets
-from erc.training.llm_batches import LlmExample, collate_examples, dialogue_groups
-from erc.training.task import Batch
+from erc.training.llm.batches import LlmExample, collate_examples, dialogue_groups
+from erc.training.loop.task import Batch
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.crossfit import cross_fitted_classes
 

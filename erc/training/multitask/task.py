@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from erc.training.task import Batch, Task
+from erc.training.loop.task import Batch, Task
 
 
 class TaskExample(NamedTuple):

@@ -22,18 +22,15 @@ from erc.models.utterance import UtteranceClassifier
 from erc.persistence.artefact import base_weights, installed_versions, save_artefact
 from erc.persistence.info import ArtefactInfo
 from erc.persistence.layout import write_json
-from erc.training.compression import compress_in_place
-from erc.training.losses import as_tensor, emcoder_weights
-from erc.training.mc_choice import choose_mode, sampled_entropy
-from erc.training.origin import begin_from, corpora_origin, model_origin
-from erc.training.policies import fit_policy
-from erc.training.processes import on_main
-from erc.training.settings import optim_settings
-from erc.training.supplies import load_splits
-from erc.training.trainer import train
-from erc.training.utterance_card import utterance_card
-from erc.training.utterance_data import labelled_texts
-from erc.training.utterance_task import LabelledText, UtteranceTask, predict_logits
+from erc.training.inputs import load_splits
+from erc.training.loop.distributed import on_main
+from erc.training.loop.losses import as_tensor, emcoder_weights
+from erc.training.loop.settings import optim_settings
+from erc.training.loop.trainer import train
+from erc.training.post_fit import choose_mode, compress_in_place, fit_policy, sampled_entropy
+from erc.training.provenance import begin_from, corpora_origin, model_origin
+from erc.training.utterance.card import utterance_card
+from erc.training.utterance.task import LabelledText, UtteranceTask, labelled_texts, predict_logits
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted
 from erc.uncertainty.losses import hamming_loss

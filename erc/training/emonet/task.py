@@ -36,9 +36,9 @@ from erc.models.turn_batch import (
     token_count,
 )
 from erc.models.utterance import McMode
-from erc.training.features import Features, filled, observations
-from erc.training.losses import weighted_cross_entropy
-from erc.training.task import Batch
+from erc.training.emonet.features import Features, filled, observations
+from erc.training.loop.losses import weighted_cross_entropy
+from erc.training.loop.task import Batch
 from erc.uncertainty.calibration import Calibrator, calibrate_samples
 from erc.uncertainty.decomposition import categorical_decomposition
 

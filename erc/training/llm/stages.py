@@ -17,10 +17,10 @@ from torch import nn
 from erc.errors import ArtefactError
 from erc.files import load_record, load_whole, save_record, save_whole
 from erc.llm.recipes import Stage
-from erc.training.llm_task import LlmTask
-from erc.training.processes import on_main
-from erc.training.settings import OptimSettings
-from erc.training.trainer import train
+from erc.training.llm.task import LlmTask
+from erc.training.loop.distributed import on_main
+from erc.training.loop.settings import OptimSettings
+from erc.training.loop.trainer import train
 
 WEIGHTS = "stage.safetensors"
 RECORD = "finished.json"

@@ -20,7 +20,7 @@ from torch import Tensor
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.tasks import LabelledPrompt
 from erc.llm.scoring.masks import NO_SEGMENT, SHARED
-from erc.training.task import Batch
+from erc.training.loop.task import Batch
 
 _HEAD = 16
 """First tokens by which prompts are taken to begin alike."""
