@@ -31,7 +31,7 @@ from erc.inference.scorers.utterance import UtteranceScorer
 from erc.memory.bios import embedder_of, refresh_bios
 from erc.memory.history import StoredHistory
 from erc.memory.notes import RegistryNotes
-from erc.transcripts.values import moment
+from erc.transcripts.readers.values import moment
 from speakers import (
     ConversationLabel,
     Embedder,

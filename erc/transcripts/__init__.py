@@ -47,11 +47,11 @@ The conversation id is the file's name without its suffix unless a column gives 
 0: `standup-0007` has index 7.
 """
 
-from erc.transcripts.nouns import UNKNOWN_SPEAKER, Draft, Line, Log, Problem, Reader, Sniffed, Transcript
 from erc.transcripts.reading import READERS, iter_conversations, read_transcript
-from erc.transcripts.records import utterance_record
 from erc.transcripts.sniffing import sniff
-from erc.transcripts.telling_apart import UniqueIds
+from erc.transcripts.types import UNKNOWN_SPEAKER, Draft, Line, Log, Problem, Reader, Sniffed, Transcript
+from erc.transcripts.unique_ids import UniqueIds
+from erc.transcripts.writers.records import utterance_record
 from erc.transcripts.writing import (
     WRITERS,
     RecordWriter,

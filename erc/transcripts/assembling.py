@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from erc.data import Conversation, Utterance
 from erc.transcripts.decoding import scrub
-from erc.transcripts.nouns import UNKNOWN_SPEAKER, Draft, Log
 from erc.transcripts.ordering import in_time_order
+from erc.transcripts.types import UNKNOWN_SPEAKER, Draft, Log
 
 
 def utterance_id(conversation_id: str, index: int) -> str:

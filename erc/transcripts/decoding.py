@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from erc.errors import InputError
-from erc.transcripts.nouns import Line, Log
+from erc.transcripts.types import Line, Log
 
 HEAD_BYTES = 64 * 1024
 """How much of a file is looked at before it is read."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from erc.transcripts.nouns import Draft, Log
+from erc.transcripts.types import Draft, Log
 
 JITTER = 5.0
 """Seconds by which a turn may be dated before one above it: clocks differ, and people speak at the same time."""

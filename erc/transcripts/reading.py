@@ -13,13 +13,13 @@ from erc.data import Conversation
 from erc.errors import InputError
 from erc.transcripts.assembling import comes_back, gather, stream
 from erc.transcripts.decoding import decoded_lines, opened, what_it_looks_like
-from erc.transcripts.jsonl import read_jsonl
-from erc.transcripts.nouns import Draft, Log, Problem, Reader, Sniffed, Transcript
-from erc.transcripts.plain import read_text
+from erc.transcripts.readers.jsonl import read_jsonl
+from erc.transcripts.readers.srt import read_srt
+from erc.transcripts.readers.table import read_csv, read_tsv
+from erc.transcripts.readers.text import read_text
+from erc.transcripts.readers.vtt import read_vtt
 from erc.transcripts.sniffing import sniff
-from erc.transcripts.srt import read_srt
-from erc.transcripts.table import read_csv, read_tsv
-from erc.transcripts.vtt import read_vtt
+from erc.transcripts.types import Draft, Log, Problem, Reader, Sniffed, Transcript
 
 READERS: dict[str, Reader] = {
     "text": read_text,
@@ -46,7 +46,7 @@ def read_transcript(
     """All conversations of one file, given as a path, or of a binary stream.
 
     `format` is a key of `READERS`, sniffed when None; `mapping` goes from field
-    (`erc.transcripts.columns.FIELDS`) to column; `name` stands for the file in messages and, without its
+    (`erc.transcripts.readers.columns.FIELDS`) to column; `name` stands for the file in messages and, without its
     suffix, as the conversation id, where `source` is a stream. With `strict` the first problem raises
     InputError; without it lines that cannot be read are skipped and told in `Transcript.problems`. Raises
     InputError too for an empty file, a binary file and a file without a single turn.

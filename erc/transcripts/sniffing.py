@@ -8,13 +8,13 @@ import re
 from pathlib import PurePath
 
 from erc.errors import InputError
-from erc.transcripts.columns import Columns
 from erc.transcripts.decoding import decoded_lines, opened
-from erc.transcripts.jsonl import opens_array
-from erc.transcripts.names import Speakers, split_name
-from erc.transcripts.nouns import Log, Sniffed
-from erc.transcripts.stamps import take_stamp
-from erc.transcripts.table import delimiter_of
+from erc.transcripts.readers.columns import Columns
+from erc.transcripts.readers.jsonl import opens_array
+from erc.transcripts.readers.speaker_names import Speakers, split_name
+from erc.transcripts.readers.table import delimiter_of
+from erc.transcripts.readers.timestamps import take_stamp
+from erc.transcripts.types import Log, Sniffed
 
 SUFFIXES = {
     ".txt": "text",

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO, Protocol
 
 from erc.errors import InputError
 from erc.files import opened_for_writing
-from erc.transcripts.parquet_writer import ParquetWriter
-from erc.transcripts.row_writers import CsvWriter, JsonlWriter
-from erc.transcripts.vtt_writer import VttWriter
+from erc.transcripts.writers.csv_jsonl import CsvWriter, JsonlWriter
+from erc.transcripts.writers.parquet import ParquetWriter
+from erc.transcripts.writers.vtt import VttWriter
 
 Target = Path | str | BinaryIO
 """A path, `-` for standard output, or a binary stream."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.transcripts import read_transcript, sniff
-from erc.transcripts.stamps import take_stamp
+from erc.transcripts.readers.timestamps import take_stamp
 
 
 def read(text):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erc.data import Conversation, Utterance
-from erc.transcripts.telling_apart import UniqueIds
+from erc.transcripts.unique_ids import UniqueIds
 
 
 def talk(identifier, *ids):

@@ -21,7 +21,7 @@ from erc.transcripts import (
     write_parquet,
     write_vtt,
 )
-from erc.transcripts.formulas import defuse, restore
+from erc.transcripts.spreadsheet_safety import defuse, restore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RISKY = "=+-@\t\r\n\0＝＋－＠"

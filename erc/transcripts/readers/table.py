@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from erc.errors import InputError
-from erc.transcripts.columns import Columns, Rows, check_mapping
-from erc.transcripts.formulas import restore
-from erc.transcripts.nouns import Draft, Line, Log
+from erc.transcripts.readers.columns import Columns, Rows, check_mapping
+from erc.transcripts.spreadsheet_safety import restore
+from erc.transcripts.types import Draft, Line, Log
 
 LONGEST_RECORD = 10_000
 """Lines one quoted cell may run over; beyond it the quote is taken for a forgotten one."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from erc.errors import InputError
-from erc.transcripts.nouns import Draft, Log
-from erc.transcripts.values import labels, moment, seconds
+from erc.transcripts.readers.values import labels, moment, seconds
+from erc.transcripts.types import Draft, Log
 
 FIELDS = ("text", "speaker", "conversation", "timestamp", "start", "end", "emotion", "id")
 """What a column can be mapped to, as in `--map text=message`."""

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from erc.transcripts.names import CLOCK, Named, Speakers, split_name
-from erc.transcripts.nouns import Draft, Line, Log
-from erc.transcripts.stamps import Dates, Stamp, take_damaged, take_stamp
-from erc.transcripts.values import clock_seconds
+from erc.transcripts.readers.speaker_names import CLOCK, Named, Speakers, split_name
+from erc.transcripts.readers.timestamps import Dates, Stamp, take_damaged, take_stamp
+from erc.transcripts.readers.values import clock_seconds
+from erc.transcripts.types import Draft, Line, Log
 
 _CLOCK = re.compile(
     rf"\s{{0,8}}(?:(?P<open>[(\[])(?P<within>{CLOCK})[)\]]\s{{0,8}}|(?P<bare>{CLOCK})\s{{1,8}}(?:[|–—-]\s{{1,4}})?)"
@@ -44,7 +44,7 @@ def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) ->
     """One turn per speaker line; a line that opens with no speaker continues the turn above it, joined by a space.
 
     Every line of a date, a time and a name begins a turn, and the moment becomes its timestamp (see
-    `erc.transcripts.stamps`). Among such lines, one with a date and no name is a message of the chat program
+    `erc.transcripts.readers.timestamps`). Among such lines, one with a date and no name is a message of the chat program
     and is passed over; where they are the most, a line without a date continues the message above whatever it
     begins with. `hh:mm:ss` before the name or behind it, in brackets or not, becomes the turn's start;
     `[12:30]`, which may be a time of day or an offset, is kept as `meta["clock"]`. What stood in brackets

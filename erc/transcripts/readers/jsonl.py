@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from erc.errors import InputError
-from erc.transcripts.columns import Columns, Rows, check_mapping
-from erc.transcripts.nouns import Draft, Line, Log
+from erc.transcripts.readers.columns import Columns, Rows, check_mapping
+from erc.transcripts.types import Draft, Line, Log
 
 
 def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:

@@ -10,9 +10,9 @@ from typing import Any
 import webvtt
 from webvtt.models import Timestamp
 
-from erc.transcripts.cues import Cue, Part, blocks, joined, split_at_times, spoken_parts
-from erc.transcripts.names import LONGEST_NAME, Speakers
-from erc.transcripts.nouns import Draft, Line, Log
+from erc.transcripts.readers.captions import Cue, Part, blocks, joined, split_at_times, spoken_parts
+from erc.transcripts.readers.speaker_names import LONGEST_NAME, Speakers
+from erc.transcripts.types import Draft, Line, Log
 
 _TIMES = re.compile(r"\s*([\d:.]{4,20})\s*-->\s*([\d:.]{4,20})(?:\s|$)")
 _VOICE = re.compile(r"<v(?P<classes>(?:\.[^\s.>]{1,60}){0,8})(?:\s+(?P<name>[^>]{0,200}))?>")
@@ -21,7 +21,7 @@ _BRACKETED = re.compile(rf"\((?P<name>[^():]{{1,{LONGEST_NAME}}})\)$")
 
 
 def read_vtt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a WebVTT file; fragments of one speaker are joined (see `erc.transcripts.cues.joined`).
+    """Turns of a WebVTT file; fragments of one speaker are joined (see `erc.transcripts.readers.captions.joined`).
 
     A cue may hold several voices, entities such as `&amp;` are decoded, other tags are dropped. A name alone
     in round brackets holds until the next one. NOTE, STYLE and REGION blocks are passed over; a block without

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pysubs2.time import TIMESTAMP, timestamp_to_ms
 
-from erc.transcripts.cues import Cue, Part, blocks, joined, split_at_times, spoken_parts
-from erc.transcripts.names import Speakers
-from erc.transcripts.nouns import Draft, Line, Log
+from erc.transcripts.readers.captions import Cue, Part, blocks, joined, split_at_times, spoken_parts
+from erc.transcripts.readers.speaker_names import Speakers
+from erc.transcripts.types import Draft, Line, Log
 
 _TAG = re.compile(r"</?(?:i|b|u|s|font)(?:\s[^<>]{0,200})?>|\{\\[^{}]{0,200}\}", re.IGNORECASE)
 
 
 def read_srt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a SubRip file; fragments of one speaker are joined (see `erc.transcripts.cues.joined`).
+    """Turns of a SubRip file; fragments of one speaker are joined (see `erc.transcripts.readers.captions.joined`).
 
     Styling tags are dropped. A block without times belongs to the cue before it, because a caption may hold a
     blank line, unless it opens with a cue number or an arrow: then its times are broken, it is a problem and

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from erc.errors import InputError
-from erc.transcripts.records import name_of, plain
-from erc.transcripts.vtt import cue_fields, cue_time
+from erc.transcripts.readers.vtt import cue_fields, cue_time
+from erc.transcripts.writers.records import name_of, plain
 
 _CHARACTERS_PER_SECOND = 15.0
 _NO_CLASS = re.compile(r"[^\w-]+")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from erc.errors import InputError
-from erc.transcripts.records import name_of, plain
+from erc.transcripts.writers.records import name_of, plain
 
 if TYPE_CHECKING:
     import pyarrow as pa

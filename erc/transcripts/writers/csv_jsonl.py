@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from erc.errors import InputError
-from erc.transcripts.formulas import defuse
-from erc.transcripts.records import name_of, plain
+from erc.transcripts.spreadsheet_safety import defuse
+from erc.transcripts.writers.records import name_of, plain
 
 CSV_COLUMNS = (
     "conversation_id",
@@ -63,7 +63,7 @@ class JsonlWriter:
 
 
 class CsvWriter:
-    """CSV in UTF-8 with `CSV_COLUMNS`; texts that a spreadsheet would run are defused (see `erc.transcripts.formulas`).
+    """CSV in UTF-8 with `CSV_COLUMNS`; texts that a spreadsheet would run are defused (see `erc.transcripts.spreadsheet_safety`).
 
     Numbers are written as numbers, negative ones too. Other keys of a record are left out.
     """

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from erc.transcripts.names import Named, Speakers
-from erc.transcripts.nouns import Draft, Line
+from erc.transcripts.readers.speaker_names import Named, Speakers
+from erc.transcripts.types import Draft, Line
 
 LONGEST_PAUSE = 2.0
 """Seconds between two cues of one speaker that may still be one turn."""
