@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from speakers import END, ConversationLabel, Embedder, Observation, Registry, SpeakerId, Uncertainty
-from speakers.memory import unit
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS
+from speakers.vectors.index import unit
 
 LABELS = tuple(f"emotion{number}" for number in range(28))
 TURNS_PER_SPEAKER = 100

@@ -3,7 +3,7 @@
 from speakers.bios import DETERMINISTIC, BioWriter
 from speakers.errors import SpeakersError
 from speakers.history import SummaryRule
-from speakers.mapping import NameMap
+from speakers.name_map import NameMap
 from speakers.records import (
     Bio,
     ConversationLabel,
@@ -21,7 +21,7 @@ from speakers.records import (
     Uncertainty,
 )
 from speakers.registry import END, Options, Registry
-from speakers.tenancy import Policy
+from speakers.tenant import Policy
 
 __all__ = [
     "DETERMINISTIC",

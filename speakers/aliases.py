@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Row, func, select, tuple_
 from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleError
 from speakers.records import SpeakerId
-from speakers.store.chunks import in_chunks
+from speakers.store.bulk import in_chunks
 from speakers.store.tables import ALIASES, AUDIT, BIOS, MOVES, OBSERVATIONS, SPEAKERS
-from speakers.tenancy import Tenant
+from speakers.tenant import Tenant
 
 
 def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:

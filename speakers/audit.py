@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_, select
 
 from speakers.records import AuditEntry, LoggedNames, SpeakerId
-from speakers.store.chunks import CHUNK, in_chunks
+from speakers.store.bulk import CHUNK, in_chunks
 from speakers.store.tables import ALIASES, AUDIT, SPEAKERS
-from speakers.tenancy import Tenant
+from speakers.tenant import Tenant
 
 
 def log(

@@ -14,7 +14,7 @@ from speakers.errors import InvalidRecordError
 from speakers.records import Bio, Embedder, Observation, Passage, Point
 from speakers.store.codec import settle_embedder, vector_array, vector_bytes
 from speakers.store.tables import BIOS, PASSAGES, SPEAKERS
-from speakers.tenancy import Tenant
+from speakers.tenant import Tenant
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors, shape (len(texts), width): what `encode` of a sentence encoder does."""

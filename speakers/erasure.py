@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, or_, select, tuple_
 
-from speakers import audit, bios, identity, index_file
+from speakers import audit, bios, identity
 from speakers.errors import ErasureIncompleteError, StoreError
 from speakers.records import Erasure
 from speakers.store import Store
-from speakers.store.chunks import in_chunks
+from speakers.store.bulk import in_chunks
 from speakers.store.tables import (
     ALIASES,
     AUDIT,
@@ -32,7 +32,8 @@ from speakers.store.tables import (
     TENANTS,
     TOMBSTONES,
 )
-from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
+from speakers.tenant import AHEAD, Tenant, bump, tenant_row
+from speakers.vectors import index_file
 
 _O = OBSERVATIONS.c
 _HOUR, _DAY = 3_600.0, 86_400.0

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers import names
 from speakers.errors import UnknownSpeakerError
-from speakers.mapping import NameMap
+from speakers.name_map import NameMap
 from speakers.names import NameKind
 from speakers.records import Resolution, Speaker, SpeakerId
 from speakers.store.tables import ALIASES, SPEAKERS, TOMBSTONES
-from speakers.tenancy import Tenant
+from speakers.tenant import Tenant
 
 EVERYWHERE = ""
 """The scope of a name that is known in every conversation of its tenant."""

@@ -155,7 +155,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Decayed emotion weights of a speaker's past. `unknown` is the share that no conversation may claim (see `speakers.influence`)."""
+    """Decayed emotion weights of a speaker's past. `unknown` is the share that no conversation may claim (see `speakers.history`)."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     unknown: float = 1.0

@@ -15,7 +15,9 @@ from typing import TypeVar
 import numpy as np
 from sqlalchemy import Connection, Row, select
 
-from speakers import aliases, audit, bios, erasure, exchange, history, identity, index_file, ledger
+from speakers import aliases, audit, bios, erasure, history, identity
+from speakers import export_import as exchange
+from speakers import recording as ledger
 from speakers.bios import DETERMINISTIC, BioWriter, Embed
 from speakers.errors import (
     ErasureIncompleteError,
@@ -24,10 +26,9 @@ from speakers.errors import (
     StoreError,
     UnknownTenantError,
 )
-from speakers.exchange import ImportReceipt
+from speakers.export_import import ImportReceipt
 from speakers.history import SummaryRule
-from speakers.mapping import NameMap
-from speakers.recall import Recaller
+from speakers.name_map import NameMap
 from speakers.records import (
     AuditEntry,
     Bio,
@@ -46,7 +47,9 @@ from speakers.records import (
 from speakers.store import Store
 from speakers.store.codec import Vocabulary, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS, TENANTS
-from speakers.tenancy import Policy, Tenant, epoch_of, find_tenant, make_tenant, tenant_row
+from speakers.tenant import Policy, Tenant, epoch_of, find_tenant, make_tenant, tenant_row
+from speakers.vectors import index_file
+from speakers.vectors.recall import Recaller
 
 _PATIENCE = 1.0
 """How long, in seconds, a call waits for readers of other processes to finish an erasure that nobody asked it for."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Dialect, Table
+
+CHUNK = 500
+"""Bound parameters per statement: far below every engine's limit."""
+Value = TypeVar("Value")
 
 
 @lru_cache(maxsize=64)
@@ -25,3 +29,9 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
         connection.exec_driver_sql(text, [dict(row) for row in rows])
     else:
         connection.exec_driver_sql(text, [tuple(row[column] for column in order) for row in rows])
+
+
+def in_chunks(values: Sequence[Value]) -> Iterator[list[Value]]:
+    """The values in their order, at most `CHUNK` at a time; nothing of nothing."""
+    for start in range(0, len(values), CHUNK):
+        yield list(values[start : start + CHUNK])

@@ -26,7 +26,7 @@ from speakers.errors import (
     StoreError,
     StoreMissingError,
 )
-from speakers.store.faults import meaning, translated
+from speakers.store.error_mapping import meaning, translated
 from speakers.store.tables import META
 
 APPLICATION_ID = 0x43564D4F

@@ -41,7 +41,7 @@ def live(registry: Registry, name: str = NAME, conversations: int = 8, turns: in
 
 def traces(folder: Path, *, conversations: int = 8, turns: int = 12) -> list[str]:
     """Where in the folder anything of the person can still be found: names, words in three encodings, vectors, whole or scaled."""
-    from speakers.memory import unit
+    from speakers.vectors.index import unit
 
     drawn = vectors(conversations * turns, 1)[::2]
     needles = {

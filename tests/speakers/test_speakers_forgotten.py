@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from speakers_support import EMBEDDER, make, vectors
 
 from speakers import END, BioWriter, Observation, Passage, Registry, SpeakerId, SpeakersError
-from speakers.memory import unit
+from speakers.vectors.index import unit
 
 NAMES = ("Zebedee", "Quentin", "Yolanda")
 FILES = ("s.db", "mem[1].db", "what?.db", "every*.db", "a b%20.db", "né.db")

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speakers.history import SummaryRule, summarise
-from speakers.influence import capped_shares
+from speakers.history import SummaryRule, capped_shares, summarise
 
 LABELS = ("joy", "anger")
 WEIGHTS = st.lists(st.floats(-1e5, 1e5), min_size=0, max_size=12)

@@ -12,7 +12,7 @@ from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
 from speakers import END, ConversationLabel, Embedder, Observation, Point, Registry, SpeakerId, Uncertainty
 from speakers.errors import EmbedderMismatchError, InvalidRecordError, UnknownSpeakerError
-from speakers.ledger import Place, Timeline
+from speakers.recording import Place, Timeline
 from speakers.store.tables import OBSERVATIONS
 
 

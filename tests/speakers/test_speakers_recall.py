@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from speakers_support import EMBEDDER, WIDTH, make, meet, vectors
 
 from speakers import END, Point, Registry, SpeakerId
-from speakers import recall as recall_module
 from speakers.errors import EmbedderMismatchError
-from speakers.index_file import path_of, write_draft
-from speakers.index_file import read as read_index
-from speakers.memory import VectorIndex, best, exact_cosine, unit
+from speakers.vectors import recall as recall_module
+from speakers.vectors.index import VectorIndex, best, exact_cosine, unit
+from speakers.vectors.index_file import path_of, write_draft
+from speakers.vectors.index_file import read as read_index
 
 
 def fill(registry: Registry, conversations: int = 6, turns: int = 6) -> None:

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from speakers import bios, index_file
+from speakers import bios
 from speakers.errors import EmbedderMismatchError
 from speakers.history import PAST, past
-from speakers.memory import VectorIndex, best, exact_cosine, unit
 from speakers.records import Hit, PassageHit, Point, Recall, SpeakerId
 from speakers.store import Store
-from speakers.store.chunks import in_chunks
+from speakers.store.bulk import in_chunks
 from speakers.store.codec import Vocabulary, observations, stored_embedder, vector_matrix
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
-from speakers.tenancy import Tenant
+from speakers.tenant import Tenant
+from speakers.vectors import index_file
+from speakers.vectors.index import VectorIndex, best, exact_cosine, unit
 
 _O = OBSERVATIONS.c
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, bindparam, case, func, select
 
 from speakers import audit, bios, identity, names
 from speakers.errors import InvalidRecordError
-from speakers.ledger import check_place
+from speakers.recording import check_place
 from speakers.records import (
     HIGHEST_INDEX,
     ConversationLabel,
@@ -41,7 +41,7 @@ from speakers.store.codec import (
     stored_embedder,
 )
 from speakers.store.tables import ALIASES, BIOS, CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS
-from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
+from speakers.tenant import AHEAD, Tenant, bump, tenant_row
 
 VERSION = 1
 _O = OBSERVATIONS.c

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speakers.memory import VectorIndex
+from speakers.vectors.index import VectorIndex
 
 _MAGIC = b"SPKINDX1"
 _HEADER = struct.Struct("<8s32s4q")  # magic, HMAC of all that follows, then width, count, generation, epoch

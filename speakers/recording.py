@@ -11,11 +11,10 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import InvalidRecordError, UnknownSpeakerError
 from speakers.records import Embedder, Observation, Point, Receipt
-from speakers.store.bulk import insert_rows
-from speakers.store.chunks import in_chunks
+from speakers.store.bulk import in_chunks, insert_rows
 from speakers.store.codec import Vocabulary, observation_values
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
-from speakers.tenancy import AHEAD, Tenant, bump, tenant_row
+from speakers.tenant import AHEAD, Tenant, bump, tenant_row
 
 # Statements are built once: a conversation is small, and building them would cost as much as running them.
 _PLACE = select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(
