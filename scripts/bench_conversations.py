@@ -287,7 +287,7 @@ def dev_texts() -> list[str]:
 
 def live(p: Predictor, repeats: int) -> None:
     """Latency of a turn of a conversation that goes on, early against late, over the same texts."""
-    from erc.inference.live.conversation.conversation import LiveConversation
+    from erc.inference.live.conversation import LiveConversation
 
     texts = dev_texts()[: 2 * AROUND]  # they come round, so that both windows hold the same ones
     seconds: dict[int, list[float]] = {EARLY: [], LATE: []}

@@ -156,7 +156,8 @@ def scoring(given: argparse.Namespace) -> None:
 def live(given: argparse.Namespace) -> None:
     """A turn of a conversation of about 1,000 tokens, through `LiveConversation`: going on, and just resumed, which reads all anew."""
     import numpy as np
-    from erc.inference.live.conversation.conversation import LiveConversation
+
+    from erc.inference.live.conversation import LiveConversation
 
     predictor, lines = live_predictor()
     conversation, number = LiveConversation(predictor), 0

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from erc.inference.live.conversation.conversation import LiveConversation
+    from erc.inference.live.conversation import LiveConversation
     from erc.inference.loading import load_cascade, load_predictor
     from erc.inference.prediction import Prediction
     from erc.inference.predictor import Labelled, Predictor

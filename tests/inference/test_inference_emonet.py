@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from erc.inference.live.conversation.conversation import LiveConversation
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, HISTORY_LIMIT, save_tiny_emonet, talk
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, InputError
+from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from erc.inference.live.conversation.conversation import LiveConversation
 from tiny_emonet import ANA, BEN, talk
 
 from erc.data import Conversation
 from erc.errors import ConfigError, ConvemoError, InputError
+from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from erc.inference.live.conversation.conversation import LiveConversation
 
 from erc.data import Conversation, Utterance
 from erc.data.corpora import load_corpus
+from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.settings import InferenceSettings

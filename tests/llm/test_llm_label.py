@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from erc.inference.live.conversation.conversation import LiveConversation
 from lm_server import Behaviour, running
 from safetensors.torch import load_file, save_file
 from tiny_emonet import ANA, BEN, talk
@@ -24,6 +23,7 @@ from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, NoDropoutError
 from erc.inference import llm_loading, loading
 from erc.inference.cascade import CascadePredictor
+from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.backends.local import LocalScorer

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from erc.inference.live.conversation.conversation import LiveConversation
-from erc.inference.live.conversation.llm import LiveLlm
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from erc.data import Conversation, Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.inference.cascade import CascadePredictor
+from erc.inference.live.conversation import LiveConversation
+from erc.inference.live.llm import LiveLlm
 from erc.inference.loading import fine_thresholds, load_predictor
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.llm import LlmScorer

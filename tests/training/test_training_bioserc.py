@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from erc.inference.live.conversation.conversation import LiveConversation
 from tiny_corpora import write_corpora
 from tiny_emonet import ANA, BEN, talk
 from typer.testing import CliRunner
 
 from erc.cli.app import app
 from erc.config import load_config
+from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.bio_vectors import BioVectors
 from erc.inference.scorers.settings import InferenceSettings

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from erc.data import Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.files import part_of
-from erc.inference.live.conversation.emonet import LiveEmoNet
+from erc.inference.live.emonet import LiveEmoNet
 from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.emonet import EmoNetScorer
@@ -29,7 +29,7 @@ from erc.transcripts.assembling import utterance_id
 from erc.uncertainty.policy import REVIEW
 
 if TYPE_CHECKING:
-    from erc.inference.live.conversation.llm import LiveLlm
+    from erc.inference.live.llm import LiveLlm
     from erc.inference.scorers.llm_model import StoredNotes
 
 
@@ -253,7 +253,7 @@ def _second_of(predictor: Predictor, *, conversation_id: str, notes: StoredNotes
     """The state of the language model behind a cascade; None for a single model."""
     if not isinstance(getattr(predictor, "second", None), Predictor):
         return None
-    from erc.inference.live.conversation.llm import LiveLlm
+    from erc.inference.live.llm import LiveLlm
 
     return LiveLlm(predictor.second.scorer, conversation_id=conversation_id, notes=notes)  # type: ignore[attr-defined]
 
@@ -274,7 +274,7 @@ def _state_of(
                 f"notes are for a language model; {scorer.identity} reads a speaker memory as `stored`"
             )
         return LiveEmoNet(scorer, conversation_id=conversation_id, corpus=corpus, stored=stored)
-    from erc.inference.live.conversation.llm import LiveLlm
+    from erc.inference.live.llm import LiveLlm
     from erc.inference.scorers.llm import LlmScorer
 
     if not isinstance(scorer, LlmScorer):
