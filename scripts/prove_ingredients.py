@@ -6,7 +6,7 @@
 For every recipe that claims an ingredient a tiny model with random weights is trained by the shipped recipe
 and judged on held-out turns three times: with the ingredient, with it blanked for the trained model, and
 trained anew without it. The first must be above 90%, the others within the 99% binomial interval around one
-in four. The corpora are those of `tests/llm/planted.py`. Each cell leaves a JSON record that says of which
+in four. The corpora are those of `scripts/planted.py`. Each cell leaves a JSON record that says of which
 corpus, configuration, base and prompts it was made; what would be made of the same is not trained again.
 Leaves with 1 where a cell fails.
 
@@ -25,8 +25,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "llm"))
 
 INGREDIENTS = ("history", "demonstration", "dialogue", "bio")
 LEARNT = 0.9

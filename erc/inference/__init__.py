@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 _PLACES = {
-    "InferenceSettings": "settings",
+    "InferenceSettings": "scorers.settings",
     "Labelled": "predictor",
-    "LiveConversation": "live",
+    "LiveConversation": "live.conversation",
     "Prediction": "prediction",
     "Predictor": "predictor",
     "RememberingPredictor": "speaker_context",

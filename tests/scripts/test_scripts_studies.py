@@ -14,8 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("scripts", "tests/llm"):
-        monkeypatch.syspath_prepend(str(ROOT / folder))
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
 
 
 # --- the conversation model's parts
