@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from speakers import END, ConversationLabel, Embedder, Observation, Registry, SpeakerId, Uncertainty
+from speakers import END, ConversationLabel, Embedder, Observation, Registry, SpeakerId, StoredUncertainty
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS
 from speakers.vectors.index import unit
 
@@ -38,7 +38,7 @@ def conversation(
     return [
         Observation(
             owners[index % len(owners)], name, f"{name}-{index:04d}", index, text=f"{WORDS} {index}",
-            weights=dict(zip(LABELS, weights[index].tolist(), strict=True)), uncertainty=Uncertainty(0.6, 0.5, 0.1),
+            weights=dict(zip(LABELS, weights[index].tolist(), strict=True)), uncertainty=StoredUncertainty(0.6, 0.5, 0.1),
             label=ConversationLabel("joy", 0.8), model="bench@1", vector=vectors[index],
         )
         for index in range(turns)

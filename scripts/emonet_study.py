@@ -104,9 +104,9 @@ def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier and the corpus's files."""
     from erc.data.corpora import load_corpus
     from erc.persistence import find_model, load_artefact
-    from erc.training.provenance import corpora_origin
+    from erc.training.provenance import corpora_provenance
 
-    files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
+    files = corpora_provenance(load_corpus(corpus, split) for split in ("train", "dev"))
     return {
         "classifier": None if classifier is None else load_artefact(find_model(classifier)).sha256,
         "files": files,

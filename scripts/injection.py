@@ -14,7 +14,7 @@ from erc.data.conversation import Context, Conversation, Utterance
 from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.notes import NO_NOTES, HistoryEntry, SpeakerBio, SpeakerNotes
 from erc.llm.prompts.template import RenderedPrompt
-from erc.llm.scoring.scores import Scorer
+from erc.llm.scoring.scores import LabelScorer
 
 INTRUDER = "Intruder"
 Place = Literal["turn", "name", "bio"]
@@ -87,7 +87,7 @@ class TextFlips:
 
 
 def flips_by_text(
-    scorer: Scorer,
+    scorer: LabelScorer,
     builder: BuildsPrompts,
     conversations: Sequence[Conversation],
     *,
@@ -133,7 +133,7 @@ def _asked(
 
 
 def flip_rate(
-    scorer: Scorer,
+    scorer: LabelScorer,
     builder: BuildsPrompts,
     conversations: Sequence[Conversation],
     *,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from erc.data import Conversation
     from erc.llm.prompts.builder import PromptBuilder
-    from erc.llm.scoring.scores import Scorer
+    from erc.llm.scoring.scores import LabelScorer
 
 
 def main() -> int:
@@ -68,7 +68,7 @@ def main() -> int:
     return 0 if closed(model.backend, model.builder) else 1
 
 
-def flips(scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
+def flips(scorer: LabelScorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
     """Prints flips of other speakers' labels by hostile text, and in all, for each place in which it may stand."""
     from injection import PLACES
 
@@ -76,7 +76,9 @@ def flips(scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation])
         flips_in(place, scorer, builder, dialogues)
 
 
-def flips_in(place: Place, scorer: Scorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
+def flips_in(
+    place: Place, scorer: LabelScorer, builder: PromptBuilder, dialogues: list[Conversation]
+) -> None:
     """Prints the flips of one place."""
     from injection import flips_by_text
 
@@ -94,7 +96,7 @@ def flips_in(place: Place, scorer: Scorer, builder: PromptBuilder, dialogues: li
         )
 
 
-def closed(scorer: Scorer, builder: PromptBuilder) -> bool:
+def closed(scorer: LabelScorer, builder: PromptBuilder) -> bool:
     """Prints and returns whether the label set stays as it is and control tokens stay the template's, with each text everywhere."""
     from injection import HOSTILE_TEXTS, control_tokens, everywhere
 

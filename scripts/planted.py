@@ -27,7 +27,7 @@ from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora import Corpus
 from erc.emotions import load_emotion_set
 from erc.llm.prompts.notes import HistoryEntry, SpeakerBio, SpeakerNotes
-from erc.training.inputs import Supplies
+from erc.training.inputs import TrainingInputs
 
 Ingredient = Literal["dialogue", "bio", "history", "demonstration"]
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
@@ -91,7 +91,7 @@ class World:
     trial: Corpus
     held_out: Corpus
     shown: Corpus
-    supplies: Supplies
+    supplies: TrainingInputs
     shows_demonstrations: bool = True
 
     def without(self) -> World:
@@ -127,7 +127,9 @@ def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (2
     ]
     generated = {"interlocutor_commonsense": writer.written, "speaker_characteristic/oReact": writer.written}
     return World(
-        ingredient, *splits, Supplies(notes=PlantedNotes(writer.notes), embed=embed, generated=generated)
+        ingredient,
+        *splits,
+        TrainingInputs(notes=PlantedNotes(writer.notes), embed=embed, generated=generated),
     )
 
 

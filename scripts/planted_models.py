@@ -28,10 +28,10 @@ from erc.training.llm.settings import llm_recipe, prompt_budget
 from erc.training.llm.task import predict_answers
 
 CLAIMS: dict[Ingredient, tuple[str, ...]] = {
-    "dialogue": ("instructerc", "ckerc", "bioserc", "laercs", "rebuild"),
-    "bio": ("bioserc", "rebuild"),
-    "history": ("rebuild",),
-    "demonstration": ("instructerc", "rebuild"),
+    "dialogue": ("instructerc", "ckerc", "bioserc", "laercs", "speaker-memory"),
+    "bio": ("bioserc", "speaker-memory"),
+    "history": ("speaker-memory",),
+    "demonstration": ("instructerc", "speaker-memory"),
 }
 """The recipes whose prompts show each ingredient."""
 

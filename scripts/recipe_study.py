@@ -42,7 +42,7 @@ from recipe_study_parts import (
 )
 from study_cells import config_digest, current_cell, prompts_digest, write_cell
 
-RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "rebuild")
+RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "speaker-memory")
 SHUFFLED = ", labels shuffled"
 PLAIN = "dialogue alone"
 _ONE_STAGE = "llm.stages={emotions: {tasks: {erc: 1.0}}}"
@@ -50,17 +50,17 @@ ABLATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     PLAIN: ("laercs", (_ONE_STAGE,)),  # what is left of CKERC, LaERC-S and BiosERC without their ingredient
     "instructerc without demonstrations": ("instructerc", ("llm.demonstrations=0",)),
     "instructerc without auxiliary tasks": ("instructerc", (_ONE_STAGE,)),
-    "rebuild without bios": ("rebuild", ("llm.bios=false",)),
-    "rebuild without demonstrations": ("rebuild", ("llm.demonstrations=0",)),
-    "rebuild, retrieval none": ("rebuild", ("llm.retrieval=none",)),
-    "rebuild, retrieval recency": ("rebuild", ("llm.retrieval=recency",)),
-    "rebuild, retrieval similarity": ("rebuild", ("llm.retrieval=similarity",)),
-    "rebuild without class weights": ("rebuild", ("loss.class_weights=none",)),
+    "speaker-memory without bios": ("speaker-memory", ("llm.bios=false",)),
+    "speaker-memory without demonstrations": ("speaker-memory", ("llm.demonstrations=0",)),
+    "speaker-memory, retrieval none": ("speaker-memory", ("llm.retrieval=none",)),
+    "speaker-memory, retrieval recency": ("speaker-memory", ("llm.retrieval=recency",)),
+    "speaker-memory, retrieval similarity": ("speaker-memory", ("llm.retrieval=similarity",)),
+    "speaker-memory without class weights": ("speaker-memory", ("loss.class_weights=none",)),
 }
 
 
 def variants() -> dict[str, tuple[str, tuple[str, ...], bool]]:
-    """By name: the recipe, its overrides, and whether its training labels are shuffled. The rebuild itself has retrieval `both`."""
+    """By name: the recipe, its overrides, and whether its training labels are shuffled. The speaker-memory recipe itself has retrieval `both`."""
     ablated = {name: (recipe, overrides, False) for name, (recipe, overrides) in ABLATIONS.items()}
     return {
         **{recipe: (recipe, (), False) for recipe in RECIPES},

@@ -21,7 +21,7 @@ from erc.data.corpora import Corpus, chronological, load_corpus
 from erc.data.corpora.splits import sampled
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_map, load_emotion_set
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.backends.local import LocalScorer
@@ -37,14 +37,14 @@ from erc.llm.recipes import Recipe
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.memory.corpus import CorpusNotes, corpus_memory
 from erc.persistence import find_model, load_artefact
-from erc.training.inputs import Supplies
+from erc.training.inputs import TrainingInputs
 from erc.training.llm.batches import LlmExample, dialogue_groups
 from erc.training.llm.examples import Examples
 from erc.training.llm.experiment import stage_task
 from erc.training.llm.settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm.stages import run_stages
 from erc.training.llm.task import predict_answers
-from erc.training.provenance import corpora_origin
+from erc.training.provenance import corpora_provenance
 from erc.uncertainty.crossfit import cross_fitted_classes
 
 CLASSIFIER = "goemotions-minilm"
@@ -79,7 +79,7 @@ PHRASES = {
     "interlocutor_commonsense": "{speaker} means to show {first}. The others take it as {second}.",
 }
 """The texts of the generated tasks, from the two likeliest of 28 emotions."""
-SHORTER: dict[str, tuple[str, ...]] = {"rebuild": ("llm.history=3", "llm.demonstrations=1")}
+SHORTER: dict[str, tuple[str, ...]] = {"speaker-memory": ("llm.history=3", "llm.demonstrations=1")}
 """Half of what the recipe would show, so that its prompts stay within twice the length of the others'."""
 
 
@@ -118,7 +118,7 @@ class Study:
     train: Corpus
     watched: Corpus
     dev: Corpus
-    scorer: KeepingScorer
+    scorer: CachedScorer
     memories: dict[str, Any]
     generated: dict[str, dict[tuple[str, int], str]]
     _examples: dict[str, list[list[LlmExample]]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Study:
         train = replace(pool, conversations=pool.conversations[: sizes.train])
         watched = replace(pool, conversations=pool.conversations[sizes.train :])
         artefact = load_artefact(find_model(CLASSIFIER))
-        scorer = KeepingScorer(artefact, settings=InferenceSettings(uncertainty="off"))
+        scorer = CachedScorer(artefact, settings=InferenceSettings(uncertainty="off"))
         memories: dict[str, Any] = {}
         for talks in (remembered, dev.conversations):
             registry = corpus_memory(cache, talks, scorer)
@@ -214,11 +214,11 @@ class Study:
             self._examples[key] = [*made, examples.of_stage(self.dev, recipe.stages[-1], dev=True)]
         return self._examples[key]
 
-    def _supplies(self, recipe: Recipe) -> Supplies:
+    def _supplies(self, recipe: Recipe) -> TrainingInputs:
         emotions = load_emotion_map("goemotions", self.dev.emotion_set)
         shown = PromptNotes(bios=recipe.bios, history=recipe.history, retrieval=recipe.retrieval)
         notes = ShortBios(CorpusNotes(self.memories, shown=shown, emotions=emotions, scorer=self.scorer))
-        return Supplies(notes=notes, embed=self.scorer.embed, generated=self.generated)
+        return TrainingInputs(notes=notes, embed=self.scorer.embed, generated=self.generated)
 
     def _judged(
         self, model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]
@@ -274,7 +274,7 @@ def taught_by(base: str, prompts: str) -> bool:
 
 def sources(corpus: str) -> dict[str, Any]:
     """What the cells of a corpus read beside their configurations: the classifier, the corpus's files and the prompts."""
-    files = corpora_origin(load_corpus(corpus, split) for split in ("train", "dev"))
+    files = corpora_provenance(load_corpus(corpus, split) for split in ("train", "dev"))
     return {
         "classifier": load_artefact(find_model(CLASSIFIER)).sha256,
         "files": files,
@@ -308,7 +308,7 @@ def tables(folder: Path, *, variants: Sequence[str], make: Mapping[str, Any] | N
     )
 
 
-def phrased(talks: Sequence[Conversation], scorer: KeepingScorer) -> dict[str, dict[tuple[str, int], str]]:
+def phrased(talks: Sequence[Conversation], scorer: CachedScorer) -> dict[str, dict[tuple[str, int], str]]:
     """Texts for the generated tasks from the shared classifier's two likeliest of 28 emotions; it sees no gold label of the corpus."""
     scorer.score_texts([turn.text for talk in talks for turn in talk])
     names = scorer.artefact.info.labels

@@ -51,7 +51,7 @@ from erc.training.llm.batches import LlmExample, encode_example
 from erc.training.llm.task import LlmTask
 from erc.training.loop.settings import OptimSettings
 from erc.training.loop.trainer import train
-from erc.training.provenance import corpora_origin
+from erc.training.provenance import corpora_provenance
 
 CHUNK = 448
 """Tokens of one training example; a dialogue is cut into as many as it needs. Longer ones would spend the time on attention."""
@@ -185,7 +185,7 @@ def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> di
         "questions": given.questions,
         "comments": given.comments,
         "comment_sets": list(SETS),
-        "comment_files": corpora_origin(splits),
+        "comment_files": corpora_provenance(splits),
         "comments_dev_weighted_f1": figures["weighted_f1"],
     }
 
@@ -255,7 +255,7 @@ def record(
         "purpose": "tests and demonstrations of the language-model path; too small for good labels",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "corpora": given.corpora,
-        "files": corpora_origin(corpora),
+        "files": corpora_provenance(corpora),
         "readings": given.readings,
         "prompts": prompts_digest(),
         "prompts_per_dialogue": given.prompts,

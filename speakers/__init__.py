@@ -17,8 +17,8 @@ from speakers.records import (
     Speaker,
     SpeakerContext,
     SpeakerId,
+    StoredUncertainty,
     Summary,
-    Uncertainty,
 )
 from speakers.registry import END, Options, Registry
 from speakers.tenant import Policy
@@ -44,7 +44,7 @@ __all__ = [
     "SpeakerContext",
     "SpeakerId",
     "SpeakersError",
+    "StoredUncertainty",
     "Summary",
     "SummaryRule",
-    "Uncertainty",
 ]

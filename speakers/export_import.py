@@ -30,7 +30,7 @@ from speakers.records import (
     Passage,
     Point,
     SpeakerId,
-    Uncertainty,
+    StoredUncertainty,
     check_text,
 )
 from speakers.store.codec import (
@@ -357,7 +357,7 @@ class Importer:
         one = Observation(
             speaker=SpeakerId(data["speaker_id"]), conversation_id=data["conversation_id"], utterance_id=data["utterance_id"], index=data["index"],
             text=data["text"], timestamp=data["timestamp"], weights=data["weights"],
-            uncertainty=None if data["uncertainty"] is None else Uncertainty(**data["uncertainty"]),
+            uncertainty=None if data["uncertainty"] is None else StoredUncertainty(**data["uncertainty"]),
             label=None if data["label"] is None else ConversationLabel(**data["label"]),
             correction=data["correction"], model=data["model"], vector=_unpacked(data["vector"]),
             point=Point(time, sequence, data["conversation_id"], data["index"]),

@@ -64,7 +64,7 @@ class Speaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Uncertainty:
+class StoredUncertainty:
     """Entropies in nats of the context-free classifier: total = aleatoric + epistemic."""
 
     total: float
@@ -105,7 +105,7 @@ class Observation:
     text: str | None = None
     timestamp: float | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
-    uncertainty: Uncertainty | None = None
+    uncertainty: StoredUncertainty | None = None
     label: ConversationLabel | None = None
     correction: str | None = None
     model: str | None = None

@@ -49,7 +49,7 @@ from speakers.store.codec import Vocabulary, stored_embedder
 from speakers.store.tables import OBSERVATIONS, SPEAKERS, TENANTS
 from speakers.tenant import Policy, Tenant, epoch_of, find_tenant, make_tenant, tenant_row
 from speakers.vectors import index_file
-from speakers.vectors.recall import Recaller
+from speakers.vectors.recall import VectorSearch
 
 _PATIENCE = 1.0
 """How long, in seconds, a call waits for readers of other processes to finish an erasure that nobody asked it for."""
@@ -78,7 +78,7 @@ class Registry:
     def __init__(self, store: Store, tenant: Tenant, *, clock: Callable[[], float], options: Options) -> None:
         self._store, self._tenant, self._clock, self._options = store, tenant, clock, options
         self._sets = Vocabulary(tenant.row)
-        self._recaller = Recaller(store, tenant, self._sets)
+        self._recaller = VectorSearch(store, tenant, self._sets)
         self._looked = self._expiry = -math.inf  # when what is too old was looked for, and is to be again
         self._given_out: dict[
             str, float
@@ -264,8 +264,9 @@ class Registry:
             "now": self._clock(),
         }
         return self._change(
-            speaker, lambda connection, row: aliases.split(connection, self._tenant, row, **chosen)
-        )  # type: ignore[arg-type]
+            speaker,
+            lambda connection, row: aliases.split(connection, self._tenant, row, **chosen),  # type: ignore[arg-type]
+        )
 
     def undo(self, entry: int) -> int:
         """Reverse a rename, alias, merge or split to the byte. Raises NotReversibleError."""

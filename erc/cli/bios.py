@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from erc.cli.console import progress_bar, stderr, stdout
+from erc.cli.console import progress_bar, stdout, tell
 from erc.errors import ConfigError
 
 app = typer.Typer(
@@ -62,7 +62,7 @@ def write(
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
     from erc.llm.backends.generate import GenerationSettings
-    from erc.llm.generation.writer import open_writer
+    from erc.llm.generation.writer import open_text_writer
     from erc.llm.prompts.builder import Budget
     from erc.llm.prompts.template import PromptTemplate
     from erc.memory.bio_writer import LlmBios, write_bios
@@ -79,7 +79,12 @@ def write(
     settings = GenerationSettings(max_new_tokens=3 * max_words, temperature=temperature, seed=seed)
     with Registry.open(memory, tenant=tenant, options=Options(create=False)) as registry:
         people = None if not speaker else [registry.find(name) for name in speaker]
-        writer = open_writer(model.removeprefix("llm:"), adapter=adapter, precision=precision, server=server)  # type: ignore[arg-type]
+        writer = open_text_writer(
+            model.removeprefix("llm:"),
+            adapter=adapter,
+            precision=precision,  # type: ignore[arg-type]
+            server=server,
+        )
         bios = LlmBios(
             writer, PromptTemplate.load("speaker_bio"), settings, Budget(max_tokens=2048), max_words=max_words
         )
@@ -91,17 +96,12 @@ def write(
                 asked += 1
                 if isinstance(bio, NothingWrittenError):
                     unwritten += 1
-                    stderr.print(
-                        f"{person.name or person.speaker_id}: {bio}",
-                        markup=False,
-                        highlight=False,
-                        soft_wrap=True,
-                    )
+                    tell(f"{person.name or person.speaker_id}: {bio}")
                 elif bio is not None:
                     written += 1
                     line = f"{person.name or person.speaker_id}: version {bio.version}, from {bio.utterances} utterances"
                     stdout.print(line, markup=False, highlight=False, soft_wrap=True)
-    stderr.print(f"{written} bios written by {bios.name}", markup=False, highlight=False, soft_wrap=True)
+    tell(f"{written} bios written by {bios.name}")
     if unwritten:
         raise NothingWrittenError(
             f"nothing was written about {unwritten} of {asked} people: their bios stay as they were, the same command tries again"

@@ -26,6 +26,11 @@ stderr = Console(stderr=True)
 """For talk, warnings and progress."""
 
 
+def tell(message: str) -> None:
+    """Prints a message to standard error as it is: no markup, no highlighting, no wrapping."""
+    stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(
     description: str, total: int | None = None, *, console: Console = stderr

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from erc.cli.columns import column_mapping
-from erc.cli.console import stderr, stdout
+from erc.cli.console import stderr, stdout, tell
 from erc.errors import ConfigError, InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -130,13 +130,8 @@ def evaluate(
         for table in report_tables(report):
             stdout.print(table)
     for note in (*report["notes"], *undrawn):
-        stderr.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    stderr.print(
-        f"report.json and {len(report['figures'])} figures are in {folder}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        tell(f"note: {note}")
+    tell(f"report.json and {len(report['figures'])} figures are in {folder}")
 
 
 def _check_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from erc.cli.columns import column_mapping
-from erc.cli.console import progress_bar, stderr, stdout
+from erc.cli.console import progress_bar, stderr, stdout, tell
 from erc.errors import ConfigError, InputError
 from erc.resources import DEFAULT_MODEL
 
@@ -130,7 +130,7 @@ def label(
     )
     _tell_untrusted(predictor)
     _tell_remembered(predictor, server, memory)
-    talk = Talk()
+    talk = RunLog()
     if timed:
         _check_times(files, format=format, mapping=mapping)
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
@@ -167,18 +167,18 @@ def _tell_remembered(predictor: Predictor, server: str | None, memory: str | Non
             f"{scorer.identity} was trained with bios that {writer} wrote; --memory has counted ones until `erc bios write --model {writer}` is run"
         )
     for note in notes:
-        stderr.print(note, markup=False, highlight=False, soft_wrap=True)
+        tell(note)
 
 
 def _tell_untrusted(predictor: Predictor) -> None:
     """Says how a language model runs here, and where its confidence was never held against people's labels."""
     scorer: Any = getattr(predictor, "second", predictor).scorer
     for remark in getattr(getattr(scorer, "model", None), "remarks", ()):
-        stderr.print(remark, markup=False, highlight=False, soft_wrap=True)
+        tell(remark)
     if getattr(scorer, "calibrated", True):
         return
     note = f"{scorer.identity} is not calibrated: its probabilities are only an order, and every turn it answers is marked for review"
-    stderr.print(note, markup=False, highlight=False, soft_wrap=True)
+    tell(note)
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def _remembering(
     from speakers import NameMap, Registry
 
     def warn(message: str) -> None:
-        stderr.print(message, markup=False, highlight=False, soft_wrap=True)
+        tell(message)
 
     with Registry.open(memory, tenant=tenant or "default") as registry:
         if output not in (None, "-") and registry.owns(Path(str(output))):
@@ -211,7 +211,7 @@ def _remembering(
         )
 
 
-class Talk:
+class RunLog:
     """What is said on standard error about one run: problems of the input, and a summary at the end."""
 
     def __init__(self) -> None:
@@ -255,19 +255,19 @@ class Talk:
                 if strict or len(files) == 1:
                     raise
                 self.files_failed.append(name)
-                stderr.print(f"skipped: {error}", markup=False, highlight=False, soft_wrap=True)
+                tell(f"skipped: {error}")
 
     def problem(self, problem: Problem) -> None:
         """Tells one broken line; past the first twenty they are only counted."""
         self.problems += 1
         if self.problems <= _PROBLEMS_TOLD:
-            stderr.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+            tell(str(problem))
         elif self.problems == _PROBLEMS_TOLD + 1:
             stderr.print("more problems follow and are only counted", highlight=False)
 
     def note(self, note: str) -> None:
         """Tells how the input was understood."""
-        stderr.print(note, markup=False, highlight=False, soft_wrap=True)
+        tell(note)
 
     def count(self, labelled: Labelled) -> None:
         """Takes a labelled conversation into the summary."""
@@ -347,7 +347,7 @@ def _progress(
             yield labelled
 
 
-def _put(output: str | None, labelled: Iterator[Labelled], talk: Talk, *, json: bool) -> None:
+def _put(output: str | None, labelled: Iterator[Labelled], talk: RunLog, *, json: bool) -> None:
     """Records into the file named or onto standard output, tables where a person reads."""
     sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
     if sink is None:
@@ -362,7 +362,7 @@ def _print_table(labelled: Labelled, turns: int) -> None:
     stdout.print(conversation_table(labelled, turns=turns, width=stdout.width))
 
 
-def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:
+def _print_tables(stream: Iterator[Labelled], talk: RunLog) -> None:
     shown = 0
     for labelled in stream:
         talk.count(labelled)
@@ -375,7 +375,7 @@ def _print_tables(stream: Iterator[Labelled], talk: Talk) -> None:
         )
 
 
-def _write(sink: str, stream: Iterator[Labelled], talk: Talk, *, table: bool) -> None:
+def _write(sink: str, stream: Iterator[Labelled], talk: RunLog, *, table: bool) -> None:
     from erc.transcripts import open_writer
 
     shown = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from erc.cli.console import stderr, stdout
+from erc.cli.console import progress_bar, stderr, stdout, tell
 from erc.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def train(
         _show(experiment)
         return
     run_dir = run or Path("runs") / experiment.name
-    with supply_maker(experiment, run_dir.parent / "supplies", server=server) as supplies:
+    with supply_maker(
+        experiment, run_dir.parent / "supplies", server=server, progress=progress_bar, note=tell
+    ) as supplies:
         artefact = run_experiment(
             experiment, run_dir, resume=not fresh, progress=not quiet, supplies=supplies
         )
@@ -77,7 +79,7 @@ def _tell_leaks(kept: dict[str, Any], experiment: ExperimentConfig) -> None:
         )
     if not kept["start_filtered"]:
         start = f"note: {experiment.artefact.init_from}, from which all began, was trained before: what it learnt from was not filtered here"
-        stderr.print(start, markup=False, highlight=False, soft_wrap=True)
+        tell(start)
 
 
 def _show(experiment: ExperimentConfig) -> None:
@@ -93,9 +95,9 @@ def _print_plan(plan: Plan) -> None:
 
     from rich.table import Table
 
-    stderr.print(plan.summary, markup=False, highlight=False, soft_wrap=True)
+    tell(plan.summary)
     if plan.note is not None:
-        stderr.print(f"note: {plan.note}", markup=False, highlight=False, soft_wrap=True)
+        tell(f"note: {plan.note}")
     if plan.memory is None:
         return
     table = Table("memory", "GiB", title=f"estimate at {plan.precision}")

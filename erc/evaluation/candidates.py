@@ -19,7 +19,7 @@ from erc.errors import ArtefactError, InputError
 from erc.evaluation.labelled_data import GoldData
 from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
 from erc.inference.loading import fine_thresholds
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.emonet import EmoNetScorer
 from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.settings import InferenceSettings
@@ -33,7 +33,7 @@ from erc.uncertainty.thresholds import LabelThresholds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Belief:
+class ModelOutput:
     """What a model says of U turns over the data's emotion set.
 
     `probabilities` (U, C) as the model ships them: calibrated, mapped, and for a set of exclusive labels a
@@ -62,7 +62,7 @@ class Candidate:
     kind: str
     emotion_set: str
     sha256: str | None
-    believe: Callable[[GoldData, InferenceSettings], Belief]
+    believe: Callable[[GoldData, InferenceSettings], ModelOutput]
     files: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     speakers: SpeakerVocabulary | None = None
@@ -72,7 +72,7 @@ class Candidate:
 def of_artefact(artefact: Artefact, *, supplies: Path | None = None) -> Candidate:
     """The candidate of a model folder; `supplies` keeps the memories of corpora that it reads. ArtefactError for a kind that cannot be evaluated."""
     info = artefact.info
-    believers: dict[str, Callable[[GoldData, InferenceSettings], Belief]] = {
+    believers: dict[str, Callable[[GoldData, InferenceSettings], ModelOutput]] = {
         "utterance": partial(_utterance_belief, artefact),
         "emonet": partial(_emonet_belief, artefact, supplies),
     }
@@ -115,7 +115,7 @@ def refuse_several_labels(data: GoldData, *, identity: str, own: str) -> None:
         )
 
 
-def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> Belief:
+def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> ModelOutput:
     scorer = UtteranceScorer(artefact, settings=settings, target=data.emotions.name)
     scores = scorer.score_texts([turn.text for turn in data.turns()])
     sampled = scorer.mode != "off"
@@ -125,15 +125,15 @@ def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSet
         "truncated": int(scores.truncated.sum()),
     }
     if data.emotions.multi_label:
-        return Belief(scores.mapped, scores.logits, scores.per_label, sampling)
-    return Belief(distribution(scores.mapped), None, scores.uncertainty if sampled else None, sampling)
+        return ModelOutput(scores.mapped, scores.logits, scores.per_label, sampling)
+    return ModelOutput(distribution(scores.mapped), None, scores.uncertainty if sampled else None, sampling)
 
 
 def _emonet_belief(
     artefact: Artefact, supplies: Path | None, data: GoldData, settings: InferenceSettings
-) -> Belief:
+) -> ModelOutput:
     refuse_several_labels(data, identity=artefact.info.identity, own=artefact.info.emotion_set)
-    utterance = KeepingScorer(load_shared(artefact), settings=replace(settings, uncertainty="off"))
+    utterance = CachedScorer(load_shared(artefact), settings=replace(settings, uncertainty="off"))
     scorer = EmoNetScorer(artefact, utterance=utterance, settings=settings, target=data.emotions.name)
     stored: StoredPast | None = None
     notes: tuple[str, ...] = ()
@@ -151,13 +151,13 @@ def _emonet_belief(
         "samples": scorer.samples if sampled else 0,
         "truncated": int(scores.truncated.sum()),
     }
-    return Belief(
+    return ModelOutput(
         distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling, notes
     )
 
 
 def _bios(
-    artefact: Artefact, utterance: KeepingScorer, data: GoldData, supplies: Path | None
+    artefact: Artefact, utterance: CachedScorer, data: GoldData, supplies: Path | None
 ) -> tuple[StoredPast | None, tuple[str, ...]]:
     """The bios of the data's speakers as training's dev evaluation had them, and the note that says so."""
     config = artefact.info.config

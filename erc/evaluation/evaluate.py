@@ -12,7 +12,7 @@ import numpy as np
 
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import InputError
-from erc.evaluation.candidates import Belief, Candidate, of_artefact
+from erc.evaluation.candidates import Candidate, ModelOutput, of_artefact
 from erc.evaluation.labelled_data import GoldData
 from erc.inference.scorers.settings import InferenceSettings
 from erc.metrics.bootstrap import f1_intervals
@@ -40,7 +40,7 @@ class Evaluation:
     """The JSON-able `report`, and what was scored: `belief`, multi-hot `targets` (U, C) and the `groups` (U,) folds are made of (or None)."""
 
     report: dict[str, Any]
-    belief: Belief
+    belief: ModelOutput
     targets: np.ndarray
     groups: np.ndarray | None
 
@@ -131,7 +131,7 @@ def seen_in_training(candidate: Candidate, data: GoldData) -> dict[str, Any] | N
     return {"files": files, "as": "trained" if data.split == train_split else "tuned"}
 
 
-def _rows(belief: Belief, mask: np.ndarray) -> Belief:
+def _rows(belief: ModelOutput, mask: np.ndarray) -> ModelOutput:
     mc = belief.mc and Uncertainty(
         belief.mc.total[mask], belief.mc.aleatoric[mask], belief.mc.epistemic[mask]
     )
@@ -164,7 +164,7 @@ def _groups(data: GoldData, labelled: np.ndarray) -> np.ndarray | None:
 
 def _shipped(
     candidate: Candidate,
-    belief: Belief,
+    belief: ModelOutput,
     targets: np.ndarray,
     data: GoldData,
     groups: np.ndarray | None,

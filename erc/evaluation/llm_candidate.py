@@ -12,13 +12,13 @@ from typing import Any
 from erc.data.corpora import Corpus
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_map
-from erc.evaluation.candidates import Belief, Candidate, distribution, refuse_several_labels
+from erc.evaluation.candidates import Candidate, ModelOutput, distribution, refuse_several_labels
 from erc.evaluation.labelled_data import GoldData
 from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
 from erc.inference import loading
 from erc.inference.demonstrations import NO_LEAKS
 from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer, named
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import Question
 from erc.inference.scorers.settings import InferenceSettings
@@ -52,11 +52,11 @@ def of_language_model(
     """
     name, folder, record = named(model, adapter=adapter, server=server)
 
-    def believe(data: GoldData, settings: InferenceSettings) -> Belief:
+    def believe(data: GoldData, settings: InferenceSettings) -> ModelOutput:
         refuse_several_labels(
             data, identity=model, own=DEFAULT_EMOTIONS if record is None else record.label_set
         )
-        utterance = KeepingScorer(
+        utterance = CachedScorer(
             load_model(loading.SHARED_MODEL), settings=replace(settings.for_encoders(), uncertainty="off")
         )
         place: dict[str, Any] = {"adapter": adapter, "server": server, "cache": cache}
@@ -95,8 +95,8 @@ def of_language_model(
 
 
 def _belief(
-    scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
-) -> Belief:
+    scorer: LlmScorer, utterance: CachedScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
+) -> ModelOutput:
     utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
     questions, notes = _questions(scorer, utterance, record, data, memory)
     notes = (*notes, *scorer.model.remarks)
@@ -111,7 +111,7 @@ def _belief(
         "samples": scorer.samples,
         "truncated": int(scores.truncated.sum()),
     }
-    return Belief(
+    return ModelOutput(
         distribution(scores.probabilities),
         None,
         scores.uncertainty if scorer.samples else None,
@@ -122,7 +122,7 @@ def _belief(
 
 
 def _questions(
-    scorer: LlmScorer, utterance: KeepingScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
+    scorer: LlmScorer, utterance: CachedScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
 ) -> tuple[Sequence[Question], tuple[str, ...]]:
     """What is asked of every turn, and notes on what the prompts show."""
     shown, extra = scorer.model.notes, {} if record is None else record.extra

@@ -12,7 +12,7 @@ from erc.errors import InputError
 from erc.evaluation.labelled_data import GoldData
 from erc.files import sweep
 from erc.inference.demonstrations import training_split
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.caching import CachedScorer
 from erc.memory.corpus import corpus_memory
 from speakers import Registry
 
@@ -22,7 +22,7 @@ MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations 
 @contextmanager
 def evaluated_memory(
     data: GoldData,
-    scorer: KeepingScorer,
+    scorer: CachedScorer,
     folder: Path | None,
     *,
     config: Mapping[str, Any],
@@ -73,7 +73,7 @@ def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: 
     if not reads.get("bios") or not reads.get("writer"):
         return {}
     from erc.llm.generation.text_store import WRITTEN, WrittenTexts
-    from erc.llm.generation.writer import open_writer
+    from erc.llm.generation.writer import open_text_writer
     from erc.llm.recipes import writing_model
     from erc.memory.bio_writer import written_bios
 
@@ -81,6 +81,8 @@ def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: 
         reads["writer"], base=str(reads.get("base")), revision=reads.get("revision")
     )
     writer = stack.enter_context(
-        closing(open_writer(name, revision=revision, precision=reads.get("precision", "auto"), server=server))
+        closing(
+            open_text_writer(name, revision=revision, precision=reads.get("precision", "auto"), server=server)
+        )
     )
     return written_bios(writer, stack.enter_context(WrittenTexts(folder / WRITTEN)))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from erc.inference.prediction import Prediction
     from erc.inference.predictor import Labelled, Predictor
     from erc.inference.scorers.settings import InferenceSettings
-    from erc.memory.predictor import RememberingPredictor
 
 __all__ = [
     "InferenceSettings",
@@ -22,7 +21,6 @@ __all__ = [
     "LiveConversation",
     "Prediction",
     "Predictor",
-    "RememberingPredictor",
     "load_cascade",
     "load_predictor",
 ]
@@ -33,7 +31,6 @@ _PLACES = {
     "LiveConversation": "live.conversation",
     "Prediction": "prediction",
     "Predictor": "predictor",
-    "RememberingPredictor": "speaker_context",
     "load_cascade": "loading",
     "load_predictor": "loading",
 }

@@ -18,10 +18,10 @@ from erc.data.leaks import LeakFilter
 from erc.data.root import VARIABLE, user_cache_dir
 from erc.errors import ArtefactError, InputError
 from erc.files import read_arrays, save_arrays, sweep
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.base.adapters import AdapterRecord
-from erc.llm.prompts.demonstrations import DemonstrationIndex, Embed, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, Embed, TurnSource
 from erc.llm.prompts.notes import Demonstration
 from erc.models.encoder.precision import resolve_precision
 
@@ -37,7 +37,7 @@ class TrainedDemonstrations:
     index: DemonstrationIndex
     count: int
 
-    def __call__(self, vector: np.ndarray, text: str, origin: Origin) -> Sequence[Demonstration]:
+    def __call__(self, vector: np.ndarray, text: str, origin: TurnSource) -> Sequence[Demonstration]:
         """Those nearest to a turn of these words, whose embedding is `vector` (P,)."""
         return self.index.search(vector, text=text, origin=origin, k=self.count)
 
@@ -69,7 +69,7 @@ def trained_demonstrations(
     corpus = training_split(
         config, record.extra.get("files", {}), what="the adapter shows demonstrations from"
     )
-    scorer = KeepingScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
+    scorer = CachedScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
     embed = kept_vectors(
         scorer,
         (cache or user_cache_dir()) / "demonstrations",
@@ -79,7 +79,7 @@ def trained_demonstrations(
     return TrainedDemonstrations(index, count)
 
 
-def kept_vectors(scorer: KeepingScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
+def kept_vectors(scorer: CachedScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
     """The scorer's embeddings of texts from files of these SHA-256, read from `folder` where the same were made before.
 
     A file's name says what it was made from: texts, files, classifier and precision. One that does not hold

@@ -26,8 +26,7 @@ from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import writing_model
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior, content_free_prior
-from erc.llm.scoring.scores import YES_NO, yes_no_odds
-from erc.llm.scoring.scores import Scorer as LabelScorer
+from erc.llm.scoring.scores import YES_NO, LabelScorer, yes_no_odds
 from erc.models.dropout import SeededDropout
 from erc.models.encoder.precision import bf16_is_fast, resolve_precision
 from erc.resources import LLM_PREFIX

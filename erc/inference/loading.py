@@ -9,7 +9,7 @@ from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.emonet import EmoNetScorer
-from erc.inference.scorers.scores import Scorer
+from erc.inference.scorers.scores import ConversationScorer
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.persistence import load_model, load_shared
@@ -50,7 +50,7 @@ def load_predictor(
     if artefact.info.kind == "emonet" and emotions != "goemotions":
         _check_emotions(artefact, emotions)
         shared = load_shared(artefact)
-        scorer: Scorer = EmoNetScorer(
+        scorer: ConversationScorer = EmoNetScorer(
             artefact, utterance=UtteranceScorer(shared, settings=settings), settings=settings, target=emotions
         )
         thresholds = fine_thresholds(shared)

@@ -10,7 +10,7 @@ import numpy as np
 
 from erc.data import Conversation, Utterance
 from erc.inference.prediction import FineEmotion, Prediction
-from erc.inference.scorers.scores import Scorer, Scores
+from erc.inference.scorers.scores import ConversationScorer, Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
@@ -33,7 +33,7 @@ class Predictor:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: ConversationScorer,
         *,
         fine_thresholds: LabelThresholds | None = None,
         policy: DecisionPolicy | None = None,

@@ -1,6 +1,6 @@
 """A recipe: what the prompts of a system show, and the stages in which it is trained.
 
-InstructERC, CKERC, BiosERC, LaERC-S and the rebuild with speaker memory are five recipes of one path
+InstructERC, CKERC, BiosERC, LaERC-S and the speaker-memory recipe are five recipes of one path
 (`configs/llm-*.yaml`).
 """
 

@@ -15,7 +15,7 @@ from erc.llm.generation.text_store import WrittenTexts
 from erc.llm.generation.writer import KeepingWriter, Writer
 from erc.llm.prompts.builder import Budget, fit
 from erc.llm.prompts.encoding import PromptEncoder
-from erc.llm.prompts.sanitize import Neutraliser
+from erc.llm.prompts.sanitize import PromptSanitizer
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from erc.llm.prompts.truncation import most
 from erc.memory.bios import NothingWrittenError, write_bio
@@ -60,7 +60,7 @@ class LlmBios:
         if not texts:
             return ()
         encoder = self.generator.encoder
-        safe = Neutraliser.for_tokenizer(encoder.tokenizer)
+        safe = PromptSanitizer.for_tokenizer(encoder.tokenizer)
         name = safe.name(speaker)
         budget = self.budget.within(encoder.positions, answer=self.settings.max_new_tokens)
 
@@ -96,7 +96,7 @@ class LlmBios:
         return tuple(Passage(sentence, len(texts)) for sentence in _SENTENCE.split(written) if sentence)
 
 
-def _safe_sentences(safe: Neutraliser, sentences: Sequence[str], cap: int) -> str:
+def _safe_sentences(safe: PromptSanitizer, sentences: Sequence[str], cap: int) -> str:
     """The sentences, each with its beginning and end in `cap` characters."""
     return " ".join(safe.utterance(sentence, cap=cap) for sentence in sentences)
 

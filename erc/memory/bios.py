@@ -8,7 +8,9 @@ such bios once `erc bios write` was run over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from erc.errors import ConvemoError
 from erc.inference.scorers.utterance import UtteranceScorer
@@ -101,3 +103,14 @@ def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool
         else registry.context(context.speaker, before=bio.before, limit=0).utterances
     )
     return context.utterances >= GROWTH * behind
+
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts (N) to the shared classifier's embeddings (N, P)."""
+
+
+def bio_vector(bio: Bio | None, embed: Embed) -> np.ndarray | None:
+    """The mean of a bio's passages as vectors, shape (P,); None for no bio and for one without passages."""
+    if bio is None or not bio.passages:
+        return None
+    return np.asarray(embed([passage.text for passage in bio.passages]), dtype=np.float32).mean(axis=0)

@@ -25,12 +25,12 @@ from erc.emotions import EmotionMap
 from erc.errors import InputError
 from erc.files import keep_first, part_of, private_file, private_folder
 from erc.inference.predictor import Predictor
-from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.bio_vectors import BioVectors
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.past_turns import SaidTurns
 from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
-from erc.memory.bios import GROWTH, Note, WriterOf, counted, refresh_bios
+from erc.memory.bios import GROWTH, Note, WriterOf, bio_vector, counted, refresh_bios
 from erc.memory.notes import RegistryNotes
 from erc.memory.predictor import RememberingPredictor
 from erc.models.encoder.precision import resolve_precision
@@ -45,7 +45,7 @@ Advance = Callable[[int], None]
 def corpus_memory(
     folder: Path,
     conversations: Sequence[Conversation],
-    scorer: KeepingScorer,
+    scorer: CachedScorer,
     *,
     writer_of: WriterOf = counted,
     writer: str = DETERMINISTIC.name,
@@ -81,7 +81,7 @@ def corpus_memory(
 def fill(
     registry: Registry,
     conversations: Sequence[Conversation],
-    scorer: KeepingScorer,
+    scorer: CachedScorer,
     *,
     writer_of: WriterOf = counted,
     advance: Advance,
@@ -123,7 +123,7 @@ class CorpusNotes:
     memories: Mapping[str, Registry]
     shown: PromptNotes
     emotions: EmotionMap
-    scorer: KeepingScorer
+    scorer: CachedScorer
     _last: dict[str, RegistryNotes] = field(default_factory=dict)
     """What was read of one conversation at a time."""
 
@@ -210,7 +210,7 @@ def _start(registry: Registry, conversation: Conversation) -> Point:
     return registry.point_for(conversation.conversation_id, 0)
 
 
-def _digest(conversations: Sequence[Conversation], scorer: KeepingScorer, writer: str) -> str:
+def _digest(conversations: Sequence[Conversation], scorer: CachedScorer, writer: str) -> str:
     turns = [
         [talk.conversation_id, [[turn.utterance_id, turn.speaker, turn.text] for turn in talk]]
         for talk in conversations

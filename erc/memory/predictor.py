@@ -22,13 +22,13 @@ from erc.inference.cascade import CascadePredictor
 from erc.inference.chronological_stream import labelled_in_time
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled, Predictor
-from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
+from erc.inference.scorers.bio_vectors import BioVectors
 from erc.inference.scorers.emonet import EmoNetScorer
 from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.llm import LlmScorer
-from erc.inference.scorers.scores import Scorer, Scores
+from erc.inference.scorers.scores import ConversationScorer, Scores
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.memory.bios import embedder_of, refresh_bios
+from erc.memory.bios import bio_vector, embedder_of, refresh_bios
 from erc.memory.history import StoredHistory
 from erc.memory.notes import RegistryNotes
 from erc.transcripts.readers.values import moment
@@ -41,7 +41,7 @@ from speakers import (
     Registry,
     SpeakerContext,
     SpeakerId,
-    Uncertainty,
+    StoredUncertainty,
 )
 from speakers.errors import InvalidRecordError
 from speakers.names import owners
@@ -254,7 +254,7 @@ class RememberingPredictor:
 
     def _notes(
         self,
-        scorer: Scorer,
+        scorer: ConversationScorer,
         conversation: Conversation,
         identities: Mapping[str, SpeakerId],
         *,
@@ -357,12 +357,12 @@ def _described(embedder: Embedder) -> str:
     return f"{embedder.name} (revision {embedder.revision}, width {embedder.width})"
 
 
-def _uncertainty(scores: Scores, row: int) -> Uncertainty | None:
+def _uncertainty(scores: Scores, row: int) -> StoredUncertainty | None:
     parts = [
         float(values[row])
         for values in (scores.uncertainty.total, scores.uncertainty.aleatoric, scores.uncertainty.epistemic)
     ]
-    return None if np.isnan(parts).any() else Uncertainty(*parts)
+    return None if np.isnan(parts).any() else StoredUncertainty(*parts)
 
 
 def seconds(timestamp: str | None) -> float | None:

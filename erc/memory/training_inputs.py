@@ -7,28 +7,32 @@ there again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from erc.cli.console import progress_bar, stderr
 from erc.errors import ConfigError
 
 if TYPE_CHECKING:
     from erc.config import ExperimentConfig
     from erc.data.corpora import Corpus
-    from erc.inference.scorers.caching import KeepingScorer
+    from erc.inference.scorers.caching import CachedScorer
     from erc.llm.backends.generate import Generator
     from erc.llm.generation.text_store import WrittenTexts
     from erc.llm.generation.writer import Writer
-    from erc.training.inputs import Supplies, SupplyMaker
+    from erc.training.inputs import SupplyMaker, TrainingInputs
     from speakers import Registry
 
 
 @contextmanager
 def supply_maker(
-    config: ExperimentConfig, folder: Path, *, server: str | None = None
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    server: str | None = None,
+    progress: Progress | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[SupplyMaker]:
     """Makes what `config` needs from its splits, for as long as the block lasts; `folder` keeps what takes long, for its owner alone.
 
@@ -39,20 +43,41 @@ def supply_maker(
 
     sweep(folder)
     with ExitStack() as stack:
-        yield lambda train, dev: _Supplier(config, folder, server, stack).make(train, dev)
+        yield lambda train, dev: _Supplier(
+            config, folder, server, stack, progress=progress or _silent, note=note
+        ).make(train, dev)
+
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""From what is being done and its number of steps to a context that yields a function advancing by n steps."""
+
+
+def _silent(description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda steps: None)
 
 
 class _Supplier:
     """One run's supplies. Memories and files are closed by `stack`."""
 
-    def __init__(self, config: ExperimentConfig, folder: Path, server: str | None, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: Path,
+        server: str | None,
+        stack: ExitStack,
+        *,
+        progress: Progress,
+        note: Callable[[str], None],
+    ) -> None:
+        self.progress = progress
+        self.note = note
         self.config = config
         self.folder = folder
         self.server = server
         self.stack = stack
 
-    def make(self, train: Corpus, dev: Corpus) -> Supplies:
-        from erc.training.inputs import Supplies
+    def make(self, train: Corpus, dev: Corpus) -> TrainingInputs:
+        from erc.training.inputs import TrainingInputs
 
         if (
             self.config.task == "emonet"
@@ -60,25 +85,25 @@ class _Supplier:
             and self.config.emonet.bio != "none"
         ):
             return self._for_encoder(train, dev)
-        return self._for_prompts(train, dev) if self.config.task == "llm" else Supplies()
+        return self._for_prompts(train, dev) if self.config.task == "llm" else TrainingInputs()
 
-    def _for_encoder(self, train: Corpus, dev: Corpus) -> Supplies:
+    def _for_encoder(self, train: Corpus, dev: Corpus) -> TrainingInputs:
         """Bios as vectors, from the training split for its own conversations and from dev for its own."""
         from erc.memory.corpus import corpus_bios
-        from erc.training.inputs import Supplies
+        from erc.training.inputs import TrainingInputs
 
         assert self.config.emonet is not None
         scorer = self._classifier(str(self.config.artefact.init_from))
         memories = self._memories(train, dev, scorer, dev_sees_train=self.config.emonet.dev_sees_train)
-        return Supplies(
+        return TrainingInputs(
             bios=corpus_bios(
                 [(memories[0], train.conversations), (memories[1], dev.conversations)], scorer.embed
             )
         )
 
-    def _for_prompts(self, train: Corpus, dev: Corpus) -> Supplies:
+    def _for_prompts(self, train: Corpus, dev: Corpus) -> TrainingInputs:
         from erc.inference import loading
-        from erc.training.inputs import Supplies
+        from erc.training.inputs import TrainingInputs
         from erc.training.llm.settings import llm_recipe
         from erc.training.loop import distributed as processes
 
@@ -104,13 +129,13 @@ class _Supplier:
         if writer is not None:
             provenance["writer"] = writer.model_id
             writer.close()  # its memory is needed for the base
-        return Supplies(**parts, provenance=provenance)
+        return TrainingInputs(**parts, provenance=provenance)
 
     def _notes(
         self,
         train: Corpus,
         dev: Corpus,
-        scorer: KeepingScorer,
+        scorer: CachedScorer,
         writer: Writer | None,
         texts: WrittenTexts | None,
     ) -> Any:
@@ -142,7 +167,7 @@ class _Supplier:
         )
 
     def _memories(
-        self, train: Corpus, dev: Corpus, scorer: KeepingScorer, *, dev_sees_train: bool, **by: Any
+        self, train: Corpus, dev: Corpus, scorer: CachedScorer, *, dev_sees_train: bool, **by: Any
     ) -> tuple[Registry, Registry]:
         """The memory that training conversations are looked up in, and that of dev."""
         from erc.memory.corpus import corpus_memory
@@ -152,10 +177,10 @@ class _Supplier:
             ("train", train.conversations),
             ("dev", (*(train.conversations if dev_sees_train else ()), *dev.conversations)),
         ):
-            with progress_bar(f"remembering {train.name} {name}", sum(map(len, talks))) as advance:
+            with self.progress(f"remembering {train.name} {name}", sum(map(len, talks))) as advance:
                 made.append(
                     self.stack.enter_context(
-                        corpus_memory(self.folder, talks, scorer, advance=advance, note=_tell, **by)
+                        corpus_memory(self.folder, talks, scorer, advance=advance, note=self.note, **by)
                     )
                 )
         return made[0], made[1]
@@ -174,8 +199,8 @@ class _Supplier:
         budget = asked.within(writer.encoder.positions, answer=max(MOST_TOKENS.values()))
         if budget != asked:
             shown = f"it is shown at most {budget.max_tokens} of llm.max_tokens={asked.max_tokens}"
-            _tell(f"{writer.model_id} has positions for {writer.encoder.positions} tokens: {shown}")
-        with progress_bar(
+            self.note(f"{writer.model_id} has positions for {writer.encoder.positions} tokens: {shown}")
+        with self.progress(
             f"writing by {writer.model_id}", len(recipe.generated) * sum(map(len, talks))
         ) as advance:
             return generated_answers(writer, recipe, talks, texts=texts, budget=budget, advance=advance)
@@ -185,14 +210,14 @@ class _Supplier:
         return self.config.llm is not None and self.config.llm.writer is not None
 
     def _writer(self) -> Writer:
-        from erc.llm.generation.writer import Writer, open_writer
+        from erc.llm.generation.writer import Writer, open_text_writer
         from erc.llm.recipes import writing_model
         from erc.training.loop import distributed as processes
 
         llm = self.config.llm
         assert llm is not None
         name, revision = writing_model(llm.writer, base=llm.base, revision=llm.revision)
-        writer = open_writer(name, revision=revision, precision=llm.precision, server=self.server)
+        writer = open_text_writer(name, revision=revision, precision=llm.precision, server=self.server)
         return (
             writer
             if processes.is_main()
@@ -210,19 +235,15 @@ class _Supplier:
 
         return self.stack.enter_context(WrittenTexts(self.folder / WRITTEN))
 
-    def _classifier(self, name: str) -> KeepingScorer:
-        from erc.inference.scorers.caching import KeepingScorer
+    def _classifier(self, name: str) -> CachedScorer:
+        from erc.inference.scorers.caching import CachedScorer
         from erc.inference.scorers.settings import InferenceSettings
         from erc.persistence import find_model, load_artefact
 
-        return KeepingScorer(
+        return CachedScorer(
             load_artefact(find_model(name)),
             settings=InferenceSettings(uncertainty="off", precision=self.config.optim.precision),
         )
-
-
-def _tell(note: str) -> None:
-    stderr.print(note, markup=False, highlight=False, soft_wrap=True)
 
 
 def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:

@@ -21,7 +21,7 @@ from erc.uncertainty.losses import hamming_loss
 
 
 @dataclass(frozen=True, slots=True)
-class LabelScores:
+class PerLabelScores:
     """One label against the rest; `threshold` is the one that made the decisions, where there was one."""
 
     label: str
@@ -49,7 +49,7 @@ class MultiLabelReport:
     """Scores of decisions that may hold several labels; `subset_accuracy` is the share of utterances with every label right."""
 
     utterances: int
-    per_label: tuple[LabelScores, ...]
+    per_label: tuple[PerLabelScores, ...]
     macro: Averages
     micro: Averages
     weighted: Averages
@@ -73,7 +73,7 @@ class SingleLabelReport:
 
     utterances: int
     accuracy: float
-    per_class: tuple[LabelScores, ...]
+    per_class: tuple[PerLabelScores, ...]
     macro: Averages
     micro: Averages
     weighted: Averages
@@ -153,7 +153,7 @@ def _per_label(
     total: int,
     labels: Sequence[str],
     thresholds: Sequence[float] | None,
-) -> tuple[LabelScores, ...]:
+) -> tuple[PerLabelScores, ...]:
     if thresholds is not None and len(thresholds) != len(labels):
         raise ValueError(f"{len(thresholds)} thresholds for {len(labels)} labels")
     precision, recall, scores, mcc = (
@@ -163,7 +163,7 @@ def _per_label(
         matthews(tp, fp, fn, total),
     )
     return tuple(
-        LabelScores(
+        PerLabelScores(
             label=label,
             accuracy=float(1 - (fp[c] + fn[c]) / total),
             precision=float(precision[c]),

@@ -150,8 +150,12 @@ def build_emcoder(config: EmCoderConfig | None = None, *, emotions: int = 28) ->
     encoder = EmCoderEncoder(config)
     dropout = encoder.config.dropout
     classifier = UtteranceClassifier(
-        encoder=encoder, emotions=emotions, pooling="mean", head_hidden=encoder.hidden_size, dropout=dropout
-    )  # type: ignore[arg-type]
+        encoder=encoder,  # type: ignore[arg-type]
+        emotions=emotions,
+        pooling="mean",
+        head_hidden=encoder.hidden_size,
+        dropout=dropout,
+    )
     classifier.head.input_dropout = SeededDropout(
         0.0, site=classifier.head.input_dropout.site
     )  # its head has dropout in the middle alone

@@ -14,7 +14,7 @@ from erc.errors import ArtefactError
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ArtefactLayout:
     """Names of the files an artefact folder has."""
 
     info: str = "artefact.json"
@@ -32,7 +32,7 @@ class Layout:
         return (folder / self.info).is_file() or (folder / self.manifest).is_file()
 
 
-LAYOUT = Layout()
+LAYOUT = ArtefactLayout()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -31,7 +31,7 @@ class TrainingNotes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Supplies:
+class TrainingInputs:
     """What a recipe needs beside the corpus.
 
     `notes` serves bios and history to prompts, `embed` finds demonstrations, `generated` holds texts a
@@ -47,13 +47,13 @@ class Supplies:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-SupplyMaker = Callable[[Corpus, Corpus], Supplies]
+SupplyMaker = Callable[[Corpus, Corpus], TrainingInputs]
 """Makes the supplies of a run from its training and its dev split; called once by each process, the main one first, before any model is loaded."""
 
 
-def no_supplies(train: Corpus, dev: Corpus) -> Supplies:
+def no_supplies(train: Corpus, dev: Corpus) -> TrainingInputs:
     """Nothing beside the corpus."""
-    return Supplies()
+    return TrainingInputs()
 
 
 def load_splits(config: ExperimentConfig) -> tuple[Corpus, Corpus]:

@@ -14,7 +14,7 @@ from erc.models.encoder.encoder import resolve_encoder
 
 ORIGIN_FILE = "origin.json"
 
-Origin = dict[str, str | None]
+Provenance = dict[str, str | None]
 """Digests, by what a user calls the things they are of."""
 
 
@@ -37,17 +37,17 @@ def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool)
     save_record(origin, path)
 
 
-def corpora_origin(corpora: Iterable[Corpus]) -> dict[str, str]:
+def corpora_provenance(corpora: Iterable[Corpus]) -> dict[str, str]:
     """The SHA-256 of the files that the corpora were read from, by name."""
     return {file.name: file.sha256 for corpus in corpora for file in corpus.files}
 
 
-def model_origin(name: str, revision: str | None = None) -> str | None:
+def model_provenance(name: str, revision: str | None = None) -> str | None:
     """Of a pretrained model: its weights where it is a folder, else the commit in the local cache, if there is one."""
     folder = Path(resolve_encoder(name))
     return weights_digest(folder) if folder.is_dir() else hub_commit(name, revision)
 
 
-def supplies_origin(provenance: Mapping[str, Any]) -> Origin:
+def inputs_provenance(provenance: Mapping[str, Any]) -> Provenance:
     """Of what made the supplies of a run."""
     return {name.replace("_", " "): str(value) for name, value in provenance.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import EmbedderMismatchError, InvalidRecordError
-from speakers.records import ConversationLabel, Embedder, Observation, Point, SpeakerId, Uncertainty
+from speakers.records import ConversationLabel, Embedder, Observation, Point, SpeakerId, StoredUncertainty
 from speakers.store.tables import EMBEDDERS, LABEL_SETS
 
 
@@ -184,7 +184,7 @@ def observations(
             text=row.text,
             timestamp=row.timestamp,
             weights=sets.decode(connection, row.label_set, row.weights),
-            uncertainty=Uncertainty(row.total, row.aleatoric, row.epistemic)
+            uncertainty=StoredUncertainty(row.total, row.aleatoric, row.epistemic)
             if _finite(row.total, row.aleatoric, row.epistemic)
             else None,
             label=ConversationLabel(row.emotion, row.confidence)

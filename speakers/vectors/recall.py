@@ -35,7 +35,7 @@ _CHOSEN = _CHOSEN.where(_O.observation.in_(bindparam("ids", expanding=True)))
 _PAGE = 20_000
 
 
-class Recaller:
+class VectorSearch:
     """Answers `recall` for one tenant and keeps its index in step with the rows."""
 
     def __init__(self, store: Store, tenant: Tenant, sets: Vocabulary) -> None:

@@ -9,14 +9,14 @@ from tiny_emonet import talk
 from erc.data import Conversation, Moment, Utterance
 from erc.emotions import load_emotion_map
 from erc.errors import ArtefactError, InputError
-from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.bio_vectors import BioVectors
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.prompts.notes import NO_NOTES
 from erc.memory import corpus as module
-from erc.memory.bios import NothingWrittenError, refresh_bios
+from erc.memory.bios import NothingWrittenError, bio_vector, refresh_bios
 from erc.memory.corpus import CorpusNotes, corpus_bios, corpus_memory
 from erc.persistence import load_artefact
 from speakers import DETERMINISTIC, END, Bio, BioWriter, Observation, Passage, Point, Registry
@@ -43,7 +43,7 @@ SCENES = (
 
 @pytest.fixture
 def scorer(tiny_utterance_artefact):
-    return KeepingScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
+    return CachedScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from planted import INGREDIENTS, LABELS, MOODS, embed, plant
 from planted_models import accuracy_on, build_base, chance_interval, recipe_config, train_recipe
 
 from erc.data.leaks import LeakFilter
-from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 
 SMALL = (40, 8, 16)
 
@@ -44,7 +44,7 @@ def test_planted_demonstration_is_found_with_the_label_of_the_target():
     world = plant("demonstration", seed=3, sizes=SMALL)
     index = DemonstrationIndex.build(world.shown.conversations, embed, leaks=LeakFilter.of([]), labels=LABELS)
     for talk, turn in (*labelled(world.trial), *labelled(world.held_out)):
-        (shown,) = index.search(embed([turn.text])[0], text=turn.text, origin=Origin.of(talk), k=1)
+        (shown,) = index.search(embed([turn.text])[0], text=turn.text, origin=TurnSource.of(talk), k=1)
         assert shown.emotion == turn.emotions[0]
 
 
@@ -72,10 +72,10 @@ def test_notes_without_the_ingredient_keep_the_other(ingredient):
 @pytest.mark.parametrize(
     ("recipe", "ingredient", "sizes", "epochs"),
     [
-        ("rebuild", "history", (160, 12, 40), 2.5),
-        ("rebuild", "bio", (200, 12, 40), 4.0),
-        ("rebuild", "demonstration", (220, 12, 40), 4.0),
-        ("rebuild", "dialogue", (200, 12, 40), 3.5),
+        ("speaker-memory", "history", (160, 12, 40), 2.5),
+        ("speaker-memory", "bio", (200, 12, 40), 4.0),
+        ("speaker-memory", "demonstration", (220, 12, 40), 4.0),
+        ("speaker-memory", "dialogue", (200, 12, 40), 3.5),
     ],
 )
 def test_recipe_learns_from_its_ingredient_and_guesses_without(

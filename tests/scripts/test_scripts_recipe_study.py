@@ -62,7 +62,7 @@ def asked(out: Path, base: str, **changes: object) -> argparse.Namespace:
             "base": base,
             "corpora": ["meld"],
             "seeds": [0],
-            "only": ["rebuild"],
+            "only": ["speaker-memory"],
             "train": 3,
             "dev": 2,
             **changes,
@@ -99,8 +99,8 @@ def test_study_does_not_go_on_from_records_of_another_classifier_corpus_or_promp
     given = asked(tmp_path / "out", base(tmp_path / "one"))
     study.run(given)
     monkeypatch.setattr(study, "sources", lambda corpus: {**SOURCES, **change})
-    assert "rebuild" not in study.tables(
-        tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(given, "meld")
+    assert "speaker-memory" not in study.tables(
+        tmp_path / "out" / "meld", variants=["speaker-memory"], make=study.made(given, "meld")
     )
     study.run(given)
     assert len(trained) == 2
@@ -115,7 +115,7 @@ def test_study_does_not_go_on_from_records_of_another_configuration(
     given = asked(tmp_path / "out", base(tmp_path / "one"))
     study.run(given)
     configs = Path(shutil.copytree(recipe_study_parts.CONFIGS, tmp_path / "configs"))
-    path = configs / "llm-rebuild-meld.yaml"
+    path = configs / "llm-speaker-memory-meld.yaml"
     path.write_text(
         path.read_text(encoding="utf-8").replace("label_smoothing: 0.05", "label_smoothing: 0.1"),
         encoding="utf-8",
@@ -154,7 +154,7 @@ def test_study_over_a_base_of_other_prompts_says_so(
         "--seeds",
         "0",
         "--only",
-        "rebuild",
+        "speaker-memory",
     ]
     monkeypatch.setattr(sys, "argv", ["recipe_study.py", *arguments])
     study.main()
@@ -166,9 +166,9 @@ def test_table_says_what_a_recipe_is_above_the_untuned_base(
 ) -> None:
     import recipe_study_parts
 
-    made = {"variant": "rebuild", "seed": 0, **FIGURES, "decisions": [0, 1, 0]}
+    made = {"variant": "speaker-memory", "seed": 0, **FIGURES, "decisions": [0, 1, 0]}
     wrong = {**made, "variant": "untuned", "decisions": [1, 1, 1]}
-    table = recipe_study_parts.table("meld", [made, wrong], variants=["untuned", "rebuild"])
+    table = recipe_study_parts.table("meld", [made, wrong], variants=["untuned", "speaker-memory"])
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:]]
         for line in table.splitlines()
@@ -176,32 +176,34 @@ def test_table_says_what_a_recipe_is_above_the_untuned_base(
     }
     # All right is 1; one label said of everything has an F1 of 2 * 1/3 / (1 + 1/3) = 1/2 for a third of the
     # turns, 1/6.
-    assert rows["rebuild"][1].startswith("1.000")
+    assert rows["speaker-memory"][1].startswith("1.000")
     assert rows["untuned"][1].startswith("0.167")
-    assert rows["rebuild"][2].startswith("+0.833")
+    assert rows["speaker-memory"][2].startswith("+0.833")
     assert rows["untuned"][2] == ""
 
 
 def test_study_without_a_make_in_its_record_is_made_again(
     study: ModuleType, trained: list[str], tmp_path: Path
 ) -> None:
-    record = tmp_path / "out" / "meld" / "rebuild.0.json"
+    record = tmp_path / "out" / "meld" / "speaker-memory.0.json"
     record.parent.mkdir(parents=True)
-    record.write_text(json.dumps({"variant": "rebuild", "seed": 0, **FIGURES}), encoding="utf-8")
+    record.write_text(json.dumps({"variant": "speaker-memory", "seed": 0, **FIGURES}), encoding="utf-8")
     study.run(asked(tmp_path / "out", base(tmp_path / "one")))
-    assert trained == ["rebuild"]
+    assert trained == ["speaker-memory"]
 
 
 def test_tables_never_mix_records_of_two_bases(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
     one, other = base(tmp_path / "one"), base(tmp_path / "other", b"123")
     study.run(asked(tmp_path / "out", one, seeds=[0, 1]))
     study.run(asked(tmp_path / "out", other, seeds=[1]))
-    whole = study.tables(tmp_path / "out" / "meld", variants=["rebuild"])
+    whole = study.tables(tmp_path / "out" / "meld", variants=["speaker-memory"])
     assert [line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| rebuild")] == [
         "1",
         "1",
     ]
     own = study.tables(
-        tmp_path / "out" / "meld", variants=["rebuild"], make=study.made(asked(tmp_path / "out", one), "meld")
+        tmp_path / "out" / "meld",
+        variants=["speaker-memory"],
+        make=study.made(asked(tmp_path / "out", one), "meld"),
     )
     assert (one in own, other in own) == (True, False)

@@ -101,17 +101,17 @@ def test_proof_of_an_ingredient_is_made_once_and_again_for_another_world_or_reci
 
     proofs, names = ingredients
     for _ in range(2):
-        assert proofs.cell(tmp_path, "bio", "rebuild", 0)["planted"] == 1.0
-    assert names == ["rebuild"]
+        assert proofs.cell(tmp_path, "bio", "speaker-memory", 0)["planted"] == 1.0
+    assert names == ["speaker-memory"]
     configured = planted_models.recipe_config
     monkeypatch.setattr(
         planted_models, "recipe_config", lambda *given, **settings: configured(*given, **settings, epochs=1.0)
     )
-    proofs.cell(tmp_path, "bio", "rebuild", 0)
+    proofs.cell(tmp_path, "bio", "speaker-memory", 0)
     assert len(names) == 2
     plant = planted.plant
     monkeypatch.setattr(planted, "plant", lambda ingredient, *, seed: plant(ingredient, seed=seed + 1))
-    proofs.cell(tmp_path, "bio", "rebuild", 0)
+    proofs.cell(tmp_path, "bio", "speaker-memory", 0)
     assert len(names) == 3
 
 

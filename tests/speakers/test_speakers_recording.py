@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
-from speakers import END, ConversationLabel, Embedder, Observation, Point, Registry, SpeakerId, Uncertainty
+from speakers import (
+    END,
+    ConversationLabel,
+    Embedder,
+    Observation,
+    Point,
+    Registry,
+    SpeakerId,
+    StoredUncertainty,
+)
 from speakers.errors import EmbedderMismatchError, InvalidRecordError, UnknownSpeakerError
 from speakers.recording import Place, Timeline
 from speakers.store.tables import OBSERVATIONS
@@ -19,7 +28,7 @@ from speakers.store.tables import OBSERVATIONS
 def test_record_keeps_every_field(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     given_ = Observation(
-        ana, "c", "u0", 0, text="hé\U0001f600", timestamp=5.5, weights={"joy": 0.25, "fear": 0.5}, uncertainty=Uncertainty(0.5, 0.25, 0.25),
+        ana, "c", "u0", 0, text="hé\U0001f600", timestamp=5.5, weights={"joy": 0.25, "fear": 0.5}, uncertainty=StoredUncertainty(0.5, 0.25, 0.25),
         label=ConversationLabel("joy", 0.75), correction="fear", model="m@1", vector=vectors(1)[0],
     )  # fmt: skip
     registry.record("c", [given_], embedder=EMBEDDER)
@@ -170,8 +179,8 @@ def test_another_embedder_is_refused(registry: Registry) -> None:
         {"weights": {"joy": float("nan")}},
         {"vector": np.full(8, np.inf)},
         {"weights": {"j\x00y": 0.5}},
-        {"uncertainty": Uncertainty(float("inf"), 0.0, 0.0)},
-        {"uncertainty": Uncertainty(0.0, 0.0, float("nan"))},
+        {"uncertainty": StoredUncertainty(float("inf"), 0.0, 0.0)},
+        {"uncertainty": StoredUncertainty(0.0, 0.0, float("nan"))},
         {"label": ConversationLabel("joy", float("nan"))},
         {"label": ConversationLabel("\ud800", 0.5)},
     ],
@@ -190,7 +199,12 @@ def test_an_index_is_a_whole_number(index: object) -> None:
 def test_numbers_that_an_earlier_version_kept_are_no_stumbling_block(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record(
-        "c", [make(ana, "c", 0, uncertainty=Uncertainty(1.0, 1.0, 0.0), label=ConversationLabel("joy", 0.5))]
+        "c",
+        [
+            make(
+                ana, "c", 0, uncertainty=StoredUncertainty(1.0, 1.0, 0.0), label=ConversationLabel("joy", 0.5)
+            )
+        ],
     )
     with registry._write() as connection:
         connection.execute(OBSERVATIONS.update().values(total=float("inf"), confidence=float("inf")))

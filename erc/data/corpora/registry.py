@@ -18,7 +18,7 @@ _LABEL_IDS = re.compile(r"\d+(,\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CorpusLayout:
     """One file layout of a corpus: how it is recognised, how it is read, and which files must stay beside it."""
 
     corpus: str
@@ -34,7 +34,7 @@ class Source:
     """A recognised file and the split it holds (`all` when neither its name nor its folder's says which)."""
 
     path: Path
-    layout: Layout
+    layout: CorpusLayout
     split: str
 
     def read(self) -> Corpus:
@@ -73,32 +73,32 @@ def _beside_goemotions(path: Path) -> tuple[Path, ...]:
 
 # The full edition of EmoryNLP stands before the reduced one: where both lie, the full one is read.
 LAYOUTS = (
-    Layout(
+    CorpusLayout(
         "emorynlp",
         "official JSON",
         ".json",
         lambda _, head: '"episodes"' in head and '"scenes"' in head,
         emorynlp.read_emorynlp,
     ),
-    Layout(
+    CorpusLayout(
         "emorynlp",
         "reduced CSV",
         ".csv",
         lambda _, head: "Scene_ID" in head.split("\n", 1)[0],
         emorynlp.read_emorynlp_reduced,
     ),
-    Layout(
+    CorpusLayout(
         "meld",
         "official CSV",
         ".csv",
         lambda _, head: "Dialogue_ID" in head.split("\n", 1)[0],
         meld.read_meld,
     ),
-    Layout(
+    CorpusLayout(
         "goemotions", "official TSV", ".tsv", _is_goemotions, goemotions.read_goemotions, _beside_goemotions
     ),
-    Layout("semeval2018", "official TSV", ".txt", _is_semeval, semeval2018.read_semeval2018),
-    Layout(
+    CorpusLayout("semeval2018", "official TSV", ".txt", _is_semeval, semeval2018.read_semeval2018),
+    CorpusLayout(
         "dailydialog",
         "original text",
         ".txt",
@@ -106,7 +106,9 @@ LAYOUTS = (
         dailydialog.read_dailydialog,
         lambda path: (dailydialog.emotion_file(path),),
     ),
-    Layout("dailydialog", "hub Parquet", ".parquet", _is_dailydialog_parquet, dailydialog.read_dailydialog),
+    CorpusLayout(
+        "dailydialog", "hub Parquet", ".parquet", _is_dailydialog_parquet, dailydialog.read_dailydialog
+    ),
 )
 
 

@@ -54,7 +54,7 @@ class LiveTurns(Protocol):
         """Belief about the next turn, which then belongs to the past."""
         ...
 
-    def mark(self) -> Callable[[], None]:
+    def snapshot(self) -> Callable[[], None]:
         """Takes note of where the conversation stands; what is returned goes back there."""
         ...
 
@@ -150,7 +150,7 @@ class LiveConversation:
             raise InputError(
                 f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not {utterance.index}"
             )
-        back = [state.mark() for state in (self._state, self._second) if state is not None]
+        back = [state.snapshot() for state in (self._state, self._second) if state is not None]
         try:
             return self._read(utterance)
         except BaseException:  # of a cascade both models must hold the same turns, whatever came between

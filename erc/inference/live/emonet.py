@@ -23,7 +23,7 @@ from erc.models.turn_batch import TurnBatch
 
 
 @dataclass(slots=True)
-class _Past:
+class LivePast:
     """The last `limit` turns of each speaker of one conversation: a `HistoryProvider` whose size is bounded by the number of speakers."""
 
     limit: int
@@ -59,7 +59,7 @@ class LiveEmoNet:
         self.corpus = corpus
         self.time = stored.times[conversation_id] if stored is not None else 0.0
         self._scorer = scorer
-        self._past = _Past(limit=scorer.history_limit, stored=scorer.older(stored))
+        self._past = LivePast(limit=scorer.history_limit, stored=scorer.older(stored))
         self._stored = stored
         self._bios = None if stored is None else stored.bios
         self._builder = scorer.builder(self._past, stored=stored)
@@ -77,11 +77,11 @@ class LiveEmoNet:
         remembered = sum(_size(turn) for turns in self._past.turns.values() for turn in turns)
         return self._state.nbytes + self._sampled.nbytes + remembered
 
-    def mark(self) -> Callable[[], None]:
+    def snapshot(self) -> Callable[[], None]:
         """Takes note of where the conversation stands; what is returned goes back there."""
         state, sampled, speakers, names = self._state, self._sampled, dict(self._speakers), dict(self._names)
         counts, turns = dict(self._past.counts), dict(self._past.turns)
-        forget = None if self._bios is None else self._bios.mark(self.conversation_id)
+        forget = None if self._bios is None else self._bios.snapshot(self.conversation_id)
 
         def back() -> None:
             self._state, self._sampled, self._speakers, self._names = state, sampled, speakers, names

@@ -14,10 +14,10 @@ from erc.inference.scorers.llm import LlmScorer, person_of
 from erc.inference.scorers.llm_model import Question, StoredNotes
 from erc.inference.scorers.scores import Scores
 from erc.llm.backends.local import LocalScorer
-from erc.llm.prompts.demonstrations import Origin
+from erc.llm.prompts.demonstrations import TurnSource
 from erc.llm.prompts.dialogue import DialogueWindow
 from erc.llm.prompts.notes import ReadTurn
-from erc.llm.scoring.scores import Scorer as LabelScorer
+from erc.llm.scoring.scores import LabelScorer
 
 
 class LiveLlm:
@@ -33,7 +33,7 @@ class LiveLlm:
         self, scorer: LlmScorer, *, conversation_id: str = "live", notes: StoredNotes | None = None
     ) -> None:
         self._scorer = scorer
-        self._origin = Origin(conversation_id)
+        self._origin = TurnSource(conversation_id)
         self._notes = notes
         self._window = DialogueWindow(scorer.model.builder)
         self._said = scorer.said(notes)
@@ -61,9 +61,9 @@ class LiveLlm:
         self._append(utterance, question.reading.of(utterance))
         return scores
 
-    def mark(self) -> Callable[[], None]:
+    def snapshot(self) -> Callable[[], None]:
         """Takes note of where the dialogue stands; what is returned goes back there. What the model has read stays read."""
-        backs = [part.mark() for part in (self._window, self._said) if part is not None]
+        backs = [part.snapshot() for part in (self._window, self._said) if part is not None]
 
         def back() -> None:
             for undo in backs:

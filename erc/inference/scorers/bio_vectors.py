@@ -7,17 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from erc.data import Moment
-from speakers import Bio
-
-Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts (N) to the shared classifier's embeddings (N, P)."""
-
-
-def bio_vector(bio: Bio | None, embed: Embed) -> np.ndarray | None:
-    """The mean of a bio's passages as vectors, shape (P,); None for no bio and for one without passages."""
-    if bio is None or not bio.passages:
-        return None
-    return np.asarray(embed([passage.text for passage in bio.passages]), dtype=np.float32).mean(axis=0)
 
 
 class BioVectors:
@@ -45,7 +34,7 @@ class BioVectors:
         for speaker in speakers:
             first.setdefault(speaker, -1)
 
-    def mark(self, conversation_id: str) -> Callable[[], None]:
+    def snapshot(self, conversation_id: str) -> Callable[[], None]:
         """Takes note of who was heard in a conversation so far; what is returned goes back there."""
         heard = dict(self._first.get(conversation_id, {}))
 

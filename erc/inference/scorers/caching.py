@@ -16,7 +16,7 @@ _ARRAYS = ("logits", "probabilities", "mapped", "embedding", "truncated")
 _PARTS = ("total", "aleatoric", "epistemic")
 
 
-class KeepingScorer(UtteranceScorer):
+class CachedScorer(UtteranceScorer):
     """An `UtteranceScorer` that keeps what it made of each text, without samples.
 
     Handing a whole corpus in at once fills its batches; the same texts asked for one by one afterwards cost

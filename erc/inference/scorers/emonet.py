@@ -16,9 +16,9 @@ from erc.data import Conversation, HistoryProvider
 from erc.data.chronology import MemoryScope
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
-from erc.inference.scorers.history import StoredPast, _Past
+from erc.inference.scorers.history import ConversationPast, StoredPast
 from erc.inference.scorers.mc_uncertainty import chosen_sampling
-from erc.inference.scorers.parallel import share, side_by_side
+from erc.inference.scorers.parallel import run_parallel, share
 from erc.inference.scorers.scores import Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer, UtteranceScores
@@ -112,7 +112,7 @@ class EmoNetScorer:
 
     def score_after(self, conversations: Sequence[Conversation], stored: StoredPast | None) -> Scores:
         """As `score`, with what a speaker memory holds of the speakers before these conversations."""
-        return self._score(_told_apart(conversations), stored, scope="dialogue")
+        return self._score(ensure_unique_ids(conversations), stored, scope="dialogue")
 
     def score_corpus(self, conversations: Sequence[Conversation], stored: StoredPast | None = None) -> Scores:
         """As training judges on dev: conversations of one corpus, whose speakers are known from those that were broadcast earlier.
@@ -129,7 +129,7 @@ class EmoNetScorer:
         turns = self.utterance.score_texts(
             [utterance.text for conversation in conversations for utterance in conversation]
         )
-        past = _Past(conversations, turns, stored=stored, remembers=self.remembers, scope=scope)
+        past = ConversationPast(conversations, turns, stored=stored, remembers=self.remembers, scope=scope)
         builder = self.builder(past, stored=stored)
         starts = np.cumsum([0, *(len(conversation) for conversation in past.conversations)])
         prepared = [
@@ -200,7 +200,7 @@ class EmoNetScorer:
                 samples[:, rows] = self._sample(batch, output.embedding).float().cpu().numpy()
 
         most = share(sum(token_count(turns) for turns in prepared), most=tokens, device=self.settings.device)
-        side_by_side(
+        run_parallel(
             score,
             list(conversation_buckets([prepared[i] for i in filled], max_tokens=most)),
             device=self.settings.device,
@@ -228,7 +228,7 @@ class EmoNetScorer:
 
         lengths = [len(turn.input_ids) for turn in turns]
         most = share(sum(lengths), most=self.settings.tokens_per_batch, device=device)
-        side_by_side(encode, list(length_buckets(lengths, max_tokens=most)), device=device, width=self.width)
+        run_parallel(encode, list(length_buckets(lengths, max_tokens=most)), device=device, width=self.width)
         rows = iter(vectors)
         return [[replace(turn, vector=next(rows)) for turn in one] for one in prepared]
 
@@ -244,8 +244,12 @@ class EmoNetScorer:
         if self.mode == "head":
             return self.network.mc_head(embedding, n_samples=self.samples, seed=self.settings.seed)
         return self.network.mc_forward(
-            batch, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k
-        )  # type: ignore[arg-type]
+            batch,
+            self.samples,
+            seed=self.settings.seed,
+            mode=self.mode,  # type: ignore[arg-type]
+            top_k=self.top_k,
+        )
 
     def _uncertainty(self, probabilities: np.ndarray, samples: np.ndarray | None) -> Uncertainty:
         """Entropies (U,) of the reported distribution."""
@@ -305,7 +309,7 @@ def make_builder(
     )
 
 
-def _told_apart(conversations: Sequence[Conversation]) -> list[Conversation]:
+def ensure_unique_ids(conversations: Sequence[Conversation]) -> list[Conversation]:
     """The conversations under ids that differ: two transcripts may be called alike without one being the other's past."""
     seen: set[str] = set()
     apart = []

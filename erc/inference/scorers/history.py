@@ -47,7 +47,7 @@ class StoredPast:
         )
 
 
-class _Past:
+class ConversationPast:
     """The history a pass reads: the conversations' own turns, those of others too in scope `global`, after whatever a speaker memory holds."""
 
     def __init__(

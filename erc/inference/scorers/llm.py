@@ -12,10 +12,10 @@ import numpy as np
 from erc.data import Conversation, Utterance
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError, NoDropoutError
-from erc.inference.scorers.llm_belief import Belief, belief_in_each, belief_in_one
+from erc.inference.scorers.llm_belief import LabelBelief, belief_in_each, belief_in_one
 from erc.inference.scorers.llm_model import (
     DEFAULT_SAMPLES,
-    UNKNOWN_ORIGIN,
+    UNKNOWN_SOURCE,
     LanguageModel,
     Question,
     Reading,
@@ -25,11 +25,11 @@ from erc.inference.scorers.past_turns import SaidTurns, chosen_turns, entries
 from erc.inference.scorers.scores import Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.prompts.demonstrations import Origin
+from erc.llm.prompts.demonstrations import TurnSource
 from erc.llm.prompts.dialogue import DialogueWindow
 from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
-from erc.llm.scoring.scores import Scorer as LabelScorer
+from erc.llm.scoring.scores import LabelScorer
 
 
 class LlmScorer:
@@ -92,7 +92,7 @@ class LlmScorer:
             close()
 
     def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """Belief about every turn, from its past alone."""
+        """LabelBelief about every turn, from its past alone."""
         return self.score_turns(conversations)
 
     def score_turns(
@@ -128,7 +128,7 @@ class LlmScorer:
             if turn.index in wanted or (said is not None and turn.index < max(wanted))
         ]
         readings = dict(zip((turn.index for turn in turns), self._read(turns), strict=True))
-        asked, window, origin = [], DialogueWindow(self.model.builder), Origin.of(conversation)
+        asked, window, origin = [], DialogueWindow(self.model.builder), TurnSource.of(conversation)
         for turn in conversation:
             if turn.index in wanted:
                 asked.append(
@@ -157,7 +157,7 @@ class LlmScorer:
         turn: Utterance,
         *,
         notes: StoredNotes | None = None,
-        origin: Origin = UNKNOWN_ORIGIN,
+        origin: TurnSource = UNKNOWN_SOURCE,
         said: SaidTurns | None = None,
         reading: Reading | None = None,
     ) -> Question:
@@ -184,7 +184,7 @@ class LlmScorer:
         return Question(turn, prompts, self._seen(past, turn, notes), reading)
 
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
-        """Belief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
+        """LabelBelief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
         belief = self._belief(questions, backend or self.model.backend)
         epistemic = [
             question.reading.epistemic for question in questions if question.reading.epistemic is not None
@@ -213,7 +213,7 @@ class LlmScorer:
         epistemic = [None] * len(turns) if read.per_label is None else list(read.per_label.epistemic)
         return [Reading(*one) for one in zip(read.embedding, read.probabilities, epistemic, strict=True)]
 
-    def _belief(self, questions: Sequence[Question], backend: LabelScorer) -> Belief:
+    def _belief(self, questions: Sequence[Question], backend: LabelScorer) -> LabelBelief:
         calibrator, labels = self.model.calibrator, self.model.builder.labels
         if self._map.source.multi_label:
             assert not isinstance(calibrator, ContextualCalibrator)

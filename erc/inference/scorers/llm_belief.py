@@ -18,8 +18,7 @@ from scipy.special import expit
 from erc.emotions import EmotionMap
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
-from erc.llm.scoring.scores import LabelScores, yes_no_odds
-from erc.llm.scoring.scores import Scorer as LabelScorer
+from erc.llm.scoring.scores import LabelScorer, LabelScores, yes_no_odds
 from erc.uncertainty.decomposition import (
     Uncertainty,
     binary_entropy,
@@ -36,7 +35,7 @@ _TURNS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Belief:
+class LabelBelief:
     """Probabilities (U, C) and their uncertainty (U,). `kinds` say of every turn how its scores came about."""
 
     probabilities: np.ndarray
@@ -53,8 +52,8 @@ def belief_in_one(
     to: EmotionMap,
     samples: int = 0,
     seed: int = 0,
-) -> Belief:
-    """Belief about which one of `labels` holds, in the target set of `to`. With `samples` so many networks are drawn with `seed`."""
+) -> LabelBelief:
+    """LabelBelief about which one of `labels` holds, in the target set of `to`. With `samples` so many networks are drawn with `seed`."""
 
     def calibrated(scores: LabelScores) -> LabelScores:
         return scores if calibrator is None else calibrator.calibrated(scores)
@@ -70,14 +69,16 @@ def belief_in_one(
             if scores.score_kind == "none"
             else categorical_entropy(probabilities)
         )
-        return Belief(probabilities, _unsampled(total), _kinds(scores))
+        return LabelBelief(probabilities, _unsampled(total), _kinds(scores))
     drawn = backend.sample(prompts, labels, seed=seed, samples=samples)  # type: ignore[attr-defined]
     sampled = np.stack([calibrated(LabelScores.of(labels, draw)).probabilities for draw in drawn])
-    return Belief(probabilities, categorical_decomposition(to.apply(sampled)), _kinds(scores))
+    return LabelBelief(probabilities, categorical_decomposition(to.apply(sampled)), _kinds(scores))
 
 
-def belief_in_each(backend: LabelScorer, asked: Asked, *, prior: OddsPrior | None, to: EmotionMap) -> Belief:
-    """Belief about which of the labels hold, each by itself; `asked` has a prompt for every label of every turn."""
+def belief_in_each(
+    backend: LabelScorer, asked: Asked, *, prior: OddsPrior | None, to: EmotionMap
+) -> LabelBelief:
+    """LabelBelief about which of the labels hold, each by itself; `asked` has a prompt for every label of every turn."""
     if not asked:
         return _nothing(to)
     parts, kinds = [], []
@@ -86,7 +87,7 @@ def belief_in_each(backend: LabelScorer, asked: Asked, *, prior: OddsPrior | Non
         parts.append(expit(odds) if prior is None else prior(odds))
         kinds.append(kind)
     probabilities = to.apply(np.concatenate(parts))
-    return Belief(
+    return LabelBelief(
         probabilities, _unsampled(binary_entropy(probabilities).sum(axis=-1)), (kinds[0],) * len(asked)
     )
 
@@ -97,8 +98,8 @@ def _kinds(scores: LabelScores) -> tuple[str, ...]:
     )
 
 
-def _nothing(to: EmotionMap) -> Belief:
-    return Belief(np.zeros((0, len(to.target))), _unsampled(np.zeros(0)))
+def _nothing(to: EmotionMap) -> LabelBelief:
+    return LabelBelief(np.zeros((0, len(to.target))), _unsampled(np.zeros(0)))
 
 
 def _unsampled(total: np.ndarray) -> Uncertainty:

@@ -10,11 +10,11 @@ import numpy as np
 
 from erc.data import Moment, Utterance
 from erc.llm.prompts.builder import PromptBuilder
-from erc.llm.prompts.demonstrations import Origin
+from erc.llm.prompts.demonstrations import TurnSource
 from erc.llm.prompts.notes import Demonstration, NotesProvider, ReadTurn, Retrieval
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
-from erc.llm.scoring.scores import Scorer as LabelScorer
+from erc.llm.scoring.scores import LabelScorer
 
 DEFAULT_SAMPLES = 8
 """Networks drawn where nothing else is asked for: each costs a reading of every prompt."""
@@ -57,10 +57,10 @@ class PromptNotes:
         return self.bios or self.past > 0
 
 
-UNKNOWN_ORIGIN = Origin()
+UNKNOWN_SOURCE = TurnSource()
 
 
-Shown = Callable[[np.ndarray, str, Origin], Sequence[Demonstration]]
+Shown = Callable[[np.ndarray, str, TurnSource], Sequence[Demonstration]]
 """From a turn's embedding (P,) and words, and where the turn comes from, to the demonstrations that its prompt shows."""
 
 

@@ -37,7 +37,7 @@ def share(tokens: int, *, most: int, device: str) -> int:
     return min(most, max(_FEWEST, -(-tokens // workers))) if workers > 1 else most
 
 
-def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:
+def run_parallel(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:
     """Does `work` for every item, without gradients; the first error is raised once nothing is under way any more.
 
     Every item is one worker's, which computes with its share of the threads. A single item is done here, with
@@ -62,7 +62,7 @@ def side_by_side(work: Callable[[T], None], items: Sequence[T], *, device: str, 
 def alone(work: Callable[[], R], *, device: str, width: int) -> R:
     """What `work` gives for one small piece, a live turn say: by one worker where the network is narrow, for sharing it costs more than it takes."""
     found: list[R] = []
-    side_by_side(lambda one: found.append(one()), [work], device=device, width=width)
+    run_parallel(lambda one: found.append(one()), [work], device=device, width=width)
     return found[0]
 
 

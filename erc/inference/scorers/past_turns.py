@@ -40,7 +40,7 @@ class SaidTurns:
         """Takes a turn into the past."""
         self._turns.setdefault(_key(speaker), deque(maxlen=self.limit)).append(turn)
 
-    def mark(self) -> Callable[[], None]:
+    def snapshot(self) -> Callable[[], None]:
         """Takes note of what was said so far; what is returned goes back there."""
         kept = {key: list(turns) for key, turns in self._turns.items()}
 

@@ -38,7 +38,7 @@ class Scores:
     score_kinds: tuple[str, ...] = ()
 
 
-class Scorer(Protocol):
+class ConversationScorer(Protocol):
     """A model behind the Predictor."""
 
     @property

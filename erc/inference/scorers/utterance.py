@@ -15,7 +15,7 @@ from erc.data import Conversation
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
 from erc.inference.scorers.mc_uncertainty import SampledUncertainty, chosen_sampling
-from erc.inference.scorers.parallel import share, side_by_side
+from erc.inference.scorers.parallel import run_parallel, share
 from erc.inference.scorers.scores import Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.models.encoder.batching import length_buckets, pad_tokens
@@ -142,7 +142,7 @@ class UtteranceScorer:
 
         lengths, device = [len(t) for t in tokens], self.settings.device
         most = share(sum(lengths), most=self._tokens_per_batch, device=device)
-        side_by_side(
+        run_parallel(
             score,
             list(length_buckets(lengths, max_tokens=most)),
             device=device,
@@ -172,5 +172,10 @@ class UtteranceScorer:
                 output.embedding, n_samples=self.samples, seed=self.settings.seed
             )
         return output, self.network.mc_forward(
-            ids, mask, self.samples, seed=self.settings.seed, mode=self.mode, top_k=self.top_k
-        )  # type: ignore[arg-type]
+            ids,
+            mask,
+            self.samples,
+            seed=self.settings.seed,
+            mode=self.mode,  # type: ignore[arg-type]
+            top_k=self.top_k,
+        )

@@ -64,9 +64,9 @@ def generate(
     """
     rows = [encoder.prompt_ids(prompt) for prompt in prompts]
     written: list[list[int]] = [[] for _ in rows]
-    side_by_side = 1 if settings.temperature else _MOST_ROWS
+    run_parallel = 1 if settings.temperature else _MOST_ROWS
     for bucket in length_buckets(
-        [len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=side_by_side
+        [len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=run_parallel
     ):
         for index, ids in zip(
             bucket,

@@ -64,7 +64,7 @@ class KeepingWriter:
         )
 
 
-def open_writer(
+def open_text_writer(
     name: str,
     *,
     revision: str | None = None,

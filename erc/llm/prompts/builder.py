@@ -21,7 +21,7 @@ from erc.data.conversation import Context, Utterance
 from erc.errors import ConfigError
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.notes import NO_NOTES, Demonstration, SpeakerBio, SpeakerNotes
-from erc.llm.prompts.sanitize import Neutraliser, flat
+from erc.llm.prompts.sanitize import PromptSanitizer, flat
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from erc.llm.prompts.truncation import Parts, beyond, giving_way, most, shorter
 
@@ -84,14 +84,14 @@ class PromptBuilder:
         template: PromptTemplate | None = None,
         few_shot: PromptTemplate | None = None,
         budget: Budget | None = None,
-        neutraliser: Neutraliser | None = None,
+        neutraliser: PromptSanitizer | None = None,
     ) -> None:
         self.encoder = encoder
         self.labels = tuple(labels)
         self.template = PromptTemplate.load("erc") if template is None else template
         self.few_shot = PromptTemplate.load("few_shot") if few_shot is None else few_shot
         self.budget = Budget() if budget is None else budget
-        self.safe = Neutraliser.for_tokenizer(encoder.tokenizer) if neutraliser is None else neutraliser
+        self.safe = PromptSanitizer.for_tokenizer(encoder.tokenizer) if neutraliser is None else neutraliser
         # The speakers of a dialogue stay the same for many turns, so the last bios that were fitted, and what
         # they cost, are kept.
         self._fitted: tuple[tuple[SpeakerBio, ...], tuple[SpeakerBio, ...]] = ((), ())

@@ -24,14 +24,14 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class TurnSource:
     """Where a target comes from, so that nothing from there is shown: its conversation, and its episode where it has one."""
 
     conversation_id: str | None = None
     episode: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, conversation: Conversation) -> Origin:
+    def of(cls, conversation: Conversation) -> TurnSource:
         """The origin of a conversation's turns. Episodes are compared across corpora: two of them are cut from one series."""
         meta = conversation.meta
         episode = (
@@ -46,7 +46,7 @@ class DemonstrationIndex:
     def __init__(
         self,
         demonstrations: Sequence[Demonstration],
-        origins: Sequence[Origin],
+        origins: Sequence[TurnSource],
         vectors: np.ndarray,
         *,
         report: LeakReport,
@@ -84,7 +84,7 @@ class DemonstrationIndex:
                 part = conversation.utterances[max(0, turn.index - turns) : turn.index + 1]
                 pairs = tuple((one.speaker, one.text) for one in part)
                 shown.append(Demonstration(pairs, turn.emotions[0], conversation.conversation_id))
-                origins.append(Origin.of(conversation))
+                origins.append(TurnSource.of(conversation))
                 texts.append(turn.text)
         if not texts:
             raise ValueError(f"no labelled turn is left to demonstrate with ({report})")
@@ -93,7 +93,9 @@ class DemonstrationIndex:
     def __len__(self) -> int:
         return len(self.demonstrations)
 
-    def search(self, vector: np.ndarray, *, text: str, origin: Origin, k: int) -> tuple[Demonstration, ...]:
+    def search(
+        self, vector: np.ndarray, *, text: str, origin: TurnSource, k: int
+    ) -> tuple[Demonstration, ...]:
         """At most `k` demonstrations for a target's `vector` (D,) and `text`, the most similar last, next to the question."""
         barred = sorted({row for key in _keys(origin, text) for row in self._rows.get(key, ())})
         count = min(k, len(self) - len(barred))
@@ -106,7 +108,7 @@ class DemonstrationIndex:
         return tuple(self.demonstrations[row] for row in reversed(found[0]) if row >= 0)
 
 
-def _keys(origin: Origin, text: str) -> list[tuple[str, object]]:
+def _keys(origin: TurnSource, text: str) -> list[tuple[str, object]]:
     """What a demonstration and a target may not have in common."""
     keys: list[tuple[str, object]] = [("text", normalise(text))]
     if origin.conversation_id is not None:

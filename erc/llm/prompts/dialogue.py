@@ -84,7 +84,7 @@ class DialogueWindow:
         del self._lines[:count], self._costs[:count]
         self.earlier += count
 
-    def mark(self) -> Callable[[], None]:
+    def snapshot(self) -> Callable[[], None]:
         """Takes note of where the dialogue stands; what is returned goes back there."""
         earlier, lines, costs, spoken = self.earlier, list(self._lines), list(self._costs), dict(self.spoken)
 

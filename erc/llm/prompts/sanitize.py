@@ -43,7 +43,7 @@ class Limits:
     passage: int = 500
 
 
-class Neutraliser:
+class PromptSanitizer:
     """Makes texts safe to stand in a prompt for a given tokenizer.
 
     `markers` are further strings to break, usually a tokenizer's own special and added tokens.
@@ -61,7 +61,7 @@ class Neutraliser:
     @classmethod
     def for_tokenizer(
         cls, tokenizer: PreTrainedTokenizerBase, *, limits: Limits | None = None
-    ) -> Neutraliser:
+    ) -> PromptSanitizer:
         """Breaks every special and added token of `tokenizer`, beside the markers of the known families."""
         added = [str(token.content) for token in tokenizer.added_tokens_decoder.values()]
         return cls([*map(str, tokenizer.all_special_tokens), *added], limits=limits)

@@ -18,7 +18,7 @@ from scipy.special import expit, log_softmax
 
 from erc.errors import ArtefactError
 from erc.llm.prompts.template import RenderedPrompt
-from erc.llm.scoring.scores import LabelScores, Scorer
+from erc.llm.scoring.scores import LabelScorer, LabelScores
 from erc.uncertainty.calibration import Calibrator, Temperature, load_calibrator
 from erc.uncertainty.decomposition import categorical_entropy
 
@@ -114,7 +114,7 @@ class OddsPrior:
 
 
 def content_free_prior(
-    scorer: Scorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]
+    scorer: LabelScorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]
 ) -> np.ndarray:
     """What the model gives each label when there is nothing to judge, log-probabilities (K,): the mean over content-free prompts."""
     scores = scorer.score(prompts, labels)

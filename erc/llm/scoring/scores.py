@@ -98,7 +98,7 @@ class LabelScores:
         )
 
 
-class Scorer(Protocol):
+class LabelScorer(Protocol):
     """A back end: a local model or a server."""
 
     @property
@@ -111,7 +111,7 @@ class Scorer(Protocol):
         ...
 
 
-class SamplingScorer(Scorer, Protocol):
+class SamplingScorer(LabelScorer, Protocol):
     """A back end that can also draw networks for Monte-Carlo uncertainty."""
 
     def sample(
@@ -121,7 +121,9 @@ class SamplingScorer(Scorer, Protocol):
         ...
 
 
-def yes_no_odds(scorer: Scorer, prompts: Sequence[Sequence[RenderedPrompt]]) -> tuple[np.ndarray, ScoreKind]:
+def yes_no_odds(
+    scorer: LabelScorer, prompts: Sequence[Sequence[RenderedPrompt]]
+) -> tuple[np.ndarray, ScoreKind]:
     """Log-odds (B, K) of yes against no, and how they came about; `prompts[b][k]` asks of turn b for label k.
 
     The prompts of a turn differ only at their end, so what they share is read once.

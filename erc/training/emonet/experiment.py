@@ -33,13 +33,19 @@ from erc.training.emonet.card import emonet_card
 from erc.training.emonet.features import Features, corpus_features
 from erc.training.emonet.settings import emonet_settings
 from erc.training.emonet.task import EmoNetTask, predict_turns, sampled_turn_entropy
-from erc.training.inputs import Supplies, SupplyMaker, load_splits, no_supplies
+from erc.training.inputs import SupplyMaker, TrainingInputs, load_splits, no_supplies
 from erc.training.loop.distributed import main_first, on_main
 from erc.training.loop.losses import as_tensor, class_weights
 from erc.training.loop.settings import optim_settings
 from erc.training.loop.trainer import train
 from erc.training.post_fit import choose_mode, compress_in_place, fit_policy
-from erc.training.provenance import Origin, begin_from, corpora_origin, model_origin, supplies_origin
+from erc.training.provenance import (
+    Provenance,
+    begin_from,
+    corpora_provenance,
+    inputs_provenance,
+    model_provenance,
+)
 from erc.uncertainty.calibration import Temperature, load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
 
@@ -95,12 +101,12 @@ def run_emonet(
     return on_main(lambda: finish_emonet(config, run_dir, network, task, parts, figures))
 
 
-def _begun_from(config: ExperimentConfig, parts: Ingredients) -> Origin:
+def _begun_from(config: ExperimentConfig, parts: Ingredients) -> Provenance:
     """What a run hangs on beside its configuration."""
     return {
-        **corpora_origin((parts.train, parts.dev)),
-        **supplies_origin(parts.bios_by),
-        "base encoder": model_origin(config.backbone.name, config.backbone.revision),
+        **corpora_provenance((parts.train, parts.dev)),
+        **inputs_provenance(parts.bios_by),
+        "base encoder": model_provenance(config.backbone.name, config.backbone.revision),
         "shared classifier": None if parts.shared is None else parts.shared.sha256,
     }
 
@@ -116,7 +122,7 @@ def gather(
             "emonet.bio reads bios as vectors of the shared classifier: name it with artefact.init_from"
         )
     splits = load_splits(config)
-    supplied = supplies(*splits) if emonet.bio != "none" else Supplies()
+    supplied = supplies(*splits) if emonet.bio != "none" else TrainingInputs()
     if emonet.bio != "none" and supplied.bios is None:
         raise ConfigError(
             "emonet.bio needs bios of the corpus's speakers: train with `erc train`, or hand in supplies with a BioProvider"

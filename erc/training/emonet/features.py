@@ -97,7 +97,7 @@ def corpus_features(
             kind,
             str(max_tokens),
             *sorted(checksums),
-            weights_digest(classifier),
+            module_digest(classifier),
             calibration,
             *turns,
         ]
@@ -149,7 +149,7 @@ def filled(history: InMemoryHistory, turns: Iterable[tuple[str, PastUtterance]])
     return history
 
 
-def weights_digest(module: nn.Module) -> str:
+def module_digest(module: nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of all weights."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

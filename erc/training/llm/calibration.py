@@ -30,8 +30,12 @@ def fit_policies(
         return {}
     fit = partial(ContextualCalibrator.fit, emotions.labels, prior=prior)
     folds = cross_fitted_classes(
-        log_likelihood, targets, groups=groups, folds=min(5, dialogues), calibrate=fit
-    )  # type: ignore[arg-type]
+        log_likelihood,
+        targets,
+        groups=groups,
+        folds=min(5, dialogues),
+        calibrate=fit,  # type: ignore[arg-type]
+    )
     policies = {}
     rows = np.arange(len(targets))
     for name in dict.fromkeys((label_set, *_REPORTED)):

@@ -9,11 +9,11 @@ import numpy as np
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.data.corpora import Corpus
-from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 from erc.llm.prompts.notes import NO_NOTES, Demonstration
 from erc.llm.prompts.tasks import LabelledPrompt, TaskName, TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
-from erc.training.inputs import Supplies
+from erc.training.inputs import TrainingInputs
 from erc.training.llm.batches import LlmExample, encode_example
 
 
@@ -23,7 +23,7 @@ class Examples:
 
     prompts: TaskPrompts
     recipe: Recipe
-    supplies: Supplies
+    supplies: TrainingInputs
     demonstrations: DemonstrationIndex | None = None
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -95,5 +95,5 @@ class Examples:
         if self.demonstrations is None:
             return ()
         return self.demonstrations.search(
-            self._vectors[text], text=text, origin=Origin.of(conversation), k=self.recipe.demonstrations
+            self._vectors[text], text=text, origin=TurnSource.of(conversation), k=self.recipe.demonstrations
         )

@@ -28,7 +28,7 @@ from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence.artefact import installed_versions
-from erc.training.inputs import Supplies, SupplyMaker, load_splits, no_supplies
+from erc.training.inputs import SupplyMaker, TrainingInputs, load_splits, no_supplies
 from erc.training.llm.batches import LlmExample, dialogue_groups
 from erc.training.llm.calibration import fit_policies
 from erc.training.llm.card import write_adapter_card
@@ -38,7 +38,13 @@ from erc.training.llm.stages import run_stages
 from erc.training.llm.task import LlmTask, predict_answers, prepare_for_training
 from erc.training.loop.distributed import main_first, on_main
 from erc.training.loop.losses import as_tensor, class_weights
-from erc.training.provenance import Origin, begin_from, corpora_origin, model_origin, supplies_origin
+from erc.training.provenance import (
+    Provenance,
+    begin_from,
+    corpora_provenance,
+    inputs_provenance,
+    model_provenance,
+)
 
 
 def run_llm(
@@ -105,7 +111,7 @@ def run_llm(
     )
 
 
-def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> Supplies:
+def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> TrainingInputs:
     """The supplies of a run, in every process the same: what a language model wrote is handed over by the main process.
 
     A text that is not there makes no example, so with other texts the processes would share out other
@@ -123,7 +129,7 @@ def finish_llm(
     builder: PromptBuilder,
     splits: Sequence[Corpus],
     dev: Sequence[LlmExample],
-    supplies: Supplies,
+    supplies: TrainingInputs,
     figures: dict[str, float],
 ) -> Path:
     """Calibrates the trained adapter on the emotion examples of dev, and saves it."""
@@ -163,31 +169,31 @@ def finish_llm(
 
 
 def _begun_from(
-    config: ExperimentConfig, splits: Sequence[Corpus], supplies: Supplies, prompts: TaskPrompts
-) -> Origin:
+    config: ExperimentConfig, splits: Sequence[Corpus], supplies: TrainingInputs, prompts: TaskPrompts
+) -> Provenance:
     """What the examples of a run, and the model under its adapter, hang on beside the configuration."""
     assert config.llm is not None
     written = sorted((task, sorted(texts.items())) for task, texts in supplies.generated.items())
     return {
-        **corpora_origin(splits),
-        **supplies_origin(supplies.provenance),
-        "base model": model_origin(config.llm.base, config.llm.revision),
+        **corpora_provenance(splits),
+        **inputs_provenance(supplies.provenance),
+        "base model": model_provenance(config.llm.base, config.llm.revision),
         "prompts": prompts.sha256,
         "tokenizer and chat template": reading_digest(prompts.builder.encoder),
         "written texts": hashlib.sha256(repr(written).encode()).hexdigest() if written else None,
     }
 
 
-def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Supplies) -> dict[str, Any]:
+def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: TrainingInputs) -> dict[str, Any]:
     """What an adapter was made from: labelling finds its demonstrations again by it."""
     return {
         "config": json.loads(config.model_dump_json()),
-        "files": corpora_origin(splits),
+        "files": corpora_provenance(splits),
         "supplies": dict(supplies.provenance),
     }
 
 
-def check_supplies(recipe: Recipe, supplies: Supplies) -> None:
+def check_supplies(recipe: Recipe, supplies: TrainingInputs) -> None:
     """Raises ConfigError, saying what is missing, where a recipe cannot be trained with `supplies`."""
     if recipe.needs_notes and supplies.notes is None:
         raise ConfigError(
@@ -206,7 +212,7 @@ def check_supplies(recipe: Recipe, supplies: Supplies) -> None:
 
 
 def _index(
-    recipe: Recipe, splits: Sequence[Corpus], supplies: Supplies, labels: Sequence[str]
+    recipe: Recipe, splits: Sequence[Corpus], supplies: TrainingInputs, labels: Sequence[str]
 ) -> DemonstrationIndex | None:
     if not recipe.demonstrations or supplies.embed is None:
         return None

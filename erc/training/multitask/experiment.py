@@ -37,7 +37,7 @@ from erc.training.loop.settings import optim_settings
 from erc.training.loop.trainer import train
 from erc.training.multitask.configs import leak_filter, part_configs, record_parts
 from erc.training.multitask.task import MultiTask, MultiTaskModel
-from erc.training.provenance import Origin, begin_from, corpora_origin, model_origin
+from erc.training.provenance import Provenance, begin_from, corpora_provenance, model_provenance
 from erc.training.utterance import experiment as utterance
 from erc.training.utterance.task import LabelledText, UtteranceTask, labelled_texts, predict_logits
 
@@ -96,16 +96,16 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
     return shelf
 
 
-def _begun_from(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> Origin:
+def _begun_from(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> Provenance:
     """What a run hangs on beside its configurations."""
     start = config.artefact.init_from
     return {
         **{
             f"{part.name}/{name}": digest
             for part in parts
-            for name, digest in corpora_origin(load_splits(part)).items()
+            for name, digest in corpora_provenance(load_splits(part)).items()
         },
-        "base encoder": model_origin(parts[0].backbone.name, parts[0].backbone.revision),
+        "base encoder": model_provenance(parts[0].backbone.name, parts[0].backbone.revision),
         "classifier to start from": None if start is None else load_artefact(find_model(start)).sha256,
     }
 

@@ -28,7 +28,7 @@ from erc.training.loop.losses import as_tensor, emcoder_weights
 from erc.training.loop.settings import optim_settings
 from erc.training.loop.trainer import train
 from erc.training.post_fit import choose_mode, compress_in_place, fit_policy, sampled_entropy
-from erc.training.provenance import begin_from, corpora_origin, model_origin
+from erc.training.provenance import begin_from, corpora_provenance, model_provenance
 from erc.training.utterance.card import utterance_card
 from erc.training.utterance.task import LabelledText, UtteranceTask, labelled_texts, predict_logits
 from erc.uncertainty.calibration import load_calibrator
@@ -50,8 +50,8 @@ def run_utterance(
 ) -> Path:
     """Trains, compresses, calibrates and saves; see `run_experiment`. `splits` are train and dev where they are less than `config.data` names."""
     train_split, dev_split = load_splits(config) if splits is None else splits
-    origin = corpora_origin((train_split, dev_split)) | {
-        "base encoder": model_origin(config.backbone.name, config.backbone.revision)
+    origin = corpora_provenance((train_split, dev_split)) | {
+        "base encoder": model_provenance(config.backbone.name, config.backbone.revision)
     }
     on_main(lambda: begin_from(run_dir, origin, resume=resume))
     emotions = load_emotion_set(train_split.emotion_set)

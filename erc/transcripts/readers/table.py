@@ -44,7 +44,7 @@ def _read(
         csv.field_size_limit(_LONGEST_CELL)
     records = _records(lines, delimiter, log)
     header_line, header = next(records, (1, []))
-    names = _told_apart([name.strip().lstrip("\ufeff") for name in header], log)
+    names = unique_column_names([name.strip().lstrip("\ufeff") for name in header], log)
     columns = Columns(names, mapping, path=log.path, line=header_line)
     log.note(columns.told())
     rows = Rows(log)
@@ -68,7 +68,7 @@ def restored(cells: Sequence[str]) -> list[str]:
     return [restore(cell) for cell in cells]
 
 
-def _told_apart(names: Sequence[str], log: Log) -> list[str]:
+def unique_column_names(names: Sequence[str], log: Log) -> list[str]:
     """The names of the columns, a later one of the same name as `text (2)`; the log says so."""
     apart: list[str] = []
     for name in names:

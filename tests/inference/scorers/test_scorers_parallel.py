@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from erc.inference.scorers.parallel import alone, share, side_by_side, worker_count
+from erc.inference.scorers.parallel import alone, run_parallel, share, worker_count
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
         )
         done.append(item)
 
-    side_by_side(work, range(7), device="cpu", width=32)
+    run_parallel(work, range(7), device="cpu", width=32)
     assert sorted(done) == list(range(7))
     assert seen == {("erc-batch", 1, True)}
     assert torch.get_num_threads() == 2
@@ -48,14 +48,14 @@ def test_many_threads_are_parted_among_eight_workers() -> None:
     torch.set_num_threads(24)
     try:
         assert worker_count("cpu") == 8
-        side_by_side(lambda item: seen.add(torch.get_num_threads()), range(16), device="cpu", width=32)
+        run_parallel(lambda item: seen.add(torch.get_num_threads()), range(16), device="cpu", width=32)
     finally:
         torch.set_num_threads(before)
     assert seen == {3}
 
 
 def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
-    side_by_side(lambda item: None, range(2), device="cpu", width=32)
+    run_parallel(lambda item: None, range(2), device="cpu", width=32)
     found: list[int] = []
     later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
     later.start()
@@ -78,7 +78,7 @@ def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(
             )
         )
 
-    side_by_side(work, [0], device="cpu", width=width)
+    run_parallel(work, [0], device="cpu", width=width)
     assert seen == [(threads == 2, threads, True)]
     assert alone(torch.get_num_threads, device="cpu", width=width) == threads
 
@@ -97,7 +97,7 @@ def test_error_arrives_when_nothing_is_under_way_any_more(two_threads: None) -> 
         finished.append(item)
 
     with pytest.raises(ValueError, match="of item 0"):
-        side_by_side(work, [0, 1], device="cpu", width=32)
+        run_parallel(work, [0, 1], device="cpu", width=32)
     assert finished == [1]
 
 
@@ -106,21 +106,21 @@ def test_items_within_an_item_are_done_by_its_own_thread(two_threads: None) -> N
 
     def work(item: int) -> None:
         outer = threading.current_thread().name
-        side_by_side(
+        run_parallel(
             lambda inner: names.append((outer, threading.current_thread().name)),
             range(2),
             device="cpu",
             width=32,
         )
 
-    side_by_side(work, range(4), device="cpu", width=32)
+    run_parallel(work, range(4), device="cpu", width=32)
     assert len(names) == 8
     assert all(outer == inner for outer, inner in names)
 
 
 def _in_child(done: multiprocessing.queues.Queue[int]) -> None:
     total: list[int] = []
-    side_by_side(total.append, range(3), device="cpu", width=32)
+    run_parallel(total.append, range(3), device="cpu", width=32)
     done.put(len(total))
     done.close()
     done.join_thread()
@@ -128,7 +128,7 @@ def _in_child(done: multiprocessing.queues.Queue[int]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_forked_process_has_threads_of_its_own(two_threads: None) -> None:
-    side_by_side(lambda item: None, range(2), device="cpu", width=32)
+    run_parallel(lambda item: None, range(2), device="cpu", width=32)
     context = multiprocessing.get_context("fork")
     done = context.Queue()
     child = context.Process(target=_in_child, args=(done,))

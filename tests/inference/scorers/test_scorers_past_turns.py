@@ -109,7 +109,7 @@ def test_said_turns_are_the_last_of_each_speaker_whatever_the_spelling():
 def test_said_turns_go_back_to_a_mark_and_through_a_record():
     said = SaidTurns(2)
     said.append("Ana", turn("1"))
-    back = said.mark()
+    back = said.snapshot()
     said.append("Ana", turn("2"))
     said.append("Ben", turn("3"))
     record, other = said.record(), SaidTurns(2)

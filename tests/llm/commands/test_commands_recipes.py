@@ -27,14 +27,14 @@ from erc.evaluation.memory import evaluated_memory
 from erc.inference import loading
 from erc.inference.demonstrations import trained_demonstrations
 from erc.inference.loading import load_predictor
-from erc.inference.scorers.caching import KeepingScorer
+from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
 from erc.llm.generation import text_store as writing
-from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.llm.scoring.scores import LabelScores
@@ -48,7 +48,7 @@ from erc.training.llm import experiment as llm_experiment
 from erc.training.llm.task import predict_answers
 from speakers import END, Observation, Registry
 
-RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "rebuild")
+RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "speaker-memory")
 SAID = {
     "joy": "I am so happy, thank you",
     "anger": "This is not what we agreed on",
@@ -191,10 +191,10 @@ class _Asked:
 
 def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, tmp_path):
     """Bios, history by both retrievals and demonstrations: dev labelled in order of broadcast reads what training read."""
-    invoke("train", "llm-rebuild-meld", *overrides, "--run", tmp_path / "runs" / "r", "--quiet")
-    config = load_config(resource_dir("configs") / "llm-rebuild-meld.yaml", overrides)
+    invoke("train", "llm-speaker-memory-meld", *overrides, "--run", tmp_path / "runs" / "r", "--quiet")
+    config = load_config(resource_dir("configs") / "llm-speaker-memory-meld.yaml", overrides)
     train, dev = load_splits(config)
-    predictor = load_predictor(f"llm:{tmp_path / 'runs' / 'r' / 'rebuild-meld'}", settings=FAST)
+    predictor = load_predictor(f"llm:{tmp_path / 'runs' / 'r' / 'speaker-memory-meld'}", settings=FAST)
     model = predictor.scorer.model
     asked = _Asked(model.backend)
     object.__setattr__(model, "backend", asked)
@@ -210,7 +210,7 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
         for talk in sorted(dev.conversations, key=lambda one: one.meta["episode"]):
             for turn in talk:
                 shown = index.search(
-                    supplies.embed([turn.text])[0], text=turn.text, origin=Origin.of(talk), k=2
+                    supplies.embed([turn.text])[0], text=turn.text, origin=TurnSource.of(talk), k=2
                 )
                 notes = supplies.notes.of(talk, turn.index)
                 expected.append(
@@ -249,7 +249,7 @@ def test_demonstrations_are_those_of_the_sample_trained_on_and_never_of_the_own_
     }
     for talk in talks:
         for turn in talk:
-            [one] = found(scorer.score_texts([turn.text]).embedding[0], turn.text, Origin.of(talk))
+            [one] = found(scorer.score_texts([turn.text]).embedding[0], turn.text, TurnSource.of(talk))
             assert one.conversation_id != talk.conversation_id
 
 
@@ -277,7 +277,7 @@ def test_demonstrations_are_embedded_once_for_all_starts(shown, tmp_path, read):
     assert sum(read) == len(first.index)
     np.testing.assert_array_equal(searched(second), searched(first))
     vector = scorer.score_texts(["I am so happy"]).embedding[0]
-    assert second(vector, "I am so happy", Origin()) == first(vector, "I am so happy", Origin())
+    assert second(vector, "I am so happy", TurnSource()) == first(vector, "I am so happy", TurnSource())
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"no safetensors at all"])
@@ -431,11 +431,11 @@ def test_evaluation_knows_of_training_where_training_on_dev_did(
     overrides, data, tmp_path, tiny_utterance_artefact
 ):
     config = load_config(
-        resource_dir("configs") / "llm-rebuild-meld.yaml", [*overrides, "llm.dev_sees_train=true"]
+        resource_dir("configs") / "llm-speaker-memory-meld.yaml", [*overrides, "llm.dev_sees_train=true"]
     )
     train, dev = load_splits(config)
     files = {file.name: file.sha256 for corpus in (train, dev) for file in corpus.files}
-    scorer = KeepingScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
+    scorer = CachedScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     gold = load_gold("meld", model_set="meld", root=data)
     made = {"config": json.loads(config.model_dump_json()), "section": "llm", "files": files}
     with evaluated_memory(gold, scorer, tmp_path, **made) as registry:
@@ -457,7 +457,7 @@ def test_evaluation_reads_bios_by_the_writer_of_training(
         supply_maker(config, tmp_path, server=url) as maker,
     ):
         maker(*load_splits(config))
-    scorer = KeepingScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
+    scorer = CachedScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     made = {"config": json.loads(config.model_dump_json()), "section": "llm", "files": {}}
     with evaluated_memory(
         load_gold("meld", model_set="meld", root=data), scorer, tmp_path, **made
@@ -469,7 +469,7 @@ def test_evaluation_reads_bios_by_the_writer_of_training(
 
 
 def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, data, tmp_path, tiny_lm, heard):
-    """Supplies of the training are not at hand, so bios are written anew, as training wrote them: there."""
+    """TrainingInputs of the training are not at hand, so bios are written anew, as training wrote them: there."""
     adapter, _ = trained("bioserc")
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
     with running(behaviour) as url:
@@ -586,7 +586,7 @@ def test_half_a_memory_of_a_killed_run_is_taken_away(overrides, tmp_path):
 @pytest.mark.parametrize("sees", [False, True])
 def test_dev_knows_of_training_only_where_asked(sees, overrides, tmp_path):
     config = load_config(
-        resource_dir("configs") / "llm-rebuild-meld.yaml",
+        resource_dir("configs") / "llm-speaker-memory-meld.yaml",
         [*overrides, f"llm.dev_sees_train={str(sees).lower()}"],
     )
     train, dev = load_splits(config)

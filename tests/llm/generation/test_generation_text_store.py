@@ -19,7 +19,7 @@ from erc.llm.backends.local import LocalScorer
 from erc.llm.backends.server import ServerError, ServerGenerator, Transport, TransportSettings
 from erc.llm.backends.server.transport import UnreachableError
 from erc.llm.generation.text_store import WrittenTexts, generated_answers, text_key, write_texts
-from erc.llm.generation.writer import KeepingWriter, open_writer
+from erc.llm.generation.writer import KeepingWriter, open_text_writer
 from erc.llm.prompts.builder import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import RenderedPrompt
@@ -303,7 +303,7 @@ def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch
         classmethod(lambda cls, name, **settings: loaded.append(name) or load(name, **settings)),
     )
     for _ in range(2):
-        writer = open_writer(str(tiny_lm_dir), precision="fp32")
+        writer = open_text_writer(str(tiny_lm_dir), precision="fp32")
         with WrittenTexts(tmp_path / "w.jsonl") as texts:
             found = KeepingWriter(writer, texts, task="t").generate(PROMPTS[:2], settings=GREEDY)
         writer.close()
@@ -313,16 +313,16 @@ def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch
 
 def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tiny_lm_dir):
     folder = Path(shutil.copytree(tiny_lm_dir, tmp_path / "model"))
-    first = open_writer(str(folder)).model_id
+    first = open_text_writer(str(folder)).model_id
     os.utime(folder / "model.safetensors", (0, 0))  # as another copy of the same model has it
-    assert open_writer(str(folder)).model_id == first
+    assert open_text_writer(str(folder)).model_id == first
     weights = load_file(folder / "model.safetensors")
     save_file(
         {name: value * 1.001 for name, value in weights.items()},
         folder / "model.safetensors",
         metadata={"format": "pt"},
     )
-    assert open_writer(str(folder)).model_id != first
+    assert open_text_writer(str(folder)).model_id != first
     assert first.startswith(f"{folder}#")
 
 
@@ -333,7 +333,7 @@ def test_text_of_another_chat_template_is_written_anew(tmp_path, tiny_lm_dir):
             tokenizer = build_tokenizer(chat=True)
             tokenizer.chat_template = CHAT_TEMPLATE.replace("assistant", role)
             tokenizer.save_pretrained(folder)
-            with closing(open_writer(str(folder), precision="fp32")) as writer:
+            with closing(open_text_writer(str(folder), precision="fp32")) as writer:
                 KeepingWriter(writer, texts, task="t").generate(PROMPTS[:1], settings=GREEDY)
             kept.append(len(texts))
     assert kept == [1, 1, 2]
@@ -341,14 +341,14 @@ def test_text_of_another_chat_template_is_written_anew(tmp_path, tiny_lm_dir):
 
 def test_writer_on_a_server_is_the_one_that_its_folder_holds(tiny_lm_dir):
     assert (
-        open_writer(str(tiny_lm_dir), server="http://127.0.0.1:9/v1").model_id
-        == open_writer(str(tiny_lm_dir)).model_id
+        open_text_writer(str(tiny_lm_dir), server="http://127.0.0.1:9/v1").model_id
+        == open_text_writer(str(tiny_lm_dir)).model_id
     )
 
 
 def test_writer_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match="tokenizer"):
-        open_writer(str(tmp_path))
+        open_text_writer(str(tmp_path))
 
 
 def test_thoughts_that_came_to_no_end_are_nothing_written(server, behaviour, connect):

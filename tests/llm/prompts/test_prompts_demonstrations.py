@@ -9,7 +9,7 @@ import pytest
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.leaks import HeldOut, LeakFilter, text_hash
-from erc.llm.prompts.demonstrations import DemonstrationIndex, Origin
+from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 
 WORDS = ("happy", "angry", "coffee", "dinosaur", "sad")
 NO_LEAKS = LeakFilter(())
@@ -42,7 +42,7 @@ def index(**changes):
 def found(text, origin=None, k=2):
     return [
         shown.turns[-1][1]
-        for shown in index().search(embed([text])[0], text=text, origin=origin or Origin(), k=k)
+        for shown in index().search(embed([text])[0], text=text, origin=origin or TurnSource(), k=k)
     ]
 
 
@@ -51,18 +51,18 @@ def test_nearest_turn_stands_last():
 
 
 def test_demonstration_brings_the_turn_before():
-    shown = index().search(embed(["angry coffee"])[0], text="angry coffee", origin=Origin(), k=1)[0]
+    shown = index().search(embed(["angry coffee"])[0], text="angry coffee", origin=TurnSource(), k=1)[0]
     assert shown.turns == (("Ross", "I like coffee"), ("Ross", "coffee coffee angry"))
     assert shown.emotion == "anger"
 
 
 def test_own_conversation_is_never_shown():
-    assert "I like coffee" not in found("coffee", Origin("a", None), k=5)
-    assert len(found("coffee", Origin("a", None), k=5)) == 3
+    assert "I like coffee" not in found("coffee", TurnSource("a", None), k=5)
+    assert len(found("coffee", TurnSource("a", None), k=5)) == 3
 
 
 def test_own_episode_is_never_shown():
-    assert set(found("coffee", Origin("elsewhere", (1, 1)), k=5)) == {"a dinosaur is here", "so sad"}
+    assert set(found("coffee", TurnSource("elsewhere", (1, 1)), k=5)) == {"a dinosaur is here", "so sad"}
 
 
 def test_the_very_words_of_the_target_are_never_shown():
@@ -97,7 +97,7 @@ def test_search_has_no_way_in_for_a_label():
 def test_labels_do_not_change_what_is_found():
     swapped = [conversation(c.conversation_id, *((u.text, "joy") for u in c)) for c in CORPUS]
     other = DemonstrationIndex.build(swapped, embed, leaks=NO_LEAKS, labels=("joy",), turns=1)
-    shown = other.search(embed(["coffee"])[0], text="coffee", origin=Origin(), k=2)
+    shown = other.search(embed(["coffee"])[0], text="coffee", origin=TurnSource(), k=2)
     assert [one.turns[-1][1] for one in shown] == found("coffee")
 
 

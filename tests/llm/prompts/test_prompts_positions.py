@@ -23,7 +23,7 @@ from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.generation import text_store as writing
 from erc.llm.generation.text_store import WrittenTexts, generated_answers
-from erc.llm.generation.writer import open_writer
+from erc.llm.generation.writer import open_text_writer
 from erc.llm.prompts.builder import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
@@ -194,7 +194,7 @@ class Counting:
 
 
 def test_writer_knows_the_positions_of_its_model_before_it_is_loaded(short):
-    assert open_writer(str(short("gpt2"))).encoder.positions == POSITIONS
+    assert open_text_writer(str(short("gpt2"))).encoder.positions == POSITIONS
     assert (
         LocalScorer.load(str(short("gpt2")), precision="fp32", use="writing").encoder.positions == POSITIONS
     )

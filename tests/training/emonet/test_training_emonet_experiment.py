@@ -24,7 +24,7 @@ from erc.models.speaker_embedding import SpeakerVocabulary
 from erc.models.turn_batch import TurnBatch, TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.resources import resource_dir
-from erc.training.emonet.features import Features, corpus_features, weights_digest
+from erc.training.emonet.features import Features, corpus_features, module_digest
 from erc.training.emonet.settings import emonet_settings
 from erc.training.emonet.task import EmoNetTask, HistoryKind, corpus_history, predict_turns, turn_figures
 from erc.training.loop.settings import OptimSettings
@@ -328,9 +328,9 @@ def test_features_of_something_else_are_computed_anew(
     elif change == "checksum":
         checksums = ["abc"]
     else:
-        before = weights_digest(classifier)
+        before = module_digest(classifier)
         classifier.head.output.bias.data[0] += 1.0
-        assert weights_digest(classifier) != before
+        assert module_digest(classifier) != before
     corpus_features(classifier, tokenizer, talks, cache_dir=tmp_path, checksums=checksums, precision="fp32")
     assert len(list(tmp_path.iterdir())) == 2
 

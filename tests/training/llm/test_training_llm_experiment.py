@@ -30,7 +30,7 @@ from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.resources import resource_dir
 from erc.training.dry_run import plan_training
 from erc.training.experiment import run_experiment
-from erc.training.inputs import Supplies
+from erc.training.inputs import TrainingInputs
 from erc.training.llm import experiment as llm_experiment
 from erc.training.llm.batches import dialogue_groups
 from erc.training.llm.examples import Examples
@@ -192,7 +192,7 @@ def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
     ]
     prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=EMOTIONS))
     recipe = Recipe((Stage("emotions", {"erc": 1.0}),))
-    made = Examples(prompts, recipe, Supplies()).of_stage(
+    made = Examples(prompts, recipe, TrainingInputs()).of_stage(
         Corpus("meld", "dev", tuple(talks), "meld", "toy", (), ()), recipe.stages[0], dev=True
     )
     assert dialogue_groups(made).tolist() == [0, 0, 1, 1]
@@ -203,7 +203,7 @@ def test_examples_say_of_which_task_they_are(chat_tokenizer):
     corpus = Corpus("meld", "train", (Conversation("c", turns),), "meld", "toy", (), ())
     prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=EMOTIONS))
     stage = Stage("emotions", {"erc": 1.0, "emotion_impact": 0.1})
-    made = Examples(prompts, Recipe((stage,)), Supplies()).of_stage(corpus, stage)
+    made = Examples(prompts, Recipe((stage,)), TrainingInputs()).of_stage(corpus, stage)
     assert [(one.kind, one.weight, one.emotion) for one in made[:3]] == [(0, 1.0, True)] * 3
     assert made[3:]
     assert {(one.kind, one.weight, one.emotion) for one in made[3:]} == {(1, 0.1, False)}
@@ -228,7 +228,7 @@ def test_shipped_recipe_ends_by_teaching_emotions(name):
 )
 def test_recipe_without_what_it_needs_says_so(changes, message):
     with pytest.raises(ConfigError, match=message):
-        check_supplies(llm_recipe(config_of("base", **changes)), Supplies())
+        check_supplies(llm_recipe(config_of("base", **changes)), TrainingInputs())
 
 
 def test_writer_who_has_nothing_to_write_is_refused():
