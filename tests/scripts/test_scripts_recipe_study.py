@@ -197,7 +197,9 @@ def test_tables_never_mix_records_of_two_bases(study: ModuleType, trained: list[
     study.run(asked(tmp_path / "out", one, seeds=[0, 1]))
     study.run(asked(tmp_path / "out", other, seeds=[1]))
     whole = study.tables(tmp_path / "out" / "meld", variants=["speaker-memory"])
-    assert [line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| rebuild")] == [
+    assert [
+        line.split("|")[2].strip() for line in whole.splitlines() if line.startswith("| speaker-memory")
+    ] == [
         "1",
         "1",
     ]
