@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 PASSES = "@pytest.mark.wheel\ndef test_a():\n    pass\n"
 SKIPS = "@pytest.mark.wheel\ndef test_b():\n    pytest.skip('no server')\n"
@@ -29,7 +29,7 @@ def run(tmp_path: Path):
             "[pytest]\nmarkers =\n    wheel: builds the wheel\n    crash: kills processes\n"
         )
         (tmp_path / "test_parts.py").write_text("import pytest\n\n" + "\n\n".join(parts))
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "CONVEMO_REQUIRE": required}
+        environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "CONVEMO_REQUIRE": required}
         command = [
             sys.executable,
             "-m",

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_parts import build_model
-from test_llm_scoring import ANSWERS, FAMILIES, naive, prompt
+from test_scoring_exact import ANSWERS, FAMILIES, naive, prompt
 
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.scoring.exact import DrawSpec
