@@ -36,6 +36,7 @@ from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import Recipe
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.memory.corpus import CorpusNotes, corpus_memory
+from erc.memory.past import CorpusPast
 from erc.persistence import find_model, load_artefact
 from erc.training.inputs import TrainingInputs
 from erc.training.llm.batches import LlmExample, dialogue_groups
@@ -217,7 +218,10 @@ class Study:
     def _supplies(self, recipe: Recipe) -> TrainingInputs:
         emotions = load_emotion_map("goemotions", self.dev.emotion_set)
         shown = PromptNotes(bios=recipe.bios, history=recipe.history, retrieval=recipe.retrieval)
-        notes = ShortBios(CorpusNotes(self.memories, shown=shown, emotions=emotions, scorer=self.scorer))
+        conversations = [one for c in (self.train, self.watched, self.dev) for one in c.conversations]
+        labels = self.scorer.fine_emotions.labels
+        past = CorpusPast(self.memories, conversations, labels=labels, limit=shown.past)
+        notes = ShortBios(CorpusNotes(past, shown=shown, emotions=emotions, scorer=self.scorer))
         return TrainingInputs(notes=notes, embed=self.scorer.embed, generated=self.generated)
 
     def _judged(

@@ -91,7 +91,7 @@ def write(
         scorer = UtteranceScorer(load_model(SHARED_MODEL), settings=InferenceSettings(uncertainty="off"))
         asked, written, unwritten = 0, 0, 0
         with closing(writer), progress_bar("writing bios") as advance:
-            for person, bio in write_bios(registry, bios, scorer=scorer, speakers=people):
+            for person, bio in write_bios(registry, bios, classifier=scorer, speakers=people):
                 advance(1)
                 asked += 1
                 if isinstance(bio, NothingWrittenError):

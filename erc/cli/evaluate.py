@@ -82,11 +82,11 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder that caches the server's answers.")
     ] = None,
-    supplies: Annotated[
+    inputs: Annotated[
         Path | None,
         typer.Option(
-            "--supplies",
-            help="Folder of speaker memories and written bios, as runs/supplies of a training; default: the user's cache.",
+            "--inputs",
+            help="Folder of speaker memories and written bios, as runs/inputs of a training; default: the user's cache.",
         ),
     ] = None,
     writer_server: Annotated[
@@ -116,7 +116,7 @@ def evaluate(
     if output is not None:
         _check_folder(output)
     candidate, name = _candidate(
-        model, supplies, adapter=adapter, server=server, cache=cache, writer_server=writer_server
+        model, inputs, adapter=adapter, server=server, cache=cache, writer_server=writer_server
     )
     gold = load_gold(data, model_set=candidate.emotion_set, **reading)
     folder = output or Path("runs") / "evaluate" / f"{name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
@@ -162,14 +162,14 @@ def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list
     return report, undrawn
 
 
-def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candidate, str]:
+def _candidate(model: str, inputs: Path | None, **given: Any) -> tuple[Candidate, str]:
     """The model to evaluate, and what its report's folder is called after."""
     from erc.resources import LLM_PREFIX
 
     if model.startswith(LLM_PREFIX):
         from erc.evaluation.llm_candidate import of_language_model
 
-        return of_language_model(model, supplies=supplies, **given), (
+        return of_language_model(model, inputs=inputs, **given), (
             given["adapter"] or Path(model.removeprefix(LLM_PREFIX))
         ).name
     if any(value is not None for value in given.values()):
@@ -180,4 +180,4 @@ def _candidate(model: str, supplies: Path | None, **given: Any) -> tuple[Candida
     from erc.persistence import load_model
 
     artefact = load_model(model)
-    return of_artefact(artefact, supplies=supplies), artefact.info.name
+    return of_artefact(artefact, inputs=inputs), artefact.info.name

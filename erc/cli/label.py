@@ -128,8 +128,8 @@ def label(
     predictor = _predictor(
         model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache
     )
-    _tell_untrusted(predictor)
-    _tell_remembered(predictor, server, memory)
+    for remark in predictor.remarks(memory=memory is not None):
+        tell(remark)
     talk = RunLog()
     if timed:
         _check_times(files, format=format, mapping=mapping)
@@ -148,37 +148,6 @@ def _predictor(model: str, second: str | None, **given: Any) -> Predictor:
     from erc.inference.loading import load_cascade, load_predictor
 
     return load_predictor(model, **given) if second is None else load_cascade(model, second, **given)
-
-
-def _tell_remembered(predictor: Predictor, server: str | None, memory: str | None) -> None:
-    """Says that a server is told what the memory holds, where its prompts show it, and whose bios an adapter was trained with."""
-    scorer: Any = getattr(predictor, "second", predictor).scorer
-    model = getattr(scorer, "model", None)
-    if memory is None or model is None or not model.notes.any:
-        return
-    notes = []
-    if server is not None:
-        notes.append(
-            f"what --memory holds of the speakers (bios, earlier words and emotions) is sent to {server} with their dialogues"
-        )
-    if model.bio_writer is not None:
-        writer = f"llm:{model.bio_writer.removeprefix('llm:')}"
-        notes.append(
-            f"{scorer.identity} was trained with bios that {writer} wrote; --memory has counted ones until `erc bios write --model {writer}` is run"
-        )
-    for note in notes:
-        tell(note)
-
-
-def _tell_untrusted(predictor: Predictor) -> None:
-    """Says how a language model runs here, and where its confidence was never held against people's labels."""
-    scorer: Any = getattr(predictor, "second", predictor).scorer
-    for remark in getattr(getattr(scorer, "model", None), "remarks", ()):
-        tell(remark)
-    if getattr(scorer, "calibrated", True):
-        return
-    note = f"{scorer.identity} is not calibrated: its probabilities are only an order, and every turn it answers is marked for review"
-    tell(note)
 
 
 @contextmanager

@@ -54,11 +54,9 @@ def train(
         return
     run_dir = run or Path("runs") / experiment.name
     with supply_maker(
-        experiment, run_dir.parent / "supplies", server=server, progress=progress_bar, note=tell
-    ) as supplies:
-        artefact = run_experiment(
-            experiment, run_dir, resume=not fresh, progress=not quiet, supplies=supplies
-        )
+        experiment, run_dir.parent / "inputs", server=server, progress=progress_bar, note=tell
+    ) as inputs:
+        artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet, supplies=inputs)
     if processes.is_main():
         for folder in sorted(artefact.iterdir()) if experiment.task == "multitask" else [artefact]:
             name = f"llm:{folder}" if experiment.task == "llm" else folder

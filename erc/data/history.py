@@ -7,6 +7,7 @@ be written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,4 +53,53 @@ class HistoryProvider(Protocol):
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """At most `limit` turns of `speaker` strictly before `before`, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimilarUtterance:
+    """A remembered turn and its cosine similarity in [-1, 1] to the vector it was searched by."""
+
+    turn: PastUtterance
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastBio:
+    """Passages of a person's bio in their order. `version` names the bio in records."""
+
+    passages: tuple[str, ...]
+    version: str
+
+
+class SpeakerPast(Protocol):
+    """What is remembered of the speakers of conversations, for each conversation from before its first turn.
+
+    A speaker memory gives it when labelling, a corpus when training and evaluating. Each scorer takes what it
+    reads and ignores the rest. `before` is always a turn of the conversation that asks.
+    """
+
+    def time(self, conversation_id: str) -> float:
+        """Start of a conversation in the order of the memory, as `Moment.time`."""
+        ...
+
+    def person(self, conversation_id: str, name: str) -> str | None:
+        """Id of the person whom a conversation calls `name`; None for somebody the memory does not keep.
+
+        A name that is new to a live conversation is looked up as of the conversation's start.
+        """
+        ...
+
+    def history(self, person: str, *, before: Moment, limit: int) -> SpeakerHistory:
+        """At most `limit` remembered turns of a person, oldest first, with the counts of all."""
+        ...
+
+    def similar(
+        self, person: str, vector: np.ndarray, *, before: Moment, limit: int
+    ) -> Sequence[SimilarUtterance]:
+        """At most `limit` remembered turns of a person, those nearest to `vector` (P,)."""
+        ...
+
+    def bio(self, person: str, *, before: Moment, limit: int | None = None) -> PastBio | None:
+        """The person's bio: all passages, or the `limit` nearest to the person's last turns."""
         ...

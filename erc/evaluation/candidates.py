@@ -6,6 +6,7 @@ Shapes: U turns, C labels of the data's emotion set.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from erc.data.chronology import NoHistory, sequence_numbers
-from erc.data.corpora.corpus import chronological
+from erc.data import SpeakerPast
 from erc.errors import ArtefactError, InputError
 from erc.evaluation.labelled_data import GoldData
-from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
+from erc.evaluation.memory import MEMORY_NOTE, corpus_past, evaluated_memory
+from erc.inference.kinds import CONVERSATION_MODELS, make_scorer
 from erc.inference.loading import fine_thresholds
 from erc.inference.scorers.caching import CachedScorer
-from erc.inference.scorers.emonet import EmoNetScorer
-from erc.inference.scorers.history import StoredPast
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.memory.corpus import corpus_bios
+from erc.memory.corpus import CorpusBios
 from erc.models.speaker_embedding import SpeakerVocabulary
 from erc.persistence import load_shared
 from erc.persistence.artefact import Artefact
@@ -69,23 +68,22 @@ class Candidate:
     thresholds: LabelThresholds | None = None
 
 
-def of_artefact(artefact: Artefact, *, supplies: Path | None = None) -> Candidate:
-    """The candidate of a model folder; `supplies` keeps the memories of corpora that it reads. ArtefactError for a kind that cannot be evaluated."""
+def of_artefact(artefact: Artefact, *, inputs: Path | None = None) -> Candidate:
+    """The candidate of a model folder; `inputs` keeps the memories of corpora that it reads. ArtefactError for a kind that cannot be evaluated."""
     info = artefact.info
-    believers: dict[str, Callable[[GoldData, InferenceSettings], ModelOutput]] = {
-        "utterance": partial(_utterance_belief, artefact),
-        "emonet": partial(_emonet_belief, artefact, supplies),
-    }
-    if info.kind not in believers:
-        raise ArtefactError(
-            f"{info.identity} is of kind '{info.kind}'; those that can be evaluated are {', '.join(believers)}"
-        )
+    if info.kind == "utterance":
+        believe = partial(_utterance_output, artefact)
+    elif info.kind in CONVERSATION_MODELS:
+        believe = partial(_conversation_output, artefact, inputs)
+    else:
+        known = ", ".join(("utterance", *CONVERSATION_MODELS))
+        raise ArtefactError(f"{info.identity} is of kind '{info.kind}'; known kinds are {known}")
     return Candidate(
         identity=info.identity,
         kind=info.kind,
         emotion_set=info.emotion_set,
         sha256=artefact.sha256,
-        believe=believers[info.kind],
+        believe=believe,
         files=info.data,
         config=info.config,
         speakers=_trained_speakers(info.reads),
@@ -115,61 +113,52 @@ def refuse_several_labels(data: GoldData, *, identity: str, own: str) -> None:
         )
 
 
-def _utterance_belief(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> ModelOutput:
+def _utterance_output(artefact: Artefact, data: GoldData, settings: InferenceSettings) -> ModelOutput:
     scorer = UtteranceScorer(artefact, settings=settings, target=data.emotions.name)
     scores = scorer.score_texts([turn.text for turn in data.turns()])
-    sampled = scorer.mode != "off"
-    sampling = {
-        "mode": scorer.mode,
-        "samples": scorer.samples if sampled else 0,
-        "truncated": int(scores.truncated.sum()),
-    }
+    sampled = scorer.sampling["samples"] > 0
+    sampling = {**scorer.sampling, "truncated": int(scores.truncated.sum())}
     if data.emotions.multi_label:
         return ModelOutput(scores.mapped, scores.logits, scores.per_label, sampling)
     return ModelOutput(distribution(scores.mapped), None, scores.uncertainty if sampled else None, sampling)
 
 
-def _emonet_belief(
-    artefact: Artefact, supplies: Path | None, data: GoldData, settings: InferenceSettings
+def _conversation_output(
+    artefact: Artefact, inputs: Path | None, data: GoldData, settings: InferenceSettings
 ) -> ModelOutput:
     refuse_several_labels(data, identity=artefact.info.identity, own=artefact.info.emotion_set)
     utterance = CachedScorer(load_shared(artefact), settings=replace(settings, uncertainty="off"))
-    scorer = EmoNetScorer(artefact, utterance=utterance, settings=settings, target=data.emotions.name)
-    stored: StoredPast | None = None
-    notes: tuple[str, ...] = ()
-    if scorer.reads.get("bio", "none") != "none":
-        stored, notes = _bios(artefact, utterance, data, supplies)
-    scores = scorer.score_corpus(data.conversations, stored)
+    scorer = make_scorer(artefact, utterance=utterance, settings=settings, target=data.emotions.name)
+    with ExitStack() as stack:
+        past: SpeakerPast | None = None
+        notes: tuple[str, ...] = ()
+        if scorer.past_read.bios:
+            past, notes = _bios(artefact, utterance, data, inputs, stack)
+        scores = scorer.score_corpus(data.conversations, past=past)
     if artefact.info.config.get("emonet", {}).get("dev_sees_train"):
         notes = (
             *notes,
-            "in training the speakers of dev were known from the training split too (emonet.dev_sees_train); here they are not",
+            "in training the speakers of dev were known from the training split too "
+            "(emonet.dev_sees_train); here they are not",
         )
-    sampled = scorer.mode != "off"
-    sampling = {
-        "mode": scorer.mode,
-        "samples": scorer.samples if sampled else 0,
-        "truncated": int(scores.truncated.sum()),
-    }
+    sampled = scorer.sampling["samples"] > 0
+    sampling = {**scorer.sampling, "truncated": int(scores.truncated.sum())}
     return ModelOutput(
         distribution(scores.probabilities), None, scores.uncertainty if sampled else None, sampling, notes
     )
 
 
 def _bios(
-    artefact: Artefact, utterance: CachedScorer, data: GoldData, supplies: Path | None
-) -> tuple[StoredPast | None, tuple[str, ...]]:
+    artefact: Artefact, utterance: CachedScorer, data: GoldData, inputs: Path | None, stack: ExitStack
+) -> tuple[SpeakerPast | None, tuple[str, ...]]:
     """The bios of the data's speakers as training's dev evaluation had them, and the note that says so."""
-    config = artefact.info.config
     files = {name.rpartition("/")[2]: sha256 for name, sha256 in artefact.info.data.items()}
-    with evaluated_memory(
-        data, utterance, supplies, config=config, section="emonet", files=files
-    ) as registry:
-        if registry is None:
-            return None, (
-                "the conversations are no corpus's, so nothing is known of their speakers: this model was evaluated without bios",
-            )
-        times = sequence_numbers(chronological(data.conversations))
-        return StoredPast(
-            NoHistory(), times, {}, corpus_bios([(registry, data.conversations)], utterance.embed)
-        ), (MEMORY_NOTE,)
+    registry = stack.enter_context(
+        evaluated_memory(data, utterance, inputs, config=artefact.info.config, section="emonet", files=files)
+    )
+    if registry is None:
+        return None, (
+            "the conversations belong to no corpus, so nothing is known of their speakers: this model was "
+            "evaluated without bios",
+        )
+    return CorpusBios(corpus_past(registry, data, utterance, limit=0), data.conversations), (MEMORY_NOTE,)

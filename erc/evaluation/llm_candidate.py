@@ -11,10 +11,9 @@ from typing import Any
 
 from erc.data.corpora import Corpus
 from erc.data.leaks import LeakFilter
-from erc.emotions import load_emotion_map
 from erc.evaluation.candidates import Candidate, ModelOutput, distribution, refuse_several_labels
 from erc.evaluation.labelled_data import GoldData
-from erc.evaluation.memory import MEMORY_NOTE, evaluated_memory
+from erc.evaluation.memory import MEMORY_NOTE, corpus_past, evaluated_memory
 from erc.inference import loading
 from erc.inference.demonstrations import NO_LEAKS
 from erc.inference.llm_loading import DEFAULT_EMOTIONS, load_llm_scorer, named
@@ -23,7 +22,6 @@ from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import Question
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.base.adapters import AdapterRecord
-from erc.memory.corpus import CorpusNotes
 from erc.models.encoder.encoder import file_sha256
 from erc.persistence import load_model
 from speakers import Registry
@@ -39,10 +37,10 @@ def of_language_model(
     adapter: Path | None = None,
     server: str | None = None,
     cache: Path | None = None,
-    supplies: Path | None = None,
+    inputs: Path | None = None,
     writer_server: str | None = None,
 ) -> Candidate:
-    """The candidate of `llm:PATH_OR_ID`, with `adapter`, `server` and `cache` as `load_llm_scorer` takes them and `supplies` as `of_artefact`.
+    """The candidate of `llm:PATH_OR_ID`, with `adapter`, `server` and `cache` as `load_llm_scorer` takes them and `inputs` as `of_artefact`.
 
     `writer_server` is the address of a server that runs the model which wrote the bios that prompts show.
 
@@ -74,7 +72,7 @@ def of_language_model(
                 utterance,
                 record,
                 data,
-                partial(evaluated_memory, folder=supplies, writer_server=writer_server),
+                partial(evaluated_memory, folder=inputs, writer_server=writer_server),
             )
         finally:
             scorer.close()
@@ -99,18 +97,15 @@ def _belief(
 ) -> ModelOutput:
     utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
     questions, notes = _questions(scorer, utterance, record, data, memory)
-    notes = (*notes, *scorer.model.remarks)
     scores = scorer.answer(questions)
+    notes = (*notes, *scorer.model.remarks)
     if not scorer.calibrated:
         notes = (
             *notes,
-            f"nothing was fitted for {scorer.identity}: its probabilities are only an order, whatever their calibration says",
+            f"{scorer.identity} is not calibrated: its probabilities only rank the labels, whatever their "
+            "calibration figures say",
         )
-    sampling = {
-        "mode": "full" if scorer.samples else "off",
-        "samples": scorer.samples,
-        "truncated": int(scores.truncated.sum()),
-    }
+    sampling = {**scorer.sampling, "truncated": int(scores.truncated.sum())}
     return ModelOutput(
         distribution(scores.probabilities),
         None,
@@ -136,17 +131,12 @@ def _questions(
         if registry is None:
             alone = "the conversations are no corpus's, so nothing is known of their speakers: prompts show neither bios nor earlier turns"
             return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)
-        known = CorpusNotes(
-            {talk.conversation_id: registry for talk in data.conversations},
-            shown=shown,
-            emotions=load_emotion_map(utterance.fine_emotions.name, scorer.model.emotion_set),
-            scorer=utterance,
-        )
+        past = corpus_past(registry, data, utterance, limit=shown.past)
         return [
             one
-            for talk in data.conversations
-            if len(talk)
-            for one in scorer.questions(talk, notes=known.stored(talk))
+            for conversation in data.conversations
+            if len(conversation)
+            for one in scorer.questions(conversation, past=past)
         ], (MEMORY_NOTE,)
 
 

@@ -14,6 +14,7 @@ from erc.files import sweep
 from erc.inference.demonstrations import training_split
 from erc.inference.scorers.caching import CachedScorer
 from erc.memory.corpus import corpus_memory
+from erc.memory.past import CorpusPast
 from speakers import Registry
 
 MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations themselves, for each from those broadcast before it"
@@ -45,7 +46,7 @@ def evaluated_memory(
         raise InputError(
             "a conversation id stands twice, so what was said before cannot be told", path=data.source
         )
-    reads, place = config.get(section) or {}, folder or user_cache_dir() / "supplies"
+    reads, place = config.get(section) or {}, folder or user_cache_dir() / "inputs"
     sweep(place)
     with ExitStack() as stack:
         by = _written(reads, place, writer_server, stack)
@@ -86,3 +87,10 @@ def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: 
         )
     )
     return written_bios(writer, stack.enter_context(WrittenTexts(folder / WRITTEN)))
+
+
+def corpus_past(registry: Registry, data: GoldData, scorer: CachedScorer, *, limit: int) -> CorpusPast:
+    """The pasts of the evaluated conversations, all in one memory."""
+    memories = {one.conversation_id: registry for one in data.conversations}
+    labels = scorer.fine_emotions.labels
+    return CorpusPast(memories, data.conversations, labels=labels, limit=limit)

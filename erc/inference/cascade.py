@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
-from erc.data import Conversation
+from erc.data import Conversation, SpeakerPast
 from erc.errors import ConfigError
+from erc.inference.live.reader import CascadeReader, LiveReader
 from erc.inference.prediction import Prediction, answered_by
-from erc.inference.predictor import Labelled, Predictor
-from erc.inference.scorers.llm import LlmScorer
-from erc.inference.scorers.llm_model import StoredNotes
-from erc.inference.scorers.scores import Scores
+from erc.inference.predictor import Predictor
+from erc.inference.scorers.scores import PastRead, Scores
 from erc.uncertainty.policy import REVIEW
 
 
@@ -27,7 +26,7 @@ class CascadePredictor(Predictor):
         super().__init__(
             first.scorer, fine_thresholds=first.fine_thresholds, policy=first.policy, settings=first.settings
         )
-        if not isinstance(second.scorer, LlmScorer):
+        if second.scorer.kind != "llm":
             raise ConfigError(
                 f"--second takes a language model, as llm:FOLDER; {second.scorer.identity} is none"
             )
@@ -36,48 +35,48 @@ class CascadePredictor(Predictor):
                 f"{first.scorer.identity} reports in '{first.scorer.emotions.name}', {second.scorer.identity} in '{second.scorer.emotions.name}': "
                 "name with --emotions a set that both know"
             )
+        self.first = first
         self.second = second
-        self._asked = second.scorer
+        self._language_model: Any = second.scorer
+
+    @property
+    def past_read(self) -> PastRead:
+        """What the two models read together."""
+        return self.first.past_read | self.second.past_read
+
+    def remarks(self, *, memory: bool) -> tuple[str, ...]:
+        """Remarks of both models."""
+        return (*self.first.remarks(memory=memory), *self.second.remarks(memory=memory))
 
     def close(self) -> None:
-        """Frees what both models hold."""
-        super().close()
+        """Closes the connections of both models."""
+        self.first.close()
         self.second.close()
 
-    def _assemble(self, conversations: Sequence[Conversation], scores: Scores) -> list[Labelled]:
-        first = super()._assemble(conversations, scores)
-        predictions = iter(
-            self.refined(conversations, [prediction for one in first for prediction in one.predictions])
-        )
-        return [replace(one, predictions=tuple(next(predictions) for _ in one.predictions)) for one in first]
-
-    def refined(
-        self,
-        conversations: Sequence[Conversation],
-        predictions: Sequence[Prediction],
-        *,
-        notes: StoredNotes | None = None,
-    ) -> list[Prediction]:
-        """The predictions, those for review replaced by the language model's; `predictions` follow the turns of `conversations`."""
+    def predict(
+        self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
+    ) -> tuple[Scores, list[Prediction]]:
+        """The first model's scores, and predictions of which the second replaces those for review."""
+        scores, predictions = self.first.predict(conversations, past=past)
         only: dict[int, set[int]] = {}
         rows, turns = [], []
-        places = [
-            (place, conversation.conversation_id, turn)
-            for place, conversation in enumerate(conversations)
-            for turn in conversation
-        ]
-        for row, ((place, identifier, turn), prediction) in enumerate(zip(places, predictions, strict=True)):
-            if prediction.decision == REVIEW:
+        places = [(place, one, turn) for place, one in enumerate(conversations) for turn in one]
+        for row, (place, conversation, turn) in enumerate(places):
+            if predictions[row].decision == REVIEW:
                 only.setdefault(place, set()).add(turn.index)
                 rows.append(row)
-                turns.append((identifier, turn))
-        answers = list(predictions)
-        if not rows:
-            return answers
-        for row, answer in zip(
-            rows,
-            self.second.predictions(turns, self._asked.score_turns(conversations, notes=notes, only=only)),
-            strict=True,
-        ):
-            answers[row] = answered_by(answers[row], answer)
-        return answers
+                turns.append((conversation.conversation_id, turn))
+        if rows:
+            answers = self._language_model.score(conversations, past=past, only=only)
+            for row, answer in zip(rows, self.second.predictions(turns, answers), strict=True):
+                predictions[row] = answered_by(predictions[row], answer)
+        return scores, predictions
+
+    def live(
+        self, conversation_id: str, *, corpus: str | None = None, past: SpeakerPast | None = None
+    ) -> LiveReader:
+        """Reads one live conversation with both models."""
+        readers = [
+            one._reader(conversation_id, corpus=corpus, past=past) for one in (self.first, self.second)
+        ]
+        return CascadeReader(*readers)

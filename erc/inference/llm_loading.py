@@ -13,7 +13,7 @@ from erc.emotions import load_emotion_set
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.demonstrations import NO_LEAKS, trained_demonstrations
 from erc.inference.scorers.llm import LlmScorer
-from erc.inference.scorers.llm_model import LanguageModel, PromptNotes
+from erc.inference.scorers.llm_model import Backend, LanguageModel, PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
@@ -75,12 +75,12 @@ def load_llm_scorer(
 
 
 @contextmanager
-def _closed_on_failure(backend: LabelScorer) -> Iterator[None]:
+def _closed_on_failure(backend: Backend) -> Iterator[None]:
     """Closes the connections of a back end where the block fails, for then nobody else is left to."""
     try:
         yield
     except BaseException:
-        getattr(backend, "close", lambda: None)()
+        backend.close()
         raise
 
 
@@ -168,6 +168,7 @@ def _served(
         return replace(
             _described(backend, builder, emotion_set, record, exact=backend.mode == "completions"),
             remarks=remarks,
+            server=server,
         )
 
 

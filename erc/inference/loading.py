@@ -7,8 +7,8 @@ from pathlib import Path
 
 from erc.emotions import load_emotion_map
 from erc.errors import ConfigError
+from erc.inference.kinds import make_scorer
 from erc.inference.predictor import Predictor
-from erc.inference.scorers.emonet import EmoNetScorer
 from erc.inference.scorers.scores import ConversationScorer
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
@@ -47,20 +47,26 @@ def load_predictor(
             f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none"
         )
     artefact = load_model(model)
-    if artefact.info.kind == "emonet" and emotions != "goemotions":
-        _check_emotions(artefact, emotions)
-        shared = load_shared(artefact)
-        scorer: ConversationScorer = EmoNetScorer(
-            artefact, utterance=UtteranceScorer(shared, settings=settings), settings=settings, target=emotions
+    if artefact.info.kind == "utterance":
+        return _of(
+            UtteranceScorer(artefact, settings=settings, target=emotions), artefact, artefact, settings
         )
-        thresholds = fine_thresholds(shared)
-    else:
-        artefact = load_shared(artefact) if artefact.info.kind == "emonet" else artefact
-        scorer = UtteranceScorer(artefact, settings=settings, target=emotions)
-        thresholds = fine_thresholds(artefact)
+    shared = load_shared(artefact)
+    if emotions == shared.info.emotion_set:
+        return _of(UtteranceScorer(shared, settings=settings, target=emotions), shared, shared, settings)
+    _check_emotions(artefact, emotions)
+    utterance = UtteranceScorer(shared, settings=settings)
+    scorer = make_scorer(artefact, utterance=utterance, settings=settings, target=emotions)
+    return _of(scorer, artefact, shared, settings)
+
+
+def _of(
+    scorer: ConversationScorer, artefact: Artefact, shared: Artefact, settings: InferenceSettings
+) -> Predictor:
+    """The Predictor of an artefact, with its decision policy and the shared classifier's thresholds."""
     return Predictor(
         scorer,
-        fine_thresholds=thresholds,
+        fine_thresholds=fine_thresholds(shared),
         policy=policy_for(artefact, scorer.emotions.name),
         settings=settings,
     )

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from erc.data import Conversation, Utterance
+from erc.data import Conversation, SpeakerPast, Utterance
+from erc.inference.kinds import live_turns
+from erc.inference.live.reader import LiveReader, SingleReader
 from erc.inference.prediction import FineEmotion, Prediction
-from erc.inference.scorers.scores import ConversationScorer, Scores
+from erc.inference.scorers.scores import ConversationScorer, PastRead, Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.thresholds import LabelThresholds
@@ -44,15 +46,50 @@ class Predictor:
         self.policy = policy
         self.settings = settings or InferenceSettings()
 
+    @property
+    def past_read(self) -> PastRead:
+        """What the predictor's models read of a `SpeakerPast`."""
+        return self.scorer.past_read
+
+    def remarks(self, *, memory: bool) -> tuple[str, ...]:
+        """What a user should know of the models; `memory` says whether a speaker memory is read."""
+        return (*self.scorer.remarks, *(self.scorer.memory_remarks if memory else ()))
+
+    def predict(
+        self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
+    ) -> tuple[Scores, list[Prediction]]:
+        """Scores and predictions of all turns, in the order of the conversations."""
+        scores = self.scorer.score(conversations, past=past)
+        turns = [(one.conversation_id, utterance) for one in conversations for utterance in one]
+        return scores, self.predictions(turns, scores)
+
     def label(self, conversations: Sequence[Conversation]) -> list[Labelled]:
-        """Labels conversations together: their turns share batches, their predictions do not depend on each other."""
-        return self._assemble(conversations, self.scorer.score(conversations))
+        """Labels conversations together: their turns share batches, their predictions are independent."""
+        predictions = iter(self.predict(conversations)[1])
+        return [
+            Labelled(conversation=one, predictions=tuple(itertools.islice(predictions, len(one))))
+            for one in conversations
+        ]
+
+    def live(
+        self, conversation_id: str, *, corpus: str | None = None, past: SpeakerPast | None = None
+    ) -> LiveReader:
+        """Reads one live conversation turn by turn.
+
+        Raises:
+            ConfigError: The model reads each turn by itself.
+        """
+        return self._reader(conversation_id, corpus=corpus, past=past)
+
+    def _reader(self, conversation_id: str, *, corpus: str | None, past: SpeakerPast | None) -> SingleReader:
+        def decide(utterance: Utterance, scores: Scores) -> Prediction:
+            return self.predictions([(conversation_id, utterance)], scores)[0]
+
+        return SingleReader(live_turns(self.scorer, conversation_id, corpus=corpus, past=past), decide)
 
     def close(self) -> None:
-        """Frees what the model holds beyond memory: the connections of a language model that runs on a server."""
-        close = getattr(self.scorer, "close", None)
-        if close is not None:
-            close()
+        """Closes connections to a server, if there are any."""
+        self.scorer.close()
 
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
         """Labels a stream in its order, holding no more than about `turns_per_window` turns at a time."""
@@ -68,18 +105,6 @@ class Predictor:
                 window, turns = [], 0
         if window:
             yield from self.label(window)
-
-    def _assemble(self, conversations: Sequence[Conversation], scores: Scores) -> list[Labelled]:
-        turns = [
-            (conversation.conversation_id, utterance)
-            for conversation in conversations
-            for utterance in conversation
-        ]
-        predictions = iter(self.predictions(turns, scores))
-        return [
-            Labelled(conversation=c, predictions=tuple(itertools.islice(predictions, len(c))))
-            for c in conversations
-        ]
 
     def predictions(self, turns: Sequence[tuple[str, Utterance]], scores: Scores) -> list[Prediction]:
         """Decisions about turns, given as (conversation id, utterance), from the belief about them in the same order."""

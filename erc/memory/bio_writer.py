@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from erc.errors import ConfigError
-from erc.inference.scorers.utterance import UtteranceScorer
+from erc.inference.scorers.scores import SharedClassifier
 from erc.llm.backends.generate import GenerationSettings, Generator
 from erc.llm.generation.text_store import WrittenTexts
 from erc.llm.generation.writer import KeepingWriter, Writer
@@ -125,14 +125,14 @@ def write_bios(
     registry: Registry,
     bios: LlmBios,
     *,
-    scorer: UtteranceScorer | None = None,
+    classifier: SharedClassifier | None = None,
     speakers: Sequence[Speaker] | None = None,
 ) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
     """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
 
     Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard
     since this writer wrote, an error for one of whom the model wrote nothing: the bio stays as it was, and
-    the others are written. `scorer` as in `write_bio`.
+    the others are written. `classifier` as in `write_bio`.
     """
     for speaker in registry.speakers() if speakers is None else speakers:
         context = registry.context(speaker.speaker_id, before=END, limit=1)
@@ -150,7 +150,7 @@ def write_bios(
                     speaker.speaker_id,
                     before=before,
                     writer=bios.writer_of(registry, context),
-                    scorer=scorer,
+                    classifier=classifier,
                 ),
             )
         except NothingWrittenError as error:

@@ -8,12 +8,10 @@ such bios once `erc bios write` was run over it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
+from collections.abc import Callable, Iterable
 
 from erc.errors import ConvemoError
-from erc.inference.scorers.utterance import UtteranceScorer
+from erc.inference.scorers.scores import SharedClassifier
 from speakers import DETERMINISTIC, Bio, BioWriter, Embedder, Point, Registry, SpeakerContext, SpeakerId
 from speakers.bios import MOST_TURNS
 
@@ -40,14 +38,14 @@ def refresh_bios(
     *,
     before: Point,
     writer_of: WriterOf = counted,
-    scorer: UtteranceScorer | None = None,
+    classifier: SharedClassifier | None = None,
     note: Note = lambda text: None,
 ) -> tuple[Bio, ...]:
     """Writes the bios of `speakers` that are missing or have fallen behind, from the turns strictly before `before`; returns the new ones.
 
     A bio that another writer made, such as a language model through `erc bios write`, is never replaced by a
     counted one. Where the writer writes nothing, `note` hears of it, and the bio is counted, or stays as it
-    was if this writer made the last. `scorer` as in `write_bio`.
+    was if this writer made the last. `classifier` as in `write_bio`.
     """
     wanted = tuple(dict.fromkeys(speakers))
     made = []
@@ -58,11 +56,13 @@ def refresh_bios(
         if not _due(registry, context, writer):
             continue
         try:
-            made.append(write_bio(registry, speaker, before=before, writer=writer, scorer=scorer))
+            made.append(write_bio(registry, speaker, before=before, writer=writer, classifier=classifier))
         except NothingWrittenError as error:
             note(str(error))
             if _due(registry, context, DETERMINISTIC):
-                made.append(registry.write_bio(speaker, before=before, writer=DETERMINISTIC))
+                made.append(
+                    write_bio(registry, speaker, before=before, writer=DETERMINISTIC, classifier=classifier)
+                )
     return tuple(made)
 
 
@@ -72,22 +72,22 @@ def write_bio(
     *,
     before: Point,
     writer: BioWriter,
-    scorer: UtteranceScorer | None = None,
+    classifier: SharedClassifier | None = None,
 ) -> Bio:
-    """Writes a person's next bio, with vectors of its passages where the memory holds vectors of `scorer`: a long one is searched by them.
+    """Writes a person's next bio.
 
-    A counted bio is short enough to be shown whole, and has none.
+    Its passages get vectors where the memory holds vectors of `classifier`: prompts retrieve passages by them.
     """
-    if scorer is None or writer is DETERMINISTIC or registry.embedder != embedder_of(scorer):
+    if classifier is None or registry.embedder != embedder_of(classifier):
         return registry.write_bio(speaker, before=before, writer=writer)
     return registry.write_bio(
-        speaker, before=before, writer=writer, embed=scorer.embed, embedder=embedder_of(scorer)
+        speaker, before=before, writer=writer, embed=classifier.embed, embedder=embedder_of(classifier)
     )
 
 
-def embedder_of(scorer: UtteranceScorer) -> Embedder:
-    """Whose vectors a memory holds that a classifier fills."""
-    return Embedder(scorer.artefact.info.name, scorer.artefact.sha256[:16], scorer.network.embedding_width)
+def embedder_of(classifier: SharedClassifier) -> Embedder:
+    """Identifies the vectors that a memory keeps of this classifier."""
+    return Embedder(classifier.name, classifier.revision, classifier.width)
 
 
 def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool:
@@ -103,14 +103,3 @@ def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool
         else registry.context(context.speaker, before=bio.before, limit=0).utterances
     )
     return context.utterances >= GROWTH * behind
-
-
-Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts (N) to the shared classifier's embeddings (N, P)."""
-
-
-def bio_vector(bio: Bio | None, embed: Embed) -> np.ndarray | None:
-    """The mean of a bio's passages as vectors, shape (P,); None for no bio and for one without passages."""
-    if bio is None or not bio.passages:
-        return None
-    return np.asarray(embed([passage.text for passage in bio.passages]), dtype=np.float32).mean(axis=0)

@@ -12,31 +12,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from erc.data import Conversation
+from erc.data import Conversation, Moment, PastBio, SimilarUtterance, SpeakerHistory, Utterance
+from erc.data.chronology import sequence_numbers
 from erc.data.corpora.corpus import chronological
 from erc.data.identity import speaker_key
 from erc.emotions import EmotionMap
 from erc.errors import InputError
 from erc.files import keep_first, part_of, private_file, private_folder
 from erc.inference.predictor import Predictor
-from erc.inference.scorers.bio_vectors import BioVectors
+from erc.inference.scorers.bio_vectors import BioVectors, CachedEmbedding, Embed
 from erc.inference.scorers.caching import CachedScorer
+from erc.inference.scorers.history import Speakers
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.past_turns import SaidTurns
+from erc.inference.scorers.prompt_notes import ConversationSpeakers
 from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
-from erc.memory.bios import GROWTH, Note, WriterOf, bio_vector, counted, refresh_bios
-from erc.memory.notes import RegistryNotes
+from erc.memory.bios import GROWTH, Note, WriterOf, counted, refresh_bios
+from erc.memory.past import CorpusPast, people
 from erc.memory.predictor import RememberingPredictor
 from erc.models.encoder.precision import resolve_precision
-from speakers import DETERMINISTIC, Options, Point, Registry, SpeakerId
+from speakers import DETERMINISTIC, Options, Registry
 
-_FORMAT = 1
+_FORMAT = 2
 _AUXILIARY = ("-wal", "-shm", "-journal")
 
 Advance = Callable[[int], None]
@@ -94,14 +96,13 @@ def fill(
     remembering, unwritten = RememberingPredictor(Predictor(scorer), registry), list[str]()
     for conversation in conversations:
         if len(conversation):
-            people = _identities(registry, conversation)
-            start = _start(registry, conversation)
+            found = people(registry, conversation.conversation_id, conversation.speakers)
             refresh_bios(
                 registry,
-                people.values(),
-                before=start,
+                found.values(),
+                before=registry.point_for(conversation.conversation_id, 0),
                 writer_of=writer_of,
-                scorer=scorer,
+                classifier=scorer,
                 note=unwritten.append,
             )
             remembering.label(conversation)
@@ -112,102 +113,105 @@ def fill(
         )
 
 
-@dataclass(frozen=True, slots=True)
 class CorpusNotes:
-    """What the prompts of a corpus may know of its speakers: `TrainingNotes` over memories that `corpus_memory` made.
+    """What training prompts show of a corpus's speakers: `TrainingNotes` over `past`.
 
-    `memories` has the memory in which each conversation is looked up, by its id. `shown` is what the recipe's
-    prompts show.
+    Args:
+        past: The pasts of the conversations, in the memories that `corpus_memory` made.
+        shown: What the recipe's prompts show.
+        emotions: Maps the fine emotions to the labels of the prompts.
+        scorer: Reads turns; a turn read before costs nothing.
     """
 
-    memories: Mapping[str, Registry]
-    shown: PromptNotes
-    emotions: EmotionMap
-    scorer: CachedScorer
-    _last: dict[str, RegistryNotes] = field(default_factory=dict)
-    """What was read of one conversation at a time."""
+    def __init__(
+        self, past: CorpusPast, *, shown: PromptNotes, emotions: EmotionMap, scorer: CachedScorer
+    ) -> None:
+        self.past = past
+        self.shown = shown
+        self.emotions = emotions
+        self.scorer = scorer
 
     def of(self, conversation: Conversation, index: int) -> SpeakerNotes:
         """The notes for turn `index`, as labelling would show them."""
         if not self.shown.any:
             return NO_NOTES
-        stored, turn = self.stored(conversation), conversation.utterances[index]
-        own, past = stored.person(turn.speaker), conversation.utterances[:index]
-        heard = dict.fromkeys(turn.speaker for turn in past if stored.person(turn.speaker) != own)
-        found = stored.notes(
+        speakers = ConversationSpeakers(conversation.conversation_id, self.past)
+        turn, before = conversation.utterances[index], conversation.utterances[:index]
+        own = speakers.person(turn.speaker)
+        heard = dict.fromkeys(one.speaker for one in before if speakers.person(one.speaker) != own)
+        return speakers.notes(
             turn.speaker,
-            others=tuple(heard),
+            index=index,
+            heard=tuple(heard),
+            said=self._said(before, speakers).of(own),
             vector=lambda: self.scorer.embed([turn.text])[0],
-            before=stored.moment(index),
-            retrieval=self.shown.retrieval,
-            limit=self.shown.history,
-            said=self._said(conversation, index, stored),
+            shown=self.shown,
+            emotions=self.emotions,
         )
-        return found if self.shown.bios else SpeakerNotes(history=found.history)
 
-    def _said(self, conversation: Conversation, index: int, stored: RegistryNotes) -> tuple[ReadTurn, ...]:
-        """What the speaker of turn `index` has said before it, as far as it can be shown."""
-        if not self.shown.past:
-            return ()
+    def _said(self, turns: Sequence[Utterance], speakers: ConversationSpeakers) -> SaidTurns:
+        """What was said before in the conversation, as far as prompts show it."""
         said = SaidTurns(self.shown.past)
-        past = conversation.utterances[:index]
-        read = self.scorer.score_texts([turn.text for turn in past])
-        for turn, embedding, probabilities in zip(past, read.embedding, read.probabilities, strict=True):
-            said.append(stored.person(turn.speaker), ReadTurn(turn.text, embedding, probabilities))
-        return said.of(stored.person(conversation.utterances[index].speaker))
-
-    def stored(self, conversation: Conversation) -> RegistryNotes:
-        """What the memory held of the conversation's speakers when it began."""
-        if conversation.conversation_id not in self._last:
-            registry = self.memories[conversation.conversation_id]
-            self._last.clear()
-            self._last[conversation.conversation_id] = RegistryNotes(
-                registry=registry,
-                identities=_identities(registry, conversation),
-                start=_start(registry, conversation),
-                emotions=self.emotions,
-                limit=self.shown.history,
-            )
-        return self._last[conversation.conversation_id]
+        if self.shown.past:
+            read = self.scorer.score_texts([turn.text for turn in turns])
+            for turn, embedding, probabilities in zip(turns, read.embedding, read.probabilities, strict=True):
+                said.append(speakers.person(turn.speaker), ReadTurn(turn.text, embedding, probabilities))
+        return said
 
 
-def corpus_bios(
-    memories: Sequence[tuple[Registry, Sequence[Conversation]]], embed: Callable[[Sequence[str]], np.ndarray]
-) -> BioVectors:
-    """The bios, as vectors, that each conversation's speakers had when it began; each memory serves its own conversations."""
-    found = BioVectors()
-    for registry, conversations in memories:
-        embed(list(_passages(registry)))  # all at once; one by one they would fill no batch
-        for conversation in conversations:
-            if not len(conversation):
-                continue
-            people, start = _identities(registry, conversation), _start(registry, conversation)
-            contexts = registry.contexts([(person, start) for person in people.values()], limit=0)
-            for name, context in zip(people, contexts, strict=True):
-                talk = conversation.conversation_id
-                found.add(talk, speaker_key(conversation.corpus, name, talk), bio_vector(context.bio, embed))
-    return found
+class CorpusBios:
+    """A `SpeakerPast` with the bios of a corpus's speakers and no remembered turns.
+
+    It is for models that attend to bios. Speakers keep the keys they have in training, so that turns of the
+    corpus itself are found by them; `times` gives each conversation's place in the corpus's chronology.
+    """
+
+    def __init__(self, past: CorpusPast, conversations: Sequence[Conversation]) -> None:
+        self._past = past
+        self._times = sequence_numbers(chronological(conversations))
+        self._names = {
+            (one.conversation_id, speaker_key(one.corpus, name, one.conversation_id)): name
+            for one in conversations
+            for name in one.speakers
+        }
+        self._corpora = {one.conversation_id: one.corpus for one in conversations}
+
+    def time(self, conversation_id: str) -> float:
+        """Place of a conversation in the corpus's chronology."""
+        return self._times[conversation_id]
+
+    def person(self, conversation_id: str, name: str) -> str:
+        """The speaker's own key, as in training."""
+        return speaker_key(self._corpora[conversation_id], name, conversation_id)
+
+    def history(self, person: str, *, before: Moment, limit: int) -> SpeakerHistory:
+        """Nothing: the turns of the corpus are read directly."""
+        return SpeakerHistory((), 0, 0)
+
+    def similar(
+        self, person: str, vector: np.ndarray, *, before: Moment, limit: int
+    ) -> Sequence[SimilarUtterance]:
+        """Nothing."""
+        return ()
+
+    def bio(self, person: str, *, before: Moment, limit: int | None = None) -> PastBio | None:
+        """The speaker's bio when the conversation began."""
+        past = self._past.of(before.conversation_id)
+        found = past.person(before.conversation_id, self._names[before.conversation_id, person])
+        if found is None:
+            return None
+        start = Moment(past.start.time, before.conversation_id, 0)
+        return past.bio(found, before=start, limit=limit)
 
 
-def _passages(registry: Registry) -> Iterator[str]:
-    for person in registry.speakers():
-        for bio in registry.bio_versions(person.speaker_id):
-            yield from (passage.text for passage in bio.passages)
-
-
-def _identities(registry: Registry, conversation: Conversation) -> dict[str, SpeakerId]:
-    """Names as written to people; nobody of a corpus asked to be forgotten."""
-    found = registry.resolve_all(conversation.speakers, conversation_id=conversation.conversation_id)
-    return {
-        name: one.speaker.speaker_id
-        for name, one in zip(conversation.speakers, found, strict=True)
-        if one.speaker is not None
-    }
-
-
-def _start(registry: Registry, conversation: Conversation) -> Point:
-    """Where a conversation begins in the memory's order."""
-    return registry.point_for(conversation.conversation_id, 0)
+def corpus_bios(bios: CorpusBios, conversations: Sequence[Conversation], embed: Embed) -> BioVectors:
+    """The bios, as vectors, that each conversation's speakers had when it began."""
+    speakers = Speakers(bios, embed=CachedEmbedding(embed))
+    for conversation in conversations:
+        identifier = conversation.conversation_id
+        for name in conversation.speakers:
+            speakers.meet(identifier, corpus=conversation.corpus, name=name, time=bios.time(identifier))
+    return speakers.bios or BioVectors()
 
 
 def _digest(conversations: Sequence[Conversation], scorer: CachedScorer, writer: str) -> str:

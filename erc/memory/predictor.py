@@ -1,8 +1,4 @@
-"""The bridge to the speaker memory: what it knows before a conversation is read, and what it keeps afterwards.
-
-This file alone knows both sides. The memory hears of labels as strings with weights and of vectors with the
-name of who made them; the models hear of a `HistoryProvider`, the same Protocol that training reads.
-"""
+"""Labelling with a speaker memory: reads each speaker's past before a conversation, records its turns after."""
 
 from __future__ import annotations
 
@@ -15,22 +11,13 @@ from datetime import UTC, datetime
 import numpy as np
 
 from erc.data import Conversation
-from erc.data.identity import speaker_key
-from erc.emotions import load_emotion_map
 from erc.errors import ConvemoError, InputError
-from erc.inference.cascade import CascadePredictor
 from erc.inference.chronological_stream import labelled_in_time
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled, Predictor
-from erc.inference.scorers.bio_vectors import BioVectors
-from erc.inference.scorers.emonet import EmoNetScorer
-from erc.inference.scorers.history import StoredPast
-from erc.inference.scorers.llm import LlmScorer
-from erc.inference.scorers.scores import ConversationScorer, Scores
-from erc.inference.scorers.utterance import UtteranceScorer
-from erc.memory.bios import bio_vector, embedder_of, refresh_bios
-from erc.memory.history import StoredHistory
-from erc.memory.notes import RegistryNotes
+from erc.inference.scorers.scores import Scores
+from erc.memory.bios import embedder_of, refresh_bios
+from erc.memory.past import RegistryPast
 from erc.transcripts.readers.values import moment
 from speakers import (
     ConversationLabel,
@@ -39,7 +26,6 @@ from speakers import (
     Observation,
     Point,
     Registry,
-    SpeakerContext,
     SpeakerId,
     StoredUncertainty,
 )
@@ -47,7 +33,6 @@ from speakers.errors import InvalidRecordError
 from speakers.names import owners
 
 Warn = Callable[[str], None]
-_MOST_PASSAGES = 10_000  # vectors of bios that are kept at a time, about 30 MB
 
 
 class RememberingPredictor:
@@ -73,16 +58,9 @@ class RememberingPredictor:
         self.names = names
         self.warn = warn
         self.hold = hold
-        scorer = predictor.scorer
-        self._emonet = scorer if isinstance(scorer, EmoNetScorer) else None
-        self._in_context = isinstance(scorer, EmoNetScorer | LlmScorer)
-        shared = scorer.utterance if isinstance(scorer, EmoNetScorer | LlmScorer) else scorer
-        if not isinstance(shared, UtteranceScorer):
-            raise ConvemoError(f"{scorer.identity} makes no observations that a speaker memory could keep")
-        self._shared = shared
-        self._passages: dict[str, np.ndarray] = {}
+        self._shared = predictor.scorer.utterance
         self._several: set[str] = set()
-        self.embedder = embedder_of(shared)
+        self.embedder = embedder_of(self._shared)
         known = registry.embedder
         if known is not None and known != self.embedder:
             raise ConvemoError(
@@ -103,23 +81,16 @@ class RememberingPredictor:
         """Labels one conversation and keeps its turns."""
         if not len(conversation):
             return Labelled(conversation=conversation, predictions=())
-        conversation = self._told_apart(conversation)
+        conversation = self._with_own_id(conversation)
         if _began(conversation) is None and any(
             seconds(utterance.timestamp) is not None for utterance in conversation
         ):
             self.warn(
                 f"{conversation.conversation_id}: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"
             )
-        identities = self._known(conversation)
-        scores = self._score(conversation, identities)
-        turns = [(conversation.conversation_id, utterance) for utterance in conversation]
-        made = self.predictor.predictions(turns, scores)
-        if isinstance(self.predictor, CascadePredictor):
-            made = self.predictor.refined(
-                [conversation],
-                made,
-                notes=self._notes(self.predictor.second.scorer, conversation, identities),
-            )
+        past = self.past(conversation)
+        scores, made = self.predictor.predict([conversation], past=past)
+        identities = past.people
         predictions = [
             replace(prediction, speaker_id=identities.get(prediction.utterance.speaker))
             for prediction in made
@@ -129,7 +100,7 @@ class RememberingPredictor:
             self._keep(conversation.conversation_id, observations)
         return Labelled(conversation=conversation, predictions=tuple(predictions))
 
-    def _told_apart(self, conversation: Conversation) -> Conversation:
+    def _with_own_id(self, conversation: Conversation) -> Conversation:
         """The conversation itself, or under an id of its own where the memory holds other words under its id.
 
         Two files of one name, or two talks from standard input, are two conversations; the same file again is
@@ -154,149 +125,46 @@ class RememberingPredictor:
         except InvalidRecordError as error:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
-    def stored_past(
-        self,
-        conversation: Conversation,
-        identities: Mapping[str, SpeakerId] | None = None,
-        *,
-        begins: str | None = None,
-    ) -> StoredPast:
-        """What the memory knows of a conversation's speakers strictly before its first turn.
+    def past(self, conversation: Conversation, *, begins: str | None = None) -> RegistryPast:
+        """What the memory holds of a conversation's speakers from strictly before its first turn.
 
-        Without `identities` the speakers are looked up, new ones are made, and for a model that reads bios
-        these are brought in step first. So is, when a live conversation comes to it, everybody who joins
-        later: it may begin with no turn at all. That is then at the ISO 8601 moment `begins`, or for None
-        now, which is later when the same conversation is gone on with from a file.
+        New speakers are added to the memory. Bios are brought up to date where the model reads them.
+
+        Args:
+            conversation: The conversation; a live one may have no turn yet, and speakers may join later.
+            begins: ISO 8601 time at which a live conversation without turns begins; None means now.
+
+        Raises:
+            InputError: `begins` is not a time.
         """
-        start, talk = self._start(conversation, begins), conversation.conversation_id
-        contexts: dict[str, SpeakerContext] = {}
-        keys: dict[tuple[str, str], str] = {}
-        bios, asked = BioVectors(), set(conversation.speakers)
-        limit = self._emonet.history_limit if self._emonet is not None and self._emonet.remembers else 0
-        reads_bios = self._emonet is not None and self._emonet.reads.get("bio", "none") != "none"
-
-        def take(people: Mapping[str, SpeakerId]) -> None:
-            wanted = [person for person in dict.fromkeys(people.values()) if person not in contexts]
-            contexts.update(
-                zip(
-                    wanted,
-                    self.registry.contexts([(person, start) for person in wanted], limit=limit),
-                    strict=True,
-                )
-            )
-            keys.update(
-                {
-                    (talk, speaker_key(conversation.corpus, name, talk)): person
-                    for name, person in people.items()
-                }
-            )
-            for person in wanted if reads_bios else ():
-                bios.add(talk, person, bio_vector(contexts[person].bio, self._passage_vectors))
-
-        def admit(name: str) -> None:
-            if name not in asked:
-                asked.add(name)
-                take(self._people(conversation, [name], start=start))
-
-        take(
-            self._people(conversation, conversation.speakers, start=start)
-            if identities is None
-            else identities
-        )
-        return StoredPast(
-            StoredHistory(contexts, self._shared.fine_emotions.labels), {talk: start.time}, keys, bios, admit
+        start, identifier = self._start(conversation, begins), conversation.conversation_id
+        return RegistryPast(
+            self.registry,
+            start,
+            conversation.speakers,
+            look_up=lambda names: self._people(identifier, names, start=start),
+            labels=self._shared.fine_emotions.labels,
+            limit=self.predictor.past_read.turns,
         )
 
-    def _passage_vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings (N, P) of passages, kept: a bio is read at every conversation of its person, and seldom changes."""
-        fresh = [text for text in dict.fromkeys(texts) if text not in self._passages]
-        if fresh:
-            if len(self._passages) > _MOST_PASSAGES:
-                self._passages.clear()
-                fresh = list(dict.fromkeys(texts))
-            self._passages.update(zip(fresh, self._shared.embed(fresh), strict=True))
-        return np.stack([self._passages[text] for text in texts])
+    def _people(self, conversation_id: str, names: Sequence[str], *, start: Point) -> dict[str, SpeakerId]:
+        """The person of each name, with a bio up to `start` where a model reads it.
 
-    @property
-    def _reads_bios(self) -> bool:
-        """Whether the model, or the second of two, is told of bios: then they are kept in step with the memory."""
-        second = self.predictor.second.scorer if isinstance(self.predictor, CascadePredictor) else None
-        prompted = any(
-            isinstance(one, LlmScorer) and one.model.notes.bios for one in (self.predictor.scorer, second)
-        )
-        return prompted or (self._emonet is not None and self._emonet.reads.get("bio", "none") != "none")
-
-    def stored_notes(self, conversation: Conversation, *, begins: str | None = None) -> RegistryNotes | None:
-        """What the prompts of a language model may know of a conversation's speakers; None where it shows nothing of them.
-
-        New speakers are made in the memory, and bios brought in step, as labelling does; those who join a
-        live conversation later when it comes to them. `begins` as in `stored_past`.
-        """
-        scorer = (
-            self.predictor.second.scorer
-            if isinstance(self.predictor, CascadePredictor)
-            else self.predictor.scorer
-        )
-        found = self._notes(scorer, conversation, self._known(conversation), begins=begins)
-        if found is None:
-            return None
-        return replace(
-            found, look_up=lambda name: self._people(conversation, [name], start=found.start).get(name)
-        )
-
-    def _score(self, conversation: Conversation, identities: Mapping[str, SpeakerId]) -> Scores:
-        scorer = self.predictor.scorer
-        if isinstance(scorer, LlmScorer):
-            return scorer.score_turns([conversation], notes=self._notes(scorer, conversation, identities))
-        if self._emonet is None:
-            return scorer.score([conversation])
-        return self._emonet.score_after([conversation], self.stored_past(conversation, identities))
-
-    def _notes(
-        self,
-        scorer: ConversationScorer,
-        conversation: Conversation,
-        identities: Mapping[str, SpeakerId],
-        *,
-        begins: str | None = None,
-    ) -> RegistryNotes | None:
-        """What the prompts of a language model may know of the speakers, strictly before the conversation."""
-        if not isinstance(scorer, LlmScorer) or not scorer.model.notes.any:
-            return None
-        return RegistryNotes(
-            registry=self.registry,
-            identities=identities,
-            start=self._start(conversation, begins),
-            emotions=load_emotion_map(self._shared.fine_emotions.name, scorer.model.emotion_set),
-            limit=scorer.model.notes.history,
-        )
-
-    def _known(self, conversation: Conversation) -> dict[str, SpeakerId]:
-        """`_people` of all names in a conversation."""
-        return self._people(conversation, conversation.speakers, start=self._start(conversation))
-
-    def _people(
-        self, conversation: Conversation, names: Sequence[str], *, start: Point
-    ) -> dict[str, SpeakerId]:
-        """The person of each name in a conversation, whose bio is brought up to its `start` where a model reads it.
-
-        A person who asked to be forgotten has no id, and nothing is kept of them.
+        A person who asked to be forgotten has no id, and nothing is recorded of them.
         """
         identities: dict[str, SpeakerId] = {}
-        found = self.registry.resolve_all(
-            names, conversation_id=conversation.conversation_id, mapping=self.names
-        )
+        found = self.registry.resolve_all(names, conversation_id=conversation_id, mapping=self.names)
         for name, resolution in zip(names, found, strict=True):
-            self._tell_several(name, conversation.conversation_id)
+            self._warn_of_several(name, conversation_id)
             for warning in resolution.warnings:
-                self.warn(f"{conversation.conversation_id}: {warning}")
+                self.warn(f"{conversation_id}: {warning}")
             if resolution.speaker is not None:
                 identities[name] = resolution.speaker.speaker_id
-        if self._reads_bios:
-            refresh_bios(self.registry, identities.values(), before=start)
+        if self.predictor.past_read.bios:
+            refresh_bios(self.registry, identities.values(), before=start, classifier=self._shared)
         return identities
 
-    def _tell_several(self, name: str, conversation_id: str) -> None:
+    def _warn_of_several(self, name: str, conversation_id: str) -> None:
         """Tells once of a name that is taken for those of several people: of a company, say, that would be a mistake."""
         several = owners(name)
         mapped = self.names is not None and self.names.lookup(name, conversation_id) is not None
@@ -338,7 +206,7 @@ class RememberingPredictor:
                 weights=dict(zip(names, map(float, scores.fine[row]), strict=True)),
                 uncertainty=_uncertainty(scores, row),
                 label=ConversationLabel(predictions[row].emotion, predictions[row].confidence)
-                if self._in_context
+                if self.predictor.scorer.in_context
                 else None,
                 model=predictions[row].model,
                 vector=scores.embedding[row].astype(np.float16),

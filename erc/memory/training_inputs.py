@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from erc.llm.backends.generate import Generator
     from erc.llm.generation.text_store import WrittenTexts
     from erc.llm.generation.writer import Writer
+    from erc.memory.past import CorpusPast
     from erc.training.inputs import SupplyMaker, TrainingInputs
     from speakers import Registry
 
@@ -89,16 +90,39 @@ class _Supplier:
 
     def _for_encoder(self, train: Corpus, dev: Corpus) -> TrainingInputs:
         """Bios as vectors, from the training split for its own conversations and from dev for its own."""
-        from erc.memory.corpus import corpus_bios
+        from erc.memory.corpus import CorpusBios, corpus_bios
         from erc.training.inputs import TrainingInputs
 
-        assert self.config.emonet is not None
+        emonet = self.config.emonet
+        assert emonet is not None
         scorer = self._classifier(str(self.config.artefact.init_from))
-        memories = self._memories(train, dev, scorer, dev_sees_train=self.config.emonet.dev_sees_train)
-        return TrainingInputs(
-            bios=corpus_bios(
-                [(memories[0], train.conversations), (memories[1], dev.conversations)], scorer.embed
-            )
+        memories = self._memories(train, dev, scorer, dev_sees_train=emonet.dev_sees_train)
+        conversations = (*train.conversations, *dev.conversations)
+        past = self._past(memories, train, dev, scorer, limit=0)
+        bios = CorpusBios(past, conversations)
+        return TrainingInputs(bios=corpus_bios(bios, conversations, scorer.embed))
+
+    def _past(
+        self,
+        memories: tuple[Registry, Registry],
+        train: Corpus,
+        dev: Corpus,
+        scorer: CachedScorer,
+        *,
+        limit: int,
+    ) -> CorpusPast:
+        """The pasts of both splits, each conversation looked up in the memory of its split."""
+        from erc.memory.past import CorpusPast
+
+        return CorpusPast(
+            {
+                conversation.conversation_id: memory
+                for memory, corpus in zip(memories, (train, dev), strict=True)
+                for conversation in corpus.conversations
+            },
+            (*train.conversations, *dev.conversations),
+            labels=scorer.fine_emotions.labels,
+            limit=limit,
         )
 
     def _for_prompts(self, train: Corpus, dev: Corpus) -> TrainingInputs:
@@ -156,11 +180,7 @@ class _Supplier:
                 [turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk]
             )
         return CorpusNotes(
-            {
-                talk.conversation_id: memory
-                for memory, corpus in zip(memories, (train, dev), strict=True)
-                for talk in corpus.conversations
-            },
+            self._past(memories, train, dev, scorer, limit=shown.past),
             shown=shown,
             emotions=load_emotion_map(scorer.fine_emotions.name, train.emotion_set),
             scorer=scorer,

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 from tiny_emonet import talk
 
-from erc.data import Conversation, Moment, Utterance
+from erc.data import Conversation, Moment, PastBio, Utterance
 from erc.emotions import load_emotion_map
 from erc.errors import ArtefactError, InputError
-from erc.inference.scorers.bio_vectors import BioVectors
+from erc.inference.scorers.bio_vectors import BioVectors, bio_vector
 from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.llm_model import PromptNotes
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.prompts.notes import NO_NOTES
 from erc.memory import corpus as module
-from erc.memory.bios import NothingWrittenError, bio_vector, refresh_bios
-from erc.memory.corpus import CorpusNotes, corpus_bios, corpus_memory
+from erc.memory.bios import NothingWrittenError, refresh_bios
+from erc.memory.corpus import CorpusBios, CorpusNotes, corpus_bios, corpus_memory
+from erc.memory.past import CorpusPast
 from erc.persistence import load_artefact
-from speakers import DETERMINISTIC, END, Bio, BioWriter, Observation, Passage, Point, Registry
+from speakers import DETERMINISTIC, END, BioWriter, Observation, Passage, Registry
 
 FAST = InferenceSettings(precision="fp32", uncertainty="off")
 EMOTIONS = load_emotion_map("goemotions", "meld")
@@ -55,7 +56,9 @@ def memory(tmp_path, scorer):
 def notes_over(registry, scenes, scorer, **shown):
     shown = {"bios": True, "history": 9, "retrieval": "recency"} | shown
     memories = {one.conversation_id: registry for one in scenes}
-    return CorpusNotes(memories, shown=PromptNotes(**shown), emotions=EMOTIONS, scorer=scorer)
+    shown = PromptNotes(**shown)
+    past = CorpusPast(memories, scenes, labels=scorer.fine_emotions.labels, limit=shown.past)
+    return CorpusNotes(past, shown=shown, emotions=EMOTIONS, scorer=scorer)
 
 
 def by_name(name):
@@ -324,21 +327,23 @@ def test_bio_vectors_can_take_back_who_was_heard():
     for number, name in enumerate("ab"):
         found.add("c", name, np.full(2, float(number)))
     found.bios("a", before=at(0))
-    back = found.mark("c")
+    back = found.snapshot("c")
     found.bios("b", before=at(1))
     back()
     assert len(found.bios("a", before=at(2))) == 1  # b's turn never was
 
 
 def test_bio_vector_is_the_mean_of_its_passages():
-    bio = Bio(1, "w", Point(0.0, 0, "c", 0), 1, 1, (Passage("one", 1), Passage("three!", 1)))
+    bio = PastBio(("one", "three!"), "w#1")
     vector = bio_vector(bio, lambda texts: np.array([[float(len(text))] for text in texts]))
     assert vector.tolist() == [4.5]
     assert bio_vector(None, lambda texts: np.zeros((0, 1))) is None
 
 
 def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, scorer):
-    found = corpus_bios([(memory, SCENES)], scorer.embed)
+    memories = {one.conversation_id: memory for one in SCENES}
+    past = CorpusPast(memories, SCENES, labels=scorer.fine_emotions.labels, limit=0)
+    found = corpus_bios(CorpusBios(past, SCENES), SCENES, scorer.embed)
     assert found.bios("meld/a", before=at(0, "first")) == []
     own = found.bios("meld/a", before=at(0, "late"))
     person = memory.find("A").speaker_id

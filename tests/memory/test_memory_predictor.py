@@ -239,9 +239,7 @@ def test_live_conversation_reads_the_memory_as_labelling_does(
     """However many of its turns were known when it began: who joins later is looked up then."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
-    live = LiveConversation(
-        predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known]))
-    )
+    live = LiveConversation(predictor, conversation_id="b", past=remembering.past(talk("b", BEN[:known])))
     turns = [live.append_utterance(utterance) for utterance in talk("b", BEN)]
     whole = remembering.label(talk("b", BEN)).predictions
     np.testing.assert_allclose(numbers(turns), numbers(whole), atol=1e-5)
@@ -252,9 +250,7 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
     """Begun with nobody; between its turns another conversation is kept, which lies after its beginning."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
-    live = LiveConversation(
-        predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ()))
-    )
+    live = LiveConversation(predictor, conversation_id="b", past=remembering.past(Conversation("b", ())))
     whole = remembering.predictor.label([talk("b", BEN)])[0].predictions
     turns = []
     for utterance in talk("b", BEN):
@@ -269,9 +265,7 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
         (1, 1),
     ]  # Ben said three turns in the first, Ana three, Cleo one
     assert np.abs(numbers(turns) - numbers(whole)).max() > 1e-4
-    known = LiveConversation(
-        predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ()))
-    )
+    known = LiveConversation(predictor, conversation_id="b", past=remembering.past(Conversation("b", ())))
     assert counts([known.append_utterance(utterance) for utterance in talk("b", BEN)])[0] == (5, 2)
 
 
@@ -284,15 +278,15 @@ def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
     talks = {name: dated(talk(name, BEN), day) for name, day in days.items()}
     remembering.label(talks["a"])
     stored, path = (
-        remembering.stored_past(Conversation("b", ()), begins=days["b"]),
+        remembering.past(Conversation("b", ()), begins=days["b"]),
         tmp_path / "live.safetensors",
     )
-    live = LiveConversation(predictor, conversation_id="b", stored=stored)
+    live = LiveConversation(predictor, conversation_id="b", past=stored)
     turns = [live.append_utterance(utterance) for utterance in talks["b"].utterances[:2]]
     live.save(path)
     remembering.label(talks["c"])
     live = LiveConversation.load(
-        path, predictor, stored=remembering.stored_past(Conversation("b", ()), begins=days["b"])
+        path, predictor, past=remembering.past(Conversation("b", ()), begins=days["b"])
     )
     turns += [live.append_utterance(utterance) for utterance in talks["b"].utterances[2:]]
     whole = remembering.label(talks["b"]).predictions
@@ -302,7 +296,7 @@ def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
 
 def test_live_conversation_cannot_begin_at_no_moment(predictor: Predictor, registry: Registry) -> None:
     with pytest.raises(InputError, match="conversation b: begins='yesterday' is no ISO 8601 moment"):
-        RememberingPredictor(predictor, registry).stored_past(Conversation("b", ()), begins="yesterday")
+        RememberingPredictor(predictor, registry).past(Conversation("b", ()), begins="yesterday")
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -333,12 +327,12 @@ def test_two_names_of_one_person_are_one_speaker(
         one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
         if live:
             going_on = LiveConversation(
-                predictor, conversation_id="b", stored=remembering.stored_past(Conversation("b", ()))
+                predictor, conversation_id="b", past=remembering.past(Conversation("b", ()))
             )
             found.append([going_on.append_utterance(utterance) for utterance in one])
         else:
-            stored = remembering.stored_past(one)
-            scores = predictor.scorer.score_after([one], stored)  # type: ignore[attr-defined]
+            stored = remembering.past(one)
+            scores = predictor.scorer.score([one], past=stored)  # type: ignore[attr-defined]
             found.append(predictor.predictions([("b", utterance) for utterance in one], scores))
     np.testing.assert_array_equal(numbers(found[0]), numbers(found[1]))
     assert counts(found[0]) == counts(found[1]) == expected
@@ -489,18 +483,18 @@ def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(
     remembering, path = RememberingPredictor(predictor, registry), tmp_path / "live.safetensors"
     remembering.label(talk("a", [("Ana", "No."), ("Anna", "Okay."), ("Ben", "No.")]))
     empty = Conversation("b", ())
-    live = LiveConversation(predictor, conversation_id="b", stored=remembering.stored_past(empty))
+    live = LiveConversation(predictor, conversation_id="b", past=remembering.past(empty))
     for name in ("Ana", "Ben", "Ana", "Anna"):
         live.append(name, "It hurts.")
     live.save(path)
     registry.merge("Ana", "Anna")
-    live = LiveConversation.load(path, predictor, stored=remembering.stored_past(empty))
+    live = LiveConversation.load(path, predictor, past=remembering.past(empty))
     assert counts(
         [live.append("Ana", "Okay."), live.append("Ben", "Okay."), live.append("Anna", "Okay.")]
     ) == [(5, 2), (2, 2), (6, 2)]
     live.append("Cleo", "Okay.")
     live.save(path)
-    again = LiveConversation.load(path, predictor, stored=remembering.stored_past(empty))
+    again = LiveConversation.load(path, predictor, past=remembering.past(empty))
     assert numbers([again.append("Cleo", "No.")]).tolist() == numbers([live.append("Cleo", "No.")]).tolist()
 
 
@@ -509,13 +503,13 @@ def test_live_state_begun_with_a_memory_is_not_gone_on_without_one(
 ) -> None:
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
-    past = remembering.stored_past(talk("b", BEN))
-    live = LiveConversation(predictor, conversation_id="b", stored=past)
+    past = remembering.past(talk("b", BEN))
+    live = LiveConversation(predictor, conversation_id="b", past=past)
     for utterance in talk("b", BEN).utterances[:2]:
         live.append_utterance(utterance)
     live.save(tmp_path / "live.safetensors")
     with pytest.raises(ConfigError, match="begun with a speaker memory"):
         LiveConversation.load(tmp_path / "live.safetensors", predictor)
-    resumed = LiveConversation.load(tmp_path / "live.safetensors", predictor, stored=past)
+    resumed = LiveConversation.load(tmp_path / "live.safetensors", predictor, past=past)
     third = talk("b", BEN).utterances[2]
     assert resumed.append_utterance(third).probabilities == live.append_utterance(third).probabilities

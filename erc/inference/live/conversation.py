@@ -7,82 +7,40 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from erc.data import Utterance
+from erc.data import SpeakerPast, Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.files import part_of
-from erc.inference.live.emonet import LiveEmoNet
-from erc.inference.prediction import Prediction, answered_by
+from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor
-from erc.inference.scorers.emonet import EmoNetScorer
-from erc.inference.scorers.history import StoredPast
-from erc.inference.scorers.scores import Scores
 from erc.transcripts.assembling import utterance_id
-from erc.uncertainty.policy import REVIEW
-
-if TYPE_CHECKING:
-    from erc.inference.live.llm import LiveLlm
-    from erc.inference.scorers.llm_model import StoredNotes
-
 
 _TENSORS = "tensors"
-
-
-class LiveTurns(Protocol):
-    """What a kind of model keeps of one conversation; `kind` names it in a file."""
-
-    kind: str
-
-    def __len__(self) -> int:
-        """Turns so far."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept."""
-        ...
-
-    def read(self, utterance: Utterance) -> Scores:
-        """Belief about the next turn, which then belongs to the past."""
-        ...
-
-    def snapshot(self) -> Callable[[], None]:
-        """Takes note of where the conversation stands; what is returned goes back there."""
-        ...
-
-    def record(self) -> dict[str, Any]:
-        """The state without its tensors, for a JSON file."""
-        ...
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The tensors of the state that a file keeps."""
-        ...
-
-    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
-        """Goes on from what a file at `path` holds. Raises ArtefactError or ConfigError where that would change the answers.
-
-        KeyError, TypeError or ValueError say that the file is damaged.
-        """
-        ...
 
 
 class LiveConversation:
     """Labels a conversation turn by turn, with the answers that labelling it whole would give.
 
-    A conversation model keeps its window over the conversation and the last observations of each speaker; a
-    language model what it has read of the dialogue as far as its prompt reaches, or, where it runs on a
-    server, the words alone. `state_bytes` tells the size. A model that reads turns by themselves has no state
-    at all and is refused. Of a cascade both models follow the conversation. `stored` is what a speaker memory
-    knows for a conversation model, `notes` for a language model (`RememberingPredictor.stored_past` and
-    `stored_notes` give them, also before the first turn). Not for use from several threads at once.
+    The state is bounded: a conversation model keeps its window over the conversation and the last
+    observations of each speaker, a language model the part of the dialogue that its prompt holds. A cascade
+    keeps both. Models that read each turn by itself are refused.
+
+    Args:
+        predictor: The model, as `load_predictor` returns it.
+        conversation_id: Id of the conversation in records.
+        corpus: Corpus whose speakers the conversation model knows, if it is one of them.
+        past: What a speaker memory holds of the speakers (`RememberingPredictor.past`, which may be asked
+            before the first turn).
+
+    Not safe for use from several threads at once.
     """
 
     def __init__(
@@ -91,28 +49,21 @@ class LiveConversation:
         *,
         conversation_id: str = "live",
         corpus: str | None = None,
-        stored: StoredPast | None = None,
-        notes: StoredNotes | None = None,
+        past: SpeakerPast | None = None,
     ) -> None:
         self.predictor = predictor
         self.conversation_id = conversation_id
         self.corpus = corpus
-        self._second = _second_of(predictor, conversation_id=conversation_id, notes=notes)
-        first_notes = notes if self._second is None else None
-        self._state = _state_of(
-            predictor, conversation_id=conversation_id, corpus=corpus, stored=stored, notes=first_notes
-        )
-        self._remembers = [
-            name for name, memory in (("stored", stored), ("notes", notes)) if memory is not None
-        ]
+        self._reader = predictor.live(conversation_id, corpus=corpus, past=past)
+        self._remembers = past is not None
 
     def __len__(self) -> int:
-        return len(self._state)
+        return len(self._reader)
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the state: tensors of the model, remembered observations, words of the dialogue."""
-        return self._state.nbytes + (0 if self._second is None else self._second.nbytes)
+        """Bytes of the state: the model's tensors, remembered observations, words of the dialogue."""
+        return self._reader.nbytes
 
     def append(
         self,
@@ -150,24 +101,12 @@ class LiveConversation:
             raise InputError(
                 f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not {utterance.index}"
             )
-        back = [state.snapshot() for state in (self._state, self._second) if state is not None]
+        back = self._reader.snapshot()
         try:
-            return self._read(utterance)
-        except BaseException:  # of a cascade both models must hold the same turns, whatever came between
-            for undo in back:
-                undo()
+            return self._reader.read(utterance)
+        except BaseException:  # both models of a cascade must hold the same turns
+            back()
             raise
-
-    def _read(self, utterance: Utterance) -> Prediction:
-        turn = [(self.conversation_id, utterance)]
-        prediction = self.predictor.predictions(turn, self._state.read(utterance))[0]
-        if self._second is None:
-            return prediction
-        if prediction.decision != REVIEW:
-            self._second.pass_over(utterance)
-            return prediction
-        answer = self.predictor.second.predictions(turn, self._second.read(utterance))[0]  # type: ignore[attr-defined]
-        return answered_by(prediction, answer)
 
     def save(self, path: str | Path) -> None:
         """Writes the state as safetensors, so that the conversation can go on in another process.
@@ -176,14 +115,13 @@ class LiveConversation:
         them again. The file is complete or as it was, and readable by its owner alone. Raises InputError for
         a place that cannot be written to.
         """
-        tensors = {name: value.contiguous().clone() for name, value in self._state.tensors().items()}
+        tensors = {name: value.contiguous().clone() for name, value in self._reader.tensors().items()}
         record = {
-            "kind": self._state.kind,
+            "kind": self._reader.kind,
             "remembers": self._remembers,
             "conversation_id": self.conversation_id,
             "corpus": self.corpus,
-            **self._state.record(),
-            **({} if self._second is None else {"second": self._second.record()}),
+            **self._reader.record(),
             _TENSORS: _shapes(tensors),
         }
         path = Path(path)
@@ -204,88 +142,36 @@ class LiveConversation:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        predictor: Predictor,
-        *,
-        stored: StoredPast | None = None,
-        notes: StoredNotes | None = None,
+        cls, path: str | Path, predictor: Predictor, *, past: SpeakerPast | None = None
     ) -> LiveConversation:
-        """Goes on with a conversation that `save` wrote.
+        """Resumes a conversation that `save` wrote.
 
-        Raises InputError for a file that holds none or is damaged, ArtefactError where another model wrote
-        it, and ConfigError where this predictor samples networks whose past the file does not hold, or where
-        a speaker memory (`stored`, `notes`) was read before and now is not, or the reverse.
+        Raises:
+            InputError: The file holds no conversation, or is damaged.
+            ArtefactError: Another model wrote it.
+            ConfigError: The answers would change: other networks are sampled, or a speaker memory was read
+                before and is not now (or the reverse).
         """
         path = Path(path)
         record, tensors = _read(path)
         identifier = str(record.get("conversation_id", "live"))
-        live = cls(
-            predictor, conversation_id=identifier, corpus=record.get("corpus"), stored=stored, notes=notes
-        )
-        if record.get("kind", LiveEmoNet.kind) != live._state.kind:
+        live = cls(predictor, conversation_id=identifier, corpus=record.get("corpus"), past=past)
+        if record.get("kind") != live._reader.kind:
             raise ArtefactError(
-                f"{path} holds the state of another kind of model: label the conversation again with {predictor.scorer.identity}"
+                f"{path} holds the state of another kind of model: label the conversation again with "
+                f"{predictor.scorer.identity}"
             )
-        begun_with = record.get("remembers") or []
-        if begun_with != live._remembers:
-            given, wanted = (" and ".join(names) or "none" for names in (live._remembers, begun_with))
+        if bool(record.get("remembers")) != live._remembers:
+            begun, now = ("with", "without") if record.get("remembers") else ("without", "with")
             raise ConfigError(
-                f"{path} was begun with a speaker memory as {wanted}, and would go on with {given}: its answers would change on the way"
-            )
-        if ("second" in record) != (live._second is not None):
-            begun = "with" if "second" in record else "without"
-            raise ConfigError(
-                f"{path} was begun {begun} a second model: go on {begun} one, or its answers would change on the way"
+                f"{path} was begun {begun} a speaker memory and would continue {now} one: its answers would "
+                "change"
             )
         try:
-            live._state.restore(record, tensors, path=path)
-            if live._second is not None:
-                live._second.restore(record["second"], {}, path=path)
-                if len(live._second) != len(live._state):
-                    raise ValueError(f"{path} holds different turns for its two models")
+            live._reader.restore(record, tensors, path=path)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise _damaged(path) from error
         return live
-
-
-def _second_of(predictor: Predictor, *, conversation_id: str, notes: StoredNotes | None) -> LiveLlm | None:
-    """The state of the language model behind a cascade; None for a single model."""
-    if not isinstance(getattr(predictor, "second", None), Predictor):
-        return None
-    from erc.inference.live.llm import LiveLlm
-
-    return LiveLlm(predictor.second.scorer, conversation_id=conversation_id, notes=notes)  # type: ignore[attr-defined]
-
-
-def _state_of(
-    predictor: Predictor,
-    *,
-    conversation_id: str,
-    corpus: str | None,
-    stored: StoredPast | None,
-    notes: StoredNotes | None,
-) -> LiveTurns:
-    """The empty state of the predictor's model. Raises ConfigError for a model without one, and for a memory of the wrong kind."""
-    scorer = predictor.scorer
-    if isinstance(scorer, EmoNetScorer):
-        if notes is not None:
-            raise ConfigError(
-                f"notes are for a language model; {scorer.identity} reads a speaker memory as `stored`"
-            )
-        return LiveEmoNet(scorer, conversation_id=conversation_id, corpus=corpus, stored=stored)
-    from erc.inference.live.llm import LiveLlm
-    from erc.inference.scorers.llm import LlmScorer
-
-    if not isinstance(scorer, LlmScorer):
-        raise ConfigError(
-            f"{scorer.identity} reads turns by themselves: a live conversation needs a conversation model or a language model"
-        )
-    if stored is not None:
-        raise ConfigError(
-            f"{scorer.identity} is a language model, which reads a speaker memory as `notes`, not as `stored`"
-        )
-    return LiveLlm(scorer, conversation_id=conversation_id, notes=notes)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from erc.data import Moment, PastUtterance, SpeakerHistory, Utterance
-from erc.data.identity import speaker_key
+from erc.data import Moment, PastUtterance, SpeakerHistory, SpeakerPast, Utterance
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.scorers.emonet import EmoNetScorer
-from erc.inference.scorers.history import StoredPast
+from erc.inference.scorers.history import preceded
 from erc.inference.scorers.parallel import alone
 from erc.inference.scorers.scores import Scores
 from erc.models.encoder.tokenizing import readable
@@ -24,10 +23,13 @@ from erc.models.turn_batch import TurnBatch
 
 @dataclass(slots=True)
 class LivePast:
-    """The last `limit` turns of each speaker of one conversation: a `HistoryProvider` whose size is bounded by the number of speakers."""
+    """A `HistoryProvider` over the last `limit` turns of each speaker of one conversation.
+
+    Its size is bounded by the number of speakers. `remembered` precedes the conversation.
+    """
 
     limit: int
-    stored: StoredPast | None = None
+    remembered: SpeakerPast | None = None
     turns: dict[str, tuple[PastUtterance, ...]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -39,11 +41,11 @@ class LivePast:
         count = self.counts.get(speaker, 0)
         recent = self.turns.get(speaker, ())[-limit:] if limit else ()
         own = SpeakerHistory(recent, count, min(1, count))
-        return own if self.stored is None else self.stored.preceding(own, speaker, before=before, limit=limit)
+        return preceded(own, self.remembered, speaker, before=before, limit=limit)
 
 
 class LiveEmoNet:
-    """The state of an `EmoNetScorer` in one conversation. `stored` holds what a speaker memory knows from before it."""
+    """The state of an `EmoNetScorer` in one conversation; `past` is what is remembered from before it."""
 
     kind = "emonet"
 
@@ -53,16 +55,15 @@ class LiveEmoNet:
         *,
         conversation_id: str,
         corpus: str | None = None,
-        stored: StoredPast | None = None,
+        past: SpeakerPast | None = None,
     ) -> None:
         self.conversation_id = conversation_id
         self.corpus = corpus
-        self.time = stored.times[conversation_id] if stored is not None else 0.0
+        self.time = 0.0 if past is None else past.time(conversation_id)
         self._scorer = scorer
-        self._past = LivePast(limit=scorer.history_limit, stored=scorer.older(stored))
-        self._stored = stored
-        self._bios = None if stored is None else stored.bios
-        self._builder = scorer.builder(self._past, stored=stored)
+        self._known = scorer.speakers(past)
+        self._past = LivePast(scorer.history_limit, remembered=past if scorer.remembers else None)
+        self._builder = scorer.builder(self._past, self._known)
         self._speakers: dict[str, int] = {}
         self._names: dict[str, str] = {}  # as first written, by which the memory finds them again
         self._state = scorer.network.live_state()
@@ -81,7 +82,8 @@ class LiveEmoNet:
         """Takes note of where the conversation stands; what is returned goes back there."""
         state, sampled, speakers, names = self._state, self._sampled, dict(self._speakers), dict(self._names)
         counts, turns = dict(self._past.counts), dict(self._past.turns)
-        forget = None if self._bios is None else self._bios.snapshot(self.conversation_id)
+        bios = self._known.bios
+        forget = None if bios is None else bios.snapshot(self.conversation_id)
 
         def back() -> None:
             self._state, self._sampled, self._speakers, self._names = state, sampled, speakers, names
@@ -94,10 +96,8 @@ class LiveEmoNet:
     def read(self, utterance: Utterance) -> Scores:
         """Belief about the next turn, which then belongs to the past."""
         scorer = self._scorer
-        if self._stored is not None:
-            self._stored.admit(utterance.speaker)
         read = scorer.utterance.score_texts([utterance.text])
-        key = self._key(utterance)
+        key = self._key(utterance.speaker)
         local = self._speakers.setdefault(key, 1 + max(self._speakers.values(), default=-1))
         self._names.setdefault(key, utterance.speaker)
         vectors = scorer.vectors(read.embedding)
@@ -118,7 +118,11 @@ class LiveEmoNet:
         counts = np.array([[seen.utterances, seen.conversations]]) * (
             self._past.limit > 0
         )  # without a memory nothing rests on the past
-        return scorer.belief(logits, samples, read, counts, np.array([turn.truncated]))
+        return scorer.scores(logits, samples, read, counts, np.array([turn.truncated]))
+
+    def pass_over(self, utterance: Utterance) -> None:
+        """Appends the next turn; a conversation model has to read it for that."""
+        self.read(utterance)
 
     def _answer(self, batch: TurnBatch) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits (1, C) of the turn in `batch`, and the sampled ones (S, 1, C) or None; the states go on."""
@@ -168,11 +172,10 @@ class LiveEmoNet:
             probabilities=probabilities.astype(np.float32),
             text=text,
         )
-        self._past.add(self._key(utterance), past)
+        self._past.add(self._key(utterance.speaker), past)
 
-    def _key(self, utterance: Utterance) -> str:
-        key = speaker_key(self.corpus, utterance.speaker, self.conversation_id)
-        return key if self._stored is None else self._stored.person(self.conversation_id, key)
+    def _key(self, name: str) -> str:
+        return self._known.meet(self.conversation_id, corpus=self.corpus, name=name, time=self.time)
 
     def _on_model(self, state: LiveState) -> LiveState:
         """The state where the model computes and in its precision; a file may come from another machine."""
@@ -249,22 +252,20 @@ class LiveEmoNet:
                 PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
                 for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
             )
-        if self._stored is not None:
-            self._meet_again(self._stored)
-        if self._bios is not None:
-            self._bios.heard(self.conversation_id, self._speakers)
+        self._meet_again()
+        if self._known.bios is not None:
+            self._known.bios.heard(self.conversation_id, self._speakers)
 
-    def _meet_again(self, stored: StoredPast) -> None:
-        """Files the speakers under who they are by now: since the state was saved a memory may have merged two people or forgotten one.
+    def _meet_again(self) -> None:
+        """Files the speakers under who they are by now.
 
-        Of names that have become one person the numbers of the first to speak and the turns of all are kept;
-        what the network made of their turns stays as it was.
+        Since the state was saved, a memory may have merged two people or forgotten one. Names that became one
+        person keep the numbers of the first to speak and the turns of all. What the network made of their
+        turns stays as it was.
         """
         people: dict[str, list[str]] = {}
         for old in sorted(self._names, key=self._speakers.__getitem__):
-            stored.admit(self._names[old])
-            key = speaker_key(self.corpus, self._names[old], self.conversation_id)
-            people.setdefault(stored.person(self.conversation_id, key), []).append(old)
+            people.setdefault(self._key(self._names[old]), []).append(old)
         past, speakers, names = self._past, self._speakers, self._names
         self._speakers = {person: speakers[old[0]] for person, old in people.items()}
         self._names = {person: names[old[0]] for person, old in people.items()}

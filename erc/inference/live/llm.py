@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from erc.data import Utterance
+from erc.data import SpeakerPast, Utterance
 from erc.errors import ArtefactError
-from erc.inference.scorers.llm import LlmScorer, person_of
-from erc.inference.scorers.llm_model import Question, StoredNotes
+from erc.inference.scorers.llm import LlmScorer
+from erc.inference.scorers.llm_model import Question
+from erc.inference.scorers.prompt_notes import ConversationSpeakers
 from erc.inference.scorers.scores import Scores
-from erc.llm.backends.local import LocalScorer
 from erc.llm.prompts.demonstrations import TurnSource
 from erc.llm.prompts.dialogue import DialogueWindow
 from erc.llm.prompts.notes import ReadTurn
@@ -21,7 +21,7 @@ from erc.llm.scoring.scores import LabelScorer
 
 
 class LiveLlm:
-    """The state of an `LlmScorer` in one conversation. `notes` holds what a speaker memory knows from before it.
+    """The state of an `LlmScorer` in one conversation; `past` is what is remembered from before it.
 
     A local model keeps the keys and values of its last prompt, the drawn networks theirs, and reads of the
     next prompt only what is new in it. A server keeps what it likes: it is sent the whole prompt each time.
@@ -30,16 +30,15 @@ class LiveLlm:
     kind = "llm"
 
     def __init__(
-        self, scorer: LlmScorer, *, conversation_id: str = "live", notes: StoredNotes | None = None
+        self, scorer: LlmScorer, *, conversation_id: str = "live", past: SpeakerPast | None = None
     ) -> None:
         self._scorer = scorer
-        self._origin = TurnSource(conversation_id)
-        self._notes = notes
+        self._source = TurnSource(conversation_id)
+        self._speakers = ConversationSpeakers(conversation_id, past)
         self._window = DialogueWindow(scorer.model.builder)
-        self._said = scorer.said(notes)
-        backend = scorer.model.backend
-        self._reader = backend.live() if isinstance(backend, LocalScorer) else None
-        self._backend: LabelScorer = backend if self._reader is None else self._reader
+        self._said = scorer.said(past)
+        self._reader = scorer.model.backend.live()
+        self._backend: LabelScorer = self._reader or scorer.model.backend
 
     def __len__(self) -> int:
         return len(self._window)
@@ -78,11 +77,11 @@ class LiveLlm:
     def _append(self, utterance: Utterance, reading: ReadTurn | None) -> None:
         self._window.append(utterance)
         if self._said is not None and reading is not None:
-            self._said.append(person_of(self._notes, utterance.speaker), reading)
+            self._said.append(self._speakers.person(utterance.speaker), reading)
 
     def _question(self, utterance: Utterance) -> Question:
         return self._scorer.question(
-            self._window, utterance, notes=self._notes, origin=self._origin, said=self._said
+            self._window, utterance, speakers=self._speakers, source=self._source, said=self._said
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:

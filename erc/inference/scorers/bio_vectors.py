@@ -1,4 +1,7 @@
-"""Bios as vectors, for a conversation model that attends to them (the encoder variant of BiosERC)."""
+"""Bios as vectors, for a conversation model that attends to them (the encoder variant of BiosERC).
+
+Shapes: P embedding width, R passages.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,43 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from erc.data import Moment
+from erc.data import Moment, PastBio
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Texts (R) to the shared classifier's embeddings (R, P)."""
+_MOST_PASSAGES = 10_000  # vectors kept at a time, about 15 MB
+
+
+def bio_vector(bio: PastBio | None, embed: Embed) -> np.ndarray | None:
+    """The mean of a bio's passage embeddings, (P,); None without a bio or without passages."""
+    if bio is None or not bio.passages:
+        return None
+    return np.asarray(embed(bio.passages), dtype=np.float32).mean(axis=0)
+
+
+class CachedEmbedding:
+    """Keeps embeddings of texts: a bio is read in every conversation of its person and seldom changes."""
+
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (R, P) of the texts."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if fresh and len(self._vectors) > _MOST_PASSAGES:
+            self._vectors.clear()
+            fresh = list(dict.fromkeys(texts))
+        if fresh:
+            self._vectors.update(zip(fresh, self._embed(fresh), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
 
 
 class BioVectors:
-    """A `BioProvider` over bios that were known when each conversation began, by conversation id and speaker key.
+    """A `BioProvider` over the bios known when each conversation began, by conversation id and speaker key.
 
-    The others of a conversation count as heard once they have been asked for themselves, which every turn
-    does in its order: a conversation that is still going on is then read as a finished one is.
+    A speaker counts as heard after their first lookup, and every turn looks its speaker up. So a live
+    conversation is read as a finished one.
     """
 
     def __init__(self) -> None:
@@ -24,18 +56,18 @@ class BioVectors:
         return len(self._vectors)
 
     def add(self, conversation_id: str, speaker: str, vector: np.ndarray | None) -> None:
-        """What is known of the speaker filed under the key `speaker`; None for nothing."""
+        """Adds the bio of the speaker with the key `speaker`; None means there is none."""
         if vector is not None:
             self._vectors[conversation_id, speaker] = vector
 
     def heard(self, conversation_id: str, speakers: Iterable[str]) -> None:
-        """Counts speakers as heard from the beginning, in this order; for a conversation that is gone on with."""
+        """Marks speakers of a resumed conversation as heard from its start, in this order."""
         first = self._first.setdefault(conversation_id, {})
         for speaker in speakers:
             first.setdefault(speaker, -1)
 
     def snapshot(self, conversation_id: str) -> Callable[[], None]:
-        """Takes note of who was heard in a conversation so far; what is returned goes back there."""
+        """Records who was heard in a conversation; the returned function restores it."""
         heard = dict(self._first.get(conversation_id, {}))
 
         def back() -> None:
@@ -44,7 +76,10 @@ class BioVectors:
         return back
 
     def bios(self, speaker: str, *, before: Moment) -> Sequence[np.ndarray | None]:
-        """Vectors (P,): the speaker's own first, None where it has none, then those of others heard before; empty where nothing is known."""
+        """Bio vectors (P,) of the speaker, then of the others heard before.
+
+        The first is None for a speaker without a bio; the list is empty where nobody has one.
+        """
         first = self._first.setdefault(before.conversation_id, {})
         first[speaker] = min(before.index, first.get(speaker, before.index))
         others = sorted(

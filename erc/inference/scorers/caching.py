@@ -1,4 +1,4 @@
-"""The shared classifier over texts that come again and again: each is read once."""
+"""The shared classifier with a cache of texts, for corpora whose turns are read many times."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ _PARTS = ("total", "aleatoric", "epistemic")
 
 
 class CachedScorer(UtteranceScorer):
-    """An `UtteranceScorer` that keeps what it made of each text, without samples.
+    """An `UtteranceScorer` that caches the scores of each text, without samples.
 
-    Handing a whole corpus in at once fills its batches; the same texts asked for one by one afterwards cost
-    nothing. Two texts that are equal have one score anyway: the classifier sees no context.
+    Score a whole corpus at once to fill batches; later requests for single texts cost nothing. Equal texts
+    share one score, since the classifier sees no context.
     """
 
     def __init__(self, artefact: Artefact, *, settings: InferenceSettings) -> None:
         super().__init__(artefact, settings=settings)
         if self.mode != "off":
             raise ValueError("samples are not kept: use settings with uncertainty off")
-        self._rows: dict[str, int] = {}
-        self._kept: dict[str, np.ndarray] = {}
+        self._rows: dict[str, dict[str, np.ndarray]] = {}
+        self._empty = self._split(super().score_texts([]))
 
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
-        """Scores of the texts, in their order; those not met before are computed, together."""
+        """Scores of the texts, in their order; texts not met before are scored together."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._rows]
-        if fresh or not self._kept:
-            self._keep(fresh, super().score_texts(fresh))
-        rows = np.array([self._rows[text] for text in texts], dtype=np.int64)
-        found: dict[str, Any] = {name: values[rows] for name, values in self._kept.items()}
+        if fresh:
+            values = self._split(super().score_texts(fresh))
+            for row, text in enumerate(fresh):
+                self._rows[text] = {name: value[row].copy() for name, value in values.items()}
+        found: dict[str, Any] = self._empty
+        if len(texts):
+            rows = [self._rows[text] for text in texts]
+            found = {name: np.stack([row[name] for row in rows]) for name in self._empty}
+        found = dict(found)
         parts = Uncertainty(**{name: found.pop(name) for name in _PARTS})
         return UtteranceScores(**found, per_label=None, uncertainty=parts)
 
-    def _keep(self, texts: Sequence[str], scores: UtteranceScores) -> None:
-        values = {name: getattr(scores, name) for name in _ARRAYS} | {
-            name: getattr(scores.uncertainty, name) for name in _PARTS
-        }
-        self._rows |= {text: len(self._rows) + number for number, text in enumerate(texts)}
-        self._kept = {
-            name: np.concatenate([self._kept[name], new]) if name in self._kept else new
-            for name, new in values.items()
-        }
+    @staticmethod
+    def _split(scores: UtteranceScores) -> dict[str, np.ndarray]:
+        """The arrays of some scores by name, one row per text."""
+        arrays = {name: getattr(scores, name) for name in _ARRAYS}
+        return arrays | {name: getattr(scores.uncertainty, name) for name in _PARTS}

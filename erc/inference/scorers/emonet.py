@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from erc.data import Conversation, HistoryProvider
+from erc.data import Conversation, HistoryProvider, SpeakerPast
 from erc.data.chronology import MemoryScope
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
-from erc.inference.scorers.history import ConversationPast, StoredPast
+from erc.inference.scorers.bio_vectors import CachedEmbedding
+from erc.inference.scorers.history import ConversationPast, Speakers
 from erc.inference.scorers.mc_uncertainty import chosen_sampling
 from erc.inference.scorers.parallel import run_parallel, share
-from erc.inference.scorers.scores import Scores
+from erc.inference.scorers.scores import PastRead, Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer, UtteranceScores
 from erc.models.context.hierarchical import HierarchicalContext
@@ -53,6 +54,11 @@ class EmoNetScorer:
     own.
     """
 
+    kind = "emonet"
+    in_context = True
+    remarks: tuple[str, ...] = ()
+    memory_remarks: tuple[str, ...] = ()
+
     def __init__(
         self,
         artefact: Artefact,
@@ -72,6 +78,7 @@ class EmoNetScorer:
             artefact, network=self.network
         )  # of the weights as they were read nothing is kept
         self.utterance = utterance
+        self._embed = CachedEmbedding(utterance.embed)
         self.calibrator = load_calibrator(artefact.calibrator)
         own = load_emotion_set(artefact.info.emotion_set)
         self._emotions = load_emotion_set(target) if target else own
@@ -100,59 +107,74 @@ class EmoNetScorer:
     def fine_emotions(self) -> EmotionSet:
         return self.utterance.fine_emotions
 
-    def builder(self, history: HistoryProvider, *, stored: StoredPast | None = None) -> TurnBuilder:
-        """Turns conversations into batches as in training, over this history and the bios of a memory."""
-        if stored is None:
-            return make_builder(self.artefact, history)
-        return make_builder(self.artefact, history, bios=stored.bios, person=stored.person)
+    @property
+    def past_read(self) -> PastRead:
+        """Remembered turns where the model was trained across conversations, and bios where it reads them."""
+        return PastRead(turns=self.history_limit if self.remembers else 0, bios=self.reads_bios)
 
-    def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """Belief about every turn from the past of its own conversation: each is read as if it were alone."""
-        return self.score_after(conversations, None)
+    @property
+    def reads_bios(self) -> bool:
+        """Whether the model attends to bios."""
+        return bool(self.reads.get("bio", "none") != "none")
 
-    def score_after(self, conversations: Sequence[Conversation], stored: StoredPast | None) -> Scores:
-        """As `score`, with what a speaker memory holds of the speakers before these conversations."""
-        return self._score(ensure_unique_ids(conversations), stored, scope="dialogue")
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Mode and number of the Monte-Carlo samples, as a report states them."""
+        return {"mode": self.mode, "samples": 0 if self.mode == "off" else self.samples}
 
-    def score_corpus(self, conversations: Sequence[Conversation], stored: StoredPast | None = None) -> Scores:
-        """As training judges on dev: conversations of one corpus, whose speakers are known from those that were broadcast earlier.
+    def close(self) -> None:
+        """Does nothing: the model holds no connections."""
 
-        A model that was trained to remember its own conversation alone reads no other here either. Of a
-        user's transcripts each stands alone: two that both name an "Ana" need not mean one person.
+    def speakers(self, past: SpeakerPast | None) -> Speakers:
+        """Who speaks, as `past` knows them."""
+        return Speakers(past, embed=self._embed if self.reads_bios else None)
+
+    def builder(self, history: HistoryProvider, speakers: Speakers) -> TurnBuilder:
+        """Builds batches as in training, over this history and these speakers."""
+        return make_builder(self.artefact, history, bios=speakers.bios, person=speakers.person)
+
+    def score(self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None) -> Scores:
+        """Scores every turn from its own conversation, after what `past` remembers of its speaker."""
+        return self._score(ensure_unique_ids(conversations), past, scope="dialogue")
+
+    def score_corpus(
+        self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
+    ) -> Scores:
+        """Scores as training evaluates on dev: speakers are known from conversations broadcast earlier.
+
+        A model trained on single conversations reads each by itself here too. So are transcripts of no
+        corpus: two that both name an "Ana" need not mean one person.
         """
         known = self.remembers and all(conversation.corpus is not None for conversation in conversations)
-        return self._score(conversations, stored, scope="global" if known else "dialogue")
+        return self._score(conversations, past, scope="global" if known else "dialogue")
 
     def _score(
-        self, conversations: Sequence[Conversation], stored: StoredPast | None, *, scope: MemoryScope
+        self, conversations: Sequence[Conversation], past: SpeakerPast | None, *, scope: MemoryScope
     ) -> Scores:
-        turns = self.utterance.score_texts(
-            [utterance.text for conversation in conversations for utterance in conversation]
+        texts = [utterance.text for conversation in conversations for utterance in conversation]
+        turns = self.utterance.score_texts(texts)
+        speakers = self.speakers(past)
+        history = ConversationPast(
+            conversations, turns, speakers=speakers, remembers=self.remembers, scope=scope
         )
-        past = ConversationPast(conversations, turns, stored=stored, remembers=self.remembers, scope=scope)
-        builder = self.builder(past, stored=stored)
-        starts = np.cumsum([0, *(len(conversation) for conversation in past.conversations)])
-        prepared = [
-            builder.prepare(
-                talk,
-                time=past.times[talk.conversation_id],
-                vectors=self.vectors(turns.embedding[start : start + len(talk)]),
-            )
-            for talk, start in zip(past.conversations, starts, strict=False)
-        ]
+        builder = self.builder(history, speakers)
+        prepared, start = [], 0
+        for conversation in conversations:
+            end = start + len(conversation)
+            time = history.times[conversation.conversation_id]
+            vectors = self.vectors(turns.embedding[start:end])
+            prepared.append(builder.prepare(conversation, time=time, vectors=vectors))
+            start = end
         logits, samples = self._pass(builder, prepared)
         cut = np.array([turn.truncated for one in prepared for turn in one], dtype=bool)
-        return self.belief(logits, samples, turns, past.counts(prepared, self.history_limit), cut)
-
-    def older(self, stored: StoredPast | None) -> StoredPast | None:
-        """What is read of a speaker memory's turns: nothing by a model that was trained without turns of other conversations."""
-        return stored if self.remembers else None
+        seen = history.counts(prepared) * (self.history_limit > 0)
+        return self.scores(logits, samples, turns, seen, cut)
 
     def vectors(self, embedding: np.ndarray) -> np.ndarray | None:
         """The shared classifier's embeddings (U, P) where they are what the model reads of turns, else None."""
         return embedding if self.artefact.info.shares_encoder else None
 
-    def belief(
+    def scores(
         self,
         logits: np.ndarray,
         samples: np.ndarray | None,

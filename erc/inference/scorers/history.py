@@ -1,100 +1,121 @@
-"""TODO."""
+"""A speaker's past within one scoring pass: turns of the conversations read, after what is remembered.
+
+Shapes: U turns, P embedding width.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from erc.data import Conversation, HistoryProvider, Moment, PastUtterance, SpeakerHistory
+from erc.data import Conversation, HistoryProvider, Moment, PastUtterance, SpeakerHistory, SpeakerPast
 from erc.data.chronology import InMemoryHistory, MemoryScope, sequence_numbers
 from erc.data.corpora.corpus import chronological
-from erc.data.identity import key_of
-from erc.inference.scorers.bio_vectors import BioVectors
+from erc.data.identity import key_of, speaker_key
+from erc.inference.scorers.bio_vectors import BioVectors, Embed, bio_vector
 from erc.inference.scorers.utterance import UtteranceScores
-from erc.models.turn_batch import PreparedTurn, own_key
+from erc.models.turn_batch import PreparedTurn
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPast:
-    """What a speaker memory knows before some conversations: a provider, and each conversation's place in its order by id.
+class Speakers:
+    """The speakers of the conversations being read: who they are to a memory, and their bios as vectors.
 
-    Within a conversation, too, names that the memory resolves to one person count as one speaker.
+    Names that the memory resolves to one person share one key. Without a memory each name is its own key.
+    `embed` is given where the model reads bios.
     """
 
-    provider: HistoryProvider
-    times: Mapping[str, float]
-    keys: Mapping[tuple[str, str], str]
-    """(conversation id, key of a speaker) -> the person, by whom the provider files what it knows, and `bios` too."""
-    bios: BioVectors | None = None
-    """What the memory says of the speakers as vectors; read by a model that attends to bios."""
-    admit: Callable[[str], None] = lambda name: None
-    """Looks somebody up who joins a live conversation, as of its beginning; a name that is known already changes nothing."""
+    def __init__(self, past: SpeakerPast | None, *, embed: Embed | None = None) -> None:
+        self.past = past
+        self.bios = None if embed is None or past is None else BioVectors()
+        self._embed = embed
+        self._keys: dict[tuple[str, str], str] = {}
+
+    def meet(self, conversation_id: str, *, corpus: str | None, name: str, time: float) -> str:
+        """The key of a speaker, who is looked up in the memory at the first meeting."""
+        key = speaker_key(corpus, name, conversation_id)
+        if self.past is None:
+            return key
+        place = conversation_id, key
+        if place not in self._keys:
+            person = self.past.person(conversation_id, name)
+            self._keys[place] = key if person is None else person
+            if person is not None and self.bios is not None and self._embed is not None:
+                bio = self.past.bio(person, before=Moment(time, conversation_id, 0))
+                self.bios.add(conversation_id, person, bio_vector(bio, self._embed))
+        return self._keys[place]
 
     def person(self, conversation_id: str, key: str) -> str:
-        """The person a speaker's key stands for; the key itself where the memory knows nobody."""
-        return self.keys.get((conversation_id, key), key)
+        """The key that all names of a person share, from a name's own key."""
+        return self._keys.get((conversation_id, key), key)
 
-    def preceding(self, recent: SpeakerHistory, person: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """`recent` turns of a conversation's speaker with what the memory holds from before that conversation in front, `limit` in all."""
-        start = Moment(before.time, before.conversation_id, 0)
-        older = self.provider.history(person, before=start, limit=max(0, limit - len(recent.turns)))
-        return SpeakerHistory(
-            (*older.turns, *recent.turns),
-            older.utterances + recent.utterances,
-            older.conversations + recent.conversations,
-        )
+
+def preceded(
+    recent: SpeakerHistory, past: HistoryProvider | None, person: str, *, before: Moment, limit: int
+) -> SpeakerHistory:
+    """`recent` turns of a conversation behind those that `past` remembers, at most `limit` in all."""
+    if past is None:
+        return recent
+    start = Moment(before.time, before.conversation_id, 0)
+    older = past.history(person, before=start, limit=max(0, limit - len(recent.turns)))
+    return SpeakerHistory(
+        (*older.turns, *recent.turns),
+        older.utterances + recent.utterances,
+        older.conversations + recent.conversations,
+    )
 
 
 class ConversationPast:
-    """The history a pass reads: the conversations' own turns, those of others too in scope `global`, after whatever a speaker memory holds."""
+    """The history of one pass: turns of the conversations read, preceded by remembered ones.
+
+    With scope `global` a speaker's turns in earlier conversations of the pass count too. `past` is read for
+    remembered turns; without it only the conversations themselves are.
+    """
 
     def __init__(
         self,
         conversations: Sequence[Conversation],
         turns: UtteranceScores,
         *,
-        stored: StoredPast | None,
+        speakers: Speakers,
         remembers: bool,
         scope: MemoryScope,
     ) -> None:
-        self.stored = stored if remembers else None
-        self.conversations = conversations
-        times, person = (None, own_key) if stored is None else (stored.times, stored.person)
-        ordered = chronological(conversations) if scope == "global" else conversations
-        self.times = sequence_numbers(ordered) if times is None else times
-        self.read = InMemoryHistory(scope=scope)
+        self._past = speakers.past if remembers else None
+        self.times = _times(conversations, speakers.past, scope)
+        self._read = InMemoryHistory(scope=scope)
         row = 0
         for conversation in conversations:
+            identifier, time = conversation.conversation_id, self.times[conversation.conversation_id]
+            for name in conversation.speakers:
+                speakers.meet(identifier, corpus=conversation.corpus, name=name, time=time)
             for utterance in conversation:
-                past = PastUtterance(
-                    moment=Moment(
-                        self.times[conversation.conversation_id],
-                        conversation.conversation_id,
-                        utterance.index,
-                    ),
+                turn = PastUtterance(
+                    moment=Moment(time, identifier, utterance.index),
                     embedding=turns.embedding[row].astype(np.float16),
                     probabilities=turns.probabilities[row].astype(np.float32),
                     text=utterance.text,
                 )
-                self.read.add(person(conversation.conversation_id, key_of(conversation, utterance)), past)
+                self._read.add(speakers.person(identifier, key_of(conversation, utterance)), turn)
                 row += 1
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """What was said before: in the conversations read, else in the memory."""
-        recent = self.read.history(speaker, before=before, limit=limit)
-        return (
-            recent
-            if self.stored is None
-            else self.stored.preceding(recent, speaker, before=before, limit=limit)
-        )
+        """At most `limit` turns of a speaker strictly before `before`, oldest first."""
+        recent = self._read.history(speaker, before=before, limit=limit)
+        return preceded(recent, self._past, speaker, before=before, limit=limit)
 
-    def counts(self, prepared: Sequence[Sequence[PreparedTurn]], limit: int) -> np.ndarray:
-        """(U, 2): how many past turns of the speaker each prediction could rest on, and of how many conversations."""
+    def counts(self, prepared: Sequence[Sequence[PreparedTurn]]) -> np.ndarray:
+        """(U, 2): past turns of the speaker that each prediction may rest on, and their conversations."""
         found = [
             self.history(turn.speaker, before=turn.moment, limit=0) for turns in prepared for turn in turns
         ]
-        return np.array([(one.utterances, one.conversations) for one in found], dtype=np.int64).reshape(
-            -1, 2
-        ) * (limit > 0)
+        counts = [(one.utterances, one.conversations) for one in found]
+        return np.array(counts, dtype=np.int64).reshape(-1, 2)
+
+
+def _times(
+    conversations: Sequence[Conversation], past: SpeakerPast | None, scope: MemoryScope
+) -> dict[str, float]:
+    if past is not None:
+        return {one.conversation_id: past.time(one.conversation_id) for one in conversations}
+    return sequence_numbers(chronological(conversations) if scope == "global" else conversations)

@@ -6,10 +6,11 @@ Shapes: U turns, K labels of the model, C emotions reported, S samples.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from erc.data import Conversation, Utterance
+from erc.data import Conversation, SpeakerPast, Utterance
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ConfigError, NoDropoutError
 from erc.inference.scorers.llm_belief import LabelBelief, belief_in_each, belief_in_one
@@ -19,17 +20,18 @@ from erc.inference.scorers.llm_model import (
     LanguageModel,
     Question,
     Reading,
-    StoredNotes,
 )
-from erc.inference.scorers.past_turns import SaidTurns, chosen_turns, entries
-from erc.inference.scorers.scores import Scores
+from erc.inference.scorers.past_turns import SaidTurns
+from erc.inference.scorers.prompt_notes import ConversationSpeakers
+from erc.inference.scorers.scores import PastRead, Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.prompts.demonstrations import TurnSource
 from erc.llm.prompts.dialogue import DialogueWindow
-from erc.llm.prompts.notes import NO_NOTES, ReadTurn, SpeakerNotes
+from erc.llm.prompts.notes import Demonstration, ReadTurn
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.scoring.scores import LabelScorer
+from erc.resources import LLM_PREFIX
 
 
 class LlmScorer:
@@ -38,6 +40,9 @@ class LlmScorer:
     `target` names the emotion set to report in (through the map of probabilities); None keeps the model's
     own.
     """
+
+    kind = "llm"
+    in_context = True
 
     def __init__(
         self,
@@ -70,81 +75,126 @@ class LlmScorer:
 
     @property
     def identity(self) -> str:
+        """`llm:` with the model's name."""
         return self.model.name
 
     @property
     def calibrated(self) -> bool:
-        """Whether its probabilities mean what they say."""
+        """Whether the probabilities were calibrated on labelled dialogues."""
         return self.model.calibrator is not None and self.model.fitted
 
     @property
     def emotions(self) -> EmotionSet:
+        """The set reported in."""
         return self._emotions
 
     @property
     def fine_emotions(self) -> EmotionSet:
+        """The shared classifier's labels."""
         return self.utterance.fine_emotions
 
+    @property
+    def past_read(self) -> PastRead:
+        """What prompts show of a speaker memory."""
+        return PastRead(turns=self.model.notes.past, bios=self.model.notes.bios)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the model runs here, and whether its probabilities can be trusted."""
+        if self.calibrated:
+            return self.model.remarks
+        return (
+            *self.model.remarks,
+            f"{self.identity} is not calibrated: its probabilities only rank the labels, and every turn it "
+            "labels is marked for review",
+        )
+
+    @property
+    def memory_remarks(self) -> tuple[str, ...]:
+        """What of a speaker memory is sent to a server, and whose bios the adapter was trained with."""
+        if not self.model.notes.any:
+            return ()
+        remarks = []
+        if self.model.server is not None:
+            remarks.append(
+                "what the speaker memory holds of the speakers (bios, earlier words and emotions) is sent to "
+                f"{self.model.server} with their dialogues"
+            )
+        if self.model.bio_writer is not None:
+            writer = f"{LLM_PREFIX}{self.model.bio_writer.removeprefix(LLM_PREFIX)}"
+            remarks.append(
+                f"{self.identity} was trained with bios written by {writer}; the memory has counted ones "
+                f"until `erc bios write --model {writer}` is run"
+            )
+        return tuple(remarks)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Mode and number of the Monte-Carlo samples, as a report states them."""
+        return {"mode": "full" if self.samples else "off", "samples": self.samples}
+
     def close(self) -> None:
-        """Closes the connections to a server, where there is one."""
-        close = getattr(self.model.backend, "close", None)
-        if close is not None:
-            close()
+        """Closes the connections to a server, if there is one."""
+        self.model.backend.close()
 
-    def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """LabelBelief about every turn, from its past alone."""
-        return self.score_turns(conversations)
-
-    def score_turns(
+    def score(
         self,
         conversations: Sequence[Conversation],
         *,
-        notes: StoredNotes | None = None,
+        past: SpeakerPast | None = None,
         only: Mapping[int, Collection[int]] | None = None,
     ) -> Scores:
-        """As `score`, with what a speaker memory holds; `only` names the turns wanted, by the conversation's place and the turn's index."""
+        """Scores every turn from its dialogue, and from what `past` remembers of its speakers.
+
+        `only` restricts the turns: the position of a conversation -> indices of its turns.
+        """
         questions: list[Question] = []
         for place, conversation in enumerate(conversations):
-            questions += self.questions(
-                conversation, notes=notes, only=None if only is None else only.get(place, ())
-            )
+            wanted = None if only is None else only.get(place, ())
+            questions += self.questions(conversation, past=past, only=wanted)
         return self.answer(questions)
+
+    def score_corpus(
+        self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
+    ) -> Scores:
+        """Same as `score`."""
+        return self.score(conversations, past=past)
 
     def questions(
         self,
         conversation: Conversation,
         *,
-        notes: StoredNotes | None = None,
+        past: SpeakerPast | None = None,
         only: Collection[int] | None = None,
     ) -> list[Question]:
-        """What is asked of the turns of a conversation; `only` holds the indices of those wanted."""
+        """The questions about the turns of a conversation; `only` restricts them by index."""
         wanted = {turn.index for turn in conversation} if only is None else set(only)
         if not wanted:
             return []
-        said = self.said(notes)
+        speakers = ConversationSpeakers(conversation.conversation_id, past)
+        said = self.said(past)
         turns = [
             turn
             for turn in conversation
             if turn.index in wanted or (said is not None and turn.index < max(wanted))
         ]
         readings = dict(zip((turn.index for turn in turns), self._read(turns), strict=True))
-        asked, window, origin = [], DialogueWindow(self.model.builder), TurnSource.of(conversation)
+        asked, window, source = [], DialogueWindow(self.model.builder), TurnSource.of(conversation)
         for turn in conversation:
+            reading = readings.get(turn.index)
             if turn.index in wanted:
                 asked.append(
-                    self.question(
-                        window, turn, notes=notes, origin=origin, said=said, reading=readings[turn.index]
-                    )
+                    self.question(window, turn, speakers=speakers, source=source, said=said, reading=reading)
                 )
             window.append(turn)
-            if said is not None and turn.index in readings:
-                said.append(person_of(notes, turn.speaker), readings[turn.index].of(turn))
+            if said is not None and reading is not None:
+                said.append(speakers.person(turn.speaker), reading.of(turn))
         return asked
 
-    def said(self, notes: StoredNotes | None) -> SaidTurns | None:
-        """Where the turns of a conversation are kept that its later prompts may show as past ones; None where they show none."""
+    def said(self, past: SpeakerPast | None) -> SaidTurns | None:
+        """Holds the turns of a conversation that later prompts show as past ones; None if they show none."""
         shown = self.model.notes
-        return SaidTurns(shown.past) if shown.past and (notes is not None or shown.without_memory) else None
+        return SaidTurns(shown.past) if shown.past and (past is not None or shown.without_memory) else None
 
     def read(self, text: str) -> ReadTurn:
         """A text as the shared classifier reads it by itself."""
@@ -153,53 +203,52 @@ class LlmScorer:
 
     def question(
         self,
-        past: DialogueWindow,
+        window: DialogueWindow,
         turn: Utterance,
         *,
-        notes: StoredNotes | None = None,
-        origin: TurnSource = UNKNOWN_SOURCE,
+        speakers: ConversationSpeakers,
+        source: TurnSource = UNKNOWN_SOURCE,
         said: SaidTurns | None = None,
         reading: Reading | None = None,
     ) -> Question:
-        """What is asked of `turn` after the turns of `past`; nothing from its `origin` is shown as a demonstration.
+        """The question about `turn` after the turns in `window`.
 
-        `said` has what the speakers said in the conversation, where prompts show it as their past. `reading`
-        is given where the turn was read before, together with others.
+        Demonstrations never come from the turn's `source`. `said` holds what speakers said in the
+        conversation, where prompts show it. `reading` is given where the turn was read in a batch before.
         """
         reading = self._read([turn])[0] if reading is None else reading
-        shown = (
-            ()
-            if self.model.demonstrations is None
-            else self.model.demonstrations(reading.embedding, turn.text, origin)
+        vector, person = reading.embedding, speakers.person(turn.speaker)
+        shown: Sequence[Demonstration] = ()
+        if self.model.demonstrations is not None:
+            shown = self.model.demonstrations(vector, turn.text, source)
+        notes = speakers.notes(
+            turn.speaker,
+            index=turn.index,
+            heard=tuple(name for name in window.spoken if speakers.person(name) != person),
+            said=() if said is None else said.of(person),
+            vector=lambda: vector,
+            shown=self.model.notes,
+            emotions=self._fine,
         )
-        known = self._notes(
-            past, turn, reading, notes, () if said is None else said.of(person_of(notes, turn.speaker))
-        )
-        each = self._map.source.multi_label
-        prompts = (
-            past.prompts(turn, notes=known, demonstrations=shown)
-            if each
-            else (past.prompt(turn, notes=known, demonstrations=shown),)
-        )
-        return Question(turn, prompts, self._seen(past, turn, notes), reading)
+        if self._map.source.multi_label:
+            prompts = window.prompts(turn, notes=notes, demonstrations=shown)
+        else:
+            prompts = (window.prompt(turn, notes=notes, demonstrations=shown),)
+        return Question(turn, prompts, self._seen(window, turn, speakers), reading)
 
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
-        """LabelBelief about the turns asked of. `backend` may keep what it has read of a conversation; None asks the model's own."""
+        """Scores of the turns asked about. `backend` may cache a conversation; None takes the model's own."""
         belief = self._belief(questions, backend or self.model.backend)
-        epistemic = [
-            question.reading.epistemic for question in questions if question.reading.epistemic is not None
-        ]
-        sampled = self.utterance.mode != "off"
+        readings = [question.reading for question in questions]
+        epistemic = [reading.epistemic for reading in readings if reading.epistemic is not None]
+        width = len(self.fine_emotions)
         return Scores(
             probabilities=belief.probabilities,
             uncertainty=belief.uncertainty,
-            fine=_rows(
-                [question.reading.probabilities for question in questions], width=len(self.fine_emotions)
-            ),
-            fine_epistemic=_rows(epistemic, width=len(self.fine_emotions)) if sampled else None,
+            fine=_rows([reading.probabilities for reading in readings], width=width),
+            fine_epistemic=None if self.utterance.mode == "off" else _rows(epistemic, width=width),
             embedding=_rows(
-                [question.reading.embedding for question in questions],
-                width=self.utterance.network.embedding_width,
+                [reading.embedding for reading in readings], width=self.utterance.network.embedding_width
             ),
             seen=np.array([question.seen for question in questions], dtype=np.int64).reshape(-1, 2),
             truncated=np.array([question.prompt.truncated for question in questions], dtype=bool),
@@ -208,7 +257,7 @@ class LlmScorer:
         )
 
     def _read(self, turns: Sequence[Utterance]) -> list[Reading]:
-        """Each turn as the shared classifier reads it; this is the only time that a turn is encoded."""
+        """Each turn as the shared classifier reads it; a turn is encoded only here."""
         read = self.utterance.score_texts([turn.text for turn in turns])
         epistemic = [None] * len(turns) if read.per_label is None else list(read.per_label.epistemic)
         return [Reading(*one) for one in zip(read.embedding, read.probabilities, epistemic, strict=True)]
@@ -217,64 +266,27 @@ class LlmScorer:
         calibrator, labels = self.model.calibrator, self.model.builder.labels
         if self._map.source.multi_label:
             assert not isinstance(calibrator, ContextualCalibrator)
-            return belief_in_each(
-                backend, [question.prompts for question in questions], prior=calibrator, to=self._map
-            )
+            prompts = [question.prompts for question in questions]
+            return belief_in_each(backend, prompts, prior=calibrator, to=self._map)
         assert not isinstance(calibrator, OddsPrior)
-        drawn = {"samples": self.samples, "seed": self.settings.seed}
         return belief_in_one(
             backend,
             [question.prompt for question in questions],
             labels,
             calibrator=calibrator,
             to=self._map,
-            **drawn,
+            samples=self.samples,
+            seed=self.settings.seed,
         )
 
-    def _notes(
-        self,
-        past: DialogueWindow,
-        turn: Utterance,
-        reading: Reading,
-        stored: StoredNotes | None,
-        said: Sequence[ReadTurn],
-    ) -> SpeakerNotes:
-        shown = self.model.notes
-        if stored is None:
-            chosen = chosen_turns(
-                (),
-                said,
-                near={},
-                vector=lambda: reading.embedding,
-                retrieval=shown.retrieval,
-                limit=shown.history,
-            )
-            return SpeakerNotes(history=entries(chosen, self._fine))
-        if not shown.any:
-            return NO_NOTES
-        own = stored.person(turn.speaker)
-        found = stored.notes(
-            turn.speaker,
-            others=tuple(name for name in past.spoken if stored.person(name) != own),
-            vector=lambda: reading.embedding,
-            before=stored.moment(turn.index),
-            retrieval=shown.retrieval,
-            limit=shown.history,
-            said=said,
-        )
-        return found if shown.bios else SpeakerNotes(history=found.history)
-
-    def _seen(self, past: DialogueWindow, turn: Utterance, stored: StoredNotes | None) -> tuple[int, int]:
-        """Past turns of the speaker that the prompt may show, and of how many conversations."""
-        person = person_of(stored, turn.speaker)
-        own = sum(count for name, count in past.spoken.items() if person_of(stored, name) == person)
-        older = stored.counts(turn.speaker) if stored is not None and self.model.notes.any else (0, 0)
-        return own + older[0], older[1] + (own > 0)
-
-
-def person_of(stored: StoredNotes | None, speaker: str) -> str:
-    """Who a name is to the memory; without one every name is a person."""
-    return speaker if stored is None else stored.person(speaker)
+    def _seen(
+        self, window: DialogueWindow, turn: Utterance, speakers: ConversationSpeakers
+    ) -> tuple[int, int]:
+        """Past turns of the speaker that the prompt may show, and the number of their conversations."""
+        person = speakers.person(turn.speaker)
+        own = sum(count for name, count in window.spoken.items() if speakers.person(name) == person)
+        utterances, conversations = speakers.counts(turn.speaker) if self.model.notes.any else (0, 0)
+        return own + utterances, conversations + (own > 0)
 
 
 def _rows(rows: Sequence[np.ndarray], *, width: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""TODO."""
+"""What a scorer needs to know of a language model, and the questions it asks.
+
+Shapes: P embedding width, F fine emotions.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,30 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from erc.data import Moment, Utterance
+from erc.data import Utterance
+from erc.llm.backends.live import LiveScorer
 from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.demonstrations import TurnSource
-from erc.llm.prompts.notes import Demonstration, NotesProvider, ReadTurn, Retrieval
+from erc.llm.prompts.notes import Demonstration, ReadTurn, Retrieval
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.scoring.scores import LabelScorer
 
+
+class Backend(LabelScorer, Protocol):
+    """A source of label scores that may hold connections and may cache a conversation."""
+
+    def live(self) -> LiveScorer | None:
+        """The same scores for one live conversation, read incrementally; None if nothing is cached."""
+        ...
+
+    def close(self) -> None:
+        """Closes connections, if there are any."""
+        ...
+
+
 DEFAULT_SAMPLES = 8
 """Networks drawn where nothing else is asked for: each costs a reading of every prompt."""
-
-
-class StoredNotes(NotesProvider, Protocol):
-    """Notes of one conversation's speakers, from before it, that also count what they rest on."""
-
-    def moment(self, index: int) -> Moment:
-        """Turn `index` of that conversation in the memory's order."""
-        ...
-
-    def counts(self, speaker: str) -> tuple[int, int]:
-        """Past utterances and past conversations that are remembered of a speaker as written."""
-        ...
-
-    def person(self, speaker: str) -> str:
-        """A key that all names of one person share."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class LanguageModel:
     """
 
     name: str
-    backend: LabelScorer
+    backend: Backend
     builder: PromptBuilder
     emotion_set: str
     calibrator: ContextualCalibrator | OddsPrior | None = None
@@ -87,6 +88,8 @@ class LanguageModel:
     """Finds what an adapter that was trained with demonstrations is shown of its corpus."""
     bio_writer: str | None = None
     """The language model that wrote the bios an adapter was trained with; None where they were counted, or none was shown."""
+    server: str | None = None
+    """URL of the server that runs the model; None for a local one."""
     remarks: tuple[str, ...] = ()
     """What its user should know of how it runs here."""
 

@@ -1,30 +1,39 @@
-"""What a model says of the turns of some conversations, before anyone decides anything.
+"""The Protocol of a scorer, and the scores it gives.
 
 Shapes: U turns in the order of the conversations given, C emotions, F = 28 fine emotions, P embedding width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from erc.data import Conversation
+from erc.data import Conversation, SpeakerPast, Utterance
 from erc.emotions import EmotionSet
 from erc.uncertainty.decomposition import Uncertainty
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Calibrated belief about U turns.
+    """Calibrated scores of U turns.
 
-    `probabilities` (U, C) over `emotions`; `uncertainty` (U,) of that belief (aleatoric and epistemic are NaN
-    where nothing was sampled); `fine` (U, F) and `fine_epistemic` (U, F) or None from the utterance
-    classifier; `embedding` (U, P) float32; `seen` (U, 2): past utterances and past conversations of the
-    speaker that the belief rests on; `truncated` (U,) bool. Of a language model `prompt` names the templates
-    with their hash, and `score_kinds` say of every turn how its scores came about.
+    Attributes:
+        probabilities: (U, C) over the scorer's `emotions`.
+        uncertainty: (U,) of these probabilities; aleatoric and epistemic are NaN without samples.
+        fine: (U, F) probabilities of the shared utterance classifier.
+        fine_epistemic: (U, F) their epistemic uncertainty, or None without samples.
+        embedding: (U, P) float32 of the shared utterance classifier.
+        seen: (U, 2) past utterances and past conversations of the speaker that the scores may rest on.
+        truncated: (U,) bool, turns longer than the model reads.
+        prompt: Name and hash of a language model's prompt templates.
+        score_kinds: How a language model's scores came about, one per turn.
     """
 
     probabilities: np.ndarray
@@ -38,8 +47,98 @@ class Scores:
     score_kinds: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PastRead:
+    """What a scorer reads of a `SpeakerPast`: at most `turns` past turns of a speaker, and whether bios."""
+
+    turns: int = 0
+    bios: bool = False
+
+    def __or__(self, other: PastRead) -> PastRead:
+        """What two scorers read together."""
+        return PastRead(turns=max(self.turns, other.turns), bios=self.bios or other.bios)
+
+
+class LiveTurns(Protocol):
+    """State of a scorer within one live conversation; `kind` names it in a saved file."""
+
+    kind: str
+
+    def __len__(self) -> int:
+        """Turns so far."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the state in bytes."""
+        ...
+
+    def read(self, utterance: Utterance) -> Scores:
+        """Scores the next turn and appends it to the past."""
+        ...
+
+    def pass_over(self, utterance: Utterance) -> None:
+        """Appends the next turn to the past without scoring it."""
+        ...
+
+    def snapshot(self) -> Callable[[], None]:
+        """Records the state; the returned function restores it."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """The state without its tensors, JSON-able."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state that a file keeps."""
+        ...
+
+    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, path: Path) -> None:
+        """Restores the state that a file at `path` holds.
+
+        Raises:
+            ArtefactError: Another model wrote the file.
+            ConfigError: Other settings would change the answers.
+            KeyError: The file is damaged; likewise TypeError and ValueError.
+        """
+        ...
+
+
+class SharedClassifier(Protocol):
+    """The utterance classifier that a speaker memory keeps the output of."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """A digest of the weights: vectors of two revisions are not comparable."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width P of the embeddings."""
+        ...
+
+    @property
+    def fine_emotions(self) -> EmotionSet:
+        """The classifier's labels."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings (N, P) float32 of N texts."""
+        ...
+
+
 class ConversationScorer(Protocol):
-    """A model behind the Predictor."""
+    """A model as the Predictor uses it."""
+
+    @property
+    def kind(self) -> str:
+        """The entry in `erc.inference.kinds.CONVERSATION_MODELS`; `utterance` for none."""
+        ...
 
     @property
     def identity(self) -> str:
@@ -48,14 +147,54 @@ class ConversationScorer(Protocol):
 
     @property
     def emotions(self) -> EmotionSet:
-        """The set `Scores.probabilities` is over."""
+        """The set of `Scores.probabilities`."""
         ...
 
     @property
     def fine_emotions(self) -> EmotionSet:
-        """The set `Scores.fine` is over."""
+        """The set of `Scores.fine`."""
         ...
 
-    def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """Belief about every turn, from its past alone."""
+    @property
+    def utterance(self) -> SharedClassifier:
+        """The shared utterance classifier, whose output a speaker memory keeps."""
+        ...
+
+    @property
+    def in_context(self) -> bool:
+        """Whether turns are scored in their conversation, and not each by itself."""
+        ...
+
+    @property
+    def past_read(self) -> PastRead:
+        """What is read of a `SpeakerPast`."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of how the model runs here."""
+        ...
+
+    @property
+    def memory_remarks(self) -> tuple[str, ...]:
+        """What a user should know where a speaker memory is read."""
+        ...
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Mode and number of the Monte-Carlo samples, as a report states them."""
+        ...
+
+    def score(self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None) -> Scores:
+        """Scores every turn from its own conversation's past, after what `past` remembers of its speaker."""
+        ...
+
+    def score_corpus(
+        self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
+    ) -> Scores:
+        """Scores a corpus as training evaluates on dev: speakers may be known from earlier conversations."""
+        ...
+
+    def close(self) -> None:
+        """Closes connections to a server, if there are any."""
         ...

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from erc.data import Conversation
+from erc.data import Conversation, SpeakerPast
 from erc.emotions import EmotionSet, load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError
 from erc.inference.scorers.mc_uncertainty import SampledUncertainty, chosen_sampling
 from erc.inference.scorers.parallel import run_parallel, share
-from erc.inference.scorers.scores import Scores
+from erc.inference.scorers.scores import PastRead, Scores
 from erc.inference.scorers.settings import InferenceSettings
 from erc.models.encoder.batching import length_buckets, pad_tokens
 from erc.models.encoder.precision import in_precision, torch_dtype
@@ -57,6 +58,12 @@ class UtteranceScorer:
     classifier's own labels.
     """
 
+    kind = "utterance"
+    in_context = False
+    past_read = PastRead()
+    remarks: tuple[str, ...] = ()
+    memory_remarks: tuple[str, ...] = ()
+
     def __init__(
         self, artefact: Artefact, *, settings: InferenceSettings | None = None, target: str | None = None
     ) -> None:
@@ -94,8 +101,42 @@ class UtteranceScorer:
     def fine_emotions(self) -> EmotionSet:
         return self._fine
 
-    def score(self, conversations: Sequence[Conversation]) -> Scores:
-        """Belief about every turn; the turns around it play no part."""
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.artefact.info.name
+
+    @property
+    def revision(self) -> str:
+        """The beginning of the SHA-256 of the weights."""
+        return self.artefact.sha256[:16]
+
+    @property
+    def width(self) -> int:
+        """Width of the embeddings."""
+        return self.network.embedding_width
+
+    @property
+    def utterance(self) -> UtteranceScorer:
+        """The classifier itself."""
+        return self
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Mode and number of the Monte-Carlo samples, as a report states them."""
+        return {"mode": self.mode, "samples": 0 if self.mode == "off" else self.samples}
+
+    def close(self) -> None:
+        """Does nothing: the classifier holds no connections."""
+
+    def score_corpus(
+        self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
+    ) -> Scores:
+        """Same as `score`."""
+        return self.score(conversations, past=past)
+
+    def score(self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None) -> Scores:
+        """Scores every turn by its text alone; `past` is not read."""
         texts = [utterance.text for conversation in conversations for utterance in conversation]
         scores = self.score_texts(texts)
         fine_epistemic = None if scores.per_label is None else scores.per_label.epistemic

@@ -124,6 +124,9 @@ class LocalScorer:
             else None
         )
 
+    def close(self) -> None:
+        """Does nothing: a local model holds no connections."""
+
     def _run(
         self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, draw: DrawSpec | None
     ) -> np.ndarray:

@@ -467,7 +467,7 @@ def test_live_turn_out_of_order_is_refused_and_changes_nothing(loaded: dict[str,
 
 
 def test_live_conversation_needs_a_conversation_model(tiny_utterance_artefact: Path) -> None:
-    with pytest.raises(ConfigError, match="reads turns by themselves"):
+    with pytest.raises(ConfigError, match="reads each turn by itself"):
         LiveConversation(load_predictor(str(tiny_utterance_artefact), settings=FP32))
 
 

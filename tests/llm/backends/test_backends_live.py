@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from erc.data import Conversation, Utterance
+from erc.data import Conversation, Moment, PastUtterance, SpeakerHistory, Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
 from erc.inference.cascade import CascadePredictor
 from erc.inference.live.conversation import LiveConversation
@@ -25,7 +25,6 @@ from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.prompts.builder import Budget, PromptBuilder
-from erc.llm.prompts.notes import HistoryEntry, SpeakerNotes
 from erc.memory.predictor import RememberingPredictor
 from erc.persistence import find_model, load_artefact
 from erc.uncertainty.policy import DecisionPolicy
@@ -156,31 +155,39 @@ def test_live_llm_reads_only_what_is_new(backend):
     live, lengths = LiveConversation(predictor), []
     for turn in talk:
         lengths.append(
-            len(backend.encoder.prompt_ids(predictor.scorer.question(live._state._window, turn).prompt))
+            len(
+                backend.encoder.prompt_ids(predictor.scorer.question(live._reader.turns._window, turn).prompt)
+            )
         )
         live.append_utterance(turn)
-    assert live._state.tokens_read < 0.4 * sum(lengths)
+    assert live._reader.turns.tokens_read < 0.4 * sum(lengths)
 
 
 def test_live_llm_reads_only_what_is_new_at_the_limit_whatever_it_knows_of_each_speaker(backend):
     """One speaker has much of a past and the others none, so their prompts differ in length: that must not move the first turn shown."""
 
-    class Stored:
-        def moment(self, index):
-            return None
+    class Remembered:
+        """A past of three turns for everybody called A."""
 
-        def counts(self, speaker):
-            return (0, 0)
+        def time(self, conversation_id):
+            return 5.0
 
-        def person(self, speaker):
-            return speaker
+        def person(self, conversation_id, name):
+            return name
 
-        def notes(self, speaker, **asked):
-            entries = [HistoryEntry("joy", 0.5, "They said something of this length.")] * 3
-            return SpeakerNotes(history=tuple(entries if speaker == "A" else ()))
+        def history(self, person, *, before, limit):
+            probabilities = np.zeros(28, dtype=np.float32)
+            text = "They said something of this length."
+            turns = [PastUtterance(Moment(1.0, "x", i), np.zeros(4), probabilities, text) for i in range(3)]
+            return SpeakerHistory(tuple(turns if person == "A" else ()), 0, 0)
 
     predictor = predictor_of(backend, room=900, notes=PromptNotes(history=3))
-    live, lengths, starts, before = LiveLlm(predictor.scorer, notes=Stored()), [], [], 0
+    live, lengths, starts, before = (
+        LiveLlm(predictor.scorer, conversation_id="a", past=Remembered()),
+        [],
+        [],
+        0,
+    )
     for turn in dialogue(60):
         prompt = live._question(turn).prompt
         lengths.append(len(backend.encoder.prompt_ids(prompt)))
@@ -224,7 +231,7 @@ def test_live_llm_state_stops_growing(backend):
         live.append_utterance(turn)
         sizes.append(live.state_bytes)
     assert max(sizes[30:]) <= 1.1 * max(sizes[10:30])
-    assert sizes[0] > live._state._window.nbytes
+    assert sizes[0] > live._reader.turns._window.nbytes
 
 
 def test_live_llm_resumed_gives_the_same_answers_and_keeps_no_cache(backend, tmp_path):
@@ -281,8 +288,8 @@ def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
         remembering = RememberingPredictor(predictor, registry)
         remembering.label(dialogue(6, "earlier"))
         talk = dialogue(8, "later")
-        notes = remembering.stored_notes(Conversation("later", ()) if joining else talk)
-        live = LiveConversation(predictor, conversation_id="later", notes=notes)
+        past = remembering.past(Conversation("later", ()) if joining else talk)
+        live = LiveConversation(predictor, conversation_id="later", past=past)
         found = [live.append_utterance(turn) for turn in talk]
         live.save(tmp_path / "live.safetensors")
         whole = remembering.label(talk).predictions
@@ -304,7 +311,7 @@ def test_live_llm_on_a_server_keeps_words_alone(backend):
         with closing(predictor_of(served, encoder=backend.encoder)) as predictor:
             live = LiveConversation(predictor)
             found = [live.append_utterance(turn) for turn in talk]
-            assert live.state_bytes == live._state._window.nbytes
+            assert live.state_bytes == live._reader.turns._window.nbytes
     np.testing.assert_allclose(
         numbers(found), numbers(predictor_of(backend).label([talk])[0].predictions), atol=1e-4
     )
@@ -329,22 +336,19 @@ def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_p
     assert {one.model for one in found} == {"tiny-hierarchical@1", "llm:tiny"}
 
 
-def test_live_cascade_goes_on_with_both_memories_it_was_begun_with(backend, tmp_path):
+def test_live_cascade_resumes_only_with_a_memory_as_it_began(backend, tmp_path):
     first, notes_of = (
         load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman"),
         predictor_of(backend, notes=PromptNotes(bios=True)),
     )
     cascade, path = CascadePredictor(first, notes_of), tmp_path / "live.safetensors"
     with Registry.open(str(tmp_path / "speakers.db")) as registry:
-        stored = RememberingPredictor(first, registry).stored_past(dialogue(2))
-        notes = RememberingPredictor(notes_of, registry).stored_notes(dialogue(2))
-    identifier = dialogue(2).conversation_id
-    LiveConversation(cascade, conversation_id=identifier, stored=stored, notes=notes).save(path)
-    assert len(LiveConversation.load(path, cascade, stored=stored, notes=notes)) == 0
-    with pytest.raises(
-        ConfigError, match="begun with a speaker memory as stored and notes, and would go on with stored:"
-    ):
-        LiveConversation.load(path, cascade, stored=stored)
+        past = RememberingPredictor(cascade, registry).past(dialogue(2))
+        identifier = dialogue(2).conversation_id
+        LiveConversation(cascade, conversation_id=identifier, past=past).save(path)
+        assert len(LiveConversation.load(path, cascade, past=past)) == 0
+    with pytest.raises(ConfigError, match="begun with a speaker memory and would continue without one"):
+        LiveConversation.load(path, cascade)
 
 
 @pytest.mark.parametrize("kind", ["cascade", "tiny-hierarchical", "llm"])
@@ -372,16 +376,3 @@ def test_live_turn_that_failed_can_be_given_again(backend, monkeypatch, kind):
         found.append(live.append_utterance(turn))
     np.testing.assert_allclose(numbers(found), numbers(whole), atol=1e-4)
     assert counts(found) == counts(whole)
-
-
-def test_live_conversation_refuses_a_memory_of_the_wrong_kind(backend, tmp_path):
-    llm, emonet = predictor_of(backend), load_predictor("tiny-hierarchical", settings=FP32)
-    with Registry.open(str(tmp_path / "speakers.db")) as registry:
-        stored = RememberingPredictor(emonet, registry).stored_past(dialogue(2))
-        notes = RememberingPredictor(
-            predictor_of(backend, notes=PromptNotes(bios=True)), registry
-        ).stored_notes(dialogue(2))
-    with pytest.raises(ConfigError, match="notes"):
-        LiveConversation(llm, conversation_id="a", stored=stored)
-    with pytest.raises(ConfigError, match="stored"):
-        LiveConversation(emonet, conversation_id="a", notes=notes)

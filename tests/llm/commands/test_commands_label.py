@@ -25,6 +25,8 @@ from erc.inference import llm_loading, loading
 from erc.inference.cascade import CascadePredictor
 from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_cascade, load_predictor
+from erc.inference.scorers.llm_model import PromptNotes
+from erc.inference.scorers.prompt_notes import ConversationSpeakers
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.backends.local import LocalScorer
 from erc.llm.backends.server import ServerError
@@ -32,7 +34,7 @@ from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
 from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.template import PromptTemplate
-from erc.memory.notes import RegistryNotes
+from erc.memory.past import RegistryPast
 from erc.memory.predictor import RememberingPredictor
 from erc.uncertainty.policy import DecisionPolicy
 from speakers import END, Registry
@@ -477,7 +479,7 @@ def test_adapter_is_shown_what_the_speaker_felt_so_far_and_before(adapter, regis
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     later = talk("b", BEN)
-    asked = predictor.scorer.questions(later, notes=remembering.stored_notes(later))
+    asked = predictor.scorer.questions(later, past=remembering.past(later))
     assert [felt(question.prompt) for question in asked if question.turn.speaker == "Ana"] == [
         said[1:],
         [said[2], "No."],
@@ -492,7 +494,7 @@ def test_two_names_of_one_person_have_one_past_and_one_bio(adapter, registry):
     found = []
     for names in (("Ana", "Ana", "Ben", "Ana"), ("Ana", "Annie", "Ben", "Annie")):
         one = talk("b", tuple(zip(names, ("No.", "It hurts.", "Okay.", "Thank you!"), strict=True)))
-        found.append(predictor.scorer.questions(one, notes=remembering.stored_notes(one)))
+        found.append(predictor.scorer.questions(one, past=remembering.past(one)))
     assert [felt(question.prompt) for question in found[1]] == [
         felt(question.prompt) for question in found[0]
     ]
@@ -523,18 +525,18 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     remembering.label(talk("a"))
     later = talk("b", BEN)
-    notes = remembering._notes(remembering.predictor.scorer, later, remembering._known(later))
-
+    speakers = ConversationSpeakers("b", remembering.past(later))
     embedding = remembering.predictor.scorer.utterance.score_texts([ANA[0][1]]).embedding[0]
 
     def texts(retrieval, limit):
-        found = notes.notes(
+        found = speakers.notes(
             "Ana",
-            others=(),
+            index=0,
+            heard=(),
+            said=(),
             vector=lambda: embedding,
-            before=notes.moment(0),
-            retrieval=retrieval,
-            limit=limit,
+            shown=PromptNotes(history=limit, retrieval=retrieval),
+            emotions=load_emotion_map("goemotions", "ekman"),
         )
         return [one.text for one in found.history]
 
@@ -555,23 +557,32 @@ def test_memory_searched_by_likeness_reads_no_turn_a_second_time(adapter, regist
     monkeypatch.setattr(utterance, "score_texts", lambda texts: read.extend(texts) or score(texts))
     for one in (talk("a"), talk("b", BEN)):
         remembering.label(one)
-    assert read == [text for _, text in (*ANA, *BEN)]
+    turns = [text for _, text in (*ANA, *BEN)]
+    assert [text for text in read if text in turns] == turns  # the rest are passages of bios
 
 
-def test_notes_ask_for_nothing_before_their_conversation(registry):
-    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"))
-    with pytest.raises(ValueError, match="ahead of the conversation"):
-        notes.notes(
-            "Ana", others=(), vector=nowhere, before=Moment(-1.0, "c", 0), retrieval="recency", limit=1
-        )
+def past_of(registry, **people):
+    start = registry.point_for("c", 0)
+    return RegistryPast(registry, start, people, look_up=lambda names: people, labels=(), limit=4)
+
+
+def test_past_answers_only_turns_of_its_conversation(registry):
+    with pytest.raises(ValueError, match="not a turn of conversation c"):
+        past_of(registry).history("spk_x", before=Moment(0.0, "d", 0), limit=1)
 
 
 def test_notes_know_nothing_of_a_person_without_identity(registry):
-    notes = RegistryNotes(registry, {}, registry.point_for("c", 0), load_emotion_map("goemotions", "ekman"))
-    found = notes.notes(
-        "Ana", others=("Ben",), vector=nowhere, before=notes.moment(2), retrieval="both", limit=4
+    speakers = ConversationSpeakers("c", past_of(registry))
+    found = speakers.notes(
+        "Ana",
+        index=2,
+        heard=("Ben",),
+        said=(),
+        vector=nowhere,
+        shown=PromptNotes(bios=True, history=4, retrieval="both"),
+        emotions=load_emotion_map("goemotions", "ekman"),
     )
-    assert (found.bios, found.history, notes.counts("Ana")) == ((), (), (0, 0))
+    assert (found.bios, found.history, speakers.counts("Ana")) == ((), (), (0, 0))
 
 
 def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, registry):

@@ -201,7 +201,7 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
     with Registry.open(tmp_path / "dev.db") as registry:
         for talk in sorted(dev.conversations, key=lambda one: one.meta["episode"]):
             RememberingPredictor(predictor, registry).label(talk)
-    with supply_maker(config, tmp_path / "runs" / "supplies") as maker:
+    with supply_maker(config, tmp_path / "runs" / "inputs") as maker:
         supplies = maker(train, dev)
         index = DemonstrationIndex.build(
             train.conversations, supplies.embed, leaks=LeakFilter.of([dev]), labels=model.builder.labels
@@ -381,9 +381,7 @@ def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, t
     adapter, (_, _, model, tokenizer, _, splits, examples, _, _) = trained(name)
     heard.clear()
     monkeypatch.setenv("CONVEMO_DATA", str(data))
-    report = evaluated(
-        f"llm:{adapter}", data, tmp_path / "out", "--supplies", adapter.parent.parent / "supplies"
-    )
+    report = evaluated(f"llm:{adapter}", data, tmp_path / "out", "--inputs", adapter.parent.parent / "inputs")
     encoder = PromptEncoder(tokenizer)
     assert [tuple(encoder.prompt_ids(prompt)) for prompt in heard] == [
         tuple(example.prompt) for example in examples
@@ -404,12 +402,12 @@ def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, t
 
 def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_lm_dir, tmp_path, heard):
     report = evaluated(
-        f"llm:{tiny_lm_dir}", data, tmp_path / "out", "--limit", "6", "--supplies", tmp_path / "supplies"
+        f"llm:{tiny_lm_dir}", data, tmp_path / "out", "--limit", "6", "--inputs", tmp_path / "inputs"
     )
     assert report["labels"] == list(load_emotion_set("meld").labels)
     assert (report["map"], report["seen_in_training"], report["evaluated_on"]["turns"]) == (None, None, 6)
     assert any("nothing was fitted" in note for note in report["notes"])
-    assert not (tmp_path / "supplies").exists()
+    assert not (tmp_path / "inputs").exists()
     assert len(heard) == 7  # the turns, and the prompt without content
 
 
@@ -473,7 +471,7 @@ def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, da
     adapter, _ = trained("bioserc")
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
     with running(behaviour) as url:
-        more = ("--supplies", tmp_path / "supplies", "--writer-server", url)
+        more = ("--inputs", tmp_path / "inputs", "--writer-server", url)
         report = evaluated(f"llm:{adapter}", data, tmp_path / "out", *more)
     assert any("A friend." in prompt.user for prompt in heard)
     assert report["evaluated_on"]["turns"] == 9
@@ -509,9 +507,7 @@ def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):
         )
     lines = [
         json.loads(line)
-        for line in (tmp_path / "runs" / "supplies" / "written.jsonl")
-        .read_text(encoding="utf-8")
-        .splitlines()
+        for line in (tmp_path / "runs" / "inputs" / "written.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert (
         len(lines) == asked - 1 == 21

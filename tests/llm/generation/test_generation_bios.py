@@ -11,7 +11,7 @@ from lm_parts import build_model, build_tokenizer
 from typer.testing import CliRunner
 
 from erc.cli.app import app
-from erc.emotions import load_emotion_map
+from erc.data import Moment
 from erc.errors import ConfigError
 from erc.llm.backends.generate import GenerationSettings
 from erc.llm.backends.local import LocalScorer
@@ -20,7 +20,7 @@ from erc.llm.prompts.builder import Budget
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from erc.memory.bio_writer import LlmBios, write_bios
 from erc.memory.bios import NothingWrittenError, embedder_of
-from erc.memory.notes import RegistryNotes
+from erc.memory.past import RegistryPast
 from speakers import END, Observation, Registry
 
 PROMPTS = [
@@ -338,16 +338,13 @@ def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to
     registry.record("a", [turn], embedder=embedder_of(placed))
     sentences = [f"Talks of {'work' if i % 2 else 'garden'} number {i}." for i in range(16)]
     bios = bios_by(Scribe(" ".join(sentences), scorer.encoder))
-    emotions = load_emotion_map("goemotions", "ekman")
 
     def passages():
-        notes = RegistryNotes(registry, {"Ana": ana}, registry.point_for("b", 0), emotions)
-        found = notes.notes(
-            "Ana", others=(), vector=lambda: np.zeros(2), before=notes.moment(0), retrieval="recency", limit=0
-        )
-        return list(found.bios[0].passages)
+        start = registry.point_for("b", 0)
+        past = RegistryPast(registry, start, ["Ana"], look_up=lambda names: {"Ana": ana}, labels=(), limit=0)
+        return list(past.bio(ana, before=Moment(start.time, "b", 0), limit=8).passages)
 
-    list(write_bios(registry, bios, scorer=placed))
+    list(write_bios(registry, bios, classifier=placed))
     assert passages() == [sentence for sentence in sentences if shown in sentence]
     registry.write_bio(ana, before=registry.point_for("b", 0), writer=bios.writer("Ana", earlier=None))
     assert passages() == sentences[:8]

@@ -142,13 +142,11 @@ def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: 
         remembering = RememberingPredictor(predictor, registry)
         remembering.label(talk("a"))
         later = talk("b", BEN)
-        live = LiveConversation(
-            predictor, conversation_id="b", stored=remembering.stored_past(talk("b", BEN[:known]))
-        )
+        live = LiveConversation(predictor, conversation_id="b", past=remembering.past(talk("b", BEN[:known])))
         found = [live.append_utterance(turn) for turn in later.utterances[:3]]
         live.save(tmp_path / "live.safetensors")
         live = LiveConversation.load(
-            tmp_path / "live.safetensors", predictor, stored=remembering.stored_past(talk("b", BEN[:known]))
+            tmp_path / "live.safetensors", predictor, past=remembering.past(talk("b", BEN[:known]))
         )
         found += [live.append_utterance(turn) for turn in later.utterances[3:]]
         whole = remembering.label(later).predictions
@@ -203,7 +201,7 @@ def test_evaluate_command_gives_the_dev_figures_of_training(
     model: Path, overrides: list[str], tmp_path: Path, monkeypatch
 ) -> None:
     trained = json.loads((model.parent / "report.json").read_text(encoding="utf-8"))
-    found = evaluated(model, overrides, tmp_path / "with", "--supplies", str(tmp_path / "supplies"))
+    found = evaluated(model, overrides, tmp_path / "with", "--inputs", str(tmp_path / "inputs"))
     for average in ("weighted", "macro", "micro"):
         assert found["scores"][average] == pytest.approx(trained["scores"][average])
     assert found["scores"]["confusion"] == trained["scores"]["confusion"]
@@ -211,9 +209,9 @@ def test_evaluate_command_gives_the_dev_figures_of_training(
         trained["calibration"]["as_given"]["nll"], rel=1e-5
     )
     assert any("evaluated conversations themselves" in note for note in found["notes"])
-    assert len(list((tmp_path / "supplies").glob("speakers-*.db"))) == 1
+    assert len(list((tmp_path / "inputs").glob("speakers-*.db"))) == 1
     monkeypatch.setattr(BioVectors, "bios", lambda self, speaker, before: [])
-    without = evaluated(model, overrides, tmp_path / "without", "--supplies", str(tmp_path / "supplies"))
+    without = evaluated(model, overrides, tmp_path / "without", "--inputs", str(tmp_path / "inputs"))
     assert without["calibration"]["as_given"]["nll"] != pytest.approx(
         found["calibration"]["as_given"]["nll"], rel=1e-4
     )
@@ -222,9 +220,9 @@ def test_evaluate_command_gives_the_dev_figures_of_training(
 def test_evaluate_command_finds_the_memory_that_training_left(
     model: Path, overrides: list[str], tmp_path: Path
 ) -> None:
-    supplies = model.parent.parent / "supplies"
+    supplies = model.parent.parent / "inputs"
     before = sorted(supplies.iterdir())
-    evaluated(model, overrides, tmp_path, "--supplies", str(supplies))
+    evaluated(model, overrides, tmp_path, "--inputs", str(supplies))
     assert sorted(supplies.iterdir()) == before
 
 
@@ -246,7 +244,7 @@ def test_evaluate_command_knows_nobody_of_a_transcript(
         "-o",
         str(tmp_path / "out"),
         "--json",
-        "--supplies",
+        "--inputs",
         str(tmp_path / "none"),
     ]
     result = CliRunner().invoke(app, call, catch_exceptions=False)

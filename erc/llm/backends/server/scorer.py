@@ -102,6 +102,9 @@ class ServerScorer:
             truncated=np.array([scores.truncated for scores in found], dtype=bool),
         )
 
+    def live(self) -> None:
+        """None: a server caches what it likes and is sent each prompt whole."""
+
     def close(self) -> None:
         """Closes connections and cache."""
         self.transport.close()
