@@ -8,7 +8,7 @@ be written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -66,10 +66,15 @@ class SimilarUtterance:
 
 @dataclass(frozen=True, slots=True)
 class PastBio:
-    """Passages of a person's bio in their order. `version` names the bio in records."""
+    """Passages of a person's bio in their order.
+
+    `version` names the bio in records. `vectors` (R, P) are the passages' embeddings by the shared
+    classifier, None where the memory does not hold them.
+    """
 
     passages: tuple[str, ...]
     version: str
+    vectors: np.ndarray | None = field(default=None, compare=False)
 
 
 class SpeakerPast(Protocol):

@@ -11,7 +11,7 @@ from erc.inference.live.reader import CascadeReader, LiveReader
 from erc.inference.prediction import Prediction, answered_by
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.scores import PastRead, Scores
-from erc.uncertainty.policy import REVIEW
+from erc.uncertainty.policy import REVIEW, DecisionPolicy
 
 
 class CascadePredictor(Predictor):
@@ -23,6 +23,7 @@ class CascadePredictor(Predictor):
     """
 
     def __init__(self, first: Predictor, second: Predictor) -> None:
+        self.first = first
         super().__init__(
             first.scorer, fine_thresholds=first.fine_thresholds, policy=first.policy, settings=first.settings
         )
@@ -35,9 +36,17 @@ class CascadePredictor(Predictor):
                 f"{first.scorer.identity} reports in '{first.scorer.emotions.name}', {second.scorer.identity} in '{second.scorer.emotions.name}': "
                 "name with --emotions a set that both know"
             )
-        self.first = first
         self.second = second
         self._language_model: Any = second.scorer
+
+    @property
+    def policy(self) -> DecisionPolicy | None:
+        """The first model's decision policy, which says what goes to the second."""
+        return self.first.policy
+
+    @policy.setter
+    def policy(self, policy: DecisionPolicy | None) -> None:
+        self.first.policy = policy
 
     @property
     def past_read(self) -> PastRead:

@@ -111,11 +111,16 @@ class RegistryPast:
         return self._bios[key]
 
     def _shown(self, person: SpeakerId, bio: Bio, limit: int | None) -> PastBio:
-        texts = [passage.text for passage in bio.passages]
+        passages = bio.passages
         if limit is not None:
             near = self._nearest_passages(person, limit)
-            texts = [text for text in texts if text in near] or texts[:limit]
-        return PastBio(tuple(texts), version=f"{bio.writer}#{bio.version}")
+            passages = tuple(one for one in passages if one.text in near) or passages[:limit]
+        vectors = [one.vector for one in passages if one.vector is not None]
+        return PastBio(
+            passages=tuple(one.text for one in passages),
+            version=f"{bio.writer}#{bio.version}",
+            vectors=np.stack(vectors) if vectors and len(vectors) == len(passages) else None,
+        )
 
     def _nearest_passages(self, person: SpeakerId, limit: int) -> set[str]:
         """Texts of the passages nearest to the mean of the person's last turns, by the vector index."""

@@ -20,7 +20,8 @@ def bio_vector(bio: PastBio | None, embed: Embed) -> np.ndarray | None:
     """The mean of a bio's passage embeddings, (P,); None without a bio or without passages."""
     if bio is None or not bio.passages:
         return None
-    return np.asarray(embed(bio.passages), dtype=np.float32).mean(axis=0)
+    vectors = embed(bio.passages) if bio.vectors is None else bio.vectors
+    return np.asarray(vectors, dtype=np.float32).mean(axis=0)
 
 
 class CachedEmbedding:

@@ -20,6 +20,7 @@ from erc.inference.loading import fine_thresholds, load_predictor
 from erc.inference.predictor import Predictor
 from erc.inference.scorers.llm import LlmScorer
 from erc.inference.scorers.llm_model import LanguageModel, PromptNotes
+from erc.inference.scorers.prompt_notes import ConversationSpeakers
 from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
@@ -154,11 +155,10 @@ def test_live_llm_reads_only_what_is_new(backend):
     predictor, talk = predictor_of(backend, room=10_000), dialogue()
     live, lengths = LiveConversation(predictor), []
     for turn in talk:
-        lengths.append(
-            len(
-                backend.encoder.prompt_ids(predictor.scorer.question(live._reader.turns._window, turn).prompt)
-            )
+        question = predictor.scorer.question(
+            live._reader.turns._window, turn, speakers=ConversationSpeakers("live")
         )
+        lengths.append(len(backend.encoder.prompt_ids(question.prompt)))
         live.append_utterance(turn)
     assert live._reader.turns.tokens_read < 0.4 * sum(lengths)
 

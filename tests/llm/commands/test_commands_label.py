@@ -22,7 +22,6 @@ from erc.data.conversation import Context
 from erc.emotions import load_emotion_map, load_emotion_set
 from erc.errors import ArtefactError, ConfigError, NoDropoutError
 from erc.inference import llm_loading, loading
-from erc.inference.cascade import CascadePredictor
 from erc.inference.live.conversation import LiveConversation
 from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.scorers.llm_model import PromptNotes
@@ -371,13 +370,8 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
 def cascade(adapter):
     """A first model that is unsure of some turns and sure of others."""
     made = load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=FAST)
-    confidence = sorted(
-        one.confidence
-        for one in super(CascadePredictor, made)
-        ._assemble([talk("a")], made.scorer.score([talk("a")]))[0]
-        .predictions
-    )
-    made.policy = DecisionPolicy(min_confidence=confidence[3])
+    confidence = sorted(one.confidence for one in made.first.label([talk("a")])[0].predictions)
+    made.first.policy = DecisionPolicy(min_confidence=confidence[3])
     return made
 
 
@@ -399,7 +393,7 @@ def test_cascade_samples_each_model_in_its_own_way(adapter):
         f"llm:{adapter}",
         settings=InferenceSettings(precision="fp32", uncertainty="head", samples=2),
     )
-    made.policy = DecisionPolicy(min_confidence=2.0)
+    made.first.policy = DecisionPolicy(min_confidence=2.0)
     found = made.label([SHORT])[0].predictions
     assert {one.model for one in found} == {made.second.scorer.identity}
     assert all(one.epistemic > 1e-4 for one in found)
@@ -426,9 +420,14 @@ def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     before = remembering.label(talk("a")).predictions
     later = talk("b", BEN)
-    notes = remembering._notes(remembering.predictor.scorer, later, remembering._known(later))
-    found = notes.notes(
-        "Ana", others=("Ben",), vector=nowhere, before=notes.moment(1), retrieval="recency", limit=2
+    found = ConversationSpeakers("b", remembering.past(later)).notes(
+        "Ana",
+        index=1,
+        heard=("Ben",),
+        said=(),
+        vector=nowhere,
+        shown=PromptNotes(bios=True, history=2),
+        emotions=load_emotion_map("goemotions", "meld"),
     )
     own = [one.utterance.text for one in before if one.utterance.speaker == "Ana"][-2:]
     read = load_emotion_map("goemotions", "meld").apply(

@@ -406,7 +406,7 @@ def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_l
     )
     assert report["labels"] == list(load_emotion_set("meld").labels)
     assert (report["map"], report["seen_in_training"], report["evaluated_on"]["turns"]) == (None, None, 6)
-    assert any("nothing was fitted" in note for note in report["notes"])
+    assert any("is not calibrated" in note for note in report["notes"])
     assert not (tmp_path / "inputs").exists()
     assert len(heard) == 7  # the turns, and the prompt without content
 

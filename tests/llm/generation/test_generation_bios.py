@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -318,8 +316,7 @@ def test_bios_command_refuses_another_kind_of_model(tmp_path):
 class Placed:
     """A classifier whose vector of a text points one way for what speaks of work, the other way for all else."""
 
-    artefact = SimpleNamespace(info=SimpleNamespace(name="placed"), sha256="0" * 64)
-    network = SimpleNamespace(embedding_width=2)
+    name, revision, width = "placed", "0" * 16, 2
 
     def embed(self, texts):
         return np.array([[1.0, 0.1] if "work" in text else [0.1, 1.0] for text in texts], dtype=np.float32)
