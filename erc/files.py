@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and what a process that was killed over one left behind.
+"""Atomic writes: a file is the old one or the whole new one, never half of one.
 
-A file is written beside its place as `NAME.PID.part` (a database with `-wal` and the like behind that) and
-then takes its place.
+Every write of the package goes through `replacing`: a temporary file `NAME.PID.part` in the same folder takes
+the file's place once it is complete and on disk. `sweep` removes temporary files that killed processes left.
+Importing this module imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -16,59 +17,72 @@ import stat
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from erc.errors import ArtefactError, InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
 STALE = 3600.0
-"""Seconds without a change after which a dead process's file is taken away: its number may be that of one alive on another machine."""
-_PART = re.compile(r"(?P<part>.+\.(?P<process>\d+)\.part)(?:-wal|-shm|-journal)?")
+"""Seconds without a change after which a dead process's file is removed.
+
+The process number may belong to a live process on another machine that shares the folder.
+"""
+_PART = re.compile(
+    r"(?P<part>.+\.(?P<process>\d+)(?:-[0-9a-f]+)?\.part)(?:-wal|-shm|-journal)?", flags=re.DOTALL
+)
+_DISK = frozenset((errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)))
+
+
+# --- the primitive
 
 
 def part_of(path: Path) -> Path:
-    """Where this process writes what is to become `path`."""
+    """The temporary file of this process for `path`; a database adds `-wal` and the like to it."""
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
-def private_folder(folder: Path) -> Path:
-    """The folder, made for its owner alone (0700) where it is missing; one that is there stays as it is.
+@contextmanager
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Yields the path of an empty temporary file that replaces `path` if the block succeeds.
 
-    Raises ArtefactError where it cannot be made or written to.
+    A symlink keeps pointing where it did: the file it points to is replaced. On any exception, Ctrl-C
+    included, `path` stays as it was and the temporary file is removed.
+
+    Args:
+        path: The file to write.
+        private: Give the file mode 0600. Otherwise it keeps its mode, a new one gets the user's default.
+
+    Raises:
+        OSError: The folder is missing or cannot be written to, or the disk is full.
     """
+    path = path.resolve()
+    part = path.with_name(f"{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666))
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArtefactError(
-            f"{folder}: cannot be made as a folder ({error}): name one that can be written to"
-        ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ArtefactError(
-            f"{folder}: this folder cannot be written to: name another, or have it opened to you"
-        )
-    return folder
-
-
-def private_file(path: Path) -> Path:
-    """The file, made empty where it is missing with what is missing of its folder, readable by nobody else (0600): for what people said.
-
-    What SQLite lays beside a file takes over its permissions.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600, exist_ok=True)
-    path.chmod(0o600)
-    return path
+        yield part
+        _sync(part)
+        if not private:
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(part, stat.S_IMODE(path.stat().st_mode))
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # some systems cannot sync a folder
+        _sync(path.parent)
 
 
 def keep_first(part: Path, path: Path) -> None:
-    """Gives the finished `part` its place, unless another process has put a file there meanwhile: that one may be open, and stays."""
+    """Moves the finished `part` to `path`, unless another process put a file there first.
+
+    That file may be open and stays; `part` is removed.
+    """
     try:
         os.link(part, path)
     except FileExistsError:
@@ -79,86 +93,27 @@ def keep_first(part: Path, path: Path) -> None:
     part.unlink(missing_ok=True)
 
 
-def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Writes a safetensors file whole or not at all."""
-    from safetensors.numpy import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        save_file(dict(arrays), part)
-        os.replace(part, path)
+        os.fsync(handle)
     finally:
-        part.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What a safetensors file holds; nothing where there is none or it is broken."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, ValueError, SafetensorError):
-        return {}
-
-
-def sweep(folder: Path) -> list[Path]:
-    """Takes away the unfinished files in `folder` whose process is gone and that nothing has changed for an hour; returns them.
-
-    What cannot be looked at or taken away stays. Another process may sweep, or finish a file, at the same
-    time.
-    """
-    families: dict[tuple[str, int], list[Path]] = defaultdict(list)
-    try:
-        for path in folder.iterdir():
-            if found := _PART.fullmatch(path.name):
-                families[found["part"], int(found["process"])].append(path)
-    except OSError:
-        return []
-    taken = []
-    for (_, process), paths in families.items():
-        if not _alive(process) and _untouched(paths):
-            for path in paths:
-                try:
-                    path.unlink()
-                except OSError:
-                    continue
-                taken.append(path)
-    return taken
-
-
-def _alive(process: int) -> bool:
-    """Whether a process of this number runs here; in doubt it does."""
-    if os.name != "posix":  # elsewhere the question itself would interrupt the process
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _untouched(paths: list[Path]) -> bool:
-    try:
-        return time.time() - max(path.stat().st_mtime for path in paths) > STALE
-    except OSError:  # one of them was just finished
-        return False
-
-
-_DISK = frozenset((errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)))
+# --- streams, for what users write
 
 
 @contextmanager
 def opened_for_writing(target: Path | str | BinaryIO) -> Iterator[BinaryIO]:
-    """A binary stream into `target`: `-` is standard output, a stream is written through and stays open.
+    """Opens a binary stream into `target`.
 
-    A path is written as a temporary file in the same folder, flushed to the disk and renamed over the old
-    file when the block ends well. On any exception, Ctrl-C included, the old file stands and the temporary
-    file goes. Devices and pipes are written directly. Raises InputError where the disk is full or the place
-    cannot be written; a closed pipe stays a BrokenPipeError.
+    `-` is standard output; a stream is written through and stays open; devices and pipes are written
+    directly; a path is replaced once the block succeeds.
+
+    Raises:
+        InputError: The path is a folder, cannot be written, or the disk is full.
+        BrokenPipeError: The reader of a pipe is gone.
     """
     if not isinstance(target, Path | str):
         yield target
@@ -172,41 +127,26 @@ def opened_for_writing(target: Path | str | BinaryIO) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise InputError("this is a folder: name a file in it", path=path)
     if path.exists() and not path.is_file():
-        with _told(path), path.open("wb") as stream:
+        with _reported(path), path.open("wb") as stream:
             yield stream
         return
-    # A link keeps pointing where it did: the file behind it is replaced, not the link.
-    with _replacing(path.resolve()) as stream:
-        yield stream
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
-    with _told(path):
-        # Opened as any new file is, so that the user's umask holds; an existing file's permissions are taken
-        # over below.
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    replaced = replacing(path)
+    with _reported(path):
+        part = replaced.__enter__()
     try:
-        with _told(path, only=_DISK), os.fdopen(handle, "wb") as stream:
+        with _reported(path, only=_DISK), part.open("wb") as stream:
             yield stream
-            with _told(path):
-                stream.flush()
-                os.fsync(stream.fileno())
-        with _told(path):
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
-            os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(path.parent)
+    except BaseException as error:
+        if not replaced.__exit__(type(error), error, error.__traceback__):
+            raise
+    else:
+        with _reported(path):
+            replaced.__exit__(None, None, None)
 
 
 @contextmanager
-def _told(path: Path, *, only: frozenset[int] | None = None) -> Iterator[None]:
-    """Turns an OSError into an InputError; with `only`, those of the named numbers, as others may come from the caller's work."""
+def _reported(path: Path, *, only: frozenset[int] | None = None) -> Iterator[None]:
+    """Turns an OSError into an InputError; `only` restricts it, since others may come from the caller."""
     try:
         yield
     except BrokenPipeError:
@@ -217,54 +157,161 @@ def _told(path: Path, *, only: frozenset[int] | None = None) -> Iterator[None]:
         if not path.parent.is_dir():
             raise InputError(f"cannot be written: there is no folder {path.parent}", path=path) from error
         raise InputError(
-            f"cannot be written: {error.strerror or error}; what stood there before is as it was", path=path
+            f"cannot be written: {error.strerror or error}; the file is unchanged", path=path
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename is in the folder; where folders cannot be synced (Windows) the file itself still was.
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def save_whole(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Writes safetensors so that a kill leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".part")
-    save_file(dict(tensors), temporary)
-    os.replace(temporary, path)
-
-
-def load_whole(path: Path) -> dict[str, Tensor]:
-    """What `save_whole` wrote. Raises ArtefactError where the file is missing or was damaged."""
-    try:
-        return load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ArtefactError(
-            f"{path}: the run cannot be gone on from it ({error}): train again with --fresh"
-        ) from None
+# --- JSON and tensors, for what the package writes
 
 
 def save_record(record: Mapping[str, Any], path: Path) -> None:
-    """Writes JSON so that a kill leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Writes a JSON object atomically."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def load_record(path: Path) -> dict[str, Any]:
-    """What `save_record` wrote. Raises ArtefactError where the file is missing or was damaged."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"{path}: the run cannot be gone on from it ({error}): train again with --fresh"
-        ) from None
+    """Reads what `save_record` wrote in a run folder.
+
+    Raises:
+        ArtefactError: The file is missing or damaged.
+    """
+    record = _loaded(path, lambda: json.loads(path.read_text(encoding="utf-8")))
     if not isinstance(record, dict):
-        raise ArtefactError(
-            f"{path}: the run cannot be gone on from it (no record stands there): train again with --fresh"
-        )
+        raise _not_resumable(path, "it holds no JSON object")
     return record
+
+
+def save_whole(
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    *,
+    metadata: dict[str, str] | None = None,
+    private: bool = False,
+) -> None:
+    """Writes tensors atomically as safetensors."""
+    from safetensors.torch import save_file
+
+    with replacing(path, private=private) as part:
+        save_file(dict(tensors), part, metadata=metadata)
+
+
+def load_whole(path: Path) -> dict[str, Tensor]:
+    """Reads what `save_whole` wrote in a run folder.
+
+    Raises:
+        ArtefactError: The file is missing or damaged.
+    """
+    from safetensors.torch import load_file
+
+    found: dict[str, Tensor] = _loaded(path, lambda: load_file(path))
+    return found
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes arrays atomically as safetensors, making the folder where it is missing."""
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        save_file(dict(arrays), part)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of a safetensors file; empty where it is missing or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, ValueError, SafetensorError):
+        return {}
+
+
+def _loaded(path: Path, load: Callable[[], Any]) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _not_resumable(path, str(error)) from None
+
+
+def _not_resumable(path: Path, why: str) -> ArtefactError:
+    return ArtefactError(f"{path}: the run cannot be resumed from it ({why}): train again with --fresh")
+
+
+# --- private files and leftovers
+
+
+def private_folder(folder: Path) -> Path:
+    """Makes the folder with mode 0700 if it is missing; an existing one keeps its mode.
+
+    Raises:
+        ArtefactError: The folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder}: cannot be made ({error}): name a folder that can be written"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ArtefactError(f"{folder}: cannot be written to: name another folder, or change its permissions")
+    return folder
+
+
+def private_file(path: Path) -> Path:
+    """Makes the file (0600) and its folder (0700) if they are missing, and closes it to others.
+
+    Files that SQLite adds beside it take over its mode.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600, exist_ok=True)
+    path.chmod(0o600)
+    return path
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Removes temporary files in `folder` whose process is gone and that are unchanged for `STALE` seconds.
+
+    Returns the removed files. A file that cannot be examined or removed stays. Other processes may sweep or
+    write at the same time.
+    """
+    families: dict[tuple[str, int], list[Path]] = defaultdict(list)
+    try:
+        for path in folder.iterdir():
+            if found := _PART.fullmatch(path.name):
+                families[found["part"], int(found["process"])].append(path)
+    except OSError:
+        return []
+    removed = []
+    for (_, process), paths in families.items():
+        if not _alive(process) and _unchanged(paths):
+            for path in paths:
+                try:
+                    path.unlink()
+                except OSError:
+                    continue
+                removed.append(path)
+    return removed
+
+
+def _alive(process: int) -> bool:
+    """Whether a process with this number runs here; True if in doubt."""
+    if os.name != "posix":  # elsewhere signal 0 would interrupt the process
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _unchanged(paths: list[Path]) -> bool:
+    try:
+        return time.time() - max(path.stat().st_mtime for path in paths) > STALE
+    except OSError:  # one of them was just finished
+        return False

@@ -80,9 +80,7 @@ class RegistryPast:
             return _NOBODY
         end = replace(self.start, index=before.index)
         turns = [
-            turn
-            for turn in context.observations
-            if _point(turn) < end and _point(turn).time <= before.time
+            turn for turn in context.observations if _point(turn) < end and _point(turn).time <= before.time
         ]
         chosen = turns[-limit:] if limit else []
         return SpeakerHistory(tuple(map(self._read, chosen)), context.utterances, context.conversations)

@@ -6,19 +6,17 @@ It grows with the number of its speakers, by some kilobytes each, and by nothing
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from erc.data import SpeakerPast, Utterance
 from erc.errors import ArtefactError, ConfigError, InputError
-from erc.files import part_of
+from erc.files import save_whole
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Predictor
 from erc.transcripts.assembling import utterance_id
@@ -125,20 +123,13 @@ class LiveConversation:
             _TENSORS: _shapes(tensors),
         }
         path = Path(path)
-        part = part_of(path)
         try:
-            part.touch(mode=0o600)
-            save_file(tensors, part, metadata={"live": json.dumps(record)})
-            os.replace(part, path)
+            save_whole(tensors, path, metadata={"live": json.dumps(record)}, private=True)
         except (OSError, SafetensorError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise InputError(
-                f"the state of the conversation cannot be written there ({why}): name a file that can be",
-                path=path,
+                f"the state of the conversation cannot be written ({why}): name another file", path=path
             ) from error
-        finally:
-            with suppress(OSError):  # there may not even be a folder
-                part.unlink()
 
     @classmethod
     def load(
