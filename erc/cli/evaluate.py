@@ -1,4 +1,4 @@
-"""`erc evaluate`: a model against gold labels, as tables, figures and one JSON file."""
+"""`erc evaluate`: evaluates a model on gold labels, as tables, figures and a JSON report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="Name or folder of a model, see `erc models list`; a language model is llm:FOLDER or llm:ID.",
+            help=(
+                "Name or folder of a model, see `erc models list`; a language model is llm:FOLDER or llm:ID."
+            ),
             show_default=False,
         ),
     ],
@@ -76,7 +78,10 @@ def evaluate(
         str | None,
         typer.Option(
             "--server",
-            help="Base URL of an OpenAI-compatible server that hosts the language model; all that prompts show is sent to it.",
+            help=(
+                "Base URL of an OpenAI-compatible server that hosts the language model; all that prompts "
+                "show is sent to it."
+            ),
         ),
     ] = None,
     cache: Annotated[
@@ -86,19 +91,25 @@ def evaluate(
         Path | None,
         typer.Option(
             "--inputs",
-            help="Folder of speaker memories and written bios, as runs/inputs of a training; default: the user's cache.",
+            help=(
+                "Folder of speaker memories and written bios, as runs/inputs of a training; default: the "
+                "user's cache."
+            ),
         ),
     ] = None,
     writer_server: Annotated[
         str | None,
         typer.Option(
             "--writer-server",
-            help="Address of a server whose model writes the bios in prompts, as `erc train --server`; words are sent.",
+            help=(
+                "Address of a server whose model writes the bios in prompts, as `erc train --server`; words "
+                "are sent."
+            ),
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
-    """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, and what its uncertainty is worth."""
+    """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, value of its uncertainty."""
     from erc.cli.evaluate_tables import report_tables
     from erc.evaluation.evaluate import evaluate as evaluate_model
     from erc.evaluation.labelled_data import load_gold
@@ -135,7 +146,7 @@ def evaluate(
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises InputError where no report could be written: better before the work than after it."""
+    """Raises InputError before the work if no report could be written."""
     there = next(one for one in (folder, *folder.absolute().parents) if one.exists() or one.is_symlink())
     if not there.is_dir():
         raise InputError(
@@ -146,7 +157,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Writes report and figures: the report as written, and a note where figures are left out. No figure is worth losing the report for."""
+    """Writes report and figures. Returns the paths, and a note if figures could not be drawn."""
     from erc.evaluation.figures import write_figures
     from erc.persistence.layout import write_json
 
@@ -163,7 +174,7 @@ def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list
 
 
 def _candidate(model: str, inputs: Path | None, **given: Any) -> tuple[Candidate, str]:
-    """The model to evaluate, and what its report's folder is called after."""
+    """The model to evaluate, and the name of its report folder."""
     from erc.resources import LLM_PREFIX
 
     if model.startswith(LLM_PREFIX):
@@ -174,7 +185,8 @@ def _candidate(model: str, inputs: Path | None, **given: Any) -> tuple[Candidate
         ).name
     if any(value is not None for value in given.values()):
         raise ConfigError(
-            f"--adapter, --server, --cache and --writer-server are for language models, as in {LLM_PREFIX}FOLDER; {model} is none"
+            "--adapter, --server, --cache and --writer-server are for language models, as in "
+            f"{LLM_PREFIX}FOLDER; {model} is none"
         )
     from erc.evaluation.candidates import of_artefact
     from erc.persistence import load_model

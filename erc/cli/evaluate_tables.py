@@ -1,4 +1,4 @@
-"""The tables of `erc evaluate`, read off its report."""
+"""Tables of an evaluation report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOSSES = {"hamming": "Hamming loss", "jaccard": "Jaccard loss", "zero_one": "0/
 
 
 def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Everything a person wants to see of the report of `erc.evaluation.evaluate`."""
+    """All tables of the report of `erc.evaluation.evaluate`."""
     if report["task"] == "multi-label":
         yield _overview(list(_ways(report)))
         way, scores = next(iter(_ways(report)))
@@ -55,7 +55,7 @@ def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _ways(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The ways to decide and their scores, the one to quote first."""
+    """The ways to decide with their scores, the main one first."""
     tuned, shipped = report["tuned"], report.get("shipped")
     yield "cross-fitted here", tuned["cross_fitted"]
     if shipped is not None:
@@ -111,7 +111,7 @@ def _per_label(
 
 
 def _thresholds(report: Mapping[str, Any]) -> dict[str, float]:
-    """The shipped thresholds by label, else those fitted on this data."""
+    """The shipped thresholds by label, or those fitted on this data."""
     rows = (report.get("shipped") or report["tuned"]["in_sample"])["per_label"]
     return {row["label"]: row["threshold"] for row in rows}
 
@@ -139,7 +139,7 @@ def _calibration(parts: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
-    """True labels down, decided ones across."""
+    """Confusion matrix: true labels in rows, predicted labels in columns."""
     table = _table(
         "Confusion: the gold label of a row, the model's of a column", "", *(label[:8] for label in labels)
     )
@@ -149,7 +149,7 @@ def _confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
 
 
 def _subsets(parts: Mapping[str, Mapping[str, Any] | None]) -> Table:
-    """Scores of some of the turns; a subset without any is left out."""
+    """Scores of subsets of turns; empty subsets are left out."""
     table = _table("Subsets", "turns", "number", "weighted F1", "95% interval", "macro F1", "accuracy")
     for name, scores in parts.items():
         if scores is None:
@@ -174,7 +174,10 @@ def _calibration_of_classes(parts: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _selective(loss: str, signals: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Areas of every uncertainty; the last two columns take off the AURC of the entropy of one deterministic pass, which costs nothing."""
+    """Areas of every uncertainty estimate.
+
+    The last two columns subtract the AURC of the entropy of one deterministic pass, which costs nothing.
+    """
     title = f"{_LOSSES.get(loss, loss)} of the turns kept, the surest first (lower is better)"
     table = _table(title, "ranked by", "AURC", "95% interval", "AUGRC", "- entropy", "p")
     for name, scores in signals.items():
@@ -194,7 +197,7 @@ def _selective(loss: str, signals: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _table(title: str, *headers: str) -> Table:
-    """A table whose first column holds words and the others numbers; it fits into 80 columns."""
+    """A table of at most 80 columns: words in the first column, numbers in the others."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, header in enumerate(headers):
         table.add_column(header, justify="right" if number else "left", no_wrap=not number)

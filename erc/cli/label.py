@@ -1,4 +1,4 @@
-"""`erc label`: transcripts in, labelled transcripts and a readable table out."""
+"""`erc label`: labels transcripts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from erc.transcripts import Problem
 
 _PROBLEMS_TOLD = 20
-_TURNS_HELD = 50_000  # of input that is at hand, with a memory, to take conversations in their order of time; some hundred megabytes at most
-_TABLE_TURNS = 400  # a longer table helps nobody at a terminal; the file holds everything
+# Turns of files held in memory to label conversations in start-time order; some hundred megabytes.
+_TURNS_HELD = 50_000
+_TABLE_TURNS = 400  # A longer table does not help at a terminal; the output file has everything.
 
 
 def label(
@@ -41,8 +42,10 @@ def label(
         str,
         typer.Option(
             "--model",
-            help="Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or llm:ID; beside it goemotions-minilm names "
-            "the fine emotions and makes what --memory keeps.",
+            help=(
+                "Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or "
+                "llm:ID; beside it goemotions-minilm names the fine emotions and makes what --memory keeps."
+            ),
         ),
     ] = DEFAULT_MODEL,
     adapter: Annotated[
@@ -53,16 +56,22 @@ def label(
         str | None,
         typer.Option(
             "--server",
-            help="Base URL (ending in /v1) of an OpenAI-compatible server that hosts the language model. Dialogues are sent to it, and with "
-            "--memory also speakers' bios and earlier turns. Its API key, if any, is read from CONVEMO_SERVER_KEY.",
+            help=(
+                "Base URL (ending in /v1) of an OpenAI-compatible server that hosts the language model. "
+                "Dialogues are sent to it, and with --memory also speakers' bios and earlier turns. Its API "
+                "key, if any, is read from CONVEMO_SERVER_KEY."
+            ),
         ),
     ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
             "--cache",
-            help="Folder that caches the server's answers, so that repeated runs send nothing twice. It stores scores by a hash of the prompt, "
-            "readable by you alone (0600); anyone who can read it and has the same dialogue can look up the answers.",
+            help=(
+                "Folder that caches the server's answers, so that repeated runs send nothing twice. It "
+                "stores scores by a hash of the prompt, readable by you alone (0600); anyone who can read "
+                "it and has the same dialogue can look up the answers."
+            ),
         ),
     ] = None,
     second: Annotated[
@@ -101,7 +110,7 @@ def label(
         str,
         typer.Option(
             "--uncertainty",
-            help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.",
+            help=("Which dropout layers are sampled: off, head, top-k or full; default is the model's own."),
         ),
     ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
@@ -144,7 +153,7 @@ def label(
 
 
 def _predictor(model: str, second: str | None, **given: Any) -> Predictor:
-    """The predictor of `model`, with `second` behind it; adapter, server and cache belong to whichever of them is a language model."""
+    """The predictor of `model`, or its cascade with `second`, which adapter, server and cache then fit."""
     from erc.inference.loading import load_cascade, load_predictor
 
     return load_predictor(model, **given) if second is None else load_cascade(model, second, **given)
@@ -160,7 +169,7 @@ def _remembering(
     output: str | None,
     hold: int,
 ) -> Iterator[Predictor | RememberingPredictor]:
-    """The predictor itself, or with a speaker memory around it that is closed in the end; `hold` as there."""
+    """Yields the predictor, with a speaker memory around it if one is named."""
     if memory is None:
         yield predictor
         return
@@ -181,7 +190,7 @@ def _remembering(
 
 
 class RunLog:
-    """What is said on standard error about one run: problems of the input, and a summary at the end."""
+    """Messages about one run on standard error: input problems, and a summary."""
 
     def __init__(self) -> None:
         self.conversations = 0
@@ -194,10 +203,11 @@ class RunLog:
     def read(
         self, files: list[str], *, format: str | None, mapping: dict[str, str], strict: bool, unique: bool
     ) -> Iterator[Conversation]:
-        """Every conversation of every file; a file that cannot be read is reported and the others go on.
+        """Yields every conversation; a file that cannot be read is reported and skipped.
 
-        With `unique` no two files have a conversation of one id. A speaker memory sees to that itself, by the
-        words, so that a file is known again whatever files are labelled beside it.
+        With `unique`, conversations of different files get different ids. A speaker memory does that itself,
+        by
+        content, so that a file is recognised whichever files are labelled with it.
         """
         from erc.transcripts import UniqueIds, iter_conversations
 
@@ -227,7 +237,7 @@ class RunLog:
                 tell(f"skipped: {error}")
 
     def problem(self, problem: Problem) -> None:
-        """Tells one broken line; past the first twenty they are only counted."""
+        """Reports a broken line; after the first twenty they are only counted."""
         self.problems += 1
         if self.problems <= _PROBLEMS_TOLD:
             tell(str(problem))
@@ -235,23 +245,27 @@ class RunLog:
             stderr.print("more problems follow and are only counted", highlight=False)
 
     def note(self, note: str) -> None:
-        """Tells how the input was understood."""
+        """Reports how the input was understood."""
         tell(note)
 
     def count(self, labelled: Labelled) -> None:
-        """Takes a labelled conversation into the summary."""
+        """Adds a labelled conversation to the summary."""
         self.conversations += 1
         self.turns += len(labelled.predictions)
         self.review += sum(p.decision == "review" for p in labelled.predictions)
         self.truncated += sum(p.truncated for p in labelled.predictions)
 
     def close(self) -> None:
-        """Prints the summary; leaves with an error where a file could not be read."""
+        """Prints the summary.
+
+        Raises:
+            InputError: A file could not be read.
+        """
         line = f"{self.turns} turns of {self.conversations} conversations labelled, {self.review} for review"
         if self.problems:
             line += f", {self.problems} problems in the input"
         if self.truncated:
-            line += f"; {self.truncated} turns were longer than the model reads, only a part of their words counted"
+            line += f"; {self.truncated} turns were longer than the model reads and were cut"
         stderr.print(line, highlight=False)
         if self.files_failed:
             raise InputError(
@@ -262,19 +276,19 @@ class RunLog:
 def _refuse_unused(
     memory: str | None, tenant: str | None, names: Path | None, samples: int | None, uncertainty: str
 ) -> None:
-    """Raises ConfigError for an option that the others leave nothing to do."""
+    """Raises ConfigError for an option without effect."""
     if memory is None and names is not None:
         raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
     if memory is None and tenant is not None:
         raise ConfigError("--tenant is a part of a speaker memory: give --memory too")
     if samples is not None and uncertainty == "off":
         raise ConfigError(
-            "--samples says how often dropout is sampled, and --uncertainty off samples nothing: leave one of them out"
+            "--samples sets how often dropout is sampled, and --uncertainty off samples nothing: leave one out"
         )
 
 
 def _check_output(files: list[str], output: str | None) -> str:
-    """The format of the output. Raises InputError, before anything is labelled, where there is none or an input would be overwritten."""
+    """The output format; raises InputError if it is unknown or an input would be overwritten."""
     from erc.transcripts import output_format
 
     for name in files:
@@ -284,9 +298,10 @@ def _check_output(files: list[str], output: str | None) -> str:
 
 
 def _check_times(files: list[str], **reading: Any) -> None:
-    """Raises InputError for the first turn without a time, which WebVTT cannot hold: before any is labelled and, with a memory, kept.
+    """Raises InputError for the first turn without a time, before any is labelled or recorded.
 
-    Pipes are passed over, for they can be read only once; what cannot be read is told when it is labelled.
+    WebVTT needs times. Pipes are not checked since they can be read only once; unreadable files are reported
+    when they are labelled.
     """
     from erc.transcripts import iter_conversations
 
@@ -317,7 +332,7 @@ def _progress(
 
 
 def _put(output: str | None, labelled: Iterator[Labelled], talk: RunLog, *, json: bool) -> None:
-    """Records into the file named or onto standard output, tables where a person reads."""
+    """Writes records to the output, or tables to a terminal."""
     sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
     if sink is None:
         _print_tables(labelled, talk)

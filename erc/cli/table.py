@@ -1,4 +1,4 @@
-"""The table a person reads: who said what, how it felt, how sure the model is."""
+"""The table of a labelled conversation, for terminals."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _BAR = "▏▎▍▌▋▊▉█"
 
 
 def conversation_table(labelled: Labelled, *, turns: int | None = None, width: int = _WIDE) -> Table:
-    """A table of the first `turns` turns: speaker, text, emotion with its strength, finer emotions, uncertainty, review mark.
+    """A table of the first `turns` turns: speaker, text, emotion, fine emotions, uncertainty, review mark.
 
-    Emotion is told by its word; colour only repeats it. Control characters and bidirectional overrides of the
-    text are shown as their code, so that a transcript cannot redraw the terminal. Below 110 columns of
-    `width` the finer emotions are left out.
+    Emotions are written out; colour only repeats them. Control characters and bidirectional overrides are
+    shown
+    as codes, so that a transcript cannot redraw the terminal. Fine emotions are left out below 110 columns.
     """
     wide = width >= _WIDE
     table = Table(
@@ -80,5 +80,5 @@ def _shorten(text: str, limit: int = 240) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` with what is not printable shown as its code."""
+    """`text` with unprintable characters shown as codes."""
     return "".join(c if c.isprintable() else " " if c in "\t\n\r" else f"<U+{ord(c):04X}>" for c in text)

@@ -1,4 +1,4 @@
-"""`erc train`: one configuration, one run folder, one artefact."""
+"""`erc train`: trains one configuration into a model folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def train(
         str | None,
         typer.Option(
             "--server",
-            help="Address of a server, ending in /v1, whose model (llm.writer) writes what a recipe learns from.",
+            help=(
+                "Address of a server, ending in /v1, whose model (llm.writer) writes what a recipe learns "
+                "from."
+            ),
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
@@ -69,19 +72,22 @@ def train(
 
 
 def _tell_leaks(kept: dict[str, Any], experiment: ExperimentConfig) -> None:
-    """What was not kept out of the training of several models over one encoder."""
+    """Reports which leaks between corpora were not filtered."""
     if not kept["tests_known"]:
         stderr.print(
             "note: without heldout_hashes.json beside the corpora, test splits were not kept out of training",
             soft_wrap=True,
         )
     if not kept["start_filtered"]:
-        start = f"note: {experiment.artefact.init_from}, from which all began, was trained before: what it learnt from was not filtered here"
+        start = (
+            f"note: {experiment.artefact.init_from}, from which all began, was trained before: what it "
+            "learnt from was not filtered here"
+        )
         tell(start)
 
 
 def _show(experiment: ExperimentConfig) -> None:
-    """The configuration as it would be recorded on standard output, the estimate on standard error."""
+    """Prints the resolved configuration to standard output, the estimate to standard error."""
     from erc.training.dry_run import plan_training
 
     stdout.print(experiment.to_yaml(), end="", markup=False, highlight=False, soft_wrap=True)
@@ -105,7 +111,7 @@ def _print_plan(plan: Plan) -> None:
 
 
 def _find(config: Path) -> Path:
-    """The file itself, or the shipped configuration of that name."""
+    """The file, or the shipped configuration of that name."""
     from erc.resources import resource_dir
 
     if config.is_file():
@@ -113,7 +119,7 @@ def _find(config: Path) -> Path:
     for name in (
         config.name,
         f"{config.name}.yaml",
-    ):  # a name may hold dots of its own, as llm-llama-3.2-1b does
+    ):  # a name may contain dots, as llm-llama-3.2-1b
         shipped = resource_dir("configs") / name
         if shipped.is_file():
             return shipped

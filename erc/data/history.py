@@ -1,8 +1,7 @@
-"""The Protocol through which models read a speaker's past.
+"""How models read a speaker's past.
 
-Training and evaluation hand in a chronological provider held in memory; the command line hands in one over
-the persistent speaker memory. Neither has a default for `before`: a look-up that could see the future cannot
-be written.
+Every lookup has a required `before`, so that reading the future is a type error. Training and evaluation
+pass a provider in memory, labelling one over the persistent speaker memory.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 class Moment:
     """A point in the order of turns: time, then conversation, then index.
 
-    `time` is the timestamp in seconds where the source has one, else the first-ingestion sequence.
+    `time` is the timestamp in seconds if the source has one, else the sequence number of first ingestion.
     """
 
     time: float
@@ -28,9 +27,9 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class PastUtterance:
-    """One remembered turn: what the context-free utterance classifier made of it.
+    """One remembered turn: the context-free classifier's output, never a gold label.
 
-    `embedding` has shape (D,), `probabilities` (28,): the shared classifier's output, never a gold label.
+    `embedding` is (P,), `probabilities` (28,).
     """
 
     moment: Moment
@@ -41,7 +40,7 @@ class PastUtterance:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerHistory:
-    """A speaker's last turns before a moment, oldest first, with the counts of all there were before it."""
+    """A speaker's last turns before a moment, oldest first, with the counts of all earlier ones."""
 
     turns: tuple[PastUtterance, ...]
     utterances: int
@@ -49,7 +48,7 @@ class SpeakerHistory:
 
 
 class HistoryProvider(Protocol):
-    """Answers what a speaker said before a moment, across conversations."""
+    """Gives what a speaker said before a moment, across conversations."""
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """At most `limit` turns of `speaker` strictly before `before`, oldest first."""

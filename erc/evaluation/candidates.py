@@ -1,4 +1,4 @@
-"""What a model of any kind says of labelled data, as an evaluation reads it.
+"""Candidates of an evaluation: models of any kind, and their output on labelled data.
 
 Shapes: U turns, C labels of the data's emotion set.
 """
@@ -33,12 +33,15 @@ from erc.uncertainty.thresholds import LabelThresholds
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelOutput:
-    """What a model says of U turns over the data's emotion set.
+    """A model's output for U turns over the data's emotion set.
 
-    `probabilities` (U, C) as the model ships them: calibrated, mapped, and for a set of exclusive labels a
-    distribution. `logits` (U, C) uncalibrated, None for a mapped belief. `mc` per label (U, C) for
-    multi-label sets, per turn (U,) else, None where nothing was sampled. `notes` tell the reader what the
-    model was given to read; `asked` is the set it was asked in, where it has none of its own.
+    Attributes:
+        probabilities: (U, C) calibrated and mapped; a distribution for exclusive labels.
+        logits: (U, C) uncalibrated; None for mapped output.
+        mc: Uncertainty per label (U, C) for multi-label sets, else per turn (U,); None without samples.
+        sampling: Mode and number of samples.
+        notes: What the model was given to read, for the report.
+        asked: Emotion set of the prompts, for a language model without its own.
     """
 
     probabilities: np.ndarray
@@ -51,10 +54,18 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A model to be evaluated: what it is called, what it was made from, and what it believes of data.
+    """A model to be evaluated.
 
-    `files` are the SHA-256 of the files it was made with, by name; `config` is its run's configuration;
-    `speakers` are those of its training; `thresholds` decide for independent labels.
+    Attributes:
+        identity: Name and version.
+        kind: Kind of model.
+        emotion_set: The model's own emotion set.
+        sha256: Digest of the weights, if known.
+        believe: Gives the model's output on data.
+        files: SHA-256 of its training files, by name.
+        config: Configuration of its run.
+        speakers: Speakers of its training.
+        thresholds: Decision thresholds for independent labels.
     """
 
     identity: str
@@ -69,7 +80,15 @@ class Candidate:
 
 
 def of_artefact(artefact: Artefact, *, inputs: Path | None = None) -> Candidate:
-    """The candidate of a model folder; `inputs` keeps the memories of corpora that it reads. ArtefactError for a kind that cannot be evaluated."""
+    """The candidate of a model folder.
+
+    Args:
+        artefact: The model.
+        inputs: Cache for memories of corpora; None: the user's cache.
+
+    Raises:
+        ArtefactError: Models of this kind cannot be evaluated.
+    """
     info = artefact.info
     if info.kind == "utterance":
         believe = partial(_utterance_output, artefact)
@@ -92,13 +111,13 @@ def of_artefact(artefact: Artefact, *, inputs: Path | None = None) -> Candidate:
 
 
 def _trained_speakers(reads: Mapping[str, Any]) -> SpeakerVocabulary | None:
-    """The speakers of a conversation model's training; None where it does not say."""
+    """The speakers of a conversation model's training; None if they are not recorded."""
     names = reads.get("speakers") or reads.get("trained_speakers")
     return SpeakerVocabulary(corpus=str(reads["speaker_corpus"]), names=tuple(names)) if names else None
 
 
 def distribution(probabilities: np.ndarray) -> np.ndarray:
-    """Independent probabilities (U, C) scaled to a sum of 1: the likeliest label stays the likeliest."""
+    """Independent probabilities (U, C) normalised to sum 1; the order of labels stays."""
     total = probabilities.sum(axis=1, keepdims=True)
     return np.divide(
         probabilities, total, out=np.full_like(probabilities, 1.0 / probabilities.shape[1]), where=total > 0
@@ -106,7 +125,7 @@ def distribution(probabilities: np.ndarray) -> np.ndarray:
 
 
 def refuse_several_labels(data: GoldData, *, identity: str, own: str) -> None:
-    """Raises InputError for data with several labels a turn, of which a model of one emotion a turn says nothing."""
+    """Raises InputError for multi-label data, which a model of exclusive emotions cannot label."""
     if data.emotions.multi_label:
         raise InputError(
             f"{identity} knows the emotions of {own}, the data has several labels a turn", path=data.source
@@ -151,7 +170,7 @@ def _conversation_output(
 def _bios(
     artefact: Artefact, utterance: CachedScorer, data: GoldData, inputs: Path | None, stack: ExitStack
 ) -> tuple[SpeakerPast | None, tuple[str, ...]]:
-    """The bios of the data's speakers as training's dev evaluation had them, and the note that says so."""
+    """Bios of the data's speakers as in training's dev evaluation, and a note for the report."""
     files = {name.rpartition("/")[2]: sha256 for name, sha256 in artefact.info.data.items()}
     registry = stack.enter_context(
         evaluated_memory(data, utterance, inputs, config=artefact.info.config, section="emonet", files=files)

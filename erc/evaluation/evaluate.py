@@ -1,4 +1,4 @@
-"""A model against gold labels: one report dictionary, and the arrays its figures are drawn from.
+"""Evaluates a model on gold labels: one report, and the arrays that its figures show.
 
 Shapes: U labelled turns, C labels of the data's emotion set.
 """
@@ -30,14 +30,19 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_entropy
 
 FOLDS = 5
-_FEWEST_DIALOGUES = (
-    2 * FOLDS
-)  # below this a fold of whole dialogues is too lopsided to fit anything on the rest
+_FEWEST_DIALOGUES = 2 * FOLDS  # With fewer dialogues, a fold leaves too few to fit on.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """The JSON-able `report`, and what was scored: `belief`, multi-hot `targets` (U, C) and the `groups` (U,) folds are made of (or None)."""
+    """A JSON-able report and the data behind it.
+
+    Attributes:
+        report: The report.
+        belief: The model's output on the labelled turns.
+        targets: Multi-hot labels (U, C).
+        groups: Dialogue ids (U,) from which folds are made, or None.
+    """
 
     report: dict[str, Any]
     belief: ModelOutput
@@ -46,7 +51,7 @@ class Evaluation:
 
     @property
     def entropy(self) -> np.ndarray:
-        """Entropy (U,) in nats of the deterministic pass: summed over independent labels, or that of the distribution."""
+        """Entropy (U,) in nats of the deterministic pass, summed over independent labels."""
         probabilities = self.belief.probabilities
         multi_label = self.report["task"] == "multi-label"
         return (
@@ -62,13 +67,23 @@ def evaluate(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Evaluation:
-    """Scores every turn of `data` and reports on the labelled ones. An artefact is a candidate as `of_artefact` makes it.
+    """Scores every turn of `data` and reports on the labelled ones.
 
-    Where the data has the model's own independent labels the report is that of `multilabel_report`, with the
-    figures under the model's shipped calibrator and thresholds as `shipped`; where its labels exclude each
-    other that of `singlelabel_report` on mapped probabilities. Raises ArtefactError for a kind of model that
-    cannot be evaluated, ConfigError where no map leads to the data's set, and InputError for unknown labels
-    or too few labelled turns.
+    For the model's own multi-label set the report is that of `multilabel_report`, with the shipped calibrator
+    and thresholds as `shipped`. For exclusive labels it is that of `singlelabel_report` on mapped
+    probabilities.
+
+    Args:
+        model: An artefact, or a candidate.
+        data: Labelled data.
+        settings: How to compute.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        ArtefactError: Models of this kind cannot be evaluated.
+        ConfigError: No map leads to the data's emotion set.
+        InputError: A label is unknown, or too few turns are labelled.
     """
     settings = settings or InferenceSettings()
     targets, labelled = data.targets()
@@ -90,7 +105,7 @@ def evaluate(
         "seed": seed,
     }
     if data.emotions.multi_label:
-        assert belief.logits is not None  # a map never leads to a multi-label set
+        assert belief.logits is not None  # no map leads to a multi-label set
         body = multilabel_report(belief.logits, targets, **shared)
         body["shipped"] = _shipped(candidate, belief, targets, data, groups, resamples=resamples, seed=seed)
     else:
@@ -119,9 +134,9 @@ def evaluate(
 
 
 def seen_in_training(candidate: Candidate, data: GoldData) -> dict[str, Any] | None:
-    """Which of the evaluated files the model was made with, by checksum: `trained` on, or `tuned` (checkpoint, calibrator, thresholds).
+    """Which evaluated files the model was `trained` on or `tuned` on (checkpoint, calibrator, thresholds).
 
-    None where none of them is among the files that are recorded with the model.
+    Files are compared by checksum. None if no file is recorded with the model.
     """
     known = {sha256: name for name, sha256 in candidate.files.items()}
     files = sorted(known[sha256] for sha256 in data.files.values() if sha256 in known)
@@ -140,7 +155,7 @@ def _rows(belief: ModelOutput, mask: np.ndarray) -> ModelOutput:
 
 
 def _subsets(candidate: Candidate, data: GoldData, labelled: np.ndarray) -> dict[str, np.ndarray]:
-    """Named masks over the labelled turns: first of its speaker or of the conversation, by position, by acquaintance with the speaker."""
+    """Named masks over labelled turns: first of speaker or conversation, position, known speaker."""
     talks = data.conversations
     first = first_of_speaker(talks)
     masks = {
@@ -156,7 +171,7 @@ def _subsets(candidate: Candidate, data: GoldData, labelled: np.ndarray) -> dict
 
 
 def _groups(data: GoldData, labelled: np.ndarray) -> np.ndarray | None:
-    """Dialogue ids of the labelled turns; None where every dialogue is one turn, or there are too few to fold."""
+    """Dialogue ids of labelled turns; None if each dialogue is one turn, or there are too few."""
     groups = dialogue_ids(data.conversations)[labelled]
     count = len(np.unique(groups))
     return None if count == len(groups) or count < _FEWEST_DIALOGUES else groups
@@ -172,7 +187,7 @@ def _shipped(
     resamples: int,
     seed: int,
 ) -> dict[str, Any] | None:
-    """Scores and calibration under the calibrator and thresholds stored with the model; None for a model without thresholds."""
+    """Scores under the calibrator and thresholds stored with the model; None without thresholds."""
     thresholds, labels = candidate.thresholds, data.emotions.labels
     if thresholds is None:
         return None
@@ -201,7 +216,7 @@ def _described(data: GoldData, labelled: np.ndarray) -> dict[str, Any]:
 
 
 def _map_record(source: str, target: str) -> dict[str, Any] | None:
-    """How the model's labels were carried to those of the data; None where they are the same."""
+    """How the model's labels were mapped to those of the data; None if they are the same."""
     if load_emotion_set(source).labels == load_emotion_set(target).labels:
         return None
     used = load_emotion_map(source, target)
@@ -211,7 +226,7 @@ def _map_record(source: str, target: str) -> dict[str, Any] | None:
 
 
 def _reading(seen: dict[str, Any] | None, data: GoldData) -> list[str]:
-    """How the figures may be read."""
+    """Notes on how to read the figures."""
     if seen is None:
         return []
     files = ", ".join(seen["files"])
@@ -220,6 +235,7 @@ def _reading(seen: dict[str, Any] | None, data: GoldData) -> list[str]:
     if not data.emotions.multi_label:
         return [f"checkpoint and calibrator were chosen on {files}: these figures are in-sample"]
     return [
-        f"checkpoint, calibrator and thresholds were chosen on {files}: figures under the shipped thresholds are in-sample, "
+        f"checkpoint, calibrator and thresholds were chosen on {files}: figures under the shipped "
+        "thresholds are in-sample, "
         "the cross-fitted ones are the honest ones"
     ]

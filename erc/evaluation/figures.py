@@ -1,4 +1,4 @@
-"""The figures of an evaluation, as PNG files beside its report.
+"""Figures of an evaluation as PNG files.
 
 Shapes: U labelled turns, C labels.
 """
@@ -31,7 +31,11 @@ from erc.uncertainty.selective import risk_coverage_curve
 
 
 def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Draws every figure that fits the task into `folder` and returns the paths. MissingExtraError without matplotlib."""
+    """Draws the figures of the task into `folder` and returns their paths.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     report = evaluation.report
     labels, supports = report["labels"], list(report["data"]["supports"].values())
     turns = report["data"]["utterances"]
@@ -96,7 +100,7 @@ def _singlelabel(evaluation: Evaluation, folder: Path, labels: list[str], suppor
 
 
 def _risk_coverage(evaluation: Evaluation, losses: np.ndarray, name: str, folder: Path) -> Path:
-    """Risk and coverage of the shipped decisions by every uncertainty there is."""
+    """Risk against coverage of the shipped decisions, for every uncertainty estimate."""
     belief = evaluation.belief
     scores = {"1 - largest probability": 1.0 - belief.probabilities.max(axis=1)}
     scores["entropy (one pass)"] = evaluation.entropy
@@ -110,7 +114,7 @@ def _risk_coverage(evaluation: Evaluation, losses: np.ndarray, name: str, folder
 
 
 def _cells(probabilities: np.ndarray, targets: np.ndarray) -> Reliability:
-    """The diagram over all cells (U * C), bins of equal width."""
+    """Reliability over all cells (U * C), in bins of equal width."""
     return reliability(probabilities.ravel(), targets.ravel().astype(float), scheme="width")
 
 

@@ -1,4 +1,4 @@
-"""Data that brings its own labels, to evaluate on: a corpus by name, a corpus file, or a user's labelled transcript.
+"""Labelled data to evaluate on: a corpus, a corpus file, or a user's labelled transcript.
 
 Shapes: U turns in reading order, C labels.
 """
@@ -21,10 +21,17 @@ from erc.transcripts import read_transcript
 
 @dataclass(frozen=True, slots=True)
 class GoldData:
-    """Conversations whose turns hold gold labels spelled in `emotions`.
+    """Conversations with gold labels of the set `emotions`.
 
-    `files` are the SHA-256 of the files read, by name; `source` is the place that messages name; `notes` are
-    for the reader of the figures.
+    Attributes:
+        name: Name of the corpus or file.
+        split: Split of a corpus.
+        emotions: Emotion set of the labels.
+        conversations: The conversations.
+        files: SHA-256 of the files read, by name.
+        source: Path or name for messages.
+        edition: Edition of a corpus.
+        notes: Notes for the report.
     """
 
     name: str
@@ -41,11 +48,12 @@ class GoldData:
         return [utterance for conversation in self.conversations for utterance in conversation]
 
     def targets(self) -> tuple[np.ndarray, np.ndarray]:
-        """Multi-hot booleans (U, C) and which turns are labelled (U,), a turn without any label being left out of every figure.
+        """Multi-hot labels (U, C) bool, and which turns are labelled (U,) bool.
 
-        In a set without a neutral label a corpus says "no emotion" by no label, and its turns all count.
-        Raises InputError, with file and line, for a label the set does not have and for two labels where the
-        set allows one.
+        In a corpus without a neutral label, a turn without labels means "no emotion" and counts as labelled.
+
+        Raises:
+            InputError: The set lacks a label, or an exclusive set has two on one turn; with file and line.
         """
         turns = self.turns()
         matrix = np.zeros((len(turns), len(self.emotions)), dtype=bool)
@@ -66,7 +74,7 @@ class GoldData:
         return matrix, labelled
 
     def limited(self, turns: int | None) -> GoldData:
-        """Whole conversations from the beginning until there are at least `turns` turns; everything for None."""
+        """Whole conversations until there are at least `turns` turns; None takes all."""
         if turns is None:
             return self
         if turns < 1:
@@ -112,12 +120,22 @@ def load_gold(
     format: str | None = None,
     mapping: Mapping[str, str] | None = None,
 ) -> GoldData:
-    """The labelled data that `data` names: a corpus (its `split`, under `root`), a corpus file or folder, or a transcript.
+    """The labelled data that `data` names: a corpus, a corpus file or folder, or a transcript.
 
-    `emotions` names the set a transcript's labels are spelled in; None takes the smallest set that has them
-    all among those a model of `model_set` can report in. `format` and `mapping` (field to column) say how a
-    transcript is read; a file that either is given for is one. Raises InputError for data that are absent or
-    hold unknown labels.
+    Args:
+        data: Name or path.
+        model_set: The model's emotion set.
+        split: Split of a corpus.
+        root: Data root of corpora.
+        emotions: Emotion set of a transcript's labels; None takes the smallest set that has them all and that
+            the model can report in.
+        limit: Number of turns to read.
+        format: Format of a transcript; makes `data` a transcript.
+        mapping: Fields to columns of a transcript; likewise.
+
+    Raises:
+        InputError: The data is missing or has unknown labels.
+        ConfigError: An option does not fit the data.
     """
     path = Path(data).expanduser()
     as_transcript = format is not None or bool(mapping)
@@ -139,7 +157,8 @@ def load_gold(
         )
     if emotions is not None and loaded.emotions.name != emotions:
         raise ConfigError(
-            f"the labels of {data} are those of '{loaded.emotions.name}': leave --emotions away, it is for transcripts"
+            f"the labels of {data} are those of '{loaded.emotions.name}': leave --emotions away, it is for "
+            "transcripts"
         )
     return loaded.limited(limit)
 
@@ -162,7 +181,8 @@ def _of_folder(path: Path, split: str) -> GoldData:
     if len(sources) != 1:
         found = ", ".join(source.path.name for source in sources) or "none"
         raise InputError(
-            f"one corpus file of the '{split}' split is expected in this folder, found {found}: name the file",
+            f"one corpus file of the '{split}' split is expected in this folder, found {found}: name the "
+            "file",
             path=path,
         )
     return _of_corpus(sources[0].read(), source=str(sources[0].path))
@@ -197,7 +217,7 @@ def _of_transcript(
 
 
 def _smallest_set(labels: Iterable[str], *, several: bool, model_set: str) -> EmotionSet:
-    """The set with the fewest labels that spells all of `labels`; the model's own where none does, so that its error is the one told."""
+    """The smallest set with all labels; the model's own if none has them, for its error message."""
     wanted = tuple(labels)
     sets = [
         candidate

@@ -1,4 +1,4 @@
-"""A language model as a candidate of an evaluation: prompts, scores and calibrator as labelling uses them, a memory as in training's dev figures."""
+"""A language model as a candidate, with prompts, scores and calibrator as in labelling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from erc.persistence import load_model
 from speakers import Registry
 
 _Memory = Callable[..., AbstractContextManager[Registry | None]]
-"""`evaluated_memory` in one folder, with one writer."""
+"""`evaluated_memory` with its folder and writer given."""
 _WEIGHTS = "adapter_model.safetensors"
 
 
@@ -40,13 +40,23 @@ def of_language_model(
     inputs: Path | None = None,
     writer_server: str | None = None,
 ) -> Candidate:
-    """The candidate of `llm:PATH_OR_ID`, with `adapter`, `server` and `cache` as `load_llm_scorer` takes them and `inputs` as `of_artefact`.
+    """The candidate of `llm:PATH_OR_ID`.
 
-    `writer_server` is the address of a server that runs the model which wrote the bios that prompts show.
+    An adapter is evaluated through the map from its emotion set, and reads the notes and demonstrations it
+    was
+    trained with. A model without one is asked for the data's labels, from the dialogue alone.
 
-    It is asked of data in the data's own labels: an adapter through the map from its set, a model without one
-    directly. An adapter reads the notes and demonstrations it was trained with, a model without one the
-    dialogue alone.
+    Args:
+        model: As in `load_llm_scorer`; likewise `adapter`, `server` and `cache`.
+        adapter: Adapter folder.
+        server: URL of a model server.
+        cache: Folder for its answers.
+        inputs: Cache for memories and written texts.
+        writer_server: URL of a server that runs the model which wrote the bios.
+
+    Raises:
+        ArtefactError: The model cannot be used.
+        ConfigError: The options do not fit together.
     """
     name, folder, record = named(model, adapter=adapter, server=server)
 
@@ -95,7 +105,8 @@ def of_language_model(
 def _belief(
     scorer: LlmScorer, utterance: CachedScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
 ) -> ModelOutput:
-    utterance.score_texts([turn.text for turn in data.turns()])  # one by one they would fill no batch
+    # fills batches; one by one the texts would not
+    utterance.score_texts([turn.text for turn in data.turns()])
     questions, notes = _questions(scorer, utterance, record, data, memory)
     scores = scorer.answer(questions)
     notes = (*notes, *scorer.model.remarks)
@@ -119,7 +130,7 @@ def _belief(
 def _questions(
     scorer: LlmScorer, utterance: CachedScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
 ) -> tuple[Sequence[Question], tuple[str, ...]]:
-    """What is asked of every turn, and notes on what the prompts show."""
+    """The questions about every turn, and notes on what prompts show."""
     shown, extra = scorer.model.notes, {} if record is None else record.extra
     if record is None or not shown.any:
         return [one for talk in data.conversations for one in scorer.questions(talk)], ()
@@ -129,7 +140,10 @@ def _questions(
             memory(data, utterance, config=config, section="llm", files=extra.get("files", {}))
         )
         if registry is None:
-            alone = "the conversations are no corpus's, so nothing is known of their speakers: prompts show neither bios nor earlier turns"
+            alone = (
+                "the conversations are no corpus's, so nothing is known of their speakers: prompts show "
+                "neither bios nor earlier turns"
+            )
             return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)
         past = corpus_past(registry, data, utterance, limit=shown.past)
         return [
@@ -141,8 +155,8 @@ def _questions(
 
 
 def _leaks(data: GoldData) -> LeakFilter:
-    """Keeps demonstrations out that share texts with the data, as training does."""
-    if data.edition is None:  # a transcript; of its own words nothing is shown anyway
+    """A filter of demonstrations that share texts with the data, as in training."""
+    if data.edition is None:  # a transcript: nothing of it is in a training corpus
         return NO_LEAKS
     return LeakFilter.of(
         [Corpus(data.name, data.split or "", data.conversations, data.emotions.name, data.edition, (), ())]

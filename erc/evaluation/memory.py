@@ -1,4 +1,4 @@
-"""The speaker memory that evaluated conversations are read with: their own, in order of broadcast, as on dev in training."""
+"""Speaker memories for evaluation: the evaluated conversations in broadcast order, as on dev in training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from erc.memory.corpus import corpus_memory
 from erc.memory.past import CorpusPast
 from speakers import Registry
 
-MEMORY_NOTE = "what is known of speakers comes from the evaluated conversations themselves, for each from those broadcast before it"
+MEMORY_NOTE = (
+    "what is known of speakers comes from the evaluated conversations themselves, for each from those "
+    "broadcast before it"
+)
 
 
 @contextmanager
@@ -31,13 +34,22 @@ def evaluated_memory(
     files: Mapping[str, str],
     writer_server: str | None = None,
 ) -> Iterator[Registry | None]:
-    """The memory, for as long as the block lasts; None for conversations of no corpus: one name in two transcripts need not mean one person.
+    """Yields the memory for evaluated conversations, or None if they belong to no corpus.
 
-    `config` is the run's configuration, `section` its part that says what the model reads (`dev_sees_train`,
-    and who writes bios), `files` the checksums of its training files. `folder` keeps memories and written
-    texts (None: the user's cache); where a run left its own, they are found again. `writer_server` is the
-    address of a server that runs the writer of bios. Raises InputError for conversations whose ids stand
-    twice and ArtefactError for a training split or a writer that is not at hand.
+    Without a corpus, one name in two transcripts need not be one person.
+
+    Args:
+        data: The evaluated data.
+        scorer: The shared classifier.
+        folder: Cache of memories and written texts; None: the user's cache.
+        config: Configuration of the model's run.
+        section: Its section that states what the model reads (`dev_sees_train`, writer of bios).
+        files: SHA-256 of its training files.
+        writer_server: URL of a server that runs the writer of bios.
+
+    Raises:
+        InputError: Two conversations have the same id.
+        ArtefactError: The training split or the writer is missing.
     """
     if not data.conversations or any(talk.corpus is None for talk in data.conversations):
         yield None
@@ -58,7 +70,7 @@ def evaluated_memory(
 def _earlier(
     data: GoldData, config: Mapping[str, Any], reads: Mapping[str, Any], files: Mapping[str, str]
 ) -> tuple[Any, ...]:
-    """The training conversations, where a dev look-up of the run found them too."""
+    """The training conversations, if the run's dev lookups found them."""
     trained = config.get("data") or {}
     if (
         not reads.get("dev_sees_train")
@@ -70,7 +82,7 @@ def _earlier(
 
 
 def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: ExitStack) -> dict[str, Any]:
-    """Who writes bios, where training had a language model named for it."""
+    """Arguments for bios written by a language model, if training had one."""
     if not reads.get("bios") or not reads.get("writer"):
         return {}
     from erc.llm.generation.text_store import WRITTEN, WrittenTexts

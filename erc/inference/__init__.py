@@ -1,6 +1,6 @@
-"""From conversations to labelled conversations: the Predictor that command, service and batch jobs share.
+"""Labelling: scorers, the Predictor that command, service and batch share, and live conversations.
 
-What a program needs is here by name; each is imported when it is asked for.
+The names a program needs are importable from here; each is loaded on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two models in a row: a cheap one answers, and the turns it would send to a person go to a language model first."""
+"""A cascade: a small model labels every turn, a language model labels those it marks for review."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from erc.uncertainty.policy import REVIEW, DecisionPolicy
 
 
 class CascadePredictor(Predictor):
-    """`first` labels every turn; those it marks for review are labelled by `second`, a language model, in their dialogue.
+    """Labels with `first`, then with the language model `second` where `first` asks for review.
 
-    A prediction's `model` says which of the two answered; decision and uncertainty are that model's. The 28
-    fine emotions are the shared classifier's either way, and stay those of the first answer, as do the counts
-    of the past.
+    Each prediction's `model`, decision and uncertainty belong to the model that answered. The 28 fine
+    emotions
+    and the counts of past turns always come from `first`.
+
+    Raises:
+        ConfigError: `second` is not a language model, or the two report in different emotion sets.
     """
 
     def __init__(self, first: Predictor, second: Predictor) -> None:
@@ -33,7 +36,8 @@ class CascadePredictor(Predictor):
             )
         if second.scorer.emotions.labels != first.scorer.emotions.labels:
             raise ConfigError(
-                f"{first.scorer.identity} reports in '{first.scorer.emotions.name}', {second.scorer.identity} in '{second.scorer.emotions.name}': "
+                f"{first.scorer.identity} reports in '{first.scorer.emotions.name}', "
+                f"{second.scorer.identity} in '{second.scorer.emotions.name}': "
                 "name with --emotions a set that both know"
             )
         self.second = second
@@ -41,7 +45,7 @@ class CascadePredictor(Predictor):
 
     @property
     def policy(self) -> DecisionPolicy | None:
-        """The first model's decision policy, which says what goes to the second."""
+        """The first model's decision policy; it selects the turns that go to the second."""
         return self.first.policy
 
     @policy.setter

@@ -1,4 +1,4 @@
-"""Taking conversations in their order of time where a memory lies between them: what a later one leaves is no past of an earlier one."""
+"""Labels a stream of conversations in start-time order, for use with a speaker memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ def labelled_in_time(
     hold: float,
     warn: Callable[[str], None],
 ) -> Iterator[Labelled]:
-    """Labels conversations in the order in which they `began` and gives them out in that in which they came.
+    """Labels in start-time order; yields in input order.
 
-    At most about `hold` turns are held for it; with 0 every conversation is labelled as it comes. Where one
-    of those held has no time, their own order stands. The first that is labelled after one that began later
-    is told to `warn`, as it did not read what it should have.
+    Args:
+        conversations: The stream.
+        label: Labels one conversation and records it in the memory.
+        began: Start time of a conversation in UTC seconds, None if unknown.
+        hold: Turns to hold for reordering; 0 labels each conversation as it arrives. Conversations keep their
+            input order where one of those held has no start time.
+        warn: Called once when a conversation is labelled after one that began later.
     """
     latest, told = -math.inf, False
     for window in _windows(conversations, hold):
@@ -35,8 +39,10 @@ def labelled_in_time(
             if time is not None and time < latest and not told:
                 told = True
                 warn(
-                    f"{window[place].conversation_id}: begins before a conversation that was labelled ahead of it, which did not know of it; on "
-                    "standard input, in very long input and beside conversations without timestamps the order of the input stands: sort it by time"
+                    f"{window[place].conversation_id}: begins before a conversation that was labelled ahead "
+                    "of it, which did not know of it; on "
+                    "standard input, in very long input and beside conversations without timestamps the "
+                    "order of the input stands: sort it by time"
                 )
             latest = latest if time is None else max(latest, time)
             done[place] = label(window[place])

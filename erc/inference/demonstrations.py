@@ -1,4 +1,4 @@
-"""The demonstrations that an adapter was trained with, found again when labelling."""
+"""Demonstrations of an adapter's training corpus, looked up again for labelling."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from erc.models.encoder.precision import resolve_precision
 
 _FORMAT = 1
 NO_LEAKS = LeakFilter.of(())
-"""Keeps nothing out."""
+"""A filter that removes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedDemonstrations:
-    """What a turn's prompt shows: at most `count` turns of the adapter's training corpus, by the shared classifier's embedding alone."""
+    """Finds at most `count` training turns per prompt, by embedding only and never by label."""
 
     index: DemonstrationIndex
     count: int
 
     def __call__(self, vector: np.ndarray, text: str, origin: TurnSource) -> Sequence[Demonstration]:
-        """Those nearest to a turn of these words, whose embedding is `vector` (P,)."""
+        """The turns nearest to `vector` (P,); none with the same text or from the same conversation."""
         return self.index.search(vector, text=text, origin=origin, k=self.count)
 
 
@@ -49,12 +49,14 @@ def trained_demonstrations(
     leaks: LeakFilter = NO_LEAKS,
     cache: Path | None = None,
 ) -> TrainedDemonstrations | None:
-    """The demonstrations of an adapter; None where it was trained without.
+    """The demonstrations an adapter was trained with; None if it was trained without.
 
-    They are those of training: the same turns of the same files, embedded by the same classifier, with
-    nothing from the target's own conversation or episode, and nothing of what `leaks` keeps out. Their
-    vectors are kept in `cache`, by default the user's, so that only the first start computes them. Raises
-    ArtefactError where the corpus is not at hand or is another, and where the classifier is another.
+    They come from the same files, embedded by the same classifier, as in training. Turns of the target's own
+    conversation or episode and turns removed by `leaks` are never shown. Vectors are cached in `cache` (None:
+    the user's cache folder).
+
+    Raises:
+        ArtefactError: The corpus is missing or has changed, or the classifier is another one.
     """
     config = record.extra.get("config", {})
     count = int(config.get("llm", {}).get("demonstrations", 0))
@@ -63,7 +65,8 @@ def trained_demonstrations(
     made = record.extra.get("supplies", {})
     if made.get("utterance_sha256") not in (None, utterance.artefact.sha256):
         raise ArtefactError(
-            f"the adapter's demonstrations were found by {made.get('utterance_model')} of SHA-256 {made['utterance_sha256'][:12]}..., the one here "
+            f"the adapter's demonstrations were found by {made.get('utterance_model')} of SHA-256 "
+            f"{made['utterance_sha256'][:12]}..., the one here "
             f"has {utterance.artefact.sha256[:12]}...: train the adapter again"
         )
     corpus = training_split(
@@ -80,10 +83,10 @@ def trained_demonstrations(
 
 
 def kept_vectors(scorer: CachedScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
-    """The scorer's embeddings of texts from files of these SHA-256, read from `folder` where the same were made before.
+    """Embeds texts of corpus files, with a cache in `folder`.
 
-    A file's name says what it was made from: texts, files, classifier and precision. One that does not hold
-    what its name promises is computed anew, and a folder that cannot be written to only costs time.
+    A cache file is named by a digest of texts, file checksums, classifier and precision. A damaged one is
+    computed again. A folder that cannot be written to only costs time.
     """
 
     def embed(texts: Sequence[str]) -> np.ndarray:
@@ -108,20 +111,25 @@ def kept_vectors(scorer: CachedScorer, folder: Path, *, checksums: Sequence[str]
 
 
 def _read_vectors(path: Path, *, shape: tuple[int, int]) -> np.ndarray | None:
-    """The vectors of a file, float32; None for no file and for one that is broken."""
+    """The vectors of a file, float32; None if it is missing or damaged."""
     found = read_arrays(path).get("vectors")
     return found if found is not None and found.shape == shape and found.dtype == np.float32 else None
 
 
 def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what: str) -> Corpus:
-    """The training split of a run's configuration as it was then; `files` are its checksums by file name, `what` begins the error messages.
+    """The training split of a run's configuration, unchanged since the run.
 
-    Raises ArtefactError where it is not at hand or has changed.
+    Args:
+        config: The run's configuration.
+        files: SHA-256 of the split's files, by file name.
+        what: Beginning of the error messages.
+
+    Raises:
+        ArtefactError: The split is missing or has changed.
     """
     data = config["data"]
     name, split = data["corpus"], data["train_split"]
-    # The folder it was read from may be another machine's: then the corpus is looked for where corpora are
-    # here.
+    # The folder may be of another machine; then the corpus is searched for in the usual places.
     root = Path(data["root"]) if data.get("root") and (Path(data["root"]) / name).is_dir() else None
     try:
         corpus = load_split(
@@ -133,13 +141,15 @@ def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what:
         )
     except InputError as error:
         raise ArtefactError(
-            f"{what} the {split} split of {name}, which is not at hand: {error}. Put the corpus under {VARIABLE} with "
+            f"{what} the {split} split of {name}, which is not at hand: {error}. Put the corpus under "
+            f"{VARIABLE} with "
             f"`erc data import {name} --from PATH`"
         ) from None
     for file in corpus.files:
         if files.get(file.name) != file.sha256:
             raise ArtefactError(
-                f"{what} {file.name} of {name} with SHA-256 {str(files.get(file.name))[:12]}..., the file here has "
+                f"{what} {file.name} of {name} with SHA-256 {str(files.get(file.name))[:12]}..., the file "
+                "here has "
                 f"{file.sha256[:12]}...: put the file it was trained on under {VARIABLE}, or train it again"
             )
     return corpus

@@ -56,7 +56,7 @@ class ConversationModel:
 def _live_llm(
     scorer: Any, *, conversation_id: str, corpus: str | None, past: SpeakerPast | None
 ) -> LiveTurns:
-    # Imported here: the language-model path needs packages that the small models do without.
+    # Imported here because the language-model path needs more packages than the small models.
     from erc.inference.live.llm import LiveLlm
 
     return LiveLlm(scorer, conversation_id=conversation_id, past=past)

@@ -1,4 +1,4 @@
-"""From `llm:PATH_OR_ID` to a language model behind the Predictor."""
+"""Loads a language model, named as `llm:PATH_OR_ID`, as a scorer."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from erc.resources import LLM_PREFIX
 from erc.uncertainty.policy import DecisionPolicy
 
 DEFAULT_EMOTIONS = "ekman"
-"""What a model without an adapter is asked for where no set is named."""
+"""Emotion set of a model without an adapter if none is named."""
 UNTUNED_NOTES = PromptNotes(bios=True, history=4, without_memory=False)
-"""What a model without an adapter is shown of a speaker memory, where one is given."""
+"""What prompts of a model without an adapter show of a speaker memory."""
 CACHE_FILE = "answers.sqlite"
-"""Within the folder of a server's kept answers."""
+"""Name of the answer cache within the `--cache` folder."""
 REVIEW_ALL = DecisionPolicy(min_confidence=2.0)
-"""No probability reaches it: every turn goes to a person."""
+"""A policy that sends every turn to review: no probability reaches 2."""
 
 
 def load_llm_scorer(
@@ -53,12 +53,23 @@ def load_llm_scorer(
     emotions: str | None = None,
     leaks: LeakFilter = NO_LEAKS,
 ) -> LlmScorer:
-    """The scorer of `llm:PATH_OR_ID`: a base model, with `adapter` over it, or an adapter folder, which names its base.
+    """The scorer of `llm:PATH_OR_ID`: a base model, optionally with an adapter.
 
-    With `server` the model is one that runs there under that name; its tokenizer is read from `adapter`, else
-    from PATH_OR_ID. `cache` is a folder in which the server's answers are kept. An adapter that was trained
-    with demonstrations shows them from its training corpus, which must lie under the data root, and of that
-    nothing which `leaks` keeps out. Raises ArtefactError or ConfigError for what cannot be used.
+    Args:
+        model: `llm:` with a folder or hub id of a base, or with an adapter folder, which names its base.
+        utterance: The shared classifier, for fine emotions and for retrieval.
+        adapter: Folder of an adapter over the base.
+        server: URL of a server that runs the model under that name. The tokenizer is read locally, from
+            `adapter` or PATH_OR_ID.
+        cache: Folder for the server's answers.
+        settings: Precision and sampling.
+        emotions: Emotion set to report in.
+        leaks: Removes demonstrations that share texts with evaluated data. An adapter trained with
+            demonstrations needs its training corpus under the data root.
+
+    Raises:
+        ArtefactError: The model, adapter or its corpus cannot be used.
+        ConfigError: The options do not fit together.
     """
     settings = settings or InferenceSettings()
     if cache is not None and server is None:
@@ -76,7 +87,7 @@ def load_llm_scorer(
 
 @contextmanager
 def _closed_on_failure(backend: Backend) -> Iterator[None]:
-    """Closes the connections of a back end where the block fails, for then nobody else is left to."""
+    """Closes a backend's connections if the block fails."""
     try:
         yield
     except BaseException:
@@ -85,7 +96,7 @@ def _closed_on_failure(backend: Backend) -> Iterator[None]:
 
 
 def llm_policy(scorer: LlmScorer) -> DecisionPolicy:
-    """The policy fitted for the set reported in. Without one every turn goes to a person: nothing tells how far the model can be trusted."""
+    """The decision policy for the reported set; review for every turn if none was fitted."""
     record = scorer.model.policies.get(scorer.emotions.name) if scorer.calibrated else None
     return REVIEW_ALL if record is None else DecisionPolicy.from_dict(record)
 
@@ -109,14 +120,15 @@ def _local(
 
 
 def _precision(asked: str, record: AdapterRecord | None) -> tuple[LlmPrecision, tuple[str, ...]]:
-    """The precision to load the base in, and remarks. Left to us it is the one the adapter was trained over, as far as the machine goes."""
+    """Precision to load the base in, with remarks; by default the one the adapter was trained with."""
     trained = "auto" if record is None else _trained_with(record).get("precision", "auto")
     found: Any = trained if asked == "auto" else asked
     remarks: tuple[str, ...] = ()
     if asked == "auto" and trained == "4bit" and not can_four_bit(default_device()):
         found = resolve_precision("auto")
         remarks = (
-            f"the adapter was trained over its base in 4bit, which needs a CUDA GPU and bitsandbytes: here it runs in {found}",
+            "the adapter was trained over its base in 4bit, which needs a CUDA GPU and bitsandbytes: here "
+            f"it runs in {found}",
         )
     elif asked == "auto" and trained == "bf16" and not bf16_is_fast():
         found = "auto"
@@ -135,15 +147,16 @@ def _served(
 
     source = (
         name if adapter is None else str(adapter)
-    )  # a server may have any name for an adapter; its folder holds the tokenizer
+    )  # A server may use any name for an adapter; its folder holds the tokenizer.
     require_place(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(
-            f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be read: {error}"
+            f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be "
+            f"read: {error}"
         ) from error
-    # What is not at hand is not asked for: it is the server that has to have it.
+    # Reads the number of positions only from local files: the server has the model.
     positions = known_positions(
         name if record is None else record.base,
         revision=None if record is None else record.revision,
@@ -175,7 +188,7 @@ def _served(
 def _prompts(
     encoder: PromptEncoder, record: AdapterRecord | None, emotions: str | None
 ) -> tuple[PromptBuilder, str, tuple[str, ...]]:
-    """The builder of the prompts, the set they ask for (the adapter's, else the one to report in), and a remark where they are kept shorter."""
+    """Prompt builder, emotion set of the prompts, and a remark if prompts are shortened."""
     if record is None:
         asked = load_emotion_set(emotions or DEFAULT_EMOTIONS)
         template = PromptTemplate.load("erc_yes_no" if asked.multi_label else "erc")
@@ -188,7 +201,8 @@ def _prompts(
     own = load_emotion_set(record.label_set)
     if tuple(own.labels) != record.labels:
         raise ArtefactError(
-            f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has {', '.join(own.labels)}"
+            f"the adapter was trained for the labels {', '.join(record.labels)}, set '{own.name}' now has "
+            f"{', '.join(own.labels)}"
         )
     llm = _trained_with(record)
     asked_for = Budget(
@@ -198,7 +212,8 @@ def _prompts(
     builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
     if builder.sha256 != record.prompt_sha256:
         raise ArtefactError(
-            f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it again"
+            f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it "
+            "again"
         )
     if record.chat_template_sha256 != encoder.template_sha256:
         other = (
@@ -213,13 +228,16 @@ def _prompts(
 def _fitting(
     budget: Budget, encoder: PromptEncoder, answers: Sequence[str]
 ) -> tuple[Budget, tuple[str, ...]]:
-    """What of `budget` leaves room for each of `answers` within the model's positions, and a remark where that is less."""
+    """The part of `budget` that leaves room for each answer, with a remark if that is less."""
     fitting = budget.within(
         encoder.positions, answer=max(len(encoder.answer_ids(answer)) for answer in answers)
     )
     if fitting == budget:
         return budget, ()
-    told = f"the model has positions for {encoder.positions} tokens: prompts hold at most {fitting.max_tokens} of them, not {budget.max_tokens}"
+    told = (
+        f"the model has positions for {encoder.positions} tokens: prompts hold at most {fitting.max_tokens} "
+        f"of them, not {budget.max_tokens}"
+    )
     return fitting, (told,)
 
 
@@ -238,7 +256,8 @@ def _described(
     several = load_emotion_set(emotion_set).multi_label
     if several and not exact:
         raise ConfigError(
-            f"the emotions of '{emotion_set}' may hold together, so each is asked for alone, which takes the exact scores of a local model or of a "
+            f"the emotions of '{emotion_set}' may hold together, so each is asked for alone, which takes "
+            "the exact scores of a local model or of a "
             "server with echoed completions: use --emotions ekman"
         )
     calibrator: ContextualCalibrator | OddsPrior | None = None
@@ -246,7 +265,7 @@ def _described(
         calibrator = _odds_prior(backend, builder) if several else _label_prior(backend, builder)
     elif (
         record is not None and record.calibrator is not None and exact
-    ):  # what was fitted on exact scores says nothing of codes or choices
+    ):  # A calibrator fitted on exact scores does not apply to codes or choices.
         calibrator = ContextualCalibrator.from_dict(record.calibrator)
     return LanguageModel(
         name=f"{LLM_PREFIX}{backend.model_id}",
@@ -256,9 +275,7 @@ def _described(
         calibrator=calibrator,
         fitted=record is not None,
         policies={} if record is None else record.extra.get("policy", {}),
-        notes=UNTUNED_NOTES
-        if record is None
-        else trained,  # an adapter reads what it was trained with, no more
+        notes=UNTUNED_NOTES if record is None else trained,  # An adapter reads what it was trained with.
         bio_writer=writing_model(llm["writer"], base=str(llm.get("base")), revision=None)[0]
         if trained.bios and llm.get("writer")
         else None,
@@ -266,7 +283,7 @@ def _described(
 
 
 def _label_prior(backend: LabelScorer, builder: PromptBuilder) -> ContextualCalibrator:
-    """Nothing is fitted for a model without an adapter, but what it says of each label anyway, as of a short one, is taken off."""
+    """A calibrator that divides out the label prior of a content-free prompt; nothing is fitted."""
     return ContextualCalibrator.of_prior(
         builder.labels, content_free_prior(backend, [builder.content_free()], builder.labels)
     )
@@ -278,7 +295,7 @@ def _odds_prior(backend: LabelScorer, builder: PromptBuilder) -> OddsPrior:
 
 
 def _trained_with(record: AdapterRecord) -> Mapping[str, Any]:
-    """The section `llm` of the configuration that the adapter was trained from."""
+    """The `llm` section of the adapter's training configuration."""
     section = record.extra.get("config", {}).get("llm")
     return section if isinstance(section, Mapping) else {}
 
@@ -286,11 +303,14 @@ def _trained_with(record: AdapterRecord) -> Mapping[str, Any]:
 def named(
     model: str, *, adapter: Path | None = None, server: str | None = None
 ) -> tuple[str, Path | None, AdapterRecord | None]:
-    """Base, adapter folder and adapter's record that `llm:PATH_OR_ID` means; the last two are None for a model without an adapter.
+    """Resolves `llm:PATH_OR_ID` to base, adapter folder and adapter record.
 
-    The name of an adapter folder alone stands for the base it was trained over; with `adapter` a base is
-    named that may lie at another place now. Raises ConfigError or ArtefactError where it is another one, or
-    is not there. What a server runs is not looked into.
+    An adapter folder as PATH_OR_ID stands for its base. With `adapter`, PATH_OR_ID names the base, which may
+    have moved since training. A server's model is not checked. Folder and record are None without an adapter.
+
+    Raises:
+        ConfigError: No model is named, or the adapter belongs to another base.
+        ArtefactError: The base is missing or has other weights than in training.
     """
     name = model.removeprefix(LLM_PREFIX)
     if not name:
@@ -305,7 +325,7 @@ def named(
 
 
 def unproven(name: str, record: AdapterRecord | None) -> tuple[str, ...]:
-    """A remark where a folder stands in for the hub model that an adapter was trained over: nothing recorded tells whether it is the same."""
+    """A remark if a local folder replaces a hub base whose weights were not recorded."""
     if record is None or name == record.base or record.base_weights is not None:
         return ()
     return (
@@ -315,19 +335,22 @@ def unproven(name: str, record: AdapterRecord | None) -> tuple[str, ...]:
 
 def _require_base(name: str, adapter: Path, record: AdapterRecord) -> None:
     here = Path(name).is_dir()
-    if record.base_weights is None:  # of the hub
+    if record.base_weights is None:  # a hub model
         if name != record.base and not here:
             raise ConfigError(
-                f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model llm:{adapter}"
+                f"the adapter {adapter} was trained over {record.base}, not over {name}: use --model "
+                f"llm:{adapter}"
             )
         return
     if not here:
         raise ArtefactError(
-            f"the adapter {adapter} was trained over a base in the folder {record.base}, and {name} is no folder here: "
+            f"the adapter {adapter} was trained over a base in the folder {record.base}, and {name} is no "
+            "folder here: "
             f"say where the base lies, with --model llm:FOLDER --adapter {adapter}"
         )
     if (found := weights_digest(Path(name))) != record.base_weights:
         raise ArtefactError(
-            f"the adapter {adapter} was trained over other weights (digest {record.base_weights}) than {name} holds ({found}): its figures and "
+            f"the adapter {adapter} was trained over other weights (digest {record.base_weights}) than "
+            f"{name} holds ({found}): its figures and "
             "its calibration say nothing of these; name the base it belongs to, or train it again"
         )

@@ -1,4 +1,4 @@
-"""From the name of a model to a Predictor."""
+"""Loads a model by name as a Predictor."""
 
 from __future__ import annotations
 
@@ -28,14 +28,20 @@ def load_predictor(
     server: str | None = None,
     cache: Path | None = None,
 ) -> Predictor:
-    """The Predictor of a model given by name or folder, or of a language model given as `llm:PATH_OR_ID`.
+    """The Predictor of a model folder or name, or of a language model as `llm:PATH_OR_ID`.
 
-    `adapter` (a folder), `server` (an address) and `cache` (a folder for the server's answers) are for
-    language models.
+    Args:
+        model: Name or folder of a model, or `llm:PATH_OR_ID`.
+        settings: How to compute; None for the defaults.
+        emotions: Emotion set to report in; None for the model's own. For the 28 fine emotions a conversation
+            model is replaced by the utterance classifier it reads.
+        adapter: Adapter folder, for a language model.
+        server: URL of a model server, for a language model.
+        cache: Folder for a server's answers.
 
-    `emotions` names the set to report in (None: the model's own). Asked for the 28 emotions, a conversation
-    model hands over to the utterance classifier it reads, which is the one that knows them. Raises
-    ArtefactError for a model that cannot be used and ConfigError for a set it cannot report in.
+    Raises:
+        ArtefactError: The model cannot be used.
+        ConfigError: It cannot report in `emotions`, or options do not fit the model.
     """
     settings = settings or InferenceSettings()
     if model.startswith(LLM_PREFIX):
@@ -44,7 +50,8 @@ def load_predictor(
         )
     if adapter is not None or server is not None or cache is not None:
         raise ConfigError(
-            f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; {model} is none"
+            f"--adapter, --server and --cache are for language models, as in --model {LLM_PREFIX}FOLDER; "
+            f"{model} is none"
         )
     artefact = load_model(model)
     if artefact.info.kind == "utterance":
@@ -63,7 +70,7 @@ def load_predictor(
 def _of(
     scorer: ConversationScorer, artefact: Artefact, shared: Artefact, settings: InferenceSettings
 ) -> Predictor:
-    """The Predictor of an artefact, with its decision policy and the shared classifier's thresholds."""
+    """The Predictor of an artefact, with its decision policy and the classifier's thresholds."""
     return Predictor(
         scorer,
         fine_thresholds=fine_thresholds(shared),
@@ -73,7 +80,7 @@ def _of(
 
 
 def _check_emotions(artefact: Artefact, emotions: str | None) -> None:
-    """Raises ConfigError for a set that neither a conversation model nor the classifier that it reads reports in."""
+    """Raises ConfigError for a set that neither the model nor its classifier reports in."""
     try:
         load_emotion_map(artefact.info.emotion_set, emotions or artefact.info.emotion_set)
     except ConfigError as error:
@@ -92,20 +99,24 @@ def load_cascade(
     server: str | None = None,
     cache: Path | None = None,
 ) -> Predictor:
-    """The Predictor of `model` with the language model `second` for the turns it marks for review, both in the set of the first.
+    """A cascade: `model`, and the language model `second` for the turns it marks for review.
 
-    `adapter`, `server` and `cache` are the second's. Raises ConfigError where the two know no common set.
+    `adapter`, `server` and `cache` belong to `second`. Both models report in the set of the first.
+
+    Raises:
+        ArtefactError: A model cannot be used.
+        ConfigError: `second` is not a language model, or the two have no common emotion set.
     """
     from erc.inference.cascade import CascadePredictor
 
     if not second.startswith(LLM_PREFIX):
         raise ConfigError(
-            f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language model"
+            f"--second {second}: write {LLM_PREFIX}FOLDER or {LLM_PREFIX}ID, the second model is a language "
+            "model"
         )
     settings = settings or InferenceSettings()
     first = load_predictor(model, settings=settings.for_encoders(), emotions=emotions)
-    # Heads and upper layers are parts of the first; what is drawn of a language model is its adapter or
-    # nothing.
+    # Modes `head` and `top-k` exist only for the first model; a language model samples its adapter.
     other = settings if settings.uncertainty == "off" else replace(settings, uncertainty="default")
     behind = load_predictor(
         second,
@@ -127,8 +138,7 @@ def _language_model(
     server: str | None,
     cache: Path | None,
 ) -> Predictor:
-    # The language-model path asks for much that labelling by the small models does without: it is only
-    # imported here.
+    # Imported here because the language-model path needs more packages than the small models.
     from erc.inference.llm_loading import llm_policy, load_llm_scorer
 
     shared = load_model(SHARED_MODEL)
@@ -153,6 +163,6 @@ def fine_thresholds(artefact: Artefact) -> LabelThresholds | None:
 
 
 def policy_for(artefact: Artefact, emotion_set: str) -> DecisionPolicy | None:
-    """The decision policy that was fitted for predictions in `emotion_set`, or None."""
+    """The decision policy fitted for predictions in `emotion_set`, or None."""
     record = (artefact.policy or {}).get(emotion_set)
     return None if record is None else DecisionPolicy.from_dict(record)

@@ -1,4 +1,4 @@
-"""One labelled turn, and the record of it that is written."""
+"""One labelled turn and its output record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class FineEmotion:
-    """One of the 28 emotions, how probable it is, and how much of its uncertainty more training data could remove (nats)."""
+    """One of the 28 emotions with its probability and epistemic uncertainty in nats."""
 
     emotion: str
     probability: float
@@ -22,15 +22,28 @@ class FineEmotion:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of one turn.
+    """The label of one turn.
 
-    `confidence` is the calibrated probability of `emotion`; `total`, `aleatoric` and `epistemic` are nats and
-    belong to `emotion` (the last two None where nothing was sampled); `decision` is `accept` or `review`;
-    `truncated` says that the text was longer than the model reads. Of a language model `prompt` names the
-    templates with the beginning of their hash; `score_kind` is `exact` (the whole label's log-likelihood),
-    `codes` (log-probabilities of one-letter codes; `codes-bounded` where some label's is an upper bound,
-    because its code was not among the likeliest tokens) or `none` (a bare choice, of which no probability is
-    known).
+    Attributes:
+        conversation_id: Id of the conversation.
+        utterance: The turn.
+        emotion: The most probable emotion of the reported set.
+        confidence: Calibrated probability of `emotion`.
+        probabilities: Probability of every emotion, most probable first.
+        fine: Reported emotions of the 28, by the shared classifier.
+        total: Predictive entropy of `probabilities` in nats.
+        aleatoric: Expected entropy in nats; None without samples.
+        epistemic: Mutual information in nats; None without samples.
+        decision: `accept` or `review`.
+        model: `name@version` of the model that answered.
+        past_utterances: Past turns of the speaker that the label may rest on.
+        past_conversations: Conversations of these turns.
+        speaker_id: Id in the speaker memory; None without one.
+        truncated: Whether the text was longer than the model reads.
+        prompt: Prompt templates and the start of their hash, for a language model.
+        score_kind: How a language model was scored: `exact` (log-likelihood of whole labels), `codes`
+            (one-letter codes; `codes-bounded` if a code was not among the returned tokens and has an upper
+            bound) or `none` (a bare choice without probabilities).
     """
 
     conversation_id: str
@@ -52,7 +65,10 @@ class Prediction:
     score_kind: str | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """The JSON-able record of schema version 1; probabilities to four decimals. Only a language model's has `prompt` and `score_kind`."""
+        """The JSON-able record of schema version 1, probabilities rounded to four decimals.
+
+        `prompt` and `score_kind` are present for language models only.
+        """
         turn = self.utterance
         return {
             "conversation_id": self.conversation_id,
@@ -91,7 +107,7 @@ class Prediction:
 
 
 def answered_by(first: Prediction, second: Prediction) -> Prediction:
-    """The answer of a second model about the same turn, with the fine emotions and the counts of the past of the first."""
+    """The second model's answer, with the fine emotions and past counts of the first."""
     return replace(
         second,
         fine=first.fine,

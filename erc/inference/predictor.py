@@ -1,4 +1,4 @@
-"""The Predictor: conversations in, predictions out. Command, service and batch jobs all call this one."""
+"""The Predictor: conversations in, predictions out. Command, service and batch all use it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from erc.uncertainty.thresholds import LabelThresholds
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A conversation with one prediction for each of its turns, in their order."""
+    """A conversation with one prediction per turn, in order."""
 
     conversation: Conversation
     predictions: tuple[Prediction, ...]
 
 
 class Predictor:
-    """Turns the belief of a scorer into decisions.
+    """Turns a scorer's probabilities into predictions.
 
-    `fine_thresholds` say from which probability on one of the 28 emotions is reported; `policy` which turns
-    go to a person (None: every turn is accepted).
+    Args:
+        scorer: The model.
+        fine_thresholds: Probability from which each of the 28 emotions is reported; None: 0.5.
+        policy: Selects turns for review; None accepts every turn.
+        settings: How to compute.
     """
 
     def __init__(
@@ -92,14 +95,12 @@ class Predictor:
         self.scorer.close()
 
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
-        """Labels a stream in its order, holding no more than about `turns_per_window` turns at a time."""
+        """Labels a stream in its order, holding about `turns_per_window` turns at a time."""
         window: list[Conversation] = []
         turns = 0
         for conversation in conversations:
             window.append(conversation)
-            turns += max(
-                1, len(conversation)
-            )  # a stream of empty conversations must not be held for ever either
+            turns += max(1, len(conversation))  # bounds a stream of empty conversations too
             if turns >= self.settings.turns_per_window:
                 yield from self.label(window)
                 window, turns = [], 0
@@ -107,7 +108,7 @@ class Predictor:
             yield from self.label(window)
 
     def predictions(self, turns: Sequence[tuple[str, Utterance]], scores: Scores) -> list[Prediction]:
-        """Decisions about turns, given as (conversation id, utterance), from the belief about them in the same order."""
+        """Predictions for (conversation id, utterance) pairs, from their scores in the same order."""
         rows = np.arange(len(turns))
         best = scores.probabilities.argmax(axis=-1) if len(rows) else rows
         confidence = scores.probabilities[rows, best]
@@ -142,12 +143,12 @@ class Predictor:
         return self.policy.decide(confidence, total)
 
     def _probabilities(self, row: np.ndarray) -> dict[str, float]:
-        """Every emotion's probability, the likeliest first."""
+        """Probability of every emotion, most probable first."""
         order = np.argsort(-row, kind="stable")
         return {self.scorer.emotions.labels[i]: float(row[i]) for i in order}
 
     def _reported(self, fine: np.ndarray) -> np.ndarray:
-        """Which fine emotions stand in the record (U, F): those above their thresholds, else the likeliest one."""
+        """Mask (U, F) of the reported fine emotions: above their threshold, or else the most probable."""
         chosen = (
             fine >= 0.5 if self.fine_thresholds is None else self.fine_thresholds.decide(fine).astype(bool)
         )

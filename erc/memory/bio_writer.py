@@ -1,4 +1,4 @@
-"""Bios of the people in a speaker memory, written by a language model from what they said."""
+"""Bios written by a language model from what people said."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry,
 
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+")
 MOST_TOKENS = 240
-"""Tokens of a bio of a corpus memory: the eighty words that are asked for, and room for scripts that take more."""
+"""Token limit of a bio in a corpus memory: 80 words, with room for scripts that take more tokens."""
 _MOST_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class LlmBios:
-    """Makes the writer of one person's bio. The prompt shows the last of the person's remembered turns that `budget` holds, and of that
-    no more than leaves room for the bio within the model's positions."""
+    """Makes writers of bios.
+
+    A prompt shows the last remembered turns of the person that fit `budget` and leave room for the bio within
+    the model's positions.
+    """
 
     generator: Generator
     template: PromptTemplate
@@ -40,11 +43,11 @@ class LlmBios:
 
     @property
     def name(self) -> str:
-        """Model and prompt, kept with every bio."""
+        """Model and prompt, stored with every bio."""
         return f"llm:{self.generator.model_id} {self.template.id}@{self.template.sha256[:12]}"
 
     def writer(self, speaker: str, *, earlier: str | None) -> BioWriter:
-        """The writer for the person called `speaker`, of whom `earlier` was known."""
+        """The writer for the person called `speaker`, whose previous bio is `earlier`."""
 
         def write(turns: Sequence[Observation]) -> tuple[Passage, ...]:
             return self._write(speaker, earlier, [turn.text for turn in turns if turn.text])
@@ -52,7 +55,7 @@ class LlmBios:
         return BioWriter(self.name, write)
 
     def writer_of(self, registry: Registry, context: SpeakerContext) -> BioWriter:
-        """The writer of a person's next bio, who reads the one before."""
+        """The writer of a person's next bio, which reads the previous one."""
         name = registry.find(context.speaker).name
         return self.writer(name or "Someone", earlier=None if context.bio is None else context.bio.text)
 
@@ -67,7 +70,7 @@ class LlmBios:
         def render(kept: Sequence[str], known: str = "") -> RenderedPrompt:
             return self.template.render(speaker=name, earlier=known, dialogue=kept, max_words=self.max_words)
 
-        # A turn and the earlier bio take a third each at most, so that there is always a prompt.
+        # A turn and the previous bio take at most a third each, so a prompt always fits.
         share = (budget.max_tokens - len(encoder.prompt_ids(render([])))) // 3
         turns = [
             _within(share, encoder, safe.limits.utterance, partial(_safe_sentences, safe, [text]))
@@ -83,9 +86,10 @@ class LlmBios:
         prompt = fit(lines, lambda kept: render(kept, known), encoder=encoder, budget=budget)
         if prompt is None:
             raise ConfigError(
-                f"the words that ask for a bio of {name} leave no room for a turn in {budget.max_tokens} tokens: allow more"
+                f"the words that ask for a bio of {name} leave no room for a turn in {budget.max_tokens} "
+                "tokens: allow more"
             )
-        # The text is a model's, but rests on what people wrote: it is made safe as theirs is.
+        # A model wrote the text from what people said, so it is sanitized like theirs.
         written = safe.line(
             self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS
         )
@@ -97,20 +101,20 @@ class LlmBios:
 
 
 def _safe_sentences(safe: PromptSanitizer, sentences: Sequence[str], cap: int) -> str:
-    """The sentences, each with its beginning and end in `cap` characters."""
+    """The sentences, each shortened in the middle to `cap` characters."""
     return " ".join(safe.utterance(sentence, cap=cap) for sentence in sentences)
 
 
 def _within(tokens: int, encoder: PromptEncoder, limit: int, shortened: Callable[[int], str]) -> str:
-    """`shortened(cap)` for the largest cap up to `limit` at which it takes no more than `tokens`."""
+    """`shortened(cap)` for the largest `cap` up to `limit` that takes at most `tokens` tokens."""
     whole = shortened(limit)
-    if len(whole.encode()) <= tokens or encoder.count(whole) <= tokens:  # no token is less than a byte
+    if len(whole.encode()) <= tokens or encoder.count(whole) <= tokens:  # a token is at least one byte
         return whole
     return shortened(most(limit - 1, lambda cap: encoder.count(shortened(cap)) <= tokens))
 
 
 def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:
-    """Who writes the bios of a corpus memory, where a language model does: the arguments of `corpus_memory`."""
+    """Arguments of `corpus_memory` for bios written by a language model."""
     kept = KeepingWriter(writer, texts, task="speaker_bio")
     bios = LlmBios(
         kept,
@@ -128,11 +132,13 @@ def write_bios(
     classifier: SharedClassifier | None = None,
     speakers: Sequence[Speaker] | None = None,
 ) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
-    """Writes the next version of each person's bio, from all that is remembered up to the person's last turn.
+    """Writes the next version of each person's bio from everything remembered of them.
 
-    Later conversations read it, earlier ones never do. None stands for a person of whom nothing new was heard
-    since this writer wrote, an error for one of whom the model wrote nothing: the bio stays as it was, and
-    the others are written. `classifier` as in `write_bio`.
+    Later conversations read it, earlier ones do not. Yields the speaker with the new bio, with None if
+    nothing
+    was said since this writer's last bio, or with an error if the model wrote nothing; then the bio is kept
+    and
+    the others are still written. `classifier` as in `write_bio`.
     """
     for speaker in registry.speakers() if speakers is None else speakers:
         context = registry.context(speaker.speaker_id, before=END, limit=1)

@@ -1,9 +1,8 @@
-"""Keeps the bios of a speaker memory in step with it, so that a model that reads bios finds them.
+"""Keeps the bios of a speaker memory up to date for models that read bios.
 
-A bio is written before a conversation is read, from what was said before it, and again only once the person
-has said a quarter more: it costs little, and it is as old in training as it is when labelling. Both go
-through here. Labelling only counts: where training had a language model write the bios, a user's memory has
-such bios once `erc bios write` was run over it.
+A bio is written before a conversation is read, from earlier turns only. It is written again once the person
+has said a quarter more. Training and labelling share this code, so bios are equally old in both. Labelling
+writes counted bios; `erc bios write` has a language model write them.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from speakers import DETERMINISTIC, Bio, BioWriter, Embedder, Point, Registry, S
 from speakers.bios import MOST_TURNS
 
 GROWTH = 1.25
-"""A bio is written again when there are so many times the turns it rests on."""
+"""Growth of a person's number of turns after which the bio is written again."""
 WriterOf = Callable[[Registry, SpeakerContext], BioWriter]
 """The writer of a person's next bio."""
 Note = Callable[[str], None]
-"""Hears of what somebody should be told."""
+"""Receives messages for the user."""
 
 
 class NothingWrittenError(ConvemoError):
-    """A language model that was to write a bio wrote nothing."""
+    """A language model wrote nothing where a bio was expected."""
 
 
 def counted(registry: Registry, context: SpeakerContext) -> BioWriter:
@@ -41,11 +40,12 @@ def refresh_bios(
     classifier: SharedClassifier | None = None,
     note: Note = lambda text: None,
 ) -> tuple[Bio, ...]:
-    """Writes the bios of `speakers` that are missing or have fallen behind, from the turns strictly before `before`; returns the new ones.
+    """Writes the bios of `speakers` that are missing or outdated; returns the new ones.
 
-    A bio that another writer made, such as a language model through `erc bios write`, is never replaced by a
-    counted one. Where the writer writes nothing, `note` hears of it, and the bio is counted, or stays as it
-    was if this writer made the last. `classifier` as in `write_bio`.
+    They rest on turns strictly before `before`. A bio by another writer, such as a language model, is never
+    replaced by a counted one. If the writer writes nothing, `note` is called; the bio is then counted, or
+    kept
+    if this writer wrote the last one. `classifier` as in `write_bio`.
     """
     wanted = tuple(dict.fromkeys(speakers))
     made = []
@@ -76,7 +76,7 @@ def write_bio(
 ) -> Bio:
     """Writes a person's next bio.
 
-    Its passages get vectors where the memory holds vectors of `classifier`: prompts retrieve passages by them.
+    Its passages get vectors if the memory holds vectors of `classifier`; prompts retrieve passages by them.
     """
     if classifier is None or registry.embedder != embedder_of(classifier):
         return registry.write_bio(speaker, before=before, writer=writer)
@@ -96,7 +96,7 @@ def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool
         return context.utterances > 0
     if bio.writer != writer.name:
         return bio.writer == DETERMINISTIC.name
-    # A bio rests on the last turns only, so beyond their number it does not say how many there were.
+    # A bio reads only the last turns, so its own count does not tell how many there were.
     behind = (
         bio.utterances
         if bio.utterances < MOST_TURNS

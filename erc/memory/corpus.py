@@ -1,10 +1,8 @@
-"""A corpus as a speaker memory: what labelling it conversation by conversation, in order of broadcast, would have remembered.
+"""Speaker memories of corpora: what labelling a corpus in broadcast order would have remembered.
 
-Training reads it the way labelling reads a user's memory, strictly from before each conversation, so the two
-build the same prompts. Where a language model is named to write the bios, that holds for a user's memory
-whose bios it wrote too (`erc bios write`); labelling itself counts. Emotions in it are those of the shared
-classifier; no gold label is ever written down. A filled memory is kept as a file under a digest of all it was
-made from, and made again only where one of these has changed.
+Training reads them as labelling reads a user's memory, strictly from before each conversation, so both build
+the same prompts. Emotions in them come from the shared classifier, never from gold labels. A memory is
+cached in a file named by a digest of everything it was made from.
 """
 
 from __future__ import annotations
@@ -54,17 +52,29 @@ def corpus_memory(
     advance: Advance = lambda turns: None,
     note: Note = lambda text: None,
 ) -> Registry:
-    """The memory of a split, from `folder` where it was made before; its file is for its owner alone (0600), and so is a folder that is made here.
+    """The memory of a split, read from `folder` if it was made before. The caller closes it.
 
-    The caller closes it. `writer` names who writes bios (`writer_of`). `advance` hears of the turns taken in,
-    `note` of bios that had to be counted because their writer wrote nothing. Raises InputError for ids that
-    stand twice, ArtefactError for a folder that cannot be written to.
+    The file has mode 0600, a new folder 0700.
+
+    Args:
+        folder: Cache of memories.
+        conversations: The split.
+        scorer: The shared classifier.
+        writer_of: Writes the bios.
+        writer: Names the writer, for the digest.
+        advance: Called with the number of turns recorded.
+        note: Called if bios had to be counted because their writer wrote nothing.
+
+    Raises:
+        InputError: Two conversations have the same id.
+        ArtefactError: The folder cannot be written to.
     """
     ordered = chronological(conversations)
     for identifier, count in Counter(conversation.conversation_id for conversation in ordered).items():
         if count > 1:
             raise InputError(
-                f"conversation id {identifier} stands twice, so its turns cannot be told apart: give each conversation an id of its own"
+                f"conversation id {identifier} stands twice, so its turns cannot be told apart: give each "
+                "conversation an id of its own"
             )
     path = folder / f"speakers-{_digest(ordered, scorer, writer)}.db"
     if not path.exists():
@@ -89,10 +99,10 @@ def fill(
     advance: Advance,
     note: Note = lambda text: None,
 ) -> None:
-    """Takes conversations into a memory in the order given, each after the bios of its speakers are in step."""
+    """Records conversations in the order given, each after refreshing its speakers' bios."""
     scorer.score_texts(
         [turn.text for conversation in conversations for turn in conversation]
-    )  # one by one they would fill no batch
+    )  # fills batches; one by one the texts would not
     remembering, unwritten = RememberingPredictor(Predictor(scorer), registry), list[str]()
     for conversation in conversations:
         if len(conversation):
@@ -109,7 +119,8 @@ def fill(
             advance(len(conversation))
     if unwritten:
         note(
-            f"{len(unwritten)} bios were counted or left as they were, for their writer wrote nothing; the first: {unwritten[0]}"
+            f"{len(unwritten)} bios were counted or left as they were, for their writer wrote nothing; the "
+            f"first: {unwritten[0]}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Labelling with a speaker memory: reads each speaker's past before a conversation, records its turns after."""
+"""Labels with a speaker memory: reads each speaker's past, labels, records the turns."""
 
 from __future__ import annotations
 
@@ -36,12 +36,21 @@ Warn = Callable[[str], None]
 
 
 class RememberingPredictor:
-    """Labels conversations one after the other with a speaker memory: reads each speaker's past, labels, then keeps the turns.
+    """Labels conversations one by one, each after reading its speakers' past from the memory.
 
-    A conversation is kept in one transaction, after its predictions are made and before they are given out.
-    Labelling the same file again changes nothing in the memory and reads the same past. `names` maps aliases
-    to people; `warn` is told of look-alike names. `hold` turns of a stream may be held to label its
-    conversations in their order of time.
+    A conversation is recorded in one transaction, after its predictions are made and before they are
+    returned.
+    Labelling the same file again changes nothing in the memory and reads the same past.
+
+    Args:
+        predictor: The model.
+        registry: The speaker memory.
+        names: Aliases of people.
+        warn: Called with warnings, such as look-alike names.
+        hold: Turns of a stream that may be held to label its conversations in start-time order.
+
+    Raises:
+        ConvemoError: The memory holds vectors of another classifier.
     """
 
     def __init__(
@@ -64,21 +73,22 @@ class RememberingPredictor:
         known = registry.embedder
         if known is not None and known != self.embedder:
             raise ConvemoError(
-                f"the memory {registry.address} holds vectors of {_described(known)}, this model makes those of {_described(self.embedder)}: "
+                f"the memory {registry.address} holds vectors of {_described(known)}, this model makes "
+                f"those of {_described(self.embedder)}: "
                 "use the model it was begun with, or another memory"
             )
 
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
-        """Labels conversations; a later one reads what an earlier one left, and is given out in its place.
+        """Labels in start-time order where first turns have timestamps; yields in input order.
 
-        What is at hand (a list, or up to `hold` turns of a stream) is labelled in its order of time where
-        each conversation's first turn has a timestamp; any other stream in its own order.
+        A list is sorted whole, a stream within `hold` turns. A later conversation reads what an earlier one
+        left.
         """
         hold = math.inf if isinstance(conversations, Sequence) else self.hold
         yield from labelled_in_time(conversations, self.label, began=_began, hold=hold, warn=self.warn)
 
     def label(self, conversation: Conversation) -> Labelled:
-        """Labels one conversation and keeps its turns."""
+        """Labels one conversation and records its turns."""
         if not len(conversation):
             return Labelled(conversation=conversation, predictions=())
         conversation = self._with_own_id(conversation)
@@ -86,7 +96,8 @@ class RememberingPredictor:
             seconds(utterance.timestamp) is not None for utterance in conversation
         ):
             self.warn(
-                f"{conversation.conversation_id}: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"
+                f"{conversation.conversation_id}: its first turn has no timestamp, so it counts as begun "
+                "now; those of later turns are not asked"
             )
         past = self.past(conversation)
         scores, made = self.predictor.predict([conversation], past=past)
@@ -101,23 +112,26 @@ class RememberingPredictor:
         return Labelled(conversation=conversation, predictions=tuple(predictions))
 
     def _with_own_id(self, conversation: Conversation) -> Conversation:
-        """The conversation itself, or under an id of its own where the memory holds other words under its id.
+        """The conversation, under another id if the memory holds different text under its id.
 
-        Two files of one name, or two talks from standard input, are two conversations; the same file again is
-        one. A memory that keeps no words cannot tell, and takes the id at its word.
+        Two files with one name, or two conversations from standard input, are different conversations; the
+        same
+        file again is the same. A memory that stores no text cannot tell and trusts the id.
         """
         stored = self.registry.texts(conversation.conversation_id)
         if all(stored.get(utterance.utterance_id) in (None, utterance.text) for utterance in conversation):
             return conversation
         content = "\n".join(f"{utterance.speaker}: {utterance.text}" for utterance in conversation)
-        own = f"{conversation.conversation_id}~{hashlib.sha256(content.encode('utf-8', 'replace')).hexdigest()[:8]}"
+        digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+        own = f"{conversation.conversation_id}~{digest[:8]}"
         self.warn(
-            f"the memory holds another conversation '{conversation.conversation_id}': this one is kept as '{own}'"
+            f"the memory holds another conversation '{conversation.conversation_id}': this one is kept as "
+            f"'{own}'"
         )
         return replace(conversation, conversation_id=own)
 
     def _keep(self, conversation_id: str, observations: Sequence[Observation]) -> None:
-        """Records the turns; what the memory refuses is told, and its predictions are given out all the same."""
+        """Records the turns; a refusal by the memory becomes a warning."""
         try:
             receipt = self.registry.record(conversation_id, observations, embedder=self.embedder)
             for warning in receipt.warnings:
@@ -165,25 +179,26 @@ class RememberingPredictor:
         return identities
 
     def _warn_of_several(self, name: str, conversation_id: str) -> None:
-        """Tells once of a name that is taken for those of several people: of a company, say, that would be a mistake."""
+        """Warns once about a name that is read as several people's, which is wrong for a company's name."""
         several = owners(name)
         mapped = self.names is not None and self.names.lookup(name, conversation_id) is not None
         if len(several) > 1 and not mapped and name not in self._several:
             self._several.add(name)
             self.warn(
-                f"{conversation_id}: {name!r} is read as several people, and what they say together as {several[0]}'s; "
+                f"{conversation_id}: {name!r} is read as several people, and what they say together as "
+                f"{several[0]}'s; "
                 "if it is one name, map it to itself with --names"
             )
 
     def _start(self, conversation: Conversation, begins: str | None = None) -> Point:
-        """Where a conversation begins in the memory's order; `begins` is read where it has no turn yet."""
+        """Start of a conversation in the memory's order; `begins` applies only without turns."""
         given = seconds(begins)
         if begins is not None and given is None:
             raise InputError(
-                f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such as 2024-05-01T09:30:00Z"
+                f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such "
+                "as 2024-05-01T09:30:00Z"
             )
-        # Later turns are not asked, though they may have timestamps: what they bring must not change what
-        # earlier ones read.
+        # Timestamps of later turns are ignored: they must not change what earlier turns read.
         first = _began(conversation) if len(conversation) else given
         return self.registry.point_for(conversation.conversation_id, 0, first)
 
@@ -217,7 +232,7 @@ class RememberingPredictor:
 
 
 def _began(conversation: Conversation) -> float | None:
-    """UTC seconds of the first turn; None where that has no timestamp, or there is none."""
+    """UTC seconds of the first turn; None if it has no timestamp or there is no turn."""
     return seconds(conversation.utterances[0].timestamp) if len(conversation) else None
 
 
@@ -234,7 +249,7 @@ def _uncertainty(scores: Scores, row: int) -> StoredUncertainty | None:
 
 
 def seconds(timestamp: str | None) -> float | None:
-    """UTC seconds of a moment as transcripts have it; one without a zone is taken as UTC. None for none, and for one that is no moment."""
+    """UTC seconds of a transcript's timestamp; None if it is missing or invalid. No zone means UTC."""
     found = moment(timestamp)
     if found is None:
         return None

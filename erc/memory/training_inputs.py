@@ -1,8 +1,7 @@
-"""What a recipe is trained with beside the corpus, put together from the parts that label.
+"""Makes what a training run reads besides its corpus, with the code that labels.
 
-The command knows both sides: what training asks for, and the shared classifier, the speaker memory and the
-writing language model that labelling uses. What takes long is kept in a folder beside the runs and found
-there again.
+These inputs are bios, past turns, demonstrations' vectors and texts written by a language model. Expensive
+ones are cached in a folder beside the runs.
 """
 
 from __future__ import annotations
@@ -35,10 +34,14 @@ def supply_maker(
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[SupplyMaker]:
-    """Makes what `config` needs from its splits, for as long as the block lasts; `folder` keeps what takes long, for its owner alone.
+    """Yields a function that makes the training inputs of `config` from its splits.
 
-    `server` is the address of a model server on which the writing language model runs. What a killed run left
-    half-written is taken away.
+    Args:
+        config: The experiment.
+        folder: Cache (mode 0700). Unfinished files of killed runs are removed.
+        server: URL of a server that runs the writing language model.
+        progress: Shows progress.
+        note: Called with messages for the user.
     """
     from erc.files import sweep
 
@@ -50,7 +53,7 @@ def supply_maker(
 
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""From what is being done and its number of steps to a context that yields a function advancing by n steps."""
+"""From a description and a number of steps to a context whose value advances the progress."""
 
 
 def _silent(description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -58,7 +61,7 @@ def _silent(description: str, total: int) -> AbstractContextManager[Callable[[in
 
 
 class _Supplier:
-    """One run's supplies. Memories and files are closed by `stack`."""
+    """The inputs of one run; `stack` closes memories and files."""
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class _Supplier:
         return self._for_prompts(train, dev) if self.config.task == "llm" else TrainingInputs()
 
     def _for_encoder(self, train: Corpus, dev: Corpus) -> TrainingInputs:
-        """Bios as vectors, from the training split for its own conversations and from dev for its own."""
+        """Bios as vectors: each split's conversations read the memory of their split."""
         from erc.memory.corpus import CorpusBios, corpus_bios
         from erc.training.inputs import TrainingInputs
 
@@ -111,7 +114,7 @@ class _Supplier:
         *,
         limit: int,
     ) -> CorpusPast:
-        """The pasts of both splits, each conversation looked up in the memory of its split."""
+        """The pasts of both splits; each conversation is looked up in the memory of its split."""
         from erc.memory.past import CorpusPast
 
         return CorpusPast(
@@ -147,12 +150,12 @@ class _Supplier:
                 parts["embed"] = scorer.embed
             if recipe.needs_notes:
                 parts["notes"] = self._notes(train, dev, scorer, writer, texts)
-        # Other processes are handed the texts of the main one.
+        # Other processes receive the texts from the main one.
         if recipe.generated and writer is not None and texts is not None and processes.is_main():
             parts["generated"] = self._answers(train, dev, writer, texts)
         if writer is not None:
             provenance["writer"] = writer.model_id
-            writer.close()  # its memory is needed for the base
+            writer.close()  # frees memory for the base model
         return TrainingInputs(**parts, provenance=provenance)
 
     def _notes(
@@ -189,7 +192,7 @@ class _Supplier:
     def _memories(
         self, train: Corpus, dev: Corpus, scorer: CachedScorer, *, dev_sees_train: bool, **by: Any
     ) -> tuple[Registry, Registry]:
-        """The memory that training conversations are looked up in, and that of dev."""
+        """The memory of training conversations and that of dev."""
         from erc.memory.corpus import corpus_memory
 
         made = []
@@ -245,9 +248,10 @@ class _Supplier:
         )
 
     def _unshared(self) -> Generator:
-        """Only the main process writes: whoever comes to it beside has not found what that one left."""
+        """Only the main process writes; another one did not find what it wrote."""
         raise ConfigError(
-            f"what the main process wrote is not in {self.folder}: name a run folder with --run that all processes see"
+            f"what the main process wrote is not in {self.folder}: name a run folder with --run that all "
+            "processes see"
         )
 
     def _written(self) -> WrittenTexts:
@@ -267,7 +271,7 @@ class _Supplier:
 
 
 def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
-    """Raises ConfigError where a server is named and nothing is to be written."""
+    """Raises ConfigError if a server is named but nothing is to be written."""
     if server is None:
         return
     from erc.training.llm.settings import llm_recipe
@@ -277,5 +281,6 @@ def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
         recipe.generated or (recipe.bios and config.llm is not None and config.llm.writer is not None)
     ):
         raise ConfigError(
-            f"--server {server}: '{config.name}' has nothing written by a language model; training itself is local"
+            f"--server {server}: '{config.name}' has nothing written by a language model; training itself "
+            "is local"
         )

@@ -1,0 +1,1 @@
+"""Live conversations, labelled turn by turn."""

@@ -1,6 +1,6 @@
-"""A conversation that is still going on: one turn in, one prediction out, with a state whose size does not grow with its length.
+"""Live conversations: one turn in, one prediction out, with a state of bounded size.
 
-It grows with the number of its speakers, by some kilobytes each, and by nothing else.
+The state does not grow with the length of the conversation. It grows by some kilobytes per speaker.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ class LiveConversation:
         start: float | None = None,
         end: float | None = None,
     ) -> Prediction:
-        """Labels the next turn. Raises InputError for one without a speaker or without words, which readers of files pass over."""
+        """Labels the next turn.
+
+        Raises:
+            InputError: The turn has no speaker or no words.
+        """
         if not speaker.strip():
             raise InputError("a turn needs a speaker")
         if not text.strip():
@@ -90,14 +94,18 @@ class LiveConversation:
         return self.append_utterance(utterance)
 
     def append_utterance(self, utterance: Utterance) -> Prediction:
-        """Labels the next turn, given as an utterance whose index is the number of turns so far.
+        """Labels the next turn, whose index must be the number of turns so far.
 
-        Where a model fails, such as one on a server that is down, the turn is not taken: it can be given
-        again.
+        If the model fails, for example because its server is down, the turn is not appended and can be
+        retried.
+
+        Raises:
+            InputError: The index is wrong.
         """
         if utterance.index != len(self):
             raise InputError(
-                f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not {utterance.index}"
+                f"the conversation has {len(self)} turns, so the next one has index {len(self)}, not "
+                f"{utterance.index}"
             )
         back = self._reader.snapshot()
         try:
@@ -107,11 +115,12 @@ class LiveConversation:
             raise
 
     def save(self, path: str | Path) -> None:
-        """Writes the state as safetensors, so that the conversation can go on in another process.
+        """Writes the state to a safetensors file (mode 0600), atomically, to resume it in another process.
 
-        Of a language model the words are kept and not what it made of them: the first turn afterwards reads
-        them again. The file is complete or as it was, and readable by its owner alone. Raises InputError for
-        a place that cannot be written to.
+        A language model's cache is not written: its first turn after resuming reads the dialogue again.
+
+        Raises:
+            InputError: The file cannot be written.
         """
         tensors = {name: value.contiguous().clone() for name, value in self._reader.tensors().items()}
         record = {
@@ -166,7 +175,7 @@ class LiveConversation:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The record and the tensors of a saved conversation."""
+    """Record and tensors of a saved conversation."""
     try:
         with safe_open(path, framework="pt") as file:
             record = (file.metadata() or {}).get("live")
@@ -186,12 +195,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
-    """Which tensors a file holds: without one of them the conversation would go on as if part of it had never been."""
+    """Names and shapes of the tensors, by which a missing one is noticed."""
     return {name: list(value.shape) for name, value in tensors.items()}
 
 
 def _damaged(path: Path) -> InputError:
     return InputError(
-        "is damaged: what belongs to the state of a live conversation is missing or changed. Label the conversation again",
+        "is damaged: what belongs to the state of a live conversation is missing or changed. Label the "
+        "conversation again",
         path=path,
     )

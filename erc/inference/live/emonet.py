@@ -1,4 +1,4 @@
-"""What a conversation model keeps of a conversation that goes on: its window over the turns and each speaker's last observations."""
+"""The state of a conversation model in a live conversation."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ class LivePast:
     counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, speaker: str, turn: PastUtterance) -> None:
+        """Appends a turn of the speaker with this key."""
         self.turns[speaker] = (*self.turns.get(speaker, ()), turn)[-max(1, self.limit) :]
         self.counts[speaker] = self.counts.get(speaker, 0) + 1
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
+        """At most `limit` turns of a speaker, remembered ones first."""
         count = self.counts.get(speaker, 0)
         recent = self.turns.get(speaker, ())[-limit:] if limit else ()
         own = SpeakerHistory(recent, count, min(1, count))
@@ -65,7 +67,7 @@ class LiveEmoNet:
         self._past = LivePast(scorer.history_limit, remembered=past if scorer.remembers else None)
         self._builder = scorer.builder(self._past, self._known)
         self._speakers: dict[str, int] = {}
-        self._names: dict[str, str] = {}  # as first written, by which the memory finds them again
+        self._names: dict[str, str] = {}  # names as first written, for lookups in the memory
         self._state = scorer.network.live_state()
         self._sampled = scorer.network.live_state()
 
@@ -74,12 +76,15 @@ class LiveEmoNet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state: tensors of the model, remembered observations, and words where the model reads them again."""
+        """Bytes of the state.
+
+        the model's tensors, remembered observations, and texts the model reads again.
+        """
         remembered = sum(_size(turn) for turns in self._past.turns.values() for turn in turns)
         return self._state.nbytes + self._sampled.nbytes + remembered
 
     def snapshot(self) -> Callable[[], None]:
-        """Takes note of where the conversation stands; what is returned goes back there."""
+        """Records the state; the returned function restores it."""
         state, sampled, speakers, names = self._state, self._sampled, dict(self._speakers), dict(self._names)
         counts, turns = dict(self._past.counts), dict(self._past.turns)
         bios = self._known.bios
@@ -94,7 +99,7 @@ class LiveEmoNet:
         return back
 
     def read(self, utterance: Utterance) -> Scores:
-        """Belief about the next turn, which then belongs to the past."""
+        """Scores the next turn and appends it to the past."""
         scorer = self._scorer
         read = scorer.utterance.score_texts([utterance.text])
         key = self._key(utterance.speaker)
@@ -117,7 +122,7 @@ class LiveEmoNet:
         self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
         counts = np.array([[seen.utterances, seen.conversations]]) * (
             self._past.limit > 0
-        )  # without a memory nothing rests on the past
+        )  # without a memory nothing depends on the past
         return scorer.scores(logits, samples, read, counts, np.array([turn.truncated]))
 
     def pass_over(self, utterance: Utterance) -> None:
@@ -125,7 +130,7 @@ class LiveEmoNet:
         self.read(utterance)
 
     def _answer(self, batch: TurnBatch) -> tuple[np.ndarray, np.ndarray | None]:
-        """Logits (1, C) of the turn in `batch`, and the sampled ones (S, 1, C) or None; the states go on."""
+        """Logits (1, C) of the turn, and samples (S, 1, C) or None; advances the states."""
         scorer = self._scorer
         output, self._state = scorer.network.append(self._state, batch)
         logits: np.ndarray = output.logits.float().cpu().numpy()
@@ -147,7 +152,7 @@ class LiveEmoNet:
 
     @property
     def _drawn(self) -> dict[str, Any] | None:
-        """Which networks the sampled state is the past of; None in a mode that keeps no such state."""
+        """Which sampled networks the state belongs to; None if the mode keeps no sampled state."""
         scorer = self._scorer
         if scorer.mode in ("off", "head"):
             return None
@@ -178,7 +183,7 @@ class LiveEmoNet:
         return self._known.meet(self.conversation_id, corpus=self.corpus, name=name, time=self.time)
 
     def _on_model(self, state: LiveState) -> LiveState:
-        """The state where the model computes and in its precision; a file may come from another machine."""
+        """Moves a state to the model's device and precision; a file may come from another machine."""
         scorer = self._scorer
         cast = {
             n: t.to(scorer.settings.device, scorer.dtype if t.is_floating_point() else t.dtype)
@@ -187,7 +192,7 @@ class LiveEmoNet:
         return LiveState(turns=state.turns, tensors=cast)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Both states of the network, and the observations of each speaker."""
+        """Both states of the network, and each speaker's observations."""
         tensors = {f"state.{name}": value for name, value in self._state.to_tensors().items()}
         tensors |= {f"sampled.{name}": value for name, value in self._sampled.to_tensors().items()}
         for number, past in enumerate(self._past.turns.values()):
@@ -198,7 +203,7 @@ class LiveEmoNet:
         return tensors
 
     def record(self) -> dict[str, Any]:
-        """Which model and which drawn networks the state is of, and who said what; speakers by their keys."""
+        """The model, the sampled networks, and who said how much; speakers by key."""
         return {
             "model": self._scorer.artefact.sha256,
             "drawn": self._drawn,
@@ -213,19 +218,23 @@ class LiveEmoNet:
         }
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
-        """Goes on from a file. Raises ArtefactError where another model wrote it, ConfigError where other networks were drawn.
+        """Restores the state of a file.
 
-        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the
-        rest.
+        Raises:
+            ArtefactError: Another model wrote it.
+            ConfigError: Other networks were sampled.
+            KeyError: The file is damaged; likewise TypeError and ValueError.
         """
         if record.get("model") != self._scorer.artefact.sha256:
             raise ArtefactError(
-                f"{path} holds the state of another model: label the conversation again with {self._scorer.identity}"
+                f"{path} holds the state of another model: label the conversation again with "
+                f"{self._scorer.identity}"
             )
         if self._drawn is not None and self._drawn != record.get("drawn"):
             wanted = ", ".join(f"{name}={value}" for name, value in self._drawn.items())
             raise ConfigError(
-                f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in mode head or off"
+                f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in "
+                "mode head or off"
             )
         self.time = float(record["time"])
         self._speakers, self._names = dict(record["speakers"]), dict(record["names"])
@@ -257,11 +266,11 @@ class LiveEmoNet:
             self._known.bios.heard(self.conversation_id, self._speakers)
 
     def _meet_again(self) -> None:
-        """Files the speakers under who they are by now.
+        """Files the speakers under their present identity.
 
         Since the state was saved, a memory may have merged two people or forgotten one. Names that became one
-        person keep the numbers of the first to speak and the turns of all. What the network made of their
-        turns stays as it was.
+        person keep the number of the first to speak and the turns of all. The network's state stays as it
+        was.
         """
         people: dict[str, list[str]] = {}
         for old in sorted(self._names, key=self._speakers.__getitem__):

@@ -1,4 +1,7 @@
-"""What a language model keeps of a conversation that goes on: the words that its prompts may still hold, and what it has read of them."""
+"""The state of a language model in a live conversation.
+
+recent dialogue, and what the model has read of it.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ from erc.llm.scoring.scores import LabelScorer
 class LiveLlm:
     """The state of an `LlmScorer` in one conversation; `past` is what is remembered from before it.
 
-    A local model keeps the keys and values of its last prompt, the drawn networks theirs, and reads of the
-    next prompt only what is new in it. A server keeps what it likes: it is sent the whole prompt each time.
+    A local model caches the keys and values of its last prompt, one cache per sampled network, and reads only
+    what is new in the next prompt. A server receives each prompt whole.
     """
 
     kind = "llm"
@@ -45,23 +48,23 @@ class LiveLlm:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the words, of what the shared classifier made of those that prompts show as past, and of the model's cache."""
+        """Bytes of the dialogue, of past turns that prompts show, and of the model's cache."""
         return sum(part.nbytes for part in (self._window, self._said, self._reader) if part is not None)
 
     @property
     def tokens_read(self) -> int:
-        """Tokens of prompts that the local model has computed; the rest was in its cache. 0 for a server, which does not say."""
+        """Prompt tokens the local model has computed rather than found in its cache; 0 for a server."""
         return 0 if self._reader is None else self._reader.tokens_read
 
     def read(self, utterance: Utterance) -> Scores:
-        """Belief about the next turn, which then belongs to the past."""
+        """Scores the next turn and appends it to the past."""
         question = self._question(utterance)
         scores = self._scorer.answer([question], backend=self._backend)
         self._append(utterance, question.reading.of(utterance))
         return scores
 
     def snapshot(self) -> Callable[[], None]:
-        """Takes note of where the dialogue stands; what is returned goes back there. What the model has read stays read."""
+        """Records the dialogue; the returned function restores it. The model's cache stays."""
         backs = [part.snapshot() for part in (self._window, self._said) if part is not None]
 
         def back() -> None:
@@ -71,7 +74,7 @@ class LiveLlm:
         return back
 
     def pass_over(self, utterance: Utterance) -> None:
-        """Takes the next turn into the past without asking of it."""
+        """Appends the next turn without a question about it."""
         self._append(utterance, None if self._said is None else self._scorer.read(utterance.text))
 
     def _append(self, utterance: Utterance, reading: ReadTurn | None) -> None:
@@ -85,11 +88,11 @@ class LiveLlm:
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """None: what the model made of the words is made again from them."""
+        """Empty: the cache is rebuilt from the words."""
         return {}
 
     def record(self) -> dict[str, Any]:
-        """The model, its prompts and their budget, and the words."""
+        """The model, its prompts with their budget, and the words."""
         return {
             **self._asked,
             **self._window.record(),
@@ -103,10 +106,11 @@ class LiveLlm:
         return {"model": self._scorer.identity, "prompt": builder.sha256, "budget": budget}
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, path: Path) -> None:
-        """Goes on from a file. Raises ArtefactError where another model, or another prompt or budget of it, wrote it.
+        """Restores the state of a file.
 
-        Raises KeyError, TypeError or ValueError where something of the state is missing or does not fit the
-        rest.
+        Raises:
+            ArtefactError: Another model, prompt or budget wrote it.
+            KeyError: The file is damaged; likewise TypeError and ValueError.
         """
         differing = [name for name, value in self._asked.items() if record.get(name) != value]
         if differing:

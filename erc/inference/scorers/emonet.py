@@ -1,4 +1,4 @@
-"""A conversation model at work: the shared classifier reads every turn once, EmoNet reads the turns in their context.
+"""Scores with EmoNet: the shared classifier reads each turn once, EmoNet reads turns in context.
 
 Shapes: U turns, C emotions, F fine emotions, S samples, P embedding width.
 """
@@ -42,16 +42,18 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
 
-_PASSES = 4  # how many encoder passes' worth of conversations share a batch, where the context encoder sorts the turns of a batch by length
+_PASSES = 4  # Encoder passes per batch, for context encoders that sort the turns of a batch by length.
 
-_TURNS_AT_ONCE = 2048  # whose samples are split into parts of uncertainty in double precision
+_TURNS_AT_ONCE = 2048  # Turns whose samples are decomposed at a time, in double precision.
 
 
 class EmoNetScorer:
-    """A conversation model from its artefact, over the shared classifier it was trained with.
+    """The scorer of a conversation model, over the shared classifier it was trained with.
 
-    `target` names the emotion set to report in (through the map of probabilities); None keeps the model's
-    own.
+    `target` names the emotion set to report in, through a map of probabilities; None keeps the model's own.
+
+    Raises:
+        ArtefactError: The artefact is not an EmoNet, or was trained as a control.
     """
 
     kind = "emonet"
@@ -69,14 +71,15 @@ class EmoNetScorer:
     ) -> None:
         if not isinstance(artefact.network, EmoNet):
             raise ArtefactError(
-                f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not a conversation model"
+                f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not a conversation "
+                "model"
             )
         self.settings = settings or InferenceSettings()
         self.dtype = torch_dtype(self.settings.precision)
         self.network: EmoNet = in_precision(artefact.network, device=self.settings.device, dtype=self.dtype)
         self.artefact = replace(
             artefact, network=self.network
-        )  # of the weights as they were read nothing is kept
+        )  # keeps no copy of the weights in their first precision
         self.utterance = utterance
         self._embed = CachedEmbedding(utterance.embed)
         self.calibrator = load_calibrator(artefact.calibrator)
@@ -92,6 +95,7 @@ class EmoNetScorer:
 
     @property
     def identity(self) -> str:
+        """`name@version`."""
         return self.artefact.info.identity
 
     @property
@@ -101,10 +105,12 @@ class EmoNetScorer:
 
     @property
     def emotions(self) -> EmotionSet:
+        """The reported set."""
         return self._emotions
 
     @property
     def fine_emotions(self) -> EmotionSet:
+        """The shared classifier's labels."""
         return self.utterance.fine_emotions
 
     @property
@@ -171,7 +177,7 @@ class EmoNetScorer:
         return self.scores(logits, samples, turns, seen, cut)
 
     def vectors(self, embedding: np.ndarray) -> np.ndarray | None:
-        """The shared classifier's embeddings (U, P) where they are what the model reads of turns, else None."""
+        """The classifier's embeddings (U, P) if the model reads turns through them, else None."""
         return embedding if self.artefact.info.shares_encoder else None
 
     def scores(
@@ -182,10 +188,14 @@ class EmoNetScorer:
         seen: np.ndarray,
         cut: np.ndarray,
     ) -> Scores:
-        """Logits (U, C) and samples (S, U, C) or None of some turns, with what the shared classifier read in them, as calibrated belief.
+        """Calibrated scores of U turns.
 
-        `seen` (U, 2) counts the past turns and conversations behind each, `cut` (U,) bool marks turns this
-        model did not read to the end.
+        Args:
+            logits: (U, C).
+            samples: (S, U, C) sampled logits, or None.
+            turns: What the shared classifier made of the turns.
+            seen: (U, 2) past turns and conversations of each speaker.
+            cut: (U,) bool, turns the model did not read to the end.
         """
         probabilities = (
             self._map.apply(self.calibrator(logits)) if len(logits) else np.zeros((0, len(self._emotions)))
@@ -203,7 +213,7 @@ class EmoNetScorer:
     def _pass(
         self, builder: TurnBuilder, prepared: Sequence[Sequence[PreparedTurn]]
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Logits (U, C) of the deterministic pass and (S, U, C) of the sampled one or None, in the order of the turns."""
+        """Logits (U, C), and sampled logits (S, U, C) or None, in the order of the turns."""
         starts = np.cumsum([0, *(len(turns) for turns in prepared)])
         total, labels = int(starts[-1]), len(self.artefact.info.labels)
         prepared = self._encoded(prepared)
@@ -231,8 +241,10 @@ class EmoNetScorer:
         return logits, samples
 
     def _encoded(self, prepared: Sequence[Sequence[PreparedTurn]]) -> Sequence[Sequence[PreparedTurn]]:
-        """The turns with their vectors where each is encoded alone and no layer of the encoder is sampled: texts of like length, of whichever
-        conversations, then share a pass, and a long conversation is no single piece of work."""
+        """Encodes turns in batches of similar length, across conversations, where each turn is encoded alone.
+
+        Not possible if a layer of the encoder is sampled. It makes a long conversation several batches.
+        """
         context, turns = self.network.context, [turn for one in prepared for turn in one]
         if (
             not isinstance(context, HierarchicalContext)
@@ -255,7 +267,7 @@ class EmoNetScorer:
         return [[replace(turn, vector=next(rows)) for turn in one] for one in prepared]
 
     def cast(self, batch: TurnBatch) -> TurnBatch:
-        """The batch on the model's device, its observations in the model's precision."""
+        """The batch on the model's device, observations in its precision."""
         tensors = {
             name: value.to(self.dtype) if value.is_floating_point() else value
             for name, value in batch.tensors().items()
@@ -295,15 +307,16 @@ class EmoNetScorer:
 
 
 def _remembers(artefact: Artefact) -> bool:
-    """Whether the model was trained to read a speaker's turns of other conversations too.
+    """Whether the model was trained with a speaker's turns of other conversations.
 
-    Raises ArtefactError for a control that was trained with somebody else's past: there is no such past to
-    label with.
+    Raises:
+        ArtefactError: The model is a control, trained with somebody else's past.
     """
     kind = artefact.info.reads.get("history", "global")
     if kind not in ("off", "dialogue", "global"):
         raise ArtefactError(
-            f"{artefact.info.identity} was trained as a control (history: {kind}), with a past that is not its speakers': "
+            f"{artefact.info.identity} was trained as a control (history: {kind}), with a past that is not "
+            "its speakers': "
             "it can only be compared by the figures of its training"
         )
     return kind == "global" and artefact.info.reads.get("memory_encoder", "none") != "none"
@@ -312,7 +325,7 @@ def _remembers(artefact: Artefact) -> bool:
 def make_builder(
     artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None, person: Person = own_key
 ) -> TurnBuilder:
-    """The `TurnBuilder` an artefact was trained with, over another history, other bios and other people."""
+    """The `TurnBuilder` an artefact was trained with, over a history, bios and speaker keys."""
     info, reads = artefact.info, artefact.info.reads
     names = reads.get("speakers")
     return TurnBuilder(
@@ -332,14 +345,14 @@ def make_builder(
 
 
 def ensure_unique_ids(conversations: Sequence[Conversation]) -> list[Conversation]:
-    """The conversations under ids that differ: two transcripts may be called alike without one being the other's past."""
+    """Gives conversations with equal ids unique ones, so that none is read as another's past."""
     seen: set[str] = set()
     apart = []
     for number, conversation in enumerate(conversations):
         if conversation.conversation_id in seen:
             conversation = replace(
                 conversation, conversation_id=f"{conversation.conversation_id}\0{number}"
-            )  # no transcript's id has a NUL
+            )  # no transcript's id contains NUL
         seen.add(conversation.conversation_id)
         apart.append(conversation)
     return apart

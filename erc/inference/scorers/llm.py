@@ -1,4 +1,4 @@
-"""A language model behind the Predictor: it is asked for the emotion of each turn, the shared classifier for the 28 fine ones.
+"""Scores with a language model: one prompt per turn; the shared classifier gives the fine emotions.
 
 Shapes: U turns, K labels of the model, C emotions reported, S samples.
 """
@@ -35,10 +35,13 @@ from erc.resources import LLM_PREFIX
 
 
 class LlmScorer:
-    """Scores every turn by its own prompt: its dialogue up to it, and, with a speaker memory, bios and earlier emotions of its speaker.
+    """Scores every turn by its own prompt: its dialogue, and bios and past turns of its speakers.
 
-    `target` names the emotion set to report in (through the map of probabilities); None keeps the model's
-    own.
+    `target` names the emotion set to report in, through a map of probabilities; None keeps the model's own.
+
+    Raises:
+        ConfigError: The uncertainty mode does not exist for language models.
+        NoDropoutError: Sampling is asked for without an adapter that has dropout.
     """
 
     kind = "llm"
@@ -60,11 +63,13 @@ class LlmScorer:
         self._map = load_emotion_map(own.name, self._emotions.name)
         if self.settings.uncertainty in ("head", "top-k"):
             raise ConfigError(
-                f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout is drawn; use full or off"
+                f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout "
+                "is drawn; use full or off"
             )
         if self.settings.uncertainty == "full" and not model.dropout:
             raise NoDropoutError(
-                f"{model.name} cannot give Monte-Carlo uncertainty: it has no adapter with dropout. Ask for --uncertainty off."
+                f"{model.name} cannot give Monte-Carlo uncertainty: it has no adapter with dropout. Ask for "
+                "--uncertainty off."
             )
         self._fine = load_emotion_map(utterance.fine_emotions.name, own.name)
         self.samples = (

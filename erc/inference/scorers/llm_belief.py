@@ -1,8 +1,7 @@
-"""From a language model's scores of prompts to belief about turns.
+"""Turns a language model's scores into probabilities.
 
-Of a set whose emotions exclude each other a turn has one prompt, and the labels are scored against each
-other. Of a set in which several may hold at once it has a prompt for each label, which asks for it alone: yes
-against no.
+For a set of exclusive emotions a turn has one prompt, and labels are scored against each other. For a
+multi-label set it has one prompt per label, answered yes or no.
 
 Shapes: U turns, K labels of the model, C emotions reported, S samples.
 """
@@ -27,16 +26,16 @@ from erc.uncertainty.decomposition import (
 )
 
 Asked = Sequence[tuple[RenderedPrompt, ...]]
-"""The prompts of each turn: one, or one for each label."""
+"""The prompts of each turn: one, or one per label."""
 BOUNDED = "-bounded"
-"""Behind the kind of scores of which some label's is an upper bound."""
+"""Suffix of a score kind if some label has only an upper bound."""
 _TURNS_AT_ONCE = 64
-"""Of which each has as many prompts as there are labels."""
+"""Turns scored at a time, each with one prompt per label."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelBelief:
-    """Probabilities (U, C) and their uncertainty (U,). `kinds` say of every turn how its scores came about."""
+    """Probabilities (U, C), their uncertainty (U,), and how each turn's scores came about."""
 
     probabilities: np.ndarray
     uncertainty: Uncertainty
@@ -53,7 +52,10 @@ def belief_in_one(
     samples: int = 0,
     seed: int = 0,
 ) -> LabelBelief:
-    """LabelBelief about which one of `labels` holds, in the target set of `to`. With `samples` so many networks are drawn with `seed`."""
+    """Probabilities over exclusive `labels`, mapped to the target set of `to`.
+
+    With `samples` > 0, that many networks are sampled with `seed`.
+    """
 
     def calibrated(scores: LabelScores) -> LabelScores:
         return scores if calibrator is None else calibrator.calibrated(scores)
@@ -63,7 +65,7 @@ def belief_in_one(
     scores = calibrated(backend.score(prompts, labels))
     probabilities = to.apply(scores.probabilities)
     if not samples:
-        # Of a bare choice nothing is known of how sure it was: its entropy of 0 would be a lie.
+        # A bare choice says nothing about certainty; reporting entropy 0 would be false.
         total = (
             np.full(len(prompts), np.nan)
             if scores.score_kind == "none"
@@ -78,7 +80,7 @@ def belief_in_one(
 def belief_in_each(
     backend: LabelScorer, asked: Asked, *, prior: OddsPrior | None, to: EmotionMap
 ) -> LabelBelief:
-    """LabelBelief about which of the labels hold, each by itself; `asked` has a prompt for every label of every turn."""
+    """Probabilities of independent labels; `asked` has one prompt per label and turn."""
     if not asked:
         return _nothing(to)
     parts, kinds = [], []

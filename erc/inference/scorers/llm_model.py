@@ -34,22 +34,22 @@ class Backend(LabelScorer, Protocol):
 
 
 DEFAULT_SAMPLES = 8
-"""Networks drawn where nothing else is asked for: each costs a reading of every prompt."""
+"""Networks sampled by default; each reads every prompt once more."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptNotes:
-    """What the prompts show of a speaker's past: bios, and at most `history` turns of the conversation so far and of a memory."""
+    """What prompts show of a speaker's past: bios, and at most `history` earlier turns."""
 
     bios: bool = False
     history: int = 0
     retrieval: Retrieval = "recency"
     without_memory: bool = True
-    """Whether past turns of the conversation are shown where no memory is given."""
+    """Whether past turns of the conversation itself are shown without a memory."""
 
     @property
     def past(self) -> int:
-        """Most past turns that are shown."""
+        """Maximum number of past turns shown."""
         return 0 if self.retrieval == "none" else self.history
 
     @property
@@ -62,15 +62,21 @@ UNKNOWN_SOURCE = TurnSource()
 
 
 Shown = Callable[[np.ndarray, str, TurnSource], Sequence[Demonstration]]
-"""From a turn's embedding (P,) and words, and where the turn comes from, to the demonstrations that its prompt shows."""
+"""From a turn's embedding (P,), text and source to the demonstrations of its prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A back end with what is known of it: its prompts, the set they ask for, how its scores become probabilities.
+    """A backend with its prompts, label set and calibrator.
 
-    `calibrator` None: its scores are taken as they are. `policies` holds a record of a decision policy by
-    emotion set. `dropout` says whether its adapter can be sampled.
+    Attributes:
+        name: Name in records, with the `llm:` prefix.
+        backend: The source of label scores.
+        builder: Builds the prompts.
+        emotion_set: Emotion set of the labels.
+        policies: Records of decision policies, by emotion set.
+        dropout: Whether the adapter can be sampled.
+        notes: What prompts show of a speaker's past.
     """
 
     name: str
@@ -78,41 +84,47 @@ class LanguageModel:
     builder: PromptBuilder
     emotion_set: str
     calibrator: ContextualCalibrator | OddsPrior | None = None
-    """An `OddsPrior` for a set whose emotions may hold together, of which each is asked for alone."""
+    """Calibrates the scores; None takes them as they are. `OddsPrior` is for multi-label sets."""
     fitted: bool = True
-    """Whether the calibrator was fitted on dialogues that people labelled; one that only takes a prior off was not."""
+    """Whether the calibrator was fitted on labelled dialogues, and does not only divide out a prior."""
     policies: Mapping[str, Any] = field(default_factory=dict)
     dropout: bool = False
     notes: PromptNotes = field(default_factory=PromptNotes)
     demonstrations: Shown | None = None
-    """Finds what an adapter that was trained with demonstrations is shown of its corpus."""
+    """Finds the demonstrations an adapter was trained with."""
     bio_writer: str | None = None
-    """The language model that wrote the bios an adapter was trained with; None where they were counted, or none was shown."""
+    """Language model that wrote the bios of training; None if they were counted or not shown."""
     server: str | None = None
     """URL of the server that runs the model; None for a local one."""
     remarks: tuple[str, ...] = ()
-    """What its user should know of how it runs here."""
+    """What a user should know of how the model runs here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """What the shared classifier made of a turn: embedding (P,), the fine emotions' probabilities (F,), their epistemic uncertainty (F,) or None."""
+    """A turn as the shared classifier reads it.
+
+    embedding (P,), probabilities (F,), epistemic (F,) or None.
+    """
 
     embedding: np.ndarray
     probabilities: np.ndarray
     epistemic: np.ndarray | None
 
     def of(self, turn: Utterance) -> ReadTurn:
-        """The turn as later prompts may show it."""
+        """The turn as later prompts show it."""
         return ReadTurn(turn.text, self.embedding, self.probabilities)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a turn: its prompt, and how many past turns of its speaker it may rest on, of how many conversations.
+    """A question about one turn.
 
-    Of a set whose emotions may hold together there is a prompt for each. `reading` is what the shared
-    classifier made of the turn, by which its demonstrations were found.
+    Attributes:
+        turn: The turn.
+        prompts: Its prompt, or one per label for a multi-label set.
+        seen: Past turns of the speaker, and their conversations, that the prompt may show.
+        reading: The turn as the shared classifier reads it.
     """
 
     turn: Utterance
@@ -122,5 +134,5 @@ class Question:
 
     @property
     def prompt(self) -> RenderedPrompt:
-        """The first of its prompts."""
+        """The first prompt."""
         return self.prompts[0]

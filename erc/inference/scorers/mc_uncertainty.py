@@ -1,8 +1,7 @@
-"""Uncertainty of Monte-Carlo logits over a classifier's own labels and over a set they are mapped to, computed where the logits are.
+"""Uncertainty of Monte-Carlo logits, computed in torch where the logits are.
 
-The numbers are those of `erc.uncertainty` in single instead of double precision: fifty samples of 28 labels
-are 1,400 probabilities a turn, and their logarithms in double precision on one thread cost as much as the
-encoder.
+Same numbers as `erc.uncertainty`, in single precision: 50 samples of 28 labels are 1,400 probabilities per
+turn, whose logarithms in double precision would cost as much as the encoder.
 
 Shapes: S samples, B turns, F own labels, C mapped labels.
 """
@@ -28,9 +27,9 @@ _SMALLEST = 1e-30  # 0 ln 0 counts as 0
 
 
 class SampledUncertainty:
-    """Splits the entropy of samples under a calibrator, for the labels themselves and for those `emotion_map` leads to.
+    """Decomposes the entropy of samples, over the model's own labels and over those of `emotion_map`.
 
-    A calibrator or a map without a closed form here goes through the numpy functions, with the same answer.
+    A calibrator or map without a closed form here uses the numpy functions, with the same result.
     """
 
     def __init__(self, calibrator: Calibrator, emotion_map: EmotionMap) -> None:
@@ -47,7 +46,7 @@ class SampledUncertainty:
         self._members = members
 
     def __call__(self, logits: Tensor) -> tuple[Uncertainty, Uncertainty]:
-        """Uncertainty per own label (B, F), and summed over the mapped labels (B,), of logits (S, B, F)."""
+        """From logits (S, B, F): uncertainty per own label (B, F), and summed over mapped labels (B,)."""
         if self._affine is None:
             sampled = calibrate_samples(self._calibrator, logits.float().cpu().numpy())
             return binary_decomposition(sampled), binary_decomposition(self._map.apply(sampled)).utterance()
@@ -57,7 +56,7 @@ class SampledUncertainty:
         return own, (own if self._same else _split(self._mapped(probabilities))).utterance()
 
     def _mapped(self, probabilities: Tensor) -> Tensor:
-        """(S, B, F) to (S, B, C): a group of independent labels holds with 1 - prod(1 - p), as `EmotionMap.apply` has it."""
+        """Probabilities (S, B, F) to (S, B, C): a group of labels holds with 1 - prod(1 - p)."""
         absent = (1.0 - probabilities).clamp_min(_SMALLEST).log()
         none_holds = (absent @ self._members.to(absent.device)).exp()
         if self._map.rest is not None:
@@ -66,7 +65,7 @@ class SampledUncertainty:
 
 
 def _affine(calibrator: Calibrator) -> tuple[Tensor, Tensor] | None:
-    """Slope and intercept before a sigmoid, or None for another form."""
+    """Slope and intercept before the sigmoid; None for a calibrator of another form."""
     if isinstance(calibrator, PerLabelPlatt):
         return torch.tensor(calibrator.slope, dtype=torch.float32), torch.tensor(
             calibrator.intercept, dtype=torch.float32
@@ -77,7 +76,10 @@ def _affine(calibrator: Calibrator) -> tuple[Tensor, Tensor] | None:
 
 
 def _split(probabilities: Tensor) -> Uncertainty:
-    """Per-label uncertainty (B, C) of samples (S, B, C); the same formula for the mean and for each sample, so one sample gives epistemic 0."""
+    """Uncertainty (B, C) of samples (S, B, C).
+
+    Mean and samples use the same formula, so that one sample gives epistemic 0.
+    """
     total = _entropy(probabilities.mean(dim=0))
     aleatoric = torch.minimum(_entropy(probabilities).mean(dim=0), total)
     wide = total.double().cpu().numpy(), aleatoric.double().cpu().numpy()
@@ -85,17 +87,18 @@ def _split(probabilities: Tensor) -> Uncertainty:
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
-    """Binary entropy in nats, element by element."""
+    """Binary entropy in nats, elementwise."""
     absent = 1.0 - probabilities
     entropy = probabilities * probabilities.clamp_min(_SMALLEST).log()
     return entropy.addcmul_(absent, absent.clamp_min(_SMALLEST).log()).neg_()
 
 
 def chosen_sampling(artefact: Artefact, settings: InferenceSettings) -> tuple[str, int, int]:
-    """Mode (or `off`), number of samples and upper layers to sample a model with.
+    """Mode (or `off`), number of samples and number of upper layers to sample.
 
-    Raises ArtefactError where the description makes no sense, and NoDropoutError for a model that has nothing
-    to sample.
+    Raises:
+        ArtefactError: The artefact states an invalid mode or number.
+        NoDropoutError: The model has no dropout to sample.
     """
     mode, samples, top_k = _stated_sampling(artefact)
     if settings.uncertainty != "default":
@@ -106,13 +109,15 @@ def chosen_sampling(artefact: Artefact, settings: InferenceSettings) -> tuple[st
 
 
 def _stated_sampling(artefact: Artefact) -> tuple[str, int, int]:
-    """Mode, number of samples and upper layers that a model's description asks for."""
+    """Mode, samples and upper layers that the artefact states."""
     stated = artefact.info.uncertainty
     mode, samples, top_k = stated.get("mode", "head"), stated.get("samples", 50), stated.get("top_k", 1)
     whole = isinstance(samples, int) and isinstance(top_k, int)
     if mode not in get_args(McMode) or not whole or not 1 <= samples <= MAX_SAMPLES or top_k < 1:
         raise ArtefactError(
-            f"{artefact.info.identity} asks for uncertainty with mode={mode!r}, samples={samples!r}, top_k={top_k!r}: mode must be one of "
-            f"{', '.join(get_args(McMode))}, samples between 1 and {MAX_SAMPLES}, top_k at least 1; install or train the model again"
+            f"{artefact.info.identity} asks for uncertainty with mode={mode!r}, samples={samples!r}, "
+            f"top_k={top_k!r}: mode must be one of "
+            f"{', '.join(get_args(McMode))}, samples between 1 and {MAX_SAMPLES}, top_k at least 1; install "
+            "or train the model again"
         )
     return mode, samples, top_k

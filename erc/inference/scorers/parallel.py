@@ -1,8 +1,7 @@
-"""Batches of a pass side by side: on a processor a thread for each batch does more than all threads for one batch.
+"""Runs the batches of a pass in parallel, one thread per batch.
 
-Batches of short texts hold matrices too small for several threads to share well. The weights are read, never
-written, so any number of batches can go through a network at once. The threads are the process's own:
-requests that come at once share them, too.
+On CPUs this is faster than all threads on one batch, because batches of short texts have small matrices.
+Weights are only read, so batches may share a network. Concurrent requests share the threads.
 """
 
 from __future__ import annotations
@@ -19,29 +18,37 @@ import torch
 T = TypeVar("T")
 R = TypeVar("R")
 _NARROW = 512
-"""Hidden width up to which two threads on one batch were slower than one, at any length; at 768 they are not."""
+"""Hidden width up to which two threads on one batch are slower than one."""
 _MOST = 8
-"""Of more, some would wait for Python's lock; where torch has more threads, each worker computes with its part of them."""
+"""Maximum number of workers; more would wait for the interpreter lock."""
 _FEWEST = 256
-"""Tokens."""
+"""Minimum tokens of a batch."""
 
 
 def worker_count(device: str) -> int:
-    """How many batches go side by side on a device: on a processor as many as torch has threads, up to eight, elsewhere one."""
+    """Batches run in parallel on a device: torch's threads, at most eight, on a CPU; else one."""
     return min(_MOST, torch.get_num_threads()) if torch.device(device).type == "cpu" else 1
 
 
 def share(tokens: int, *, most: int, device: str) -> int:
-    """Tokens of a batch, at most `most`, so that `tokens` in all keep every worker busy; batches of few tokens are not made smaller."""
+    """Tokens per batch, at most `most`, that keep all workers busy with `tokens` tokens."""
     workers = worker_count(device)
     return min(most, max(_FEWEST, -(-tokens // workers))) if workers > 1 else most
 
 
 def run_parallel(work: Callable[[T], None], items: Sequence[T], *, device: str, width: int) -> None:
-    """Does `work` for every item, without gradients; the first error is raised once nothing is under way any more.
+    """Calls `work` for every item in parallel, without gradients.
 
-    Every item is one worker's, which computes with its share of the threads. A single item is done here, with
-    all of them, where the matrices are wide enough for that: `width` is the hidden width of the network.
+    A single item runs in the calling thread, with all torch threads if the network is wide enough.
+
+    Args:
+        work: Processes one item.
+        items: The items.
+        device: Device of the network.
+        width: Hidden width of the network.
+
+    Raises:
+        Exception: The first error of an item, once no item is running.
     """
     workers = worker_count(device)
     if workers < 2 or (len(items) < 2 and width > _NARROW):
@@ -60,7 +67,7 @@ def run_parallel(work: Callable[[T], None], items: Sequence[T], *, device: str, 
 
 
 def alone(work: Callable[[], R], *, device: str, width: int) -> R:
-    """What `work` gives for one small piece, a live turn say: by one worker where the network is narrow, for sharing it costs more than it takes."""
+    """The result of `work` for one small item, such as a live turn; one thread if the network is narrow."""
     found: list[R] = []
     run_parallel(lambda one: found.append(one()), [work], device=device, width=width)
     return found[0]
@@ -72,22 +79,22 @@ def _without_gradients(work: Callable[[T], None], item: T) -> None:
 
 
 def _compute_with(threads: int) -> None:
-    torch.get_num_threads()  # gives this thread the process's setting, which would else come over it later
+    torch.get_num_threads()  # sets this thread's own setting, which otherwise changes later
     torch.set_num_threads(threads)
 
 
 @cache
 def _pool(workers: int, each: int) -> ThreadPoolExecutor:
-    """So many threads in which torch computes with `each`."""
+    """A pool of threads in which torch uses `each` threads."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(
         workers, thread_name_prefix="erc-batch", initializer=_compute_with, initargs=(each,)
     )
     together = threading.Barrier(workers + 1)
     for _ in range(workers):
-        pool.submit(together.wait)  # each in a thread of its own, for none ends before all have begun
+        pool.submit(together.wait)  # starts every thread now
     together.wait()
-    torch.set_num_threads(threads)  # a thread's setting is also that of threads which begin later
+    torch.set_num_threads(threads)  # also sets the default of threads that start later
     return pool
 
 

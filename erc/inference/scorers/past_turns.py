@@ -1,4 +1,4 @@
-"""Which earlier turns of a speaker a prompt shows: those of the conversation so far and those that a speaker memory keeps, by one rule.
+"""Selects the earlier turns of a speaker that a prompt shows, from the conversation and from memory.
 
 Shapes: P embedding width, F fine emotions.
 """
@@ -16,7 +16,7 @@ from erc.llm.prompts.notes import HistoryEntry, ReadTurn, Retrieval, Vector
 
 
 class SaidTurns:
-    """The last `limit` turns of each speaker of one conversation; its size is bounded by the number of speakers."""
+    """The last `limit` turns of each speaker of one conversation."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -24,7 +24,7 @@ class SaidTurns:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the words and of what was made of them."""
+        """Bytes of texts, embeddings and probabilities."""
         return sum(
             turn.embedding.nbytes
             + turn.probabilities.nbytes
@@ -33,15 +33,15 @@ class SaidTurns:
         )
 
     def of(self, speaker: str) -> tuple[ReadTurn, ...]:
-        """What `speaker` has said, oldest first."""
+        """Turns of `speaker`, oldest first."""
         return tuple(self._turns.get(_key(speaker), ()))
 
     def append(self, speaker: str, turn: ReadTurn) -> None:
-        """Takes a turn into the past."""
+        """Appends a turn."""
         self._turns.setdefault(_key(speaker), deque(maxlen=self.limit)).append(turn)
 
     def snapshot(self) -> Callable[[], None]:
-        """Takes note of what was said so far; what is returned goes back there."""
+        """Records the turns; the returned function restores them."""
         kept = {key: list(turns) for key, turns in self._turns.items()}
 
         def back() -> None:
@@ -50,11 +50,11 @@ class SaidTurns:
         return back
 
     def record(self) -> dict[str, list[str]]:
-        """The words by speaker, for a JSON file."""
+        """The texts by speaker, JSON-able."""
         return {key: [turn.text or "" for turn in turns] for key, turns in self._turns.items()}
 
     def restore(self, record: Mapping[str, Sequence[str]], read: Callable[[str], ReadTurn]) -> None:
-        """Goes on from what `record` gave; `read` reads a text again, alone as it was read then."""
+        """Restores what `record` returned; `read` reads a text again."""
         self._turns = {key: deque(map(read, texts), maxlen=self.limit) for key, texts in record.items()}
 
     @property
@@ -73,10 +73,15 @@ def chosen_turns(
 ) -> list[ReadTurn]:
     """At most `limit` of a speaker's turns, oldest first.
 
-    `remembered` lies before the conversation, oldest first, `said` in it; `near` has the cosine with the
-    target's `vector` of the remembered turns that are nearest to it, by their place. `recency` takes the last
-    turns and `similarity` the nearest; `both` takes the nearest for half of the places and of the others the
-    last ones. Of equally near turns the later is nearer.
+    Args:
+        remembered: Turns from before the conversation, oldest first.
+        said: Turns of the conversation so far, oldest first.
+        near: Cosine similarity to the target of the nearest remembered turns, by position.
+        vector: Gives the target's embedding.
+        retrieval: `recency` takes the last turns, `similarity` the nearest, `both` the nearest for half of
+            the
+            places and the last ones for the rest. Of equally near turns the later one is nearer.
+        limit: Number of turns.
     """
     turns = [*remembered, *said]
     places = {"none": 0, "recency": 0, "similarity": limit, "both": limit // 2}[retrieval]
@@ -94,7 +99,7 @@ def chosen_turns(
 
 
 def entries(turns: Iterable[ReadTurn], emotions: EmotionMap) -> tuple[HistoryEntry, ...]:
-    """Turns as a prompt shows them, in the labels that `emotions` maps the fine ones to; without those whose words were not kept."""
+    """Turns as a prompt shows them, in the labels of `emotions`; turns without stored text are left out."""
     found = []
     for turn in turns:
         if turn.text is not None:
@@ -105,12 +110,12 @@ def entries(turns: Iterable[ReadTurn], emotions: EmotionMap) -> tuple[HistoryEnt
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """In float64, as the speaker memory measures; 0 where one of them is zero."""
+    """Cosine in float64, as the speaker memory computes it; 0 for a zero vector."""
     first, second = one.astype(np.float64), other.astype(np.float64)
     norm = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / norm if norm else 0.0
 
 
 def _key(speaker: str) -> str:
-    """Case and spacing of a name do not count."""
+    """A key that ignores case and spacing of a name."""
     return speaker_key(None, speaker, "")

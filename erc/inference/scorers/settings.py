@@ -1,4 +1,4 @@
-"""How a Predictor computes: plain values, shared by command, service and batch."""
+"""Settings of inference, shared by command, service and batch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from typing import Literal
 from erc.errors import ConfigError
 
 UncertaintyMode = Literal["default", "off", "head", "top-k", "full"]
-MAX_SAMPLES = 1000  # beyond it nothing is learned, and a request could keep a machine busy for hours
+MAX_SAMPLES = 1000  # More samples add nothing and could occupy a machine for hours.
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceSettings:
-    """`uncertainty` is what is sampled (`default`: what the model's card says), `samples` how often (None: likewise).
+    """How a Predictor computes.
 
-    `precision` is bf16, fp32, for language models also 4bit, or auto: what the machine is fast at, for an
-    adapter what it was trained over. `tokens_per_batch` bounds the padded tokens of one encoder pass,
-    `turns_per_window` how many turns are held and sorted by length at a time when a stream is labelled.
+    Attributes:
+        uncertainty: What is sampled; `default` takes the model's own setting.
+        samples: Number of Monte-Carlo samples; None takes the model's own.
+        seed: Seed of the samples.
+        precision: `bf16`, `fp32`, `4bit` (language models), or `auto`: what the machine is fast at, for an
+            adapter what it was trained with.
+        device: Torch device.
+        tokens_per_batch: Maximum padded tokens of an encoder pass.
+        turns_per_window: Turns of a stream that are held and sorted by length.
+
+    Raises:
+        ConfigError: A value is out of range.
     """
 
     uncertainty: UncertaintyMode = "default"
@@ -35,9 +44,10 @@ class InferenceSettings:
             raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")
         if self.precision not in ("auto", "bf16", "fp32", "4bit"):
             raise ConfigError(
-                f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, 4bit"
+                f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, "
+                "4bit"
             )
 
     def for_encoders(self) -> InferenceSettings:
-        """The settings of the small models beside a language model, which 4 bit are not for."""
+        """The settings for small models beside a language model, which do not run in 4 bit."""
         return replace(self, precision="auto") if self.precision == "4bit" else self

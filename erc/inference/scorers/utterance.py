@@ -1,4 +1,4 @@
-"""The shared utterance classifier at work: texts in, calibrated probabilities, uncertainty and embeddings out.
+"""The shared utterance classifier: texts to calibrated probabilities, uncertainty and embeddings.
 
 Shapes: U texts, T tokens, F fine emotions, S samples, P embedding width.
 """
@@ -27,19 +27,22 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
 
-_CPU_TOKENS = (
-    1024  # activations of more tokens leave a core's cache, which costs a labelling run a fifth of its speed
-)
+_CPU_TOKENS = 1024  # More tokens leave a core's cache, which costs a fifth of the speed.
 _PARTS = ("total", "aleatoric", "epistemic")
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceScores:
-    """Belief about U texts over the classifier's own labels.
+    """Scores of U texts.
 
-    `logits` (U, F) float32 before calibration; `probabilities` (U, F) calibrated; `per_label` their
-    uncertainty (U, F) or None; `mapped` (U, C) the same belief over the reported set with its `uncertainty`
-    (U,) summed over labels; `embedding` (U, P) float32; `truncated` (U,) bool.
+    Attributes:
+        logits: (U, F) float32 before calibration.
+        probabilities: (U, F) calibrated.
+        per_label: Uncertainty (U, F) of `probabilities`, or None.
+        mapped: (U, C) over the reported set.
+        uncertainty: (U,) of `mapped`, summed over labels.
+        embedding: (U, P) float32.
+        truncated: (U,) bool.
     """
 
     logits: np.ndarray
@@ -52,10 +55,13 @@ class UtteranceScores:
 
 
 class UtteranceScorer:
-    """An utterance classifier from its artefact, scoring turns each by itself.
+    """The scorer of an utterance classifier: each turn by itself.
 
-    `target` names the emotion set to report in (through the map of probabilities); None keeps the
-    classifier's own labels.
+    `target` names the emotion set to report in, through a map of probabilities; None keeps the classifier's
+    own.
+
+    Raises:
+        ArtefactError: The artefact is not an utterance classifier.
     """
 
     kind = "utterance"
@@ -69,13 +75,15 @@ class UtteranceScorer:
     ) -> None:
         if not isinstance(artefact.network, UtteranceClassifier):
             raise ArtefactError(
-                f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not an utterance classifier"
+                f"{artefact.info.identity} is a model of kind '{artefact.info.kind}', not an utterance "
+                "classifier"
             )
         self.settings = settings or InferenceSettings()
         network = in_precision(
             artefact.network, device=self.settings.device, dtype=torch_dtype(self.settings.precision)
         )
-        self.artefact = replace(artefact, network=network)  # of the weights as they were read nothing is kept
+        # keeps no copy of the weights in their first precision
+        self.artefact = replace(artefact, network=network)
         self.calibrator = load_calibrator(artefact.calibrator)
         self._fine = load_emotion_set(artefact.info.emotion_set)
         self._emotions = load_emotion_set(target) if target else self._fine
@@ -91,14 +99,17 @@ class UtteranceScorer:
 
     @property
     def identity(self) -> str:
+        """`name@version`."""
         return self.artefact.info.identity
 
     @property
     def emotions(self) -> EmotionSet:
+        """The reported set."""
         return self._emotions
 
     @property
     def fine_emotions(self) -> EmotionSet:
+        """The classifier's own labels."""
         return self._fine
 
     @property
@@ -151,16 +162,16 @@ class UtteranceScorer:
         )
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings (U, P) float32 of the texts, as a memory and demonstrations are searched by."""
+        """Embeddings (U, P) float32 of texts, for vector search."""
         return self.score_texts(texts).embedding
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], np.ndarray]:
-        """Token ids of each text within the model's limit, and which texts were cut."""
+        """Token ids of each text, cut to the model's limit, and which texts were cut."""
         tokens, cut = encode_texts(self.artefact.tokenizer, texts, max_tokens=self.artefact.info.max_tokens)
         return tokens, np.array(cut, dtype=bool)
 
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
-        """Scores of U texts, in their order; how they are batched does not change a score beyond rounding."""
+        """Scores of U texts in their order; batching does not change them beyond rounding."""
         labels = len(self._fine)
         logits = np.empty((len(texts), labels), dtype=np.float32)
         embedding = np.empty((len(texts), self.network.embedding_width), dtype=np.float32)
@@ -204,7 +215,7 @@ class UtteranceScorer:
         )
 
     def _pass(self, ids: Tensor, mask: Tensor) -> tuple[UtteranceOutput, Tensor | None]:
-        """The deterministic pass, and the logits (S, B, F) of the sampled one or None."""
+        """The deterministic output, and sampled logits (S, B, F) or None."""
         output = self.network(input_ids=ids, attention_mask=mask)
         if self.mode == "off":
             return output, None
