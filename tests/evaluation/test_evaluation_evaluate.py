@@ -28,7 +28,7 @@ def artefact(tiny_utterance_artefact: Path) -> Artefact:
 
 @pytest.fixture(scope="module")
 def comments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty comments in the layout of GoEmotions; every label stands at least once."""
+    """Forty comments in GoEmotions' layout with every label."""
     rows = [
         f"I am {WORDS[i % 6]} {'!' * (i % 5)} {i}\t{i % 28}{',27' if i % 4 == 1 else ''}\tc{i}"
         for i in range(40)
@@ -40,7 +40,7 @@ def comments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dialogues(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve dialogues of three turns; the last turn of each has no label."""
+    """Twelve dialogues of three turns; the last turn has no label."""
     labels = ("joy", "anger", "sadness", "neutral")
     rows = [
         f"d{d},Ana,I am {WORDS[(d + t) % 6]} {d},{labels[(d + t) % 4] if t < 2 else ''}"

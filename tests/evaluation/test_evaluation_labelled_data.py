@@ -51,7 +51,7 @@ def test_gold_transcript_with_several_labels_a_turn_takes_a_set_that_allows_them
     assert load_gold(str(path), model_set="goemotions").emotions.name == "goemotions"
 
 
-def test_gold_unknown_label_is_told_with_file_and_line(tmp_path: Path) -> None:
+def test_gold_unknown_label_is_reported_with_file_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "chat.csv", "speaker,text,emotion\nAna,hello,joy\nBen,hm,hungry\n")
     with pytest.raises(InputError, match=r"chat\.csv:3: 'hungry' is not an emotion of 'goemotions'"):
         load_gold(str(path), model_set="goemotions").targets()
@@ -63,7 +63,7 @@ def test_gold_two_labels_in_an_exclusive_set_are_refused(tmp_path: Path) -> None
         load_gold(str(path), model_set="goemotions", emotions="ekman").targets()
 
 
-def test_gold_transcript_without_labels_is_told(tmp_path: Path) -> None:
+def test_gold_transcript_without_labels_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "chat.csv", "speaker,text\nAna,hello\n")
     with pytest.raises(InputError, match="no turn has a gold label"):
         load_gold(str(path), model_set="goemotions").targets()

@@ -1,4 +1,4 @@
-"""What a program imports from `erc.inference`."""
+"""The public names of `erc.inference`."""
 
 from __future__ import annotations
 
@@ -20,5 +20,8 @@ def test_unknown_name_is_an_attribute_error():
 
 
 def test_importing_the_package_alone_costs_no_torch():
-    code = "import sys, erc.inference; assert 'torch' not in sys.modules; from erc.inference import Predictor; assert Predictor"
+    code = (
+        "import sys, erc.inference; assert 'torch' not in sys.modules; from erc.inference import Predictor; "
+        "assert Predictor"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""The Predictor over an utterance classifier: the same labels however turns are batched, and records that say what they mean."""
+"""The Predictor over an utterance classifier: batching, records, policies, settings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def predictor(tiny_utterance_artefact: Path) -> Predictor:
 
 
 def _numbers(labelled: list[Labelled]) -> np.ndarray:
-    """Probabilities, uncertainty and fine epistemic parts of every turn, one row each."""
+    """Probabilities, uncertainty and fine epistemic parts, one row per turn."""
     rows = []
     for one in labelled:
         for p in one.predictions:
@@ -80,9 +80,7 @@ def _numbers(labelled: list[Labelled]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["off", "head", "top-k", "full"])
-def test_predictor_numbers_do_not_depend_on_batches_order_or_company(
-    tiny_utterance_artefact: Path, mode: str
-) -> None:
+def test_predictor_scores_do_not_depend_on_batches_or_order(tiny_utterance_artefact: Path, mode: str) -> None:
     conversation = _conversation("a")
     together = _predictor(tiny_utterance_artefact, uncertainty=mode)
     expected = _numbers(together.label([conversation]))
@@ -97,18 +95,18 @@ def test_predictor_numbers_do_not_depend_on_batches_order_or_company(
     np.testing.assert_allclose(_numbers(small.label([conversation])), expected, atol=2e-5)
 
 
-def test_predictor_says_the_same_again_and_otherwise_with_another_seed(
+def test_predictor_is_reproducible_and_changes_with_the_seed(
     tiny_utterance_artefact: Path, predictor: Predictor
 ) -> None:
     first = _numbers(predictor.label([_conversation("a")]))
     assert np.array_equal(first, _numbers(predictor.label([_conversation("a")])))
     other = _numbers(_predictor(tiny_utterance_artefact, seed=1).label([_conversation("a")]))
-    assert np.array_equal(first[:, :29], other[:, :29])  # the belief is the deterministic pass
+    assert np.array_equal(first[:, :29], other[:, :29])  # probabilities come from the deterministic pass
     assert not np.allclose(first[:, 29:], other[:, 29:], atol=1e-5)
 
 
 @pytest.mark.parametrize("window", [1, 5, 10_000])
-def test_predictor_stream_keeps_the_order_and_says_what_label_says(
+def test_predictor_stream_keeps_the_order_and_equals_label(
     tiny_utterance_artefact: Path, predictor: Predictor, window: int
 ) -> None:
     conversations = [_conversation(f"c{i}", LINES[: 1 + i % 3]) for i in range(7)]
@@ -121,7 +119,7 @@ def test_predictor_stream_keeps_the_order_and_says_what_label_says(
 def test_predictor_stream_holds_no_more_than_a_window(
     tiny_utterance_artefact: Path, lines: tuple[str, ...], most: int
 ) -> None:
-    """Conversations without a turn fill the window too: a stream of them must not be held for ever."""
+    """Conversations without a turn fill the window too, so that it is bounded."""
     drawn: list[int] = []
 
     def source() -> Iterator[Conversation]:
@@ -160,7 +158,7 @@ def test_predictor_takes_any_text(predictor: Predictor, text: str) -> None:
 
 
 # --- long texts
-# -----------------------------------------------------------------------------------------------------------------
+# ---
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "happy "])
@@ -184,7 +182,7 @@ def test_predictor_marks_truncated_exactly_what_lost_its_end(predictor: Predicto
 
 
 # --- the record
-# -----------------------------------------------------------------------------------------------------------------
+# ---
 
 
 def test_predictor_record_has_every_field_of_the_schema(predictor: Predictor) -> None:
@@ -259,7 +257,7 @@ def test_predictor_parts_of_uncertainty_add_up(predictor: Predictor) -> None:
         assert prediction.aleatoric + prediction.epistemic == pytest.approx(prediction.total)
 
 
-def test_predictor_with_one_sample_knows_of_no_epistemic_part(tiny_utterance_artefact: Path) -> None:
+def test_predictor_with_one_sample_has_epistemic_zero(tiny_utterance_artefact: Path) -> None:
     for mode in ("head", "full"):
         (one,) = _predictor(tiny_utterance_artefact, samples=1, uncertainty=mode).label([_conversation("a")])
         assert [p.epistemic for p in one.predictions] == [0.0] * len(LINES)
@@ -364,7 +362,7 @@ def test_sampled_uncertainty_is_that_of_the_numpy_functions(
 def test_predictor_in_bf16_is_within_three_hundredths_of_fp32(
     tiny_utterance_artefact: Path, predictor: Predictor
 ) -> None:
-    """The stated tolerance of half-precision labelling: no probability moves by .03."""
+    """The documented tolerance of bf16: no probability moves by .03."""
     reduced = _numbers(_predictor(tiny_utterance_artefact, precision="bf16").label([_conversation("a")]))
     full = _numbers(predictor.label([_conversation("a")]))
     assert 0.0 < np.abs(reduced[:, :28] - full[:, :28]).max() < 0.03
@@ -382,7 +380,7 @@ def test_predictor_reads_the_default_sampling_from_the_model(tiny_utterance_arte
 @pytest.mark.parametrize(
     "uncertainty", [{"mode": "tail"}, {"samples": 10**9}, {"samples": 0}, {"top_k": 0}, {"samples": "many"}]
 )
-def test_predictor_refuses_a_model_whose_sampling_makes_no_sense(
+def test_predictor_refuses_a_model_with_invalid_sampling(
     tiny_utterance_artefact: Path, uncertainty: dict[str, Any]
 ) -> None:
     artefact = load_artefact(tiny_utterance_artefact)
@@ -395,7 +393,7 @@ def test_predictor_refuses_a_model_whose_sampling_makes_no_sense(
 @pytest.mark.parametrize(
     "changes", [{"samples": 0}, {"samples": MAX_SAMPLES + 1}, {"uncertainty": "some"}, {"precision": "fp16"}]
 )
-def test_inference_settings_refuse_what_has_no_meaning(changes: dict[str, Any]) -> None:
+def test_inference_settings_refuse_invalid_values(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(changes.values())))):
         InferenceSettings(**changes)
 

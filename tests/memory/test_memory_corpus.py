@@ -1,4 +1,4 @@
-"""A corpus as a speaker memory: what its prompts may know, bios in step with it, and bios as vectors."""
+"""Corpora as speaker memories: prompt notes, bios, and bios as vectors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def scene(name, episode, texts, *, gold="joy", speakers="AB"):
     return Conversation(name, turns, corpus="meld", meta={"season": 1, "episode": episode})
 
 
-# In the order of a file, not of broadcast: the third is told first.
+# In file order, not in broadcast order: the third comes first.
 SCENES = (
     scene("late", 3, ("I am angry again", "Okay", "It hurts")),
     scene("first", 1, ("I am so happy to see you", "Why did nobody tell me?")),
@@ -65,9 +65,7 @@ def by_name(name):
     return next(one for one in SCENES if one.conversation_id == name)
 
 
-def test_notes_tell_of_earlier_conversations_in_order_of_broadcast_and_of_what_was_said_so_far(
-    memory, scorer
-):
+def test_notes_show_earlier_conversations_in_broadcast_order_and_earlier_turns(memory, scorer):
     notes = notes_over(memory, SCENES, scorer)
     assert notes.of(by_name("first"), 1) == NO_NOTES
     assert [one.text for one in notes.of(by_name("second"), 0).history] == ["I am so happy to see you"]
@@ -127,7 +125,7 @@ def test_memory_is_made_once(tmp_path, scorer, memory, monkeypatch):
     assert not [path.name for path in tmp_path.iterdir() if "part" in path.name]
 
 
-def test_memory_under_way_is_no_memory(tmp_path, scorer, monkeypatch):
+def test_unfinished_memory_is_not_read(tmp_path, scorer, monkeypatch):
     fill = module.fill
 
     def killed(registry, conversations, *arguments, **settings):
@@ -153,9 +151,9 @@ def test_memory_leaves_a_folder_of_the_user_as_open_as_it_was(tmp_path, scorer):
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
-def test_memory_that_cannot_be_kept_is_told(tmp_path, scorer):
+def test_memory_that_cannot_be_written_is_an_error(tmp_path, scorer):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ArtefactError, match="file: cannot be made as a folder"):
+    with pytest.raises(ArtefactError, match="file: cannot be made"):
         corpus_memory(tmp_path / "file", SCENES, scorer)
 
 
@@ -165,7 +163,7 @@ def test_memory_that_another_process_finished_first_is_the_one_read(tmp_path, sc
     def slow(*args, **kwargs):
         monkeypatch.setattr(module, "fill", fill)
         monkeypatch.setattr(module, "part_of", lambda path: path.with_name("other.part"))
-        corpus_memory(tmp_path, SCENES, scorer).close()  # what the other process does meanwhile
+        corpus_memory(tmp_path, SCENES, scorer).close()  # what another process does meanwhile
         finished.extend(path.stat().st_ino for path in tmp_path.glob("speakers-*.db"))
         fill(*args, **kwargs)
 
@@ -182,7 +180,7 @@ def test_memory_of_two_conversations_of_one_id_is_refused(tmp_path, scorer):
 
 
 # --- bios in step
-# ---------------------------------------------------------------------------------------------------------------
+# ---
 
 
 @pytest.fixture
@@ -258,7 +256,7 @@ def test_writer_who_writes_nothing_leaves_the_bio_counted_or_as_it_was(registry)
     assert notes == ["nothing about Ana"] * 3
 
 
-def test_memory_is_filled_and_says_so_where_the_writer_writes_nothing(tmp_path, scorer):
+def test_memory_notes_bios_that_the_writer_did_not_write(tmp_path, scorer):
     def wordless(turns):
         raise NothingWrittenError("nothing about anybody")
 
@@ -277,13 +275,13 @@ def test_memory_is_filled_and_says_so_where_the_writer_writes_nothing(tmp_path, 
     assert "nothing about anybody" in note
 
 
-def test_bio_of_nobody_heard_is_not_written(registry):
+def test_no_bio_is_written_without_turns(registry):
     ana = say(registry, "a", 3)
     assert refresh_bios(registry, [ana], before=registry.point_for("a", 0)) == ()
 
 
 # --- bios as vectors
-# ------------------------------------------------------------------------------------------------------------
+# ---
 
 
 def at(index, conversation="c"):
@@ -322,7 +320,7 @@ def test_bio_vectors_keep_the_first_place_for_the_speaker_and_skip_others_withou
     assert found.bios("b", before=at(0, "another")) == []
 
 
-def test_bio_vectors_can_take_back_who_was_heard():
+def test_bio_vectors_snapshot_restores_who_was_heard():
     found = BioVectors()
     for number, name in enumerate("ab"):
         found.add("c", name, np.full(2, float(number)))
@@ -330,7 +328,7 @@ def test_bio_vectors_can_take_back_who_was_heard():
     back = found.snapshot("c")
     found.bios("b", before=at(1))
     back()
-    assert len(found.bios("a", before=at(2))) == 1  # b's turn never was
+    assert len(found.bios("a", before=at(2))) == 1  # b's turn was taken back
 
 
 def test_bio_vector_is_the_mean_of_its_passages():
@@ -356,7 +354,7 @@ def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, sco
 
 
 # --- texts read once
-# ------------------------------------------------------------------------------------------------------------
+# ---
 
 
 def test_kept_scores_are_those_of_the_classifier(tiny_utterance_artefact, scorer):

@@ -1,4 +1,4 @@
-"""Labelling with a speaker memory: the store answers as the in-memory history does, and keeps what it is meant to keep."""
+"""Labelling with a speaker memory: what is read from it and what is recorded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_remembering_predicts_from_the_store_what_the_corpus_history_predicts(
     fresh = predictor.label([talks[2]])[0]
     assert (
         np.abs(numbers(stored[2].predictions) - numbers(fresh.predictions))[0].max() > 1e-4
-    )  # the past does matter
+    )  # the past matters
 
 
 def test_remembering_the_same_file_again_changes_nothing(predictor: Predictor, registry: Registry) -> None:
@@ -135,7 +135,7 @@ def test_remembering_forgotten_person_has_no_past_and_leaves_none(
         (4, 2),
         (1, 1),
         (1, 1),
-    ]  # within the conversation itself Ana is still heard
+    ]  # Ana's turns in this conversation still count
     assert "Ana" not in {speaker.name for speaker in registry.speakers()}
     assert not any("Okay." in line for line in held_by(registry) if '"text"' in line)
 
@@ -155,7 +155,7 @@ def test_remembering_generic_names_are_nobody_elsewhere(predictor: Predictor, re
     assert counts(remembering.label(talk("b", turns)).predictions) == [(0, 0), (1, 1)]
 
 
-def test_remembering_tells_of_names_that_look_alike(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_warns_about_look_alike_names(predictor: Predictor, registry: Registry) -> None:
     told: list[str] = []
     remembering = RememberingPredictor(predictor, registry, warn=told.append)
     remembering.label(talk("a", [("Anna", "No.")]))
@@ -164,7 +164,7 @@ def test_remembering_tells_of_names_that_look_alike(predictor: Predictor, regist
     assert told[0].startswith("b: ")
 
 
-def test_remembering_tells_once_of_a_name_that_is_read_as_several_people(
+def test_remembering_warns_once_about_a_name_read_as_several_people(
     predictor: Predictor, registry: Registry
 ) -> None:
     told: list[str] = []
@@ -182,7 +182,8 @@ def test_remembering_tells_once_of_a_name_that_is_read_as_several_people(
     for name in "ab":
         ids = [p.speaker_id for p in remembering.label(talk(name, turns)).predictions]
     assert told == [
-        "a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, map it to itself with --names"
+        "a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, "
+        "map it to itself with --names"
     ]
     assert (len(set(ids)), ids[3] == ids[4]) == (5, True)
 
@@ -209,7 +210,7 @@ def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_
     assert [one.label for one in registry.context(ana.speaker_id, before=END).observations] == [None] * 3
 
 
-def test_remembering_tells_what_the_memory_says_of_a_recording(
+def test_remembering_passes_on_warnings_of_a_recording(
     predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -236,7 +237,7 @@ def test_remembering_conversation_without_turns_keeps_nothing(
 def test_live_conversation_reads_the_memory_as_labelling_does(
     predictor: Predictor, registry: Registry, known: int
 ) -> None:
-    """However many of its turns were known when it began: who joins later is looked up then."""
+    """However many turns exist at its start; speakers who join later are looked up then."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     live = LiveConversation(predictor, conversation_id="b", past=remembering.past(talk("b", BEN[:known])))
@@ -247,7 +248,7 @@ def test_live_conversation_reads_the_memory_as_labelling_does(
 
 
 def test_live_conversation_knows_those_who_join_later(predictor: Predictor, registry: Registry) -> None:
-    """Begun with nobody; between its turns another conversation is kept, which lies after its beginning."""
+    """Begins without turns; another conversation, recorded meanwhile, is not read."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     live = LiveConversation(predictor, conversation_id="b", past=remembering.past(Conversation("b", ())))
@@ -263,7 +264,7 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
         (4, 2),
         (4, 2),
         (1, 1),
-    ]  # Ben said three turns in the first, Ana three, Cleo one
+    ]  # turns in the first conversation: Ben 3, Ana 3, Cleo 1
     assert np.abs(numbers(turns) - numbers(whole)).max() > 1e-4
     known = LiveConversation(predictor, conversation_id="b", past=remembering.past(Conversation("b", ())))
     assert counts([known.append_utterance(utterance) for utterance in talk("b", BEN)])[0] == (5, 2)
@@ -272,7 +273,7 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
 def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
     predictor: Predictor, registry: Registry, tmp_path: Path
 ) -> None:
-    """What another conversation brings in while this one is put away changes nothing of it."""
+    """A conversation recorded while this one is saved changes nothing in it."""
     remembering = RememberingPredictor(predictor, registry)
     days = {name: f"2024-05-0{day}T09:00:00Z" for day, name in enumerate("abc", start=1)}
     talks = {name: dated(talk(name, BEN), day) for name, day in days.items()}
@@ -294,7 +295,7 @@ def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
     assert counts(turns) == counts(whole) == [(2, 1), (2, 1), (3, 2), (3, 2), (1, 1)]
 
 
-def test_live_conversation_cannot_begin_at_no_moment(predictor: Predictor, registry: Registry) -> None:
+def test_live_conversation_refuses_an_invalid_begin(predictor: Predictor, registry: Registry) -> None:
     with pytest.raises(InputError, match="conversation b: begins='yesterday' is no ISO 8601 moment"):
         RememberingPredictor(predictor, registry).past(Conversation("b", ()), begins="yesterday")
 
@@ -352,7 +353,7 @@ def test_seconds_of_a_timestamp(written: str | None, expected: float | None) -> 
     assert seconds(written) == expected
 
 
-def test_another_conversation_of_the_same_name_is_kept_apart_and_told(
+def test_another_conversation_of_the_same_name_gets_its_own_id_and_a_warning(
     predictor: Predictor, registry: Registry
 ) -> None:
     told: list[str] = []
@@ -385,7 +386,7 @@ def test_unnamed_speakers_of_two_files_of_one_name_are_two_people(
 
 
 def dated(one: Conversation, *stamps: str | None) -> Conversation:
-    """The conversation with these timestamps; the last stands for all that follow."""
+    """The conversation with these timestamps; the last is repeated."""
     given = [*stamps, *[stamps[-1]] * (len(one) - len(stamps))]
     return replace(
         one, utterances=tuple(replace(turn, timestamp=stamp) for turn, stamp in zip(one, given, strict=True))
@@ -412,13 +413,14 @@ def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(
     assert (
         told
         == [
-            "new: its first turn has no timestamp, so it counts as begun now; those of later turns are not asked"
+            "new: its first turn has no timestamp, so it counts as begun now; those of later turns are not "
+            "asked"
         ]
         * 2
     )
 
 
-def test_conversations_at_hand_are_labelled_in_order_of_time_and_given_in_their_own(
+def test_conversations_are_labelled_in_start_time_order_and_returned_in_input_order(
     predictor: Predictor, registry: Registry
 ) -> None:
     late, early = (
@@ -435,7 +437,7 @@ def test_conversations_at_hand_are_labelled_in_order_of_time_and_given_in_their_
 @pytest.mark.parametrize(
     ("hold", "known", "warned"), [(0, 0, True), (len(BEN), 0, True), (len(BEN) + 1, 3, False)]
 )
-def test_stream_is_labelled_in_order_of_time_as_far_as_it_may_be_held(
+def test_stream_is_labelled_in_start_time_order_within_hold(
     predictor: Predictor, registry: Registry, hold: int, known: int, warned: bool
 ) -> None:
     told: list[str] = []
@@ -462,7 +464,7 @@ def test_stream_that_is_not_held_is_labelled_as_it_comes(predictor: Predictor, r
     )
 
 
-def test_conversations_of_which_one_has_no_time_keep_their_order_and_it_is_told(
+def test_conversations_keep_their_order_with_a_warning_if_one_has_no_time(
     predictor: Predictor, registry: Registry
 ) -> None:
     told: list[str] = []
@@ -477,7 +479,7 @@ def test_conversations_of_which_one_has_no_time_keep_their_order_and_it_is_told(
     assert [message.partition(":")[0] for message in told] == ["early"]
 
 
-def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(
+def test_live_conversation_resumed_after_a_merge_keeps_its_past(
     predictor: Predictor, registry: Registry, tmp_path: Path
 ) -> None:
     remembering, path = RememberingPredictor(predictor, registry), tmp_path / "live.safetensors"
@@ -498,7 +500,7 @@ def test_live_conversation_gone_on_with_after_a_merge_keeps_its_own_past(
     assert numbers([again.append("Cleo", "No.")]).tolist() == numbers([live.append("Cleo", "No.")]).tolist()
 
 
-def test_live_state_begun_with_a_memory_is_not_gone_on_without_one(
+def test_live_state_begun_with_a_memory_needs_one_to_resume(
     predictor: Predictor, registry: Registry, tmp_path: Path
 ) -> None:
     remembering = RememberingPredictor(predictor, registry)

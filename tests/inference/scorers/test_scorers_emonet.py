@@ -1,4 +1,4 @@
-"""Conversation models at work: the same answers however turns are batched, and turn by turn as at once."""
+"""EmoNet's scorer: predictions independent of batching, and equal live and in batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from erc.inference.scorers.utterance import UtteranceScorer
 from erc.persistence.artefact import load_artefact
 
 CONTEXTS = ("hierarchical", "turn_causal", "window", "shared")
-"""Names of the tiny models: the three contexts, and the first of them over the shared classifier's encoder."""
+"""Names of the tiny models: three contexts, and the first over the shared encoder."""
 FP32 = InferenceSettings(precision="fp32")
 
 
@@ -49,7 +49,7 @@ def predictor(context: str, **changes: Any) -> Predictor:
 
 
 def numbers(predictions: Iterator[Prediction] | tuple[Prediction, ...] | list[Prediction]) -> np.ndarray:
-    """Probabilities and parts of uncertainty, one row a turn."""
+    """Probabilities and uncertainty, one row per turn."""
     return np.array(
         [
             [
@@ -72,9 +72,7 @@ def counts(predictions: Any) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_numbers_do_not_depend_on_batches_order_or_company(
-    context: str, loaded: dict[str, Predictor]
-) -> None:
+def test_emonet_scores_do_not_depend_on_batches_or_order(context: str, loaded: dict[str, Predictor]) -> None:
     alone = numbers(loaded[context].label([talk("a")])[0].predictions)
     company = [talk("b", BEN), talk("a"), talk("c", ANA[::-1])]
     by_name = {one.conversation.conversation_id: one for one in loaded[context].label(company[::-1])}
@@ -97,7 +95,7 @@ def test_emonet_numbers_do_not_depend_on_threads(loaded: dict[str, Predictor]) -
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_emonet_in_bf16_is_within_five_hundredths_of_fp32(context: str, loaded: dict[str, Predictor]) -> None:
-    """The stated tolerance of half-precision labelling: no probability moves by .05."""
+    """The documented tolerance of bf16: no probability moves by .05."""
     full = numbers(loaded[context].label([talk("a")])[0].predictions)[:, :7]
     reduced = numbers(predictor(context, precision="bf16").label([talk("a")])[0].predictions)[:, :7]
     assert 0.0 < np.abs(reduced - full).max() < 0.05
@@ -110,9 +108,7 @@ def test_emonet_later_turn_changes_no_earlier_prediction(context: str, loaded: d
         numbers(loaded[context].label([talk("a", given)])[0].predictions) for given in (ANA, turns)
     )
     np.testing.assert_allclose(after[:4], before[:4], atol=1e-5)
-    assert (
-        np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4
-    )  # each turn from the changed one on does hear of it
+    assert np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4  # later turns do see the change
 
 
 # --- whose past it is
@@ -128,7 +124,7 @@ def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(
 
 
 def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: dict[str, Predictor]) -> None:
-    """So that neither the order of a stream nor where its windows end changes an answer, whatever else is labelled beside them."""
+    """Neither the order of a stream nor its windows change a prediction."""
     given = [
         talk("a", corpus="meld"),
         talk("b", BEN),
@@ -143,7 +139,7 @@ def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: 
         assert counts(one.predictions) == counts(together.predictions) == counts(alone.predictions)
 
 
-def test_emonet_judged_on_a_corpus_knows_its_speakers_from_earlier_conversations(
+def test_emonet_on_a_corpus_reads_speakers_earlier_conversations(
     loaded: dict[str, Predictor],
 ) -> None:
     scorer = loaded["hierarchical"].scorer
@@ -155,7 +151,7 @@ def test_emonet_judged_on_a_corpus_knows_its_speakers_from_earlier_conversations
     assert np.abs(seen.probabilities[7:] - alone.probabilities)[0].max() > 1e-4
 
 
-def test_emonet_judged_on_transcripts_knows_nobody_from_another_one(loaded: dict[str, Predictor]) -> None:
+def test_emonet_on_transcripts_reads_no_other_conversation(loaded: dict[str, Predictor]) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     together, alone = scorer.score_corpus([talk("a"), talk("b", BEN)]), scorer.score([talk("b", BEN)])
@@ -163,7 +159,7 @@ def test_emonet_judged_on_transcripts_knows_nobody_from_another_one(loaded: dict
 
 
 def trained_to_remember(scorer: EmoNetScorer, kind: str) -> EmoNetScorer:
-    """The model as if it had been trained with another kind of history."""
+    """The model as if trained with another kind of history."""
     info = replace(scorer.artefact.info, reads={**scorer.artefact.info.reads, "history": kind})
     return EmoNetScorer(replace(scorer.artefact, info=info), utterance=scorer.utterance, settings=FP32)
 
@@ -214,9 +210,7 @@ def test_emonet_spelling_of_a_name_makes_no_second_speaker(
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_text_that_is_no_unicode_is_read_all_the_same(
-    context: str, loaded: dict[str, Predictor]
-) -> None:
+def test_emonet_reads_text_with_lone_surrogates(context: str, loaded: dict[str, Predictor]) -> None:
     broken = talk("a", (("Ana", "Okay \ud83d."), ("Ben", "\udc00")))
     whole = loaded[context].label([broken])[0].predictions
     marked = loaded[context].label([talk("a", (("Ana", "Okay ?."), ("Ben", "?")))])[0].predictions
@@ -224,7 +218,7 @@ def test_emonet_text_that_is_no_unicode_is_read_all_the_same(
 
 
 def test_emonet_two_transcripts_of_one_name_are_both_labelled(loaded: dict[str, Predictor]) -> None:
-    """Two files may be called alike: each is read as if it were alone."""
+    """Two files may have one name; each is read by itself."""
     first, second = loaded["hierarchical"].label([talk("chat"), talk("chat", BEN)])
     for one, turns in ((first, ANA), (second, BEN)):
         alone = loaded["hierarchical"].label([talk("chat", turns)])[0]
@@ -290,7 +284,9 @@ def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(
 
 
 @pytest.mark.parametrize("memory", ["own", "none"])
-def test_emonet_with_another_memory_answers_live_as_at_once(memory: Any, shelf: Path, tmp_path: Path) -> None:
+def test_emonet_with_own_memory_encoder_is_equal_live_and_in_batch(
+    memory: Any, shelf: Path, tmp_path: Path
+) -> None:
     folder = save_tiny_emonet(
         tmp_path / f"tiny-{memory}",
         load_artefact(shelf / "tiny-utterance"),
@@ -312,7 +308,7 @@ def test_emonet_with_another_memory_answers_live_as_at_once(memory: Any, shelf: 
 
 @pytest.mark.parametrize("mode", ["off", "head", "top-k", "full"])
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_live_conversation_answers_as_labelling_it_at_once(context: str, mode: str) -> None:
+def test_live_conversation_equals_batch_labelling(context: str, mode: str) -> None:
     model = predictor(context, uncertainty=mode, samples=2)
     whole = model.label([talk("a")])[0].predictions
     live = LiveConversation(model, conversation_id="a")
@@ -328,7 +324,7 @@ def test_live_conversation_answers_as_labelling_it_at_once(context: str, mode: s
 @pytest.mark.parametrize(
     ("context", "mode"), [("hierarchical", "head"), ("turn_causal", "full"), ("window", "head")]
 )
-def test_live_conversation_goes_on_from_its_file(context: str, mode: str, tmp_path: Path) -> None:
+def test_live_conversation_resumes_from_its_file(context: str, mode: str, tmp_path: Path) -> None:
     model = predictor(context, uncertainty=mode, samples=2)
     whole = model.label([talk("a")])[0].predictions
     live = LiveConversation(model, conversation_id="a")
@@ -415,7 +411,7 @@ def test_live_state_of_another_model_is_refused(loaded: dict[str, Predictor], tm
     ],
 )
 def test_live_state_of_other_samples_is_refused(begun: str, changes: dict[str, Any], tmp_path: Path) -> None:
-    """Sampled states are the past of certain drawn networks: others would answer with a past that is not theirs."""
+    """Sampled states belong to certain networks; others would continue a past that is not theirs."""
     live = LiveConversation(predictor("hierarchical", uncertainty=begun, samples=2))
     live.append("Ana", "No.")
     live.save(tmp_path / "live.safetensors")
@@ -425,7 +421,7 @@ def test_live_state_of_other_samples_is_refused(begun: str, changes: dict[str, A
         )
 
 
-def test_live_state_goes_on_in_a_mode_that_needs_no_sampled_past(
+def test_live_state_resumes_in_a_mode_without_sampled_state(
     loaded: dict[str, Predictor], tmp_path: Path
 ) -> None:
     live = LiveConversation(predictor("hierarchical", uncertainty="full", samples=2), conversation_id="a")
@@ -439,7 +435,7 @@ def test_live_state_goes_on_in_a_mode_that_needs_no_sampled_past(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no such state", b"\x02\0\0\0\0\0\0\0{}"])
-def test_live_state_that_is_none_is_told(
+def test_live_state_in_another_file_is_refused(
     content: bytes | None, loaded: dict[str, Predictor], tmp_path: Path
 ) -> None:
     path = tmp_path / "live.safetensors"
@@ -470,7 +466,7 @@ def test_live_conversation_needs_a_conversation_model(tiny_utterance_artefact: P
 
 
 def test_live_speaker_reads_no_more_than_the_limit_of_their_past(loaded: dict[str, Predictor]) -> None:
-    """What lies further back than the model's window and the speaker's last observations is forgotten: two pasts, one answer."""
+    """Turns beyond the window and the last observations are forgotten: two pasts, one answer."""
     answers = []
     for opening in ("I am so happy!", "It hurts, no."):
         live = LiveConversation(loaded["turn_causal"])
@@ -481,7 +477,7 @@ def test_live_speaker_reads_no_more_than_the_limit_of_their_past(loaded: dict[st
     np.testing.assert_allclose(first[-1], second[-1], atol=1e-5)
 
 
-def test_live_state_saved_in_one_precision_goes_on_in_another(tmp_path: Path) -> None:
+def test_live_state_resumes_in_another_precision(tmp_path: Path) -> None:
     settings = {"uncertainty": "off"}
     live = LiveConversation(predictor("hierarchical", precision="bf16", **settings), conversation_id="a")
     for utterance in talk("a").utterances[:3]:
@@ -497,7 +493,7 @@ def test_live_state_saved_in_one_precision_goes_on_in_another(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("uncertainty", [{"mode": "tail"}, {"samples": 0}, {"top_k": 0}, {"samples": "many"}])
-def test_conversation_model_whose_sampling_makes_no_sense_is_refused(
+def test_conversation_model_with_invalid_sampling_is_refused(
     loaded: dict[str, Predictor], uncertainty: dict[str, Any]
 ) -> None:
     scorer = loaded["hierarchical"].scorer
@@ -508,7 +504,7 @@ def test_conversation_model_whose_sampling_makes_no_sense_is_refused(
 
 
 def test_emonet_turn_cut_for_its_speaker_tag_is_marked(shelf: Path) -> None:
-    """The classifier reads 48 tokens of the text alone, the model 32 with the tag: what only the model cuts is marked, at once and live."""
+    """The classifier reads 48 tokens, the model 32 including the tag; cuts by either are marked."""
     longer = talk("a", (("Ana", "Okay."), ("Ana", "okay " * 40), ("Ben", "Okay.")))
     model = predictor("turn_causal", uncertainty="off")
     assert not model.scorer.utterance.score_texts(["okay " * 40]).truncated[0]  # type: ignore[attr-defined]
@@ -548,7 +544,7 @@ def test_live_state_keeps_no_more_of_a_text_than_the_model_reads_again(
 
 
 @pytest.mark.parametrize("damage", ["tensor", "shape", "record", "turns", "speakers", "words"])
-def test_damaged_live_state_is_told(damage: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
+def test_damaged_live_state_is_refused(damage: str, loaded: dict[str, Predictor], tmp_path: Path) -> None:
     path = tmp_path / "live.safetensors"
     live = LiveConversation(loaded["hierarchical"])
     for utterance in talk("a").utterances[:3]:

@@ -1,4 +1,4 @@
-"""Batches side by side: all are done, errors arrive, and nobody else's threads are touched."""
+"""Parallel batches: all are processed, errors arrive, other threads keep their settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
 
     def work(item: int) -> None:
         if item < 2:
-            meeting.wait()  # would break if the first two were not under way together
+            meeting.wait()  # breaks unless the first two run at once
         seen.add(
             (
                 threading.current_thread().name.rpartition("_")[0],
@@ -43,7 +43,7 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
     assert torch.get_num_threads() == 2
 
 
-def test_many_threads_are_parted_among_eight_workers() -> None:
+def test_many_threads_are_divided_among_eight_workers() -> None:
     before, seen = torch.get_num_threads(), set[int]()
     torch.set_num_threads(24)
     try:
@@ -83,7 +83,7 @@ def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(
     assert alone(torch.get_num_threads, device="cpu", width=width) == threads
 
 
-def test_error_arrives_when_nothing_is_under_way_any_more(two_threads: None) -> None:
+def test_error_is_raised_after_all_items_have_stopped(two_threads: None) -> None:
     release, under_way = threading.Event(), threading.Semaphore(0)
     finished: list[int] = []
 

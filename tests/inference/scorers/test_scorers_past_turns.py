@@ -53,12 +53,12 @@ def test_turns_of_the_conversation_and_of_the_memory_are_chosen_by_one_rule(retr
     assert chosen(retrieval, limit) == expected
 
 
-def test_without_a_memory_the_conversation_is_all_there_is():
+def test_without_a_memory_turns_come_from_the_conversation():
     assert chosen("recency", 1, remembered=[], near={}) == ["s1"]
     assert chosen("similarity", 1, remembered=[], near={}) == ["s0"]
 
 
-def test_vector_is_asked_for_only_where_likeness_counts():
+def test_vector_is_computed_only_for_similarity():
     def never():
         raise AssertionError("asked for")
 
@@ -106,7 +106,7 @@ def test_said_turns_are_the_last_of_each_speaker_whatever_the_spelling():
     assert [[one.text for one in said.of(who)] for who in ("Ana", "Ben", "Cleo")] == [["3", "4"], ["2"], []]
 
 
-def test_said_turns_go_back_to_a_mark_and_through_a_record():
+def test_said_turns_restore_a_snapshot_and_a_record():
     said = SaidTurns(2)
     said.append("Ana", turn("1"))
     back = said.snapshot()
