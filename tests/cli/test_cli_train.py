@@ -34,7 +34,8 @@ def described(folder: Path, **fields: object) -> Path:
 # Llama-3.2-1B as published: 1,235,814,400 parameters.
 LLAMA = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 16,
-    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 8192, "tie_word_embeddings": True,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 8192,
+    "tie_word_embeddings": True,
 }  # fmt: skip
 
 
