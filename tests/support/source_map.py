@@ -41,6 +41,18 @@ def imported_modules(path: Path) -> frozenset[str]:
     return frozenset(_imports(ast.parse(path.read_text(encoding="utf-8"))))
 
 
+def unknown_imports(source: str) -> list[str]:
+    """The imports from the packages of a name that does not exist, as `line: module.name`."""
+    return [
+        f"{node.lineno}: {node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in PACKAGES
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in module_paths()
+        and (node.module not in module_paths() or alias.name not in _defined_names(node.module))
+    ]
+
+
 def _functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -75,6 +87,21 @@ def _origin(module: str, name: str) -> str:
         return f"{module}.{name}"
     imported_from = _imported_names(module).get(name)
     return module if imported_from is None else _origin(*imported_from)
+
+
+@cache
+def _defined_names(module: str) -> frozenset[str]:
+    """The names that a module binds at its top level, also by import."""
+    found = set()
+    for node in ast.parse(module_paths()[module].read_text(encoding="utf-8")).body:
+        for part in ast.walk(node):
+            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(part.name)
+            elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                found.add(part.id)
+            elif isinstance(part, ast.Import | ast.ImportFrom):
+                found |= {alias.asname or alias.name for alias in part.names}
+    return frozenset(found)
 
 
 @cache
