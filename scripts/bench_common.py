@@ -114,7 +114,7 @@ class Stopwatch:
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Seconds]:
-    """Time each candidate once per round, so that other load on the machine affects all of them alike."""
+    """Time each candidate once per round, so that other load on the machine affects all of them equally."""
     watches = {name: Stopwatch() for name in candidates}
     for _ in range(repeats):
         for name, candidate in candidates.items():

@@ -7,7 +7,7 @@ conversation, the cost of a turn as conversations grow, and the cost of a speake
 docs/cost_per_turn.png.
 
 The baseline is `configs/compm-emorynlp.yaml` over the same backbone. It labels one target at a time, encodes
-the whole past anew, runs a second encoder over each earlier utterance of the speaker, and caches nothing.
+the whole past again, runs a second encoder over each earlier utterance of the speaker, and caches nothing.
 It labels only a sample of the dialogues, because it is slow. Ratios are of wall-clock time. Processor time is
 printed as well, because other load on the machine does not change it.
 """

@@ -6,7 +6,7 @@
 Each part prints a table:
 
     scoring   a label set in one forward pass, against one pass per label
-    live      a live turn with a key-value cache, against reading the conversation anew
+    live      a live turn with a key-value cache, against reading the conversation again
     training  packed rows, against one padded row per example
     cascade   a conversation model, a language model, and the cascade of both
 
@@ -158,7 +158,7 @@ def scoring(given: argparse.Namespace) -> None:
 
 
 def live(given: argparse.Namespace) -> None:
-    """Compare a live turn with its cache to the same turn after loading, which reads everything anew.
+    """Compare a live turn with its cache to the same turn after loading, which reads everything again.
 
     The conversation has about 1,000 tokens and runs through `LiveConversation`.
     """
@@ -175,7 +175,7 @@ def live(given: argparse.Namespace) -> None:
         conversation.append(speaker, text)
         spoken += count(f"{speaker}: {text}") + 1
         number += 1
-    watches = {"read anew": Stopwatch(), "with the cache": Stopwatch()}
+    watches = {"read again": Stopwatch(), "with the cache": Stopwatch()}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(number, number + given.repeats + 1):
             conversation.save(Path(folder) / "live.safetensors")
@@ -196,7 +196,7 @@ def live(given: argparse.Namespace) -> None:
         f"(state {conversation.state_bytes / 1e6:.1f} MB)"
     )
     print_table(title, ["", "ms", "processor, ms"], rows)
-    verdict("a live turn with the cache", ratio(times, "read anew", "with the cache"), least=3)
+    verdict("a live turn with the cache", ratio(times, "read again", "with the cache"), least=3)
 
 
 def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:

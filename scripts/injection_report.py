@@ -4,7 +4,7 @@
         [--turns 12]
 
 Inserts a stranger's turn before every turn of MELD dev dialogues: once with each hostile text, once with
-neutral text of its length. Does the same with the texts as the stranger's name and bio, beside a harmless
+neutral text of its length. Does the same with the texts as the stranger's name and bio, with a harmless
 turn. Prints a table per place: labels changed by hostile text, by neutral text, and the excess.
 
 Then puts each text in every place that others can write (names, turns, bios, past turns and labels), and

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig
 
-    from erc.models.utterance import UtteranceClassifier
 
 pytest_plugins = ["lm_fixtures", "required_groups"]
 
@@ -182,14 +181,6 @@ def _save(folder: Path, config: PretrainedConfig, tokenizer: Tokenizer, names: d
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **names).save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def tiny_classifier(tiny_encoder_dir: Path) -> UtteranceClassifier:
-    """An utterance classifier with 28 labels over the tiny BERT, in evaluation mode."""
-    from tiny_parts import build_classifier
-
-    return build_classifier(tiny_encoder_dir)
 
 
 @pytest.fixture(scope="session")
