@@ -1,6 +1,8 @@
-"""Runs every benchmark beside this file, each in a process of its own.
+"""Runs the benchmarks (`scripts/bench_*.py`), each in its own process, and prints their output.
 
-python scripts/bench.py [NAME ...]     NAME is throughput, sampling, utilisation, memory, ...
+    python scripts/bench.py [NAME ...]
+
+NAME is throughput, sampling, utilisation, memory, speakers, conversations or llm; without names all run.
 """
 
 from __future__ import annotations
@@ -13,21 +15,21 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Runs the named benchmarks, or all; returns how many failed."""
-    there = {
+    """Run the named benchmarks, or all. Returns the number of failures; 2 for an unknown name."""
+    available = {
         path.stem.removeprefix("bench_"): path
         for path in sorted(HERE.glob("bench_*.py"))
         if path.stem != "bench_common"
     }
-    wanted = sys.argv[1:] or list(there)
-    unknown = sorted(set(wanted) - set(there))
+    wanted = sys.argv[1:] or list(available)
+    unknown = sorted(set(wanted) - set(available))
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(there)}", file=sys.stderr)
+        print(f"unknown: {', '.join(unknown)}; available: {', '.join(available)}", file=sys.stderr)
         return 2
     failed = 0
     for name in wanted:
         print(f"\n=== {name}", flush=True)
-        failed += subprocess.run([sys.executable, str(there[name])], check=False).returncode != 0
+        failed += subprocess.run([sys.executable, str(available[name])], check=False).returncode != 0
     return failed
 
 

@@ -1,11 +1,15 @@
-"""What conversation context costs: against CoMPM run as published, as a conversation grows, turn by turn, and with a speaker memory.
+"""Measures what conversation context costs.
 
     python scripts/bench_conversations.py [--model NAME] [--dialogues N] [--steps N] [--turns N] [--repeats N]
 
-The baseline is `configs/compm-emorynlp.yaml` over the same backbone: one target at a time, its whole past
-encoded anew, a second encoder over each earlier utterance of its speaker, nothing cached. It answers a sample
-of the dialogues only, for it takes long. Ratios are of the clock; processor time stands beside it, because
-other work on the machine does not add to that.
+Prints five tables: labelling and training against CoMPM as published, a live turn early and late in a
+conversation, the cost of a turn as conversations grow, and the cost of a speaker memory. Also writes the plot
+docs/cost_per_turn.png.
+
+The baseline is `configs/compm-emorynlp.yaml` over the same backbone. It labels one target at a time, encodes
+the whole past again, runs a second encoder over each earlier utterance of the speaker, and caches nothing.
+It labels only a sample of the dialogues, because it is slow. Ratios are of wall-clock time. Processor time is
+printed as well, because other load on the machine does not change it.
 """
 
 from __future__ import annotations
@@ -19,7 +23,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_common import arguments, predictor, print_machine, print_table, verdict
+from bench_common import (
+    Seconds,
+    Stopwatch,
+    arguments,
+    interleaved,
+    predictor,
+    print_machine,
+    print_table,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from erc.data import Conversation
@@ -37,7 +50,7 @@ EARLY, LATE, AROUND = 20, 400, 10
 
 
 def main() -> None:
-    """Prints all five comparisons and writes the plot."""
+    """Print all five tables and write the plot."""
     options = arguments(
         __doc__, model="emonet-emorynlp-minilm", dialogues=8, steps=32, turns=5_000, repeats=3
     )
@@ -52,36 +65,8 @@ def main() -> None:
     memory(ours["default"], options.repeats)
 
 
-class Clock:
-    """Seconds by the clock and of processor time, repeat by repeat."""
-
-    def __init__(self) -> None:
-        self.clock: list[float] = []
-        self.processor: list[float] = []
-
-    def time(self, work: Callable[[], object]) -> None:
-        """Measures one call."""
-        clock, processor = time.perf_counter(), time.process_time()
-        work()
-        self.clock.append(time.perf_counter() - clock)
-        self.processor.append(time.process_time() - processor)
-
-    def medians(self) -> tuple[float, float]:
-        """Median seconds: clock, processor."""
-        return statistics.median(self.clock), statistics.median(self.processor)
-
-
-def rounds(candidates: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
-    """Median seconds (clock, processor) of each, round after round, so that a slow minute of the machine falls on all."""
-    clocks = {name: Clock() for name in candidates}
-    for _ in range(repeats):
-        for name, work in candidates.items():
-            clocks[name].time(work)
-    return {name: clock.medians() for name, clock in clocks.items()}
-
-
 def experiment(name: str, cache: Path) -> tuple[EmoNet, EmoNetTask, Ingredients]:
-    """Network, task and corpus of a shipped configuration, untrained: the weights do not change the speed."""
+    """Build network, task and corpus of a shipped configuration; untrained weights run at the same speed."""
     from erc.config import load_config
     from erc.training.emonet.experiment import build_network, gather, make_task
 
@@ -99,61 +84,67 @@ def labelling(
     dialogues: int,
     repeats: int,
 ) -> None:
-    """Turns a second on EmoryNLP dev."""
+    """Print turns per second on EmoryNLP dev."""
     import copy
 
     import torch
 
-    talks = parts.dev.conversations
+    conversations = parts.dev.conversations
     sample = evenly(task.dev, dialogues)
     turns, sampled = parts.dev.utterance_count, sum(map(len, sample))
     networks = {"fp32": network.eval(), "bf16": copy.deepcopy(network).to(torch.bfloat16).eval()}
     candidates: dict[str, Callable[[], object]] = {
-        f"erc, uncertainty {mode}": lambda p=p: p.label(talks) for mode, p in ours.items()
+        f"erc, uncertainty {mode}": lambda p=p: p.label(conversations) for mode, p in ours.items()
     }
     candidates |= {
         f"CoMPM as published, {kind}": lambda n=n: one_by_one(n, task, sample) for kind, n in networks.items()
     }
     for p in ours.values():
-        p.label(talks)  # kernels are made once for every shape
+        p.label(conversations)  # warm-up: kernels are built once per shape
     for n in networks.values():
         one_by_one(n, task, [sample[0][:4]])
-    seconds = rounds(candidates, repeats)
-    counts = [turns if name.startswith("erc") else sampled for name in seconds]
-    each = {
-        name: (clock / count, cpu / count)
-        for (name, (clock, cpu)), count in zip(seconds.items(), counts, strict=True)
+    seconds = interleaved(candidates, repeats)
+    counts = {name: turns if name.startswith("erc") else sampled for name in seconds}
+    drawn = f"CoMPM: {len(sample)} of them, evenly spaced by length"
+    title = f"Labelling EmoryNLP dev ({turns:,} turns in {len(conversations)} dialogues; {drawn})"
+    print_rates(title, seconds, counts)
+
+
+def print_rates(title: str, seconds: Mapping[str, Seconds], counts: Mapping[str, int]) -> None:
+    """Print turns per second of each candidate, and its ratios to the last two, CoMPM in fp32 and in bf16."""
+    per_turn = {
+        name: Seconds(taken.clock / counts[name], taken.processor / counts[name])
+        for name, taken in seconds.items()
     }
-    (slow, slow_cpu), (fast, fast_cpu) = list(each.values())[-2:]
+    fp32, bf16 = list(per_turn.values())[-2:]
     rows = [
         [
             name,
-            f"{count:,}",
-            f"{1 / clock:,.1f}",
-            f"{slow / clock:.1f}x",
-            f"{fast / clock:.1f}x",
-            f"{slow_cpu / cpu:.1f}x",
-            f"{fast_cpu / cpu:.1f}x",
+            f"{counts[name]:,}",
+            f"{1 / taken.clock:,.1f}",
+            f"{fp32.clock / taken.clock:.1f}x",
+            f"{bf16.clock / taken.clock:.1f}x",
+            f"{fp32.processor / taken.processor:.1f}x",
+            f"{bf16.processor / taken.processor:.1f}x",
         ]
-        for (name, (clock, cpu)), count in zip(each.items(), counts, strict=True)
+        for name, taken in per_turn.items()
     ]
-    drawn = f"CoMPM {len(sample)} of them, at even distances by length"
     headers = ["", "turns", "turns/s", "against fp32", "against bf16", "processor, fp32", "processor, bf16"]
-    print_table(f"Labelling EmoryNLP dev ({turns:,} turns in {len(talks)} dialogues; {drawn})", headers, rows)
-    for name in list(each)[:-2]:
-        verdict(f"{name}, against CoMPM in fp32", slow / each[name][0], least=20)
-        verdict(f"{name}, against CoMPM in bf16", fast / each[name][0], least=20)
+    print_table(title, headers, rows)
+    for name in list(per_turn)[:-2]:
+        verdict(f"{name}, against CoMPM in fp32", fp32.clock / per_turn[name].clock, least=20)
+        verdict(f"{name}, against CoMPM in bf16", bf16.clock / per_turn[name].clock, least=20)
 
 
 def evenly(prepared: Sequence[Sequence[PreparedTurn]], count: int) -> list[Sequence[PreparedTurn]]:
-    """`count` dialogues at even distances in the order of their length, so that the sample has the corpus's lengths."""
+    """Sample `count` dialogues evenly spaced in order of length, so that lengths match the corpus."""
     ordered = sorted(prepared, key=len)
     step = len(ordered) // count
     return ordered[step // 2 :: step][:count]
 
 
 def one_by_one(network: EmoNet, task: EmoNetTask, dialogues: Sequence[Sequence[PreparedTurn]]) -> None:
-    """Answers every target by itself. All that this mode keeps between targets is the token ids of the past."""
+    """Label each target by itself. This mode keeps only the token ids of the past between targets."""
     for dialogue in dialogues:
         state = network.live_state()
         for turn in dialogue:
@@ -161,7 +152,7 @@ def one_by_one(network: EmoNet, task: EmoNetTask, dialogues: Sequence[Sequence[P
 
 
 def training(tasks: Mapping[str, tuple[EmoNet, EmoNetTask, Ingredients]], *, steps: int) -> None:
-    """Seconds a turn over some optimiser steps, and the epoch they make."""
+    """Print the seconds per turn over some optimiser steps, and an epoch extrapolated from them."""
     network, task, parts = tasks["emonet-emorynlp"]
     baseline, other, _ = tasks["compm-emorynlp"]
     turns = parts.train.utterance_count
@@ -178,9 +169,9 @@ def training(tasks: Mapping[str, tuple[EmoNet, EmoNetTask, Ingredients]], *, ste
         steps_of(baseline, dialogue_losses(baseline, other, at_once=1), bf16=True),
     ]
     for run in runs:
-        next(run)  # the first step also makes the optimiser's state
+        next(run)  # warm-up: the first step also creates the optimiser's state
     seen = [0] * len(runs)
-    clocks = [Clock() for _ in runs]
+    clocks = [Stopwatch() for _ in runs]
     for _ in range(steps):
         for place, run in enumerate(runs):
             clocks[place].time(lambda place=place, run=run: seen.__setitem__(place, seen[place] + next(run)))
@@ -212,17 +203,17 @@ def training(tasks: Mapping[str, tuple[EmoNet, EmoNetTask, Ingredients]], *, ste
 def dialogue_losses(
     network: EmoNet, task: EmoNetTask, *, at_once: int
 ) -> Iterator[tuple[Callable[[], Any], int]]:
-    """Batches of whole dialogues of similar length, as the Trainer makes them: what gives the loss, and the number of turns."""
+    """Yield batches of dialogues of similar length, as the Trainer does: the loss function and its turns."""
     ordered = sorted(task.examples, key=len)
     starts = [number * at_once for number in range(len(ordered) // at_once)]
     for place in itertools.count():
-        start = starts[place * 37 % len(starts)]  # far from one to the next, through all lengths
+        start = starts[place * 37 % len(starts)]  # visits all lengths early
         chosen = ordered[start : start + at_once]
         yield lambda chosen=chosen: task.loss(network, task.collate(chosen)), sum(map(len, chosen))
 
 
 def target_losses(network: EmoNet, task: EmoNetTask) -> Iterator[tuple[Callable[[], Any], int]]:
-    """Single targets with their past, drawn from all: what gives the loss, and 1."""
+    """Yield single targets with their past, in random order: the loss function, and 1."""
     import random
 
     import torch
@@ -248,7 +239,7 @@ def target_losses(network: EmoNet, task: EmoNetTask) -> Iterator[tuple[Callable[
 def steps_of(
     network: EmoNet, losses: Iterator[tuple[Callable[[], Any], int]], *, bf16: bool
 ) -> Iterator[int]:
-    """Optimiser steps, one a call; gives the turns of each."""
+    """Run one optimiser step per iteration; yields its number of turns."""
     import torch
 
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-6, fused=True)
@@ -263,8 +254,8 @@ def steps_of(
         yield turns
 
 
-def talk(name: str, turns: int, texts: Sequence[str], first: int = 0) -> Conversation:
-    """A conversation of four speakers over texts of the corpus, of no corpus itself."""
+def conversation_of(name: str, turns: int, texts: Sequence[str], first: int = 0) -> Conversation:
+    """Make a conversation of four speakers from texts of the corpus, starting at text `first`."""
     from erc.data import Conversation, Utterance
 
     said = (texts[(first + i) % len(texts)] for i in range(turns))
@@ -275,7 +266,7 @@ def talk(name: str, turns: int, texts: Sequence[str], first: int = 0) -> Convers
 
 
 def dev_texts() -> list[str]:
-    """Every text of EmoryNLP dev in order."""
+    """Return every text of EmoryNLP dev in order."""
     from erc.data.corpora import load_corpus
 
     return [
@@ -286,15 +277,15 @@ def dev_texts() -> list[str]:
 
 
 def live(p: Predictor, repeats: int) -> None:
-    """Latency of a turn of a conversation that goes on, early against late, over the same texts."""
+    """Print the latency of a live turn, early and late in a conversation, over the same texts."""
     from erc.inference.live.conversation import LiveConversation
 
-    texts = dev_texts()[: 2 * AROUND]  # they come round, so that both windows hold the same ones
+    texts = dev_texts()[: 2 * AROUND]  # these repeat, so both windows hold the same texts
     seconds: dict[int, list[float]] = {EARLY: [], LATE: []}
     size: dict[int, int] = {}
     for _ in range(repeats):
         conversation = LiveConversation(p)
-        for utterance in talk("live", LATE + AROUND, texts):
+        for utterance in conversation_of("live", LATE + AROUND, texts):
             started = time.perf_counter()
             conversation.append_utterance(utterance)
             taken = time.perf_counter() - started
@@ -311,23 +302,28 @@ def live(p: Predictor, repeats: int) -> None:
 
 
 def growth(p: Predictor, *, turns: int, repeats: int) -> None:
-    """Cost of a turn as conversations grow: the same turns altogether, in conversations of different lengths."""
+    """Print the cost of a turn by conversation length, with the same number of turns for each length."""
     texts = dev_texts()
     lengths = [length for length in LENGTHS if length <= turns]
-    talks = {
-        length: [talk(f"talk{number}", length, texts, number * length) for number in range(turns // length)]
+    conversations = {
+        length: [
+            conversation_of(f"conversation{number}", length, texts, number * length)
+            for number in range(turns // length)
+        ]
         for length in lengths
     }
-    p.label(talks[lengths[0]][:50])
-    seconds = rounds({str(length): lambda t=talks[length]: p.label(t) for length in lengths}, repeats)
-    clock = [1000 * seconds[str(length)][0] / turns for length in lengths]
-    cpu = [1000 * seconds[str(length)][1] / turns for length in lengths]
+    p.label(conversations[lengths[0]][:50])
+    seconds = interleaved(
+        {str(length): lambda c=conversations[length]: p.label(c) for length in lengths}, repeats
+    )
+    clock = [1000 * seconds[str(length)].clock / turns for length in lengths]
+    cpu = [1000 * seconds[str(length)].processor / turns for length in lengths]
     rows = [
         [f"{n:,}", f"{turns // n:,}", f"{a:.2f}", f"{b:.2f}", f"{a / clock[0]:.2f}x"]
         for n, a, b in zip(lengths, clock, cpu, strict=True)
     ]
     headers = ["turns", "conversations", "ms/turn", "processor, ms/turn", "against 10"]
-    print_table(f"Cost of a turn, {turns:,} turns labelled in one go", headers, rows)
+    print_table(f"Cost of a turn, {turns:,} turns labelled in one call", headers, rows)
     verdict(
         f"a turn in a conversation of {lengths[-1]:,}, against one of {lengths[0]}",
         clock[-1] / clock[0],
@@ -337,7 +333,7 @@ def growth(p: Predictor, *, turns: int, repeats: int) -> None:
 
 
 def plot(lengths: Sequence[int], clock: Sequence[float], cpu: Sequence[float], turns: int) -> None:
-    """Writes docs/cost_per_turn.png."""
+    """Write docs/cost_per_turn.png."""
     from erc.metrics.figures.canvas import BLUE, GREY, frame, new_figure, save
 
     figure, axes = new_figure(6.4, 3.6)
@@ -351,43 +347,44 @@ def plot(lengths: Sequence[int], clock: Sequence[float], cpu: Sequence[float], t
     frame(
         axes,
         title="Cost of a turn as conversations grow",
-        x=f"turns of a conversation ({turns:,} turns labelled in one go)",
+        x=f"turns of a conversation ({turns:,} turns labelled in one call)",
         y="ms per turn",
     )
     print(f"plot: {save(figure, PLOT).relative_to(ROOT)}")
 
 
 def memory(p: Predictor, repeats: int) -> None:
-    """What a speaker memory adds: 40 conversations of 20 turns, with an empty memory each time."""
+    """Print what a speaker memory adds: 40 conversations of 20 turns, with an empty memory each time."""
     from erc.memory.predictor import RememberingPredictor
     from speakers import Registry
 
     texts = dev_texts()
-    talks = [talk(f"talk{number}", 20, texts, number * 20) for number in range(40)]
+    conversations = [conversation_of(f"conversation{i}", 20, texts, i * 20) for i in range(40)]
 
     def remember() -> None:
         with tempfile.TemporaryDirectory() as folder, Registry.open(Path(folder) / "speakers.db") as registry:
-            list(RememberingPredictor(p, registry).stream(talks))
+            list(RememberingPredictor(p, registry).stream(conversations))
 
-    remember()  # statements are compiled once
+    remember()  # warm-up: statements are compiled once
     candidates: dict[str, Callable[[], object]] = {
-        "without memory, as the command streams them": lambda: list(p.stream(talks)),
-        "without memory, one conversation at a time": lambda: [p.label([one]) for one in talks],
+        "without memory, as the command streams them": lambda: list(p.stream(conversations)),
+        "without memory, one conversation at a time": lambda: [p.label([one]) for one in conversations],
         "with memory, one conversation at a time": remember,
     }
-    seconds = rounds(candidates, repeats)
+    seconds = interleaved(candidates, repeats)
     rows = [[name, f"{clock:.2f}", f"{cpu:.2f}"] for name, (clock, cpu) in seconds.items()]
     print_table("Labelling 40 conversations of 20 turns", ["", "s", "processor, s"], rows)
     (streamed, streamed_cpu), (single, single_cpu), (kept, kept_cpu) = seconds.values()
     verdict(
-        "share of the memory, beside one conversation at a time",
+        "share of the memory, against one conversation at a time",
         100 * (kept - single) / kept,
         most=10,
         unit="%",
     )
     verdict("the same in processor time", 100 * (kept_cpu - single_cpu) / kept_cpu, most=10, unit="%")
     print(
-        f"        beside the stream: {100 * (kept - streamed) / kept:.1f}%, in processor time {100 * (kept_cpu - streamed_cpu) / kept_cpu:.1f}%"
+        f"        against the stream: {100 * (kept - streamed) / kept:.1f}%, "
+        f"in processor time {100 * (kept_cpu - streamed_cpu) / kept_cpu:.1f}%"
     )
 
 

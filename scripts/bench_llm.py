@@ -1,28 +1,41 @@
-"""Speed of the language-model path against the plain way: label scoring, a live turn, packed training, a cascade.
+"""Measures the language-model path against the simple way to do the same.
 
     python scripts/bench_llm.py [--model FOLDER_OR_ID] [--adapter FOLDER] [--repeats 7] [--conversations 12]
-    [--parts scoring live ...]
+        [--parts scoring live training cascade]
 
-`--model` and `--adapter` are the second of the cascade; without them it is the newest reference model under
-runs/, and where there is none, one with random weights. The other parts run a small Llama with random
-weights: speed does not depend on what a model knows. Both ways are held to be equal before they are timed.
-Seconds are medians of interleaved rounds; ratios are of processor time, which what else runs on the machine
-changes less.
+Each part prints a table:
+
+    scoring   a label set in one forward pass, against one pass per label
+    live      a live turn with a key-value cache, against reading the conversation again
+    training  packed rows, against one padded row per example
+    cascade   a conversation model, a language model, and the cascade of both
+
+`--model` and `--adapter` name the language model of the cascade. The default is the newest reference model
+under runs/, or random weights where there is none. The other parts use a small Llama with random weights,
+because speed does not depend on the weights. Each part first checks that both ways give the same result.
+Seconds are medians of interleaved rounds. Ratios are of processor time, which other load on the machine
+affects less.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench_common import print_machine, print_table, verdict
+from bench_common import (
+    Seconds,
+    Stopwatch,
+    conversations,
+    interleaved,
+    print_machine,
+    print_table,
+    set_environment,
+    verdict,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -40,13 +53,12 @@ SIZES = {
 }
 FIRST = "emonet-meld-minilm"
 RUNS = Path(__file__).resolve().parent.parent / "runs"
-Times = dict[str, tuple[float, float]]
+Times = dict[str, Seconds]
 
 
 def main() -> None:
-    """Parses arguments and prints figures."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    """Parse the options and run the parts."""
+    set_environment()
     parts: dict[str, Callable[[argparse.Namespace], None]] = {
         "scoring": scoring,
         "live": live,
@@ -56,11 +68,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="second model of the cascade, a folder or hub id")
-    parser.add_argument("--adapter", type=Path, help="adapter folder over it")
+    parser.add_argument("--model", help="language model of the cascade: a folder or hub id")
+    parser.add_argument("--adapter", type=Path, help="folder of its adapter")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument(
-        "--conversations", type=int, default=12, help="dialogues of MELD dev in the cascade (12)"
+        "--conversations", type=int, default=12, help="dialogues of MELD dev in the cascade (default: 12)"
     )
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     given = parser.parse_args()
@@ -70,27 +82,19 @@ def main() -> None:
 
 
 def timed(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Times:
-    """Median seconds (clock, processor) of each candidate, round after round, after one to warm up."""
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
-    for number in range(repeats + 1):
-        for name, candidate in candidates.items():
-            clock, cpu = time.perf_counter(), time.process_time()
-            candidate()
-            if number:
-                seen[name].append((time.perf_counter() - clock, time.process_time() - cpu))
-    return {
-        name: (statistics.median(a for a, _ in values), statistics.median(b for _, b in values))
-        for name, values in seen.items()
-    }
+    """Time each candidate in interleaved rounds, after one call to warm up."""
+    for candidate in candidates.values():
+        candidate()
+    return interleaved(candidates, repeats)
 
 
 def ratio(times: Times, slow: str, fast: str) -> float:
-    """How many times the processor time of `fast` is in that of `slow`."""
-    return times[slow][1] / times[fast][1]
+    """Return the processor time of `slow` divided by that of `fast`."""
+    return times[slow].processor / times[fast].processor
 
 
 def random_model(vocab: int = 8192) -> Any:
-    """A small Llama with random weights, in evaluation mode."""
+    """Return a small Llama with random weights, in evaluation mode."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -102,19 +106,19 @@ def random_model(vocab: int = 8192) -> Any:
 
 
 def tokens(model: Any, count: int) -> list[int]:
-    """Random token ids."""
+    """Draw random token ids."""
     import torch
 
     return torch.randint(10, model.config.vocab_size, (count,)).tolist()
 
 
 def answers_of(model: Any, count: int) -> list[list[int]]:
-    """Labels of one or two tokens and the end of a turn, as emotion words have."""
+    """Draw answers of one or two tokens and an end of turn, as emotion words have."""
     return [[*tokens(model, 1 + index % 2), 2] for index in range(count)]
 
 
 def naive(model: Any, prompt: list[int], answers: list[list[int]]) -> torch.Tensor:
-    """One forward pass over prompt and label for every label."""
+    """Score each answer with its own forward pass over prompt and answer: (1, 1, answers)."""
     import torch
 
     scores = []
@@ -129,7 +133,7 @@ def naive(model: Any, prompt: list[int], answers: list[list[int]]) -> torch.Tens
 
 
 def scoring(given: argparse.Namespace) -> None:
-    """A closed set of labels after one prompt: in one pass, and a pass for each label."""
+    """Compare one pass for a whole label set with one pass per label."""
     import torch
 
     from erc.llm.scoring.prefix_tree import PrefixReader
@@ -154,46 +158,52 @@ def scoring(given: argparse.Namespace) -> None:
 
 
 def live(given: argparse.Namespace) -> None:
-    """A turn of a conversation of about 1,000 tokens, through `LiveConversation`: going on, and just resumed, which reads all anew."""
+    """Compare a live turn with its cache to the same turn after loading, which reads everything again.
+
+    The conversation has about 1,000 tokens and runs through `LiveConversation`.
+    """
     import numpy as np
 
     from erc.inference.live.conversation import LiveConversation
 
     predictor, lines = live_predictor()
     conversation, number = LiveConversation(predictor), 0
-    count = predictor.scorer.model.builder.encoder.count  # type: ignore[attr-defined]
+    count = predictor.scorer.model.builder.encoder.count
     spoken = 0
     while spoken < DIALOGUE_TOKENS:
         speaker, text = lines[number % len(lines)]
         conversation.append(speaker, text)
         spoken += count(f"{speaker}: {text}") + 1
         number += 1
-    seen: dict[str, list[tuple[float, float]]] = {"read anew": [], "gone on": []}
+    watches = {"read again": Stopwatch(), "with the cache": Stopwatch()}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(number, number + given.repeats + 1):
             conversation.save(Path(folder) / "live.safetensors")
             resumed = LiveConversation.load(Path(folder) / "live.safetensors", predictor)
+            if turn == number + 1:  # the first turn warms up
+                watches = {name: Stopwatch() for name in watches}
             answers = []
-            for name, one in (("read anew", resumed), ("gone on", conversation)):
-                clock, cpu = time.perf_counter(), time.process_time()
-                answers.append(one.append(*lines[turn % len(lines)]).probabilities)
-                seen[name].append((time.perf_counter() - clock, time.process_time() - cpu))
+            for watch, one in zip(watches.values(), (resumed, conversation), strict=True):
+                line = lines[turn % len(lines)]
+                answers.append(watch.time(lambda one=one, line=line: one.append(*line)).probabilities)
             np.testing.assert_allclose(
                 *([found[label] for label in sorted(found)] for found in answers), atol=1e-4
             )
-    times = {
-        name: (statistics.median(a for a, _ in values[1:]), statistics.median(b for _, b in values[1:]))
-        for name, values in seen.items()
-    }
+    times = {name: watch.medians() for name, watch in watches.items()}
     rows = [[name, *_milliseconds(values)] for name, values in times.items()]
-    title = f"A live turn after {number} turns of {spoken} tokens (with the shared classifier's; state {conversation.state_bytes / 1e6:.1f} MB)"
+    title = (
+        f"A live turn after {number} turns of {spoken} tokens, including the shared classifier "
+        f"(state {conversation.state_bytes / 1e6:.1f} MB)"
+    )
     print_table(title, ["", "ms", "processor, ms"], rows)
-    verdict("a live turn with the cache", ratio(times, "read anew", "gone on"), least=3)
+    verdict("a live turn with the cache", ratio(times, "read again", "with the cache"), least=3)
 
 
 def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
-    """A random language model over a vocabulary learnt from the corpus, and who says what."""
-    from bench_common import conversations
+    """Return a predictor with a random language model, and (speaker, text) of each benchmark turn.
+
+    The vocabulary is learnt from the benchmark texts.
+    """
     from reference_lm import build_tokenizer, dialogue_texts
 
     from erc.emotions import load_emotion_set
@@ -224,12 +234,15 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
         settings=settings,
     )
     return Predictor(scorer, settings=settings), [
-        (turn.speaker, turn.text) for talk in dialogues for turn in talk
+        (turn.speaker, turn.text) for dialogue in dialogues for turn in dialogue
     ]
 
 
 def training(given: argparse.Namespace) -> None:
-    """Real tokens a second of a forward and backward pass: examples in packed rows, and each in a padded row."""
+    """Compare tokens per second, forward and backward, of packed rows with one padded row per example.
+
+    Padding does not count as tokens.
+    """
     import torch
 
     from erc.training.llm.batches import LlmExample, collate_examples
@@ -264,44 +277,47 @@ def training(given: argparse.Namespace) -> None:
 
 
 def cascade(given: argparse.Namespace) -> None:
-    """A conversation model, a language model, and the second behind the first for the turns that the first would have reviewed."""
+    """Measure a conversation model, a language model, and the cascade of both.
+
+    The cascade asks the language model only about turns that the first model would send to review.
+    """
     from erc.errors import InputError
     from erc.inference.cascade import CascadePredictor
     from erc.inference.loading import load_predictor
     from erc.inference.scorers.settings import InferenceSettings
 
     try:
-        talks = meld_dev(given.conversations)
+        dialogues = meld_dev(given.conversations)
     except InputError as error:
-        print(f"\ncascade: left out, MELD dev is not here ({error})")
+        print(f"\ncascade: skipped, MELD dev is not installed ({error})")
         return
     settings = InferenceSettings(uncertainty="off")
     first = load_predictor(FIRST, settings=settings)
     with tempfile.TemporaryDirectory() as folder:
-        name, knows = second_name(given.model, talks, Path(folder))
+        name, knows = second_name(given.model, dialogues, Path(folder))
         second = load_predictor(
             f"llm:{name}", settings=settings, emotions=first.scorer.emotions.name, adapter=given.adapter
         )
         both = CascadePredictor(first, second)
         models = {"first alone": first, "second alone": second, "cascade": both}
-        labelled = {which: predictor.label(talks) for which, predictor in models.items()}
+        labelled = {which: predictor.label(dialogues) for which, predictor in models.items()}
         sent = check_cascade(labelled)
         times = timed(
-            {which: (lambda p=predictor: p.label(talks)) for which, predictor in models.items()},
+            {which: (lambda p=predictor: p.label(dialogues)) for which, predictor in models.items()},
             max(1, given.repeats // 3),
         )
     rows = [
         [which, f"{accuracy(labelled[which]):.3f}", *(f"{value:.2f}" for value in times[which])]
         for which in models
     ]
-    turns = sum(map(len, talks))
+    turns = sum(map(len, dialogues))
     print(f"\nfirst: {first.scorer.identity}\nsecond: {knows}")
-    title = f"Cascade, {len(talks)} dialogues and {turns} turns of MELD dev, {sent / turns:.1%} sent on"
+    title = f"Cascade, {len(dialogues)} dialogues ({turns} turns) of MELD dev, {sent / turns:.1%} sent on"
     print_table(title, ["", "accuracy", "s", "processor, s"], rows)
 
 
-def second_name(model: str | None, talks: Sequence[Conversation], folder: Path) -> tuple[str, str]:
-    """The folder of the second model, and a line that says which it is."""
+def second_name(model: str | None, dialogues: Sequence[Conversation], folder: Path) -> tuple[str, str]:
+    """Return the folder or id of the language model, and a line that describes it."""
     from reference_lm import NAME, build_model, build_tokenizer, dialogue_texts
 
     if model is not None:
@@ -311,25 +327,26 @@ def second_name(model: str | None, talks: Sequence[Conversation], folder: Path) 
         newest = trained[-1].parent
         return (
             str(newest),
-            f"{newest.relative_to(RUNS.parent)}, without an adapter: its accuracy says nothing of larger models",
+            f"{newest.relative_to(RUNS.parent)}, without an adapter (not comparable to larger models)",
         )
-    tokenizer = build_tokenizer(dialogue_texts(talks))
+    tokenizer = build_tokenizer(dialogue_texts(dialogues))
     build_model(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return str(
-        folder
-    ), f"{NAME} with random weights, for no trained one is at hand: its accuracy is that of guessing"
+    return str(folder), f"{NAME} with random weights (none is trained): its accuracy is that of guessing"
 
 
 def meld_dev(count: int) -> list[Conversation]:
-    """The first dialogues of MELD dev."""
+    """Return the first dialogues of MELD dev."""
     from erc.data.corpora import load_corpus
 
     return list(load_corpus("meld", "dev").conversations[:count])
 
 
 def check_cascade(labelled: Mapping[str, Sequence[Labelled]]) -> int:
-    """How many turns were sent on; holds every answer of the cascade to that of the model which gave it."""
+    """Return how many turns were sent on, after comparing each answer with that of the model that gave it.
+
+    Exits with a message where they differ by more than bf16 in other batch sizes explains.
+    """
     first, second, both = (
         [p for one in labelled[name] for p in one.predictions]
         for name in ("first alone", "second alone", "cascade")
@@ -341,15 +358,13 @@ def check_cascade(labelled: Mapping[str, Sequence[Labelled]]) -> int:
         if (
             answer.model != expected.model
             or abs(answer.probabilities[expected.emotion] - expected.confidence) > 0.02
-        ):  # bf16, in other batches
-            sys.exit(
-                f"the cascade answers {answer.utterance.utterance_id} otherwise than {expected.model} alone"
-            )
+        ):
+            sys.exit(f"the cascade and {expected.model} alone differ on {answer.utterance.utterance_id}")
     return sent
 
 
 def accuracy(labelled: Sequence[Labelled]) -> float:
-    """The share of turns with one gold emotion that got it."""
+    """Return the share of turns with one gold emotion that were labelled with it."""
     found = [
         p.emotion == p.utterance.emotions[0]
         for one in labelled
@@ -359,7 +374,7 @@ def accuracy(labelled: Sequence[Labelled]) -> float:
     return sum(found) / len(found)
 
 
-def _milliseconds(seconds: tuple[float, float]) -> list[str]:
+def _milliseconds(seconds: Seconds) -> list[str]:
     return [f"{1000 * value:.1f}" for value in seconds]
 
 

@@ -1,6 +1,10 @@
-"""Memory while a long stream of turns is read, labelled and written, and by how much one long conversation, which is held whole, raises it.
+"""Measures memory while a long stream of turns is labelled, and while single long conversations are.
 
-python scripts/bench_memory.py [--model NAME] [--turns N]
+    python scripts/bench_memory.py [--model NAME] [--turns N]
+
+First labels a stream of short conversations and prints resident memory after each tenth of it; memory should
+stay level. Then runs `erc label` on files with one conversation each, which is held in memory as a whole, and
+prints peak memory by length.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ LONG = (1_000, 5_000, 20_000)
 
 
 def main() -> None:
-    """Prints the memory of the process at every tenth of the stream; the growth after the first tenth is the figure."""
+    """Print resident memory along the stream, and its growth since the first tenth."""
     options = arguments(__doc__, turns=100_000)
     from erc.transcripts import iter_conversations, open_writer
 
@@ -45,12 +49,12 @@ def main() -> None:
     print_table(
         f"{options.turns:,} turns, JSON Lines to JSON Lines", ["turns", "resident MiB", "turns/s"], rows
     )
-    verdict("memory at the end against that after a tenth", sizes[-1] / sizes[0], most=1.05)
+    verdict("memory at the end, against memory after a tenth", sizes[-1] / sizes[0], most=1.05)
     long_conversations(options.model)
 
 
 def long_conversations(model: str) -> None:
-    """Prints the peak of `erc label` over files of one conversation each, the shortest first, and what a turn adds to it."""
+    """Print peak memory of `erc label` for one conversation of each length, and the memory per turn."""
     rows, peaks = [], []
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "long.jsonl", Path(folder) / "labelled.jsonl"
@@ -71,11 +75,11 @@ def long_conversations(model: str) -> None:
             peaks.append(peak_mib(resource.RUSAGE_CHILDREN))
             rows.append([f"{turns:,}", f"{peaks[-1]:,.0f}"])
     print_table("one conversation, labelled by the command", ["turns", "peak MiB"], rows)
-    print(f"  {1024 * (peaks[-1] - peaks[0]) / (LONG[-1] - LONG[0]):.0f} KiB a turn")
+    print(f"  {1024 * (peaks[-1] - peaks[0]) / (LONG[-1] - LONG[0]):.0f} KiB per turn")
 
 
 def write_stream(path: Path, turns: int, *, of: int = TURNS_PER_CONVERSATION) -> None:
-    """Conversations of `of` turns made of the benchmark's texts over and over."""
+    """Write JSON Lines with conversations of `of` turns, made of the benchmark's texts."""
     texts = texts_of(conversations()[1])
     with path.open("w", encoding="utf-8") as stream:
         for number in range(turns):
@@ -93,7 +97,7 @@ def write_stream(path: Path, turns: int, *, of: int = TURNS_PER_CONVERSATION) ->
 
 
 def resident_mib() -> float:
-    """Memory the process holds now; its peak so far where the system does not tell."""
+    """Return the resident memory of this process, or its peak where /proc is missing."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(
@@ -104,7 +108,7 @@ def resident_mib() -> float:
 
 
 def peak_mib(who: int) -> float:
-    """The most memory that this process, or any of its children that have ended, has held."""
+    """Return the peak memory of this process or of its finished children (`resource.RUSAGE_*`)."""
     return resource.getrusage(who).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 

@@ -1,10 +1,11 @@
-"""How fast the speaker memory takes in, looks up and rebuilds, each beside the plainest thing that could do it.
+"""Measures how fast the speaker memory records, looks up and rebuilds, against a simple baseline for each.
 
     OMP_NUM_THREADS=1 python scripts/bench_speakers.py --sizes 10000 100000 1000000
 
-Intake is compared with bare `sqlite3` inserts of the same rows into the same tables, in the same transaction
-size and under the same pragmas. Recall within a speaker is compared with a FAISS flat search over all rows.
-Speakers have 100 turns each.
+Recording is compared with plain `sqlite3` inserts of the same rows into the same tables, with the same
+transaction size and pragmas. Recall within a speaker is compared with a FAISS flat search over all rows.
+Each speaker has 100 turns. Prints one JSON object per line: `intake` per transaction size, `lookup` per
+number of observations.
 """
 
 from __future__ import annotations
@@ -32,37 +33,38 @@ WORDS = "what a perfectly ordinary line of some conversation looks like, give or
 def conversation(
     name: str, owners: Sequence[SpeakerId], turns: int, width: int, draw: np.random.Generator
 ) -> list[Observation]:
-    """A conversation as the labelling pipeline would record it."""
+    """Draw a conversation as the labelling pipeline would record it."""
     weights = draw.random((turns, len(LABELS)), dtype=np.float32)
     vectors = draw.standard_normal((turns, width), dtype=np.float32)
     return [
         Observation(
             owners[index % len(owners)], name, f"{name}-{index:04d}", index, text=f"{WORDS} {index}",
-            weights=dict(zip(LABELS, weights[index].tolist(), strict=True)), uncertainty=StoredUncertainty(0.6, 0.5, 0.1),
-            label=ConversationLabel("joy", 0.8), model="bench@1", vector=vectors[index],
+            weights=dict(zip(LABELS, weights[index].tolist(), strict=True)),
+            uncertainty=StoredUncertainty(0.6, 0.5, 0.1), label=ConversationLabel("joy", 0.8),
+            model="bench@1", vector=vectors[index],
         )
         for index in range(turns)
     ]  # fmt: skip
 
 
-def meet(registry: Registry, name: str) -> SpeakerId:
-    """The id of a name."""
+def speaker_id_of(registry: Registry, name: str) -> SpeakerId:
+    """Return the id of a name, which is registered where it is new."""
     speaker = registry.resolve(name, conversation_id="bench").speaker
     assert speaker is not None
     return speaker.speaker_id
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds one call takes."""
+    """Return the seconds that one call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def percentiles(work: Callable[[int], Any], repeats: int) -> dict[str, float]:
-    """Milliseconds over calls with their number: median and 99th percentile by the clock, and median of processor time.
+    """Time `work(0)`, `work(1)`, ... in milliseconds: median and 99th percentile, and median processor time.
 
-    On a machine with other work to do, the clock measures that work too; processor time does not.
+    On a busy machine the wall clock also measures other processes; processor time does not.
     """
     clock, processor = [], []
     for number in range(repeats):
@@ -77,46 +79,31 @@ def percentiles(work: Callable[[int], Any], repeats: int) -> dict[str, float]:
 
 
 def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: int = 3) -> dict[str, float]:
-    """Acknowledged observations per second, the memory's and bare `sqlite3`'s, in turns so that both meet the same load."""
+    """Measure acknowledged observations per second, of the memory and of plain `sqlite3`.
+
+    Both are measured in every round, so that other load on the machine affects both.
+    """
     rates: dict[str, list[float]] = {"memory": [], "bare": []}
     for number in range(rounds):
         path, bare = folder / f"memory{turns}-{number}.db", folder / f"bare{turns}-{number}.db"
         with Registry.open(path) as registry:
-            owners = [meet(registry, f"Citizen {one}") for one in range(4)]
+            owners = [speaker_id_of(registry, f"Citizen {one}") for one in range(4)]
             draw = np.random.default_rng(number)
-            talks = {
+            recorded = {
                 f"c{one}": conversation(f"c{one}", owners, turns, width, draw) for one in range(conversations)
             }
-            take_in(
-                registry, {"warm": conversation("warm", owners, turns, width, draw)}, width
-            )  # each process compiles its statements once
-            rates["memory"].append(
-                turns
-                * conversations
-                / timed(lambda registry=registry, talks=talks: take_in(registry, talks, width))
+            warm_up = {"warm": conversation("warm", owners, turns, width, draw)}  # compiles the statements
+            record_all(registry, warm_up, width)
+            seconds = timed(
+                lambda registry=registry, recorded=recorded: record_all(registry, recorded, width)
             )
-            with registry._store.read() as connection:
-                heads = [
-                    tuple(row)
-                    for row in connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))
-                ][1:]
-                rows = [
-                    tuple(row)
-                    for row in connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))
-                ][turns:]
-            with registry._store.bare() as connection:
-                connection.exec_driver_sql(f"VACUUM INTO '{bare}'")
-        with sqlite3.connect(
-            bare
-        ) as copy:  # the same tables, indexes and speakers, without the rows to be inserted
-            copy.execute("DELETE FROM observations")
-            copy.execute("DELETE FROM conversations")
-        copy.close()
-        rates["bare"].append(
-            turns
-            * conversations
-            / timed(lambda bare=bare, heads=heads, rows=rows: insert_bare(bare, heads, rows, turns))
+            rates["memory"].append(turns * conversations / seconds)
+            heads, rows = stored_rows(registry)
+            copy_without_rows(registry, bare)
+        seconds = timed(
+            lambda bare=bare, heads=heads[1:], rows=rows[turns:]: insert_bare(bare, heads, rows, turns)
         )
+        rates["bare"].append(turns * conversations / seconds)
     medians = {name: float(np.median(values)) for name, values in rates.items()}
     return {
         "memory_per_s": medians["memory"],
@@ -125,16 +112,34 @@ def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: 
     }
 
 
-def take_in(registry: Registry, talks: Mapping[str, Sequence[Observation]], width: int) -> None:
+def record_all(registry: Registry, conversations: Mapping[str, Sequence[Observation]], width: int) -> None:
     """Record conversations, one transaction each."""
-    for name, talk in talks.items():
-        registry.record(name, talk, embedder=Embedder("bench", "1", width))
+    for name, observations in conversations.items():
+        registry.record(name, observations, embedder=Embedder("bench", "1", width))
+
+
+def stored_rows(registry: Registry) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Return the rows of the conversations and of the observations, in the order of recording."""
+    with registry._store.read() as connection:
+        heads = connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))
+        rows = connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))
+        return [tuple(row) for row in heads], [tuple(row) for row in rows]
+
+
+def copy_without_rows(registry: Registry, path: Path) -> None:
+    """Copy the store to `path` with its tables, indexes and speakers, without conversations."""
+    with registry._store.bare() as connection:
+        connection.exec_driver_sql(f"VACUUM INTO '{path}'")
+    with sqlite3.connect(path) as copy:
+        copy.execute("DELETE FROM observations")
+        copy.execute("DELETE FROM conversations")
+    copy.close()
 
 
 def insert_bare(
     path: Path, heads: Sequence[tuple[Any, ...]], rows: Sequence[tuple[Any, ...]], turns: int
 ) -> None:
-    """The same rows by the standard library alone."""
+    """Insert the same rows with the standard library alone."""
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in (
         "journal_mode = WAL",
@@ -155,12 +160,15 @@ def insert_bare(
 
 
 def fill(registry: Registry, have: int, want: int, width: int, draw: np.random.Generator) -> None:
-    """Grow the memory to `want` observations: each conversation has 10 speakers with 10 turns, each speaker 10 conversations."""
+    """Grow the memory from `have` to `want` observations.
+
+    Each conversation has 10 speakers with 10 turns each; each speaker has 10 conversations.
+    """
     block = 10 * TURNS_PER_SPEAKER
     for start in range(have, want, block):
-        owners = [meet(registry, f"Citizen {start + one}") for one in range(10)]
+        owners = [speaker_id_of(registry, f"Citizen {start + one}") for one in range(10)]
         for number in range(10):
-            name = f"talk{start}-{number}"
+            name = f"conversation{start}-{number}"
             registry.record(
                 name,
                 conversation(name, owners, block // 10, width, draw),
@@ -171,7 +179,7 @@ def fill(registry: Registry, have: int, want: int, width: int, draw: np.random.G
 def lookups(
     registry: Registry, size: int, width: int, repeats: int, draw: np.random.Generator
 ) -> dict[str, float]:
-    """Times of `context`, `recall` within a speaker and across speakers, a FAISS flat search over all rows, and a rebuild."""
+    """Time a rebuild, `context`, `recall` within a speaker and across all, and a FAISS flat search."""
     people = [
         registry.find(f"Citizen {start + 3}").speaker_id for start in range(0, size, 10 * TURNS_PER_SPEAKER)
     ]
@@ -182,7 +190,7 @@ def lookups(
     figures["rebuild_s"] = timed(registry.rebuild)
     figures["rebuild_cpu_s"] = time.process_time() - before
     figures["rebuild_s_per_million"] = figures["rebuild_s"] * 1e6 / size
-    for number in range(3):  # statements are compiled once
+    for number in range(3):  # compiles the statements
         registry.context(asked[number], before=END)
         registry.recall(queries[number], speaker=asked[number], before=END, k=10)
     calls: dict[str, tuple[Callable[[int], Any], int]] = {
@@ -205,15 +213,17 @@ def lookups(
 
 
 def flat(registry: Registry, query: np.ndarray) -> None:
-    """A FAISS flat search over every row of the memory."""
+    """Search every row of the memory with FAISS."""
     index = registry._recaller._index
     assert index is not None
     index._faiss.search(unit(query[None, :]), 10)
 
 
 def main() -> None:
-    """Measure and print one JSON object per line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Measure, and print one JSON object per line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument(

@@ -1,6 +1,9 @@
-"""Utterances per second of the Predictor against `transformers.pipeline` with the same weights.
+"""Measures labelling speed against `transformers.pipeline` with the same weights.
 
-python scripts/bench_throughput.py [--model NAME] [--repeats N]
+    python scripts/bench_throughput.py [--model NAME] [--repeats N]
+
+Prints utterances per second of `Predictor.label`, and the ratios to the pipeline called with one text at a
+time and with a list in batches of 32.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from bench_common import (
 
 
 def main() -> None:
-    """Prints the rates, and the ratios to the pipeline fed one text at a time and fed a list in batches of 32."""
+    """Print the rates and the ratios."""
     options = arguments(__doc__, repeats=3)
     corpus, dialogues = conversations()
     texts = texts_of(dialogues)
@@ -34,10 +37,11 @@ def main() -> None:
     for p in ours.values():
         p.label(dialogues[:8])
     seconds = interleaved(candidates, options.repeats)
-    *_, batched, single = seconds.values()
+    clock = {name: taken.clock for name, taken in seconds.items()}
+    *_, batched, single = clock.values()
     rows = [
         [name, f"{len(texts) / s:,.0f}", f"{single / s:.1f}x", f"{batched / s:.1f}x"]
-        for name, s in seconds.items()
+        for name, s in clock.items()
     ]
     print_table(
         f"Labelling {len(texts):,} utterances ({corpus})",
@@ -45,12 +49,15 @@ def main() -> None:
         rows,
     )
     for name in ours:
-        verdict(f"{name}, against one text at a time", single / seconds[name], least=10)
-        verdict(f"{name}, against batches of 32", batched / seconds[name], least=3)
+        verdict(f"{name}, against one text at a time", single / clock[name], least=10)
+        verdict(f"{name}, against batches of 32", batched / clock[name], least=3)
 
 
 def text_pipeline(model: str) -> Any:
-    """The model of an artefact behind a stock text-classification pipeline: fp32, the library's default attention, raw sigmoids."""
+    """Return a stock text-classification pipeline with a model's weights.
+
+    It runs in fp32 with the library's default attention and returns uncalibrated sigmoids.
+    """
     from torch import Tensor
     from transformers import (
         AutoConfig,

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Build the wheel, install it under the constraints into an empty environment, and use it from a folder that is not the checkout.
-# Usage: scripts/check_wheel.sh PYTHON    (an interpreter whose environment has `build` and `hatchling`)
+# Builds the wheel, installs it with the constraints into an empty environment, and labels a file from another
+# folder. Prints one line per step and the number of labelled turns; exits with 1 if something fails.
+#
+#     scripts/check_wheel.sh PYTHON
+#
+# PYTHON is an interpreter whose environment has `build` and `hatchling`.
 set -euo pipefail
 
 python=$(realpath --no-symlinks "${1:?usage: scripts/check_wheel.sh PYTHON}")
@@ -9,7 +13,8 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 echo "wheel: build"
-"$python" -m build --wheel --no-isolation --outdir "$scratch/dist" "$root" > "$scratch/build.log" 2>&1 || { cat "$scratch/build.log" >&2; exit 1; }
+"$python" -m build --wheel --no-isolation --outdir "$scratch/dist" "$root" > "$scratch/build.log" 2>&1 ||
+    { cat "$scratch/build.log" >&2; exit 1; }
 
 echo "wheel: install into an empty environment"
 "$python" -m venv "$scratch/venv"
@@ -17,7 +22,7 @@ install() { "$scratch/venv/bin/python" -m pip install --quiet -c "$root/constrai
 install "$(sed -n '/^torch==/p' "$root/constraints.txt")"
 install "$scratch"/dist/*.whl
 
-echo "wheel: erc --help and erc label from another folder, without a network"
+echo "wheel: run erc --help and erc label in another folder, offline"
 mkdir "$scratch/elsewhere"
 cp "$root/examples/standup.txt" "$scratch/elsewhere/"
 cd "$scratch/elsewhere"
@@ -26,7 +31,7 @@ unset PYTHONPATH
 "$scratch/venv/bin/erc" --help > /dev/null
 "$scratch/venv/bin/erc" label standup.txt -o labelled.jsonl > /dev/null
 
-turns=$(grep -c '^[^[:space:]].*: ' standup.txt)  # a line that begins with white space goes on with the turn before it
+turns=$(grep -c '^[^[:space:]].*: ' standup.txt)  # an indented line continues a turn
 labelled=$(grep -c '"emotion"' labelled.jsonl)
 if [ "$turns" -ne "$labelled" ]; then
     echo "wheel: standup.txt has $turns turns, labelled.jsonl has $labelled labelled turns" >&2

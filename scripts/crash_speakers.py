@@ -1,11 +1,12 @@
-"""Kill -9 two writing processes at random, over and over, and check that the speaker memory lost nothing it acknowledged.
+"""Checks that the speaker memory loses nothing it acknowledged when its processes are killed.
 
-    python scripts/crash_speakers.py --runs 500
+    python scripts/crash_speakers.py [--runs 500] [--seed 0] [--stores 10] [--seconds S]
 
-Each run: two processes record conversations, rename, merge, undo, forget and rebuild the index in one store
-and report every acknowledged transaction over a pipe; both are killed after a random time. Then the store is
-reopened: acknowledged observations are there, conversations are whole or absent, nothing stands twice, the
-forgotten are gone, and the index answers as the rows do.
+Each run starts two processes on one store. They record conversations, rename, merge, undo, forget and rebuild
+the index, and report every acknowledged transaction over a pipe. Both are killed (SIGKILL) at a random time.
+Then the store is reopened and checked: acknowledged observations are there, conversations are complete or
+absent, no observation is stored twice, forgotten speakers are gone, and the vector index agrees with the
+rows. Prints a JSON object with the number of runs and problems; exits with 1 where there is a problem.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TURNS = 6
 
 
 def write(path: str, worker: str, seed: int, report: Connection) -> None:
-    """Work on the store until killed, reporting what was acknowledged as (what, conversation or name)."""
+    """Write to the store until killed; report acknowledged changes as (kind, conversation or name)."""
     try:
         _write(path, worker, seed, report)
     except Exception as error:
@@ -44,19 +45,23 @@ def _write(path: str, worker: str, seed: int, report: Connection) -> None:
     with Registry.open(path) as registry:
         report.send(("open", ""))
         for number in range(10_000):
-            talk = f"{worker}-{seed}-{number}"
+            conversation = f"{worker}-{seed}-{number}"
             passing = f"Passing {worker} {seed} {number}"
-            found = [registry.resolve(name, conversation_id=talk).speaker for name in ("Ana", "Bo", passing)]
+            found = [
+                registry.resolve(name, conversation_id=conversation).speaker
+                for name in ("Ana", "Bo", passing)
+            ]
             owners = [one.speaker_id for one in found if one is not None]
-            lines = [
+            observations = [
                 Observation(
-                    owners[index % len(owners)], talk, f"{talk}-{index}", index, text=f"{talk} says {index}", weights={"joy": 0.5},
+                    owners[index % len(owners)], conversation, f"{conversation}-{index}", index,
+                    text=f"{conversation} says {index}", weights={"joy": 0.5},
                     vector=vectors.standard_normal(16).astype(np.float32),
                 )
                 for index in range(TURNS)
             ]  # fmt: skip
-            registry.record(talk, lines, embedder=EMBEDDER)
-            report.send(("recorded", talk))
+            registry.record(conversation, observations, embedder=EMBEDDER)
+            report.send(("recorded", conversation))
             chance = draw.random()
             if chance < 0.1:
                 registry.forget(passing)
@@ -70,7 +75,7 @@ def _write(path: str, worker: str, seed: int, report: Connection) -> None:
 
 
 def run(path: Path, seed: int, context: Any) -> dict[str, set[str]]:
-    """One run: start, kill, and return what was acknowledged."""
+    """Start two writers, kill them, and return what they reported, by kind."""
     draw = random.Random(seed)
     acknowledged: dict[str, set[str]] = {
         "open": set(),
@@ -102,7 +107,7 @@ def run(path: Path, seed: int, context: Any) -> dict[str, set[str]]:
 
 
 def check(path: Path, acknowledged: dict[str, set[str]]) -> list[str]:
-    """What is wrong with the store after a run; empty when all is well."""
+    """List what is wrong with the store after a run."""
     wrong = [f"a writer failed: {failure}" for failure in acknowledged["failed"]]
     with Registry.open(path) as registry:
         with registry._store.read() as connection:
@@ -114,30 +119,26 @@ def check(path: Path, acknowledged: dict[str, set[str]]) -> list[str]:
             wrong.append(f"integrity {verdict}, foreign keys {broken}, erasures left {pending}")
         keys = {(row.conversation_id, row.utterance_id) for row in rows}
         if len(keys) != len(rows):
-            wrong.append(f"{len(rows) - len(keys)} observations stand twice")
+            wrong.append(f"{len(rows) - len(keys)} observations are stored twice")
         sizes: dict[str, int] = {}
         for conversation, _ in keys:
             sizes[conversation] = sizes.get(conversation, 0) + 1
-        for talk in acknowledged["recorded"]:
-            if sizes.get(talk, 0) not in (
-                TURNS,
-                TURNS - TURNS // 3,
-            ):  # whole, or without the third of a forgotten speaker
-                wrong.append(f"{talk}: acknowledged, and {sizes.get(talk, 0)} of {TURNS} turns are there")
-        wrong += [
-            f"{talk}: {size} of {TURNS} turns"
-            for talk, size in sizes.items()
-            if size not in (TURNS, TURNS - TURNS // 3)
-        ]
+        complete = (TURNS, TURNS - TURNS // 3)  # one of three speakers may be forgotten
+        for conversation in acknowledged["recorded"]:
+            if sizes.get(conversation, 0) not in complete:
+                wrong.append(
+                    f"{conversation}: acknowledged, but {sizes.get(conversation, 0)} of {TURNS} turns"
+                )
+        wrong += [f"{name}: {size} of {TURNS} turns" for name, size in sizes.items() if size not in complete]
         for name in acknowledged["forgotten"]:
             if not registry.resolve(name, conversation_id="check").erased:
-                wrong.append(f"{name}: forgotten, and known again")
+                wrong.append(f"{name}: was forgotten but is known again")
         wrong += _index_and_rows(registry, rows)
     return wrong
 
 
 def _index_and_rows(registry: Registry, rows: Any) -> list[str]:
-    """The index, from its file where that holds, against a plain scan of the rows."""
+    """Compare the vector index with an exact scan of the rows."""
     if not rows:
         return []
     query = np.arange(1.0, 17.0)
@@ -148,17 +149,19 @@ def _index_and_rows(registry: Registry, rows: Any) -> list[str]:
         hit.observation.utterance_id
         for hit in registry.recall(query, speaker=None, before=END, k=5).observations
     }
-    return [] if found == best else [f"the index answers {sorted(found)}, the rows say {sorted(best)}"]
+    return [] if found == best else [f"the index gives {sorted(found)}, the rows give {sorted(best)}"]
 
 
 def main() -> int:
-    """Run, report, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Run, report, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stores", type=int, default=10, help="begin a new store after so many runs")
+    parser.add_argument("--stores", type=int, default=10, help="runs per store (default: 10)")
     parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="begin no further run after so long"
+        "--seconds", type=float, default=float("inf"), help="start no further run after this time"
     )
     arguments = parser.parse_args()
     context = multiprocessing.get_context("forkserver")

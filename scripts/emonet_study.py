@@ -1,15 +1,16 @@
-"""What the conversation model owes to each of its parts: one part taken away or replaced at a time, several seeds, judged on dev.
+"""Ablation study of EmoNet: trains variants that lack or replace one part, with several seeds.
 
-    python scripts/emonet_study.py --out runs/study [--corpora meld emorynlp] [--seeds 42 43 44] [--only NAME
-    ...]
+    python scripts/emonet_study.py --out runs/study [--corpora meld emorynlp] [--seeds 42 43 44]
+        [--only NAME ...]
 
-Every cell trains the shipped configuration with the overrides of one variant and leaves its dev predictions
-in the folder; a study that was stopped goes on where it was, and a cell that was made of another
-configuration, classifier or corpus is made again. Two variants replace the speaker's past with somebody
-else's: a memory that helps for the right reason loses there what it won. Every checkpoint is chosen on dev,
-alike for all variants, so differences are fair and levels a little high. Prints a Markdown table: mean
-weighted and macro F1 over the seeds, and the difference to the shipped model with its 95% interval over
-resampled dialogues.
+Prints a Markdown table per corpus: mean weighted and macro F1 on dev over the seeds, and the difference to
+the shipped configuration with a 95% interval over resampled dialogues.
+
+Each cell trains the shipped configuration with the overrides of one variant and saves its dev predictions in
+the output folder. A stopped study resumes; a cell is trained again if its configuration, classifier or corpus
+changed. Two variants are controls that read another speaker's past: if the memory helps for the right reason,
+they lose its gain. Checkpoints are chosen on dev for all variants, so levels are slightly too high but
+differences are fair.
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 class Cell(NamedTuple):
-    """Dev classes (N,) predicted by one trained network, and the seconds its training took."""
+    """Predicted dev classes (N,) of one trained network, and its training time in seconds."""
 
     predicted: np.ndarray
     seconds: float
 
 
 class Truth(NamedTuple):
-    """Dev classes (N,) and the number of each turn's dialogue (N,), labelled turns alone."""
+    """True dev classes (N,) and the dialogue number of each turn (N,), for labelled turns only."""
 
     labels: np.ndarray
     dialogues: np.ndarray
 
 
 def main() -> None:
-    """Parses arguments, trains what is missing, prints the table."""
+    """Parse the options, train missing cells and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,7 +80,7 @@ def _folder(out: Path, corpus: str, variant: str, seed: int) -> Path:
 
 
 def train_cell(out: Path, corpus: str, variant: str, seed: int) -> None:
-    """Trains one variant under one seed, unless its predictions are there and were made of the same."""
+    """Train one variant with one seed, unless a cell with the same inputs is finished."""
     from study_cells import config_digest, current_cell, write_cell
 
     from erc.config import load_config
@@ -101,7 +102,7 @@ def train_cell(out: Path, corpus: str, variant: str, seed: int) -> None:
 
 @cache
 def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
-    """What the cells of a corpus read beside their configurations: the classifier and the corpus's files."""
+    """Return digests of what the cells of a corpus read: the classifier and the corpus files."""
     from erc.data.corpora import load_corpus
     from erc.persistence import find_model, load_artefact
     from erc.training.provenance import corpora_provenance
@@ -114,7 +115,7 @@ def sources(corpus: str, classifier: str | None) -> dict[str, Any]:
 
 
 def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[str, float]:
-    """The dev figures of a network that is trained here; its dev predictions are left in `folder`."""
+    """Train a network and return its dev figures; saves its dev predictions in `folder`."""
     import numpy as np
 
     from erc.metrics.subsets import dialogue_ids
@@ -147,7 +148,7 @@ def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[s
 
 
 def read_cell(folder: Path) -> tuple[Cell, Truth]:
-    """What `train_cell` left in a folder."""
+    """Read what `train_cell` saved in a folder."""
     import numpy as np
 
     with np.load(folder / PREDICTIONS) as stored:
@@ -162,7 +163,7 @@ def read_cell(folder: Path) -> tuple[Cell, Truth]:
 
 
 def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
-    """The Markdown table of one corpus."""
+    """Return the Markdown table of one corpus."""
     import numpy as np
     from sklearn.metrics import f1_score
 
@@ -181,7 +182,8 @@ def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
         seconds[variant] = float(np.mean([cell.seconds for cell, _ in read]))
         truth = read[0][1]
     rows = [
-        f"| {corpus} dev, seeds {', '.join(map(str, seeds))} | weighted F1 | macro F1 | difference | training s |",
+        f"| {corpus} dev, seeds {', '.join(map(str, seeds))} "
+        "| weighted F1 | macro F1 | difference | training s |",
         "|---|---|---|---|---|",
     ]
     for variant, predicted in cells.items():
@@ -194,7 +196,8 @@ def table(out: Path, corpus: str, seeds: list[int], variants: list[str]) -> str:
             )
             against = f"{found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
         rows.append(
-            f"| {variant} | {level} | {mean_f1(predicted, truth.labels, 'macro'):.4f} | {against} | {seconds[variant]:.0f} |"
+            f"| {variant} | {level} | {mean_f1(predicted, truth.labels, 'macro'):.4f} | {against} "
+            f"| {seconds[variant]:.0f} |"
         )
     return "\n".join(rows)
 

@@ -1,26 +1,26 @@
-"""How far hostile words, names and bios of one speaker move the labels of the others, for a given language model.
+"""Measures how far hostile turns, names and bios of one speaker change the labels of the others.
 
-    python scripts/injection_report.py --model FOLDER_OR_ID [--adapter FOLDER] [--conversations 8] [--turns
-    12]
+    python scripts/injection_report.py --model FOLDER_OR_ID [--adapter FOLDER] [--conversations 8]
+        [--turns 12]
 
-A stranger's turn is put before every turn of MELD dev dialogues, once with each hostile text and once with
-neutral words of its length: what the hostile text flips beyond the neutral one is what its words did. The
-same is done with the texts as the stranger's name, cut to what a prompt shows of one, and as the stranger's
-bio, beside a harmless turn. Then the texts stand wherever others write (names, turns, bios, remembered turns
-and labels), and it is checked that the scored label set does not grow and that no control token comes from
-them. Leaves with 1 where that does not hold.
+Inserts a stranger's turn before every turn of MELD dev dialogues: once with each hostile text, once with
+neutral text of its length. Does the same with the texts as the stranger's name and bio, with a harmless
+turn. Prints a table per place: labels changed by hostile text, by neutral text, and the excess.
+
+Then puts each text in every place that others can write (names, turns, bios, past turns and labels), and
+checks that the set of scored labels stays the same and that no control token comes from the text. Exits with
+1 if that fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench_common import conversations, print_table
+from bench_common import conversations, print_table, set_environment
 
 if TYPE_CHECKING:
     from injection import Place
@@ -31,16 +31,18 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Parses arguments, prints the report; 1 where the label set grew or a text became a control token."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    """Parse the options and print the report. Returns 1 if the label set or control tokens changed."""
+    set_environment()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="folder or hub id of a language model")
-    parser.add_argument("--adapter", type=Path, help="adapter folder over it")
-    parser.add_argument("--emotions", default="meld", help="label set of a model without an adapter (meld)")
-    parser.add_argument("--conversations", type=int, default=8, help="dialogues to measure with (8)")
-    parser.add_argument("--turns", type=int, default=12, help="most turns of a dialogue (12)")
+    parser.add_argument("--adapter", type=Path, help="folder of its adapter")
+    parser.add_argument(
+        "--emotions", default="meld", help="label set of a model without an adapter (default: meld)"
+    )
+    parser.add_argument("--conversations", type=int, default=8, help="number of dialogues (default: 8)")
+    parser.add_argument("--turns", type=int, default=12, help="most turns per dialogue (default: 12)")
     given = parser.parse_args()
     from erc.inference.loading import load_predictor
     from erc.inference.scorers.settings import InferenceSettings
@@ -56,20 +58,21 @@ def main() -> int:
         emotions=emotions,
         adapter=given.adapter,
     )
-    model = predictor.scorer.model  # type: ignore[attr-defined]
+    model = predictor.scorer.model
     name, dialogues = conversations()
     dialogues = [
         replace(one, utterances=one.utterances[: given.turns]) for one in dialogues[: given.conversations]
     ]
     print(
-        f"{model.name}, prompt {model.builder.prompt_id}, labels {', '.join(model.builder.labels)}; {len(dialogues)} dialogues of {name}"
+        f"{model.name}, prompt {model.builder.prompt_id}, labels {', '.join(model.builder.labels)}; "
+        f"{len(dialogues)} dialogues of {name}"
     )
     flips(model.backend, model.builder, dialogues)
     return 0 if closed(model.backend, model.builder) else 1
 
 
 def flips(scorer: LabelScorer, builder: PromptBuilder, dialogues: list[Conversation]) -> None:
-    """Prints flips of other speakers' labels by hostile text, and in all, for each place in which it may stand."""
+    """Print one table of changed labels for each place of the hostile text."""
     from injection import PLACES
 
     for place in PLACES:
@@ -79,7 +82,7 @@ def flips(scorer: LabelScorer, builder: PromptBuilder, dialogues: list[Conversat
 def flips_in(
     place: Place, scorer: LabelScorer, builder: PromptBuilder, dialogues: list[Conversation]
 ) -> None:
-    """Prints the flips of one place."""
+    """Print the changed labels for one place, per hostile text and in total."""
     from injection import flips_by_text
 
     found = flips_by_text(scorer, builder, dialogues, place=place)
@@ -87,17 +90,21 @@ def flips_in(
         sum(values) for values in zip(*((one.turns, one.hostile, one.neutral) for one in found), strict=True)
     )
     rows = [_row(_short(one.text), one.turns, one.hostile, one.neutral) for one in found]
-    title = f"Labels of other speakers that change with a stranger's {place} (hostile, neutral: how many and which share; excess in points)"
+    title = (
+        f"Labels of other speakers that change with a stranger's {place} "
+        "(hostile and neutral: number and share; excess in percentage points)"
+    )
     headers = [f"the stranger's {place}", "turns", "hostile", "neutral", "hostile", "neutral", "excess"]
     print_table(title, headers, [*rows, _row("all", turns, hostile, neutral)])
     if not hostile + neutral:
         print(
-            f"No {place} of any kind moves this model's labels: it hardly reads the dialogue, and the rates say nothing of how it resists."
+            f"No {place} changes this model's labels: it ignores the dialogue, "
+            "so the rates do not show resistance to injection."
         )
 
 
 def closed(scorer: LabelScorer, builder: PromptBuilder) -> bool:
-    """Prints and returns whether the label set stays as it is and control tokens stay the template's, with each text everywhere."""
+    """Check that hostile text in every place adds no label and no control token. Prints and returns it."""
     from injection import HOSTILE_TEXTS, control_tokens, everywhere
 
     prompts = [everywhere(builder, text) for text in HOSTILE_TEXTS]
@@ -106,9 +113,10 @@ def closed(scorer: LabelScorer, builder: PromptBuilder) -> bool:
     own = control_tokens(builder, everywhere(builder, "a harmless sentence"))
     kept = sum(control_tokens(builder, prompt) == own for prompt in prompts)
     print(
-        f"\nlabel set: {len(scores.labels)} labels scored of {len(builder.labels)} given; {'it' if same else 'NO: it'} stays the same"
+        f"\nlabel set: {len(scores.labels)} labels scored, {len(builder.labels)} given; "
+        f"{'unchanged' if same else 'CHANGED'}"
     )
-    print(f"control tokens: the template's own {len(own)} and no others in {kept} of {len(prompts)} prompts")
+    print(f"control tokens: only the template's {len(own)} in {kept} of {len(prompts)} prompts")
     return same and kept == len(prompts)
 
 

@@ -1,6 +1,9 @@
-"""The same line from two people with different pasts, labelled with a speaker memory. Prints the table that stands in the README.
+"""Labels the same lines for two speakers with different pasts, using a speaker memory.
 
-python scripts/memory_demo.py
+    python scripts/memory_demo.py
+
+Prints the Markdown table of the README: the three likeliest emotions of each line without a memory and for
+each speaker.
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ PASTS = {
 LINES = ("Well, that was something.", "I don't know what to say.", "So this is it, then.")
 
 
-def talk(name: str, speaker: str, texts: list[str] | tuple[str, ...]) -> Conversation:
-    """A conversation of one speaker."""
+def conversation_of(name: str, speaker: str, texts: list[str] | tuple[str, ...]) -> Conversation:
+    """Return a conversation with one speaker."""
     turns = tuple(
         Utterance(utterance_id=f"{name}-{i:04d}", index=i, speaker=speaker, text=text)
         for i, text in enumerate(texts)
@@ -48,20 +51,24 @@ def talk(name: str, speaker: str, texts: list[str] | tuple[str, ...]) -> Convers
 
 
 def main() -> None:
-    """Labels the lines without a memory, then for each speaker after their past."""
+    """Label the lines without a memory, then for each speaker after their past conversations."""
     predictor = load_predictor()
-    plain = [predictor.label([talk("alone", "Someone", (line,))])[0].predictions[0] for line in LINES]
+    plain = [
+        predictor.label([conversation_of("alone", "Someone", (line,))])[0].predictions[0] for line in LINES
+    ]
     with tempfile.TemporaryDirectory() as folder, Registry.open(Path(folder) / "speakers.db") as registry:
         remembering = RememberingPredictor(predictor, registry)
         for speaker, past in PASTS.items():
             for part in range(0, len(past), 2):
-                remembering.label(talk(f"{speaker}-day{part // 2}", speaker, past[part : part + 2]))
+                day = conversation_of(f"{speaker}-day{part // 2}", speaker, past[part : part + 2])
+                remembering.label(day)
         print(f"| line | without memory | {' | '.join(f'said by {name}' for name in PASTS)} |")
         print("| --- | --- |" + " --- |" * len(PASTS))
         for number, line in enumerate(LINES):
             cells = [_top(plain[number].probabilities)]
             for speaker in PASTS:
-                found = remembering.label(talk(f"{speaker}-line{number}", speaker, (line,))).predictions[0]
+                asked = conversation_of(f"{speaker}-line{number}", speaker, (line,))
+                found = remembering.label(asked).predictions[0]
                 cells.append(f"{_top(found.probabilities)} (knows {found.past_utterances} turns)")
             print(f"| {line} | {' | '.join(cells)} |")
 

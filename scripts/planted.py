@@ -1,17 +1,20 @@
-"""Generated corpora in which exactly one ingredient of a prompt decides the label, and tiny models that can learn from them.
+"""Generates corpora in which exactly one ingredient of a prompt decides the label.
 
-Every turn is labelled, every prompt shows all that its recipe shows (dialogue, bios, past emotions,
-demonstrations), and of these one is planted: the label can be read off it and off nothing else. All the rest
-is drawn independently of the label. Labels are balanced in every split, so a model without the planted
-ingredient cannot do better than one label in four, whatever it has learnt.
+A prompt shows everything its recipe shows: dialogue, bios, past emotions, demonstrations. One of these, the
+planted ingredient, determines the label. Everything else is drawn independently of the label. Labels are
+balanced in every split, so without the planted ingredient no model can be right more than one time in four.
 
-    dialogue        the turn before the target, by the other speaker, holds a word of the label's mood; no other turn is labelled or holds one
-    bio             the bio of the target's speaker holds it; the other speaker is a stranger without one, whose turn is not labelled
-    history         every past emotion shown is the label
-    demonstration   the target's text begins with a code of two words, drawn from hundreds, whose label stands only in the demonstrations
-                    with the same code; an embedding that knows codes retrieves them. Codes of the trial and
-                    of held-out turns are none that were trained on, nor each other's, and are demonstrated
-                    from a split of their own: what a model remembers of a code helps it nothing
+    dialogue        The turn before the target, by the other speaker, holds a word of the label's mood. No
+                    other turn holds such a word, and only the target is labelled.
+    bio             The bio of the target's speaker holds a word of the label's mood. The other speaker has no
+                    bio, and only the target is labelled.
+    history         Every past emotion shown is the label.
+    demonstration   The target's text begins with a code of two words, one of hundreds. Only demonstrations
+                    with the same code show its label; `embed` retrieves them. Training, trial and held-out
+                    turns share no codes, and the `shown` split holds the demonstrations of the last two, so
+                    a model cannot profit from codes it remembers.
+
+Used by `scripts/prove_ingredients.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ MOODS = {
 NAMES = ("Ana", "Ben", "Cleo", "Dan")
 TURNS = 3
 ONE_LABELLED: dict[Ingredient, int] = {"bio": 2, "dialogue": 3}
-"""Worlds of conversations of so many turns, of which the last is labelled."""
+"""Ingredients whose conversations have one labelled turn, the last: the number of turns."""
 FILLER = (
     "the",
     "road",
@@ -73,16 +76,23 @@ class PlantedNotes:
     table: Mapping[tuple[str, int], SpeakerNotes]
 
     def of(self, conversation: Conversation, index: int) -> SpeakerNotes:
+        """Return the notes of a turn."""
         return self.table[conversation.conversation_id, index]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A generated corpus in four splits, and what recipes need beside it.
+    """A generated corpus and the training inputs of recipes.
 
-    `trial` is for choosing among trained models, as unseen in training as `held_out`, which is for judging
-    the one chosen. `shown` is where the demonstrations of both come from. `shows_demonstrations` is False
-    where they were taken away.
+    Attributes:
+        planted: The ingredient that decides the labels.
+        train: Training split.
+        dev: Dev split, which selects checkpoints.
+        trial: Unseen split, which selects one of several trained models.
+        held_out: Unseen split, on which the selected model is judged.
+        shown: Source of demonstrations for `trial` and `held_out`.
+        inputs: Notes, embedder and generated texts for training.
+        shows_demonstrations: False where the demonstrations were removed.
     """
 
     planted: Ingredient
@@ -91,27 +101,31 @@ class World:
     trial: Corpus
     held_out: Corpus
     shown: Corpus
-    supplies: TrainingInputs
+    inputs: TrainingInputs
     shows_demonstrations: bool = True
 
     def without(self) -> World:
-        """This world with the planted ingredient taken out: empty bios, no past emotions, no demonstrations, texts without mood words."""
+        """Return this world without its planted ingredient.
+
+        Removes bios, past emotions or demonstrations, or the mood words of the texts.
+        """
         if self.planted == "demonstration":
             return replace(self, shows_demonstrations=False)
         if self.planted == "dialogue":
             blanked = {name: _blanked(getattr(self, name)) for name in ("train", "dev", "trial", "held_out")}
             return replace(self, **blanked)
-        assert isinstance(self.supplies.notes, PlantedNotes)
+        assert isinstance(self.inputs.notes, PlantedNotes)
         empty: dict[str, Any] = {"bios": ()} if self.planted == "bio" else {"history": ()}
-        table = {place: replace(notes, **empty) for place, notes in self.supplies.notes.table.items()}
-        return replace(self, supplies=replace(self.supplies, notes=PlantedNotes(table)))
+        table = {place: replace(notes, **empty) for place, notes in self.inputs.notes.table.items()}
+        return replace(self, inputs=replace(self.inputs, notes=PlantedNotes(table)))
 
 
 def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (250, 24, 64)) -> World:
-    """The world of `ingredient`, with three labelled turns for each of `sizes` conversations in train, dev and held-out; half of these in trial.
+    """Generate the world of `ingredient`.
 
-    Where a bio or the dialogue decides, these are three conversations with one labelled turn each: two turns
-    of one person would be one trial, and every turn would be before another.
+    `sizes` counts conversations in train, dev and held-out; trial has half as many as held-out. Each has
+    three labelled turns. For `bio` and `dialogue` there are three times as many conversations with one
+    labelled turn each, so that the labelled turns are independent.
     """
     rng = np.random.default_rng([seed, INGREDIENTS.index(ingredient)])
     train, dev, held_out = sizes
@@ -134,7 +148,7 @@ def plant(ingredient: Ingredient, *, seed: int, sizes: tuple[int, int, int] = (2
 
 
 class _Writer:
-    """Draws conversations, and keeps the notes and the (meaningless) written texts of their turns."""
+    """Draws conversations; collects the notes and the (meaningless) generated texts of their turns."""
 
     def __init__(self, ingredient: Ingredient, rng: np.random.Generator) -> None:
         self.ingredient = ingredient
@@ -143,19 +157,19 @@ class _Writer:
         self.written: dict[tuple[str, int], str] = {}
 
     def split(self, name: str, size: int, codes: Sequence[tuple[str, str]]) -> Corpus:
-        """A split of `size` times three labelled turns, each label, and each of `codes`, as often as the others."""
+        """Draw a split with three labelled turns per unit of `size`, balanced over labels and `codes`."""
         labels = iter(
             [LABELS[i] for i in self.rng.permutation(np.resize(np.arange(len(LABELS)), size * TURNS))]
         )
         drawn = iter([codes[i] for i in self.rng.permutation(np.resize(np.arange(len(codes)), size * TURNS))])
         count = size * TURNS if self.ingredient in ONE_LABELLED else size
-        talks = tuple(self.conversation(f"{name}{number}", labels, drawn) for number in range(count))
-        return Corpus("planted", name, talks, LABEL_SET, "generated", (), ())
+        conversations = tuple(self.conversation(f"{name}{i}", labels, drawn) for i in range(count))
+        return Corpus("planted", name, conversations, LABEL_SET, "generated", (), ())
 
     def conversation(
-        self, talk_id: str, labels: Iterator[str], drawn: Iterator[tuple[str, str]]
+        self, conversation_id: str, labels: Iterator[str], drawn: Iterator[tuple[str, str]]
     ) -> Conversation:
-        """Two people taking turns."""
+        """Draw a conversation of two people who take turns."""
         people = [str(name) for name in self.rng.choice(NAMES, size=2, replace=False)]
         moods = {name: _pick(self.rng, LABELS) for name in people}
         made = []
@@ -175,24 +189,28 @@ class _Writer:
             )
             made.append(
                 Utterance(
-                    f"{talk_id}-{index}", index, speaker, text, emotions=() if label is None else (label,)
+                    f"{conversation_id}-{index}",
+                    index,
+                    speaker,
+                    text,
+                    emotions=() if label is None else (label,),
                 )
             )
-            self.notes[talk_id, index] = _notes(
+            self.notes[conversation_id, index] = _notes(
                 self.rng, moods, label if self.ingredient == "history" else None
             )
-            self.written[talk_id, index] = " ".join(self.rng.choice(FILLER, size=3))
-        return Conversation(talk_id, tuple(made), corpus="planted")
+            self.written[conversation_id, index] = " ".join(self.rng.choice(FILLER, size=3))
+        return Conversation(conversation_id, tuple(made), corpus="planted")
 
 
 def _codes(rng: np.random.Generator, *counts: int) -> list[list[tuple[str, str]]]:
-    """So many groups of codes of two words with their labels, each label as often as the others; no code is in two groups."""
+    """Draw one group of two-word codes with balanced labels per count; no code is in two groups."""
     pairs = iter(rng.permutation([f"{a} {b}" for a in SYLLABLES for b in SYLLABLES]))
     return [[(str(next(pairs)), LABELS[i % len(LABELS)]) for i in range(count)] for count in counts]
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
-    """Vectors (N, 64): a text's first two words, its code where it has one, decide the direction, the rest of it hardly counts."""
+    """Return vectors (N, 64). A text's first two words, its code, decide the direction almost alone."""
     vectors = []
     for text in texts:
         words = text.split()
@@ -228,14 +246,16 @@ def _notes(rng: np.random.Generator, moods: Mapping[str, str], past: str | None)
 
 
 def _blanked(corpus: Corpus) -> Corpus:
+    """Return the corpus without mood words."""
     known = {word for words in MOODS.values() for word in words}
-    talks = [
+    conversations = [
         replace(
-            talk,
+            conversation,
             utterances=tuple(
-                replace(turn, text=" ".join(w for w in turn.text.split() if w not in known)) for turn in talk
+                replace(turn, text=" ".join(w for w in turn.text.split() if w not in known))
+                for turn in conversation
             ),
         )
-        for talk in corpus.conversations
+        for conversation in corpus.conversations
     ]
-    return replace(corpus, conversations=tuple(talks))
+    return replace(corpus, conversations=tuple(conversations))

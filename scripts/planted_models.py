@@ -1,4 +1,4 @@
-"""A tiny base model for generated corpora, training over it by a shipped recipe, and what the result knows of held-out turns."""
+"""Tiny models for the corpora of `planted.py`: a random base, training by a shipped recipe, accuracy."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ CLAIMS: dict[Ingredient, tuple[str, ...]] = {
 
 
 def chance_interval(turns: int, *, level: float = 0.99) -> tuple[float, float]:
-    """Accuracies that guessing among the labels gives over `turns` turns."""
+    """Return the accuracies between which guessing falls over `turns` turns, with probability `level`."""
     low, high = binom.interval(level, turns, 1 / len(LABELS))
     return float(low) / turns, float(high) / turns
 
 
 def build_tokenizer() -> Any:
-    """A tokenizer with a word for every word of the prompts and of the generated corpora, and one for all others."""
+    """Build a word-level tokenizer for all words of the prompts and of the generated corpora."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -64,7 +64,7 @@ def build_tokenizer() -> Any:
 
 
 def build_base(folder: Path, *, hidden: int = 96, layers: int = 2, seed: int = 0) -> Path:
-    """A tiny Llama with random weights and its tokenizer in `folder`."""
+    """Save a tiny Llama with random weights and its tokenizer in `folder`."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -80,8 +80,7 @@ def build_base(folder: Path, *, hidden: int = 96, layers: int = 2, seed: int = 0
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
-        initializer_range=hidden
-        ** -0.5,  # large enough that words differ at the start: an adapter never moves the embeddings
+        initializer_range=hidden**-0.5,  # embeddings stay frozen, so words must differ from the start
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -92,12 +91,12 @@ def build_base(folder: Path, *, hidden: int = 96, layers: int = 2, seed: int = 0
 
 
 def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **optim: Any) -> ExperimentConfig:
-    """A shipped recipe over the tiny base: its prompts, tasks, stages and losses stay, what depends on the size of a model does not.
+    """Return a shipped recipe adapted to the tiny base.
 
-    Nothing is pre-trained: adapters of rank 16 on all linear layers of a frozen random model, at five to ten
-    times the learning rate, learn to read a planted word from anywhere in the prompt. They do not learn in
-    this time to look one up by a name. At twice that rate training is over sooner, but now and then never
-    tells one word from another.
+    Prompts, tasks, stages and losses stay as shipped; settings that depend on the model's size change. The
+    base is random and frozen. Rank-16 adapters on all linear layers, at five to ten times the shipped
+    learning rate, learn to read a planted word anywhere in the prompt, but not to look one up by name. Twice
+    that rate is faster but sometimes fails to separate the words.
     """
     shipped = load_config(resource_dir("configs") / f"llm-{recipe}-meld.yaml").model_dump()
     llm = shipped["llm"] | {
@@ -116,7 +115,7 @@ def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **opt
     }
     if not world.shows_demonstrations:
         llm["demonstrations"] = 0
-    # Recipes that learn whole tokens are slower than those that learn labels against each other.
+    # Losses over tokens learn more slowly than losses over labels.
     epochs = 9.0 if llm["loss"] == "labels" else 12.0
     changes = {
         "learning_rate": 1.5e-3,
@@ -133,13 +132,13 @@ def recipe_config(recipe: str, base: Path, world: World, *, seed: int = 0, **opt
 
 
 def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:
-    """The adapter folder that `config` leaves after training on `world`."""
+    """Train `config` on `world` and return the adapter folder."""
     return run_llm(
         config,
         folder,
         resume=False,
         progress=False,
-        supplies=lambda train, dev: world.supplies,
+        supplies=lambda train, dev: world.inputs,
         splits=(world.train, world.dev),
     )
 
@@ -147,7 +146,7 @@ def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:
 def accuracy_on(
     split: Literal["trial", "held_out"], config: ExperimentConfig, adapter: Path, world: World
 ) -> tuple[float, int]:
-    """Share of the split's turns that the calibrated adapter labels rightly, and their number."""
+    """Return the accuracy of the calibrated adapter on a split, and the number of turns."""
     record = AdapterRecord.load(adapter)
     base, tokenizer = load_base(record.base, precision="fp32", device="cpu")
     model = load_adapter(base, adapter)
@@ -155,13 +154,13 @@ def accuracy_on(
     prompts = TaskPrompts(
         PromptBuilder(encoder=PromptEncoder(tokenizer), labels=record.labels, budget=prompt_budget(config))
     )
-    assert world.supplies.embed is not None
+    assert world.inputs.embed is not None
     index = None
     if recipe.demonstrations and world.shows_demonstrations:
         index = DemonstrationIndex.build(
-            world.shown.conversations, world.supplies.embed, leaks=LeakFilter.of([]), labels=record.labels
+            world.shown.conversations, world.inputs.embed, leaks=LeakFilter.of([]), labels=record.labels
         )
-    examples = Examples(prompts, recipe, world.supplies, demonstrations=index).of_stage(
+    examples = Examples(prompts, recipe, world.inputs, demonstrations=index).of_stage(
         getattr(world, split), recipe.stages[-1], dev=True
     )
     scores = predict_answers(model, examples).numpy()

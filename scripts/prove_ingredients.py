@@ -1,19 +1,19 @@
-"""Prove that every ingredient of a prompt is learnt from: generated corpora in which one ingredient alone decides the label.
+"""Tests that each recipe learns from every ingredient of its prompts: dialogue, bio, history, demonstration.
 
-    python scripts/prove_ingredients.py --out runs/ingredients [--seeds 0] [--only dialogue bio history
-    demonstration]
+    python scripts/prove_ingredients.py --out runs/ingredients [--seeds 0]
+        [--only history demonstration dialogue bio]
 
-For every recipe that claims an ingredient a tiny model with random weights is trained by the shipped recipe
-and judged on held-out turns three times: with the ingredient, with it blanked for the trained model, and
-trained anew without it. The first must be above 90%, the others within the 99% binomial interval around one
-in four. The corpora are those of `scripts/planted.py`. Each cell leaves a JSON record that says of which
-corpus, configuration, base and prompts it was made; what would be made of the same is not trained again.
-Leaves with 1 where a cell fails.
+Uses the generated corpora of `scripts/planted.py`, in which one ingredient alone decides the label. For each
+recipe that uses an ingredient, a tiny random model is trained with the shipped recipe. Its accuracy on
+held-out turns is measured with the ingredient, with the ingredient blanked, and after training without it.
+The first must be above 90%, the others within the 99% binomial interval around chance (one in four). Prints
+a Markdown table; exits with 1 if a cell fails.
 
-The base is frozen and random, and over some of them training stays stuck with one label never named. As one
-would choose a base, up to three are tried until one is at home on a trial split, whose turns are as new to it
-as held-out ones; else the best of them is taken. The table says which, and how many were tried; held-out
-turns have no part in the choice.
+Each cell saves a JSON record with its inputs and is not trained again while they stay the same.
+
+The base model is frozen and random, and over some bases training never predicts one of the labels. So up to
+three bases are tried, until the accuracy on a separate trial split is above 95%; otherwise the best is taken.
+Held-out turns play no part in this choice. The table shows the base and how many were tried.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from typing import Any
 
 INGREDIENTS = ("history", "demonstration", "dialogue", "bio")
 LEARNT = 0.9
-AT_HOME = 0.95
+"""Least accuracy on held-out turns that shows an ingredient is learnt from."""
+GOOD_BASE = 0.95
+"""Accuracy on the trial split from which no further base is tried."""
 BASES = 3
 
 
 def main() -> None:
-    """Parses arguments, trains what is missing, prints the table."""
+    """Parse the options, train missing cells and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
-    """The record of one recipe on one world, from its file where it was made of the same."""
+    """Return the record of one recipe and ingredient; trains only if no record has the same inputs."""
     from planted import plant
     from planted_models import recipe_config
     from study_cells import config_digest, current_cell, digest, prompts_digest, write_cell
@@ -67,7 +69,7 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
     base = base_number(out, 0)
     made = {
         "world": digest(
-            repr((world.train, world.dev, world.trial, world.held_out, world.shown, world.supplies.notes))
+            repr((world.train, world.dev, world.trial, world.held_out, world.shown, world.inputs.notes))
         ),
         "config": config_digest(recipe_config(recipe, base, world, seed=seed)),
         "base": {"weights": weights_digest(base)},
@@ -88,7 +90,10 @@ def cell(out: Path, ingredient: Any, recipe: str, seed: int) -> dict[str, Any]:
 
 
 def proven(out: Path, world: Any, recipe: str, seed: int) -> dict[str, Any]:
-    """Accuracies on held-out turns with the ingredient, with it blanked, and trained without it; the base taken, and the turns."""
+    """Return the three held-out accuracies, the chosen base and the number of turns.
+
+    The accuracies are `planted` (with the ingredient), `blanked` and `never_there` (trained without it).
+    """
     from planted_models import accuracy_on, recipe_config, train_recipe
 
     tried = []
@@ -96,9 +101,9 @@ def proven(out: Path, world: Any, recipe: str, seed: int) -> dict[str, Any]:
         config = recipe_config(recipe, base_number(out, number), world, seed=seed)
         adapter = train_recipe(config, world, emptied(out / f"run{number}"))
         tried.append((accuracy_on("trial", config, adapter, world)[0], number, config, adapter))
-        if tried[-1][0] > AT_HOME:
+        if tried[-1][0] > GOOD_BASE:
             break
-    trial, number, config, adapter = max(tried, key=lambda one: one[0])  # the first of equals
+    trial, number, config, adapter = max(tried, key=lambda one: one[0])  # the first on a tie
     found: dict[str, Any] = {"base": number, "trial": trial, "tried": len(tried)}
     found["planted"], turns = accuracy_on("held_out", config, adapter, world)
     found["blanked"], _ = accuracy_on("held_out", config, adapter, world.without())
@@ -109,20 +114,20 @@ def proven(out: Path, world: Any, recipe: str, seed: int) -> dict[str, Any]:
 
 
 def base_number(out: Path, number: int) -> Path:
-    """The folder of a random base, made anew."""
+    """Build the random base model with this number and return its folder."""
     from planted_models import build_base
 
     return build_base(out / f"base{number}", seed=number)
 
 
 def emptied(folder: Path) -> Path:
-    """The folder, without what an earlier run left in it."""
+    """Remove a folder that an earlier run left; returns its path."""
     shutil.rmtree(folder, ignore_errors=True)
     return folder
 
 
 def passed(record: dict[str, Any]) -> bool:
-    """Whether the ingredient is learnt from, and nothing else is."""
+    """Return whether the recipe learns from the ingredient and from nothing else."""
     from planted_models import chance_interval
 
     low, high = chance_interval(record["turns"])
@@ -134,11 +139,12 @@ def passed(record: dict[str, Any]) -> bool:
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """The Markdown table of all cells."""
+    """Return the Markdown table of all cells."""
     from planted_models import chance_interval
 
     rows = [
-        "| ingredient | recipe | seed | base (tried) | with it | blanked | trained without it | chance, 99% | |",
+        "| ingredient | recipe | seed | base (tried) | with it | blanked | trained without it "
+        "| chance, 99% | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
@@ -147,7 +153,8 @@ def table(records: list[dict[str, Any]]) -> str:
         verdict = "learnt" if passed(record) else "FAILS"
         cell_of = " | ".join(str(record[name]) for name in ("ingredient", "recipe", "seed"))
         rows.append(
-            f"| {cell_of} | {record['base']} ({record['tried']}) | {figures} | {low:.1%} to {high:.1%} | {verdict} |"
+            f"| {cell_of} | {record['base']} ({record['tried']}) | {figures} "
+            f"| {low:.1%} to {high:.1%} | {verdict} |"
         )
     return "\n".join(rows)
 

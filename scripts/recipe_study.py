@@ -1,20 +1,21 @@
-"""What the recipes for language models learn on real dialogues, and what each ingredient moves, with a small base model on a laptop.
+"""Compares the language-model recipes, and ablations of their ingredients, with a small base model.
 
-    python scripts/recipe_study.py --base runs/reference-lm/convemo-reference-lm --out runs/recipes [--seeds 0
-    1 2] [--only NAME ...] python scripts/recipe_study.py --out runs/recipes --table
+    python scripts/recipe_study.py --base runs/reference-lm/convemo-reference-lm --out runs/recipes
+        [--seeds 0 1 2] [--only NAME ...]
+    python scripts/recipe_study.py --out runs/recipes --table
 
-Every cell trains one recipe, or a recipe without one of its ingredients, on a fixed sample of training
-conversations and is judged on a fixed sample of dev conversations. No checkpoint is chosen on them; decisions
-are those of a contextual calibrator fitted out of fold, by dialogue. Beside the recipes stand the untuned
-base, the same recipe trained on labels permuted over the training turns, and draws from the training
-frequencies. A cell leaves one JSON record, so a study that was stopped goes on where it was; seed after seed,
-so what is there can be compared at any time. A record says of which base, configuration, prompts, classifier,
-corpus files and sizes it was made; one of others is made again. Levels are those of a model of a few million
-parameters; what is to be read is differences.
+Each cell trains one recipe, or a recipe without one ingredient, on a fixed sample of training conversations.
+It is judged on a fixed sample of dev conversations, which select no checkpoint. Decisions come from a
+contextual calibrator fitted on other dialogues (cross-fitting). Baselines are the untuned base, each recipe
+trained on permuted labels, and draws from the training frequencies. Prints a Markdown table per corpus:
+weighted F1 with a 95% interval, the difference to the untuned base, macro F1 and macro AUC.
 
-Bios and past emotions come from a speaker memory filled with the shared classifier's reading of earlier
-conversations. The texts that CKERC and LaERC-S learn to write are phrased by rule from the same reading: a
-base as small as this one writes nothing worth learning.
+Each cell saves a JSON record with its inputs (base, configuration, prompts, classifier, corpus files, sizes).
+A stopped study resumes, and a cell is trained again if its inputs changed. Seeds run one after the other, so
+partial results can be compared. The model has a few million parameters: read differences, not levels.
+
+Bios and past emotions come from a speaker memory filled by the shared classifier. The texts that CKERC and
+LaERC-S learn to write are made by rule from its output, because so small a base writes nothing useful.
 """
 
 from __future__ import annotations
@@ -30,16 +31,15 @@ from typing import Any
 
 from recipe_study_parts import (
     SMALL,
-    UNTUNED,
     Sizes,
     Study,
     base_of,
     cell_config,
     changes_of,
     sources,
-    tables,
     taught_by,
 )
+from recipe_study_tables import UNTUNED, tables
 from study_cells import config_digest, current_cell, prompts_digest, write_cell
 
 RECIPES = ("instructerc", "ckerc", "bioserc", "laercs", "speaker-memory")
@@ -47,7 +47,7 @@ SHUFFLED = ", labels shuffled"
 PLAIN = "dialogue alone"
 _ONE_STAGE = "llm.stages={emotions: {tasks: {erc: 1.0}}}"
 ABLATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    PLAIN: ("laercs", (_ONE_STAGE,)),  # what is left of CKERC, LaERC-S and BiosERC without their ingredient
+    PLAIN: ("laercs", (_ONE_STAGE,)),  # equals CKERC, LaERC-S and BiosERC without their ingredient
     "instructerc without demonstrations": ("instructerc", ("llm.demonstrations=0",)),
     "instructerc without auxiliary tasks": ("instructerc", (_ONE_STAGE,)),
     "speaker-memory without bios": ("speaker-memory", ("llm.bios=false",)),
@@ -60,7 +60,10 @@ ABLATIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def variants() -> dict[str, tuple[str, tuple[str, ...], bool]]:
-    """By name: the recipe, its overrides, and whether its training labels are shuffled. The speaker-memory recipe itself has retrieval `both`."""
+    """Return recipe, overrides and whether training labels are shuffled, by name of the variant.
+
+    The speaker-memory recipe without overrides has retrieval `both`.
+    """
     ablated = {name: (recipe, overrides, False) for name, (recipe, overrides) in ABLATIONS.items()}
     return {
         **{recipe: (recipe, (), False) for recipe in RECIPES},
@@ -71,31 +74,33 @@ def variants() -> dict[str, tuple[str, tuple[str, ...], bool]]:
 
 
 def main() -> None:
-    """Parses arguments, trains what is missing, prints the tables."""
+    """Parse the options, train missing cells and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--base", help="the base model, a folder or hub id; needed unless --table")
+    parser.add_argument("--base", help="base model: a folder or hub id; required unless --table")
     parser.add_argument("--corpora", nargs="+", default=["meld", "emorynlp"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=[*variants(), UNTUNED], default=[UNTUNED, *variants()])
     parser.add_argument(
         "--train",
         type=int,
-        help="training conversations (300 of MELD, 220 of EmoryNLP: some 3,000 turns each)",
+        help="training conversations (default: 300 of MELD, 220 of EmoryNLP; about 3,000 turns each)",
     )
-    parser.add_argument("--dev", type=int, default=114, help="dev conversations (114, all there are)")
-    parser.add_argument("--table", action="store_true", help="train nothing, print what there is")
+    parser.add_argument("--dev", type=int, default=114, help="dev conversations (default: 114, all)")
+    parser.add_argument(
+        "--table", action="store_true", help="print the tables of finished cells, train nothing"
+    )
     given = parser.parse_args()
     if given.base is None and not given.table:
-        parser.error("--base names the model to train over; --table alone needs none")
+        parser.error("--base is required unless --table is given")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if not given.table:
         if not taught_by(given.base, prompts_digest()):
             print(
-                f"{given.base}: was taught other prompts than the present ones, and starts from less than it could",
+                f"{given.base}: was trained on other prompts than the current ones, so results will be worse",
                 file=sys.stderr,
             )
         run(given)
@@ -105,7 +110,7 @@ def main() -> None:
 
 
 def made(given: argparse.Namespace, corpus: str) -> dict[str, Any]:
-    """What the records of this study have in common for one corpus."""
+    """Return the inputs that all cells of one corpus share."""
     return {
         "base": base_of(given.base),
         "sizes": asdict(sizes(given, corpus)),
@@ -115,19 +120,18 @@ def made(given: argparse.Namespace, corpus: str) -> dict[str, Any]:
 
 
 def sizes(given: argparse.Namespace, corpus: str) -> Sizes:
-    """How many conversations are asked for."""
+    """Return the numbers of conversations for a corpus."""
     return Sizes(train=given.train or (220 if corpus == "emorynlp" else 300), dev=given.dev)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Trains every cell that is not there, or was made of something else."""
+    """Train every cell that has no record with its present inputs."""
     studies: dict[str, Study] = {}
     common = {corpus: made(given, corpus) for corpus in given.corpora}
     for corpus, name, seed in cells(given):
         record = given.out / corpus / f"{name.replace(', ', '-').replace(' ', '-')}.{seed}.json"
-        recipe, overrides, shuffled = variants().get(
-            name, ("laercs", (), False)
-        )  # the untuned base is shown prompts as LaERC-S has them
+        untuned = ("laercs", (), False)  # the untuned base reads the prompts of LaERC-S
+        recipe, overrides, shuffled = variants().get(name, untuned)
         config = config_digest(cell_config(corpus, recipe, overrides, base=given.base, seed=seed))
         make = {
             **common[corpus],
@@ -156,7 +160,7 @@ def run(given: argparse.Namespace) -> None:
 
 
 def cells(given: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
-    """Corpus, variant and seed of every cell, a whole seed of all corpora before the next; the untuned base needs no seed."""
+    """Yield corpus, variant and seed of every cell, seed by seed; the untuned base has only one seed."""
     for number, seed in enumerate(given.seeds):
         for name in given.only:
             for corpus in given.corpora:

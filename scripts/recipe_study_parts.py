@@ -1,19 +1,17 @@
-"""One corpus of the recipe study: its samples, its supplies, the training of one cell, and the table of its records.
-
-Shapes: N judged turns, K labels.
-"""
+"""One corpus of the recipe study: its samples, its training inputs, and the training of one cell."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study_cells import placeless, prompts_digest, read_cell
+from recipe_study_tables import figures_of, macro_auc
+from study_cells import prompts_digest, read_cell
 
 from erc.config import ExperimentConfig, load_config
 from erc.data.conversation import Conversation
@@ -49,10 +47,9 @@ from erc.training.provenance import corpora_provenance
 from erc.uncertainty.crossfit import cross_fitted_classes
 
 CLASSIFIER = "goemotions-minilm"
-UNTUNED = "untuned"
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MOODS = slice(1, 2)
-"""Which sentences of each bio a prompt shows: the one that counts moods. With all of them, bios would be most of a prompt this short."""
+"""The sentence of each bio that a prompt shows, which counts moods; whole bios need too many tokens."""
 SMALL = (
     "llm.precision=auto",
     "llm.max_tokens=1024",
@@ -70,49 +67,61 @@ SMALL = (
     "optim.max_grad_norm=1.0",
     "optim.warmup_fraction=0.06",
 )
-"""What all recipes have in common here: a small model needs larger steps and less context, and differences need equal terms.
+"""Overrides of every cell: equal settings for all recipes, larger steps and less context for a small model.
 
-Labels are learnt against the other labels: taught by their tokens, a model of this size says "neutral" to
-everything. Bios are counted."""
+The loss is over labels, because with a loss over tokens a model of this size always answers "neutral". Bios
+are made by counting, not by a writer."""
 PHRASES = {
     "speaker_characteristic/oReact": "They take it as {first} or {second}.",
     "speaker_characteristic/oWant": "They want to answer {first} or {second}.",
     "interlocutor_commonsense": "{speaker} means to show {first}. The others take it as {second}.",
 }
-"""The texts of the generated tasks, from the two likeliest of 28 emotions."""
+"""Texts of the generated tasks, from the two likeliest of 28 emotions."""
 SHORTER: dict[str, tuple[str, ...]] = {"speaker-memory": ("llm.history=3", "llm.demonstrations=1")}
-"""Half of what the recipe would show, so that its prompts stay within twice the length of the others'."""
+"""Half of what the recipe shows, so that its prompts are at most twice as long as the others'."""
 
 
 def changes_of(recipe: str, overrides: Sequence[str]) -> list[str]:
-    """What a cell changes in the shipped configuration of its recipe, beside what all cells do."""
+    """Return the overrides of one cell on top of `SMALL`."""
     return [*SHORTER.get(recipe, ()), *overrides]
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Conversations: `train` and `dev` are samples of their splits; the memory holds all of both."""
+    """Numbers of conversations in the samples; the speaker memory is filled from the whole splits."""
 
     train: int
     dev: int = 114
     watched: int = 6
-    """Further training conversations by which the Trainer keeps the better of its epochs."""
+    """Further training conversations, on which the Trainer selects the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShortBios:
-    """Notes whose bios are cut to the sentence on moods."""
+    """Notes with bios cut to the sentence on moods."""
 
     inner: CorpusNotes
 
     def of(self, conversation: Conversation, index: int) -> SpeakerNotes:
+        """Return the notes of a turn."""
         notes = self.inner.of(conversation, index)
         return replace(notes, bios=tuple(replace(bio, passages=bio.passages[MOODS]) for bio in notes.bios))
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What the cells of one corpus share."""
+    """What the cells of one corpus share.
+
+    Attributes:
+        corpus: Name of the corpus.
+        base: Folder or hub id of the base model.
+        train: Sample of the training split.
+        watched: Further training conversations, which select the epoch.
+        dev: Sample of the dev split, which is judged.
+        scorer: The shared classifier.
+        memories: The speaker memory of each conversation, by conversation id.
+        generated: Texts of the generated tasks, by task and (conversation id, turn index).
+    """
 
     corpus: str
     base: str
@@ -126,7 +135,7 @@ class Study:
 
     @classmethod
     def of(cls, corpus: str, *, base: str, sizes: Sizes, cache: Path) -> Study:
-        """Reads the corpus, fills the memories of its splits, and phrases the texts of the generated tasks."""
+        """Read the corpus, fill the speaker memories of its splits and make the generated texts."""
         whole, dev = load_corpus(corpus, "train"), load_corpus(corpus, "dev")
         remembered = chronological(whole.conversations)
         pool = sampled(whole, sizes.train + sizes.watched)
@@ -135,19 +144,19 @@ class Study:
         artefact = load_artefact(find_model(CLASSIFIER))
         scorer = CachedScorer(artefact, settings=InferenceSettings(uncertainty="off"))
         memories: dict[str, Any] = {}
-        for talks in (remembered, dev.conversations):
-            registry = corpus_memory(cache, talks, scorer)
-            memories |= {talk.conversation_id: registry for talk in talks}
+        for conversations in (remembered, dev.conversations):
+            registry = corpus_memory(cache, conversations, scorer)
+            memories |= {one.conversation_id: registry for one in conversations}
         generated = phrased([*train.conversations, *watched.conversations], scorer)
         return cls(corpus, base, train, watched, sampled(dev, sizes.dev), scorer, memories, generated)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The corpus's emotions, in order."""
+        """The emotions of the corpus, in order."""
         return tuple(load_emotion_set(self.dev.emotion_set).labels)
 
     def untuned(self) -> dict[str, Any]:
-        """Figures of the base as it is, shown the dialogue alone."""
+        """Return the figures of the base without training, with prompts that show the dialogue alone."""
         config = cell_config(self.corpus, "laercs", (), base=self.base, seed=0)
         model, tokenizer = load_base(self.base, precision="auto")
         prompts = self._prompts(config, tokenizer)
@@ -155,14 +164,14 @@ class Study:
         return self._judged(model, tokenizer, prompts, self._of(config, recipe, prompts)[-1])
 
     def shuffled(self, seed: int) -> Study:
-        """This study with the training labels permuted, wherever they are shown or learnt."""
+        """Return this study with permuted training labels, in examples and demonstrations."""
         train, watched = (with_shuffled_labels(corpus, seed=seed) for corpus in (self.train, self.watched))
         return replace(self, train=train, watched=watched, _examples={})
 
     def trained(
         self, recipe_name: str, overrides: Sequence[str], *, seed: int, run_dir: Path
     ) -> dict[str, Any]:
-        """Figures after training one recipe under one seed; `run_dir` is scratch."""
+        """Train one recipe with one seed and return its figures; `run_dir` is overwritten."""
         config = cell_config(self.corpus, recipe_name, overrides, base=self.base, seed=seed)
         recipe = llm_recipe(config)
         base, tokenizer = load_base(self.base, precision="auto", use="training")
@@ -196,17 +205,17 @@ class Study:
         )
 
     def _of(self, config: ExperimentConfig, recipe: Recipe, prompts: TaskPrompts) -> list[list[LlmExample]]:
-        """Examples of every stage, training then watched, and of dev at the end; made once for all seeds."""
+        """Make the examples of each stage (train, then watched) and of dev at the end, once for all seeds."""
         key = repr(recipe)
         if key not in self._examples:
-            supplies = self._supplies(recipe)
+            inputs = self._inputs(recipe)
             index = None
-            if recipe.demonstrations and supplies.embed is not None:
+            if recipe.demonstrations and inputs.embed is not None:
                 leaks = LeakFilter.of([self.dev])
                 index = DemonstrationIndex.build(
-                    self.train.conversations, supplies.embed, leaks=leaks, labels=self.labels
+                    self.train.conversations, inputs.embed, leaks=leaks, labels=self.labels
                 )
-            examples = Examples(prompts, recipe, supplies, demonstrations=index)
+            examples = Examples(prompts, recipe, inputs, demonstrations=index)
             made = [
                 examples.of_stage(c, stage, dev=c is self.watched)
                 for stage in recipe.stages
@@ -215,7 +224,7 @@ class Study:
             self._examples[key] = [*made, examples.of_stage(self.dev, recipe.stages[-1], dev=True)]
         return self._examples[key]
 
-    def _supplies(self, recipe: Recipe) -> TrainingInputs:
+    def _inputs(self, recipe: Recipe) -> TrainingInputs:
         emotions = load_emotion_map("goemotions", self.dev.emotion_set)
         shown = PromptNotes(bios=recipe.bios, history=recipe.history, retrieval=recipe.retrieval)
         conversations = [one for c in (self.train, self.watched, self.dev) for one in c.conversations]
@@ -227,14 +236,14 @@ class Study:
     def _judged(
         self, model: Any, tokenizer: Any, prompts: TaskPrompts, dev: Sequence[LlmExample]
     ) -> dict[str, Any]:
-        """Figures of calibrated decisions, calibrated on other dialogues than the one decided."""
+        """Return the figures of decisions that are calibrated on other dialogues (cross-fitting)."""
         scores, groups = predict_answers(model, dev).numpy(), dialogue_groups(dev)
         targets = np.array([example.target for example in dev])
         prior = content_free_prior(
             LocalScorer(model, tokenizer, model_id="study"), [prompts.builder.content_free()], self.labels
         )
         fit = partial(ContextualCalibrator.fit, self.labels, prior=prior)
-        folds = cross_fitted_classes(scores, targets, groups=groups, calibrate=fit)  # type: ignore[arg-type]
+        folds = cross_fitted_classes(scores, targets, groups=groups, calibrate=fit)
         return {
             **figures_of(folds.decisions, targets),
             "auc": macro_auc(folds.probabilities, targets),
@@ -247,7 +256,10 @@ class Study:
 
     def _train_targets(self) -> list[int]:
         found = (
-            turn.emotions[0] for talk in self.train.conversations for turn in talk if len(turn.emotions) == 1
+            turn.emotions[0]
+            for conversation in self.train.conversations
+            for turn in conversation
+            if len(turn.emotions) == 1
         )
         return [self.labels.index(label) for label in found if label in self.labels]
 
@@ -255,29 +267,32 @@ class Study:
 def cell_config(
     corpus: str, recipe: str, overrides: Sequence[str], *, base: str, seed: int
 ) -> ExperimentConfig:
-    """The resolved configuration of one cell."""
+    """Return the resolved configuration of one cell."""
     changes = (*SMALL, *changes_of(recipe, overrides), f"llm.base={base}", f"optim.seed={seed}")
     return load_config(CONFIGS / f"llm-{recipe}-{corpus}.yaml", changes)
 
 
 def base_of(name: str) -> dict[str, Any]:
-    """Which base model `name` is: a digest of its configuration and weights, of a hub model the commit."""
+    """Identify a base model: digest of a folder's configuration and weights, or commit of a hub model."""
     from transformers import AutoConfig
 
     if not Path(name).is_dir():
-        AutoConfig.from_pretrained(name, trust_remote_code=False)  # leaves it in the cache
+        AutoConfig.from_pretrained(name, trust_remote_code=False)  # puts it in the cache
         return {"path": name, "commit": hub_commit(name)}
     return {"path": name, "weights": weights_digest(Path(name))}
 
 
 def taught_by(base: str, prompts: str) -> bool:
-    """Whether a reference model in the folder `base` was taught the prompts of this digest; of other models nobody says, and it is True."""
+    """Return whether the reference model in folder `base` was trained on the prompts of this digest.
+
+    True for other models, whose prompts are not recorded.
+    """
     made = read_cell(Path(base) / "training.json")
     return made is None or made.get("purpose") is None or made.get("prompts") == prompts
 
 
 def sources(corpus: str) -> dict[str, Any]:
-    """What the cells of a corpus read beside their configurations: the classifier, the corpus's files and the prompts."""
+    """Return digests of what the cells of a corpus read: classifier, corpus files and prompts."""
     files = corpora_provenance(load_corpus(corpus, split) for split in ("train", "dev"))
     return {
         "classifier": load_artefact(find_model(CLASSIFIER)).sha256,
@@ -286,41 +301,21 @@ def sources(corpus: str) -> dict[str, Any]:
     }
 
 
-def same_study(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two records are of one base, of the same sizes, terms and sources; the folder that the base lies in may be another."""
-    if one is None or other is None:
-        return one is other
-    first, second = placeless(one), placeless(other)
-    return all(
-        first.get(key) == second.get(key)
-        for key in ("base", "sizes", "terms", "classifier", "files", "prompts")
-    )
+def phrased(
+    conversations: Sequence[Conversation], scorer: CachedScorer
+) -> dict[str, dict[tuple[str, int], str]]:
+    """Make the texts of the generated tasks from the shared classifier's two likeliest emotions.
 
-
-def tables(folder: Path, *, variants: Sequence[str], make: Mapping[str, Any] | None = None) -> str:
-    """The tables of the records in `folder`: one for each base and sizes they were made with, or that of `make` alone."""
-    records = [read_cell(path) or {} for path in sorted(folder.glob("*.json"))]
-    kinds: list[list[dict[str, Any]]] = []
-    for record in records:
-        if make is not None and not same_study(record.get("made"), make):
-            continue
-        own = next((kind for kind in kinds if same_study(kind[0].get("made"), record.get("made"))), None)
-        kinds.append([record]) if own is None else own.append(record)
-    return (
-        "\n\n".join(table(folder.name, kind, variants=variants) for kind in kinds)
-        or f"{folder}: no cell has finished"
-    )
-
-
-def phrased(talks: Sequence[Conversation], scorer: CachedScorer) -> dict[str, dict[tuple[str, int], str]]:
-    """Texts for the generated tasks from the shared classifier's two likeliest of 28 emotions; it sees no gold label of the corpus."""
-    scorer.score_texts([turn.text for talk in talks for turn in talk])
+    Gold labels of the corpus play no part.
+    """
+    scorer.score_texts([turn.text for conversation in conversations for turn in conversation])
     names = scorer.artefact.info.labels
     found: dict[str, dict[tuple[str, int], str]] = {task: {} for task in PHRASES}
-    for talk in talks:
-        ranked = scorer.score_texts([turn.text for turn in talk]).probabilities.argsort(axis=1)[:, ::-1]
-        for turn, (first, second) in zip(talk, ranked[:, :2], strict=True):
-            place = (talk.conversation_id, turn.index)
+    for conversation in conversations:
+        scores = scorer.score_texts([turn.text for turn in conversation])
+        ranked = scores.probabilities.argsort(axis=1)[:, ::-1]
+        for turn, (first, second) in zip(conversation, ranked[:, :2], strict=True):
+            place = (conversation.conversation_id, turn.index)
             for task, phrase in PHRASES.items():
                 found[task][place] = phrase.format(
                     speaker=turn.speaker, first=names[first], second=names[second]
@@ -329,81 +324,16 @@ def phrased(talks: Sequence[Conversation], scorer: CachedScorer) -> dict[str, di
 
 
 def with_shuffled_labels(corpus: Corpus, *, seed: int) -> Corpus:
-    """The corpus with its labels permuted over the labelled turns: frequencies stay, what they belong to is lost."""
-    labels = [turn.emotions for talk in corpus.conversations for turn in talk if turn.emotions]
+    """Return the corpus with its labels permuted over the labelled turns; label frequencies stay."""
+    labels = [turn.emotions for one in corpus.conversations for turn in one if turn.emotions]
     drawn = iter(np.random.default_rng(seed).permutation(len(labels)))
-    talks = [
+    conversations = [
         replace(
-            talk,
+            one,
             utterances=tuple(
-                replace(turn, emotions=labels[next(drawn)]) if turn.emotions else turn for turn in talk
+                replace(turn, emotions=labels[next(drawn)]) if turn.emotions else turn for turn in one
             ),
         )
-        for talk in corpus.conversations
+        for one in corpus.conversations
     ]
-    return replace(corpus, conversations=tuple(talks))
-
-
-def figures_of(decisions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Weighted and macro F1."""
-    from sklearn.metrics import f1_score
-
-    return {
-        f"{kind}_f1": float(f1_score(targets, decisions, average=kind, zero_division=0))
-        for kind in ("weighted", "macro")
-    }
-
-
-def macro_auc(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """The mean over labels of the area under the curve of the label against all others: what the model orders rightly, whatever is decided."""
-    from sklearn.metrics import roc_auc_score
-
-    seen = [k for k in range(probabilities.shape[1]) if 0 < (targets == k).sum() < len(targets)]
-    return float(np.mean([roc_auc_score(targets == k, probabilities[:, k]) for k in seen]))
-
-
-def table(corpus: str, records: Sequence[Mapping[str, Any]], *, variants: Sequence[str]) -> str:
-    """The Markdown table of records of one make: means over the seeds there are, with the 95% interval over resampled dialogues, and what the
-    mean is above the untuned base's on the same dialogues."""
-    from erc.metrics.bootstrap import bootstrap_interval, paired_bootstrap
-
-    one = records[0]
-    targets, groups = np.array(one["targets"]), np.array(one["groups"])
-    base = one["made"]["base"]["path"] if "made" in one else "a base that was not recorded"
-    head = f"| {corpus}, {base}, {one['sizes'][0]} training and {one['sizes'][1]} dev conversations ({len(targets)} turns) "
-    head += "| seeds | weighted F1 | above the untuned | macro F1 | macro AUC |"
-    lines = [head, "|---|---|---|---|---|---|", _chance(np.array(one["train_counts"]), targets)]
-    untuned = next(
-        (np.array(record["decisions"])[:, None] for record in records if record["variant"] == UNTUNED), None
-    )
-
-    def mean_f1(columns: np.ndarray, truth: np.ndarray) -> float:
-        return float(np.mean([figures_of(column, truth)["weighted_f1"] for column in columns.T]))
-
-    for name in variants:
-        found = [record for record in records if record["variant"] == name]
-        if not found:
-            continue
-        columns = np.stack([record["decisions"] for record in found], axis=1)
-        spread = bootstrap_interval(mean_f1, columns, targets, groups=groups, resamples=300)
-        macro, auc = (float(np.mean([record[key] for record in found])) for key in ("macro_f1", "auc"))
-        weighted = f"{mean_f1(columns, targets):.3f} ({spread.low:.3f} to {spread.high:.3f})"
-        above = ""
-        if untuned is not None and name != UNTUNED:
-            more = paired_bootstrap(mean_f1, columns, untuned, targets, groups=groups, resamples=300)
-            above = f"{more.difference:+.3f} ({more.low:+.3f} to {more.high:+.3f})"
-        lines.append(f"| {name} | {len(found)} | {weighted} | {above} | {macro:.3f} | {auc:.3f} |")
-    return "\n".join(lines)
-
-
-def _chance(counts: np.ndarray, targets: np.ndarray) -> str:
-    """The row of draws from the training frequencies."""
-    rng = np.random.default_rng(0)
-    draws = [
-        figures_of(rng.choice(len(counts), size=len(targets), p=counts / counts.sum()), targets)
-        for _ in range(200)
-    ]
-    weighted = [draw["weighted_f1"] for draw in draws]
-    low, high = np.quantile(weighted, [0.025, 0.975])
-    macro = np.mean([draw["macro_f1"] for draw in draws])
-    return f"| drawn by training frequency | | {np.mean(weighted):.3f} ({low:.3f} to {high:.3f}) | | {macro:.3f} | 0.500 |"
+    return replace(corpus, conversations=tuple(conversations))

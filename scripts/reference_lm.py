@@ -1,11 +1,12 @@
-"""The reference language model: a small Llama trained from scratch, for tests and demonstrations of the path, not for good labels.
+"""Parts of the reference language model, a small Llama trained from scratch by `train_reference_lm.py`.
 
-Its vocabulary is byte-level BPE over texts of the training corpora, its chat template has the shape of
-ChatML, so everything that a large model needs (system role, end of turn, control tokens in texts) is
-exercised with a few million parameters. Beside plain dialogue it reads dialogues within the prompts of the
-tasks, so that an adapter over it finds the words and the control tokens of a prompt in place. Then it learns
-to answer the emotion prompt about single comments, whose emotions are those of another corpus: it never reads
-an emotion that somebody gave a turn of a dialogue.
+It exists to test and demonstrate the language-model path; its labels are not good. The vocabulary is
+byte-level BPE over the training corpora and the chat template follows ChatML, so a few million parameters
+exercise what a large model needs: system role, end of turn, control tokens in texts.
+
+It reads plain dialogues, and dialogues inside task prompts, so that an adapter finds the words and control
+tokens of a prompt already known. Then it learns to answer the emotion prompt for single comments of another
+corpus. It never sees an emotion label of a dialogue turn.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ NAME = "convemo-reference-lm"
 _NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ivo", "Jill", "Kofi", "Lena")
 SPECIALS = ("<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
 def build_tokenizer(texts: Iterable[str], *, vocab: int = 4096) -> Any:
-    """A byte-level BPE tokenizer learnt from `texts`; every text can be written in it, whatever its script."""
+    """Train a byte-level BPE tokenizer on `texts`. It can encode text in any script."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -52,7 +54,7 @@ def build_tokenizer(texts: Iterable[str], *, vocab: int = 4096) -> Any:
 
 
 def build_model(vocab: int, *, hidden: int = 192, layers: int = 4, seed: int = 0) -> Any:
-    """A Llama with random weights: 2.3 million parameters with 4,096 tokens and the sizes given here, 4.7 MB in bf16."""
+    """Build a Llama with random weights: by default and with 4,096 tokens, 2.3 million parameters."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -75,7 +77,7 @@ def build_model(vocab: int, *, hidden: int = 192, layers: int = 4, seed: int = 0
 
 
 def dialogue_texts(conversations: Sequence[Conversation]) -> list[str]:
-    """Each conversation as lines `Name: text`."""
+    """Return each conversation as lines `Name: text`."""
     return [
         "\n".join(f"{turn.speaker}: {turn.text}" for turn in conversation)
         for conversation in conversations
@@ -90,10 +92,10 @@ def prompt_texts(
     per_dialogue: int,
     rng: np.random.Generator,
 ) -> list[str]:
-    """Whole prompts about random turns, as the chat template writes them; nothing in them is anybody's label.
+    """Return prompts about random turns, rendered by the chat template, without any emotion label.
 
-    Half ask whose turn it is and hold the answer, which the dialogue itself gives. The others are emotion
-    prompts and end before the answer.
+    Half ask who speaks and include the answer, which the dialogue itself gives. The others are emotion
+    prompts that end before the answer.
     """
     encoder = prompts.builder.encoder
     texts: list[str] = []
@@ -113,7 +115,7 @@ def prompt_texts(
 
 
 def labelled_comments(corpus: Corpus, emotion_set: str = "ekman") -> list[tuple[str, str]]:
-    """Texts of a corpus of single turns with their emotion in another set: those whose labels all map to one."""
+    """Return (text, emotion) of the turns whose labels all map to one emotion of `emotion_set`."""
     emotion_map = load_emotion_map(corpus.emotion_set, emotion_set)
     order = {label: i for i, label in enumerate(emotion_map.source.labels)}
     found = []
@@ -130,10 +132,11 @@ def labelled_comments(corpus: Corpus, emotion_set: str = "ekman") -> list[tuple[
 def comment_prompts(
     comments: Sequence[tuple[str, str]], prompts: TaskPrompts, *, count: int, seed: int, before: int = 3
 ) -> list[LabelledPrompt]:
-    """Emotion prompts about `count` of the (text, emotion) pairs, behind up to `before` of the other texts, said by people of made-up names.
+    """Build emotion prompts for `count` of the (text, emotion) pairs.
 
-    A comment is drawn with one over the root of how many share its emotion, or a small model would hear of
-    the rare ones too seldom.
+    Up to `before` other comments precede each one as a dialogue of people with made-up names. A comment is
+    drawn with probability proportional to 1/sqrt(number of comments with its emotion), so that a small model
+    sees rare emotions often enough.
     """
     rng, made = np.random.default_rng(seed), []
     shares = Counter(emotion for _, emotion in comments)
@@ -154,14 +157,17 @@ def comment_prompts(
 
 
 def question_alone(made: LabelledPrompt) -> LabelledPrompt:
-    """The last question of a prompt with its answer: what a small model learns of words here holds in the whole prompt, which ends alike."""
+    """Keep only the last question of a prompt and its answer. A whole prompt ends with the same question."""
     return replace(made, prompt=replace(made.prompt, system="", segments=made.prompt.segments[-1:]))
 
 
 def unigram_perplexity(
     train: Iterable[Sequence[int]], judged: Iterable[Sequence[int]], *, vocab: int
 ) -> float:
-    """Perplexity per token of `judged` under the token frequencies of `train`, each counted once more than it occurs: what a model must beat."""
+    """Return the perplexity per token of `judged` under the token frequencies of `train`.
+
+    Frequencies have add-one smoothing. This is the baseline for a trained model.
+    """
     counts = Counter(token for ids in train for token in ids)
     total = sum(counts.values()) + vocab
     logs = [np.log((counts[token] + 1) / total) for ids in judged for token in ids]

@@ -1,19 +1,17 @@
-"""Train the reference language model from scratch: on dialogues, then to answer which emotion a comment carries.
+"""Trains the reference language model from scratch (see `reference_lm.py`).
 
-    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp] [--questions 34000]
-    [--comments 5000]
+    python scripts/train_reference_lm.py --out runs/reference-lm [--corpora meld emorynlp]
+        [--questions 34000] [--comments 5000]
 
-First it reads dialogues and prompts about them, without anybody's label. Then it is asked about GoEmotions
-comments, whose emotions in the training split are mapped to the label sets of MELD (Ekman's) and EmoryNLP: by
-the last question of the emotion prompt alone, which is a third as long, and at the end by whole prompts. So
-the model answers such prompts at all, as a large instruction-tuned one would; no emotion of a dialogue corpus
-is ever shown to it. Dialogues that hold a text of another corpus's dev or test split are left out (test
-splits are known by their hashes).
+Part 1 reads dialogues and prompts about them, without emotion labels. Part 2 answers emotion prompts about
+GoEmotions training comments, with labels mapped to the label sets of MELD (Ekman) and EmoryNLP: first the
+last question of the prompt alone, which is a third as long, then whole prompts. After that the model answers
+emotion prompts as an instruction-tuned model would. It sees no emotion label of a dialogue corpus. Dialogues
+that contain a text of another corpus's dev or test split are left out (test splits are known by hashes).
 
-Writes a plain Hugging Face folder (bf16 safetensors, tokenizer, chat template) with the perplexity on dev
-beside that of a unigram model, the weighted F1 on GoEmotions dev, the corpora's checksums, and a digest of
-the prompts it was taught to answer: over others it starts from less. Dev perplexity is over plain dialogues
-alone, at the end of the first part.
+Writes a Hugging Face folder (bf16 safetensors, tokenizer, chat template) with `training.json`: dev perplexity
+and that of a unigram model (plain dialogues, after part 1), weighted F1 on GoEmotions dev, checksums of the
+corpora, and a digest of the prompts.
 """
 
 from __future__ import annotations
@@ -54,15 +52,15 @@ from erc.training.loop.trainer import train
 from erc.training.provenance import corpora_provenance
 
 CHUNK = 448
-"""Tokens of one training example; a dialogue is cut into as many as it needs. Longer ones would spend the time on attention."""
+"""Tokens per training example; dialogues are split. Attention makes longer examples slow."""
 ROW = 512
-"""Tokens of a row of prompts, which share their instruction."""
+"""Tokens per packed row of prompts."""
 SETS = ("ekman", "emorynlp")
-"""Label sets that comments are asked about in."""
+"""Label sets of the prompts about comments."""
 
 
 def main() -> None:
-    """Parses arguments, trains, writes the folder."""
+    """Parse the options, train and write the folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,22 +70,20 @@ def main() -> None:
         "--readings",
         type=float,
         default=0.5,
-        help="epochs over the dialogues and the prompts about them (0.5)",
+        help="epochs over dialogues and prompts in part 1 (default: 0.5)",
     )
-    parser.add_argument(
-        "--prompts", type=int, default=1, help="prompts made of each dialogue, beside the dialogue itself (1)"
-    )
+    parser.add_argument("--prompts", type=int, default=1, help="prompts per dialogue in part 1 (default: 1)")
     parser.add_argument(
         "--questions",
         type=int,
         default=34_000,
-        help="comments it is asked about by the last question alone (34,000)",
+        help="comments asked about with the last question alone (default: 34,000)",
     )
     parser.add_argument(
         "--comments",
         type=int,
         default=5_000,
-        help="comments it is asked about by whole prompts; 0 leaves both out (5,000)",
+        help="comments asked about with whole prompts; 0 skips part 2 (default: 5,000)",
     )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -95,7 +91,7 @@ def main() -> None:
     dev = [load_corpus(name, "dev") for name in given.corpora]
     corpora = [load_corpus(name, "train") for name in given.corpora]
     kept, report = LeakFilter.of([*dev, *known_held_out()]).apply(
-        [talk for corpus in corpora for talk in corpus.conversations]
+        [conversation for corpus in corpora for conversation in corpus.conversations]
     )
     print(report, flush=True)
     started = time.process_time()
@@ -109,26 +105,28 @@ def main() -> None:
     made["cpu_seconds"] = round(time.process_time() - started)
     (folder / "training.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, of a unigram model {made['dev_perplexity_unigram']:.1f}"
+        f"{folder}: dev perplexity {made['dev_perplexity']:.1f} per token, "
+        f"unigram model {made['dev_perplexity_unigram']:.1f}"
     )
 
 
 def read(
     given: argparse.Namespace, kept: tuple[Conversation, ...], corpora: list[Corpus], dev: list[Corpus]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """The first part: dialogues, and prompts about them without their answers. Gives model, tokenizer and the record of the run."""
+    """Part 1: dialogues and prompts about them. Returns model, tokenizer and the record of the run."""
     texts = dialogue_texts(kept)
     words = [text for text, _ in labelled_comments(load_corpus("goemotions", "train"))]
     tokenizer = build_tokenizer(
-        [*texts, *words, *template_texts() * 50]
-    )  # often enough that a word of a prompt becomes one token
+        [*texts, *words, *template_texts() * 50]  # repeated, so that words of a prompt become one token
+    )
     model = build_model(len(tokenizer), seed=given.seed)
     plain = examples_of(texts, tokenizer)
     asked = examples_of(asked_texts(kept, corpora, tokenizer, given), tokenizer)
-    judged = examples_of(dialogue_texts([talk for corpus in dev for talk in corpus.conversations]), tokenizer)
+    judged = examples_of(dialogue_texts([one for corpus in dev for one in corpus.conversations]), tokenizer)
     unigram = unigram_perplexity(tokens_of(plain), tokens_of(judged), vocab=len(tokenizer))
     print(
-        f"{sum(map(len, tokens_of(plain))):,} tokens of dialogue, {sum(map(len, tokens_of(asked))):,} of prompts",
+        f"{sum(map(len, tokens_of(plain))):,} tokens of dialogues, "
+        f"{sum(map(len, tokens_of(asked))):,} of prompts",
         flush=True,
     )
     task = LlmTask(
@@ -149,7 +147,7 @@ def read(
 
 
 def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> dict[str, Any]:
-    """The second part; returns what it adds to the record."""
+    """Part 2. Returns its figures for the record."""
     splits = [load_corpus("goemotions", split) for split in ("train", "dev")]
     judged = asked_about(splits[1], SETS[0], tokenizer, count=500, seed=given.seed)
     figures: dict[str, float] = {}
@@ -193,7 +191,7 @@ def answer_comments(given: argparse.Namespace, model: Any, tokenizer: Any) -> di
 def asked_about(
     comments: Corpus, emotion_set: str, tokenizer: Any, *, count: int, seed: int, bare: bool = False
 ) -> list[LlmExample]:
-    """Emotion prompts about comments in one label set, whole or `bare`: their last question alone."""
+    """Build emotion prompts about comments with one label set; `bare` keeps the last question alone."""
     encoder = PromptEncoder(tokenizer)
     prompts = TaskPrompts(
         PromptBuilder(
@@ -207,7 +205,7 @@ def asked_about(
 
 
 def template_texts() -> list[str]:
-    """The instructions and questions of all shipped prompts, as they stand in the files."""
+    """Return the instructions and questions of all shipped prompts, unrendered."""
     templates = [PromptTemplate.load(name, version) for name, version in prompt_names()]
     return [template.system + "\n" + "\n".join(template.user.values()) for template in templates]
 
@@ -215,7 +213,7 @@ def template_texts() -> list[str]:
 def asked_texts(
     kept: tuple[Conversation, ...], corpora: list[Corpus], tokenizer: Any, given: argparse.Namespace
 ) -> list[str]:
-    """Prompts about the dialogues, each corpus's with its own labels to choose from."""
+    """Return prompts about the dialogues, with the label set of each corpus."""
     encoder, rng, texts = PromptEncoder(tokenizer), np.random.default_rng(given.seed), []
     for corpus in corpora:
         labels = load_emotion_set(corpus.emotion_set).labels
@@ -224,13 +222,13 @@ def asked_texts(
                 encoder=encoder, labels=labels, budget=Budget(max_tokens=CHUNK - 8, max_turns=12, block=4)
             )
         )
-        talks = [talk for talk in kept if talk.corpus == corpus.name]
-        texts += prompt_texts(talks, prompts, per_dialogue=given.prompts, rng=rng)
+        conversations = [one for one in kept if one.corpus == corpus.name]
+        texts += prompt_texts(conversations, prompts, per_dialogue=given.prompts, rng=rng)
     return texts
 
 
 def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
-    """Texts as examples whose whole content is learnt: the beginning token is the prompt, a chunk of the text the answer."""
+    """Split texts into examples whose prompt is the start token and whose answer is a chunk of text."""
     made = []
     for text in texts:
         ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -242,14 +240,14 @@ def examples_of(texts: list[str], tokenizer: Any) -> list[LlmExample]:
 
 
 def tokens_of(examples: list[LlmExample]) -> list[tuple[int, ...]]:
-    """What is learnt of each example."""
+    """Return the learnt tokens of each example."""
     return [example.answers[0] for example in examples]
 
 
 def record(
     given: argparse.Namespace, model: Any, corpora: list[Corpus], loss: float, unigram: float
 ) -> dict[str, Any]:
-    """What the folder says of its making."""
+    """Return the record for `training.json`."""
     return {
         "name": NAME,
         "purpose": "tests and demonstrations of the language-model path; too small for good labels",

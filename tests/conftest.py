@@ -1,4 +1,4 @@
-"""What every test stands on: no network, one thread, and tiny real encoders made on the spot."""
+"""Settings and fixtures for all tests: no network, one thread, and tiny real encoders with random weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Read when torch and the hub client are first imported, which happens after this file.
+# torch and the hub client read these on import, which happens after this file is loaded.
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
 
@@ -19,14 +19,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig
 
-    from erc.models.utterance import UtteranceClassifier
 
-pytest_plugins = ["required_groups"]
+pytest_plugins = ["lm_fixtures", "required_groups"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of the tests' own, so that nothing is read from the user's or left there."""
+    """A cache folder for the test run, so that the user's cache is neither read nor written."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("XDG_CACHE_HOME", str(folder))
@@ -41,16 +40,16 @@ SENTENCES = (
     "She was surprised, then sad, and then she laughed.",
     "No. I do not want to talk about it now; it hurts.",
 )
-"""What the tiny vocabularies are learnt from; every other word falls apart into characters or bytes."""
+"""Training text of the tiny vocabularies; other words are split into characters or bytes."""
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A randomly initialised BERT of two layers and width 32, saved as safetensors beside its WordPiece tokenizer."""
+    """A random BERT of two layers and width 32, saved as safetensors with its WordPiece tokenizer."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig
 
-    # Spelled out, for the library learns a WordPiece vocabulary in another order in every process.
+    # Listed here because the library trains a WordPiece vocabulary in random order.
     words = sorted({word for sentence in SENTENCES for word in re.findall(r"[a-z]{2,}", sentence.lower())})
     characters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     entries = [
@@ -88,7 +87,7 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_roberta_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in RoBERTa's shape: byte-level BPE, positions that start behind the padding index, no segments."""
+    """The same as a RoBERTa: byte-level BPE, positions that start after the padding index, no segments."""
     from tokenizers import processors
     from transformers import RobertaConfig
 
@@ -122,7 +121,7 @@ def tiny_roberta_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_modernbert_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same in ModernBERT's shape: rotary positions, local and global attention layers."""
+    """The same as a ModernBERT: rotary positions, local and global attention layers."""
     from tokenizers import processors
     from transformers import ModernBertConfig
 
@@ -172,7 +171,7 @@ def _byte_level_bpe(specials: list[str]) -> Tokenizer:
 
 
 def _save(folder: Path, config: PretrainedConfig, tokenizer: Tokenizer, names: dict[str, str]) -> Path:
-    """Draw weights for `config` from a fixed seed, without moving the caller's random state, and save model and tokenizer."""
+    """Save a model with weights from a fixed seed and its tokenizer; keeps the caller's random state."""
     import torch
     from transformers import AutoModel, PreTrainedTokenizerFast
 
@@ -184,17 +183,12 @@ def _save(folder: Path, config: PretrainedConfig, tokenizer: Tokenizer, names: d
     return folder
 
 
-@pytest.fixture
-def tiny_classifier(tiny_encoder_dir: Path) -> UtteranceClassifier:
-    """28 sigmoids over the tiny BERT, in evaluation mode, with a head strong enough that its probabilities differ."""
-    from tiny_parts import build_classifier
-
-    return build_classifier(tiny_encoder_dir)
-
-
 @pytest.fixture(scope="session")
 def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete folder of an utterance classifier that moved away from the tiny BERT; tests that alter it take a copy."""
+    """A complete model folder of an utterance classifier whose encoder differs from the tiny BERT.
+
+    Tests that change the folder copy it first.
+    """
     import torch
     from tiny_parts import build_classifier
     from transformers import AutoTokenizer
@@ -238,7 +232,10 @@ def tiny_utterance_artefact(tiny_encoder_dir: Path, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="session")
 def tiny_shelf(tiny_utterance_artefact: Path) -> Path:
-    """A model shelf for CONVEMO_MODELS: `tiny-utterance`, and four that read it: `tiny-` and `hierarchical`, `turn_causal`, `window` or `shared`."""
+    """A folder of models for CONVEMO_MODELS: `tiny-utterance` and four conversation models that use it.
+
+    They are `tiny-hierarchical`, `tiny-turn_causal`, `tiny-window` and `tiny-shared`.
+    """
     from tiny_emonet import save_tiny_emonet
 
     from erc.persistence.artefact import load_artefact

@@ -1,3 +1,5 @@
+"""`erc evaluate`: tables, report and figures, and what it refuses."""
+
 import json
 import sys
 from pathlib import Path
@@ -52,7 +54,7 @@ def test_evaluate_prints_tables_and_writes_report_and_figures(
     assert sorted(report["figures"]) == sorted(path.name for path in folder.glob("*.png"))
 
 
-def test_evaluate_json_is_the_report_and_nothing_else(
+def test_evaluate_json_prints_only_the_report(
     tiny_utterance_artefact: Path, chat: Path, tmp_path: Path
 ) -> None:
     command = [
@@ -93,7 +95,7 @@ def test_evaluate_unknown_label_names_file_line_and_label(
     assert "chat.csv:2: 'hungry'" in str(result.exception)
 
 
-def test_evaluate_without_matplotlib_gives_every_score_and_names_the_extra(
+def test_evaluate_without_matplotlib_prints_scores_and_names_the_extra(
     tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -109,11 +111,11 @@ def test_evaluate_without_matplotlib_gives_every_score_and_names_the_extra(
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/report"])
-def test_evaluate_refuses_a_place_for_no_report_before_it_evaluates(
+def test_evaluate_rejects_an_output_path_that_is_no_folder_before_it_starts(
     tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(
-        "erc.evaluation.evaluate.evaluate", lambda *_, **__: pytest.fail("it was evaluated first")
+        "erc.evaluation.evaluate.evaluate", lambda *_, **__: pytest.fail("evaluated before the check")
     )
     (tmp_path / "taken").write_text("mine", encoding="utf-8")
     result = runner.invoke(
@@ -123,9 +125,7 @@ def test_evaluate_refuses_a_place_for_no_report_before_it_evaluates(
     assert "taken: is not a folder" in str(result.exception)
 
 
-def test_evaluate_takes_the_columns_its_notes_tell_of(
-    tiny_utterance_artefact: Path, chat: Path, tmp_path: Path
-) -> None:
+def test_evaluate_reads_mapped_columns(tiny_utterance_artefact: Path, chat: Path, tmp_path: Path) -> None:
     named = tmp_path / "named.csv"
     named.write_text(
         chat.read_text(encoding="utf-8").replace("speaker,text,emotion", "speaker,said,felt"),
@@ -148,6 +148,6 @@ def test_evaluate_takes_the_columns_its_notes_tell_of(
     )
 
 
-def test_evaluate_maps_no_columns_of_a_corpus(tiny_utterance_artefact: Path) -> None:
+def test_evaluate_rejects_map_for_a_corpus(tiny_utterance_artefact: Path) -> None:
     result = runner.invoke(app, ["evaluate", str(tiny_utterance_artefact), "meld", "--map", "text=said"])
     assert isinstance(result.exception, ConfigError)

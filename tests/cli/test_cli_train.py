@@ -1,4 +1,4 @@
-"""`erc train`: what a dry run prints, and that it trains nothing."""
+"""`erc train --dry-run`: prints the configuration and the estimates, and trains nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dry(config: str, *overrides: str) -> Result:
 
 
 def described(folder: Path, **fields: object) -> Path:
-    """A folder with the description of a model and no weights."""
+    """Make a model folder with a config.json and no weights."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
     return folder
@@ -33,8 +33,9 @@ def described(folder: Path, **fields: object) -> Path:
 
 # Llama-3.2-1B as published: 1,235,814,400 parameters.
 LLAMA = {
-    "model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 8192, "tie_word_embeddings": True,
+    "model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 16,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "intermediate_size": 8192,
+    "tie_word_embeddings": True,
 }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def test_train_dry_run_estimates_memory_without_weights(place: Path) -> None:
 
 
 @pytest.mark.parametrize(("fast", "size"), [(True, 2), (False, 4)])
-def test_train_dry_run_counts_auto_as_what_this_machine_makes_of_it(
+def test_train_dry_run_resolves_precision_auto_for_this_machine(
     place: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, size: int
 ) -> None:
     monkeypatch.setattr("erc.models.encoder.precision.bf16_is_fast", lambda: fast)
@@ -60,14 +61,14 @@ def test_train_dry_run_counts_auto_as_what_this_machine_makes_of_it(
     assert f"{size * 1_235_814_400 / 2**30:.2f}" in weights
 
 
-def test_train_dry_run_prints_a_configuration_that_can_be_run(place: Path) -> None:
+def test_train_dry_run_prints_a_configuration_that_loads(place: Path) -> None:
     base = described(place / "llama", **LLAMA)
     result = dry("llm-llama-3.2-1b", f"llm.base={base}", "optim.batch_size=4")
     (place / "again.yaml").write_text(result.stdout, encoding="utf-8")
     assert load_config(place / "again.yaml").optim.batch_size == 4
 
 
-def test_train_dry_run_counts_an_encoder(place: Path, tiny_encoder_dir: Path) -> None:
+def test_train_dry_run_counts_the_parameters_of_an_encoder(place: Path, tiny_encoder_dir: Path) -> None:
     from transformers import AutoModel
 
     whole = AutoModel.from_pretrained(tiny_encoder_dir, add_pooling_layer=False)
@@ -76,7 +77,7 @@ def test_train_dry_run_counts_an_encoder(place: Path, tiny_encoder_dir: Path) ->
     assert f"{expected:,} parameters" in result.stderr.replace("\n", "")
 
 
-def test_train_dry_run_of_a_base_that_is_not_there_says_so() -> None:
+def test_train_dry_run_of_a_missing_base_names_it() -> None:
     error = dry("llm-llama-3.2-1b", "llm.base=./absent").exception
     assert isinstance(error, ArtefactError)
     assert "./absent" in str(error)

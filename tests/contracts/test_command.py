@@ -1,4 +1,4 @@
-"""The command as a process: it answers at once, talks on the right stream and leaves with the documented codes."""
+"""The command `erc` as a process: light imports, output streams and exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAVY = (
 
 
 def python(code: str, *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a process of its own."""
+    """Run `code` in a new process."""
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
     return subprocess.run(
         [sys.executable, "-c", code],
@@ -41,14 +41,15 @@ def python(code: str, *, stdin: str | None = None) -> subprocess.CompletedProces
 
 
 def command(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `erc ARGUMENTS...`; `before` is code that runs ahead of it in the same process."""
+    """Run `erc ARGUMENTS...`; `before` is code that runs first in the same process."""
     return python(
         f"import sys\nfrom erc.cli import main\n{before}\nsys.argv = ['erc', *{arguments!r}]\nmain()"
     )
 
 
-def failing_verb(raised: str) -> str:
-    return f"from erc.cli.app import app\n@app.command('fail')\ndef fail() -> None:\n    {raised}\n"
+def verb(body: str) -> str:
+    """Code that adds the verb `fail`, with `body` as its function, to the command."""
+    return f"from erc.cli.app import app\n@app.command('fail')\ndef fail() -> None:\n    {body}\n"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -71,7 +72,7 @@ def test_help_documents_the_exit_codes_that_errors_carry() -> None:
     assert [code for code in sorted(codes) if f"{code} " not in epilog] == []
 
 
-def test_version_is_the_distributions() -> None:
+def test_version_is_that_of_the_package() -> None:
     result = command("--version")
     assert (result.returncode, result.stdout) == (0, f"erc {__version__}\n")
 
@@ -103,42 +104,40 @@ def test_unknown_verb_is_a_usage_error_on_stderr() -> None:
         ),
     ],
 )
-def test_error_for_the_user_is_one_message_and_its_code(raised: str, code: int, message: str) -> None:
-    result = command("fail", before=failing_verb(raised))
+def test_user_error_prints_one_line_and_exits_with_its_code(raised: str, code: int, message: str) -> None:
+    result = command("fail", before=verb(raised))
     assert result.returncode == code
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
 
-def test_error_of_the_speaker_memory_is_one_message_too() -> None:
+def test_error_of_the_speaker_memory_prints_one_line() -> None:
     result = command(
         "fail",
-        before=failing_verb(
-            "from speakers.errors import SpeakersError; raise SpeakersError('the store is locked')"
-        ),
+        before=verb("from speakers.errors import SpeakersError; raise SpeakersError('the store is locked')"),
     )
     assert result.returncode != 0
     assert result.stderr == "erc: the store is locked\n"
 
 
-def test_defect_keeps_its_traceback() -> None:
-    result = command("fail", before=failing_verb("raise RuntimeError('ours')"))
+def test_unexpected_error_prints_its_traceback() -> None:
+    result = command("fail", before=verb("raise RuntimeError('a bug')"))
     assert result.returncode == 1
     assert "Traceback" in result.stderr
-    assert "RuntimeError: ours" in result.stderr
+    assert "RuntimeError: a bug" in result.stderr
 
 
-def test_interrupt_leaves_with_130_and_no_traceback() -> None:
-    result = command("fail", before=failing_verb("raise KeyboardInterrupt"))
+def test_interrupt_exits_with_130_and_no_traceback() -> None:
+    result = command("fail", before=verb("raise KeyboardInterrupt"))
     assert result.returncode == 130
     assert "Traceback" not in result.stderr
 
 
-def test_reader_that_goes_away_is_no_complaint(tmp_path: Path) -> None:
+def test_closed_pipe_prints_no_error(tmp_path: Path) -> None:
     script = tmp_path / "fail.py"
-    verb = failing_verb("[print('line', number) for number in range(100_000)]")
-    script.write_text(f"import sys\nfrom erc.cli import main\n{verb}\nsys.argv = ['erc', 'fail']\nmain()")
+    printing = verb("[print('line', number) for number in range(100_000)]")
+    script.write_text(f"import sys\nfrom erc.cli import main\n{printing}\nsys.argv = ['erc', 'fail']\nmain()")
     with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -150,10 +149,8 @@ def test_reader_that_goes_away_is_no_complaint(tmp_path: Path) -> None:
         assert process.wait(timeout=60) == 1
 
 
-def test_command_asks_threads_to_wait_passively_unless_told_otherwise() -> None:
-    show = failing_verb(
-        "import os; print(os.environ['OMP_WAIT_POLICY'], 'torch' in __import__('sys').modules)"
-    )
+def test_command_sets_omp_wait_policy_unless_it_is_set() -> None:
+    show = verb("import os; print(os.environ['OMP_WAIT_POLICY'], 'torch' in __import__('sys').modules)")
     assert (
         command("fail", before="import os; os.environ.pop('OMP_WAIT_POLICY', None)\n" + show).stdout
         == "passive False\n"
@@ -164,13 +161,19 @@ def test_command_asks_threads_to_wait_passively_unless_told_otherwise() -> None:
     )
 
 
-def test_progress_bar_draws_nothing_where_stderr_is_no_terminal() -> None:
-    code = "from erc.cli.console import progress_bar\nwith progress_bar('labelling', 2) as advance:\n    advance(1)\n    advance(1)\nprint('done')"
-    result = python(code)
+def test_progress_bar_draws_nothing_without_a_terminal() -> None:
+    lines = [
+        "from erc.cli.console import progress_bar",
+        "with progress_bar('labelling', 2) as advance:",
+        "    advance(1)",
+        "    advance(1)",
+        "print('done')",
+    ]
+    result = python("\n".join(lines))
     assert (result.stdout, result.stderr) == ("done\n", "")
 
 
-def test_progress_bar_counts_what_was_advanced() -> None:
+def test_progress_bar_shows_the_count() -> None:
     import io
 
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""Every configuration that is shipped can be read, and says how to run it."""
+"""Every shipped configuration loads and names the command that runs it."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def test_shipped_config_opens_with_the_command_that_runs_it(path: Path) -> None:
     assert f"erc train configs/{path.relative_to(ROOT / 'configs').as_posix()}" in first
 
 
-def test_configs_differ_in_name() -> None:
+def test_config_names_are_unique() -> None:
     names = [load_config(path).name for path in CONFIGS]
     assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize("name", ["configs", "prompts"])
-def test_resources_of_a_checkout_are_its_own_folders(name: str) -> None:
+def test_resources_of_a_checkout_are_its_folders(name: str) -> None:
     assert resource_dir(name) == ROOT / name
 
 
-def test_unknown_resource_names_both_places_it_was_sought() -> None:
+def test_missing_resource_error_names_both_folders() -> None:
     with pytest.raises(ConvemoError, match=r"_absent.*absent"):
         resource_dir("absent")

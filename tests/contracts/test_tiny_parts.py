@@ -1,4 +1,4 @@
-"""The tiny encoders that other tests stand on are real ones: loadable offline, with dropout, and indifferent to padding."""
+"""The tiny encoders of conftest.py behave like real ones: offline, with dropout, independent of padding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def encoder_dir(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-def test_tiny_encoder_answers_alike_alone_and_padded(encoder_dir: Path) -> None:
+def test_tiny_encoder_output_does_not_depend_on_padding(encoder_dir: Path) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -38,7 +38,7 @@ def test_tiny_encoder_vocabulary_covers_ascii(encoder_dir: Path) -> None:
     assert tokenizer.unk_token_id not in tokenizer("Qwxz 9876 ~{}|@# why?!")["input_ids"]
 
 
-def test_tiny_encoder_is_noisy_in_training_mode(encoder_dir: Path) -> None:
+def test_tiny_encoder_has_dropout_in_training_mode(encoder_dir: Path) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 

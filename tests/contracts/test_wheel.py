@@ -1,4 +1,4 @@
-"""The wheel holds what the code needs and nothing else, and its data is found where it is unpacked."""
+"""The wheel holds the packages with their data and nothing else, and finds its data where it is unpacked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names(wheel: Path) -> set[str]:
 
 
 def sources(folder: str) -> set[str]:
-    """The files of a folder of the checkout that belong to a distribution, as paths below it."""
+    """The files of a folder of the checkout that belong in the wheel, relative to it."""
     files = (
         path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
     )
@@ -63,7 +63,11 @@ def test_wheel_carries_licence_and_command(wheel: Path, names: set[str]) -> None
 def test_unpacked_wheel_finds_its_own_data(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom erc.resources import resource_dir\nfor name in sys.argv[2:]: print(resource_dir(name))"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from erc.resources import resource_dir\n"
+        "for name in sys.argv[2:]: print(resource_dir(name))"
+    )
     command = [sys.executable, "-I", "-c", code, str(tmp_path), "configs", "prompts"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
     assert found.stdout.splitlines() == [

@@ -1,4 +1,4 @@
-"""The models that come with the package: whole, small, and good for what the README says."""
+"""The shipped models: complete, small, and as accurate as their cards say."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def emonet() -> Predictor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shipped_model_is_whole_and_at_most_twelve_megabytes(name: str) -> None:
+def test_shipped_model_is_complete_and_at_most_12_mb(name: str) -> None:
     check_manifest(SHIPPED / name)
     assert sum(path.stat().st_size for path in (SHIPPED / name).rglob("*") if path.is_file()) <= 12_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shipped_model_was_trained_from_the_configuration_of_the_checkout(name: str) -> None:
+def test_shipped_model_was_trained_from_the_shipped_configuration(name: str) -> None:
     from erc.config import ExperimentConfig, load_config
     from erc.resources import resource_dir
 
@@ -74,7 +74,7 @@ def test_shipped_models_are_listed() -> None:
         ("I'm terrified of spiders.", "fear"),
     ],
 )
-def test_classifier_names_plain_emotions(classifier: Predictor, text: str, emotion: str) -> None:
+def test_classifier_finds_clear_emotions(classifier: Predictor, text: str, emotion: str) -> None:
     assert classifier.label([one_turn(text)])[0].predictions[0].emotion == emotion
 
 
@@ -86,11 +86,11 @@ def test_classifier_names_plain_emotions(classifier: Predictor, text: str, emoti
         ("What?! Oh my God!", "surprise"),
     ],
 )
-def test_emonet_names_plain_emotions(emonet: Predictor, text: str, emotion: str) -> None:
+def test_emonet_finds_clear_emotions(emonet: Predictor, text: str, emotion: str) -> None:
     assert emonet.label([one_turn(text)])[0].predictions[0].emotion == emotion
 
 
-def test_classifier_is_less_sure_of_nonsense_than_of_thanks(classifier: Predictor) -> None:
+def test_classifier_is_less_certain_of_nonsense_than_of_thanks(classifier: Predictor) -> None:
     thanks, nonsense = classifier.label(
         [one_turn("Thank you so much!"), one_turn("blorp the wug fandango of seventeen maybes")]
     )
@@ -110,45 +110,47 @@ def test_every_example_is_labelled_turn_by_turn(emonet: Predictor, file: str) ->
 
 
 def test_changing_the_last_turn_changes_no_earlier_prediction(emonet: Predictor) -> None:
-    talk = read_transcript(EXAMPLES / "standup.txt").conversations[0]
-    last = talk.utterances[-1]
+    conversation = read_transcript(EXAMPLES / "standup.txt").conversations[0]
+    last = conversation.utterances[-1]
     changed = Utterance(
         utterance_id=last.utterance_id,
         index=last.index,
         speaker="Somebody",
         text="I hate all of you, this is a disaster!",
     )
-    other = Conversation(conversation_id=talk.conversation_id, utterances=(*talk.utterances[:-1], changed))
-    before, after = emonet.label([talk])[0].predictions, emonet.label([other])[0].predictions
+    other = Conversation(
+        conversation_id=conversation.conversation_id, utterances=(*conversation.utterances[:-1], changed)
+    )
+    before, after = emonet.label([conversation])[0].predictions, emonet.label([other])[0].predictions
     for one, two in zip(before[:-1], after[:-1], strict=True):
         assert one.probabilities == pytest.approx(two.probabilities, abs=1e-5)
 
 
-def test_live_conversation_gives_the_answers_of_the_whole(emonet: Predictor) -> None:
-    talk = read_transcript(EXAMPLES / "dinner.vtt").conversations[0]
-    live = LiveConversation(emonet, conversation_id=talk.conversation_id)
-    for utterance, whole in zip(talk, emonet.label([talk])[0].predictions, strict=True):
+def test_live_conversation_equals_labelling_the_whole(emonet: Predictor) -> None:
+    conversation = read_transcript(EXAMPLES / "dinner.vtt").conversations[0]
+    live = LiveConversation(emonet, conversation_id=conversation.conversation_id)
+    for utterance, whole in zip(conversation, emonet.label([conversation])[0].predictions, strict=True):
         assert live.append(utterance.speaker, utterance.text).probabilities == pytest.approx(
             whole.probabilities, abs=1e-5
         )
 
 
-def test_bf16_stays_near_fp32(emonet: Predictor) -> None:
-    talks = read_transcript(EXAMPLES / "negotiation.jsonl").conversations
+def test_bf16_is_close_to_fp32(emonet: Predictor) -> None:
+    conversations = read_transcript(EXAMPLES / "negotiation.jsonl").conversations
     half = load_predictor(
         "emonet-meld-minilm", settings=InferenceSettings(precision="bf16", uncertainty="off")
     )
     exact = np.array(
         [
             [p.probabilities[k] for k in emonet.scorer.emotions.labels]
-            for x in emonet.label(talks)
+            for x in emonet.label(conversations)
             for p in x.predictions
         ]
     )
     near = np.array(
         [
             [p.probabilities[k] for k in emonet.scorer.emotions.labels]
-            for x in half.label(talks)
+            for x in half.label(conversations)
             for p in x.predictions
         ]
     )
@@ -186,11 +188,11 @@ def test_emonet_reaches_its_card_on_dev(name: str, corpus: str, least: float) ->
     from erc.metrics.scores import singlelabel_scores
 
     predictor = load_predictor(name, settings=InferenceSettings(uncertainty="off"))
-    talks = load_corpus(corpus, "dev").conversations
+    conversations = load_corpus(corpus, "dev").conversations
     labels = predictor.scorer.emotions.labels
     rows = [
         (labels.index(p.emotion), labels.index(p.utterance.emotions[0]))
-        for x in predictor.label(talks)
+        for x in predictor.label(conversations)
         for p in x.predictions
         if p.utterance.emotions
     ]

@@ -1,4 +1,4 @@
-"""Generated corpora in which one ingredient of a prompt decides the label: recipes must learn from it, and from nothing else."""
+"""Generated corpora in which one ingredient decides the label: recipes learn from it alone."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ def base(tmp_path_factory):
 
 
 def labelled(corpus):
-    return [(talk, turn) for talk in corpus.conversations for turn in talk if turn.emotions]
+    return [(dialogue, turn) for dialogue in corpus.conversations for turn in dialogue if turn.emotions]
 
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
-def test_no_label_is_commoner_than_another(ingredient):
+def test_labels_are_balanced(ingredient):
     counts = Counter(
         turn.emotions[0] for _, turn in labelled(plant(ingredient, seed=3, sizes=SMALL).held_out)
     )
     assert counts == dict.fromkeys(LABELS, SMALL[2] * 3 // len(LABELS))
 
 
-def test_planted_dialogue_holds_a_word_of_the_label_in_the_turn_before_alone():
+def test_planted_dialogue_has_the_mood_word_only_in_the_turn_before():
     words = {word for mood in MOODS.values() for word in mood}
-    for talk, turn in labelled(plant("dialogue", seed=3, sizes=SMALL).train):
-        found = {earlier.index: set(earlier.text.split()) & words for earlier in talk}
+    for dialogue, turn in labelled(plant("dialogue", seed=3, sizes=SMALL).train):
+        found = {earlier.index: set(earlier.text.split()) & words for earlier in dialogue}
         [said] = found.pop(turn.index - 1)
         assert said in MOODS[turn.emotions[0]]
         assert not any(found.values())
 
 
-def test_planted_demonstration_is_found_with_the_label_of_the_target():
+def test_nearest_demonstration_has_the_label_of_the_target():
     world = plant("demonstration", seed=3, sizes=SMALL)
     index = DemonstrationIndex.build(world.shown.conversations, embed, leaks=LeakFilter.of([]), labels=LABELS)
-    for talk, turn in (*labelled(world.trial), *labelled(world.held_out)):
-        (shown,) = index.search(embed([turn.text])[0], text=turn.text, origin=TurnSource.of(talk), k=1)
+    for dialogue, turn in (*labelled(world.trial), *labelled(world.held_out)):
+        (shown,) = index.search(embed([turn.text])[0], text=turn.text, origin=TurnSource.of(dialogue), k=1)
         assert shown.emotion == turn.emotions[0]
 
 
-def test_codes_of_trial_and_held_out_turns_were_seen_nowhere_else():
+def test_splits_share_no_codes():
     world = plant("demonstration", seed=3, sizes=SMALL)
     splits = (world.train, world.trial, world.held_out)
     trained, tried, held_out = (
@@ -59,10 +59,10 @@ def test_codes_of_trial_and_held_out_turns_were_seen_nowhere_else():
 
 
 @pytest.mark.parametrize("ingredient", ["bio", "history"])
-def test_notes_without_the_ingredient_keep_the_other(ingredient):
+def test_world_without_its_ingredient_keeps_the_other_notes(ingredient):
     world = plant(ingredient, seed=3, sizes=SMALL)
-    talk, turn = labelled(world.train)[0]
-    before, after = (w.supplies.notes.of(talk, turn.index) for w in (world, world.without()))
+    dialogue, turn = labelled(world.train)[0]
+    before, after = (w.inputs.notes.of(dialogue, turn.index) for w in (world, world.without()))
     gone, kept = ("bios", "history") if ingredient == "bio" else ("history", "bios")
     assert getattr(before, gone)
     assert not getattr(after, gone)
@@ -78,7 +78,7 @@ def test_notes_without_the_ingredient_keep_the_other(ingredient):
         ("speaker-memory", "dialogue", (200, 12, 40), 3.5),
     ],
 )
-def test_recipe_learns_from_its_ingredient_and_guesses_without(
+def test_recipe_learns_from_its_ingredient_and_guesses_without_it(
     tmp_path, base, recipe, ingredient, sizes, epochs
 ):
     world = plant(ingredient, seed=0, sizes=sizes)

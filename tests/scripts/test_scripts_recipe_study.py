@@ -1,4 +1,4 @@
-"""The study of recipes: a record is taken for a cell only where it was made from the same base, sizes and overrides."""
+"""The recipe study reuses a finished cell only if base, sizes, overrides and sources are the same."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 FIGURES = {
-    "weighted_f1": 0.5, "macro_f1": 0.5, "auc": 0.5, "decisions": [0, 1, 1], "targets": [0, 1, 0], "groups": [0, 1, 2],
-    "train_counts": [2, 1], "sizes": [3, 2],
+    "weighted_f1": 0.5, "macro_f1": 0.5, "auc": 0.5, "decisions": [0, 1, 1], "targets": [0, 1, 0],
+    "groups": [0, 1, 2], "train_counts": [2, 1], "sizes": [3, 2],
 }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def study(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def trained(study: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The recipes that were trained, one by one."""
+    """The recipes that were trained, in order."""
     names: list[str] = []
 
     class Quick:
@@ -70,7 +70,7 @@ def asked(out: Path, base: str, **changes: object) -> argparse.Namespace:
     )
 
 
-def test_study_goes_on_only_from_records_of_its_own_make(
+def test_study_resumes_only_from_records_with_the_same_inputs(
     study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, moved, other = base(tmp_path / "one"), base(tmp_path / "moved"), base(tmp_path / "other", b"123")
@@ -89,7 +89,7 @@ def test_study_goes_on_only_from_records_of_its_own_make(
 @pytest.mark.parametrize(
     "change", [{"classifier": "4" * 64}, {"files": {"train.csv": "4" * 64}}, {"prompts": "4" * 16}]
 )
-def test_study_does_not_go_on_from_records_of_another_classifier_corpus_or_prompt(
+def test_study_ignores_records_of_another_classifier_corpus_or_prompt(
     change: dict[str, object],
     study: ModuleType,
     trained: list[str],
@@ -106,10 +106,10 @@ def test_study_does_not_go_on_from_records_of_another_classifier_corpus_or_promp
     assert len(trained) == 2
 
 
-def test_study_does_not_go_on_from_records_of_another_configuration(
+def test_study_ignores_records_of_another_configuration(
     study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shipped file that has changed since makes other cells, though their overrides are the same."""
+    """A changed configuration file changes the inputs, even with the same overrides."""
     import recipe_study_parts
 
     given = asked(tmp_path / "out", base(tmp_path / "one"))
@@ -126,20 +126,20 @@ def test_study_does_not_go_on_from_records_of_another_configuration(
     assert len(trained) == 2
 
 
-def test_study_without_a_base_says_that_it_needs_one(
+def test_study_without_a_base_is_a_usage_error(
     study: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["recipe_study.py", "--out", "nowhere"])
     with pytest.raises(SystemExit) as ended:
         study.main()
     assert ended.value.code == 2
-    assert "--base names the model" in capsys.readouterr().err
+    assert "--base is required" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("taught", "told"), [("now", False), ("4" * 16, True), (None, True)])
-def test_study_over_a_base_of_other_prompts_says_so(
-    taught: str | None, told: bool, study: ModuleType, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(("taught", "warned"), [("now", False), ("4" * 16, True), (None, True)])
+def test_study_warns_of_a_base_trained_on_other_prompts(
+    taught: str | None, warned: bool, study: ModuleType, trained: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder = base(tmp_path / "one")
     made = {"purpose": "tests", "prompts": study.prompts_digest() if taught == "now" else taught}
@@ -158,33 +158,31 @@ def test_study_over_a_base_of_other_prompts_says_so(
     ]
     monkeypatch.setattr(sys, "argv", ["recipe_study.py", *arguments])
     study.main()
-    assert ("taught other prompts" in capsys.readouterr().err) is told
+    assert ("trained on other prompts" in capsys.readouterr().err) is warned
 
 
-def test_table_says_what_a_recipe_is_above_the_untuned_base(
+def test_table_shows_the_difference_to_the_untuned_base(
     study: ModuleType, trained: list[str], tmp_path: Path
 ) -> None:
-    import recipe_study_parts
+    import recipe_study_tables
 
     made = {"variant": "speaker-memory", "seed": 0, **FIGURES, "decisions": [0, 1, 0]}
     wrong = {**made, "variant": "untuned", "decisions": [1, 1, 1]}
-    table = recipe_study_parts.table("meld", [made, wrong], variants=["untuned", "speaker-memory"])
+    table = recipe_study_tables.table("meld", [made, wrong], variants=["untuned", "speaker-memory"])
     rows = {
         cells[1].strip(): [cell.strip() for cell in cells[2:]]
         for line in table.splitlines()
         if (cells := line.split("|"))
     }
-    # All right is 1; one label said of everything has an F1 of 2 * 1/3 / (1 + 1/3) = 1/2 for a third of the
-    # turns, 1/6.
+    # Perfect decisions have 1. The same label for every turn has F1 2 * 1/3 / (1 + 1/3) = 1/2 for a label
+    # with a third of the turns, and 0 for the other: 1/6.
     assert rows["speaker-memory"][1].startswith("1.000")
     assert rows["untuned"][1].startswith("0.167")
     assert rows["speaker-memory"][2].startswith("+0.833")
     assert rows["untuned"][2] == ""
 
 
-def test_study_without_a_make_in_its_record_is_made_again(
-    study: ModuleType, trained: list[str], tmp_path: Path
-) -> None:
+def test_record_without_inputs_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
     record = tmp_path / "out" / "meld" / "speaker-memory.0.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"variant": "speaker-memory", "seed": 0, **FIGURES}), encoding="utf-8")
@@ -192,7 +190,9 @@ def test_study_without_a_make_in_its_record_is_made_again(
     assert trained == ["speaker-memory"]
 
 
-def test_tables_never_mix_records_of_two_bases(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+def test_tables_do_not_mix_records_of_two_bases(
+    study: ModuleType, trained: list[str], tmp_path: Path
+) -> None:
     one, other = base(tmp_path / "one"), base(tmp_path / "other", b"123")
     study.run(asked(tmp_path / "out", one, seeds=[0, 1]))
     study.run(asked(tmp_path / "out", other, seeds=[1]))

@@ -1,4 +1,4 @@
-"""The studies of ingredients and of the conversation model's parts: a cell is trained once, and again where it would be made of something else."""
+"""The ingredient and EmoNet studies train a cell once, and again if its inputs change."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
 
 
-# --- the conversation model's parts
-# ---------------------------------------------------------------------------------------------
+# EmoNet study
 
 
 @pytest.fixture
 def emonet(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, list[str]]:
-    """The study, and the configurations that were trained, by the name of their memory encoder."""
+    """The study module, and the memory encoder of each configuration that was trained."""
     import emonet_study
 
     names: list[str] = []
@@ -52,7 +51,7 @@ def test_emonet_study_trains_a_cell_once(emonet: tuple[ModuleType, list[str]], t
 
 
 @pytest.mark.parametrize("changed", ["classifier", "files", "variant", "predictions", "record"])
-def test_emonet_study_makes_a_cell_again_that_would_be_another(
+def test_emonet_study_trains_again_if_an_input_changes(
     changed: str, emonet: tuple[ModuleType, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, names = emonet
@@ -62,7 +61,7 @@ def test_emonet_study_makes_a_cell_again_that_would_be_another(
         monkeypatch.setitem(study.VARIANTS, "no memory", ("emonet.memory_encoder=none", "optim.epochs=1"))
     elif changed == "predictions":
         (folder / study.PREDICTIONS).unlink()
-    elif changed == "record":  # as an earlier version wrote it
+    elif changed == "record":  # without its inputs
         (folder / study.RECORD).write_text('{"weighted_f1": 0.5, "training_seconds": 1.0}', encoding="utf-8")
     else:
         made = {"classifier": "1" * 64, "files": {"train.csv": "2" * 64}, changed: "3" * 64}
@@ -72,13 +71,12 @@ def test_emonet_study_makes_a_cell_again_that_would_be_another(
     assert len(names) == 2
 
 
-# --- ingredients
-# ----------------------------------------------------------------------------------------------------------------
+# Ingredient study
 
 
 @pytest.fixture
 def ingredients(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, list[str]]:
-    """The proofs, and the recipes that were trained; worlds are small."""
+    """The study module with small worlds, and the recipes that were trained."""
     import planted
     import prove_ingredients
 
@@ -93,7 +91,7 @@ def ingredients(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, list[str]]
     return prove_ingredients, names
 
 
-def test_proof_of_an_ingredient_is_made_once_and_again_for_another_world_or_recipe(
+def test_ingredient_study_trains_again_for_another_world_or_recipe(
     ingredients: tuple[ModuleType, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import planted
@@ -115,7 +113,7 @@ def test_proof_of_an_ingredient_is_made_once_and_again_for_another_world_or_reci
     assert len(names) == 3
 
 
-def test_proof_of_an_unknown_ingredient_is_refused(
+def test_unknown_ingredient_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import prove_ingredients
@@ -127,7 +125,7 @@ def test_proof_of_an_unknown_ingredient_is_refused(
     assert "'dialog'" in capsys.readouterr().err
 
 
-def test_every_claimed_ingredient_can_be_asked_for() -> None:
+def test_every_claimed_ingredient_is_an_option() -> None:
     import planted_models
     import prove_ingredients
 

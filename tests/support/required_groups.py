@@ -1,8 +1,7 @@
-"""A pytest plugin: groups of tests that this run must not skip.
+"""A pytest plugin: fails the run if a required group of tests is skipped.
 
-CONVEMO_REQUIRE names markers, separated by commas. A test that carries one of them and is skipped makes the
-run fail, and so does a group of which no test ran at all: otherwise a missing server or corpus would look
-like success.
+CONVEMO_REQUIRE names the markers of the groups, separated by commas. The run fails if a test with one of the
+markers is skipped, or if no test with it ran. Otherwise a missing server or corpus would look like success.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ def pytest_configure(config: pytest.Config) -> None:
     known = {line.partition(":")[0].strip() for line in config.getini("markers")}
     unknown = sorted(set(names) - known)
     if unknown:
-        raise pytest.UsageError(f"{VARIABLE} names {', '.join(unknown)}, which is no marker of this project")
+        raise pytest.UsageError(f"{VARIABLE}: unknown marker {', '.join(unknown)}")
     if names:
         config.pluginmanager.register(RequiredGroups(names), "convemo-required-groups")
 
 
 class RequiredGroups:
-    """Watches the groups `names` during one run and judges them at its end."""
+    """Records which tests of the groups `names` ran or were skipped, and fails the run at its end."""
 
     def __init__(self, names: list[str]) -> None:
         self.ran: dict[str, int] = dict.fromkeys(names, 0)
@@ -48,7 +47,7 @@ class RequiredGroups:
         return report
 
     def problems(self) -> list[str]:
-        """One line for each way in which a required group was not run."""
+        """One line for each skipped test and for each group of which no test ran."""
         lines = [
             f"{node} was skipped, but the group '{name}' is required"
             for name, nodes in self.skipped.items()

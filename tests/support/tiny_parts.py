@@ -1,4 +1,4 @@
-"""Networks over the tiny encoders of conftest.py, the same weights at every call."""
+"""Builds networks over the tiny encoders of conftest.py, with the same weights on every call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from erc.models.utterance import UtteranceClassifier
 def build_classifier(
     folder: Path, *, dropout: float = 0.2, hidden_dropout: float = 0.1
 ) -> UtteranceClassifier:
-    """An utterance classifier over a tiny encoder folder, in evaluation mode; its head is strong enough that probabilities differ."""
+    """Build an utterance classifier with 28 labels over a tiny encoder folder, in evaluation mode.
+
+    The head's weights are scaled up so that probabilities differ clearly.
+    """
     encoder = load_encoder(str(folder), hidden_dropout=hidden_dropout)
     with torch.random.fork_rng():
         torch.manual_seed(11)

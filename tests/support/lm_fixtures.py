@@ -1,4 +1,4 @@
-"""Tiny causal language models with random weights and byte-level tokenizers, made on the spot."""
+"""A pytest plugin: fixtures of tiny causal language models with random weights and byte-level tokenizers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from lm_parts import build_model, build_tokenizer
-
-from erc.emotions import load_emotion_set
-from erc.llm.base.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
-from erc.llm.base.digests import weights_digest
-from erc.llm.prompts.builder import PromptBuilder
-from erc.llm.prompts.encoding import PromptEncoder
-from erc.llm.scoring.calibration import ContextualCalibrator
-from erc.uncertainty.calibration import Temperature
-from erc.uncertainty.policy import DecisionPolicy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -53,7 +43,18 @@ def tiny_lm_dir(
 def adapter(
     tmp_path_factory: pytest.TempPathFactory, tiny_lm_dir: Path, chat_tokenizer: PreTrainedTokenizerBase
 ) -> Path:
-    """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
+    """A trained adapter folder with calibrator and policy; its prompts show bios and history."""
+    import torch
+
+    from erc.emotions import load_emotion_set
+    from erc.llm.base.adapters import AdapterRecord, LoraSettings, attach_lora, save_adapter
+    from erc.llm.base.digests import weights_digest
+    from erc.llm.prompts.builder import PromptBuilder
+    from erc.llm.prompts.encoding import PromptEncoder
+    from erc.llm.scoring.calibration import ContextualCalibrator
+    from erc.uncertainty.calibration import Temperature
+    from erc.uncertainty.policy import DecisionPolicy
+
     labels = load_emotion_set("meld").labels
     folder = tmp_path_factory.mktemp("adapter") / "tiny"
     model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=0.3))
@@ -65,9 +66,14 @@ def adapter(
     builder = PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=labels)
     calibrator = ContextualCalibrator(labels, (0.0,) * 7, Temperature(temperature=5.0, bias=(0.0,) * 7))
     llm = {"bios": True, "history": 2, "retrieval": "recency", "max_tokens": 900}
+    training = {
+        "config": {"llm": llm},
+        "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()},
+        "base_weights": weights_digest(tiny_lm_dir),
+    }
     record = AdapterRecord(
-        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, builder.encoder.template_sha256, labels, "meld", calibrator.to_dict(),
-        {"config": {"llm": llm}, "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()}, "base_weights": weights_digest(tiny_lm_dir)},
+        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, builder.encoder.template_sha256, labels,
+        "meld", calibrator.to_dict(), training,
     )  # fmt: skip
     save_adapter(model, folder, record)
     chat_tokenizer.save_pretrained(folder)
