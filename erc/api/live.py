@@ -1,0 +1,122 @@
+"""A conversation that is still going on, over what `erc.load` returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from erc.api.predictor import LoadedPredictor
+from erc.data import Conversation
+from erc.errors import ConfigError
+from erc.inference.live.conversation import LiveConversation as LiveState
+from erc.inference.prediction import Prediction
+
+
+class LiveConversation:
+    """Labels a conversation turn by turn, with the answers that labelling it whole would give.
+
+    With a memory, the speakers' earlier conversations are read. The turns themselves are not kept: pass the
+    finished conversation to `predictor.label` with the same `conversation_id` to remember it. Not for use
+    from several threads at once.
+    """
+
+    def __init__(
+        self,
+        predictor: LoadedPredictor,
+        *,
+        conversation_id: str = "live",
+        begins: str | None = None,
+    ) -> None:
+        """Begins a conversation with no turn.
+
+        Args:
+            predictor: What `erc.load` returned.
+            conversation_id: Names the conversation in predictions and in the memory.
+            begins: ISO 8601 moment at which it begins; only what the memory learnt before is read. None: now.
+
+        Raises:
+            ConfigError: When the model reads each turn by itself, so that nothing connects the turns.
+            InputError: When `begins` is not an ISO 8601 moment.
+        """
+        self._state = LiveState(
+            predictor.predictor,
+            conversation_id=conversation_id,
+            **_past(predictor, conversation_id, begins),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        predictor: LoadedPredictor,
+        *,
+        conversation_id: str = "live",
+        begins: str | None = None,
+    ) -> LiveConversation:
+        """Continues a conversation that `save` wrote.
+
+        Raises:
+            InputError: When the file holds no conversation or is damaged.
+            ArtefactError: When another model wrote it.
+            ConfigError: When the file has another `conversation_id`, or was begun with a memory and is
+                continued without one, or the reverse.
+        """
+        live = cls.__new__(cls)
+        live._state = LiveState.load(path, predictor.predictor, **_past(predictor, conversation_id, begins))
+        if live.conversation_id != conversation_id:
+            raise ConfigError(
+                f"{path} holds the conversation {live.conversation_id!r}, not {conversation_id!r}: "
+                "pass its conversation_id"
+            )
+        return live
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the conversation."""
+        return self._state.conversation_id
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes the model keeps of the conversation."""
+        return self._state.state_bytes
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def append(
+        self,
+        speaker: str,
+        text: str,
+        *,
+        timestamp: str | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Prediction:
+        """Labels the next turn. A turn whose label failed, as on a server that is down, can be given again.
+
+        Raises:
+            InputError: When the turn has no speaker or no words.
+        """
+        return self._state.append(speaker, text, timestamp=timestamp, start=start, end=end)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the state, so that another process can continue. The file is readable by its owner alone.
+
+        Raises:
+            InputError: When `path` cannot be written.
+        """
+        self._state.save(path)
+
+
+def _past(predictor: LoadedPredictor, conversation_id: str, begins: str | None) -> dict[str, Any]:
+    """What the memory knows before the conversation, as keyword arguments of the live state."""
+    remembering = predictor.remembering
+    if remembering is None:
+        return {}
+    from erc.inference.scorers.emonet import EmoNetScorer
+
+    empty = Conversation(conversation_id, ())
+    past: dict[str, Any] = {"notes": remembering.stored_notes(empty, begins=begins)}
+    if isinstance(predictor.predictor.scorer, EmoNetScorer):
+        past["stored"] = remembering.stored_past(empty, begins=begins)
+    return past
