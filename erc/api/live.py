@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from erc.api.predictor import LoadedPredictor
 from erc.data import Conversation
-from erc.errors import ConfigError
 from erc.inference.live.conversation import LiveConversation as LiveState
 from erc.inference.prediction import Prediction
 
@@ -46,28 +48,17 @@ class LiveConversation:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        predictor: LoadedPredictor,
-        *,
-        conversation_id: str = "live",
-        begins: str | None = None,
+        cls, path: str | Path, predictor: LoadedPredictor, *, begins: str | None = None
     ) -> LiveConversation:
-        """Continues a conversation that `save` wrote.
+        """Continues a conversation that `save` wrote, under its id.
 
         Raises:
             InputError: When the file holds no conversation or is damaged.
             ArtefactError: When another model wrote it.
-            ConfigError: When the file has another `conversation_id`, or was begun with a memory and is
-                continued without one, or the reverse.
+            ConfigError: When it was begun with a memory and is continued without one, or the reverse.
         """
         live = cls.__new__(cls)
-        live._state = LiveState.load(path, predictor.predictor, **_past(predictor, conversation_id, begins))
-        if live.conversation_id != conversation_id:
-            raise ConfigError(
-                f"{path} holds the conversation {live.conversation_id!r}, not {conversation_id!r}: "
-                "pass its conversation_id"
-            )
+        live._state = LiveState.load(path, predictor.predictor, **_past(predictor, _saved_id(path), begins))
         return live
 
     @property
@@ -106,6 +97,15 @@ class LiveConversation:
             InputError: When `path` cannot be written.
         """
         self._state.save(path)
+
+
+def _saved_id(path: str | Path) -> str:
+    """The id of a saved conversation; for a file that holds none any id, as reading it will fail."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str(json.loads((file.metadata() or {})["live"])["conversation_id"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return "live"
 
 
 def _past(predictor: LoadedPredictor, conversation_id: str, begins: str | None) -> dict[str, Any]:

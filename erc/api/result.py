@@ -14,6 +14,7 @@ from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled
 from erc.transcripts import Problem, open_writer, write_jsonl
 from erc.transcripts.writers.csv_jsonl import CSV_COLUMNS
+from erc.transcripts.writers.records import plain
 from erc.uncertainty.policy import REVIEW
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LabelResult(Sequence[Prediction]):
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One JSON-compatible record for each turn, as `erc label --json` prints it."""
-        return [turn.to_record() for turn in self._turns]
+        return [plain(turn.to_record()) for turn in self._turns]
 
     def to_jsonl(self, path: str | Path | None = None) -> str | None:
         """JSON Lines, written to `path` or returned as text. A file is complete or untouched.
