@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(path for room in ("erc", "speakers", "scripts") for path in (ROOT / room).rglob("*.py"))
 TOP_LEVEL = {
-    ".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "configs",
-    "constraints.txt", "docs", "erc", "examples", "prompts", "pyproject.toml", "scripts", "speakers", "tests",
+    ".ci", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "configs",
+    "constraints.txt", "docs", "erc", "examples", "mkdocs.yml", "prompts", "pyproject.toml", "scripts", "speakers", "tests",
 }  # fmt: skip
 PICKLING_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CODE_LOADERS = {
