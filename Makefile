@@ -32,10 +32,6 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.core
-	$(PIP_INSTALL) -e '.[docs]'
-	@touch $@
-
 venv: $(VENV)/.dev  ## Make the environment with everything the tests and the linters need
 
 demo: $(VENV)/.core  ## Label the conversations in examples/, print the table, write out/demo.jsonl
@@ -51,7 +47,7 @@ test: lint  ## Lint, run the tests, then try the wheel in an empty environment
 	$(BIN)/python -m pytest
 	scripts/check_wheel.sh $(BIN)/python
 
-docs: $(VENV)/.docs  ## Build the documentation into out/site; a broken link is an error
+docs: $(VENV)/.dev  ## Build the documentation into out/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev  ## Measure speed and memory; prints each as a ratio within the same run

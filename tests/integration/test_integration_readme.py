@@ -1,4 +1,4 @@
-"""The page a newcomer sees: short, and its example prints what it shows. tests/docs runs the rest of its code."""
+"""The README is short, and its example prints what it shows. tests/docs runs the rest of its code."""
 
 from __future__ import annotations
 

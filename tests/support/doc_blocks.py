@@ -1,6 +1,6 @@
 """Code blocks of the documentation, and how they are run.
 
-A fenced block of `python` or `sh` is run, in the order of its page. A comment on the line before changes that:
+A fenced block of `python` or `sh` is run, in the order of its page. A comment above changes that:
 
 - `<!-- test: skip, REASON -->` leaves it out.
 - `<!-- test: append ARGUMENTS -->` adds arguments to each command, to make it smaller.
@@ -20,7 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(
-    r"(?:^[ ]*<!-- test: (?P<rule>.*?) -->\n)?^(?P<indent>[ ]*)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^[ ]*```$",
+    r"(?:^[ ]*<!-- test: (?P<rule>.*?) -->\n)?"
+    r"^(?P<indent>[ ]*)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^[ ]*```$",
     re.MULTILINE | re.DOTALL,
 )
 _RULES = ("skip", "append", "exit", "output")
@@ -28,7 +29,15 @@ _RULES = ("skip", "append", "exit", "output")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: its first line in the page, its language, its rule (`skip`, ...) and the rule's value."""
+    """One fenced block.
+
+    Attributes:
+        line: Number of the line with the opening fence.
+        language: The word after the fence.
+        code: The text between the fences, without the indentation of the block.
+        rule: `skip`, `append`, `exit`, `output`, or nothing.
+        value: What follows the rule.
+    """
 
     line: int
     language: str
@@ -53,13 +62,19 @@ def blocks(path: Path) -> list[Block]:
         if rule and (rule not in _RULES or (rule != "output" and not value.strip())):
             raise ValueError(f"{path}:{line}: the rule {match['rule']!r} is unknown or lacks its value")
         indent = len(match["indent"])
-        code = "".join(one[indent:] if one.strip() else one for one in match["code"].splitlines(keepends=True))
+        code = "".join(
+            one[indent:] if one.strip() else one for one in match["code"].splitlines(keepends=True)
+        )
         found.append(Block(line, match["language"], code, rule, value.strip()))
     return found
 
 
 def run_page(path: Path) -> None:
-    """Runs the blocks of a page in this process and in the present folder. Raises AssertionError for one that fails."""
+    """Runs the blocks of a page in this process, in the current folder.
+
+    Raises:
+        AssertionError: When a block fails or prints something else than the page shows.
+    """
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
     for block in blocks(path):
@@ -67,7 +82,9 @@ def run_page(path: Path) -> None:
             continue
         place = f"{path.relative_to(ROOT)}:{block.line}"
         if block.rule == "output":
-            assert printed.strip() == block.code.strip(), f"{place}: the page shows another output:\n{printed}"
+            assert printed.strip() == block.code.strip(), (
+                f"{place}: the page shows another output:\n{printed}"
+            )
         elif block.language == "python":
             captured = StringIO()
             with redirect_stdout(captured):
