@@ -1,11 +1,11 @@
 # The commands of the project. `make` alone prints them.
 #   PYTHON  the interpreter that makes the environment (python3.11, else python3)
-#   VENV    where the environment lies (.venv)
+#   VENV    folder of the environment (.venv)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 
-# Threads that wait by spinning cost tens of times their gain wherever something else runs on the machine.
+# Spinning threads cost far more than they gain on a machine that runs anything else.
 export OMP_WAIT_POLICY := passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -15,12 +15,13 @@ TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 DEMO := $(addprefix examples/,standup.txt support.csv dinner.vtt negotiation.jsonl)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint docs bench clean
 
 help:  ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-# torch goes in alone and first: resolved together with the rest, pip may set out for another build and gigabytes of GPU libraries.
+# torch is installed alone and first: together with the rest, pip may choose another build and gigabytes of GPU
+# libraries.
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) $(TORCH)
@@ -45,6 +46,9 @@ lint: $(VENV)/.dev  ## Check style, types and the order of the layers
 test: lint  ## Lint, run the tests, then try the wheel in an empty environment
 	$(BIN)/python -m pytest
 	scripts/check_wheel.sh $(BIN)/python
+
+docs: $(VENV)/.dev  ## Build the documentation into out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev  ## Measure speed and memory; prints each as a ratio within the same run
 	$(BIN)/python scripts/bench.py

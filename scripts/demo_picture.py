@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from erc.cli.table import conversation_table
+from erc.api.table import conversation_table
 from erc.inference.loading import load_predictor
 from erc.transcripts import read_transcript
 

@@ -341,7 +341,7 @@ def _put(output: str | None, labelled: Iterator[Labelled], talk: RunLog, *, json
 
 
 def _print_table(labelled: Labelled, turns: int) -> None:
-    from erc.cli.table import conversation_table
+    from erc.api.table import conversation_table
 
     stdout.print(conversation_table(labelled, turns=turns, width=stdout.width))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from erc.data import Utterance
 
@@ -17,6 +17,14 @@ class FineEmotion:
 
     emotion: str
     probability: float
+    epistemic: float | None
+
+
+class TurnUncertainty(NamedTuple):
+    """Uncertainty of a turn's emotion in nats; the last two are None where nothing was sampled."""
+
+    total: float
+    aleatoric: float | None
     epistemic: float | None
 
 
@@ -63,6 +71,21 @@ class Prediction:
     truncated: bool = False
     prompt: str | None = None
     score_kind: str | None = None
+
+    @property
+    def speaker(self) -> str:
+        """The speaker's name as written."""
+        return self.utterance.speaker
+
+    @property
+    def text(self) -> str:
+        """The words of the turn."""
+        return self.utterance.text
+
+    @property
+    def uncertainty(self) -> TurnUncertainty:
+        """`total`, `aleatoric` and `epistemic` together, as in the record."""
+        return TurnUncertainty(self.total, self.aleatoric, self.epistemic)
 
     def to_record(self) -> dict[str, Any]:
         """The JSON-able record of schema version 1, probabilities rounded to four decimals.

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from erc.api.table import conversation_table
 from erc.cli.app import app
-from erc.cli.table import conversation_table
 from erc.data import Conversation, Utterance
 from erc.errors import ArtefactError, ConfigError
 from erc.inference.prediction import FineEmotion, Prediction

@@ -1,23 +1,33 @@
-"""What the README shows a program do."""
+"""The README is short, and its example prints what it shows. tests/docs runs the rest of its code."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_example_of_the_readme_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.shipped
+def test_five_lines_of_python_print_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(ROOT)
-    [example] = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    example, shown = re.findall(r"```(?:python|text)\n(.*?)```", README, re.DOTALL)[:2]
+    assert len([line for line in example.splitlines() if line.strip()]) == 5
     exec(compile(example, "README.md", "exec"), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 24  # the 23 turns of the transcript, and a live one
-    assert lines[6].startswith("Tobias sadness 0.9")
+    assert capsys.readouterr().out == shown
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) < 130
+
+
+def test_links_of_the_readme_lead_to_files() -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

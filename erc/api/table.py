@@ -1,4 +1,4 @@
-"""The table of a labelled conversation, for terminals."""
+"""The table of a labelled conversation for terminals: speaker, text, emotion and uncertainty."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ _BAR = "▏▎▍▌▋▊▉█"
 
 
 def conversation_table(labelled: Labelled, *, turns: int | None = None, width: int = _WIDE) -> Table:
-    """A table of the first `turns` turns: speaker, text, emotion, fine emotions, uncertainty, review mark.
+    """A table of the first `turns` turns; None shows all.
 
-    Emotions are written out; colour only repeats them. Control characters and bidirectional overrides are
-    shown
-    as codes, so that a transcript cannot redraw the terminal. Fine emotions are left out below 110 columns.
+    Columns are speaker, text, emotion with its confidence, finer emotions, uncertainty and a review mark.
+    The emotion is always written as a word; colour only repeats it. Control characters and bidirectional
+    overrides are shown as their code, so a transcript cannot redraw the terminal. Below 110 columns of
+    `width` the finer emotions are left out.
     """
     wide = width >= _WIDE
     table = Table(
-        title=_plain(labelled.conversation.conversation_id),
+        title=printable(labelled.conversation.conversation_id),
         title_justify="left",
         header_style="bold",
         expand=True,
@@ -57,8 +58,8 @@ def _row(prediction: Prediction, *, wide: bool) -> tuple[Text, ...]:
     style = _COLOURS.get(prediction.emotion, "")
     finer = [f for f in prediction.fine if f.emotion != prediction.emotion][:2]
     return (
-        Text(_plain(prediction.utterance.speaker)),
-        Text(_plain(_shorten(prediction.utterance.text))),
+        Text(printable(prediction.utterance.speaker)),
+        Text(printable(_shorten(prediction.utterance.text))),
         Text(
             f"{_strength(prediction.confidence)} {prediction.confidence:4.0%} {prediction.emotion}",
             style=style,
@@ -79,6 +80,6 @@ def _shorten(text: str, limit: int = 240) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _plain(text: str) -> str:
-    """`text` with unprintable characters shown as codes."""
+def printable(text: str) -> str:
+    """`text` with characters that cannot be printed shown as their code, so it cannot redraw a terminal."""
     return "".join(c if c.isprintable() else " " if c in "\t\n\r" else f"<U+{ord(c):04X}>" for c in text)
