@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from erc.errors import ArtefactError, ConfigError, MissingExtraError
+from erc.errors import ArtefactError, ConfigError
 from erc.llm.base.architectures import Use, positions_of, require_use
+from erc.llm.base.four_bit import four_bit_settings
 
 LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
 
@@ -47,7 +48,7 @@ def load_base(
         raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")
     require_place(name)
     place = device or default_device()
-    quantised = {"quantization_config": _four_bit(place)} if precision == "4bit" else {}
+    quantised = {"quantization_config": four_bit_settings(place)} if precision == "4bit" else {}
     dtype = torch.bfloat16 if precision == "4bit" else torch_dtype(precision)
     shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
@@ -109,26 +110,3 @@ def default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def can_four_bit(device: str) -> bool:
-    """Whether weights in 4 bit can be used there."""
-    from importlib.util import find_spec
-
-    return device.startswith("cuda") and find_spec("bitsandbytes") is not None
-
-
-def _four_bit(device: str) -> Any:
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    if not device.startswith("cuda"):
-        raise ConfigError("precision '4bit' needs a CUDA GPU: use --precision bf16 or fp32 here")
-    if not can_four_bit(device):
-        raise MissingExtraError("bitsandbytes", "llm")
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
