@@ -13,6 +13,10 @@ from typing import Any
 from torch import nn
 
 from erc.errors import ArtefactError, ConfigError
+from erc.llm.base.four_bit import without_bitsandbytes
+from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import PromptTemplate
 from erc.models.dropout import SeededDropout
 
 RECORD = "erc_llm.json"
@@ -50,6 +54,26 @@ class AdapterRecord:
         """Digest of the base's weights where it lay in a folder; None for one of the hub, which `revision` pins."""
         return self.extra.get("base_weights")
 
+    def prompt_builder(self, encoder: PromptEncoder, *, budget: Budget | None = None) -> PromptBuilder:
+        """Builds prompts from the template versions that the adapter was trained with.
+
+        Raises:
+            ArtefactError: a recorded template is missing, or its text differs from the recorded hash.
+        """
+        try:
+            template, few_shot = map(PromptTemplate.from_id, self.prompt.split("+"))
+        except (ConfigError, ValueError) as error:
+            raise ArtefactError(f"the adapter's prompt '{self.prompt}' cannot be loaded: {error}") from None
+        builder = PromptBuilder(
+            encoder=encoder, labels=self.labels, template=template, few_shot=few_shot, budget=budget
+        )
+        if builder.sha256 != self.prompt_sha256:
+            raise ArtefactError(
+                f"the prompt {self.prompt} here is not the one the adapter was trained with (SHA-256 "
+                f"{builder.sha256[:12]}, recorded {self.prompt_sha256[:12]}): train the adapter again"
+            )
+        return builder
+
     def save(self, folder: Path) -> None:
         """Writes the record into an adapter folder."""
         content = {"version": _VERSION, **asdict(self), "labels": list(self.labels)}
@@ -82,7 +106,9 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
     from these.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+
+    with without_bitsandbytes(model):
+        from peft import LoraConfig, get_peft_model
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
     config = LoraConfig(
@@ -95,7 +121,11 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
         bias="none",
     )
     try:
-        with _quiet_peft(), torch.random.fork_rng(enabled=seed is not None):
+        with (
+            _quiet_peft(),
+            without_bitsandbytes(model),
+            torch.random.fork_rng(enabled=seed is not None),
+        ):
             if seed is not None:
                 torch.manual_seed(seed)
             adapted = get_peft_model(model, config)
@@ -161,7 +191,8 @@ def save_adapter(model: Any, folder: Path, record: AdapterRecord) -> None:
 
 def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
     """`model` with the adapter of `folder`, its dropouts seeded. Raises ArtefactError for a folder without safetensors weights."""
-    from peft import PeftModel
+    with without_bitsandbytes(model):
+        from peft import PeftModel
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
@@ -169,7 +200,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
                 f"{folder / name} is missing: an adapter folder holds adapter_config.json and adapter_model.safetensors"
             )
     try:
-        with _quiet_peft():
+        with _quiet_peft(), without_bitsandbytes(model):
             adapted = PeftModel.from_pretrained(
                 model, str(folder), is_trainable=trainable, local_files_only=True
             )

@@ -26,6 +26,8 @@ Characteristic = Literal[
     "xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"
 ]
 CHARACTERISTICS: tuple[Characteristic, ...] = get_args(Characteristic)
+SPEAKERS = tuple(f"Speaker_{number}" for number in range(9))
+"""The closed label set of the speaker-identification task, as published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,9 @@ class LabelledPrompt:
 class TaskPrompts:
     """Makes the training prompts of one label set, with the budget and the neutraliser of the emotion prompt."""
 
-    def __init__(self, builder: PromptBuilder, *, versions: Mapping[str, int] | None = None) -> None:
+    def __init__(self, builder: PromptBuilder) -> None:
         self.builder = builder
-        chosen = {} if versions is None else versions
-        self._templates = {
-            task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"
-        }
+        self._templates = {task: PromptTemplate.load(task) for task in TASKS if task != "erc"}
 
     @property
     def sha256(self) -> str:
@@ -74,18 +73,18 @@ class TaskPrompts:
         return LabelledPrompt("erc", prompt, label, self.builder.labels)
 
     def speaker_identification(self, context: Context) -> LabelledPrompt | None:
-        """Whose turn the target is; None where its speaker has not spoken before or nobody else has, for then there is nothing to tell."""
-        names = [self.builder.safe.name(turn.speaker) for turn in context.past]
-        speakers, answer = tuple(dict.fromkeys(names)), self.builder.safe.name(context.target.speaker)
-        if answer not in speakers or len(speakers) < 2:
+        """Asks which of `SPEAKERS` says the target, from its text alone; None past the ninth speaker.
+
+        The label counts speakers by order of first appearance in the dialogue (InstructERC, stage 1).
+        """
+        order = list(dict.fromkeys(turn.speaker for turn in (*context.past, context.target)))
+        place = order.index(context.target.speaker)
+        if place >= len(SPEAKERS):
             return None
-        values = {"speakers": speakers, "text": self.builder.text(context.target)}
-        return LabelledPrompt(
-            "speaker_identification",
-            self._fit("speaker_identification", context, values, target=False),
-            answer,
-            speakers,
-        )
+        template = self._templates["speaker_identification"]
+        prompt = template.render(speakers=SPEAKERS, text=self.builder.text(context.target))
+        self._require_room("speaker_identification", prompt)
+        return LabelledPrompt("speaker_identification", prompt, SPEAKERS[place], SPEAKERS)
 
     def emotion_impact(self, context: Context, label: str) -> LabelledPrompt | None:
         """The emotion of the target, unseen; None for the first turn of a conversation."""
@@ -154,10 +153,11 @@ class TaskPrompts:
         }
 
     def _fit(
-        self, task: str, context: Context, values: Mapping[str, object], *, target: bool
+        self, task: TaskName, context: Context, values: Mapping[str, object], *, target: bool
     ) -> RenderedPrompt:
+        """The task's prompt with as many past turns as fit, and with the target's line where `target` is set."""
         lines = self.builder.lines(context)
-        template = self._templates[task]  # type: ignore[index]
+        template = self._templates[task]
         prompt = fit(
             lines if target else lines[:-1],
             lambda kept: template.render(dialogue=kept, **values),
@@ -165,7 +165,13 @@ class TaskPrompts:
             budget=self.builder.budget,
         )
         if prompt is None:
-            raise ConfigError(
-                f"one turn of task {task} needs more than max_tokens={self.builder.budget.max_tokens}: raise it"
-            )
+            raise self._too_long(task)
         return prompt
+
+    def _require_room(self, task: TaskName, prompt: RenderedPrompt) -> None:
+        if len(self.builder.encoder.prompt_ids(prompt)) > self.builder.budget.max_tokens:
+            raise self._too_long(task)
+
+    def _too_long(self, task: TaskName) -> ConfigError:
+        limit = self.builder.budget.max_tokens
+        return ConfigError(f"one turn of task {task} needs more than max_tokens={limit}: raise it")

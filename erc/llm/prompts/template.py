@@ -110,6 +110,18 @@ class PromptTemplate:
         template._check_variables()
         return template
 
+    @classmethod
+    def from_id(cls, prompt_id: str) -> PromptTemplate:
+        """Loads the version that an id such as `erc/v1` names, whether or not newer versions exist.
+
+        Raises:
+            ConfigError: the id is malformed, or as in `load`.
+        """
+        name, _, version = prompt_id.partition("/v")
+        if not name.isidentifier() or not version.isdecimal():
+            raise ConfigError(f"'{prompt_id}' is no prompt id: write NAME/vNUMBER, such as erc/v1")
+        return cls.load(name, int(version))
+
     def render(self, **values: Any) -> RenderedPrompt:
         """Fills the template. Raises ConfigError for a variable that is missing or not declared, and for one that has no such part."""
         missing, unknown = self.variables.keys() - values.keys(), values.keys() - self.variables.keys()
