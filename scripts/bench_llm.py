@@ -232,8 +232,8 @@ def training(given: argparse.Namespace) -> None:
     """Real tokens a second of a forward and backward pass: examples in packed rows, and each in a padded row."""
     import torch
 
+    from erc.training.llm.answers import answer_losses, answer_scores
     from erc.training.llm.batches import LlmExample, collate_examples
-    from erc.training.llm.task import answer_losses, answer_scores
 
     model = random_model()
     examples = [

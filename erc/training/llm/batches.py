@@ -142,7 +142,7 @@ def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
 def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens: int | None = None) -> Batch:
     """Tensors of a batch.
 
-    `input_ids`, `position_ids`, `segments`, `branches` (R, T); for each answer token `token_row`,
+    `input_ids`, `position_ids`, `segments`, `branches`, `example_tokens` (R, T); for each answer token `token_row`,
     `token_column` (whose output predicts it), `token_id`, `token_answer` (N,); for each answer
     `answer_example`, `answer_place` (A,); for each example `target`, `weight`, `emotion` (E,).
     """
@@ -152,6 +152,7 @@ def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens:
         name: torch.zeros(len(rows), width, dtype=torch.long)
         for name in ("input_ids", "position_ids", "segments", "branches")
     }
+    example_tokens = torch.zeros(len(rows), width)
     grids["input_ids"].fill_(pad_id)
     grids["segments"].fill_(NO_SEGMENT)
     tokens: list[tuple[int, int, int, int]] = []
@@ -167,12 +168,16 @@ def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens:
                 segment=SHARED,
                 branch=0,
             )
+        lengths = [examples[index].length for index in row.examples]
+        example_tokens[r, : row.shared] = sum(lengths) / len(lengths)
         start = row.shared
-        for index in row.examples:
+        for index, length in zip(row.examples, lengths, strict=True):
+            example_tokens[r, start : start + length - row.shared] = length
             start = _lay(examples[index], index, r, start, row.shared, grids, tokens, owners)
     found, owned = torch.tensor(tokens).T.contiguous(), torch.tensor(owners).T.contiguous()
     return {
         **grids,
+        "example_tokens": example_tokens,
         **{f"token_{name}": found[i] for i, name in enumerate(("row", "column", "id", "answer"))},
         **{f"answer_{name}": owned[i] for i, name in enumerate(("example", "place"))},
         "target": torch.tensor([example.target for example in examples]),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.base.memory_estimate import FAMILIES, estimate_memory
 from erc.llm.scoring.masks import attention_argument, tree_mask
-from erc.training.llm.task import prepare_for_training
+from erc.training.llm.hooks import enable_checkpointing
 
 TOKENS = 256
 SIZES = {
@@ -48,7 +48,8 @@ def measured(family, *, precision, lora=LORA, layers=2, checkpointing=False, **s
     model = attach_lora(
         build_model(family, **{**SIZES, **sizes}, num_hidden_layers=layers).to(dtype), lora, seed=0
     ).train()
-    prepare_for_training(model, gradient_checkpointing=checkpointing)
+    if checkpointing:
+        enable_checkpointing(model)
     segments, positions = torch.zeros(1, TOKENS, dtype=torch.long), torch.arange(TOKENS)[None]
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         mask = attention_argument(

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.scoring.masks import SHARED
 from erc.metrics.evaluators import SingleLabelEvaluator
-from erc.training.llm import task as llm_task
+from erc.training.llm.answers import answer_losses, answer_scores, predict_answers
 from erc.training.llm.batches import LlmExample, collate_examples, common_beginning, pack
-from erc.training.llm.task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
+from erc.training.llm.hooks import embedding_noise, enable_checkpointing
+from erc.training.llm.task import LlmTask, as_labelled
 from erc.training.loop.settings import OptimSettings
 from erc.training.loop.task import MixedTask
 from erc.training.loop.trainer import _Mixed, train
@@ -176,7 +177,7 @@ def test_packing_saves_padding():
 
 def answer_loss(*given, **settings):
     """The loss: the sum of its means."""
-    return sum(mean for mean, _ in llm_task.answer_losses(*given, **settings))
+    return sum(mean for mean, _ in answer_losses(*given, **settings))
 
 
 def batch_of(*examples):
@@ -312,18 +313,62 @@ def test_gradients_are_finite_where_candidates_differ_in_number(kind):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+def noise_of(model, batch, alpha):
+    """What is added to the input embeddings of a training batch, (R, T, D)."""
+    seen = []
+    handle = model.model.layers[0].register_forward_pre_hook(
+        lambda module, inputs, keywords: seen.append((*inputs, keywords.get("hidden_states"))[0]),
+        with_kwargs=True,
+    )
+    answer_scores(model, batch, neftune=alpha)
+    handle.remove()
+    return (seen[0] - model.get_input_embeddings()(batch["input_ids"])).detach()
+
+
+@pytest.mark.parametrize("row_tokens", [None, 400])
+def test_noise_is_scaled_by_the_length_of_each_example_and_not_of_its_row(row_tokens):
+    model, examples = build_model().train(), [example(1, 12), example(2, 40), example(3, 90)]
+    batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
+    assert len(batch["input_ids"]) == (3 if row_tokens is None else 1)
+    noise = noise_of(model, batch, 5.0)
+    for number, one in enumerate(examples):
+        found = noise[batch["segments"] == (0 if row_tokens is None else number)].abs()
+        if row_tokens is None:
+            found = noise[number, : one.length].abs()
+        assert len(found) == one.length
+        size = 5.0 / math.sqrt(one.length * 32)
+        assert 0.95 * size < found.max() <= size * (1 + 1e-4)
+    assert not noise[batch["example_tokens"] == 0].any()
+
+
+def test_noise_of_a_shared_beginning_is_scaled_by_the_mean_length():
+    batch = collate_examples([alike(1, 10), alike(2, 40)], pad_id=0, row_tokens=200)
+    noise = noise_of(build_model().train(), batch, 5.0)
+    mean = (alike(1, 10).length + alike(2, 40).length) / 2
+    size = 5.0 / math.sqrt(mean * 32)
+    assert 0.95 * size < noise[batch["segments"] == SHARED].abs().max() <= size * (1 + 1e-4)
+
+
 def test_noise_is_there_in_training_only():
-    model = build_model()
-    handles = prepare_for_training(model, neftune_alpha=50.0)
-    ids = torch.arange(11, 31)[None]
-    quiet = model(input_ids=ids).logits
-    assert torch.equal(quiet, model(input_ids=ids).logits)
+    model, batch = build_model(), collate_examples([example(1)], pad_id=0)
+    assert not noise_of(model, batch, 50.0).any()
     model.train()
-    assert not torch.allclose(quiet, model(input_ids=ids).logits)
+    assert noise_of(model, batch, 50.0).any()
+    assert not noise_of(model, batch, 0.0).any()
     with torch.no_grad():
-        assert torch.equal(quiet, model(input_ids=ids).logits)
-    handles[0].remove()
-    assert torch.equal(quiet, model(input_ids=ids).logits)
+        assert not noise_of(model, batch, 50.0).any()
+    with embedding_noise(model, batch["example_tokens"], alpha=50.0):
+        pass
+    quiet = model(input_ids=batch["input_ids"]).logits
+    assert torch.equal(quiet, model(input_ids=batch["input_ids"]).logits)
+
+
+def test_task_trains_with_the_noise_it_is_given():
+    losses = []
+    for alpha in (0.0, 50.0):
+        task = LlmTask(train=[example(1)], dev=[example(1)], labels=LABELS, pad_id=0, neftune=alpha)
+        losses.append(task.loss(build_model().train(), task.collate(task.examples)).item())
+    assert losses[0] != losses[1]
 
 
 def test_checkpointing_gives_the_same_gradients():
@@ -334,7 +379,8 @@ def test_checkpointing_gives_the_same_gradients():
             for name, parameter in model.named_parameters():
                 if "lora_" in name:
                     parameter.fill_(0.05)
-        prepare_for_training(model, gradient_checkpointing=checkpointing)
+        if checkpointing:
+            enable_checkpointing(model)
         task = LlmTask(train=[example(1)], dev=[example(1)], labels=LABELS, pad_id=0)
         task.loss(model, task.collate(task.examples)).backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
