@@ -21,6 +21,7 @@ from erc.files import read_arrays, save_arrays, sweep
 from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.base.adapters import AdapterRecord
+from erc.llm.embedding import SHARED, SharedEmbedder, TextEmbedder, open_embedder
 from erc.llm.prompts.demonstrations import DemonstrationIndex, Embed, TurnSource
 from erc.llm.prompts.notes import Demonstration
 from erc.models.encoder.precision import resolve_precision
@@ -32,13 +33,20 @@ NO_LEAKS = LeakFilter.of(())
 
 @dataclass(frozen=True, slots=True)
 class TrainedDemonstrations:
-    """What a turn's prompt shows: at most `count` turns of the adapter's training corpus, by the shared classifier's embedding alone."""
+    """What a turn's prompt shows: at most `count` turns of the adapter's training corpus.
+
+    They are found by the shared classifier's vector, or by that of `embed` where the adapter has its own
+    embedder.
+    """
 
     index: DemonstrationIndex
     count: int
+    embed: Embed | None = None
 
     def __call__(self, vector: np.ndarray, text: str, origin: TurnSource) -> Sequence[Demonstration]:
-        """Those nearest to a turn of these words, whose embedding is `vector` (P,)."""
+        """Those most similar to a turn of this text; `vector` (P,) is the shared classifier's."""
+        if self.embed is not None:
+            vector = self.embed([text])[0]
         return self.index.search(vector, text=text, origin=origin, k=self.count)
 
 
@@ -57,48 +65,77 @@ def trained_demonstrations(
     ArtefactError where the corpus is not at hand or is another, and where the classifier is another.
     """
     config = record.extra.get("config", {})
-    count = int(config.get("llm", {}).get("demonstrations", 0))
+    llm = config.get("llm", {})
+    count = int(llm.get("demonstrations", 0))
     if not count:
         return None
-    made = record.extra.get("supplies", {})
-    if made.get("utterance_sha256") not in (None, utterance.artefact.sha256):
-        raise ArtefactError(
-            f"the adapter's demonstrations were found by {made.get('utterance_model')} of SHA-256 {made['utterance_sha256'][:12]}..., the one here "
-            f"has {utterance.artefact.sha256[:12]}...: train the adapter again"
-        )
+    embedder = _embedder(record, utterance)
     corpus = training_split(
         config, record.extra.get("files", {}), what="the adapter shows demonstrations from"
     )
-    scorer = CachedScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
+    shared = isinstance(embedder, SharedEmbedder)
     embed = kept_vectors(
-        scorer,
+        embedder,
         (cache or user_cache_dir()) / "demonstrations",
         checksums=[file.sha256 for file in corpus.files],
+        precision=resolve_precision(utterance.settings.precision) if shared else "fp32",
     )
-    index = DemonstrationIndex.build(corpus.conversations, embed, leaks=leaks, labels=record.labels)
-    return TrainedDemonstrations(index, count)
+    index = DemonstrationIndex.build(
+        corpus.conversations,
+        embed,
+        leaks=leaks,
+        labels=record.labels,
+        names=bool(llm.get("demonstration_names", True)),
+        balanced=bool(llm.get("balanced_demonstrations", False)),
+    )
+    return TrainedDemonstrations(index, count, embed=None if shared else embedder.embed)
 
 
-def kept_vectors(scorer: CachedScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
-    """The scorer's embeddings of texts from files of these SHA-256, read from `folder` where the same were made before.
+def _embedder(record: AdapterRecord, utterance: UtteranceScorer) -> TextEmbedder:
+    """The embedder that an adapter was trained with. Raises ArtefactError where the one here is another."""
+    scorer = CachedScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
+    shared = SharedEmbedder(
+        scorer.embed,
+        name=scorer.artefact.info.name,
+        revision=scorer.artefact.sha256,
+        width=scorer.network.embedding_width,
+    )
+    made = record.extra.get("supplies", {})
+    embedder = open_embedder(
+        record.extra.get("config", {}).get("llm", {}).get("embedder", SHARED), shared=shared
+    )
+    if embedder is shared:  # records without an embedder name the classifier instead
+        name, revision = made.get("utterance_model"), made.get("utterance_sha256")
+    else:
+        name, revision = made.get("embedder"), made.get("embedder_revision")
+    if revision not in (None, embedder.revision):
+        raise ArtefactError(
+            f"the adapter's demonstrations were found by {name} with digest {revision[:12]}, "
+            f"the one here has {str(embedder.revision)[:12]}: train the adapter again"
+        )
+    return embedder
 
-    A file's name says what it was made from: texts, files, classifier and precision. One that does not hold
-    what its name promises is computed anew, and a folder that cannot be written to only costs time.
+
+def kept_vectors(embedder: TextEmbedder, folder: Path, *, checksums: Sequence[str], precision: str) -> Embed:
+    """The vectors of texts from files with these SHA-256, read from `folder` where they were computed before.
+
+    A file's name says what it was made from: texts, files, embedder and precision. One with other content
+    is computed again, and a folder that cannot be written to only costs time.
     """
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         made = [
             _FORMAT,
             sorted(checksums),
-            scorer.artefact.sha256,
-            resolve_precision(scorer.settings.precision),
+            embedder.revision or embedder.name,
+            precision,
             list(texts),
         ]
         digest = hashlib.sha256(json.dumps(made, ensure_ascii=True).encode()).hexdigest()[:32]
         path = folder / f"vectors-{digest}.safetensors"
-        found = _read_vectors(path, shape=(len(texts), scorer.network.embedding_width))
+        found = _read_vectors(path, shape=(len(texts), embedder.width))
         if found is None:
-            found = scorer.embed(texts)
+            found = embedder.embed(texts)
             with contextlib.suppress(OSError):
                 sweep(folder)
                 save_arrays({"vectors": found}, path)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from erc.emotions import EmotionSet
 from erc.errors import ConfigError
+from erc.llm.embedding import SHARED
 from erc.llm.prompts.notes import Retrieval
 from erc.llm.prompts.tasks import TASKS, Characteristic, TaskName
 
@@ -49,13 +50,27 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What prompts show and how an adapter is trained, stage after stage; the last stage teaches emotions."""
+    """What prompts show, and the stages in which an adapter is trained.
+
+    Attributes:
+        stages: The stages in order; the last one trains the task `erc`.
+        bios: Whether prompts show bios of the speakers.
+        history: Most past turns of the target's speaker.
+        retrieval: How past turns are chosen.
+        demonstrations: Most labelled turns of the training corpus.
+        demonstration_names: Whether demonstrations show the names of their speakers.
+        balanced_demonstrations: Whether they come from equally many turns of each label.
+        embedder: `shared`, or the sentence-transformers model that finds them.
+    """
 
     stages: tuple[Stage, ...]
     bios: bool = False
     history: int = 0
     retrieval: Retrieval = "recency"
     demonstrations: int = 0
+    demonstration_names: bool = True
+    balanced_demonstrations: bool = False
+    embedder: str = SHARED
 
     def __post_init__(self) -> None:
         if not self.stages or "erc" not in self.stages[-1].tasks:

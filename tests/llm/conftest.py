@@ -72,3 +72,16 @@ def adapter(
     save_adapter(model, folder, record)
     chat_tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sentence_transformer(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path) -> Path:
+    """A sentence-transformers model with mean pooling over the tiny encoder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    encoder = Transformer(str(tiny_encoder_dir))
+    folder = tmp_path_factory.mktemp("sentences") / "tiny"
+    model = SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension())], device="cpu")
+    model.save(str(folder))
+    return folder

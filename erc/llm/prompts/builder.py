@@ -300,7 +300,10 @@ class PromptBuilder:
         shown = [
             {
                 "lines": [
-                    f"{self.safe.name(name)}: {self.safe.utterance(text)}" for name, text in example.turns
+                    self.safe.utterance(text)
+                    if name is None
+                    else f"{self.safe.name(name)}: {self.safe.utterance(text)}"
+                    for name, text in example.turns
                 ],
                 "emotion": example.emotion,
             }

@@ -62,9 +62,13 @@ NO_NOTES = SpeakerNotes()
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A labelled turn of a training corpus with the turns before it: (name, text) pairs, oldest first, the last one labelled."""
+    """A labelled turn of a training corpus, with the turns before it.
 
-    turns: tuple[tuple[str, str], ...]
+    `turns` are pairs of name and text, oldest first; the last one has the label `emotion`. A name of None
+    was removed: the prompt shows the text alone.
+    """
+
+    turns: tuple[tuple[str | None, str], ...]
     emotion: str
     conversation_id: str = ""
 

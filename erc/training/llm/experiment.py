@@ -29,13 +29,15 @@ from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence.artefact import installed_versions
 from erc.training.inputs import SupplyMaker, TrainingInputs, load_splits, no_supplies
+from erc.training.llm.answers import predict_answers
 from erc.training.llm.batches import LlmExample, dialogue_groups
 from erc.training.llm.calibration import fit_policies
 from erc.training.llm.card import write_adapter_card
 from erc.training.llm.examples import Examples
+from erc.training.llm.hooks import enable_checkpointing
 from erc.training.llm.settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm.stages import run_stages
-from erc.training.llm.task import LlmTask, predict_answers, prepare_for_training
+from erc.training.llm.task import LlmTask
 from erc.training.loop.distributed import main_first, on_main
 from erc.training.loop.losses import as_tensor, class_weights
 from erc.training.provenance import (
@@ -76,9 +78,8 @@ def run_llm(
     )
     on_main(lambda: begin_from(run_dir, _begun_from(config, splits, given, prompts), resume=resume))
     model = attach_lora(base, lora_settings(config), seed=config.optim.seed)
-    handles = prepare_for_training(
-        model, gradient_checkpointing=llm.gradient_checkpointing, neftune_alpha=llm.neftune
-    )
+    if llm.gradient_checkpointing:
+        enable_checkpointing(model)
     examples = Examples(prompts, recipe, given, demonstrations=_index(recipe, splits, given, labels))
     judged: dict[str, list[LlmExample]] = {}
 
@@ -102,8 +103,6 @@ def run_llm(
         resume=resume,
         progress=progress,
     )
-    for handle in handles:
-        handle.remove()
     model.eval()
     dev = [example for example in dev_of(recipe.stages[-1]) if example.emotion]
     return on_main(
@@ -217,7 +216,12 @@ def _index(
     if not recipe.demonstrations or supplies.embed is None:
         return None
     return DemonstrationIndex.build(
-        splits[0].conversations, supplies.embed, leaks=LeakFilter.of(splits[1:]), labels=labels
+        splits[0].conversations,
+        supplies.embed,
+        leaks=LeakFilter.of(splits[1:]),
+        labels=labels,
+        names=recipe.demonstration_names,
+        balanced=recipe.balanced_demonstrations,
     )
 
 
@@ -244,4 +248,5 @@ def stage_task(
         class_weights=as_tensor(weights),
         label_smoothing=config.loss.label_smoothing,
         row_tokens=config.llm.pack_tokens,
+        neftune=config.llm.neftune,
     )

@@ -38,6 +38,9 @@ def llm_recipe(config: ExperimentConfig) -> Recipe:
         history=llm.history,
         retrieval=llm.retrieval,
         demonstrations=llm.demonstrations,
+        demonstration_names=llm.demonstration_names,
+        balanced_demonstrations=llm.balanced_demonstrations,
+        embedder=llm.embedder,
     )
     if llm.writer is not None and not (recipe.bios or recipe.generated):
         raise ConfigError(

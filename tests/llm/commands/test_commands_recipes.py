@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import cycle
 
@@ -33,6 +34,7 @@ from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
+from erc.llm.embedding import SentenceEmbedder
 from erc.llm.generation import text_store as writing
 from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 from erc.llm.prompts.encoding import PromptEncoder
@@ -45,7 +47,7 @@ from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training.inputs import load_splits
 from erc.training.llm import experiment as llm_experiment
-from erc.training.llm.task import predict_answers
+from erc.training.llm.answers import predict_answers
 from speakers import END, Observation, Registry
 
 RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "speaker-memory")
@@ -334,6 +336,58 @@ def test_demonstrations_of_another_file_or_classifier_are_refused(shown):
         trained_demonstrations(
             altered(record, supplies={"utterance_model": "another", "utterance_sha256": "0" * 64}), scorer
         )
+
+
+def with_embedder(record, folder, revision):
+    """The record as training with this embedder leaves it."""
+    config = record.extra["config"]
+    supplies = {**record.extra["supplies"], "embedder": str(folder), "embedder_revision": revision}
+    return altered(
+        record, config={**config, "llm": {**config["llm"], "embedder": str(folder)}}, supplies=supplies
+    )
+
+
+def test_demonstrations_are_found_by_the_embedder_of_the_adapter(shown, tiny_sentence_transformer, tmp_path):
+    record, scorer = shown
+    embedder = SentenceEmbedder.load(str(tiny_sentence_transformer))
+    own = with_embedder(record, tiny_sentence_transformer, embedder.revision)
+    for _ in range(2):  # computed, then read from the cache
+        found = trained_demonstrations(own, scorer, cache=tmp_path)
+        texts = [shown.turns[-1][1] for shown in found.index.demonstrations]
+        vectors = embedder.embed(texts)
+        expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.testing.assert_allclose(searched(found), expected, atol=1e-6)
+    text = "Okay, let us begin"
+    [one] = found(scorer.score_texts([text]).embedding[0], text, TurnSource())
+    assert one.turns[-1][1] == texts[int((expected @ embedder.embed([text])[0]).argmax())]
+
+
+def test_demonstrations_of_another_embedder_are_refused(shown, tiny_sentence_transformer, tmp_path):
+    record, scorer = shown
+    own = with_embedder(record, tiny_sentence_transformer, "0" * 12)
+    with pytest.raises(ArtefactError, match="with digest 000000000000, the one here has .*: train"):
+        trained_demonstrations(own, scorer, cache=tmp_path)
+
+
+def test_instructerc_shows_demonstrations_without_names_of_a_balanced_base(shown):
+    record, scorer = shown
+    found = trained_demonstrations(record, scorer).index.demonstrations
+    assert {name for one in found for name, _ in one.turns} == {None}
+    assert set(Counter(one.emotion for one in found).values()) == {3}
+
+
+def test_recipe_trains_and_labels_with_a_sentence_transformers_model(
+    overrides, tiny_sentence_transformer, tmp_path
+):
+    changed = (*overrides, f"llm.embedder={tiny_sentence_transformer}")
+    invoke("train", "llm-instructerc-meld", *changed, "--run", tmp_path / "run", "--quiet")
+    folder = tmp_path / "run" / "instructerc-meld"
+    record = AdapterRecord.load(folder)
+    embedder = SentenceEmbedder.load(str(tiny_sentence_transformer))
+    supplies = record.extra["supplies"]
+    assert (supplies["embedder"], supplies["embedder_revision"]) == (embedder.name, embedder.revision)
+    model = load_predictor(f"llm:{folder}", settings=FAST).scorer.model
+    assert model.demonstrations.embed(["Okay"]).shape == (1, 32)
 
 
 def test_adapter_without_demonstrations_needs_no_corpus(shown):

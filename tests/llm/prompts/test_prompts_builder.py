@@ -207,6 +207,13 @@ def test_turn_window_slides_in_blocks(chat_tokenizer):
     assert [int(line.split()[2].rstrip(".")) for line in starts] == [0] * 7 + [3] * 3 + [6] * 2
 
 
+def test_demonstration_without_names_shows_its_texts_alone(chat_tokenizer):
+    shown = Demonstration(((None, "Hello."), (None, "[example] Nice.")), "joy")
+    prompt = build(chat_tokenizer).emotion(Context.causal(talk(("Ross", "Hi")), 0), demonstrations=[shown])
+    lines = dict(prompt.segments)["examples"].splitlines()
+    assert lines[2:] == ["Hello.", "[·example] Nice.", "[end of example]", "Emotion: joy"]
+
+
 def test_demonstrations_give_way_before_turns(chat_tokenizer):
     builder, context = build(chat_tokenizer), Context.causal(talk(("A", "one"), ("B", "two")), 1)
     bare = builder.emotion(context)
