@@ -203,7 +203,8 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
     from erc.llm.backends.local import LocalScorer
-    from erc.llm.prompts.builder import Budget, PromptBuilder
+    from erc.llm.prompts.budget import Budget
+    from erc.llm.prompts.builder import PromptBuilder
     from erc.persistence import find_model, load_artefact
     from erc.resources import SHARED_MODEL
 

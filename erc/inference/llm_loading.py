@@ -22,7 +22,8 @@ from erc.llm.base.adapters import RECORD, AdapterRecord
 from erc.llm.base.digests import known_weights, weights_digest
 from erc.llm.base.four_bit import can_four_bit
 from erc.llm.base.loading import LlmPrecision, default_device, known_positions, require_place
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import writing_model

@@ -17,7 +17,7 @@ from erc.llm.base.loading import default_device, require_place, without_bars
 from erc.models.encoder.encoder import resolve_encoder
 
 SHARED = "shared"
-"""The value of `llm.embedder` that stands for the shared classifier."""
+"""The value of `llm.embedder` for the shared classifier."""
 
 
 class TextEmbedder(Protocol):
@@ -30,7 +30,7 @@ class TextEmbedder(Protocol):
 
     @property
     def revision(self) -> str | None:
-        """What identifies the weights: a digest, or the commit of a hub model; None where neither is known."""
+        """Identifies the weights: a digest, or a hub commit; None where neither is known."""
         ...
 
     @property
@@ -114,7 +114,7 @@ class SentenceEmbedder:
 
 
 def open_embedder(name: str, *, shared: TextEmbedder) -> TextEmbedder:
-    """The embedder that `llm.embedder` names: `shared` for the word "shared", else a sentence-transformers model.
+    """Opens the embedder of `llm.embedder`: `shared` itself, or a sentence-transformers model.
 
     Raises:
         ArtefactError: the model cannot be found or read.

@@ -1,4 +1,4 @@
-"""Weights in 4 bits: where they can be used, and how the package that reads them stays out of every other run."""
+"""Weights in 4 bits: where they can be used, and how bitsandbytes is kept out of all other runs."""
 
 from __future__ import annotations
 
@@ -66,6 +66,6 @@ def _forget_availability() -> None:
         ("transformers.utils.import_utils", ("is_bitsandbytes_available",)),
     ):
         for name in names:
-            cached = getattr(sys.modules.get(module), name, None)
-            if hasattr(cached, "cache_clear"):
-                cached.cache_clear()
+            forget = getattr(getattr(sys.modules.get(module), name, None), "cache_clear", None)
+            if forget is not None:
+                forget()

@@ -1,9 +1,8 @@
-"""Demonstrations for a prompt: the labelled turns of a training corpus that are most like the target.
+"""Demonstrations for a prompt: labelled turns of a training corpus, the most similar to the target.
 
-They are found by embedding alone. Looking at the target's label would hand the answer over, as it has in
-published code, so a search has no argument through which a label could come. Nothing is shown from the
-target's own conversation or episode, nor a turn with the target's very words, and the corpus passes the leak
-filter first.
+They are found by embedding alone. A search that sees the target's label gives the answer away, as published
+code did, so `search` takes no label. Never shown are turns of the target's own conversation or episode, and
+turns with exactly the target's text. The corpus passes the leak filter first.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class TurnSource:
-    """Where a target comes from, so that nothing from there is shown: its conversation, and its episode where it has one."""
+    """Where a target comes from: its conversation, and its episode if known. Nothing from there is shown."""
 
     conversation_id: str | None = None
     episode: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, conversation: Conversation) -> TurnSource:
-        """The origin of a conversation's turns. Episodes are compared across corpora: two of them are cut from one series."""
+        """The source of a conversation's turns. Episodes are compared across corpora of one series."""
         meta = conversation.meta
         episode = (
             (int(meta["season"]), int(meta["episode"])) if "season" in meta and "episode" in meta else None
@@ -42,7 +41,7 @@ class TurnSource:
 
 
 class DemonstrationIndex:
-    """Labelled turns of a training corpus by cosine similarity of their texts. Read-only once built, safe among threads."""
+    """Labelled turns of a training corpus, searched by cosine similarity. Read-only and thread-safe."""
 
     def __init__(
         self,
@@ -109,7 +108,7 @@ class DemonstrationIndex:
     def search(
         self, vector: np.ndarray, *, text: str, origin: TurnSource, k: int
     ) -> tuple[Demonstration, ...]:
-        """At most `k` demonstrations for a target's `vector` (D,) and `text`, the most similar last, next to the question."""
+        """At most `k` demonstrations for a target's `vector` (D,) and `text`, the most similar last."""
         barred = sorted({row for key in _keys(origin, text) for row in self._rows.get(key, ())})
         count = min(k, len(self) - len(barred))
         if count < 1:
@@ -146,7 +145,7 @@ def _balanced(found: Sequence[tuple[Conversation, Utterance]]) -> list[tuple[Con
 
 
 def _keys(origin: TurnSource, text: str) -> list[tuple[str, object]]:
-    """What a demonstration and a target may not have in common."""
+    """What a demonstration and a target may not share."""
     keys: list[tuple[str, object]] = [("text", normalise(text))]
     if origin.conversation_id is not None:
         keys.append(("conversation", origin.conversation_id))

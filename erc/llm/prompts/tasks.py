@@ -1,8 +1,8 @@
-"""What a language model is taught: prompts with the answers that belong to them.
+"""What a language model is trained on: prompts with their answers.
 
-Emotions are the main task. Whose turn it is, what emotion comes next (InstructERC), what characterises the
-speaker (LaERC-S) and what speaker and listeners make of a turn (CKERC) are auxiliary; they shape the adapter
-and cost nothing when labelling.
+Emotions are the main task. The auxiliary tasks are speaker identification and emotion impact (InstructERC),
+speaker characteristics (LaERC-S) and commonsense about speaker and listeners (CKERC). They shape the
+adapter and cost nothing when labelling.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Literal, get_args
 
 from erc.data.conversation import Context, Conversation
 from erc.errors import ConfigError
-from erc.llm.prompts.builder import PromptBuilder, fit
+from erc.llm.prompts.budget import fit
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.notes import NO_NOTES, Demonstration, SpeakerNotes
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 
@@ -32,7 +33,7 @@ SPEAKERS = tuple(f"Speaker_{number}" for number in range(9))
 
 @dataclass(frozen=True, slots=True)
 class LabelledPrompt:
-    """A prompt and its answer. `candidates` is the closed set the answer comes from, empty where the answer is free text."""
+    """A prompt and its answer. `candidates` is the closed set of answers, empty for free text."""
 
     task: TaskName
     prompt: RenderedPrompt
@@ -45,15 +46,17 @@ class LabelledPrompt:
 
 
 class TaskPrompts:
-    """Makes the training prompts of one label set, with the budget and the neutraliser of the emotion prompt."""
+    """Makes the training prompts of one label set, with the budget and sanitizer of the emotion prompt."""
 
     def __init__(self, builder: PromptBuilder) -> None:
         self.builder = builder
-        self._templates = {task: PromptTemplate.load(task) for task in TASKS if task != "erc"}
+        self._templates: dict[TaskName, PromptTemplate] = {
+            task: PromptTemplate.load(task) for task in TASKS if task != "erc"
+        }
 
     @property
     def sha256(self) -> str:
-        """Hash of all templates, and of how they are filled."""
+        """One hash of all templates and of how they are filled."""
         parts = [
             self.builder.sha256,
             *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items())),
@@ -68,14 +71,21 @@ class TaskPrompts:
         notes: SpeakerNotes = NO_NOTES,
         demonstrations: Sequence[Demonstration] = (),
     ) -> LabelledPrompt:
-        """The emotion of the target."""
+        """The emotion of the target.
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
         prompt = self.builder.emotion(context, notes=notes, demonstrations=demonstrations)
         return LabelledPrompt("erc", prompt, label, self.builder.labels)
 
     def speaker_identification(self, context: Context) -> LabelledPrompt | None:
-        """Asks which of `SPEAKERS` says the target, from its text alone; None past the ninth speaker.
+        """Asks which of `SPEAKERS` says the target, from its text alone; None after the ninth speaker.
 
-        The label counts speakers by order of first appearance in the dialogue (InstructERC, stage 1).
+        Speakers are numbered by first appearance in the dialogue (InstructERC, stage 1).
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
         """
         order = list(dict.fromkeys(turn.speaker for turn in (*context.past, context.target)))
         place = order.index(context.target.speaker)
@@ -87,7 +97,11 @@ class TaskPrompts:
         return LabelledPrompt("speaker_identification", prompt, SPEAKERS[place], SPEAKERS)
 
     def emotion_impact(self, context: Context, label: str) -> LabelledPrompt | None:
-        """The emotion of the target, unseen; None for the first turn of a conversation."""
+        """The emotion of the unseen target, from the past; None for the first turn of a conversation.
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
         if not context.past:
             return None
         values = {"labels": self.builder.labels, "speaker": self.builder.safe.name(context.target.speaker)}
@@ -99,7 +113,11 @@ class TaskPrompts:
         )
 
     def characteristic_prompt(self, context: Context, kind: Characteristic) -> RenderedPrompt:
-        """Asks for one characteristic; what a model answers is cached and learnt."""
+        """Asks for one speaker characteristic, in free words.
+
+        Raises:
+            ConfigError: `kind` is unknown, or the prompt does not fit the budget.
+        """
         if kind not in CHARACTERISTICS:
             raise ConfigError(f"no speaker characteristic '{kind}'; there are {', '.join(CHARACTERISTICS)}")
         return self._fit(
@@ -107,7 +125,11 @@ class TaskPrompts:
         )
 
     def commonsense_prompt(self, context: Context) -> RenderedPrompt:
-        """Asks what the speaker intends and how the listeners take it."""
+        """Asks what the speaker intends and how the listeners take it, in free words.
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
         speaker = self.builder.safe.name(context.target.speaker)
         others = tuple(
             dict.fromkeys(
@@ -124,11 +146,17 @@ class TaskPrompts:
         prompt: RenderedPrompt,
         text: str,
     ) -> LabelledPrompt:
-        """A generated answer as something to learn: one line, capped."""
+        """A generated answer as a training example: one line, at most 300 characters."""
         return LabelledPrompt(task, prompt, self.builder.safe.line(text, cap=300))
 
     def of_conversation(self, conversation: Conversation, task: TaskName) -> Iterator[LabelledPrompt]:
-        """The examples of a closed task over every turn with one gold label of the set, without notes."""
+        """Yields the examples of a closed task, without notes.
+
+        The tasks `erc` and `emotion_impact` take the turns with one gold label of the set.
+
+        Raises:
+            ConfigError: a prompt does not fit the budget.
+        """
         for turn in conversation:
             context = Context.causal(conversation, turn.index)
             label = (
@@ -155,7 +183,7 @@ class TaskPrompts:
     def _fit(
         self, task: TaskName, context: Context, values: Mapping[str, object], *, target: bool
     ) -> RenderedPrompt:
-        """The task's prompt with as many past turns as fit, and with the target's line where `target` is set."""
+        """The task's prompt with as many past turns as fit; `target` adds the target's line."""
         lines = self.builder.lines(context)
         template = self._templates[task]
         prompt = fit(

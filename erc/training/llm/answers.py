@@ -19,9 +19,12 @@ from erc.training.llm.hooks import embedding_noise, logits_only_at
 from erc.training.loop.task import Batch
 
 LlmLoss = Literal["tokens", "labels", "both"]
-"""`tokens`: the answer's tokens, as language models are usually tuned. `labels`: the right label against the other labels of the set,
-which is what scoring asks, and of answers in free words, which have no others, the tokens. `both`: the sum of
-`tokens` and the labels."""
+"""Which losses are summed.
+
+`tokens`: that of the answer's tokens, as language models are usually tuned. `labels`: that of the right
+label against the others, which is what scoring asks; free-text answers, which have no others, take
+`tokens`. `both`: their sum.
+"""
 
 
 def answer_scores(model: Any, batch: Batch, *, neftune: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -73,15 +76,15 @@ def answer_losses(
     class_weights: Tensor | None,
     label_smoothing: float,
 ) -> list[tuple[Tensor, Tensor]]:
-    """The mean losses of the examples, each with what it was divided by; scalars, the means in nats.
+    """The mean losses of the examples, in nats, each with its divisor; scalars.
 
-    First, per token: the smoothed mean over candidates of minus the log-likelihood, divided by the tokens; of
-    all examples, under `labels` of those that have one answer. Then, but under `tokens`: the cross entropy of
-    the softmax over candidates, divided by the examples that have several. Smoothing keeps 1 - s for the
-    right answer and spreads s evenly over the closed set.
+    The first is the smoothed mean over candidates of minus the log-likelihood, divided by the number of
+    tokens. Under `labels` it covers only examples with a single answer. The second, absent under `tokens`,
+    is the cross entropy of the softmax over candidates, divided by the number of examples with several.
+    Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
 
-    Class weights are those of a weighted mean and stand in the divisor, too. The weight of a task does not:
-    it says how much the task's examples count, whatever else a batch happens to hold.
+    Class weights are those of a weighted mean and are part of the divisor. The weight of a task is not: it
+    says how much the task counts, whatever else is in the batch.
     """
     real = counts > 0
     size = real.sum(dim=1)
@@ -96,9 +99,9 @@ def answer_losses(
             rarity,
         )
     sums: list[tuple[Tensor, Tensor]] = []
-    told = rarity * (size == 1) if kind == "labels" else rarity
+    weights = rarity * (size == 1) if kind == "labels" else rarity
     spent = -(share * scores.masked_fill(~real, 0.0)).sum(dim=1)
-    sums.append(((batch["weight"] * told * spent).sum(), (told * (share * counts).sum(dim=1)).sum()))
+    sums.append(((batch["weight"] * weights * spent).sum(), (weights * (share * counts).sum(dim=1)).sum()))
     if kind != "tokens":
         spent = -(share * scores.log_softmax(dim=1).masked_fill(~real, 0.0)).sum(dim=1)
         closed = rarity * (size > 1)
@@ -107,9 +110,9 @@ def answer_losses(
 
 
 def predict_answers(model: Any, examples: Sequence[LlmExample], *, max_tokens: int = PASS_TOKENS) -> Tensor:
-    """Log-likelihoods (E, K) float64 of examples that all have K candidates; `max_tokens` bounds the new tokens of a pass.
+    """Log-likelihoods (E, K) float64 of examples that all have K candidates.
 
-    What prompts begin with in common, as those of a dialogue's turns do, is read once.
+    `max_tokens` bounds the new tokens of a pass. What prompts share at the beginning is read once.
     """
     prompts, answers = [example.prompt for example in examples], [example.answers for example in examples]
     scores, reader = torch.zeros(len(examples), len(answers[0]), dtype=torch.double), PrefixReader(model)

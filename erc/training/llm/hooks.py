@@ -46,8 +46,10 @@ def embedding_noise(model: Any, example_tokens: Tensor, *, alpha: float) -> Iter
 
 @contextmanager
 def logits_only_at(model: Any, rows: Tensor, columns: Tensor) -> Iterator[None]:
-    """Within the block `model` makes logits (1, N, V) at N places (row, column) alone: a vocabulary is large, a prompt long, and of each row
-    other columns are wanted."""
+    """Makes logits (1, N, V) at N places (row, column) alone within the block.
+
+    A vocabulary is large and a prompt long, and each row needs other columns.
+    """
 
     def chosen(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0][rows, columns].unsqueeze(0), *inputs[1:])

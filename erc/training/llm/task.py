@@ -1,6 +1,6 @@
-"""Training a causal language model to answer, by the one Trainer.
+"""The Trainer's task for a causal language model: batches, loss and evaluation.
 
-Shapes: R rows, T tokens in a row, N answer tokens, E examples, K candidate answers.
+Shapes: E examples, K candidate answers.
 """
 
 from __future__ import annotations
@@ -31,9 +31,19 @@ from erc.uncertainty.crossfit import cross_fitted_classes
 class LlmTask:
     """Fits an adapter to answers.
 
-    `class_weights` (K,) apply to emotion examples; `label_smoothing` spreads over the closed set of an
-    example; `row_tokens` packs examples into rows of that many tokens. With dev emotion examples the primary
-    metric is weighted F1 of calibrated scores, else the loss.
+    The primary metric is weighted F1 of calibrated scores where dev has emotion examples, else the loss.
+
+    Args:
+        train: Training examples.
+        dev: Dev examples.
+        labels: The label set.
+        pad_id: Id of the padding token.
+        loss: Which losses are summed.
+        class_weights: (K,), for emotion examples.
+        label_smoothing: Probability spread over an example's closed set.
+        row_tokens: Tokens of a packed row; None gives each example its own.
+        neftune: Alpha of the embedding noise; 0 adds none.
+        max_tokens: Tokens of a dev batch.
     """
 
     def __init__(
@@ -66,10 +76,12 @@ class LlmTask:
 
     @property
     def examples(self) -> Sequence[LlmExample]:
+        """The training examples, (E,)."""
         return self._train
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens of each training example, (E,)."""
         return [example.length for example in self._train]
 
     @property
@@ -78,12 +90,15 @@ class LlmTask:
         return [example.kind for example in self._train]
 
     def collate(self, examples: Sequence[LlmExample]) -> Batch:
+        """The tensors of a batch."""
         return collate_examples(examples, pad_id=self._pad_id, row_tokens=self._row_tokens)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar."""
         return torch.stack([mean for mean, _ in self.loss_terms(model, batch)]).sum()
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """The mean losses of a batch, each with its divisor."""
         scores, counts = answer_scores(model, batch, neftune=self._neftune)
         return answer_losses(
             scores,
@@ -95,6 +110,7 @@ class LlmTask:
         )
 
     def loss_weights(self, batch: Batch) -> list[Tensor]:
+        """The divisors of `loss_terms`, without running the model."""
         counts = answer_counts(batch)
         settings: dict[str, Any] = {
             "kind": self._loss,
@@ -104,6 +120,11 @@ class LlmTask:
         return [divisor for _, divisor in answer_losses(torch.zeros_like(counts), counts, batch, **settings)]
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Dev figures: those of calibrated emotion scores, or the loss.
+
+        Raises:
+            ValueError: there are no dev examples.
+        """
         if not self._emotions:
             return {"loss": self._dev_loss(model)}
         scores = predict_answers(model, self._emotions).numpy()
@@ -113,6 +134,7 @@ class LlmTask:
         )
 
     def head_parameters(self, model: nn.Module) -> set[str]:
+        """Nothing: a language model has no head."""
         return set()
 
     @torch.no_grad()
@@ -135,12 +157,12 @@ class LlmTask:
 
 
 def as_labelled(scores: np.ndarray, targets: np.ndarray, *, groups: np.ndarray) -> np.ndarray:
-    """Log-probabilities (E, K) of dev scores (E, K) as labelling will see them: under a temperature and a bias per label, out of folds
-    that keep whole the dialogues which `groups` (E,) numbers.
+    """Log-probabilities (E, K) of dev scores (E, K), calibrated as labelling will calibrate them.
 
-    A sum over tokens favours labels of few tokens, most of all where a model was taught by its tokens and is
-    not yet sure of any. Labelling takes that off by the fitted calibrator, so a checkpoint must not be judged
-    by it. With fewer than two dialogues nothing is fitted.
+    A sum over tokens favours short labels, above all in a model trained on tokens and still uncertain. The
+    calibrator removes that when labelling, so checkpoints must not be judged by it. A temperature and a
+    bias per label are fitted out of fold; folds keep the dialogues numbered by `groups` (E,) whole. With
+    fewer than two dialogues nothing is fitted.
     """
     dialogues = len(np.unique(groups))
     if dialogues < 2:

@@ -24,7 +24,8 @@ from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import LoraSettings, attach_lora
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.notes import HistoryEntry, SpeakerNotes
 from erc.memory.predictor import RememberingPredictor
 from erc.persistence import find_model, load_artefact

@@ -121,5 +121,5 @@ def test_adapter_whose_prompt_file_was_changed_is_refused(adapter, prompt_folder
 @pytest.mark.parametrize("prompt", ["erc/v7+few_shot/v2", "erc", "erc/v2", "../erc/v2+few_shot/v2"])
 def test_adapter_whose_prompt_is_not_there_is_refused(prompt, own):
     replace(AdapterRecord.load(own), prompt=prompt).save(own)
-    with pytest.raises(ArtefactError, match="adapter's prompt '.*' cannot be loaded"):
+    with pytest.raises(ArtefactError, match=r"adapter's prompt '.*' cannot be loaded"):
         load_predictor(f"llm:{own}", settings=FAST)

@@ -365,7 +365,7 @@ def test_demonstrations_are_found_by_the_embedder_of_the_adapter(shown, tiny_sen
 def test_demonstrations_of_another_embedder_are_refused(shown, tiny_sentence_transformer, tmp_path):
     record, scorer = shown
     own = with_embedder(record, tiny_sentence_transformer, "0" * 12)
-    with pytest.raises(ArtefactError, match="with digest 000000000000, the one here has .*: train"):
+    with pytest.raises(ArtefactError, match=r"with digest 000000000000, the one here has .*: train"):
         trained_demonstrations(own, scorer, cache=tmp_path)
 
 

@@ -16,7 +16,7 @@ from erc.errors import ConfigError
 from erc.llm.backends.generate import GenerationSettings
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.memory_estimate import FAMILIES
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from erc.memory.bio_writer import LlmBios, write_bios
 from erc.memory.bios import NothingWrittenError, embedder_of

@@ -20,7 +20,7 @@ from erc.llm.backends.server import ServerError, ServerGenerator, Transport, Tra
 from erc.llm.backends.server.transport import UnreachableError
 from erc.llm.generation.text_store import WrittenTexts, generated_answers, text_key, write_texts
 from erc.llm.generation.writer import KeepingWriter, open_text_writer
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.recipes import Recipe, Stage

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.errors import ConfigError
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.notes import Demonstration, HistoryEntry, SpeakerBio, SpeakerNotes
 from erc.llm.prompts.sanitize import Limits, PromptSanitizer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from erc.data.conversation import Context, Conversation, Utterance
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.dialogue import DialogueWindow
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.notes import Demonstration

@@ -24,7 +24,7 @@ from erc.llm.base.adapters import AdapterRecord
 from erc.llm.generation import text_store as writing
 from erc.llm.generation.text_store import WrittenTexts, generated_answers
 from erc.llm.generation.writer import open_text_writer
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import Recipe, Stage
