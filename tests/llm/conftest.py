@@ -53,7 +53,7 @@ def tiny_lm_dir(
 def adapter(
     tmp_path_factory: pytest.TempPathFactory, tiny_lm_dir: Path, chat_tokenizer: PreTrainedTokenizerBase
 ) -> Path:
-    """An adapter folder as training leaves it: calibrated, with a policy, its prompts showing bios and history."""
+    """An adapter folder as training leaves it: calibrated, with a policy, bios and history."""
     labels = load_emotion_set("meld").labels
     folder = tmp_path_factory.mktemp("adapter") / "tiny"
     model = attach_lora(build_model(), LoraSettings(r=4, alpha=8, dropout=0.3))
@@ -66,9 +66,20 @@ def adapter(
     calibrator = ContextualCalibrator(labels, (0.0,) * 7, Temperature(temperature=5.0, bias=(0.0,) * 7))
     llm = {"bios": True, "history": 2, "retrieval": "recency", "max_tokens": 900}
     record = AdapterRecord(
-        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, builder.encoder.template_sha256, labels, "meld", calibrator.to_dict(),
-        {"config": {"llm": llm}, "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()}, "base_weights": weights_digest(tiny_lm_dir)},
-    )  # fmt: skip
+        base=str(tiny_lm_dir),
+        revision=None,
+        prompt=builder.prompt_id,
+        prompt_sha256=builder.sha256,
+        chat_template_sha256=builder.encoder.template_sha256,
+        labels=labels,
+        label_set="meld",
+        calibrator=calibrator.to_dict(),
+        extra={
+            "config": {"llm": llm},
+            "policy": {"meld": DecisionPolicy(min_confidence=0.3).to_dict()},
+            "base_weights": weights_digest(tiny_lm_dir),
+        },
+    )
     save_adapter(model, folder, record)
     chat_tokenizer.save_pretrained(folder)
     return folder

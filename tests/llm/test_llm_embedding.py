@@ -71,7 +71,7 @@ def test_embedder_without_safetensors_is_refused(tiny_sentence_transformer, tmp_
         SentenceEmbedder.load(str(copy), device="cpu")
 
 
-def test_word_shared_stands_for_the_shared_classifier(tiny_sentence_transformer):
+def test_word_shared_names_the_shared_classifier(tiny_sentence_transformer):
     assert open_embedder(SHARED, shared=SHARED_ONE) is SHARED_ONE
     assert open_embedder(str(tiny_sentence_transformer), shared=SHARED_ONE).width == 32
     assert SHARED_ONE.embed(["a", "b"]).dtype == np.float32

@@ -1,4 +1,4 @@
-"""A small HTTP server on the loopback that speaks the OpenAI interface over a tiny model, with faults on demand."""
+"""A small local HTTP server with the OpenAI interface over a tiny model, with faults on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 @dataclass
 class Behaviour:
-    """What the server can do, and the faults of the next requests, first to last: a status, or one of the words below."""
+    """What the server supports, and the faults of the next requests in order: a status or a word below."""
 
     model: Any = None
     completions: bool = True

@@ -1,4 +1,4 @@
-"""A live conversation with a language model: the answers of labelling it whole, from a state that stops growing."""
+"""A live conversation gives the answers of labelling it whole, with a state of bounded size."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ def test_live_llm_reads_only_what_is_new(backend):
     assert live._state.tokens_read < 0.4 * sum(lengths)
 
 
-def test_live_llm_reads_only_what_is_new_at_the_limit_whatever_it_knows_of_each_speaker(backend):
-    """One speaker has much of a past and the others none, so their prompts differ in length: that must not move the first turn shown."""
+def test_live_llm_reads_only_new_tokens_at_the_limit_for_every_speaker(backend):
+    """One speaker has a long past, the others none; that must not move the first turn shown."""
 
     class Stored:
         def moment(self, index):
@@ -258,7 +258,7 @@ def test_live_llm_state_is_refused_by_another_model_prompt_budget_or_kind(backen
 
 
 @pytest.mark.parametrize("missing", ["lines", "spoken", "earlier", "said", "one line"])
-def test_damaged_live_llm_state_is_told(backend, tmp_path, missing):
+def test_damaged_live_llm_state_is_reported(backend, tmp_path, missing):
     predictor, path = predictor_of(backend, notes=PromptNotes(history=2)), tmp_path / "live.safetensors"
     live = LiveConversation(predictor)
     for turn in dialogue(3):
@@ -294,7 +294,7 @@ def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
         LiveConversation.load(tmp_path / "live.safetensors", predictor)
 
 
-def test_live_llm_on_a_server_keeps_words_alone(backend):
+def test_live_llm_on_a_server_keeps_text_alone(backend):
     from lm_server import Behaviour, running
 
     from erc.llm.backends.server import ServerScorer, Transport
@@ -330,7 +330,7 @@ def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_p
     assert {one.model for one in found} == {"tiny-hierarchical@1", "llm:tiny"}
 
 
-def test_live_cascade_goes_on_with_both_memories_it_was_begun_with(backend, tmp_path):
+def test_live_cascade_resumes_with_both_of_its_memories(backend, tmp_path):
     first, notes_of = (
         load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman"),
         predictor_of(backend, notes=PromptNotes(bios=True)),

@@ -1,4 +1,4 @@
-"""What the architecture of a model allows: every way of scoring it is given scores rightly, and a model that has none is refused before loading."""
+"""Every strategy an architecture allows scores correctly; a model without one is refused before loading."""
 
 from __future__ import annotations
 

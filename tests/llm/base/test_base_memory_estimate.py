@@ -1,4 +1,4 @@
-"""The estimate of activations, against what autograd really keeps for the backward pass of tiny random models."""
+"""The estimate of activations against what autograd keeps for the backward pass of tiny models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LORA = LoraSettings(r=4, alpha=8, dropout=0.05)
 
 @contextmanager
 def counted(model):
-    """Within the block every storage that is kept for a backward pass is counted, once, in bytes; the weights' own are not."""
+    """Counts the bytes of every storage kept for a backward pass in the block, except those of weights."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor):

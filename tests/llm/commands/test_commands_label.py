@@ -71,7 +71,7 @@ def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue_less_those_of_n
 
 
 def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm):
-    """Long labels are less likely than short ones whatever was said; that is taken off, locally and on a server with exact scores."""
+    """Long labels are less probable than short ones; the prior is subtracted, locally and on a server."""
     nothing = Conversation("n", (Utterance("n0", 0, "Someone", "N/A"),))
     with running(Behaviour(model=tiny_lm)) as url:
         for server in (None, url):
@@ -362,7 +362,6 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
 
 
 # --- cascade
-# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -411,7 +410,6 @@ def test_cascade_of_two_sets_is_refused(adapter):
 
 
 # --- speaker memory
-# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -584,7 +582,6 @@ def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, regist
 
 
 # --- the command
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir):
@@ -687,7 +684,7 @@ def test_label_command_refuses_a_cache_without_a_server(tmp_path, tiny_lm_dir):
             load_predictor(model, settings=FAST, cache=tmp_path)
 
 
-def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
+def test_label_command_says_that_remembered_text_goes_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
     (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
     with running(Behaviour(model=tiny_lm)) as url:
         call = [

@@ -135,7 +135,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def trained(runs, overrides, monkeypatch):
-    """Trains a recipe by the command, once for all tests: its adapter, and the arguments of its `finish_llm`."""
+    """Trains a recipe by the command once: its adapter, and the arguments of its `finish_llm`."""
     folder, ended = runs
     finish = llm_experiment.finish_llm
 
@@ -192,7 +192,7 @@ class _Asked:
 
 
 def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, tmp_path):
-    """Bios, history by both retrievals and demonstrations: dev labelled in order of broadcast reads what training read."""
+    """Dev labelled in order of broadcast has the prompts of training: bios, history and demonstrations."""
     invoke("train", "llm-speaker-memory-meld", *overrides, "--run", tmp_path / "runs" / "r", "--quiet")
     config = load_config(resource_dir("configs") / "llm-speaker-memory-meld.yaml", overrides)
     train, dev = load_splits(config)
@@ -227,7 +227,7 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
 
 @pytest.fixture
 def shown(tmp_path, data, tiny_lm_dir, tiny_utterance_artefact):
-    """The record of an adapter trained with demonstrations of the corpus, and the classifier it was trained with."""
+    """The record of an adapter trained with demonstrations, and the classifier it was trained with."""
     scorer = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     config = load_config(
         resource_dir("configs") / "llm-instructerc-meld.yaml", [f"data.root={data}", "data.train_limit=3"]
@@ -283,7 +283,7 @@ def test_demonstrations_are_embedded_once_for_all_starts(shown, tmp_path, read):
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"no safetensors at all"])
-def test_broken_file_of_demonstrations_is_computed_anew(broken, shown, tmp_path, read):
+def test_broken_file_of_demonstrations_is_computed_again(broken, shown, tmp_path, read):
     record, scorer = shown
     first = trained_demonstrations(record, scorer, cache=tmp_path)
     [path] = tmp_path.glob("demonstrations/*")
@@ -396,7 +396,6 @@ def test_adapter_without_demonstrations_needs_no_corpus(shown):
 
 
 # --- evaluation
-# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -431,7 +430,7 @@ def evaluated(model, data, folder, *more):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, tmp_path, monkeypatch, heard):
-    """Notes, demonstrations and scores of the last dev evaluation of training, under the adapter's calibrator."""
+    """Notes, demonstrations and calibrated scores of the last dev evaluation of training."""
     adapter, (_, _, model, tokenizer, _, splits, examples, _, _) = trained(name)
     heard.clear()
     monkeypatch.setenv("CONVEMO_DATA", str(data))
@@ -474,7 +473,7 @@ def test_evaluate_command_refuses_a_language_model_several_labels_a_turn(tiny_lm
     assert isinstance(result.exception, InputError)
 
 
-def test_evaluate_command_refuses_a_server_for_a_model_that_is_none():
+def test_evaluate_command_refuses_a_server_without_a_language_model():
     result = CliRunner().invoke(
         app, ["evaluate", "tiny-utterance", "meld", "--server", "http://localhost:1/v1"]
     )
@@ -523,7 +522,7 @@ def test_evaluation_reads_bios_by_the_writer_of_training(
 
 
 def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, data, tmp_path, tiny_lm, heard):
-    """TrainingInputs of the training are not at hand, so bios are written anew, as training wrote them: there."""
+    """Without the training inputs, bios are written again and are the same as in training."""
     adapter, _ = trained("bioserc")
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
     with running(behaviour) as url:
@@ -534,7 +533,6 @@ def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, da
 
 
 # --- what a language model writes
-# -----------------------------------------------------------------------------------------------
 
 
 def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):

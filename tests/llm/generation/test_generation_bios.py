@@ -49,7 +49,7 @@ def plain_greedy(scorer, prompt, count):
     return scorer.encoder.tokenizer.decode(found, skip_special_tokens=True).strip()
 
 
-def test_greedy_text_is_the_likeliest_token_each_time(scorer):
+def test_greedy_text_takes_the_most_probable_token_each_time(scorer):
     found = scorer.generate(PROMPTS, settings=GenerationSettings(max_new_tokens=12))
     assert found == [plain_greedy(scorer, prompt, 12) for prompt in PROMPTS]
 
@@ -81,7 +81,7 @@ MANY = [
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
-def test_likeliest_texts_side_by_side_are_those_written_alone(family, chat_tokenizer):
+def test_greedy_texts_in_a_batch_are_those_written_alone(family, chat_tokenizer):
     # gpt2 counts positions in a table, mistral and gemma2 see a window: padding must move neither.
     narrow = {"sliding_window": 8} if family in ("mistral", "gemma2") else {}
     scorer = LocalScorer(build_model(family, **narrow), chat_tokenizer, model_id="tiny")
@@ -133,7 +133,6 @@ def test_generation_settings_out_of_range_are_refused(values):
 
 
 # --- bios
-# -----------------------------------------------------------------------------------------------------------------------
 
 
 class Scribe:
@@ -216,7 +215,7 @@ def test_bio_is_written_again_only_after_something_new_and_from_the_bio_before(r
     assert "before:" not in scribe.prompts[0].user
 
 
-def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scorer):
+def test_bio_prompt_sanitizes_text_and_keeps_the_last_turns(registry, scorer):
     said(registry, "a", [*(f"This is my turn number {i}." for i in range(40)), *SAID])
     scribe = Scribe("Kind.", scorer.encoder)
     list(write_bios(registry, bios_by(scribe, max_tokens=700)))
@@ -228,7 +227,7 @@ def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scor
 
 
 @pytest.mark.parametrize("max_tokens", [3000, 800])
-def test_bio_written_anew_reads_every_sentence_of_a_long_one_before(registry, scorer, max_tokens):
+def test_rewritten_bio_reads_every_sentence_of_a_long_earlier_one(registry, scorer, max_tokens):
     sentences = [
         f"Sentence number {i} says that trains are late and that it rains on day {i}." for i in range(9)
     ]
@@ -283,9 +282,7 @@ def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir
             )
 
 
-def test_bios_command_goes_on_after_one_of_whom_nothing_is_written_and_ends_with_1(
-    tmp_path, tiny_lm_dir, monkeypatch
-):
+def test_bios_command_continues_after_an_empty_bio_and_exits_with_1(tmp_path, tiny_lm_dir, monkeypatch):
     address = str(tmp_path / "speakers.db")
     with Registry.open(address) as registry:
         for name in ("Ana", "Ben"):
@@ -316,7 +313,7 @@ def test_bios_command_refuses_another_kind_of_model(tmp_path):
 
 
 class Placed:
-    """A classifier whose vector of a text points one way for what speaks of work, the other way for all else."""
+    """A classifier whose vectors point one way for texts about work, the other way for all others."""
 
     artefact = SimpleNamespace(info=SimpleNamespace(name="placed"), sha256="0" * 64)
     network = SimpleNamespace(embedding_width=2)

@@ -1,4 +1,4 @@
-"""Demonstrations: nearest by text, blind to labels, never from the target's conversation, episode or words."""
+"""Demonstrations: nearest by text, never chosen by label, never from the target's own conversation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def found(text, origin=None, k=2):
     ]
 
 
-def test_nearest_turn_stands_last():
+def test_nearest_turn_is_last():
     assert found("coffee") == ["coffee coffee angry", "I like coffee"]
 
 
@@ -66,7 +66,7 @@ def test_own_episode_is_never_shown():
     assert set(found("coffee", TurnSource("elsewhere", (1, 1)), k=5)) == {"a dinosaur is here", "so sad"}
 
 
-def test_the_very_words_of_the_target_are_never_shown():
+def test_text_equal_to_the_target_is_never_shown():
     assert "I like coffee" not in found("I LIKE coffee!", k=5)
 
 

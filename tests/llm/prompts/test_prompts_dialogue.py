@@ -63,7 +63,7 @@ def test_window_stops_growing(chat_tokenizer):
     assert sum(window.spoken.values()) == 2 * period
 
 
-def test_window_goes_on_from_its_record(chat_tokenizer):
+def test_window_is_restored_from_its_record(chat_tokenizer):
     builder, talk = builder_with(chat_tokenizer, room=1500, block=4), dialogue(50)
     window, resumed = DialogueWindow(builder), DialogueWindow(builder)
     for turn in talk.utterances[:30]:

@@ -115,7 +115,7 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
 
 @pytest.fixture
 def cached(tmp_path, tiny_lm_dir, monkeypatch):
-    """The tiny model as a hub model in the local cache: its id, and the commit that its main branch stands for."""
+    """The tiny model as a hub model in the local cache: its id, and the commit of its main branch."""
     commit, place = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--made--tiny"
     shutil.copytree(tiny_lm_dir, place / "snapshots" / commit)
     (place / "refs").mkdir()

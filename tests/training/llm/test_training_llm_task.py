@@ -110,7 +110,7 @@ def alike(seed, length, beginning=20, **settings):
 @pytest.mark.parametrize("row_tokens", [60, 120, 1000])
 @pytest.mark.parametrize(("family", "extra"), [("llama", {}), ("mistral", {"sliding_window": 9})])
 @torch.no_grad()
-def test_scores_behind_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
+def test_scores_after_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
     model = build_model(family, **extra)
     examples = [
         alike(1, 12),
@@ -127,7 +127,7 @@ def test_scores_behind_a_shared_beginning_equal_plain_passes(family, extra, row_
     assert (batch["segments"] == SHARED).sum() >= 20
 
 
-def test_gradients_behind_a_shared_beginning_equal_those_of_plain_rows():
+def test_gradients_after_a_shared_beginning_equal_those_of_plain_rows():
     model, examples = build_model(), [alike(1, 12, target=0), alike(2, 5), alike(3, 9, target=2)]
     gradients = []
     for row_tokens in (None, 500):
@@ -141,7 +141,7 @@ def test_gradients_behind_a_shared_beginning_equal_those_of_plain_rows():
         torch.testing.assert_close(packed, plain, atol=1e-5, rtol=1e-3)
 
 
-def test_shared_beginning_stands_in_a_row_once():
+def test_shared_beginning_is_in_a_row_once():
     examples = [alike(i, 6, beginning=50) for i in range(8)]
     batch = collate_examples(examples, pad_id=0, row_tokens=400)
     assert batch["input_ids"].shape == (1, 50 + 8 * (examples[0].length - 50))
@@ -223,7 +223,7 @@ def test_class_weights_leave_auxiliary_tasks_alone():
 
 
 def unequal(count):
-    """Examples whose answers differ in number and length, with weights of their own; every fourth has free text to learn."""
+    """Examples with different answers, lengths and weights; every fourth has free text."""
     kinds = [
         {"emotion": True},
         {"answers": ANSWERS[:2], "weight": 0.3},
@@ -254,8 +254,8 @@ def test_dev_loss_hangs_on_no_batches(kind):
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
-def test_task_weight_counts_the_same_whatever_else_a_batch_holds(kind):
-    """A mean that is divided by the weights would take them off again: a batch of one task alone would count in full."""
+def test_task_weight_does_not_depend_on_the_rest_of_the_batch(kind):
+    """Dividing by the weights would cancel them: a batch of one task alone would count in full."""
     scores, counts = torch.tensor([[-0.5, -1.0], [-5.0, -0.2]]), torch.ones(2, 2)
     given = {"kind": kind, "class_weights": None, "label_smoothing": 0.0}
     full, tenth = ([example(1, target=0), example(2, target=0, weight=weight)] for weight in (1.0, 0.1))
@@ -285,8 +285,8 @@ def test_free_text_is_learnt_by_its_tokens(kind):
     assert found.item() == pytest.approx(1.0)
 
 
-def test_label_loss_beside_free_text_is_the_sum_of_both_means():
-    """Free text of 3 tokens at -3 nats spends 1 a token; of two labels, both as likely, one costs ln 2; neither thins the other's mean."""
+def test_label_loss_with_free_text_is_the_sum_of_both_means():
+    """3 tokens of -3 nats cost 1 a token; two equal labels cost ln 2; neither dilutes the other."""
     free, closed = example(1, target=0, answers=((5, 6, 2),)), example(2, target=1, answers=ANSWERS[:2])
     scores, counts = torch.tensor([[-3.0, -torch.inf], [-4.0, -4.0]]), torch.tensor([[3.0, 0.0], [2.0, 2.0]])
     found = answer_loss(
@@ -436,14 +436,14 @@ def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_pat
 
 
 def test_dev_figures_do_not_favour_labels_of_few_tokens():
-    """Scores that tell the classes apart, under a cost per label that its tokens bring: the likeliest is always the shortest label."""
+    """Scores that separate the classes, minus a cost per label token, so the top label is the shortest."""
     targets = np.arange(300) % 3
     scores = 3.0 * np.eye(3)[targets] - np.array([8.0, 4.0, 10.0])
     assert set(scores.argmax(axis=1)) == {1}
     assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).all()
 
 
-def test_dev_figures_of_scores_that_tell_nothing_stay_at_chance():
+def test_dev_figures_of_uninformative_scores_stay_at_chance():
     generator = np.random.default_rng(0)
     targets, scores = np.arange(300) % 3, generator.normal(size=(300, 3))
     assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).mean() < 0.45
@@ -475,7 +475,7 @@ def test_task_judges_dev_by_its_dialogues():
 
 
 def test_token_loss_has_the_gradients_of_an_ordinary_language_model_loss():
-    """Packed rows with all candidates laid out, against one padded row for each prompt with its answer and no loss on the prompt."""
+    """Packed rows with all candidates against one padded row per prompt with its answer alone."""
     model = attach_lora(build_model(), LoraSettings(r=4, dropout=0.0)).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
