@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
 
     def greedy(self, does: Behaviour, ids: list[int], body: dict) -> str:
-        """The likeliest token each time, up to the end of the turn, in the tokenizer of the tests."""
+        """The most probable token each time, up to the end of the turn, in the tokenizer of the tests."""
         from lm_parts import build_tokenizer
 
         tokenizer = build_tokenizer(chat=True)

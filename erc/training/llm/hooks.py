@@ -1,4 +1,4 @@
-"""Changes to a causal language model that hold while it is trained: logits, noise and memory."""
+"""Hooks on a causal language model in training: logits, noise and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def enable_checkpointing(model: Any) -> None:
-    """Computes activations anew in the backward pass: less memory for more time."""
+    """Computes activations again in the backward pass: less memory for more time."""
     # Newer releases of transformers rename the method and warn about the old name.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})

@@ -355,7 +355,7 @@ def test_live_turn_that_failed_can_be_given_again(backend, monkeypatch, kind):
     else:
         predictor = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
     if kind == "cascade":
-        predictor.policy = DecisionPolicy(min_confidence=2.0)  # every turn goes on to the second model
+        predictor.policy = DecisionPolicy(min_confidence=2.0)  # every turn reaches the second model
         predictor = CascadePredictor(predictor, predictor_of(backend))
     talk = dialogue(6)
     whole, live = predictor.label([talk])[0].predictions, LiveConversation(predictor, conversation_id="a")

@@ -1,4 +1,4 @@
-"""The local back end: exact scores of labels, drawn networks, yes-or-no questions, live conversations."""
+"""The local backend: exact label scores, drawn networks, yes-or-no questions, live conversations."""
 
 from __future__ import annotations
 

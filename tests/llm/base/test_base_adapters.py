@@ -1,4 +1,4 @@
-"""Which base an adapter is loaded over: known by its weights, wherever they lie now."""
+"""An adapter loads its base by weights, wherever they are, and the prompt versions of its record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shelf(tiny_shelf, monkeypatch):
 
 @pytest.fixture
 def own(adapter, tmp_path):
-    """A copy of the adapter, to change."""
+    """A copy of the adapter that a test may change."""
     return shutil.copytree(adapter, tmp_path / "own")
 
 

@@ -1,4 +1,4 @@
-"""What folders of weights are told apart by."""
+"""Digests that distinguish folders of weights."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_adapter_parameters_are_counted_exactly(family, targets):
     ("family", "missing", "there"), [("phi3", "q_proj", "qkv_proj"), ("llama", "qkv_proj", "q_proj")]
 )
 def test_target_that_no_layer_is_called_is_refused(family, missing, there):
-    """Though others fit: PEFT and the estimate would both pass over it."""
+    """Other targets match, so PEFT and the estimate alone would ignore it."""
     settings, model = LoraSettings(r=3, targets=("o_proj", missing)), build_model(family)
     with pytest.raises(ConfigError, match=rf"called {missing}; there are .*{there}"):
         Shape.of(model.config).lora_parameters(settings)

@@ -101,7 +101,7 @@ def test_activations_follow_the_adapter(dropout, targets):
 
 
 def test_activations_on_a_gpu_hold_dropout_masks_of_a_byte(monkeypatch):
-    """There dropout keeps which values it left; a processor keeps the noise itself."""
+    """A GPU keeps a mask of the kept values; a CPU keeps the noise itself."""
     monkeypatch.setattr(F, "dropout", lambda x, p, training: torch.native_dropout(x, p, training)[0])
     kept, config = measured("llama", precision="bf16")
     assert_close(estimated(config, precision="bf16", device="cuda"), kept)

@@ -1,4 +1,4 @@
-"""A language model behind the Predictor: records, calibration, cascade, speaker memory, and the command."""
+"""Language models in the Predictor and the command: records, calibration, cascade, speaker memory."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_predictor_of_an_adapter_draws_its_dropout(adapter):
 
 
 def trained_over(adapter, folder, **changes):
-    """The adapter as if it had been trained with other settings of the section `llm`."""
+    """The adapter with other recorded settings of the section `llm`."""
     shutil.copytree(adapter, folder)
     record = AdapterRecord.load(folder)
     llm = record.extra["config"]["llm"] | changes
@@ -269,7 +269,7 @@ def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
 
 
 def trained_again(folder):
-    """Other weights in the place of an adapter's."""
+    """Replaces an adapter's weights by others."""
     path = folder / "adapter_model.safetensors"
     save_file({name: values * 1.01 for name, values in load_file(path).items()}, path)
 

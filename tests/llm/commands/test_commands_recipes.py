@@ -1,4 +1,4 @@
-"""Every recipe from the command: training on corpus files, then labelling a transcript with what came out."""
+"""Every recipe through the command: training on corpus files, then labelling a transcript."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FAST = InferenceSettings(precision="fp32", uncertainty="off")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data root with a few dialogues in MELD's layout, told over one season."""
+    """A data root with a few dialogues of one season in MELD's layout."""
     root = tmp_path_factory.mktemp("data")
     (root / "meld").mkdir()
     for split, count in (("train", 4), ("dev", 3)):
@@ -129,7 +129,7 @@ def invoke(*arguments):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of the runs that tests share, and what each of them ended with."""
+    """The folder of shared runs, and the results of each."""
     return tmp_path_factory.mktemp("runs"), {}
 
 
@@ -180,7 +180,7 @@ def test_train_command_makes_an_adapter_of_every_recipe_that_labels(
 
 
 class _Asked:
-    """A back end that keeps the prompts it is asked to score."""
+    """A backend that records the prompts it scores."""
 
     def __init__(self, backend):
         self.backend, self.prompts = backend, []
@@ -257,7 +257,7 @@ def test_demonstrations_are_those_of_the_sample_trained_on_and_never_of_the_own_
 
 @pytest.fixture
 def read(monkeypatch):
-    """How many texts the classifier reads, call by call."""
+    """The number of texts in each call of the classifier."""
     counts = []
     score = UtteranceScorer.score_texts
     monkeypatch.setattr(
@@ -597,7 +597,7 @@ def test_train_command_refuses_a_server_with_nothing_to_write(overrides, tmp_pat
 
 @pytest.mark.parametrize("named", [True, False])
 def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, tiny_lm, tiny_lm_dir, named):
-    """The one named, or as the recipe has it the base."""
+    """The writer is the one named, or the base where the recipe says so."""
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend. Says much.")
     more = [f"llm.writer=llm:{tiny_lm_dir}", "llm.base=another"] if named else []
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", [*overrides, *more])

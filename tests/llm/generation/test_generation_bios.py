@@ -1,4 +1,4 @@
-"""Text from the local back end, and bios of a speaker memory written by it."""
+"""Text of the local backend, and bios that it writes for a speaker memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scorer():
 
 
 def plain_greedy(scorer, prompt, count):
-    """The likeliest token after token, every step a pass over everything."""
+    """Greedy decoding with a full pass for every token."""
     ids = scorer.encoder.prompt_ids(prompt)
     found = []
     for _ in range(count):
@@ -136,7 +136,7 @@ def test_generation_settings_out_of_range_are_refused(values):
 
 
 class Scribe:
-    """Writes what it is told, and keeps the prompts it was given."""
+    """Writes a fixed text and records its prompts."""
 
     def __init__(self, text, encoder):
         self.text, self.encoder, self.model_id, self.prompts = text, encoder, "scribe", []
@@ -326,7 +326,7 @@ class Placed:
 def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to(
     registry, scorer, last, shown
 ):
-    """Eight of sixteen, in the bio's order; a memory that holds no vectors shows the first."""
+    """Eight of sixteen, in the bio's order; a memory without vectors shows the first."""
     placed = Placed()
     ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
     turn = Observation(

@@ -1,4 +1,4 @@
-"""Texts written once and kept: the file, what goes on after a kill, and writing by a server."""
+"""Texts generated once and stored: the file, resuming after a crash, and generation by a server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TALK = Conversation(
 
 
 class Scribe:
-    """Writes the number of each prompt, and dies after `lives` calls."""
+    """Writes the number of each prompt, and fails after `lives` calls."""
 
     def __init__(self, encoder, *, lives=99, model_id="scribe"):
         self.encoder, self.model_id, self.lives, self.prompts = encoder, model_id, lives, []

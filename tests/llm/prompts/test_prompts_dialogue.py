@@ -1,4 +1,4 @@
-"""The bounded past of a conversation: the prompts of the whole past, from a part of it that stops growing."""
+"""A dialogue window gives the prompts of the whole past from a bounded part of it."""
 
 from __future__ import annotations
 

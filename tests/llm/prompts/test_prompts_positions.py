@@ -61,7 +61,7 @@ def short(tmp_path_factory, chat_tokenizer):
 
 
 def longest_row(model):
-    """A list that grows by the largest position that the model is asked for, plus one."""
+    """A list that gets the largest position of each call, plus one."""
     seen = []
     model.register_forward_pre_hook(
         lambda module, given, named: seen.append(int(named["position_ids"].max()) + 1), with_kwargs=True
@@ -113,7 +113,7 @@ def test_model_with_positions_enough_or_without_a_limit_is_left_alone(tiny_lm_di
 
 
 def test_adapter_asks_for_no_more_than_its_base_has(short, adapter, tmp_path, chat_tokenizer):
-    """It says itself how long its prompts are: longer than this base can read."""
+    """Its record asks for longer prompts than this base can read."""
     own = tmp_path / "own"
     own.mkdir()
     for file in adapter.iterdir():
@@ -179,7 +179,7 @@ def test_training_refuses_prompts_longer_than_the_base_can_read(short, tmp_path,
 
 
 class Counting:
-    """Writes a word, and keeps how long each prompt was."""
+    """Writes a word, and records the length of each prompt."""
 
     model_id = "counting"
 

@@ -182,7 +182,7 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
 
 
 def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
-    """Turns with one label of the set, in order, by the number of their dialogue."""
+    """Turns with one label of the set, in order, with the number of their dialogue."""
     emotions = (("joy",), ("joy", "sadness"), (), ("unknown",), ("neutral",))
     talks = [
         Conversation(

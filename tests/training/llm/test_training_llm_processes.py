@@ -1,4 +1,4 @@
-"""A recipe trained by several processes: one has the language model write, all learn from what it wrote."""
+"""A recipe trained by several processes: one generates the texts that all train on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training a language model: masks, packing, losses and weights, and that it learns."""
+"""Training a language model: masks, packing, losses, weights, noise, and that it learns."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
 
 @torch.no_grad()
 def test_logits_are_made_for_answer_tokens_alone():
-    """Not for the columns of one row in all the others."""
+    """Columns of one row are not computed in the others."""
     model, seen = build_model(), []
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
     batch = collate_examples([example(1, 12), example(2, 5), example(3, 17)], pad_id=0)
@@ -101,7 +101,7 @@ def test_logits_are_made_for_answer_tokens_alone():
 
 
 def alike(seed, length, beginning=20, **settings):
-    """An example whose prompt begins as those of all others do."""
+    """An example whose prompt has the common beginning."""
     head = torch.randint(11, 60, (beginning,), generator=torch.Generator().manual_seed(99)).tolist()
     one = example(seed, length, **settings)
     return replace(one, prompt=(*head, *one.prompt))
@@ -236,8 +236,8 @@ def unequal(count):
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
-def test_dev_loss_hangs_on_no_batches(kind):
-    """As one batch or example by example: every token or closed example weighs alike."""
+def test_dev_loss_does_not_depend_on_batches(kind):
+    """In one batch or example by example, every token or closed example weighs the same."""
     model = build_model()
     parts = {
         "train": [],
@@ -266,7 +266,7 @@ def test_task_weight_does_not_depend_on_the_rest_of_the_batch(kind):
 
 
 def test_every_batch_holds_its_share_of_each_task():
-    """However much the lengths of the tasks' examples differ, by which batches are filled."""
+    """Also where the tasks' examples differ in length, by which batches are filled."""
     made = [example(i, length=30) for i in range(80)] + [
         example(i, length=8, weight=0.1, kind=1) for i in range(40)
     ]
@@ -406,7 +406,7 @@ def test_dev_scores_equal_plain_passes(extra):
 
 
 def planted(count, seed):
-    """The emotion is told by one token of the prompt."""
+    """One token of the prompt determines the emotion."""
     generator = torch.Generator().manual_seed(seed)
     made = []
     for i in range(count):
@@ -450,7 +450,7 @@ def test_dev_figures_of_uninformative_scores_stay_at_chance():
 
 
 def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
-    """Of two dialogues each is read under what the other taught, turn by turn though they are mixed."""
+    """Each of two dialogues is calibrated on the other, although their turns are mixed."""
     generator = np.random.default_rng(1)
     groups = generator.permutation(np.arange(60) % 2)
     targets = np.where(
@@ -465,7 +465,7 @@ def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
 
 
 def test_task_judges_dev_by_its_dialogues():
-    """Of one dialogue alone the scores are taken as they are."""
+    """Scores of a single dialogue are not calibrated."""
     model, examples = build_model(), [example(seed, target=seed % 3, emotion=True) for seed in range(12)]
     scores, targets = predict_answers(model, examples).numpy(), np.array([one.target for one in examples])
     for groups in (np.zeros(12, dtype=int), np.arange(12) % 3):

@@ -137,5 +137,5 @@ def _advice(error: BaseException) -> str:
     if code in _LOCKED:
         return "another process locks it and the file is intact; try again later, or name another --cache"
     if code in _DAMAGED or isinstance(error, ValueError):
-        return "remove the file, and answers are asked for anew"
+        return "remove the file, and answers are asked for again"
     return "see that there is room and that the file may be written to, or name another --cache"

@@ -1,4 +1,4 @@
-"""The file of a server's answers among several processes, and what is said of one that cannot be used."""
+"""The cache of a server's answers: several processes, and errors of files that cannot be used."""
 
 from __future__ import annotations
 

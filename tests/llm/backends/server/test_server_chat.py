@@ -1,4 +1,4 @@
-"""What a chat sends to servers that take neither system messages nor the switch against thinking."""
+"""Chats with servers that accept neither system messages nor `enable_thinking`."""
 
 from __future__ import annotations
 

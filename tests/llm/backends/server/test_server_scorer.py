@@ -1,4 +1,4 @@
-"""The server back end against a real HTTP server: equal scores, what it can do, its faults, the cache."""
+"""The server backend against a real HTTP server: equal scores, modes, faults and the cache."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ def test_cache_separates_labels_models_and_prompts(transport, behaviour, tmp_pat
 
 
 def test_cache_separates_weights_and_tokenizers(transport, behaviour, tmp_path):
-    """A model trained again under its old name, and a chat template that changed, are asked anew."""
+    """A model retrained under its name, or with another chat template, is asked again."""
     asked = []
     for weights, chat in [("a", True), ("a", True), ("b", True), (None, True), ("a", False)]:
         encoder = PromptEncoder(build_tokenizer(chat=chat))
