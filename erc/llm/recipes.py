@@ -29,10 +29,9 @@ def require_one_of(emotions: EmotionSet) -> tuple[str, ...]:
     """
     if emotions.multi_label:
         raise ConfigError(
-            f"of the set '{emotions.name}' several labels may hold at once, and a recipe teaches which one "
-            "does: train on a corpus whose turns have "
-            "one emotion each (a language model without an adapter answers `--emotions goemotions` by a "
-            "question for each label)"
+            f"several labels of the set '{emotions.name}' may hold at once, but a recipe trains on exactly "
+            "one: use a corpus whose turns have one emotion each (a language model without "
+            "an adapter answers `--emotions goemotions` by a question for each label)"
         )
     return emotions.labels
 

@@ -150,16 +150,16 @@ class Shape:
         inputs of adapters are kept, not those of base layers.
         """
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        # Norms compute in fp32 and keep a copy of what they read.
+        # Norms compute in fp32 and keep a copy of their input.
         norms = 4 * (self.norms_per_layer * self.hidden + (q + kv if self.qk_norm else 0))
-        # The gate before and after its activation, and what it is multiplied with.
+        # The gate before and after its activation, and the other factor.
         gated = 3 * value * self.intermediate
         if self.eager:
             # Queries, keys and values for every head, and 8 bytes for every score: the capped score, its
             # softmax in fp32 and, in bf16, a copy of that.
             attention = 3 * value * q + 8 * self.heads * row_tokens
         else:
-            # Besides queries, keys and values the output, and a sum for each head in fp32.
+            # Queries, keys, values and output, and a sum for each head in fp32.
             attention = 4 * value * q + 4 * self.heads
             if self.fused and self.kv_heads == self.heads:
                 # Values are a view that also keeps the queries and keys before rotation.

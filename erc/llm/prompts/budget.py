@@ -81,8 +81,7 @@ def fit(
     while over > 0:
         if dropped >= past:
             return None
-        # Lines cost about what they cost alone, so most of the way is gone in one step; the loops settle what
-        # is left.
+        # A line costs about what it costs alone, so one step drops most lines; the loops correct the rest.
         freed, target = 0, dropped
         while target < past and (freed < over or target == dropped):
             freed += sum(encoder.count(line) + 1 for line in lines[target : min(target + budget.block, past)])

@@ -161,7 +161,7 @@ class PromptBuilder:
         A limit in characters alone is not enough: in some scripts one character is several tokens.
         """
         text, tokens = self.safe.utterance(turn.text), max(0, self._room) // 3
-        if len(text.encode()) <= tokens or self.encoder.count(text) <= tokens:  # no token is less than a byte
+        if len(text.encode()) <= tokens or self.encoder.count(text) <= tokens:  # a token is at least a byte
             return text
         longest = min(len(text) - 1, self.safe.limits.utterance)
         cap = largest_fitting(

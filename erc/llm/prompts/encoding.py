@@ -18,8 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from erc.errors import ArtefactError
 from erc.llm.prompts.template import RenderedPrompt
 
-# Some chat templates print today's date and some let a model think first: both would make the same prompt
-# read differently.
+# Some chat templates print today's date or let the model think first, which would change equal prompts.
 _TEMPLATE_SETTINGS: Mapping[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
 _PROBE = "joy"
 
@@ -111,7 +110,7 @@ class PromptEncoder:
         )
 
     def _accepts_system_role(self) -> bool:
-        # A template may refuse the role with an error of its own, or leave the message out without a word.
+        # A template may refuse the role with an error, or drop the message silently.
         try:
             rendered = self._apply(
                 [{"role": "system", "content": "qzsystemqz"}, {"role": "user", "content": _PROBE}],

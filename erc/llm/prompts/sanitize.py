@@ -56,7 +56,7 @@ class PromptSanitizer:
             {marker for marker in markers if len(marker.strip()) > 1},
             key=lambda marker: (-len(marker), marker),
         )
-        # A lookahead finds markers that overlap, too; breaking the first character of each leaves none whole.
+        # A lookahead also finds overlapping markers; breaking each after its first character leaves none whole.
         self._pattern = re.compile(f"(?={'|'.join([*map(re.escape, literal), *_FAMILIES])})", re.IGNORECASE)
 
     @classmethod
@@ -103,7 +103,7 @@ class PromptSanitizer:
             text = " ".join(
                 folded.split()
             )  # a tokenizer that folds compatibility characters would see the marker
-        # Inserting never joins characters that stood apart, so nothing that was no marker becomes one.
+        # Inserting joins no characters, so it creates no new marker.
         pieces, last = [], 0
         for found in self._pattern.finditer(text):
             pieces.append(text[last : found.start() + 1] + SEPARATOR)

@@ -133,6 +133,6 @@ def content_free_prior(
 
 
 def _relative(log_likelihood: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    # Only differences between labels count; taken relative, the numbers stay near 0, and a label a server
-    # left out is a finite, small number.
+    # Only differences between labels count. Normalized, the numbers stay near 0, and a label that a server
+    # left out becomes a finite, small number.
     return np.maximum(log_softmax(np.asarray(log_likelihood, dtype=np.float64), axis=1), -100.0) - prior

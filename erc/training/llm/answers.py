@@ -35,9 +35,8 @@ def answer_scores(model: Any, batch: Batch, *, neftune: float = 0.0) -> tuple[Te
     """
     segments, positions = batch["segments"], batch["position_ids"]
     mask = tree_mask(segments=segments, branches=batch["branches"])
-    bare = getattr(
-        model, "module", model
-    )  # wrapped where several processes train; the wrapper has to be called, so that gradients are shared
+    # With several processes the model is wrapped. The wrapper must be called, so that gradients are shared.
+    bare = getattr(model, "module", model)
     argument = attention_argument(
         mask, positions, positions, config=bare.config, dtype=computing_dtype(model)
     )

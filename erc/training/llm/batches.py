@@ -138,7 +138,7 @@ def rows_of(examples: Sequence[LlmExample], *, row_tokens: int | None) -> list[R
 
 def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
     """How many tokens all prompts share at the beginning; each keeps at least its last one for itself."""
-    first, last = min(prompts), max(prompts)  # what these have in common, all between them have
+    first, last = min(prompts), max(prompts)  # all prompts between these share what they share
     limit = min(map(len, prompts)) - 1
     return next((i for i in range(limit) if first[i] != last[i]), max(0, limit))
 

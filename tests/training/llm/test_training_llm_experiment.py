@@ -253,5 +253,5 @@ def test_corpus_whose_turns_have_several_emotions_is_refused_before_anything_is_
         lambda: llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=tuple(splits)),
         lambda: plan_training(config),
     ):
-        with pytest.raises(ConfigError, match="'goemotions' several labels may hold at once"):
+        with pytest.raises(ConfigError, match="labels of the set 'goemotions' may hold at once"):
             run()

@@ -40,7 +40,7 @@ class ServerGenerator:
         try:
             self.mode: WriteMode = self._probe() if mode is None else mode
         except BaseException:
-            transport.close()  # nobody else is left to
+            transport.close()  # the caller gets no object to close
             raise
 
     def generate(

@@ -92,9 +92,7 @@ def echoed_sum(response: dict[str, Any], *, prefix: int, answer: int) -> float:
             "one given here"
         )
     part = found[prefix : prefix + answer]
-    if not all(
-        isinstance(value, int | float) and value < math.inf for value in part
-    ):  # NaN is not below anything
+    if not all(isinstance(value, int | float) and value < math.inf for value in part):  # False for NaN
         raise UnusableError("the server gave an answer's token no log-probability")
     return float(sum(max(value, _NEVER) for value in part))
 
@@ -130,7 +128,7 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
         given = {entry["token"]: max(float(entry["logprob"]), _NEVER) for entry in reversed(top)}
     except (KeyError, IndexError, TypeError, ValueError):
         raise UnusableError(_NO_LOGPROBS) from None
-    if not all(value < math.inf for value in given.values()):  # NaN is not below anything
+    if not all(value < math.inf for value in given.values()):  # False for NaN
         raise UnusableError(_NO_LOGPROBS)
     found: dict[str, list[float]] = {}
     for token, value in given.items():
@@ -138,7 +136,7 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
             found.setdefault(token.strip(), []).append(value)
     if not found:
         raise UnusableError(
-            f"none of the codes {codes} is among the server's likeliest tokens: the model does not answer "
+            f"none of the codes {codes} is among the server's top tokens: the model does not answer "
             "with a letter; "
             "CONVEMO_SERVER_MODE=choice has it choose a label instead"
         )

@@ -73,7 +73,7 @@ class ServerScorer:
                     "mode codes"
                 )
         except BaseException:
-            self.close()  # nobody else is left to
+            self.close()  # the caller gets no object to close
             raise
 
     @property

@@ -179,7 +179,7 @@ class _NoAnswerError(Exception):
 def _object(response: httpx2.Response) -> dict[str, Any]:
     try:
         content = response.json()
-    except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets
+    except (ValueError, RecursionError):  # the latter for deeply nested brackets
         raise _NoAnswerError(f"answered something that is no JSON: {response.text[:80]!r}") from None
     if not isinstance(content, dict):
         raise _NoAnswerError("answered JSON that is no object")
