@@ -80,7 +80,7 @@ class WrittenTexts:
             self._texts[key] = text
 
     def _append(self, line: bytes) -> None:
-        # One write per line, so that lines of several processes do not mix. An incomplete line is ended first.
+        # One write per line, so that lines of several processes do not mix. A partial line is ended first.
         if end := self._file.seek(0, os.SEEK_END):
             self._file.seek(end - 1)
             line = line if self._file.read(1) == b"\n" else b"\n" + line

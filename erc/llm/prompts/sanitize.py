@@ -23,7 +23,8 @@ from transformers import PreTrainedTokenizerBase
 SEPARATOR = "·"
 _FAMILIES = (
     r"<\|[^<>|]{0,40}\|>",  # <|im_start|>, <|eot_id|>, <|end|>, <|assistant|>
-    r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant|tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
+    r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant)>{1,2}",
+    r"<{1,2}/?(?:tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
     r"\[/?(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|cls|sep|pad|mask|unk|bos|eos)\]",
     r"\[/?(?:end of )?(?:dialogue|example)\]",  # the marks of our own prompts
     r"<[｜|][^<>]{0,40}[｜|]>",  # the full-width bars of DeepSeek's template
@@ -56,7 +57,7 @@ class PromptSanitizer:
             {marker for marker in markers if len(marker.strip()) > 1},
             key=lambda marker: (-len(marker), marker),
         )
-        # A lookahead also finds overlapping markers; breaking each after its first character leaves none whole.
+        # A lookahead also finds overlapping markers; breaking each after one character leaves none whole.
         self._pattern = re.compile(f"(?={'|'.join([*map(re.escape, literal), *_FAMILIES])})", re.IGNORECASE)
 
     @classmethod
