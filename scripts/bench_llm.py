@@ -213,7 +213,8 @@ def live_predictor() -> tuple[Predictor, list[tuple[str, str]]]:
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
     from erc.llm.backends.local import LocalScorer
-    from erc.llm.prompts.builder import Budget, PromptBuilder
+    from erc.llm.prompts.budget import Budget
+    from erc.llm.prompts.builder import PromptBuilder
     from erc.persistence import find_model, load_artefact
     from erc.resources import SHARED_MODEL
 
@@ -245,8 +246,8 @@ def training(given: argparse.Namespace) -> None:
     """
     import torch
 
+    from erc.training.llm.answers import answer_losses, answer_scores
     from erc.training.llm.batches import LlmExample, collate_examples
-    from erc.training.llm.task import answer_losses, answer_scores
 
     model = random_model()
     examples = [

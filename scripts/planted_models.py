@@ -22,10 +22,10 @@ from erc.llm.prompts.tasks import CHARACTERISTICS, TaskPrompts
 from erc.llm.prompts.template import PromptTemplate, prompt_names
 from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.resources import resource_dir
+from erc.training.llm.answers import predict_answers
 from erc.training.llm.examples import Examples
 from erc.training.llm.experiment import run_llm
 from erc.training.llm.settings import llm_recipe, prompt_budget
-from erc.training.llm.task import predict_answers
 
 CLAIMS: dict[Ingredient, tuple[str, ...]] = {
     "dialogue": ("instructerc", "ckerc", "bioserc", "laercs", "speaker-memory"),

@@ -37,12 +37,12 @@ from erc.memory.corpus import CorpusNotes, corpus_memory
 from erc.memory.past import CorpusPast
 from erc.persistence import find_model, load_artefact
 from erc.training.inputs import TrainingInputs
+from erc.training.llm.answers import predict_answers
 from erc.training.llm.batches import LlmExample, dialogue_groups
 from erc.training.llm.examples import Examples
 from erc.training.llm.experiment import stage_task
 from erc.training.llm.settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm.stages import run_stages
-from erc.training.llm.task import predict_answers
 from erc.training.provenance import corpora_provenance
 from erc.uncertainty.crossfit import cross_fitted_classes
 

@@ -41,7 +41,8 @@ from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus, load_corpus
 from erc.data.leaks import LeakFilter, known_held_out
 from erc.emotions import load_emotion_set
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.prompts.template import PromptTemplate, prompt_names

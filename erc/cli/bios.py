@@ -1,4 +1,4 @@
-"""`erc bios`: what the speaker memory says of a person in words."""
+"""`erc bios`: descriptions of the people in a speaker memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 @app.callback()
 def root() -> None:
-    """Keeps `write` a verb of its own."""
+    """Makes `write` a subcommand."""
 
 
 @app.command()
@@ -52,18 +52,18 @@ def write(
         int, typer.Option("--max-words", min=10, max=400, help="Word limit given to the model.")
     ] = 80,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest words.")
+        float, typer.Option("--temperature", min=0.0, help="0 takes the most probable words.")
     ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed where the temperature is above 0.")] = 0,
     precision: Annotated[str, typer.Option("--precision", help="bf16, fp32, 4bit, or auto.")] = "auto",
 ) -> None:
-    """Write the next version of a bio from what is remembered; earlier versions stay."""
+    """Write the next version of each bio from the speaker memory; earlier versions are kept."""
     from erc.inference.loading import load_model
     from erc.inference.scorers.settings import InferenceSettings
     from erc.inference.scorers.utterance import UtteranceScorer
     from erc.llm.backends.generate import GenerationSettings
     from erc.llm.generation.writer import open_text_writer
-    from erc.llm.prompts.builder import Budget
+    from erc.llm.prompts.budget import Budget
     from erc.llm.prompts.template import PromptTemplate
     from erc.memory.bio_writer import LlmBios, write_bios
     from erc.memory.bios import NothingWrittenError
@@ -74,7 +74,8 @@ def write(
         raise ConfigError(f"--model {model}: bios are written by a language model, as llm:FOLDER or llm:ID")
     if adapter is not None and server is not None:
         raise ConfigError(
-            "--adapter is for a local model: on a server the adapter has a name of its own, to be given with --model"
+            "--adapter is for a local model: on a server the adapter has a name of its own, to be given "
+            "with --model"
         )
     settings = GenerationSettings(max_new_tokens=3 * max_words, temperature=temperature, seed=seed)
     with Registry.open(memory, tenant=tenant, options=Options(create=False)) as registry:
@@ -99,10 +100,12 @@ def write(
                     tell(f"{person.name or person.speaker_id}: {bio}")
                 elif bio is not None:
                     written += 1
-                    line = f"{person.name or person.speaker_id}: version {bio.version}, from {bio.utterances} utterances"
+                    name = person.name or person.speaker_id
+                    line = f"{name}: version {bio.version}, from {bio.utterances} utterances"
                     stdout.print(line, markup=False, highlight=False, soft_wrap=True)
     tell(f"{written} bios written by {bios.name}")
     if unwritten:
         raise NothingWrittenError(
-            f"nothing was written about {unwritten} of {asked} people: their bios stay as they were, the same command tries again"
+            f"nothing was written about {unwritten} of {asked} people: their bios stay as they were, the "
+            "same command tries again"
         )

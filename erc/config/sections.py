@@ -214,6 +214,13 @@ class LlmConfig(Section):
     """Most past turns of the speaker, of the dialogue so far and of earlier ones, with their predicted emotions, in the prompt."""
     retrieval: Literal["recency", "similarity", "both", "none"] = "recency"
     demonstrations: Annotated[int, Field(ge=0)] = 0
+    """Most labelled turns of the training corpus in the prompt, those most similar to the target."""
+    demonstration_names: bool = True
+    """Whether the lines of a demonstration begin with the names of their speakers."""
+    balanced_demonstrations: bool = False
+    """Whether demonstrations come from a subset of the training corpus with equally many turns of each label."""
+    embedder: Name = "shared"
+    """What finds demonstrations: the shared classifier, or a sentence-transformers model (a folder or hub id)."""
     dev_sees_train: bool = False
     """Whether bios and past turns on dev hold what the training split says of earlier conversations."""
     writer: Name | None = None

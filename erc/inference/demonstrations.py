@@ -21,6 +21,7 @@ from erc.files import read_arrays, save_arrays, sweep
 from erc.inference.scorers.caching import CachedScorer
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.base.adapters import AdapterRecord
+from erc.llm.embedding import SHARED, SharedEmbedder, TextEmbedder, open_embedder
 from erc.llm.prompts.demonstrations import DemonstrationIndex, Embed, TurnSource
 from erc.llm.prompts.notes import Demonstration
 from erc.models.encoder.precision import resolve_precision
@@ -32,13 +33,19 @@ NO_LEAKS = LeakFilter.of(())
 
 @dataclass(frozen=True, slots=True)
 class TrainedDemonstrations:
-    """Finds at most `count` training turns per prompt, by embedding only and never by label."""
+    """Finds at most `count` training turns per prompt, by embedding only and never by label.
+
+    `embed` is given where the adapter was trained with an embedder other than the shared classifier.
+    """
 
     index: DemonstrationIndex
     count: int
+    embed: Embed | None = None
 
     def __call__(self, vector: np.ndarray, text: str, origin: TurnSource) -> Sequence[Demonstration]:
-        """The turns nearest to `vector` (P,); none with the same text or from the same conversation."""
+        """The turns most similar to a text; `vector` (P,) is the shared classifier's."""
+        if self.embed is not None:
+            vector = self.embed([text])[0]
         return self.index.search(vector, text=text, origin=origin, k=self.count)
 
 
@@ -59,33 +66,61 @@ def trained_demonstrations(
         ArtefactError: The corpus is missing or has changed, or the classifier is another one.
     """
     config = record.extra.get("config", {})
-    count = int(config.get("llm", {}).get("demonstrations", 0))
+    llm = config.get("llm", {})
+    count = int(llm.get("demonstrations", 0))
     if not count:
         return None
-    made = record.extra.get("supplies", {})
-    if made.get("utterance_sha256") not in (None, utterance.artefact.sha256):
-        raise ArtefactError(
-            f"the adapter's demonstrations were found by {made.get('utterance_model')} of SHA-256 "
-            f"{made['utterance_sha256'][:12]}..., the one here "
-            f"has {utterance.artefact.sha256[:12]}...: train the adapter again"
-        )
+    embedder = _embedder(record, utterance)
     corpus = training_split(
         config, record.extra.get("files", {}), what="the adapter shows demonstrations from"
     )
-    scorer = CachedScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
+    shared = isinstance(embedder, SharedEmbedder)
     embed = kept_vectors(
-        scorer,
+        embedder,
         (cache or user_cache_dir()) / "demonstrations",
         checksums=[file.sha256 for file in corpus.files],
+        precision=resolve_precision(utterance.settings.precision) if shared else "fp32",
     )
-    index = DemonstrationIndex.build(corpus.conversations, embed, leaks=leaks, labels=record.labels)
-    return TrainedDemonstrations(index, count)
+    index = DemonstrationIndex.build(
+        corpus.conversations,
+        embed,
+        leaks=leaks,
+        labels=record.labels,
+        names=bool(llm.get("demonstration_names", True)),
+        balanced=bool(llm.get("balanced_demonstrations", False)),
+    )
+    return TrainedDemonstrations(index, count, embed=None if shared else embedder.embed)
 
 
-def kept_vectors(scorer: CachedScorer, folder: Path, *, checksums: Sequence[str]) -> Embed:
+def _embedder(record: AdapterRecord, utterance: UtteranceScorer) -> TextEmbedder:
+    """The embedder an adapter was trained with; raises ArtefactError if the one here is another."""
+    scorer = CachedScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
+    shared = SharedEmbedder(
+        scorer.embed,
+        name=scorer.artefact.info.name,
+        revision=scorer.artefact.sha256,
+        width=scorer.network.embedding_width,
+    )
+    made = record.extra.get("supplies", {})
+    embedder = open_embedder(
+        record.extra.get("config", {}).get("llm", {}).get("embedder", SHARED), shared=shared
+    )
+    if embedder is shared:  # records without an embedder name the classifier instead
+        name, revision = made.get("utterance_model"), made.get("utterance_sha256")
+    else:
+        name, revision = made.get("embedder"), made.get("embedder_revision")
+    if revision not in (None, embedder.revision):
+        raise ArtefactError(
+            f"the adapter's demonstrations were found by {name} with digest {revision[:12]}, "
+            f"the one here has {str(embedder.revision)[:12]}: train the adapter again"
+        )
+    return embedder
+
+
+def kept_vectors(embedder: TextEmbedder, folder: Path, *, checksums: Sequence[str], precision: str) -> Embed:
     """Embeds texts of corpus files, with a cache in `folder`.
 
-    A cache file is named by a digest of texts, file checksums, classifier and precision. A damaged one is
+    A cache file is named by a digest of texts, file checksums, embedder and precision. A damaged one is
     computed again. A folder that cannot be written to only costs time.
     """
 
@@ -93,15 +128,15 @@ def kept_vectors(scorer: CachedScorer, folder: Path, *, checksums: Sequence[str]
         made = [
             _FORMAT,
             sorted(checksums),
-            scorer.artefact.sha256,
-            resolve_precision(scorer.settings.precision),
+            embedder.revision or embedder.name,
+            precision,
             list(texts),
         ]
         digest = hashlib.sha256(json.dumps(made, ensure_ascii=True).encode()).hexdigest()[:32]
         path = folder / f"vectors-{digest}.safetensors"
-        found = _read_vectors(path, shape=(len(texts), scorer.network.embedding_width))
+        found = _read_vectors(path, shape=(len(texts), embedder.width))
         if found is None:
-            found = scorer.embed(texts)
+            found = embedder.embed(texts)
             with contextlib.suppress(OSError):
                 sweep(folder)
                 save_arrays({"vectors": found}, path)

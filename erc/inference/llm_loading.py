@@ -20,8 +20,10 @@ from erc.llm.backends.local import LocalScorer
 from erc.llm.backends.server import ServerScorer, asked_mode, open_transport
 from erc.llm.base.adapters import RECORD, AdapterRecord
 from erc.llm.base.digests import known_weights, weights_digest
-from erc.llm.base.loading import LlmPrecision, can_four_bit, default_device, known_positions, require_place
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.base.four_bit import can_four_bit
+from erc.llm.base.loading import LlmPrecision, default_device, known_positions, require_place
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import writing_model
@@ -209,12 +211,7 @@ def _prompts(
         max_tokens=llm.get("max_tokens", 1024), max_turns=llm.get("turns", 12), block=llm.get("block", 4)
     )
     budget, remarks = _fitting(asked_for, encoder, record.labels)
-    builder = PromptBuilder(encoder=encoder, labels=record.labels, budget=budget)
-    if builder.sha256 != record.prompt_sha256:
-        raise ArtefactError(
-            f"the adapter was trained with another prompt than this version's {builder.prompt_id}: train it "
-            "again"
-        )
+    builder = record.prompt_builder(encoder, budget=budget)
     if record.chat_template_sha256 != encoder.template_sha256:
         other = (
             "without the chat template that"

@@ -1,1 +1,1 @@
-"""Labelling by a language model: prompts, exact label scores, retrieval, back ends and recipes."""
+"""Labelling with language models: prompts, exact label scores, retrieval, backends and recipes."""

@@ -13,11 +13,11 @@ from erc.inference.scorers.scores import SharedClassifier
 from erc.llm.backends.generate import GenerationSettings, Generator
 from erc.llm.generation.text_store import WrittenTexts
 from erc.llm.generation.writer import KeepingWriter, Writer
-from erc.llm.prompts.builder import Budget, fit
+from erc.llm.prompts.budget import Budget, fit
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.sanitize import PromptSanitizer
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
-from erc.llm.prompts.truncation import most
+from erc.llm.prompts.truncation import largest_fitting
 from erc.memory.bios import NothingWrittenError, write_bio
 from speakers import END, Bio, BioWriter, Observation, Passage, Point, Registry, Speaker, SpeakerContext
 
@@ -110,7 +110,7 @@ def _within(tokens: int, encoder: PromptEncoder, limit: int, shortened: Callable
     whole = shortened(limit)
     if len(whole.encode()) <= tokens or encoder.count(whole) <= tokens:  # a token is at least one byte
         return whole
-    return shortened(most(limit - 1, lambda cap: encoder.count(shortened(cap)) <= tokens))
+    return shortened(largest_fitting(limit - 1, lambda cap: encoder.count(shortened(cap)) <= tokens))
 
 
 def written_bios(writer: Writer, texts: WrittenTexts) -> dict[str, Any]:

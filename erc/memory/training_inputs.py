@@ -130,6 +130,7 @@ class _Supplier:
 
     def _for_prompts(self, train: Corpus, dev: Corpus) -> TrainingInputs:
         from erc.inference import loading
+        from erc.llm.embedding import SharedEmbedder, open_embedder
         from erc.training.inputs import TrainingInputs
         from erc.training.llm.settings import llm_recipe
         from erc.training.loop import distributed as processes
@@ -147,7 +148,17 @@ class _Supplier:
                 "utterance_sha256": scorer.artefact.sha256,
             }
             if recipe.demonstrations:
-                parts["embed"] = scorer.embed
+                embedder = open_embedder(
+                    recipe.embedder,
+                    shared=SharedEmbedder(
+                        scorer.embed,
+                        name=scorer.artefact.info.name,
+                        revision=scorer.artefact.sha256,
+                        width=scorer.network.embedding_width,
+                    ),
+                )
+                parts["embed"] = embedder.embed
+                provenance |= {"embedder": embedder.name, "embedder_revision": embedder.revision}
             if recipe.needs_notes:
                 parts["notes"] = self._notes(train, dev, scorer, writer, texts)
         # Other processes receive the texts from the main one.

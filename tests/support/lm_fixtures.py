@@ -72,9 +72,29 @@ def adapter(
         "base_weights": weights_digest(tiny_lm_dir),
     }
     record = AdapterRecord(
-        str(tiny_lm_dir), None, builder.prompt_id, builder.sha256, builder.encoder.template_sha256, labels,
-        "meld", calibrator.to_dict(), training,
-    )  # fmt: skip
+        base=str(tiny_lm_dir),
+        revision=None,
+        prompt=builder.prompt_id,
+        prompt_sha256=builder.sha256,
+        chat_template_sha256=builder.encoder.template_sha256,
+        labels=labels,
+        label_set="meld",
+        calibrator=calibrator.to_dict(),
+        extra=training,
+    )
     save_adapter(model, folder, record)
     chat_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sentence_transformer(tmp_path_factory: pytest.TempPathFactory, tiny_encoder_dir: Path) -> Path:
+    """A sentence-transformers model with mean pooling over the tiny encoder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    encoder = Transformer(str(tiny_encoder_dir))
+    folder = tmp_path_factory.mktemp("sentences") / "tiny"
+    model = SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension())], device="cpu")
+    model.save(str(folder))
     return folder

@@ -1,4 +1,4 @@
-"""A small HTTP server on the loopback that speaks the OpenAI interface over a tiny model, with faults on demand."""
+"""A small local HTTP server with the OpenAI interface over a tiny model, with faults on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 @dataclass
 class Behaviour:
-    """What the server can do, and the faults of the next requests, first to last: a status, or one of the words below."""
+    """What the server supports, and the faults of the next requests in order: a status or a word below."""
 
     model: Any = None
     completions: bool = True
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
 
     def greedy(self, does: Behaviour, ids: list[int], body: dict) -> str:
-        """The likeliest token each time, up to the end of the turn, in the tokenizer of the tests."""
+        """The most probable token each time, up to the end of the turn, in the tokenizer of the tests."""
         from lm_parts import build_tokenizer
 
         tokenizer = build_tokenizer(chat=True)

@@ -1,0 +1,1 @@
+"""Backends that score labels or write text: a local model, a live conversation, and a server."""

@@ -1,4 +1,4 @@
-"""Text written by a language model: bios and what else a recipe has a model write. Labels are never made this way, they are scored."""
+"""Text that a language model writes, such as bios. Labels are scored, never generated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ _MOST_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
-    """`temperature` 0 takes the likeliest token each time; above 0 tokens are drawn among the likeliest that make up `top_p`, with `seed`."""
+    """How text is generated.
+
+    Attributes:
+        max_new_tokens: Most tokens of a text.
+        temperature: 0 takes the most probable token each time; above 0, tokens are drawn.
+        top_p: Tokens are drawn among the most probable ones that together have this probability.
+        seed: Seed of the draw.
+    """
 
     max_new_tokens: int = 160
     temperature: float = 0.0
@@ -29,12 +36,16 @@ class GenerationSettings:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ConfigError(
-                f"max_new_tokens={self.max_new_tokens}, temperature={self.temperature}, top_p={self.top_p}: expected at least 1, at least 0, (0, 1]"
+                f"max_new_tokens={self.max_new_tokens}, temperature={self.temperature}, top_p={self.top_p}: "
+                "expected at least 1, at least 0, (0, 1]"
             )
 
 
 class Generator(Protocol):
-    """A back end that writes text: `LocalScorer`, or `ServerGenerator` for a model on a server. `encoder` measures prompts."""
+    """A backend that writes text: `LocalScorer`, `ServerGenerator`, or one of them loaded later.
+
+    `encoder` measures prompts.
+    """
 
     encoder: PromptEncoder
     model_id: str
@@ -55,18 +66,18 @@ def generate(
     pad_id: int,
     max_tokens: int = 8192,
 ) -> list[str]:
-    """What the model writes after each prompt, up to the token that ends its turn.
+    """The text after each prompt, up to the token that ends the model's turn.
 
-    The likeliest texts are written for prompts of about one length side by side, padded on the left, at most
-    `max_tokens` tokens of prompts and texts in a batch. Each is the one its prompt has alone, but where two
-    tokens are as likely as each other to within rounding. A drawn text is written alone: its draw depends on
-    its own prompt and the seed, and would otherwise hang on its neighbours.
+    Greedy texts are generated in batches of similar length, padded on the left, with at most `max_tokens`
+    tokens of prompts and texts. Each is the text its prompt gets alone, except where two tokens are equally
+    probable to within rounding. A drawn text is generated alone, so that it depends only on its own prompt
+    and the seed.
     """
     rows = [encoder.prompt_ids(prompt) for prompt in prompts]
     written: list[list[int]] = [[] for _ in rows]
-    run_parallel = 1 if settings.temperature else _MOST_ROWS
+    most_rows = 1 if settings.temperature else _MOST_ROWS
     for bucket in length_buckets(
-        [len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=run_parallel
+        [len(ids) + settings.max_new_tokens for ids in rows], max_tokens=max_tokens, max_rows=most_rows
     ):
         for index, ids in zip(
             bucket,
@@ -94,8 +105,7 @@ def _written(
         if settings.temperature
         else {}
     )
-    # A model's own settings of generation stay out: they would make two models' greedy texts two different
-    # things.
+    # A model's own generation settings are ignored, so that "greedy" means the same for all models.
     chosen = {"do_sample": False, **sampled, "max_new_tokens": settings.max_new_tokens}
     config = GenerationConfig(**chosen, eos_token_id=terminator, pad_token_id=pad_id)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

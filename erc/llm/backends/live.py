@@ -1,7 +1,7 @@
-"""A conversation that goes on: what a model has read of it is kept between turns.
+"""Scores one live conversation, keeping keys and values between turns.
 
-The prompt of the next turn mostly begins as the last one did (instruction, bios, dialogue so far). The cached
-keys and values are cut back to the common beginning, and only what follows is read.
+The next turn's prompt mostly begins like the last one (instruction, bios, dialogue so far). The cache is
+cut back to the common beginning, and only the rest is read.
 
 Shapes: B prompts, K labels, S samples.
 """
@@ -20,14 +20,14 @@ from erc.llm.scoring.prefix_tree import PrefixReader
 from erc.llm.scoring.scores import LabelScores
 
 _LONG_PROMPT = 1024
-"""Tokens by which it is decided how many drawn networks run together, before any prompt is known."""
+"""Prompt length assumed when deciding how many drawn networks run together."""
 
 
 class LiveScorer:
-    """A local back end for one conversation: scores of its prompts, given one after the other, each reading only what is new.
+    """Scores the prompts of one conversation, given one after the other; each reads only what is new.
 
-    The networks of a Monte-Carlo pass have caches of their own, each as large as the model's, at most
-    `max_tokens` to a pass.
+    The networks of a Monte-Carlo pass have their own caches, each as large as the model's. A pass holds at
+    most `max_tokens` tokens.
     """
 
     def __init__(self, model: Any, encoder: PromptEncoder, *, model_id: str, max_tokens: int = 8192) -> None:
@@ -45,7 +45,7 @@ class LiveScorer:
 
     @property
     def tokens_read(self) -> int:
-        """Tokens of prompts computed so far, by all networks together."""
+        """Prompt tokens computed so far, by all networks together."""
         return self._reader.tokens_read + sum(
             draw.rows * reader.tokens_read for draw, reader in self._drawn.items()
         )
@@ -61,7 +61,10 @@ class LiveScorer:
     def sample(
         self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int
     ) -> np.ndarray:
-        """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`; networks of other numbers are forgotten."""
+        """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`.
+
+        Caches of networks with other numbers are dropped.
+        """
         answers = [[self.encoder.answer_ids(label) for label in labels]]
         specs = [
             DrawSpec(seed, tuple(range(first, min(first + self._at_once, samples))))

@@ -1,4 +1,4 @@
-"""The local back end: a Hugging Face causal language model, with or without a LoRA adapter.
+"""The local backend: a Hugging Face causal language model, with or without a LoRA adapter.
 
 Shapes: B prompts, K labels, S samples.
 """
@@ -30,8 +30,8 @@ from erc.models.encoder.batching import length_buckets
 class LocalScorer:
     """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch.
 
-    With the strategy `tree` whatever prompts have in common is read once; `repeat` is for models that tell
-    positions by the place in a row. None takes what the model's architecture allows.
+    The strategy `tree` reads what prompts share once. `repeat` is for models whose positions depend on the
+    place in the row. None takes what the model's architecture allows.
     """
 
     def __init__(
@@ -61,10 +61,14 @@ class LocalScorer:
         max_tokens: int = 8192,
         use: Use = "scoring",
     ) -> LocalScorer:
-        """The model `name` (folder or hub id), with the adapter in `adapter`. Its id ends in a digest of those weights that lie in a folder.
+        """Loads the model `name` (folder or hub id), with the adapter in `adapter`.
 
-        Raises ArtefactError as `load_base`. One that is loaded for `writing` may be of a type that does not
-        score.
+        Its id ends in a digest of the weights that are local folders. A model loaded for `writing` may be
+        of a type that cannot score.
+
+        Raises:
+            ArtefactError: the model or the adapter cannot be loaded or used so.
+            ConfigError: the precision is unknown or cannot be used here.
         """
         model, tokenizer = load_base(name, revision=revision, precision=precision, device=device, use=use)
         if adapter is not None:
@@ -78,7 +82,11 @@ class LocalScorer:
         return cls(model, tokenizer, model_id=model_id, max_tokens=max_tokens)
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
-        """Exact log-likelihoods of every label after every prompt."""
+        """Exact log-likelihoods of every label after every prompt.
+
+        Raises:
+            ArtefactError: the model is of a type whose answers cannot be scored.
+        """
         answers = [self.encoder.answer_ids(label) for label in labels]
         rows = [self.encoder.prompt_ids(prompt) for prompt in prompts]
         values = self._run(rows, [answers] * len(rows), draw=None)[0] if rows else np.zeros((0, len(labels)))
@@ -89,18 +97,16 @@ class LocalScorer:
     ) -> np.ndarray:
         """Log-likelihoods (S, B, K) under `samples` networks drawn by the adapter's dropout.
 
-        A draw is a whole network, the same for every prompt and batch. Raises NoDropoutError without adapter
-        dropout.
+        A draw is a whole network, the same for every prompt and batch.
+
+        Raises:
+            NoDropoutError: the adapter has no dropout.
+            ArtefactError: the model is of a type whose answers cannot be scored.
         """
         require_dropout(self.model, name=f"the language model {self.model_id}")
         answers = [self.encoder.answer_ids(label) for label in labels]
         rows = [self.encoder.prompt_ids(prompt) for prompt in prompts]
         return self._run(rows, [answers] * len(rows), draw=DrawSpec(seed, tuple(range(samples))))
-
-    def score_each(self, prompts: Sequence[RenderedPrompt], answers: Sequence[Sequence[str]]) -> np.ndarray:
-        """Log-likelihoods (B, K) where every prompt has its own K answers."""
-        ids = [[self.encoder.answer_ids(answer) for answer in of_prompt] for of_prompt in answers]
-        return self._run([self.encoder.prompt_ids(prompt) for prompt in prompts], ids, draw=None)[0]
 
     def generate(
         self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
@@ -117,7 +123,7 @@ class LocalScorer:
         )
 
     def live(self) -> LiveScorer | None:
-        """The same scores for one conversation that goes on, keeping what was read of it; None with `repeat`, which keeps nothing."""
+        """A scorer for one live conversation that keeps what it has read; None with the strategy `repeat`."""
         return (
             LiveScorer(self.model, self.encoder, model_id=self.model_id, max_tokens=self.max_tokens)
             if self.strategy == "tree"
@@ -133,7 +139,8 @@ class LocalScorer:
         """(S, B, K) with S = 1 without a draw."""
         if self.strategy is None:
             raise ArtefactError(
-                f"{self.model_id}: a model of type '{self.model.config.model_type}' can write, but its answers cannot be scored"
+                f"{self.model_id}: a model of type '{self.model.config.model_type}' can write, but its "
+                "answers cannot be scored"
             )
         draws = [None] if draw is None else list(self._draws(draw, max(map(len, rows), default=1)))
         read = self._shared if self.strategy == "tree" else self._batched
@@ -142,7 +149,7 @@ class LocalScorer:
     def _shared(
         self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None
     ) -> np.ndarray:
-        """What prompts have in common is read once, as the turns of a dialogue do."""
+        """Scores prompts, reading what they share once."""
         reader, networks = PrefixReader(self.model, draw=draw), 1 if draw is None else draw.rows
         values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))
         for chosen in passes(rows, answers, max_tokens=min(PASS_TOKENS, self.max_tokens // networks)):
@@ -152,7 +159,7 @@ class LocalScorer:
     def _batched(
         self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None
     ) -> np.ndarray:
-        """Every prompt is read whole, those of about one length side by side."""
+        """Scores prompts that are each read whole, batched by length."""
         networks = 1 if draw is None else draw.rows
         values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))
         for bucket in length_buckets([len(row) * networks for row in rows], max_tokens=self.max_tokens):

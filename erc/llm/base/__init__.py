@@ -1,0 +1,1 @@
+"""Base models and their adapters: loading, architecture, memory and digests."""

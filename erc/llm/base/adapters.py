@@ -1,4 +1,4 @@
-"""LoRA adapters: attached, saved so that any PEFT server can load them, and sampled as drawn networks."""
+"""LoRA adapters: attached, saved so that any PEFT server can load them, and sampled by their dropout."""
 
 from __future__ import annotations
 
@@ -13,16 +13,29 @@ from typing import Any
 from torch import nn
 
 from erc.errors import ArtefactError, ConfigError
+from erc.llm.base.four_bit import without_bitsandbytes
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import PromptTemplate
 from erc.models.dropout import SeededDropout
 
 RECORD = "erc_llm.json"
-"""What this project knows of an adapter, beside PEFT's own files."""
+"""File with this project's record of an adapter, beside PEFT's own files."""
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Low-rank adaptation. `targets` are names of linear layers, or "all-linear"; `rank_stabilised` scales by alpha / sqrt(r)."""
+    """Low-rank adaptation (Hu et al. 2021).
+
+    Attributes:
+        r: Rank.
+        alpha: Scale; the update is multiplied by alpha / r.
+        dropout: Dropout before the adapter's first matrix.
+        targets: Names of linear layers, or "all-linear".
+        rank_stabilised: Scales by alpha / sqrt(r) instead.
+    """
 
     r: int = 16
     alpha: int = 32
@@ -33,7 +46,19 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdapterRecord:
-    """What an adapter was trained for: `base` id and `revision`, prompt and its hash, labels in order, and how scores become probabilities."""
+    """What an adapter was trained for.
+
+    Attributes:
+        base: Folder or hub id of the base model.
+        revision: Revision of a hub model.
+        prompt: Ids of the prompt templates, as `erc/v2+few_shot/v2`.
+        prompt_sha256: Hash of those templates.
+        chat_template_sha256: Hash of the chat template; None without one.
+        labels: The labels in order.
+        label_set: Name of the label set.
+        calibrator: Record of the calibrator fitted on dev.
+        extra: Configuration, data checksums, dev figures, policies and versions.
+    """
 
     base: str
     revision: str | None
@@ -47,8 +72,28 @@ class AdapterRecord:
 
     @property
     def base_weights(self) -> str | None:
-        """Digest of the base's weights where it lay in a folder; None for one of the hub, which `revision` pins."""
+        """Digest of the base's weights where it is a folder; None for a hub model, which `revision` pins."""
         return self.extra.get("base_weights")
+
+    def prompt_builder(self, encoder: PromptEncoder, *, budget: Budget | None = None) -> PromptBuilder:
+        """Builds prompts from the template versions that the adapter was trained with.
+
+        Raises:
+            ArtefactError: a recorded template is missing, or its text differs from the recorded hash.
+        """
+        try:
+            template, few_shot = map(PromptTemplate.from_id, self.prompt.split("+"))
+        except (ConfigError, ValueError) as error:
+            raise ArtefactError(f"the adapter's prompt '{self.prompt}' cannot be loaded: {error}") from None
+        builder = PromptBuilder(
+            encoder=encoder, labels=self.labels, template=template, few_shot=few_shot, budget=budget
+        )
+        if builder.sha256 != self.prompt_sha256:
+            raise ArtefactError(
+                f"the prompt {self.prompt} here is not the one the adapter was trained with (SHA-256 "
+                f"{builder.sha256[:12]}, recorded {self.prompt_sha256[:12]}): train the adapter again"
+            )
+        return builder
 
     def save(self, folder: Path) -> None:
         """Writes the record into an adapter folder."""
@@ -59,7 +104,11 @@ class AdapterRecord:
 
     @classmethod
     def load(cls, folder: Path) -> AdapterRecord:
-        """Reads it back. Raises ArtefactError where the folder has none or it is of another version."""
+        """Reads the record of an adapter folder.
+
+        Raises:
+            ArtefactError: the folder has no record, or one of another version.
+        """
         path = folder / RECORD
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -76,13 +125,17 @@ class AdapterRecord:
 
 
 def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) -> Any:
-    """`model` with fresh LoRA layers whose dropouts are seeded; everything else is frozen.
+    """`model` with fresh LoRA layers whose dropouts are seeded; all other weights are frozen.
 
-    The initial values are drawn from `seed`, which leaves torch's global generators as they were, or for None
-    from these.
+    Initial values are drawn from `seed`, without touching torch's global generators. None draws from those.
+
+    Raises:
+        ConfigError: a target is not the name of a linear layer.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+
+    with without_bitsandbytes(model):
+        from peft import LoraConfig, get_peft_model
 
     targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
     config = LoraConfig(
@@ -95,7 +148,11 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
         bias="none",
     )
     try:
-        with _quiet_peft(), torch.random.fork_rng(enabled=seed is not None):
+        with (
+            _quiet_peft(),
+            without_bitsandbytes(model),
+            torch.random.fork_rng(enabled=seed is not None),
+        ):
             if seed is not None:
                 torch.manual_seed(seed)
             adapted = get_peft_model(model, config)
@@ -103,13 +160,14 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
         raise ConfigError(f"LoRA cannot be attached to targets {targets}: {error}") from None
     _require_every_target(adapted, targets)
     for attached in adapted.peft_config.values():
-        attached.base_model_name_or_path = ""  # by its name PEFT would ask the hub about the base at every checkpoint; `save_adapter` writes it
+        # With a name, PEFT would ask the hub about the base at every checkpoint. `save_adapter` writes it.
+        attached.base_model_name_or_path = ""
     seed_lora_dropouts(adapted)
     return adapted
 
 
 def _require_every_target(adapted: Any, targets: str | list[str]) -> None:
-    """PEFT passes over a name that no layer has as long as another one fits."""
+    """Refuses unknown target names. PEFT ignores one as long as another matches."""
     if isinstance(targets, str):
         return
     reached = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
@@ -123,13 +181,13 @@ def _require_every_target(adapted: Any, targets: str | list[str]) -> None:
         )
         known = ", ".join(name for name in linears if name not in ("base_layer", "default"))
         raise ConfigError(
-            f"LoRA cannot be attached to targets {missed}: no layer is called so; there are {known}"
+            f"LoRA cannot be attached to targets {missed}: no layer has that name; there are {known}"
         )
 
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """PEFT still asks transformers for an attribute under its old name, which is no news for our user."""
+    """Silences one warning: PEFT reads an attribute of transformers under its old name."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
@@ -138,7 +196,7 @@ def _quiet_peft() -> Iterator[None]:
 
 
 def seed_lora_dropouts(model: nn.Module) -> int:
-    """Puts a `SeededDropout` in the place of every adapter dropout; returns how many there are. They hold no weights, so files stay as they are."""
+    """Replaces every adapter dropout by a `SeededDropout` and returns their number; files do not change."""
     sites = 0
     for name, module in list(model.named_modules()):
         if name.rpartition(".")[2] != "lora_dropout":
@@ -151,7 +209,7 @@ def seed_lora_dropouts(model: nn.Module) -> int:
 
 
 def save_adapter(model: Any, folder: Path, record: AdapterRecord) -> None:
-    """Writes a PEFT folder (safetensors) that vLLM and plain PEFT load as it is, with our record beside."""
+    """Writes a PEFT folder (safetensors) that vLLM and plain PEFT load, with our record in it."""
     for config in model.peft_config.values():
         config.base_model_name_or_path = record.base
         config.revision = record.revision
@@ -160,16 +218,22 @@ def save_adapter(model: Any, folder: Path, record: AdapterRecord) -> None:
 
 
 def load_adapter(model: Any, folder: Path, *, trainable: bool = False) -> Any:
-    """`model` with the adapter of `folder`, its dropouts seeded. Raises ArtefactError for a folder without safetensors weights."""
-    from peft import PeftModel
+    """`model` with the adapter of `folder`, its dropouts seeded.
+
+    Raises:
+        ArtefactError: the folder has no safetensors weights, or they do not fit the model.
+    """
+    with without_bitsandbytes(model):
+        from peft import PeftModel
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise ArtefactError(
-                f"{folder / name} is missing: an adapter folder holds adapter_config.json and adapter_model.safetensors"
+                f"{folder / name} is missing: an adapter folder holds adapter_config.json and "
+                "adapter_model.safetensors"
             )
     try:
-        with _quiet_peft():
+        with _quiet_peft(), without_bitsandbytes(model):
             adapted = PeftModel.from_pretrained(
                 model, str(folder), is_trainable=trainable, local_files_only=True
             )

@@ -1,7 +1,6 @@
-"""What the architecture of a causal language model allows: how its answers can be scored, and how many tokens it has positions for.
+"""What a causal language model's architecture allows: scoring strategies and positions.
 
-Told from its configuration and its class, before weights are loaded. Whoever loads a model asks here, and
-nobody else knows kinds of models.
+Decided from its configuration and class, before weights are loaded. All knowledge of model types is here.
 """
 
 from __future__ import annotations
@@ -12,25 +11,29 @@ from typing import Any, Literal
 from erc.errors import ArtefactError
 
 Strategy = Literal["tree", "repeat"]
-"""How closed answers are scored: side by side in one row under a mask of ours, or each in a row of its own after a copy of the prompt's cache."""
+"""How closed answers are scored.
+
+`tree`: in one row under our attention mask. `repeat`: each in its own row after a copy of the prompt's
+cache.
+"""
 Use = Literal["training", "scoring", "writing"]
 
 _MASKED = {"full_attention", "sliding_attention"}
-"""Kinds of layers that attend as a mask of ours says."""
+"""Kinds of layers that follow our attention mask."""
 _CHUNKED = {"chunked_attention"}
 _BIASED = ("bloom", "mpt")
-"""Model types whose positions are a linear bias (ALiBi) without a word of it in their configuration."""
+"""Model types with a linear position bias (ALiBi) that their configuration does not mention."""
 _SCALED = ("linear", "dynamic", "yarn")
-"""Rotary positions that reach `factor` times as far as the configuration's number of positions says."""
+"""Kinds of rotary positions that reach `factor` times the configured number of positions."""
 
 
 def strategy_of(config: Any, kind: type) -> Strategy | None:
-    """The cheapest way in which answers of a model of class `kind` are scored rightly; None where there is none.
+    """The cheapest strategy that scores answers of a model of class `kind` correctly; None without one.
 
-    `tree` puts tokens elsewhere in a row than in the text, so the model must take positions, and nothing in
-    it may go by the place in the row: no linear bias (ALiBi), no window or chunk of its own. `repeat` only
-    needs keys and values that can be copied and gone on from, which layers that carry a state have not.
-    Encoders that can be made to decode, and decoders of encoders, count positions in ways of their own.
+    `tree` puts tokens elsewhere in a row than in the text. The model must therefore take position ids, and
+    nothing in it may depend on the place in the row: no linear bias (ALiBi), no window or chunk of its own.
+    `repeat` only needs keys and values that can be copied and extended, which stateful layers do not have.
+    Encoders used as decoders, and the decoders of encoder-decoders, count positions in other ways.
     """
     text, takes = text_config(config), inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
     kinds = set(getattr(text, "layer_types", None) or ())
@@ -49,7 +52,7 @@ def strategy_of(config: Any, kind: type) -> Strategy | None:
 
 
 def best_strategy(model: Any) -> Strategy | None:
-    """`strategy_of` a loaded model, with or without an adapter."""
+    """`strategy_of` for a loaded model, with or without an adapter."""
     bare = (
         model.get_base_model()
         if hasattr(model, "peft_config") and hasattr(model, "get_base_model")
@@ -59,10 +62,12 @@ def best_strategy(model: Any) -> Strategy | None:
 
 
 def require_use(config: Any, *, name: str, use: Use) -> None:
-    """Raises ArtefactError where a model with this configuration cannot be put to `use`; one that transformers does not know passes.
+    """Checks that a model with this configuration can be put to `use`; unknown model types pass.
 
-    Writing takes no more than what every causal model does. Training packs the answers of an example into a
-    row, as `tree` does.
+    Every causal model can write. Training packs an example's answers into one row, as `tree` does.
+
+    Raises:
+        ArtefactError: the model cannot be put to `use`.
     """
     from transformers import AutoModelForCausalLM
 
@@ -72,19 +77,23 @@ def require_use(config: Any, *, name: str, use: Use) -> None:
     strategy = strategy_of(config, found[0] if isinstance(found, tuple) else found)
     if strategy is None:
         raise ArtefactError(
-            f"language model '{name}' is of type '{config.model_type}', whose answers cannot be scored: that takes a decoder of full or "
-            "sliding-window attention in every layer, such as Llama, Qwen 2 and 3, Phi, Gemma or Mistral, and no recurrent or convolutional ones; "
+            f"language model '{name}' is of type '{config.model_type}', whose answers cannot be scored: "
+            "that takes a decoder of full or "
+            "sliding-window attention in every layer, such as Llama, Qwen 2 and 3, Phi, Gemma or Mistral, "
+            "and no recurrent or convolutional ones; "
             "a model of another type can label from a server (--server)"
         )
     if use == "training" and strategy != "tree":
         raise ArtefactError(
-            f"language model '{name}' is of type '{config.model_type}', which can label but not be trained here: training packs answers into one "
-            "row, and this model tells positions by the place in a row; choose a base with positions of its own, such as Llama, Qwen, Phi or Gemma"
+            f"language model '{name}' is of type '{config.model_type}', which can label but not be trained "
+            "here: training packs answers into one "
+            "row, and this model tells positions by the place in a row; choose a base with positions of its "
+            "own, such as Llama, Qwen, Phi or Gemma"
         )
 
 
 def positions_of(config: Any) -> int | None:
-    """How many tokens, prompt and answer together, the model has positions for; None where it states no limit."""
+    """How many tokens, prompt and answer together, the model has positions for; None for no stated limit."""
     text = text_config(config)
     stated = next(
         (n for key in ("max_position_embeddings", "max_seq_len") if (n := getattr(text, key, None))), None
@@ -99,5 +108,5 @@ def positions_of(config: Any) -> int | None:
 
 
 def text_config(config: Any) -> Any:
-    """The part of a configuration that describes the language model; a model that also sees has one of its own for it."""
+    """The language model's part of a configuration; multimodal models have a separate one."""
     return config.get_text_config(decoder=True)

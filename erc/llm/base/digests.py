@@ -1,4 +1,4 @@
-"""Short names for what a folder of weights holds and for how text becomes tokens: models called alike, or changed since, are told apart by them."""
+"""Digests of weights and tokenizers, which tell models of the same name apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erc.llm.prompts.template import RenderedPrompt
 
 _CONFIGS = ("config.json", "adapter_config.json")
 _WHOLE = 256 * 2**20
-"""Bytes up to which a file of weights is read whole, as that of an adapter is."""
+"""Bytes up to which a weight file is read whole, such as an adapter's."""
 _SLICE = 2**16
 _SLICES = 64
 _SAMPLE = RenderedPrompt(
@@ -24,15 +24,17 @@ _SAMPLE = RenderedPrompt(
     "",
     "",
 )
-"""What tokenizers that know the same tokens may still part in other ways: case, digits, spaces, accents, other scripts."""
+"""Text on which tokenizers with equal vocabularies may differ: case, digits, spaces, accents, scripts."""
 
 
 def weights_digest(folder: Path) -> str | None:
-    """Twelve hexadecimal digits of the configurations and the safetensors files of a folder; None where it holds no weights.
+    """Twelve hexadecimal digits of a folder's configurations and safetensors files; None without weights.
 
-    It depends on what the files are called and hold, not on where the folder lies or when it was written. Of
-    a file of many gigabytes its size, its header and slices from all over it are read, which takes no longer
-    than of a small one. Raises ArtefactError for a file that cannot be read.
+    The digest depends on file names and contents, not on place or time. Of a file of several gigabytes,
+    size, header and evenly spaced slices are read.
+
+    Raises:
+        ArtefactError: a file cannot be read.
     """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -51,7 +53,11 @@ def weights_digest(folder: Path) -> str | None:
 
 
 def known_weights(name: str, adapter: Path | None = None) -> str | None:
-    """The digest of a model's weights as far as they lie here: of the folder `name`, of an adapter over it, or of both; None for neither."""
+    """The digest of the local weights: of the folder `name`, of an adapter, or of both; None for neither.
+
+    Raises:
+        ArtefactError: a file cannot be read.
+    """
     folders = [folder for folder in (Path(name), adapter) if folder is not None and folder.is_dir()]
     found = [digest for folder in folders if (digest := weights_digest(folder)) is not None]
     return (
@@ -64,10 +70,10 @@ def known_weights(name: str, adapter: Path | None = None) -> str | None:
 
 
 def reading_digest(encoder: PromptEncoder) -> str:
-    """Twelve hexadecimal digits of tokenizer and chat template: what a model is given to read, and what its tokens say, hangs on them too.
+    """Twelve hexadecimal digits of tokenizer and chat template, which decide what a model reads.
 
-    It depends on what they do (the tokens known, those of a sample, the template's text), not on how a
-    library writes them down.
+    The digest depends on their behaviour (vocabulary, tokens of a sample, the template's text), not on
+    their file format.
     """
     tokens = sorted(encoder.tokenizer.get_vocab().items())
     made = [tokens, encoder.template_sha256, encoder.prompt_ids(_SAMPLE), encoder.terminator]
@@ -75,7 +81,7 @@ def reading_digest(encoder: PromptEncoder) -> str:
 
 
 def hub_commit(name: str, revision: str | None = None) -> str | None:
-    """The commit of a hub model that lies in the local cache under `revision` (None: its main branch); None where there is none."""
+    """The commit of a hub model in the local cache under `revision` (None: main); None without one."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -88,7 +94,7 @@ def hub_commit(name: str, revision: str | None = None) -> str | None:
 
 def _pieces(file: BinaryIO, size: int) -> list[bytes] | BinaryIO:
     if size <= _WHOLE:
-        return file  # in lines, of which weights have few short ones
+        return file  # read line by line; weights have few short lines
     header = file.read(8 + int.from_bytes(file.read(8), "little")) if size > 8 else b""
     found = [header]
     for place in range(_SLICES):

@@ -1,4 +1,4 @@
-"""Loading a causal language model: safetensors only, no code of the model's own, one of three precisions."""
+"""Loading a causal language model: safetensors only, no code from the model, one of three precisions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from erc.errors import ArtefactError, ConfigError, MissingExtraError
+from erc.errors import ArtefactError, ConfigError
 from erc.llm.base.architectures import Use, positions_of, require_use
+from erc.llm.base.four_bit import four_bit_settings
 
 LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
 
 
 def require_place(name: str) -> None:
-    """Raises ArtefactError where `name` is written like a folder's and there is none; the hub would only say that no model is called so."""
+    """Refuses a name written like a folder's where no such folder exists.
+
+    Raises:
+        ArtefactError: there is no such folder.
+    """
     path = name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
     if path and not Path(name).is_dir():
         raise ArtefactError(
@@ -30,12 +35,16 @@ def load_base(
     device: str | None = None,
     use: Use = "scoring",
 ) -> tuple[Any, Any]:
-    """(model in evaluation mode, tokenizer) of a folder or hub id, to be put to `use`.
+    """Loads (model in evaluation mode, tokenizer) of a folder or hub id.
 
-    `4bit` is NF4 with double quantisation (QLoRA) and needs a GPU and bitsandbytes. A model that brings code
-    along is loaded by transformers' own class of its kind. Raises ArtefactError where there is none, where
-    the model cannot be found, comes without safetensors, or is of a type that cannot be put to `use`: that is
-    told before its weights are read.
+    `4bit` is NF4 with double quantization (QLoRA). A model that brings its own code is loaded by the class
+    of that type in transformers.
+
+    Raises:
+        ArtefactError: the model cannot be found, has no safetensors, or is of a type that cannot be put to
+            `use`. The type is checked before weights are read.
+        ConfigError: the precision is unknown, or `4bit` is asked for without a CUDA GPU.
+        MissingExtraError: `4bit` is asked for without bitsandbytes.
     """
     import torch
     from safetensors import SafetensorError
@@ -47,7 +56,7 @@ def load_base(
         raise ConfigError(f"precision '{precision}' is unknown: use auto, fp32, bf16 or 4bit")
     require_place(name)
     place = device or default_device()
-    quantised = {"quantization_config": _four_bit(place)} if precision == "4bit" else {}
+    quantised = {"quantization_config": four_bit_settings(place)} if precision == "4bit" else {}
     dtype = torch.bfloat16 if precision == "4bit" else torch_dtype(precision)
     shared: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
@@ -61,7 +70,8 @@ def load_base(
     except (OSError, ValueError, SafetensorError) as error:
         if "trust_remote_code" in str(error):  # the library's advice is to allow it
             raise ArtefactError(
-                f"language model '{name}' is of a kind that transformers does not know and asks to run code of its own (auto_map): "
+                f"language model '{name}' is of a kind that transformers does not know and asks to run code "
+                "of its own (auto_map): "
                 "such models are refused, use one of a kind it knows"
             ) from None
         raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
@@ -73,7 +83,10 @@ def load_base(
 
 
 def described(name: str, *, revision: str | None = None, at_hand: bool = False) -> Any:
-    """The configuration of a folder or hub id; None where there is none to be read. With `at_hand` nothing is asked of the network."""
+    """The configuration of a folder or hub id; None where it cannot be read.
+
+    With `at_hand` the network is not used.
+    """
     from transformers import AutoConfig
 
     try:
@@ -85,14 +98,14 @@ def described(name: str, *, revision: str | None = None, at_hand: bool = False) 
 
 
 def known_positions(name: str, *, revision: str | None = None, at_hand: bool = False) -> int | None:
-    """`positions_of` a model that runs elsewhere or is loaded later; None also where it cannot be described."""
+    """`positions_of` a model that is not loaded; None also where its configuration cannot be read."""
     config = described(name, revision=revision, at_hand=at_hand)
     return None if config is None else positions_of(config)
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Within the block the library draws no progress bars of its own: standard error belongs to the command."""
+    """Turns off the library's progress bars within the block: standard error belongs to the command."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()
@@ -105,30 +118,7 @@ def without_bars() -> Iterator[None]:
 
 
 def default_device() -> str:
-    """Where a language model runs unless told otherwise."""
+    """The device that a language model runs on by default."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def can_four_bit(device: str) -> bool:
-    """Whether weights in 4 bit can be used there."""
-    from importlib.util import find_spec
-
-    return device.startswith("cuda") and find_spec("bitsandbytes") is not None
-
-
-def _four_bit(device: str) -> Any:
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    if not device.startswith("cuda"):
-        raise ConfigError("precision '4bit' needs a CUDA GPU: use --precision bf16 or fp32 here")
-    if not can_four_bit(device):
-        raise MissingExtraError("bitsandbytes", "llm")
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )

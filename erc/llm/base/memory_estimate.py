@@ -1,8 +1,7 @@
-"""How much memory training or labelling with a language model takes, from its architecture alone.
+"""Estimates the memory of training or labelling with a language model from its architecture.
 
-An estimate before anything is loaded: weights, adapter, gradients and optimiser state, activations, logits,
-and the keys and values of a prompt. It leaves out what a framework holds for itself (about a gigabyte on a
-GPU).
+Counted before anything is loaded: weights, adapter, gradients, optimizer state, activations, logits, and
+the keys and values of a prompt. Not counted is what the framework itself holds, about a gigabyte on a GPU.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from erc.errors import ArtefactError, ConfigError
 from erc.llm.base.adapters import LoraSettings
 
 FAMILIES = ("llama", "qwen2", "qwen3", "phi3", "gemma2", "mistral")
-"""Model types whose architecture the estimate knows."""
+"""Model types that the estimate knows."""
 _BYTES = {
     "fp32": 4.0,
     "bf16": 2.0,
@@ -24,7 +23,24 @@ _BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the estimate needs of an architecture: widths in numbers of values."""
+    """The architecture in numbers of values.
+
+    Attributes:
+        vocab: Vocabulary size.
+        hidden: Width of the hidden states.
+        layers: Number of blocks.
+        heads: Attention heads.
+        kv_heads: Heads of keys and values.
+        head_dim: Width of a head.
+        intermediate: Width of the feed-forward layer.
+        tied: Whether input and output embeddings are the same.
+        attention_bias: Whether queries, keys and values have biases.
+        fused: Whether their projections are one layer.
+        norms_per_layer: Norms in a block.
+        qk_norm: Whether queries and keys are normalized.
+        eager: Whether attention scores are computed in full for every head, since no fused kernel caps them
+            (Gemma 2).
+    """
 
     vocab: int
     hidden: int
@@ -39,14 +55,18 @@ class Shape:
     norms_per_layer: int = 2
     qk_norm: bool = False
     eager: bool = False
-    """Whether attention scores are written out, for every head and pair of tokens: no fused kernel caps them as Gemma 2 does."""
 
     @classmethod
     def of(cls, config: Any) -> Shape:
-        """The shape of a Hugging Face configuration. Raises ArtefactError for a family it does not know."""
+        """The shape of a Hugging Face configuration.
+
+        Raises:
+            ArtefactError: the estimate does not know the model type.
+        """
         if config.model_type not in FAMILIES:
             raise ArtefactError(
-                f"no memory estimate for model type '{config.model_type}'; there is one for {', '.join(FAMILIES)}"
+                f"no memory estimate for model type '{config.model_type}'; there is one for "
+                f"{', '.join(FAMILIES)}"
             )
         heads = int(config.num_attention_heads)
         return cls(
@@ -87,7 +107,7 @@ class Shape:
 
     @property
     def linear_parameters(self) -> int:
-        """Weights of all blocks' linear layers: what 4-bit storage shrinks."""
+        """Weights of all blocks' linear layers, which 4-bit storage shrinks."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.linears.values())
 
     @property
@@ -99,45 +119,52 @@ class Shape:
         return self.linear_parameters + self.layers * (biases + norms) + self.hidden + embeddings
 
     def adapted(self, lora: LoraSettings) -> dict[str, tuple[int, int]]:
-        """Those of `linears` that get an adapter. Raises ConfigError for a target that no linear layer is called."""
+        """The `linears` that get an adapter.
+
+        Raises:
+            ConfigError: no linear layer has the name of a target.
+        """
         if lora.targets == "all-linear":
             return self.linears
         if unknown := [name for name in lora.targets if name not in self.linears]:
             raise ConfigError(
-                f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are {', '.join(sorted(self.linears))}"
+                f"llm.lora.targets: no layer of this base is called {unknown[0]}; there are "
+                f"{', '.join(sorted(self.linears))}"
             )
         return {name: self.linears[name] for name in lora.targets}
 
     def lora_parameters(self, lora: LoraSettings) -> int:
-        """Parameters of an adapter. Raises ConfigError for a target that no linear layer is called."""
+        """Parameters of an adapter.
+
+        Raises:
+            ConfigError: no linear layer has the name of a target.
+        """
         return self.layers * sum(
             lora.r * (inputs + outputs) for inputs, outputs in self.adapted(lora).values()
         )
 
     def kept_by_block(self, lora: LoraSettings | None, *, row_tokens: int, value: int, mask: int) -> int:
-        """Bytes that one block keeps for its backward pass, per token of a row of `row_tokens`; values take `value` bytes, dropout masks `mask`.
+        """Bytes per token that one block keeps for its backward pass, in rows of `row_tokens` tokens.
 
-        Weights of the base are frozen, so what a linear layer of it reads is not kept, but what its adapter
-        reads is.
+        A value takes `value` bytes, a dropout mask `mask` bytes. Base weights are frozen, so only the
+        inputs of adapters are kept, not those of base layers.
         """
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        # Norms compute in fp32 and keep a copy of what they read.
+        # Norms compute in fp32 and keep a copy of their input.
         norms = 4 * (self.norms_per_layer * self.hidden + (q + kv if self.qk_norm else 0))
-        # The gate before and after its activation, and what it is multiplied with.
+        # The gate before and after its activation, and the other factor.
         gated = 3 * value * self.intermediate
         if self.eager:
-            # Queries, keys and values for every head, and three things of every score, 8 bytes in either
-            # precision: capped, its softmax in fp32, and a copy of that in bf16 where that is the precision.
+            # Queries, keys and values for every head, and 8 bytes for every score: the capped score, its
+            # softmax in fp32 and, in bf16, a copy of that.
             attention = 3 * value * q + 8 * self.heads * row_tokens
         else:
-            # Besides queries, keys and values the output, and a sum for each head in fp32.
+            # Queries, keys, values and output, and a sum for each head in fp32.
             attention = 4 * value * q + 4 * self.heads
-            if (
-                self.fused and self.kv_heads == self.heads
-            ):  # values are a view then, which holds queries and keys as they were before, too
+            if self.fused and self.kv_heads == self.heads:
+                # Values are a view that also keeps the queries and keys before rotation.
                 attention += 2 * value * q
-        # Each adapter keeps its own input, behind dropout, with the mask of that, and what lies between its
-        # two matrices.
+        # Each adapter keeps its input after dropout, the dropout mask, and the values between its matrices.
         chosen = {} if lora is None else self.adapted(lora)
         masks = mask if lora is not None and lora.dropout else 0
         adapters = sum(
@@ -149,7 +176,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes by purpose."""
+    """Bytes by purpose.
+
+    Attributes:
+        weights: Weights of the base.
+        adapter: Weights of the adapter.
+        gradients: Gradients of the adapter.
+        optimiser: Moments of AdamW.
+        activations: What the backward pass needs.
+        logits: Logits of the answers.
+        cache: Keys and values.
+    """
 
     weights: int
     adapter: int
@@ -161,7 +198,7 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return (
             self.weights
             + self.adapter
@@ -187,12 +224,16 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Memory of `rows` rows of `row_tokens` tokens, in training or in labelling.
 
-    Training keeps the adapter, its gradients and two moments of AdamW in fp32, and as activations: what every
-    block keeps for its backward pass (`Shape.kept_by_block`), or, with gradient checkpointing, what goes into
-    every block and one block in full; what the last norm reads, in fp32; the attention mask; and below fp32
-    the adapter's weights in the precision they are multiplied in. A dropout mask takes a byte a value on a
-    GPU and four on a processor. `answer_tokens`, of all rows together, have logits, in fp32, three times
-    over.
+    Training keeps the adapter, its gradients and the two moments of AdamW in fp32. Activations are what
+    every block keeps for its backward pass (`Shape.kept_by_block`). With gradient checkpointing they are
+    the input of every block and one block in full. Added are the input of the last norm in fp32, the
+    attention mask, and below fp32 the adapter's weights in the computing precision. A dropout mask takes
+    one byte a value on a GPU and four on a CPU. `answer_tokens`, of all rows together, have logits in fp32,
+    three times.
+
+    Raises:
+        ArtefactError: the estimate does not know the model type.
+        ConfigError: no linear layer has the name of an adapter target.
     """
     shape = Shape.of(config)
     adapter = 0 if lora is None else shape.lora_parameters(lora)

@@ -1,9 +1,8 @@
-"""Texts that a language model writes once: what CKERC and LaERC-S learn to answer. Kept on disk as they come.
+"""Texts that a language model generates once, which CKERC and LaERC-S train on, kept on disk.
 
-The file has one JSON object a line and only ever grows, so that several runs may write to it at a time. A run
-that is killed goes on after the last whole line; a line that cannot be read is passed over, and its text is
-written again behind the others. What is asked, of which model, for which task and by which settings makes the
-key, so one file serves many runs.
+The file has one JSON object a line and is only appended to, so several runs may write to it. After a crash,
+the next run starts after the last whole line; an unreadable line is skipped and its text generated again.
+The key is made of prompt, model, task and settings, so one file serves many runs.
 """
 
 from __future__ import annotations
@@ -22,31 +21,34 @@ from erc.data.conversation import Context, Conversation
 from erc.errors import ArtefactError
 from erc.files import private_file
 from erc.llm.backends.generate import GenerationSettings, Generator
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.tasks import TaskName, TaskPrompts
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of
 
 MOST_TOKENS: dict[TaskName, int] = {"speaker_characteristic": 32, "interlocutor_commonsense": 96}
-"""Tokens of an answer: ten words, and two short sentences."""
+"""Most tokens of an answer: ten words, and two short sentences."""
 WRITTEN = "written.jsonl"
-"""The name of such a file in a folder of supplies."""
+"""Name of the file in a folder of training inputs."""
 _AT_ONCE = 32
-"""Texts between two writings to the file: enough to fill a batch, few enough to lose."""
+"""Texts generated between two writes: enough to fill a batch, few enough to lose."""
 
 
 class WrittenTexts:
-    """The texts of one file by key, for its owner alone (0600): they tell of what people said. Safe among threads; each process opens its own.
+    """The texts of one file by key, readable by its owner alone (0600), since they quote conversations.
 
-    What other processes add after the file was opened is not seen. Raises ArtefactError where the file cannot
-    be read or added to.
+    Thread-safe; each process opens the file itself and does not see what others add later.
+
+    Raises:
+        ArtefactError: the file cannot be read or appended to.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
         try:
-            # Split by newlines alone: other line ends may stand within a text.
+            # Split at newlines alone: a text may contain other line ends.
             lines = private_file(path).read_bytes().split(b"\n")
             self._file = path.open("a+b", buffering=0)
         except OSError as error:
@@ -56,25 +58,29 @@ class WrittenTexts:
         self._texts = dict(one for one in map(_read_line, lines) if one is not None)
 
     def get(self, key: str) -> str | None:
-        """The text under `key`, None where there is none."""
+        """The text under `key`; None without one."""
         with self._lock:
             return self._texts.get(key)
 
     def put(self, key: str, text: str) -> None:
-        """Keeps `text`; it is with the operating system when this returns."""
+        """Stores `text`; the operating system has it on return.
+
+        Raises:
+            ArtefactError: the file cannot be written.
+        """
         line = json.dumps({"key": key, "text": text}, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._lock:
             try:
                 self._append(line)
             except OSError as error:
                 raise ArtefactError(
-                    f"{self.path}: a written text cannot be kept ({error}): make room and start again; what was kept stays"
+                    f"{self.path}: a written text cannot be kept ({error}): make room and start again; what "
+                    "was kept stays"
                 ) from None
             self._texts[key] = text
 
     def _append(self, line: bytes) -> None:
-        # One call a line, so that those of several processes never run into each other; half a line that a
-        # killed one left is closed first.
+        # One write per line, so that lines of several processes do not mix. A partial line is ended first.
         if end := self._file.seek(0, os.SEEK_END):
             self._file.seek(end - 1)
             line = line if self._file.read(1) == b"\n" else b"\n" + line
@@ -99,7 +105,7 @@ class WrittenTexts:
 
 
 def text_key(prompt: RenderedPrompt, *, model_id: str, task: str, settings: GenerationSettings) -> str:
-    """The key of one text. `model_id` tells apart models of one name, and how they read (`open_writer`)."""
+    """The key of one text. `model_id` identifies the weights and the tokenizer (`open_text_writer`)."""
     asked = [prompt.sha256, model_id, task, asdict(settings)]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
@@ -113,10 +119,13 @@ def write_texts(
     texts: WrittenTexts,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-    """What the model writes after each prompt; those in `texts` are not asked for, new ones are put there. `advance` hears of each one done.
+    """What the model writes after each prompt; texts in `texts` are not generated again, new ones are added.
 
-    An empty text is handed out and not kept, so that a later run asks again. Prompts are asked by length, so
-    that those side by side are padded little.
+    `advance` gets the number of texts done. An empty text is returned but not stored, so a later run asks
+    again. Prompts are sorted by length to reduce padding.
+
+    Raises:
+        ArtefactError: the file cannot be written.
     """
     keys = [text_key(prompt, model_id=generator.model_id, task=task, settings=settings) for prompt in prompts]
     missing = list(
@@ -144,10 +153,14 @@ def generated_answers(
     budget: Budget,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, dict[tuple[str, int], str]]:
-    """What the recipe's generated tasks learn, by `answers_of` and by (conversation id, index); each text from its turn and those before it.
+    """Answers of the recipe's generated tasks, by `answers_of` and by (conversation id, turn index).
 
-    Turns without words are left out. Of `budget` prompts take what leaves room for the longest text within
-    the writer's positions.
+    Each text is made from its turn and those before it. Turns without text are left out. Prompts take the
+    part of `budget` that leaves room for the longest text within the writer's positions.
+
+    Raises:
+        ArtefactError: the file cannot be written.
+        ConfigError: a prompt does not fit the budget.
     """
     within = budget.within(generator.encoder.positions, answer=max(MOST_TOKENS.values()))
     prompts = TaskPrompts(PromptBuilder(encoder=generator.encoder, labels=(), budget=within))
@@ -185,7 +198,7 @@ def _asked(prompts: TaskPrompts, task: TaskName, stage: Stage, context: Context)
 
 
 def _read_line(line: bytes) -> tuple[str, str] | None:
-    """Key and text of a line; None for half of one or anything else."""
+    """Key and text of a line; None for an incomplete or other line."""
     try:
         record = json.loads(line) if line else None
     except (ValueError, RecursionError):

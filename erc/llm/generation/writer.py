@@ -1,4 +1,4 @@
-"""The language model that writes: local or on a server, loaded once there is something to write, its texts kept where a file is given."""
+"""Language models that write text: loaded when first needed, and with their texts kept on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from erc.llm.prompts.template import RenderedPrompt
 
 
 class Writer:
-    """A `Generator` whose back end is made by `load` when the first text is asked for. Not for use from several threads at once."""
+    """A `Generator` whose backend is loaded when the first text is asked for. Not thread-safe."""
 
     def __init__(self, load: Callable[[], Generator], *, encoder: PromptEncoder, model_id: str) -> None:
         self.encoder = encoder
@@ -35,14 +35,14 @@ class Writer:
         return list(self._backend.generate(prompts, settings=settings))
 
     def close(self) -> None:
-        """Lets go of the model or of the connections to its server."""
+        """Frees the model or the connections to its server."""
         backend, self._backend = self._backend, None
         if hasattr(backend, "close"):
             backend.close()
 
 
 class KeepingWriter:
-    """A `Generator` that writes each text once: those in `texts` under `task` are not asked for again."""
+    """A `Generator` that generates each text once: those in `texts` under `task` are reused."""
 
     def __init__(self, generator: Generator, texts: WrittenTexts, *, task: str) -> None:
         self.encoder = generator.encoder
@@ -54,7 +54,11 @@ class KeepingWriter:
     def generate(
         self, prompts: Sequence[RenderedPrompt], *, settings: GenerationSettings | None = None
     ) -> list[str]:
-        """The text after each prompt."""
+        """The text after each prompt.
+
+        Raises:
+            ArtefactError: the file of texts cannot be written.
+        """
         return write_texts(
             self._generator,
             prompts,
@@ -72,12 +76,14 @@ def open_text_writer(
     precision: LlmPrecision = "auto",
     server: str | None = None,
 ) -> Writer:
-    """The writer `name`: a folder or hub id, or with `server` (an address) the model that runs there under that name.
+    """The writer `name`: a folder or hub id, or with `server` (an address) the model of that name there.
 
-    The id ends in a digest of the weights, where `name` is a folder, and in one of tokenizer and chat
-    template, on a server too: another model in the same place is another writer, and so is one that reads
-    otherwise. Its tokenizer is read here in any case, for prompts are fitted by it. Raises ArtefactError
-    where it cannot be.
+    The id ends in a digest of the weights, where `name` is a folder, and of tokenizer and chat template.
+    Another model in the same place, or one that reads differently, is therefore another writer. The
+    tokenizer is read in any case, because prompts are fitted by it.
+
+    Raises:
+        ArtefactError: the tokenizer cannot be read.
     """
     from transformers import AutoTokenizer
 
@@ -86,7 +92,8 @@ def open_text_writer(
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ArtefactError(
-            f"the tokenizer of the language model '{name}' cannot be read, and prompts are fitted by it: {error}"
+            f"the tokenizer of the language model '{name}' cannot be read, and prompts are fitted by it: "
+            f"{error}"
         ) from error
     encoder = PromptEncoder(tokenizer, positions=known_positions(name, revision=revision))
 

@@ -1,0 +1,1 @@
+"""Prompts: templates, what they show, and how they fit a token budget."""

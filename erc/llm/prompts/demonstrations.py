@@ -1,13 +1,13 @@
-"""Demonstrations for a prompt: the labelled turns of a training corpus that are most like the target.
+"""Demonstrations for a prompt: labelled turns of a training corpus, the most similar to the target.
 
-They are found by embedding alone. Looking at the target's label would hand the answer over, as it has in
-published code, so a search has no argument through which a label could come. Nothing is shown from the
-target's own conversation or episode, nor a turn with the target's very words, and the corpus passes the leak
-filter first.
+They are found by embedding alone. A search that sees the target's label gives the answer away, as published
+code did, so `search` takes no label. Never shown are turns of the target's own conversation or episode, and
+turns with exactly the target's text. The corpus passes the leak filter first.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from erc.data.conversation import Conversation
+from erc.data.conversation import Conversation, Utterance
 from erc.data.leaks import LeakFilter, LeakReport, normalise
 from erc.llm.prompts.notes import Demonstration
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-"""Texts (N) to float vectors (N, D); the shared utterance encoder in practice."""
+"""Makes the vectors (N, D) of N texts: `embed` of a `TextEmbedder`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSource:
-    """Where a target comes from, so that nothing from there is shown: its conversation, and its episode where it has one."""
+    """Where a target comes from: its conversation, and its episode if known. Nothing from there is shown."""
 
     conversation_id: str | None = None
     episode: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, conversation: Conversation) -> TurnSource:
-        """The origin of a conversation's turns. Episodes are compared across corpora: two of them are cut from one series."""
+        """The source of a conversation's turns. Episodes are compared across corpora of one series."""
         meta = conversation.meta
         episode = (
             (int(meta["season"]), int(meta["episode"])) if "season" in meta and "episode" in meta else None
@@ -41,7 +41,7 @@ class TurnSource:
 
 
 class DemonstrationIndex:
-    """Labelled turns of a training corpus by cosine similarity of their texts. Read-only once built, safe among threads."""
+    """Labelled turns of a training corpus, searched by cosine similarity. Read-only and thread-safe."""
 
     def __init__(
         self,
@@ -70,25 +70,37 @@ class DemonstrationIndex:
         leaks: LeakFilter,
         labels: Sequence[str],
         turns: int = 2,
+        names: bool = True,
+        balanced: bool = False,
     ) -> DemonstrationIndex:
         """Indexes every turn with exactly one label of `labels`, with up to `turns` turns before it.
 
-        Raises ValueError where nothing is left to show.
+        Args:
+            conversations: The training split.
+            embed: Makes the vectors (N, D) of N texts.
+            leaks: Decides which conversations are left out.
+            labels: The label set.
+            turns: Most turns before the labelled one.
+            names: Whether demonstrations keep the names of their speakers.
+            balanced: Whether to index equally many turns of each label, as many as the rarest one has.
+
+        Raises:
+            ValueError: no labelled turn is left.
         """
         kept, report = leaks.apply(conversations)
-        shown, origins, texts = [], [], []
-        for conversation in kept:
-            for turn in conversation:
-                if len(turn.emotions) != 1 or turn.emotions[0] not in labels or not turn.text.strip():
-                    continue
-                part = conversation.utterances[max(0, turn.index - turns) : turn.index + 1]
-                pairs = tuple((one.speaker, one.text) for one in part)
-                shown.append(Demonstration(pairs, turn.emotions[0], conversation.conversation_id))
-                origins.append(TurnSource.of(conversation))
-                texts.append(turn.text)
-        if not texts:
+        found = [
+            (conversation, turn)
+            for conversation in kept
+            for turn in conversation
+            if len(turn.emotions) == 1 and turn.emotions[0] in labels and turn.text.strip()
+        ]
+        if not found:
             raise ValueError(f"no labelled turn is left to demonstrate with ({report})")
-        return cls(shown, origins, embed(texts), report=report)
+        if balanced:
+            found = _balanced(found)
+        shown = [_demonstration(*one, turns=turns, names=names) for one in found]
+        origins = [TurnSource.of(conversation) for conversation, _ in found]
+        return cls(shown, origins, embed([turn.text for _, turn in found]), report=report)
 
     def __len__(self) -> int:
         return len(self.demonstrations)
@@ -96,7 +108,7 @@ class DemonstrationIndex:
     def search(
         self, vector: np.ndarray, *, text: str, origin: TurnSource, k: int
     ) -> tuple[Demonstration, ...]:
-        """At most `k` demonstrations for a target's `vector` (D,) and `text`, the most similar last, next to the question."""
+        """At most `k` demonstrations for a target's `vector` (D,) and `text`, the most similar last."""
         barred = sorted({row for key in _keys(origin, text) for row in self._rows.get(key, ())})
         count = min(k, len(self) - len(barred))
         if count < 1:
@@ -108,8 +120,32 @@ class DemonstrationIndex:
         return tuple(self.demonstrations[row] for row in reversed(found[0]) if row >= 0)
 
 
+def _demonstration(conversation: Conversation, turn: Utterance, *, turns: int, names: bool) -> Demonstration:
+    part = conversation.utterances[max(0, turn.index - turns) : turn.index + 1]
+    pairs = tuple((one.speaker if names else None, one.text) for one in part)
+    return Demonstration(pairs, turn.emotions[0], conversation.conversation_id)
+
+
+def _balanced(found: Sequence[tuple[Conversation, Utterance]]) -> list[tuple[Conversation, Utterance]]:
+    """Equally many turns of each label, in the order given.
+
+    A hash of a turn's id decides whether it is chosen, so leaving out a conversation changes few others.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, (_, turn) in enumerate(found):
+        places[turn.emotions[0]].append(place)
+
+    def order(place: int) -> bytes:
+        conversation, turn = found[place]
+        return hashlib.sha256(f"{conversation.conversation_id}\n{turn.index}".encode()).digest()
+
+    fewest = min(map(len, places.values()))
+    chosen = sorted(place for of_label in places.values() for place in sorted(of_label, key=order)[:fewest])
+    return [found[place] for place in chosen]
+
+
 def _keys(origin: TurnSource, text: str) -> list[tuple[str, object]]:
-    """What a demonstration and a target may not have in common."""
+    """What a demonstration and a target may not share."""
     keys: list[tuple[str, object]] = [("text", normalise(text))]
     if origin.conversation_id is not None:
         keys.append(("conversation", origin.conversation_id))

@@ -1,4 +1,4 @@
-"""A dialogue as its prompts see it: the lines that may still stand in one, and who has spoken how often."""
+"""A dialogue as its prompts see it: the lines still in use, and each speaker's number of turns."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from erc.llm.prompts.template import RenderedPrompt
 
 
 class DialogueWindow:
-    """The past of one conversation, of bounded size: turns that no later prompt can hold are forgotten in whole blocks.
+    """The past of one conversation, in bounded memory: lines that no later prompt can show are deleted.
 
-    The prompts are those of the whole past. Beside the lines, of which there are about as many as fit a
-    prompt, only the number of turns of each speaker is kept.
+    Prompts are the same as with the whole past. Lines are deleted in whole blocks. Beside the lines, only
+    the number of turns of each speaker is kept.
     """
 
     def __init__(self, builder: PromptBuilder) -> None:
         self.builder = builder
         self.earlier = 0
-        """Turns forgotten; a multiple of the budget's block."""
+        """Number of deleted turns; a multiple of the budget's block."""
         self.spoken: dict[str, int] = {}
         """Turns so far by speaker as written, in order of first appearance."""
         self._lines: list[str] = []
         self._costs: list[int] = []
 
     def __len__(self) -> int:
-        """Turns so far, forgotten ones included."""
+        """Turns so far, deleted ones included."""
         return self.earlier + len(self._lines)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the words kept."""
+        """Bytes of the text kept."""
         return sum(len(line.encode("utf-8", "replace")) for line in (*self._lines, *self.spoken))
 
     def prompt(
@@ -45,7 +45,13 @@ class DialogueWindow:
         demonstrations: Sequence[Demonstration] = (),
         label: str | None = None,
     ) -> RenderedPrompt:
-        """The prompt that asks for the emotion of `target`, which comes after the turns so far; `label` as in `PromptBuilder.emotion`."""
+        """The prompt that asks for the emotion of `target`, the turn after those so far.
+
+        `label` is as in `PromptBuilder.emotion`.
+
+        Raises:
+            ConfigError: the budget does not hold the template's own words.
+        """
         given: Any = {"notes": notes, "demonstrations": demonstrations, "label": label}
         return self.builder.emotion_after(
             self._lines, target, earlier=self.earlier, costs=self._costs, heard=tuple(self.spoken), **given
@@ -58,7 +64,11 @@ class DialogueWindow:
         notes: SpeakerNotes = NO_NOTES,
         demonstrations: Sequence[Demonstration] = (),
     ) -> tuple[RenderedPrompt, ...]:
-        """The prompts that ask for each of the builder's labels alone. Their words are kept once."""
+        """One prompt for each of the builder's labels. Text they share is stored once.
+
+        Raises:
+            ConfigError: the budget does not hold the template's own words.
+        """
         pool: dict[str, str] = {}
         found = (
             self.prompt(target, notes=notes, demonstrations=demonstrations, label=label)
@@ -70,7 +80,7 @@ class DialogueWindow:
         )
 
     def append(self, turn: Utterance) -> None:
-        """Takes a turn into the past."""
+        """Adds a turn to the past."""
         line = self.builder.line(turn)
         self._lines.append(line)
         self._costs.append(self.builder.cost(line))
@@ -78,14 +88,14 @@ class DialogueWindow:
         self._forget()
 
     def _forget(self) -> None:
-        """Lets go of what no later prompt shows, not even one without bios whose target costs nothing."""
+        """Deletes lines that no later prompt shows, not even one without bios and with an empty target."""
         block = self.builder.budget.block
         count = self.builder.dropped([*self._costs, 0], earlier=self.earlier) // block * block - self.earlier
         del self._lines[:count], self._costs[:count]
         self.earlier += count
 
     def snapshot(self) -> Callable[[], None]:
-        """Takes note of where the dialogue stands; what is returned goes back there."""
+        """Saves the current state; calling the result restores it."""
         earlier, lines, costs, spoken = self.earlier, list(self._lines), list(self._costs), dict(self.spoken)
 
         def back() -> None:
@@ -94,11 +104,11 @@ class DialogueWindow:
         return back
 
     def record(self) -> dict[str, Any]:
-        """What is kept, for a JSON file."""
+        """The state as JSON values."""
         return {"lines": self._lines, "earlier": self.earlier, "spoken": self.spoken}
 
     def restore(self, record: Mapping[str, Any]) -> None:
-        """Goes on from what `record` gave under the same prompts and budget."""
+        """Restores the state of `record`, made with the same prompts and budget."""
         self._lines = [str(line) for line in record["lines"]]
         self._costs = [self.builder.cost(line) for line in self._lines]
         self.earlier = int(record["earlier"])

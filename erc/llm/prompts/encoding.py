@@ -1,9 +1,9 @@
 """From prompts and labels to token ids.
 
-Prompt and answer are tokenised apart and joined as ids, here and in training alike: how a tokenizer would
-merge characters across the boundary then does not matter. Every answer ends with the token that ends a turn,
-so that of two labels one of which begins the other neither contains the other's probability, and the scores
-of a closed set are those of exclusive events.
+Prompt and answer are tokenized separately and joined as ids, in scoring and in training, so a tokenizer
+cannot merge characters across the boundary. Every answer ends with the token that ends a turn. A label that
+begins another label therefore has a probability of its own, and the scores of a closed set are those of
+exclusive events.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from transformers import PreTrainedTokenizerBase
 from erc.errors import ArtefactError
 from erc.llm.prompts.template import RenderedPrompt
 
-# Some chat templates print today's date and some let a model think first: both would make the same prompt
-# read differently.
+# Some chat templates print today's date or let the model think first, which would change equal prompts.
 _TEMPLATE_SETTINGS: Mapping[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
 _PROBE = "joy"
 
 
 class PromptEncoder:
-    """Turns prompts and answers into token ids the way one tokenizer's model was taught to read them.
+    """Turns prompts and answers into token ids in the format the tokenizer's model was trained on.
 
-    With a chat template the instruction is the system message (put before the user's text where the template
-    refuses one) and the answer begins the assistant's turn. Without one the parts follow each other as plain
-    text, and the answer follows `lead` and a space.
+    With a chat template, the instruction is the system message and the answer begins the assistant's turn.
+    Where the template refuses a system message, the instruction precedes the user's text. Without a
+    template, the parts are plain text and the answer follows `lead` and a space.
 
-    `positions` is how many tokens, prompt and answer together, the model has positions for; None where
-    nothing is known of a limit.
+    `positions` is the number of tokens, prompt and answer together, that the model has positions for; None
+    means no known limit.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, positions: int | None = None) -> None:
@@ -44,7 +43,7 @@ class PromptEncoder:
 
     @property
     def template_sha256(self) -> str | None:
-        """Hash of the chat template, None without one."""
+        """Hash of the chat template; None without one."""
         return (
             hashlib.sha256(str(self.tokenizer.chat_template).encode()).hexdigest()
             if self.has_template
@@ -52,7 +51,10 @@ class PromptEncoder:
         )
 
     def text(self, prompt: RenderedPrompt) -> str:
-        """The whole prompt as the text before the answer, without a beginning-of-text token unless the chat template writes one."""
+        """The whole prompt as text before the answer.
+
+        It has a beginning-of-text token only where the chat template writes one.
+        """
         if self.has_template:
             return self._apply(self._messages(prompt), generation=True)
         return "\n".join(part for part in (prompt.system, prompt.user, prompt.lead) if part)
@@ -66,11 +68,15 @@ class PromptEncoder:
         return ids
 
     def answer_text(self, answer: str) -> str:
-        """The answer as it stands after the prompt: the boundary's space belongs to the answer."""
+        """The answer as it follows the prompt. The space at the boundary belongs to the answer."""
         return answer if self.has_template else f" {answer}"
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Token ids of an answer, the end of the turn included."""
+        """Token ids of an answer, including the end of the turn.
+
+        Raises:
+            ArtefactError: the tokenizer makes no token of the answer.
+        """
         ids = self._ids(self.answer_text(answer))
         if not ids:
             raise ArtefactError(f"the tokenizer makes no token of the answer {answer!r}")
@@ -104,7 +110,7 @@ class PromptEncoder:
         )
 
     def _accepts_system_role(self) -> bool:
-        # A template may refuse the role with an error of its own, or leave the message out without a word.
+        # A template may refuse the role with an error, or drop the message silently.
         try:
             rendered = self._apply(
                 [{"role": "system", "content": "qzsystemqz"}, {"role": "user", "content": _PROBE}],
@@ -115,7 +121,7 @@ class PromptEncoder:
         return "qzsystemqz" in rendered
 
     def _terminator(self) -> int:
-        """The token that ends an assistant's turn, read off the chat template; the end-of-text token without one."""
+        """The token that ends an assistant's turn, from the chat template; else the end-of-text token."""
         if self.has_template:
             question = {"role": "user", "content": _PROBE}
             marked = self._apply([question, {"role": "assistant", "content": "qzanswerqz"}], generation=False)
@@ -124,6 +130,7 @@ class PromptEncoder:
                 return rest[0]
         if self.tokenizer.eos_token_id is None:
             raise ArtefactError(
-                "the tokenizer has no end-of-text token, so answers of different lengths cannot be compared; use one that has"
+                "the tokenizer has no end-of-text token, so answers of different lengths cannot be "
+                "compared; use one that has"
             )
         return int(self.tokenizer.eos_token_id)

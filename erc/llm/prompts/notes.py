@@ -1,7 +1,7 @@
-"""What a prompt is told beside the dialogue: bios, the speaker's past emotions, demonstrations.
+"""What a prompt shows beside the dialogue: bios, the speaker's past emotions, demonstrations.
 
-Whoever holds the speaker memory fills these in; nothing here looks anything up, and nothing here may be newer
-than the target.
+The caller that holds the speaker memory fills these in. Nothing here looks anything up, and nothing here
+may be newer than the target.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import numpy as np
 from erc.data.history import Moment
 
 Retrieval = Literal["recency", "similarity", "both", "none"]
-"""Which of a speaker's past turns stand in the prompt: the last ones, those most like the target, both, or none."""
+"""Which past turns of a speaker a prompt shows: the latest, the most similar, both, or none."""
 
 
 Vector = Callable[[], np.ndarray]
-"""Gives the embedding (P,) of a turn when it is asked for."""
+"""Computes the embedding (P,) of a turn on demand."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One earlier turn of the speaker: the emotion predicted for it then (never a gold label), with its confidence in [0, 1]."""
+    """An earlier turn of the speaker with the emotion predicted for it, never a gold label.
+
+    `confidence` is in [0, 1].
+    """
 
     emotion: str
     confidence: float
@@ -33,7 +36,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadTurn:
-    """An earlier turn as the shared classifier reads it: words, embedding (P,), fine probabilities (F,). `text` None: the words were not kept."""
+    """An earlier turn as the shared classifier reads it.
+
+    `embedding` is (P,), `probabilities` of the fine emotions (F,). `text` is None where it was not stored.
+    """
 
     text: str | None
     embedding: np.ndarray
@@ -42,7 +48,7 @@ class ReadTurn:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerBio:
-    """Passages of a speaker's bio, under the name the dialogue uses. `version` names the bio for the record."""
+    """Passages of a speaker's bio, under the name used in the dialogue. `version` identifies the bio."""
 
     name: str
     passages: tuple[str, ...]
@@ -51,7 +57,11 @@ class SpeakerBio:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerNotes:
-    """What is known at a moment: bios of the dialogue's speakers (the same for all its turns), and the target speaker's past, oldest first."""
+    """What is known before a turn.
+
+    `bios` are those of the dialogue's speakers, the same for all its turns. `history` is the target
+    speaker's past, oldest first.
+    """
 
     bios: tuple[SpeakerBio, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
@@ -62,15 +72,19 @@ NO_NOTES = SpeakerNotes()
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A labelled turn of a training corpus with the turns before it: (name, text) pairs, oldest first, the last one labelled."""
+    """A labelled turn of a training corpus, with the turns before it.
 
-    turns: tuple[tuple[str, str], ...]
+    `turns` are pairs of name and text, oldest first; the last one has the label `emotion`. A name of None
+    was removed: the prompt shows the text alone.
+    """
+
+    turns: tuple[tuple[str | None, str], ...]
     emotion: str
     conversation_id: str = ""
 
 
 class NotesProvider(Protocol):
-    """Answers what a prompt may know of its speakers before a moment."""
+    """Gives what a prompt may show of its speakers before a moment."""
 
     def notes(
         self,
@@ -83,9 +97,16 @@ class NotesProvider(Protocol):
         limit: int,
         said: Sequence[ReadTurn] = (),
     ) -> SpeakerNotes:
-        """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` strictly before `before`.
+        """Bios of `speaker` and `others`, and at most `limit` past turns of `speaker` before `before`.
 
-        `vector` gives the target's embedding, by which similar turns are found. `said` holds what `speaker`
-        has said in the conversation itself, oldest first, which the provider does not know.
+        Args:
+            speaker: The target's speaker.
+            others: The other speakers so far.
+            vector: Computes the target's embedding, by which similar turns are found.
+            before: Only turns strictly before this moment are returned.
+            retrieval: How past turns are chosen.
+            limit: Most past turns.
+            said: Turns of `speaker` in the conversation itself, oldest first, which the provider does not
+                know.
         """
         ...

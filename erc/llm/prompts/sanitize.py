@@ -1,12 +1,14 @@
-"""Text of others inside a prompt: what would steer a model's reader is broken up but stays legible.
+"""Makes user text in prompts safe: text that could steer a model's reader is broken up but stays legible.
 
-Utterances, names, bios and demonstrations are written by people who may want to steer the model. Three things
-keep them text. They are put on one line, so that no text can begin a line of its own and forge a turn or
-close a fence. Strings that a tokenizer or a chat template would read as control tokens are broken by a middle
-dot after their first character (`<|im_start|>` becomes `<·|im_start|>`): still readable, no longer a token.
-And every text but the turn asked about is capped in length. What a text asks for can still sway a model's
-judgement of that dialogue; it can never add a label, because labels are scored and not read from the model's
-words.
+Utterances, names, bios and demonstrations may be written to steer the model. Three rules keep them text:
+
+- They are put on one line, so that no text can forge a turn or close a fence.
+- Strings that a tokenizer or chat template reads as control tokens get a middle dot after their first
+  character: `<|im_start|>` becomes `<·|im_start|>`.
+- Every text except the turn asked about has a maximum length.
+
+A text can still sway the judgement of its own dialogue. It can never add a label, because labels are
+scored, not read from generated text.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from transformers import PreTrainedTokenizerBase
 SEPARATOR = "·"
 _FAMILIES = (
     r"<\|[^<>|]{0,40}\|>",  # <|im_start|>, <|eot_id|>, <|end|>, <|assistant|>
-    r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant|tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
+    r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant)>{1,2}",
+    r"<{1,2}/?(?:tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
     r"\[/?(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|cls|sep|pad|mask|unk|bos|eos)\]",
     r"\[/?(?:end of )?(?:dialogue|example)\]",  # the marks of our own prompts
     r"<[｜|][^<>]{0,40}[｜|]>",  # the full-width bars of DeepSeek's template
@@ -31,10 +34,9 @@ _KEPT_FORMATS = "\u200d\u200c"  # joiners: emoji and several scripts are spelled
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most characters of each kind of text in a prompt; what is longer loses its middle, which is marked.
+    """Most characters of each kind of text in a prompt; longer text loses its middle, which is marked.
 
-    `utterance` is for turns that are context; of the turn asked about a prompt shows all that its tokens
-    allow.
+    `utterance` is for turns of context. The turn asked about is limited by tokens alone.
     """
 
     name: int = 40
@@ -44,9 +46,9 @@ class Limits:
 
 
 class PromptSanitizer:
-    """Makes texts safe to stand in a prompt for a given tokenizer.
+    """Makes texts safe to put into a prompt for a given tokenizer.
 
-    `markers` are further strings to break, usually a tokenizer's own special and added tokens.
+    `markers` are further strings to break, usually the tokenizer's special and added tokens.
     """
 
     def __init__(self, markers: Iterable[str] = (), *, limits: Limits | None = None) -> None:
@@ -55,33 +57,36 @@ class PromptSanitizer:
             {marker for marker in markers if len(marker.strip()) > 1},
             key=lambda marker: (-len(marker), marker),
         )
-        # A lookahead finds markers that overlap, too; breaking the first character of each leaves none whole.
+        # A lookahead also finds overlapping markers; breaking each after one character leaves none whole.
         self._pattern = re.compile(f"(?={'|'.join([*map(re.escape, literal), *_FAMILIES])})", re.IGNORECASE)
 
     @classmethod
     def for_tokenizer(
         cls, tokenizer: PreTrainedTokenizerBase, *, limits: Limits | None = None
     ) -> PromptSanitizer:
-        """Breaks every special and added token of `tokenizer`, beside the markers of the known families."""
+        """A sanitizer that also breaks every special and added token of `tokenizer`."""
         added = [str(token.content) for token in tokenizer.added_tokens_decoder.values()]
         return cls([*map(str, tokenizer.all_special_tokens), *added], limits=limits)
 
     def line(self, text: str, *, cap: int) -> str:
-        """`text` on one line, at most `cap` characters before markers are broken, without control characters or whole markers."""
+        """`text` on one line, without control characters or whole markers.
+
+        At most `cap` characters are kept, counted before markers are broken.
+        """
         return self._broken(_capped(flat(text), cap))
 
     def name(self, name: str) -> str:
-        """A speaker's name as it may begin a line `Name: text`: no colon, no bracket or quote at its start, never empty.
+        """A speaker's name for a line `Name: text`: never empty, no colon, no bracket or quote at its start.
 
-        Its double quotes become typographic ones, as in every other text.
+        Double quotes become typographic ones.
         """
         safe = self.line(name, cap=self.limits.name).replace(":", SEPARATOR).lstrip("[]<>\"'`#*- ")
         return _quotes(safe) or "Someone"
 
     def utterance(self, text: str, *, cap: int | None = None) -> str:
-        """The text of a turn; double quotes become typographic ones, so that a quotation cannot be closed from inside.
+        """The text of a turn; double quotes become typographic ones, so no text can close a quotation.
 
-        `cap` allows other numbers of characters than the limits do.
+        `cap` replaces the usual limit in characters.
         """
         return _quotes(self.line(text, cap=self.limits.utterance if cap is None else cap))
 
@@ -99,7 +104,7 @@ class PromptSanitizer:
             text = " ".join(
                 folded.split()
             )  # a tokenizer that folds compatibility characters would see the marker
-        # Inserting never joins characters that stood apart, so nothing that was no marker becomes one.
+        # Inserting joins no characters, so it creates no new marker.
         pieces, last = [], 0
         for found in self._pattern.finditer(text):
             pieces.append(text[last : found.start() + 1] + SEPARATOR)
@@ -120,7 +125,7 @@ def _visible(character: str) -> bool:
 
 
 def _capped(text: str, cap: int) -> str:
-    """At most `cap` characters: two thirds from the beginning, the rest from the end, where a long turn comes to its point."""
+    """At most `cap` characters: two thirds from the beginning, the rest from the end."""
     if len(text) <= cap:
         return text
     if cap < 4:

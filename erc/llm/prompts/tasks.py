@@ -1,8 +1,8 @@
-"""What a language model is taught: prompts with the answers that belong to them.
+"""What a language model is trained on: prompts with their answers.
 
-Emotions are the main task. Whose turn it is, what emotion comes next (InstructERC), what characterises the
-speaker (LaERC-S) and what speaker and listeners make of a turn (CKERC) are auxiliary; they shape the adapter
-and cost nothing when labelling.
+Emotions are the main task. The auxiliary tasks are speaker identification and emotion impact (InstructERC),
+speaker characteristics (LaERC-S) and commonsense about speaker and listeners (CKERC). They shape the
+adapter and cost nothing when labelling.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Literal, get_args
 
 from erc.data.conversation import Context, Conversation
 from erc.errors import ConfigError
-from erc.llm.prompts.builder import PromptBuilder, fit
+from erc.llm.prompts.budget import fit
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.notes import NO_NOTES, Demonstration, SpeakerNotes
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 
@@ -26,11 +27,13 @@ Characteristic = Literal[
     "xIntent", "xReact", "oReact", "xWant", "oWant", "xEffect", "oEffect", "xNeed", "xAttr"
 ]
 CHARACTERISTICS: tuple[Characteristic, ...] = get_args(Characteristic)
+SPEAKERS = tuple(f"Speaker_{number}" for number in range(9))
+"""The closed label set of the speaker-identification task, as published."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPrompt:
-    """A prompt and its answer. `candidates` is the closed set the answer comes from, empty where the answer is free text."""
+    """A prompt and its answer. `candidates` is the closed set of answers, empty for free text."""
 
     task: TaskName
     prompt: RenderedPrompt
@@ -43,18 +46,17 @@ class LabelledPrompt:
 
 
 class TaskPrompts:
-    """Makes the training prompts of one label set, with the budget and the neutraliser of the emotion prompt."""
+    """Makes the training prompts of one label set, with the budget and sanitizer of the emotion prompt."""
 
-    def __init__(self, builder: PromptBuilder, *, versions: Mapping[str, int] | None = None) -> None:
+    def __init__(self, builder: PromptBuilder) -> None:
         self.builder = builder
-        chosen = {} if versions is None else versions
-        self._templates = {
-            task: PromptTemplate.load(task, chosen.get(task)) for task in TASKS if task != "erc"
+        self._templates: dict[TaskName, PromptTemplate] = {
+            task: PromptTemplate.load(task) for task in TASKS if task != "erc"
         }
 
     @property
     def sha256(self) -> str:
-        """Hash of all templates, and of how they are filled."""
+        """One hash of all templates and of how they are filled."""
         parts = [
             self.builder.sha256,
             *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items())),
@@ -69,26 +71,37 @@ class TaskPrompts:
         notes: SpeakerNotes = NO_NOTES,
         demonstrations: Sequence[Demonstration] = (),
     ) -> LabelledPrompt:
-        """The emotion of the target."""
+        """The emotion of the target.
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
         prompt = self.builder.emotion(context, notes=notes, demonstrations=demonstrations)
         return LabelledPrompt("erc", prompt, label, self.builder.labels)
 
     def speaker_identification(self, context: Context) -> LabelledPrompt | None:
-        """Whose turn the target is; None where its speaker has not spoken before or nobody else has, for then there is nothing to tell."""
-        names = [self.builder.safe.name(turn.speaker) for turn in context.past]
-        speakers, answer = tuple(dict.fromkeys(names)), self.builder.safe.name(context.target.speaker)
-        if answer not in speakers or len(speakers) < 2:
+        """Asks which of `SPEAKERS` says the target, from its text alone; None after the ninth speaker.
+
+        Speakers are numbered by first appearance in the dialogue (InstructERC, stage 1).
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
+        order = list(dict.fromkeys(turn.speaker for turn in (*context.past, context.target)))
+        place = order.index(context.target.speaker)
+        if place >= len(SPEAKERS):
             return None
-        values = {"speakers": speakers, "text": self.builder.text(context.target)}
-        return LabelledPrompt(
-            "speaker_identification",
-            self._fit("speaker_identification", context, values, target=False),
-            answer,
-            speakers,
-        )
+        template = self._templates["speaker_identification"]
+        prompt = template.render(speakers=SPEAKERS, text=self.builder.text(context.target))
+        self._require_room("speaker_identification", prompt)
+        return LabelledPrompt("speaker_identification", prompt, SPEAKERS[place], SPEAKERS)
 
     def emotion_impact(self, context: Context, label: str) -> LabelledPrompt | None:
-        """The emotion of the target, unseen; None for the first turn of a conversation."""
+        """The emotion of the unseen target, from the past; None for the first turn of a conversation.
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
         if not context.past:
             return None
         values = {"labels": self.builder.labels, "speaker": self.builder.safe.name(context.target.speaker)}
@@ -100,7 +113,11 @@ class TaskPrompts:
         )
 
     def characteristic_prompt(self, context: Context, kind: Characteristic) -> RenderedPrompt:
-        """Asks for one characteristic; what a model answers is cached and learnt."""
+        """Asks for one speaker characteristic, in free words.
+
+        Raises:
+            ConfigError: `kind` is unknown, or the prompt does not fit the budget.
+        """
         if kind not in CHARACTERISTICS:
             raise ConfigError(f"no speaker characteristic '{kind}'; there are {', '.join(CHARACTERISTICS)}")
         return self._fit(
@@ -108,7 +125,11 @@ class TaskPrompts:
         )
 
     def commonsense_prompt(self, context: Context) -> RenderedPrompt:
-        """Asks what the speaker intends and how the listeners take it."""
+        """Asks what the speaker intends and how the listeners take it, in free words.
+
+        Raises:
+            ConfigError: the prompt does not fit the budget.
+        """
         speaker = self.builder.safe.name(context.target.speaker)
         others = tuple(
             dict.fromkeys(
@@ -125,11 +146,17 @@ class TaskPrompts:
         prompt: RenderedPrompt,
         text: str,
     ) -> LabelledPrompt:
-        """A generated answer as something to learn: one line, capped."""
+        """A generated answer as a training example: one line, at most 300 characters."""
         return LabelledPrompt(task, prompt, self.builder.safe.line(text, cap=300))
 
     def of_conversation(self, conversation: Conversation, task: TaskName) -> Iterator[LabelledPrompt]:
-        """The examples of a closed task over every turn with one gold label of the set, without notes."""
+        """Yields the examples of a closed task, without notes.
+
+        The tasks `erc` and `emotion_impact` take the turns with one gold label of the set.
+
+        Raises:
+            ConfigError: a prompt does not fit the budget.
+        """
         for turn in conversation:
             context = Context.causal(conversation, turn.index)
             label = (
@@ -154,10 +181,11 @@ class TaskPrompts:
         }
 
     def _fit(
-        self, task: str, context: Context, values: Mapping[str, object], *, target: bool
+        self, task: TaskName, context: Context, values: Mapping[str, object], *, target: bool
     ) -> RenderedPrompt:
+        """The task's prompt with as many past turns as fit; `target` adds the target's line."""
         lines = self.builder.lines(context)
-        template = self._templates[task]  # type: ignore[index]
+        template = self._templates[task]
         prompt = fit(
             lines if target else lines[:-1],
             lambda kept: template.render(dialogue=kept, **values),
@@ -165,7 +193,13 @@ class TaskPrompts:
             budget=self.builder.budget,
         )
         if prompt is None:
-            raise ConfigError(
-                f"one turn of task {task} needs more than max_tokens={self.builder.budget.max_tokens}: raise it"
-            )
+            raise self._too_long(task)
         return prompt
+
+    def _require_room(self, task: TaskName, prompt: RenderedPrompt) -> None:
+        if len(self.builder.encoder.prompt_ids(prompt)) > self.builder.budget.max_tokens:
+            raise self._too_long(task)
+
+    def _too_long(self, task: TaskName) -> ConfigError:
+        limit = self.builder.budget.max_tokens
+        return ConfigError(f"one turn of task {task} needs more than max_tokens={limit}: raise it")

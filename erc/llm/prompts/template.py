@@ -1,8 +1,8 @@
 """Prompt templates: data files with declared variables, rendered in a sandbox, named and hashed.
 
-A template is `prompts/<name>/v<version>.yaml`. Its segments stand in the order in which a server or a live
-conversation can reuse what it has read: what is fixed comes first, the dialogue grows at its end, and what
-changes with every turn comes last.
+A template is `prompts/<name>/v<version>.yaml`. Its segments are in the order in which a server or a live
+conversation can reuse what it has read: fixed parts first, then the growing dialogue, then what changes
+every turn.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ _BLANK_LINES = re.compile(r"\n{2,}")
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """A prompt ready for a back end.
+    """A prompt for a backend.
 
-    `system` holds the instruction, `segments` the named parts of the one user message in cache order (empty
-    ones left out), `lead` the words that introduce the answer where the model has no chat template.
-    `template` is `name/v1`, `template_sha256` the hash of the template files that made it. `truncated` says
-    that a part of the target's text is missing.
+    Attributes:
+        system: The instruction.
+        segments: Named parts of the one user message in cache order; empty parts are left out.
+        lead: Words before the answer where the model has no chat template.
+        template: The template as `name/v1`.
+        template_sha256: Hash of the template file.
+        truncated: Whether a part of the target's text is missing.
     """
 
     system: str
@@ -51,7 +54,7 @@ class RenderedPrompt:
 
     @property
     def sha256(self) -> str:
-        """Hash of everything a model reads: the key of caches."""
+        """Hash of everything a model reads; the key of caches."""
         content = json.dumps(
             [self.system, self.segments, self.lead, self.template, self.template_sha256], ensure_ascii=False
         )
@@ -60,7 +63,18 @@ class RenderedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """One template file: its name, version, hash and declared variables with their meanings."""
+    """One template file.
+
+    Attributes:
+        name: Name of the prompt.
+        version: Version of the prompt.
+        sha256: Hash of the file.
+        variables: Declared variables with their meanings.
+        system: Source of the instruction.
+        user: Sources of the named parts of the user message.
+        lead: Words before the answer where the model has no chat template.
+        path: Path of the file.
+    """
 
     name: str
     version: int
@@ -78,10 +92,13 @@ class PromptTemplate:
 
     @classmethod
     def load(cls, name: str, version: int | None = None, *, folder: Path | None = None) -> PromptTemplate:
-        """Reads and checks `name`, version `version` (None: the newest), from `folder` (the shipped prompts for None).
+        """Reads and checks a version of a prompt.
 
-        Raises ConfigError, naming file and key, for a missing file, unknown or missing keys, broken Jinja, a
-        variable that is used but not declared, and one that is declared but not used.
+        `version` None takes the newest; `folder` None takes the shipped prompts.
+
+        Raises:
+            ConfigError: the file is missing or unreadable, has unknown or missing keys or invalid Jinja,
+                uses an undeclared variable, or declares an unused one. The message names file and key.
         """
         root = resource_dir("prompts") if folder is None else folder
         version = _newest(root / name) if version is None else version
@@ -110,8 +127,24 @@ class PromptTemplate:
         template._check_variables()
         return template
 
+    @classmethod
+    def from_id(cls, prompt_id: str) -> PromptTemplate:
+        """Loads the version that an id such as `erc/v1` names, whether or not newer versions exist.
+
+        Raises:
+            ConfigError: the id is malformed, or as in `load`.
+        """
+        name, _, version = prompt_id.partition("/v")
+        if not name.isidentifier() or not version.isdecimal():
+            raise ConfigError(f"'{prompt_id}' is no prompt id: write NAME/vNUMBER, such as erc/v1")
+        return cls.load(name, int(version))
+
     def render(self, **values: Any) -> RenderedPrompt:
-        """Fills the template. Raises ConfigError for a variable that is missing or not declared, and for one that has no such part."""
+        """Fills the template.
+
+        Raises:
+            ConfigError: a variable is missing, undeclared, or lacks an attribute that the template uses.
+        """
         missing, unknown = self.variables.keys() - values.keys(), values.keys() - self.variables.keys()
         if missing or unknown:
             parts = [f"without a value: {', '.join(sorted(missing))}"] if missing else []
@@ -149,7 +182,8 @@ class PromptTemplate:
                 ) from None
             if undeclared := sorted(names - self.variables.keys()):
                 raise ConfigError(
-                    f"{self.path}: key '{key}' uses {', '.join(undeclared)}, which is not declared under 'variables'"
+                    f"{self.path}: key '{key}' uses {', '.join(undeclared)}, which is not declared under "
+                    "'variables'"
                 )
             used |= names
         if unused := sorted(self.variables.keys() - used):
@@ -164,7 +198,7 @@ def prompt_names() -> tuple[tuple[str, int], ...]:
 
 
 def _newest(folder: Path) -> int:
-    """The highest version in a prompt's folder; 1 where there is none."""
+    """The highest version in a prompt's folder; 1 for an empty folder."""
     return max(
         (int(path.stem[1:]) for path in folder.glob("v*.yaml") if path.stem[1:].isdecimal()), default=1
     )
@@ -172,8 +206,7 @@ def _newest(folder: Path) -> int:
 
 @cache
 def _environment() -> ImmutableSandboxedEnvironment:
-    # No HTML is made here, so nothing is escaped as HTML; `erc.llm.prompts.sanitize` makes a user's text safe before it
-    # arrives.
+    # Prompts are no HTML, so nothing is escaped. `erc.llm.prompts.sanitize` has made user text safe before.
     return ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
     )
@@ -194,7 +227,8 @@ def _check_record(record: Any, path: Path, name: str, version: int) -> None:
         raise ConfigError(f"{path}: unknown key '{unknown[0]}'; the keys are {', '.join(_KEYS)}")
     if (record["name"], record["version"]) != (name, version):
         raise ConfigError(
-            f"{path}: keys 'name' and 'version' say {record['name']}/v{record['version']}, the file's place says {name}/v{version}"
+            f"{path}: keys 'name' and 'version' say {record['name']}/v{record['version']}, the file's place "
+            f"says {name}/v{version}"
         )
     for key in ("variables", "user"):
         if not isinstance(record[key], dict) or not all(

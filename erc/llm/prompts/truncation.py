@@ -1,4 +1,4 @@
-"""What a prompt shows beside the target, and in which order it gives way where that is too much."""
+"""What a prompt shows beside the target, and the order in which parts are dropped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from erc.llm.prompts.notes import Demonstration, SpeakerBio
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Lines of the past, bios, remembered turns as the template reads them, and demonstrations, the nearest last."""
+    """What a prompt shows beside the target.
+
+    Attributes:
+        lines: Lines of the past, oldest first.
+        bios: Bios of the speakers.
+        history: Remembered turns in the form the template reads.
+        demonstrations: Labelled turns, the most similar last.
+    """
 
     lines: tuple[str, ...] = ()
     bios: tuple[SpeakerBio, ...] = ()
@@ -18,11 +25,11 @@ class Parts:
     demonstrations: tuple[Demonstration, ...] = ()
 
 
-def giving_way(parts: Parts, *, block: int) -> Iterator[Parts]:
-    """`parts`, and then ever less of them, to nothing at all.
+def truncations(parts: Parts, *, block: int) -> Iterator[Parts]:
+    """Yields `parts`, then ever smaller versions, down to nothing.
 
-    First go demonstrations, the farthest before the nearest, then remembered turns, the oldest before the
-    latest, then `block` lines of the past at a time, and last the bios, passage by passage.
+    Dropped first are demonstrations, the least similar first. Then remembered turns, oldest first; then
+    `block` lines of the past at a time; last the bios, passage by passage.
     """
     yield parts
     while parts.demonstrations:
@@ -32,11 +39,11 @@ def giving_way(parts: Parts, *, block: int) -> Iterator[Parts]:
     while parts.lines:
         yield (parts := replace(parts, lines=parts.lines[block:]))
     while parts.bios:
-        yield (parts := replace(parts, bios=shorter(parts.bios)))
+        yield (parts := replace(parts, bios=shorten_bios(parts.bios)))
 
 
-def shorter(bios: tuple[SpeakerBio, ...]) -> tuple[SpeakerBio, ...]:
-    """`bios` without the last passage of the longest; a bio without passages is gone."""
+def shorten_bios(bios: tuple[SpeakerBio, ...]) -> tuple[SpeakerBio, ...]:
+    """Removes the last passage of the longest bio; a bio without passages is removed."""
     longest = max(range(len(bios)), key=lambda place: (len(bios[place].passages), place))
     left = [
         replace(bio, passages=bio.passages[:-1]) if place == longest else bio
@@ -45,8 +52,8 @@ def shorter(bios: tuple[SpeakerBio, ...]) -> tuple[SpeakerBio, ...]:
     return tuple(bio for bio in left if bio.passages)
 
 
-def beyond(costs: Sequence[int], *, room: int, block: int) -> int:
-    """How many of the oldest lines, in whole blocks, are too many for `room` tokens; the last block may be a part of one."""
+def oldest_beyond(costs: Sequence[int], *, room: int, block: int) -> int:
+    """How many of the oldest lines exceed `room` tokens, in whole blocks except for the last block."""
     first = len(costs)
     while first > 0 and costs[first - 1] <= room:
         first -= 1
@@ -54,8 +61,8 @@ def beyond(costs: Sequence[int], *, room: int, block: int) -> int:
     return min(-(-first // block) * block, len(costs))
 
 
-def most(limit: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `limit` that fits; 0 is taken to."""
+def largest_fitting(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `limit` for which `fits` holds, by bisection; 0 is assumed to fit."""
     least = 0
     while least < limit:
         middle = (least + limit + 1) // 2

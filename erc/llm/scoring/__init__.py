@@ -1,0 +1,1 @@
+"""Exact scores of closed label sets under a causal language model."""

@@ -1,8 +1,9 @@
-"""From label log-likelihoods to probabilities that mean what they say.
+"""From label log-likelihoods to calibrated probabilities.
 
 A language model favours some words whatever it has read. Contextual calibration (Zhao et al. 2021) asks it
-about a dialogue without content and takes off what it then says of each label; a temperature and a bias per
-label, fitted on dev, do the rest. Taking off needs no labels: it is done where nothing was fitted, too.
+about a dialogue without content and subtracts the log-probabilities it then gives each label. A temperature
+and a bias per label, fitted on dev, follow. The subtraction needs no labels, so it also applies where
+nothing was fitted.
 
 Shapes: B prompts, K labels.
 """
@@ -25,9 +26,9 @@ from erc.uncertainty.decomposition import categorical_entropy
 
 @dataclass(frozen=True, slots=True)
 class ContextualCalibrator:
-    """`after(log_likelihood - prior)`: `prior` (K,) are log-probabilities of the labels without content, `after` a fitted calibrator.
+    """Computes `after(log_likelihood - prior)`, from log-likelihoods (B, K) to probabilities (B, K).
 
-    It has the form of every calibrator of this project: log-likelihoods (B, K) in, probabilities (B, K) out.
+    `prior` (K,) holds the labels' log-probabilities without content; `after` is a fitted calibrator.
     """
 
     labels: tuple[str, ...]
@@ -49,14 +50,17 @@ class ContextualCalibrator:
         prior: np.ndarray | None = None,
         bias: bool = True,
     ) -> ContextualCalibrator:
-        """Fits temperature (and bias) on dev log-likelihoods (B, K) and label indices (B,), after taking off `prior` (K,), if any."""
+        """Fits temperature and bias on dev log-likelihoods, after subtracting `prior`.
+
+        `log_likelihood` (B, K), label indices `targets` (B,), `prior` (K,) or None.
+        """
         taken = np.zeros(len(labels)) if prior is None else np.asarray(prior, dtype=np.float64)
         after = Temperature.fit(_relative(log_likelihood, taken), targets, bias=bias)
         return cls(tuple(labels), tuple(map(float, taken)), after)
 
     @classmethod
     def of_prior(cls, labels: Sequence[str], prior: np.ndarray) -> ContextualCalibrator:
-        """Takes `prior` (K,) off and no more, where there is nothing to fit on."""
+        """Subtracts `prior` (K,) only, where there is nothing to fit on."""
         return cls(tuple(labels), tuple(map(float, prior)), Temperature(1.0))
 
     def __call__(self, log_likelihood: np.ndarray) -> np.ndarray:
@@ -64,13 +68,15 @@ class ContextualCalibrator:
         return self.after(_relative(log_likelihood, np.array(self.prior)))
 
     def calibrated(self, scores: LabelScores) -> LabelScores:
-        """The scores with calibrated probabilities and their entropy; a bare choice stays as it is, for it says nothing to calibrate.
+        """The scores with calibrated probabilities and their entropy. A bare choice stays as it is.
 
-        Raises ArtefactError where the labels or their order differ from those it was fitted for.
+        Raises:
+            ArtefactError: the labels or their order differ from those it was fitted for.
         """
         if scores.labels != self.labels:
             raise ArtefactError(
-                f"the calibrator was fitted for the labels {', '.join(self.labels)}, the scores are of {', '.join(scores.labels)}"
+                f"the calibrator was fitted for the labels {', '.join(self.labels)}, the scores are of "
+                f"{', '.join(scores.labels)}"
             )
         if scores.score_kind == "none" or not len(scores):
             return scores
@@ -89,10 +95,15 @@ class ContextualCalibrator:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> ContextualCalibrator:
-        """The calibrator of a record; ArtefactError for another kind or version."""
+        """The calibrator of a record.
+
+        Raises:
+            ArtefactError: the record is of another kind or version, or unreadable.
+        """
         if record.get("kind") != cls.kind or record.get("version") != 1:
             raise ArtefactError(
-                f"a calibrator of kind {record.get('kind')!r}, version {record.get('version')!r}: expected '{cls.kind}', version 1"
+                f"a calibrator of kind {record.get('kind')!r}, version {record.get('version')!r}: expected "
+                f"'{cls.kind}', version 1"
             )
         try:
             return cls(
@@ -104,24 +115,24 @@ class ContextualCalibrator:
 
 @dataclass(frozen=True, slots=True)
 class OddsPrior:
-    """The log-odds (K,) that the model gives each label without content, for labels that are asked for one by one. They are taken off."""
+    """The log-odds (K,) of each label without content, to subtract where labels are asked for one by one."""
 
     prior: tuple[float, ...]
 
     def __call__(self, odds: np.ndarray) -> np.ndarray:
-        """Probabilities (B, K) of log-odds (B, K); one half is as much as is said of nothing."""
+        """Probabilities (B, K) of log-odds (B, K); one half means no more than without content."""
         return expit(odds - np.array(self.prior))
 
 
 def content_free_prior(
     scorer: LabelScorer, prompts: Sequence[RenderedPrompt], labels: Sequence[str]
 ) -> np.ndarray:
-    """What the model gives each label when there is nothing to judge, log-probabilities (K,): the mean over content-free prompts."""
+    """The model's log-probabilities (K,) of the labels without content: the mean over the prompts."""
     scores = scorer.score(prompts, labels)
     return np.log(np.maximum(scores.probabilities, 1e-12).mean(axis=0))
 
 
 def _relative(log_likelihood: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    # Only differences between labels count; taken relative, the numbers stay near 0, and a label a server
-    # left out is a finite, small number.
+    # Only differences between labels count. Normalized, the numbers stay near 0, and a label that a server
+    # left out becomes a finite, small number.
     return np.maximum(log_softmax(np.asarray(log_likelihood, dtype=np.float64), axis=1), -100.0) - prior

@@ -1,12 +1,12 @@
-"""Exact scores of closed answer sets under a causal language model: one reading of the prompt, one of all answers.
+"""Exact scores of closed answer sets under a causal language model.
 
-The prompt is read once and its keys and values are kept. All answers then run in one forward pass: side by
-side in one row per prompt, each attending to the prompt and to itself (`tree`), or in rows of their own over
-a repeated cache (`repeat`), for models that tell positions by the place in a row. The score of an answer is
-the sum of the log-probabilities of all its tokens.
+The prompt is read once and its keys and values are kept. All answers then run in one forward pass. With
+`tree` they are in one row per prompt, and each attends to the prompt and to itself. With `repeat` each has
+its own row over a copy of the cache, for models whose positions depend on the place in the row. The score
+of an answer is the sum of the log-probabilities of all its tokens.
 
-Shapes: B prompts, T prompt tokens, K answers, Q answer tokens in a row, V vocabulary. Monte-Carlo passes hold
-S*B rows, sample-major.
+Shapes: B prompts, T prompt tokens, K answers, Q answer tokens in a row, V vocabulary. Monte-Carlo passes
+hold R = S*B rows, sample-major.
 """
 
 from __future__ import annotations
@@ -29,20 +29,28 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class DrawSpec:
-    """Which networks a Monte-Carlo pass runs: `samples` numbers of seed `seed`."""
+    """The networks of a Monte-Carlo pass: the sample numbers `samples` of seed `seed`."""
 
     seed: int
     samples: tuple[int, ...]
 
     @property
     def rows(self) -> int:
-        """How often each prompt stands in the batch."""
+        """How many rows of the batch each prompt has."""
         return len(self.samples)
 
 
 @dataclass(slots=True)
 class PrefixState:
-    """A prompt that has been read: `cache` over T tokens, `mask` bool (R, T), `lengths` (R,) real tokens, `next_log_probs` (R, V) float32."""
+    """Prompts that have been read.
+
+    Attributes:
+        cache: Keys and values of T tokens.
+        mask: bool (R, T), False for padding.
+        lengths: (R,) real tokens.
+        next_log_probs: (R, V) float32, log-probabilities of the next token.
+        draw: The networks that read, if drawn.
+    """
 
     cache: DynamicCache
     mask: Tensor
@@ -52,7 +60,7 @@ class PrefixState:
 
 
 def drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[None]:
-    """Within the block the networks of `draw` run, if any, over tokens at `positions` (S*B, T), sample-major."""
+    """Runs the networks of `draw`, if any, within the block, over tokens at `positions` (S*B, T)."""
     if draw is None:
         return nullcontext()
     inputs = positions.shape[0] // draw.rows
@@ -63,9 +71,9 @@ def drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[
 def read_prefixes(
     model: Any, prefixes: Sequence[Ids], *, pad_id: int, draw: DrawSpec | None = None
 ) -> PrefixState:
-    """Reads prompts of any lengths (padded on the left) and keeps their keys and values.
+    """Reads prompts of any lengths, padded on the left, and keeps their keys and values.
 
-    The cache keeps every token in every layer, also where a layer only sees a window, so that it can be cut
+    The cache keeps every token in every layer, also in layers with a sliding window, so that it can be cut
     back.
     """
     device = model.get_input_embeddings().weight.device
@@ -102,8 +110,11 @@ def score_answers(
 ) -> Tensor:
     """Log-likelihoods (R, K) float64 on the CPU of K token sequences after each of the R rows of `state`.
 
-    `answers` holds K sequences for each of the B prompts, lengths free. The state is left as it was. Answers
-    that would make a row longer than `max_row_tokens` are run in several passes.
+    `answers` holds K sequences for each of the B prompts, of any length. The state does not change. Answers
+    that would make a row longer than `max_row_tokens` run in several passes.
+
+    Raises:
+        ValueError: the prompts have different numbers of answers, or an answer has no token.
     """
     count = check_answers(answers)
     rows = [of_prompt for _ in range(1 if state.draw is None else state.draw.rows) for of_prompt in answers]
@@ -118,7 +129,11 @@ def score_answers(
 
 
 def check_answers(answers: Sequence[Sequence[Ids]]) -> int:
-    """How many answers each prompt has. Raises ValueError where the prompts differ in that, or an answer has no token."""
+    """The number of answers of each prompt.
+
+    Raises:
+        ValueError: the prompts have different numbers of answers, or an answer has no token.
+    """
     count = len(answers[0])
     if any(len(of_prompt) != count for of_prompt in answers) or any(
         not ids for of_prompt in answers for ids in of_prompt
@@ -128,7 +143,7 @@ def check_answers(answers: Sequence[Sequence[Ids]]) -> int:
 
 
 def _chunks(costs: Sequence[int], *, limit: int) -> list[list[int]]:
-    """Positions in order, cut where their summed costs would pass `limit`; answers of one token cost nothing and need no pass."""
+    """Indices in order, in groups whose summed costs stay within `limit`; costs of 0 need no pass."""
     chunks: list[list[int]] = []
     filled = 0
     for index, cost in enumerate(costs):
@@ -161,7 +176,7 @@ def _tree_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) ->
             at += size
     input_ids, target, depth, branch = (x.to(device) for x in (input_ids, target, depth, branch))
     positions = state.lengths[:, None] + depth
-    # Every answer is a segment of its own; its trunk, the prompt, lies in the cache and is seen by all.
+    # Every answer is its own segment. Its trunk, the prompt, is in the cache and seen by all.
     among = tree_mask(segments=branch, branches=torch.zeros_like(branch))
     mask = torch.cat([state.mask[:, None, :].expand(-1, width, -1), among], dim=2)
     trunk = (state.mask.long().cumsum(dim=1) - 1).clamp_min(0)
@@ -219,6 +234,6 @@ def _repeat_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) 
 
 
 def _token_log_probs(logits: Tensor, target: Tensor) -> Tensor:
-    """Log-probability of each target token, (R, Q) float32, without a second tensor of vocabulary size in double precision."""
+    """Log-probability of each target token, (R, Q) float32, without a second tensor over the vocabulary."""
     values = logits.float()
     return values.gather(2, target[:, :, None]).squeeze(2) - values.logsumexp(dim=2)

@@ -1,9 +1,9 @@
-"""Attention in a tree: several continuations of one trunk side by side in one row, each blind to the others.
+"""Tree attention: several continuations of one trunk in one row, none of which sees another.
 
-A token is described by its segment (packed example; -1 for padding, -2 for what all segments of the row begin
-with), its branch (0 for the trunk, then one number per continuation) and its place in the row. It sees the
-row's beginning, its own segment's trunk and its own branch, up to itself. One rule serves label scoring over
-a cached prompt, training over all labels of an example, and packed examples in one row.
+A token has a segment (packed example; -1 is padding, -2 the beginning that all segments share), a branch (0
+is the trunk, then one number per continuation) and a place in the row. It sees the row's shared beginning,
+its own segment's trunk and its own branch, up to itself. This one rule serves label scoring over a cached
+prompt, training over all labels of an example, and packed examples.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ SHARED = -2
 
 
 def tree_mask(*, segments: Tensor, branches: Tensor) -> Tensor:
-    """Who sees whom, bool (R, T, T) with queries before keys, from segments and branches, both (R, T). A padding token sees itself."""
+    """Who sees whom, bool (R, T, T), queries before keys, from segments and branches (R, T).
+
+    A padding token sees itself, so that its softmax is defined.
+    """
     width = segments.shape[1]
     same = segments[:, :, None] == segments[:, None, :]
     open_branch = (branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :])
@@ -33,7 +36,7 @@ def tree_mask(*, segments: Tensor, branches: Tensor) -> Tensor:
 
 
 def additive(mask: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """A bool mask (R, Q, K) as the float mask (R, 1, Q, K) that Hugging Face models add to attention scores."""
+    """A bool mask (R, Q, K) as the float mask (R, 1, Q, K) that models add to attention scores."""
     return (
         torch.zeros(mask.shape, dtype=dtype, device=mask.device)
         .masked_fill_(~mask, torch.finfo(dtype).min)
@@ -44,9 +47,10 @@ def additive(mask: Tensor, *, dtype: torch.dtype) -> Tensor:
 def attention_argument(
     mask: Tensor, positions: Tensor, key_positions: Tensor, *, config: Any, dtype: torch.dtype
 ) -> Any:
-    """What to pass as `attention_mask` for a tree mask (R, Q, K): per kind of layer where some layers only see a window.
+    """What to pass as `attention_mask` for a tree mask (R, Q, K).
 
-    `positions` (R, Q) and `key_positions` (R, K) are positions in the text, by which a window is measured.
+    It is a mapping by kind of layer where some layers have a sliding window. `positions` (R, Q) and
+    `key_positions` (R, K) are positions in the text, which a window is measured by.
     """
     window = sliding_window(config)
     if window is None:
@@ -69,7 +73,7 @@ def sliding_window(config: Any) -> int | None:
 
 
 def computing_dtype(model: nn.Module) -> torch.dtype:
-    """The dtype in which the model's hidden states flow: autocast's where it is on, else the weights'."""
+    """The dtype of the model's hidden states: autocast's where it is on, else that of the weights."""
     device = next(model.parameters()).device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)

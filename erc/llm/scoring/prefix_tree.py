@@ -1,9 +1,8 @@
-"""Prompts that begin alike, read together: what they share is read once, and their answers in the same pass.
+"""Scores prompts with a common beginning together: what they share is read once.
 
-The prompts of a dialogue grow at one end, so each shares with the one before it all but its last lines. They
-are laid out in one row as the tree they form: every token attends to its own prompt up to itself, every
-answer to its prompt and to itself. The keys and values of the last prompt are kept, and the next prompts go
-on from what they share with it.
+The prompts of a dialogue grow at one end, so each shares all but its last lines with the one before. They
+are arranged in one row as the tree they form. Every token attends to its own prompt up to itself, every
+answer to its prompt and to itself. The keys and values of the last prompt are kept for the next call.
 
 Shapes: B prompts, K answers, N new tokens of a pass, C cached tokens, S drawn networks (1 without a draw).
 """
@@ -23,22 +22,25 @@ from erc.llm.scoring.exact import DrawSpec, Ids, check_answers, drawing
 from erc.llm.scoring.masks import attention_argument, computing_dtype
 
 PASS_TOKENS = 1024
-"""New tokens of one pass over prompts that share: enough to keep a processor busy, few enough that the mask among them stays small."""
+"""New tokens of one pass: enough to keep a processor busy, few enough for a small mask."""
 
 
 @dataclass(slots=True)
 class _Row:
-    """One pass as it is laid out. A place counts the cached tokens first, then the new ones; `sees` holds the places each new token attends to."""
+    """The layout of one pass. Places count the cached tokens first, then the new ones.
+
+    `sees` holds the places that each new token attends to. An entry (place, token, score) of `asked` adds
+    the log-probability of `token` after `place` to score number `score`.
+    """
 
     cached: int
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     sees: list[np.ndarray] = field(default_factory=list)
     asked: list[tuple[int, int, int]] = field(default_factory=list)
-    """(place, token, score): the log-probability of `token` after the one at `place` is a part of score number `score`."""
 
     def add(self, ids: Ids, trunk: np.ndarray) -> np.ndarray:
-        """Appends a chain of tokens that follows those at the places `trunk`; the places of trunk and chain."""
+        """Appends tokens after those at the places `trunk`; returns the places of both."""
         places = np.concatenate([trunk, self.cached + len(self.ids) + np.arange(len(ids))])
         self.ids.extend(ids)
         self.positions.extend(range(len(trunk), len(places)))
@@ -46,7 +48,7 @@ class _Row:
         return places
 
     def ask(self, ids: Ids, prompt: np.ndarray, score: int) -> None:
-        """Appends an answer to the prompt at these places. Its last token needs no place: nothing follows it."""
+        """Appends an answer to the prompt at these places, without its last token, which nothing follows."""
         places = self.add(ids[:-1], prompt)
         self.asked.extend(
             (int(place), token, score) for place, token in zip(places[len(prompt) - 1 :], ids, strict=True)
@@ -61,9 +63,9 @@ class _Row:
 
 
 class PrefixReader:
-    """Reads prompts and remembers the last one. Belongs to one thread at a time; a fresh one gives the same scores, only later.
+    """Scores prompts and remembers the last one; not thread-safe. A fresh reader gives the same scores.
 
-    With `draw` the drawn networks read, each with keys and values of its own.
+    With `draw`, each drawn network reads with its own keys and values.
     """
 
     def __init__(self, model: Any, *, draw: DrawSpec | None = None) -> None:
@@ -72,11 +74,11 @@ class PrefixReader:
         self._ids: list[int] = []
         self._cache = DynamicCache()
         self.tokens_read = 0
-        """Tokens of prompts computed so far, by each network; the rest was shared."""
+        """Prompt tokens computed so far, by each network; the rest was shared."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: keys and values, with what their storage has to spare, and the last prompt's ids."""
+        """Bytes held: the storage of keys and values, and the last prompt's ids."""
         layers: list[Any] = list(self._cache.layers)
         return sum(
             part.untyped_storage().nbytes() for layer in layers for part in (layer.keys, layer.values)
@@ -86,17 +88,18 @@ class PrefixReader:
     def score(self, prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]]) -> Tensor:
         """Log-likelihoods (S, B, K) float64 on the CPU of K token sequences after each prompt, in one pass.
 
-        `answers` holds K sequences for each prompt, lengths free. A prompt shares with the one before it, so
-        like prompts belong side by side.
+        `answers` holds K sequences for each prompt, of any length. A prompt shares its beginning with the
+        one before, so similar prompts should be neighbours.
+
+        Raises:
+            ValueError: a prompt or an answer has no token, or the prompts have different numbers of
+                answers.
         """
         count = check_answers(answers)
         if not all(prompts):
             raise ValueError("a prompt without tokens")
         shared, cache, held = shared_tokens(self._ids, prompts[0]), self._cache, len(self._ids)
-        self._ids, self._cache = (
-            [],
-            DynamicCache(),
-        )  # where the pass fails half-way, the next call starts afresh
+        self._ids, self._cache = [], DynamicCache()  # in case the pass fails
         if shared:
             cache.crop(shared - held)
         else:
@@ -114,7 +117,7 @@ class PrefixReader:
         return scores.view(len(logits), len(prompts), count)
 
     def _pass(self, row: _Row, cache: DynamicCache) -> tuple[Tensor, dict[int, int]]:
-        """Logits (S, M, V) float32 after the M places that something is asked of, and the column of each place."""
+        """Logits (S, M, V) float32 after the M places in question, and the column of each place."""
         device = self._model.get_input_embeddings().weight.device
         networks = 1 if self._draw is None else self._draw.rows
         positions = torch.tensor([row.positions], device=device)
@@ -143,7 +146,10 @@ class PrefixReader:
 def _laid_out(
     prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, cached: int
 ) -> tuple[_Row, np.ndarray, int]:
-    """The row of a pass over a cache of `cached` tokens of the first prompt; the last prompt's places; the new tokens of all prompts."""
+    """The row of a pass, the places of the last prompt, and the number of new prompt tokens.
+
+    `cached` tokens of the first prompt are in the cache.
+    """
     row, path, before, read, score = _Row(cached), np.arange(cached), prompts[0][:cached], 0, 0
     for ids, of_prompt in zip(prompts, answers, strict=True):
         shared = shared_tokens(before, ids)
@@ -157,7 +163,7 @@ def _laid_out(
 
 
 def _keep(cache: DynamicCache, places: np.ndarray) -> None:
-    """Leaves the keys and values at these places, which begin as the cache does."""
+    """Keeps only the keys and values at these places, which begin as the cache does."""
     layers: list[Any] = list(cache.layers)
     if len(places) == places[-1] + 1:
         cache.crop(len(places) - cache.get_seq_length())
@@ -168,7 +174,10 @@ def _keep(cache: DynamicCache, places: np.ndarray) -> None:
 
 
 def shared_tokens(before: Ids, ids: Ids) -> int:
-    """How many tokens of the prompt `ids` need not be read after `before`. Its last one is always read: its output is where answers begin."""
+    """How many tokens of `ids` need not be read after `before`.
+
+    The last one is always read, because answers follow its output.
+    """
     return min(common_prefix(before, ids), len(ids) - 1)
 
 
@@ -185,9 +194,9 @@ def common_prefix(first: Ids, second: Ids) -> int:
 def passes(
     prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, max_tokens: int
 ) -> Iterator[list[int]]:
-    """Indices of the prompts in an order in which neighbours share most, cut into passes of at most `max_tokens` new tokens.
+    """Yields groups of prompt indices with at most `max_tokens` new tokens, prompts that share most together.
 
-    A prompt that is longer alone gets a pass of its own.
+    A longer prompt has a pass of its own.
     """
     batch: list[int] = []
     before: Ids = ()

@@ -1,4 +1,4 @@
-"""What scoring a closed set of labels gives, and the Protocol of the back ends that do it.
+"""Scores of a closed label set, and the Protocol of the backends that make them.
 
 Shapes: B prompts, K labels, S samples.
 """
@@ -18,17 +18,24 @@ from erc.uncertainty.decomposition import categorical_entropy
 YES_NO = ("yes", "no")
 """The answers where each label is asked for alone."""
 ScoreKind = Literal["exact", "codes", "none"]
-"""How scores came about: full label log-likelihoods, log-probabilities of one-token codes, or a bare choice without any."""
+"""How scores were made.
+
+`exact`: full label log-likelihoods. `codes`: log-probabilities of one-token codes. `none`: a bare choice.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelScores:
     """Scores of B prompts over K labels.
 
-    `log_likelihood` (B, K): the natural logarithm of the probability of each label's tokens. `probabilities`
-    (B, K) sum to 1 over the labels. `entropy` (B,) in nats; NaN for `score_kind` "none", where the chosen
-    label has probability 1 only because nothing else is known. `truncated` (B,): some label was not among the
-    log-probabilities a server returned and got a bound for its value.
+    Attributes:
+        labels: The labels in order.
+        log_likelihood: (B, K) natural logarithm of the probability of each label's tokens.
+        probabilities: (B, K), summing to 1 over the labels.
+        entropy: (B,) in nats; NaN for the score kind `none`, whose probability of 1 means nothing.
+        score_kind: How the scores were made.
+        truncated: (B,) whether some label was not among the log-probabilities a server returned and got a
+            bound.
     """
 
     labels: tuple[str, ...]
@@ -47,11 +54,16 @@ class LabelScores:
         kind: ScoreKind = "exact",
         truncated: np.ndarray | None = None,
     ) -> LabelScores:
-        """Scores whose probabilities are the log-likelihoods' softmax over the labels. Raises ValueError for a value that is NaN."""
+        """Scores whose probabilities are the softmax of log-likelihoods (B, K) over the labels.
+
+        Raises:
+            ValueError: the shape is wrong, a value is NaN, or every label of a prompt has probability 0.
+        """
         values = np.asarray(log_likelihood, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(labels):
             raise ValueError(
-                f"log-likelihoods of shape {values.shape} for {len(labels)} labels: expected (B, {len(labels)})"
+                f"log-likelihoods of shape {values.shape} for {len(labels)} labels: expected (B, "
+                f"{len(labels)})"
             )
         if np.isnan(values).any() or (values.size and np.isneginf(values).all(axis=1).any()):
             raise ValueError("log-likelihoods hold NaN, or a prompt gives every label probability 0")
@@ -65,7 +77,7 @@ class LabelScores:
 
     @property
     def best(self) -> tuple[str, ...]:
-        """The likeliest label of each prompt: always one of `labels`."""
+        """The most probable label of each prompt."""
         return tuple(self.labels[index] for index in self.probabilities.argmax(axis=1))
 
     def row(self, index: int) -> LabelScores:
@@ -82,7 +94,11 @@ class LabelScores:
 
     @classmethod
     def stack(cls, parts: Sequence[LabelScores]) -> LabelScores:
-        """The scores of several calls over the same labels, as one; the least exact kind stands for all."""
+        """The scores of several calls over the same labels, as one; the least exact kind holds for all.
+
+        Raises:
+            ValueError: the labels differ.
+        """
         first = parts[0]
         if any(part.labels != first.labels for part in parts):
             raise ValueError("scores over different labels cannot be stacked")
@@ -99,11 +115,11 @@ class LabelScores:
 
 
 class LabelScorer(Protocol):
-    """A back end: a local model or a server."""
+    """A backend: a local model or a server."""
 
     @property
     def model_id(self) -> str:
-        """What answered: base model, revision, adapter, as a prediction and a cache key name it."""
+        """The model in predictions and cache keys: base, revision and adapter."""
         ...
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
@@ -111,22 +127,13 @@ class LabelScorer(Protocol):
         ...
 
 
-class SamplingScorer(LabelScorer, Protocol):
-    """A back end that can also draw networks for Monte-Carlo uncertainty."""
-
-    def sample(
-        self, prompts: Sequence[RenderedPrompt], labels: Sequence[str], *, seed: int, samples: int
-    ) -> np.ndarray:
-        """Log-likelihoods (S, B, K) of `samples` networks drawn with `seed`."""
-        ...
-
-
 def yes_no_odds(
     scorer: LabelScorer, prompts: Sequence[Sequence[RenderedPrompt]]
 ) -> tuple[np.ndarray, ScoreKind]:
-    """Log-odds (B, K) of yes against no, and how they came about; `prompts[b][k]` asks of turn b for label k.
+    """Log-odds (B, K) of yes against no, and how they were made.
 
-    The prompts of a turn differ only at their end, so what they share is read once.
+    `prompts[b][k]` asks about label k of turn b. The prompts of a turn differ only at their end, so what
+    they share is read once.
     """
     scores = scorer.score([prompt for of_turn in prompts for prompt in of_turn], YES_NO)
     odds = scores.log_likelihood[:, 0] - scores.log_likelihood[:, 1]

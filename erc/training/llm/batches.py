@@ -1,9 +1,8 @@
 """Prompts and answers as batches for training a causal language model.
 
-The prompt is the trunk of a tree and every answer a branch of it, so one row holds an example with all its
-candidate answers, and, with packing, as many examples as fit; none sees another. What the prompts of a row
-begin with in common, such as the instruction and the label set, stands in it once. Only answers are learnt
-from: a prompt's own tokens have no loss.
+The prompt is the trunk of a tree and every answer a branch. One row therefore holds an example with all its
+candidate answers and, with packing, as many examples as fit; none sees another. What the prompts of a row
+share at the beginning is in the row once. Only answer tokens have a loss.
 
 Shapes: R rows, T tokens in a row, N answer tokens, A answers, E examples.
 """
@@ -23,16 +22,21 @@ from erc.llm.scoring.masks import NO_SEGMENT, SHARED
 from erc.training.loop.task import Batch
 
 _HEAD = 16
-"""First tokens by which prompts are taken to begin alike."""
+"""Prompts with equal first tokens, this many, are packed together."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlmExample:
-    """Token ids of a prompt and of its answers, the right one at `target`.
+    """Token ids of a prompt and of its answers.
 
-    `weight` is that of its task and `kind` the task's number among those of the stage; `emotion` says whether
-    class weights apply; `dialogue` is the number of the conversation it is cut from, None for text of its
-    own.
+    Attributes:
+        prompt: Ids of the prompt.
+        answers: Ids of each answer.
+        target: Index of the right answer.
+        weight: Weight of the task's loss.
+        emotion: Whether class weights apply.
+        dialogue: Number of the conversation; None for text of its own.
+        kind: Number of the task among those of the stage.
     """
 
     prompt: tuple[int, ...]
@@ -45,7 +49,7 @@ class LlmExample:
 
     @property
     def length(self) -> int:
-        """Tokens that the model reads: an answer's last token is only ever predicted."""
+        """Tokens that the model reads; the last token of an answer is only predicted."""
         return len(self.prompt) + sum(len(answer) - 1 for answer in self.answers)
 
 
@@ -58,7 +62,7 @@ def encode_example(
     dialogue: int | None = None,
     kind: int = 0,
 ) -> LlmExample:
-    """The example of a labelled prompt, with all its candidates or with its answer alone."""
+    """The example of a labelled prompt, with all candidates or with its answer alone."""
     candidates = made.candidates if all_candidates and made.candidates else (made.answer,)
     answers = tuple(tuple(encoder.answer_ids(answer)) for answer in candidates)
     prompt, right = tuple(encoder.prompt_ids(made.prompt)), candidates.index(made.answer)
@@ -68,7 +72,7 @@ def encode_example(
 
 
 def dialogue_groups(examples: Sequence[LlmExample]) -> np.ndarray:
-    """The number of each example's dialogue, (E,); one of its own where an example is of none."""
+    """The number of each example's dialogue, (E,); a number of its own for an example without one."""
     return np.array(
         [
             -1 - index if example.dialogue is None else example.dialogue
@@ -79,9 +83,9 @@ def dialogue_groups(examples: Sequence[LlmExample]) -> np.ndarray:
 
 
 def pack(lengths: Sequence[int], *, row_tokens: int | None) -> list[list[int]]:
-    """Rows of example numbers, longest first into the fullest row that has room; None gives every example a row of its own.
+    """Rows of example numbers: longest first, into the fullest row that has room.
 
-    An example longer than `row_tokens` has its own row.
+    `row_tokens` None gives every example its own row, and so does an example longer than `row_tokens`.
     """
     if row_tokens is None:
         return [[index] for index in range(len(lengths))]
@@ -102,7 +106,7 @@ def pack(lengths: Sequence[int], *, row_tokens: int | None) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Numbers of the examples that share a row, and how many tokens their prompts have in common at the beginning, which stand in it once."""
+    """Examples that share a row, and the number of prompt tokens that they share at the beginning."""
 
     examples: tuple[int, ...]
     shared: int
@@ -113,7 +117,7 @@ class Row:
 
 
 def rows_of(examples: Sequence[LlmExample], *, row_tokens: int | None) -> list[Row]:
-    """Packed rows, of prompts that begin alike."""
+    """Packed rows of prompts with a common beginning."""
     alike: dict[tuple[int, ...], list[int]] = {}
     for index, example in enumerate(examples):
         alike.setdefault(example.prompt[:_HEAD], []).append(index)
@@ -133,18 +137,19 @@ def rows_of(examples: Sequence[LlmExample], *, row_tokens: int | None) -> list[R
 
 
 def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all prompts begin with alike; each keeps at least its last one for itself, which predicts the answer."""
-    first, last = min(prompts), max(prompts)  # what these have in common, all between them have
+    """How many tokens all prompts share at the beginning; each keeps at least its last one for itself."""
+    first, last = min(prompts), max(prompts)  # all prompts between these share what they share
     limit = min(map(len, prompts)) - 1
     return next((i for i in range(limit) if first[i] != last[i]), max(0, limit))
 
 
 def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens: int | None = None) -> Batch:
-    """Tensors of a batch.
+    """The tensors of a batch.
 
-    `input_ids`, `position_ids`, `segments`, `branches` (R, T); for each answer token `token_row`,
-    `token_column` (whose output predicts it), `token_id`, `token_answer` (N,); for each answer
-    `answer_example`, `answer_place` (A,); for each example `target`, `weight`, `emotion` (E,).
+    `input_ids`, `position_ids`, `segments`, `branches` and `example_tokens` (the length of a token's
+    example; 0 for padding) are (R, T). For each answer token, (N,): `token_row`, `token_column` (whose
+    output predicts it), `token_id`, `token_answer`. For each answer, (A,): `answer_example`,
+    `answer_place`. For each example, (E,): `target`, `weight`, `emotion`.
     """
     rows = rows_of(examples, row_tokens=row_tokens)
     width = max(row.width(examples) for row in rows)
@@ -152,6 +157,7 @@ def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens:
         name: torch.zeros(len(rows), width, dtype=torch.long)
         for name in ("input_ids", "position_ids", "segments", "branches")
     }
+    example_tokens = torch.zeros(len(rows), width)
     grids["input_ids"].fill_(pad_id)
     grids["segments"].fill_(NO_SEGMENT)
     tokens: list[tuple[int, int, int, int]] = []
@@ -167,12 +173,16 @@ def collate_examples(examples: Sequence[LlmExample], *, pad_id: int, row_tokens:
                 segment=SHARED,
                 branch=0,
             )
+        lengths = [examples[index].length for index in row.examples]
+        example_tokens[r, : row.shared] = sum(lengths) / len(lengths)
         start = row.shared
-        for index in row.examples:
+        for index, length in zip(row.examples, lengths, strict=True):
+            example_tokens[r, start : start + length - row.shared] = length
             start = _lay(examples[index], index, r, start, row.shared, grids, tokens, owners)
     found, owned = torch.tensor(tokens).T.contiguous(), torch.tensor(owners).T.contiguous()
     return {
         **grids,
+        "example_tokens": example_tokens,
         **{f"token_{name}": found[i] for i, name in enumerate(("row", "column", "id", "answer"))},
         **{f"answer_{name}": owned[i] for i, name in enumerate(("example", "place"))},
         "target": torch.tensor([example.target for example in examples]),
@@ -191,7 +201,10 @@ def _lay(
     tokens: list[tuple[int, int, int, int]],
     owners: list[tuple[int, int]],
 ) -> int:
-    """Writes one example less its `shared` first tokens into its row from column `start` on; returns the column after it."""
+    """Writes an example into its row from column `start`; returns the next column.
+
+    The `shared` first tokens of its prompt are left out, since the row has them already.
+    """
     _write(grids, row, example.prompt[shared:], at=start, position=shared, segment=index, branch=0)
     at = start + len(example.prompt) - shared
     last = at - 1

@@ -1,4 +1,4 @@
-"""What a trained adapter's scores mean: the calibrator, and the policies that say which turns go to a person, fitted on dev."""
+"""Fits what a trained adapter's scores mean: decision policies on calibrated dev scores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _REPORTED = ("ekman", "sentiment")
 def fit_policies(
     log_likelihood: np.ndarray, targets: np.ndarray, groups: np.ndarray, *, label_set: str, prior: np.ndarray
 ) -> dict[str, Any]:
-    """The record of a policy for each set the adapter can be reported in; empty with fewer than two dialogues.
+    """The record of a decision policy for each label set that can be reported.
 
-    Confidence is that of a calibrator fitted on other dialogues: one that has seen a turn is too sure of it.
-    `log_likelihood` (N, K), `targets` (N,), `groups` (N,), `prior` (K,).
+    Confidence comes from a calibrator fitted on other dialogues, because one that has seen a turn is
+    overconfident. The result is empty for fewer than two dialogues. `log_likelihood` (N, K), `targets`
+    (N,), `groups` (N,), `prior` (K,).
     """
     emotions = load_emotion_set(label_set)
     dialogues = len(np.unique(groups))

@@ -1,4 +1,4 @@
-"""The card of an adapter, written from its record: `README.md` in its folder, which the Hugging Face hub shows."""
+"""The model card of an adapter, `README.md` in its folder, made from its record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from erc.persistence.card import INTENDED_USE, policy_lines
 
 CARD = "README.md"
 _OF_THE_RUN = ("seconds", "step")
-"""What the Trainer notes beside its figures."""
+"""What the Trainer records beside its figures."""
 _TEMPLATE = """---
 library_name: peft
 base_model: {{ record.base }}
@@ -22,8 +22,8 @@ datasets: [{{ corpora | join(", ") }}]
 ---
 # {{ name }}
 
-A LoRA adapter that has a language model name the emotion of the last turn of a dialogue, trained by the recipe `{{ config.name }}`. The label is not
-read from generated text: every label of the set is scored.
+A LoRA adapter with which a language model labels the emotion of the last turn of a dialogue, trained by the
+recipe `{{ config.name }}`. The label is not read from generated text: every label of the set is scored.
 
 | | |
 | --- | --- |
@@ -37,7 +37,8 @@ read from generated text: every label of the set is scored.
 
 ## Figures on dev
 
-Trained on the train split only; the checkpoint was chosen on dev. Figures are of calibrated decisions, each calibrated on other dialogues.
+Trained on the train split only; the checkpoint was chosen on dev. Figures are those of calibrated decisions,
+each calibrated on other dialogues.
 
 | figure | value |
 | --- | --- |
@@ -57,8 +58,8 @@ Trained on the train split only; the checkpoint was chosen on dev. Figures are o
 {% endfor %}
 ## Use
 
-`erc label --model llm:FOLDER FILES` labels with it and its calibrator; `--model llm:BASE --adapter FOLDER` where the base lies
-elsewhere. vLLM and plain PEFT load the folder as it is.
+`erc label --model llm:FOLDER FILES` labels with it and its calibrator. Where the base is elsewhere, use
+`--model llm:BASE --adapter FOLDER`. vLLM and plain PEFT load the folder as it is.
 
 {{ use }}
 
@@ -70,7 +71,7 @@ elsewhere. vLLM and plain PEFT load the folder as it is.
 
 
 def write_adapter_card(folder: Path, record: AdapterRecord) -> None:
-    """Writes the card into an adapter folder, in the place of the empty one that PEFT leaves."""
+    """Writes the card into an adapter folder, replacing the empty one that PEFT writes."""
     config = record.extra["config"]
     llm = config["llm"]
     weights = (

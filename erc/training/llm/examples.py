@@ -19,7 +19,14 @@ from erc.training.llm.batches import LlmExample, encode_example
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Makes the examples of a recipe's stages. `demonstrations` are those of the training split, where the recipe shows any."""
+    """Makes the examples of a recipe's stages.
+
+    Attributes:
+        prompts: Makes the prompts.
+        recipe: What prompts show.
+        supplies: Notes, embeddings and generated texts.
+        demonstrations: Demonstrations of the training split, where the recipe shows any.
+    """
 
     prompts: TaskPrompts
     recipe: Recipe
@@ -28,7 +35,7 @@ class Examples:
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
     def of_stage(self, corpus: Corpus, stage: Stage, *, dev: bool = False) -> list[LlmExample]:
-        """Every example of the stage's tasks. On dev a stage that teaches emotions is judged by emotions alone."""
+        """Every example of the stage's tasks; on dev only emotions, if the stage trains them."""
         tasks: Mapping[TaskName, float] = (
             {"erc": stage.tasks["erc"]} if dev and "erc" in stage.tasks else stage.tasks
         )
@@ -86,7 +93,7 @@ class Examples:
         )
 
     def _embed(self, texts: Sequence[str]) -> None:
-        """Makes the vectors of a corpus in one go, for single texts would fill no batch."""
+        """Computes the vectors of a corpus together, since single texts would not fill a batch."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if fresh and self.demonstrations is not None and self.supplies.embed is not None:
             self._vectors.update(zip(fresh, self.supplies.embed(fresh), strict=True))

@@ -1,4 +1,4 @@
-"""Training an adapter from its configuration, stage after stage, and calibrating it on dev."""
+"""Trains an adapter from its configuration, stage after stage, and calibrates it on dev."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence.artefact import installed_versions
 from erc.training.inputs import SupplyMaker, TrainingInputs, load_splits, no_supplies
+from erc.training.llm.answers import predict_answers
 from erc.training.llm.batches import LlmExample, dialogue_groups
 from erc.training.llm.calibration import fit_policies
 from erc.training.llm.card import write_adapter_card
 from erc.training.llm.examples import Examples
+from erc.training.llm.hooks import enable_checkpointing
 from erc.training.llm.settings import llm_recipe, lora_settings, prompt_budget, stage_optim
 from erc.training.llm.stages import run_stages
-from erc.training.llm.task import LlmTask, predict_answers, prepare_for_training
+from erc.training.llm.task import LlmTask
 from erc.training.loop.distributed import main_first, on_main
 from erc.training.loop.losses import as_tensor, class_weights
 from erc.training.provenance import (
@@ -56,10 +58,13 @@ def run_llm(
     supplies: SupplyMaker = no_supplies,
     splits: tuple[Corpus, Corpus] | None = None,
 ) -> Path:
-    """Trains every stage in a folder of its own and writes the adapter folder `run_dir / config.name`.
+    """Trains every stage in its own folder and writes the adapter folder `run_dir / config.name`.
 
-    `splits` are train and dev where they are not those that `config.data` names, such as generated ones.
-    Raises ConfigError where the recipe needs something that `supplies` does not make.
+    `splits` are train and dev where they are not those of `config.data`, such as generated ones.
+
+    Raises:
+        ConfigError: the recipe needs something that `supplies` does not make, or cannot be trained so.
+        ArtefactError: the base cannot be loaded or trained.
     """
     recipe = llm_recipe(config)
     llm = config.llm
@@ -76,9 +81,8 @@ def run_llm(
     )
     on_main(lambda: begin_from(run_dir, _begun_from(config, splits, given, prompts), resume=resume))
     model = attach_lora(base, lora_settings(config), seed=config.optim.seed)
-    handles = prepare_for_training(
-        model, gradient_checkpointing=llm.gradient_checkpointing, neftune_alpha=llm.neftune
-    )
+    if llm.gradient_checkpointing:
+        enable_checkpointing(model)
     examples = Examples(prompts, recipe, given, demonstrations=_index(recipe, splits, given, labels))
     judged: dict[str, list[LlmExample]] = {}
 
@@ -102,8 +106,6 @@ def run_llm(
         resume=resume,
         progress=progress,
     )
-    for handle in handles:
-        handle.remove()
     model.eval()
     dev = [example for example in dev_of(recipe.stages[-1]) if example.emotion]
     return on_main(
@@ -112,10 +114,9 @@ def run_llm(
 
 
 def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> TrainingInputs:
-    """The supplies of a run, in every process the same: what a language model wrote is handed over by the main process.
+    """The training inputs of a run, equal in every process: the main one hands its generated texts over.
 
-    A text that is not there makes no example, so with other texts the processes would share out other
-    batches.
+    A missing text makes no example, so with other texts the processes would have other batches.
     """
     made = main_first(lambda: supplies(*splits))
     return replace(made, generated=on_main(lambda: made.generated))
@@ -143,8 +144,7 @@ def finish_llm(
     base, local = llm.base, Path(llm.base).is_dir()
     record = AdapterRecord(
         base=base,
-        # What a name or a branch stands for on the hub may change: an adapter fits the commit it was trained
-        # over.
+        # A hub name or branch may move on; an adapter fits the commit it was trained with.
         revision=llm.revision if local else hub_commit(base, llm.revision) or llm.revision,
         prompt=builder.prompt_id,
         prompt_sha256=builder.sha256,
@@ -171,7 +171,7 @@ def finish_llm(
 def _begun_from(
     config: ExperimentConfig, splits: Sequence[Corpus], supplies: TrainingInputs, prompts: TaskPrompts
 ) -> Provenance:
-    """What the examples of a run, and the model under its adapter, hang on beside the configuration."""
+    """What a run's examples, and the model under its adapter, depend on beside the configuration."""
     assert config.llm is not None
     written = sorted((task, sorted(texts.items())) for task, texts in supplies.generated.items())
     return {
@@ -185,7 +185,7 @@ def _begun_from(
 
 
 def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: TrainingInputs) -> dict[str, Any]:
-    """What an adapter was made from: labelling finds its demonstrations again by it."""
+    """What an adapter was made from; labelling finds its demonstrations by it."""
     return {
         "config": json.loads(config.model_dump_json()),
         "files": corpora_provenance(splits),
@@ -194,20 +194,27 @@ def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: Traini
 
 
 def check_supplies(recipe: Recipe, supplies: TrainingInputs) -> None:
-    """Raises ConfigError, saying what is missing, where a recipe cannot be trained with `supplies`."""
+    """Checks that a recipe can be trained with `supplies`.
+
+    Raises:
+        ConfigError: something is missing; the message says what.
+    """
     if recipe.needs_notes and supplies.notes is None:
         raise ConfigError(
-            "llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in supplies with TrainingNotes"
+            "llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in supplies "
+            "with TrainingNotes"
         )
     if recipe.demonstrations and supplies.embed is None:
         raise ConfigError(
-            "llm.demonstrations needs an embedding to find them by: train with `erc train`, or hand in supplies with embed"
+            "llm.demonstrations needs an embedding to find them by: train with `erc train`, or hand in "
+            "supplies with embed"
         )
     for stage in recipe.stages:
         for task in stage.tasks:
             if task in GENERATED and not supplies.generated.get(answers_of(task, stage)):
                 raise ConfigError(
-                    f"stage '{stage.name}' learns {answers_of(task, stage)}, whose texts a language model has to write first: there are none"
+                    f"stage '{stage.name}' learns {answers_of(task, stage)}, whose texts a language model "
+                    "has to write first: there are none"
                 )
 
 
@@ -217,7 +224,12 @@ def _index(
     if not recipe.demonstrations or supplies.embed is None:
         return None
     return DemonstrationIndex.build(
-        splits[0].conversations, supplies.embed, leaks=LeakFilter.of(splits[1:]), labels=labels
+        splits[0].conversations,
+        supplies.embed,
+        leaks=LeakFilter.of(splits[1:]),
+        labels=labels,
+        names=recipe.demonstration_names,
+        balanced=recipe.balanced_demonstrations,
     )
 
 
@@ -244,4 +256,5 @@ def stage_task(
         class_weights=as_tensor(weights),
         label_smoothing=config.loss.label_smoothing,
         row_tokens=config.llm.pack_tokens,
+        neftune=config.llm.neftune,
     )

@@ -1,4 +1,4 @@
-"""From a configuration to the plain settings of the language-model path."""
+"""From a configuration to the plain settings of language-model training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from erc.config import ExperimentConfig
 from erc.errors import ConfigError
 from erc.llm.base.adapters import LoraSettings
 from erc.llm.base.architectures import positions_of
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.recipes import Recipe, Stage
 from erc.training.loop.settings import OptimSettings, optim_settings
 
@@ -22,8 +22,9 @@ WRITTEN_TOKENS = 96
 def llm_recipe(config: ExperimentConfig) -> Recipe:
     """The recipe of `config`.
 
-    Raises ConfigError where its task is another, its last stage does not teach emotions, or a writer is named
-    who has nothing to write.
+    Raises:
+        ConfigError: its task is not `llm`, its last stage does not train emotions, or a writer is named and
+            has nothing to write.
     """
     if config.llm is None:
         raise ConfigError(f"experiment '{config.name}' has no section 'llm': its task is '{config.task}'")
@@ -38,17 +39,21 @@ def llm_recipe(config: ExperimentConfig) -> Recipe:
         history=llm.history,
         retrieval=llm.retrieval,
         demonstrations=llm.demonstrations,
+        demonstration_names=llm.demonstration_names,
+        balanced_demonstrations=llm.balanced_demonstrations,
+        embedder=llm.embedder,
     )
     if llm.writer is not None and not (recipe.bios or recipe.generated):
         raise ConfigError(
-            f"llm.writer={llm.writer}: '{config.name}' has nothing for it to write, neither bios nor texts of a task; "
+            f"llm.writer={llm.writer}: '{config.name}' has nothing for it to write, neither bios nor texts "
+            "of a task; "
             "leave it out, or set llm.bios=true"
         )
     return recipe
 
 
 def lora_settings(config: ExperimentConfig) -> LoraSettings:
-    """The adapter of `config`."""
+    """The adapter settings of `config`."""
     assert config.llm is not None
     lora = config.llm.lora
     targets = lora.targets if lora.targets == "all-linear" else tuple(lora.targets.split())
@@ -62,10 +67,10 @@ def lora_settings(config: ExperimentConfig) -> LoraSettings:
 
 
 def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
-    """How much a prompt of `config` may hold.
+    """How much a prompt of `config` may hold; `base` is the Hugging Face configuration of the base model.
 
-    Raises ConfigError where the model whose Hugging Face configuration is `base` has no positions for such a
-    prompt and its answer.
+    Raises:
+        ConfigError: the base has no positions for such a prompt and its answer.
     """
     llm = config.llm
     assert llm is not None
@@ -73,7 +78,8 @@ def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
     answer = WRITTEN_TOKENS if llm_recipe(config).generated else _CHOSEN_TOKENS
     if positions is not None and llm.max_tokens + answer > positions:
         raise ConfigError(
-            f"llm.max_tokens={llm.max_tokens}: '{llm.base}' has positions for {positions} tokens, of which an answer may take {answer}; "
+            f"llm.max_tokens={llm.max_tokens}: '{llm.base}' has positions for {positions} tokens, of which "
+            f"an answer may take {answer}; "
             f"set llm.max_tokens={positions - answer} or less, or choose a base that reads more"
         )
     return Budget(max_tokens=llm.max_tokens, max_turns=llm.turns, block=llm.block)
@@ -85,7 +91,7 @@ def stage_optim(config: ExperimentConfig, stage: Stage) -> OptimSettings:
     changed = replace(
         base, epochs=stage.epochs or base.epochs, learning_rate=stage.learning_rate or base.learning_rate
     )
-    # A model in 4 bits computes in bf16; all others follow the configured precision.
+    # A 4-bit model computes in bf16; all others take the configured precision.
     return (
         replace(changed, precision="bf16")
         if config.llm is not None and config.llm.precision == "4bit"

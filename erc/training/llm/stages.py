@@ -1,8 +1,7 @@
-"""The stages of a recipe, one after the other, so that a run that was killed goes on in the stage it was in.
+"""Runs the stages of a recipe in order, and resumes a run in the stage that was interrupted.
 
-A finished stage leaves its weights and a record in its folder. Going on, they are taken from there: neither
-its examples are made nor is a step of it trained again. A stage that was under way goes on from its last
-whole checkpoint, as every run does.
+A finished stage leaves its weights and a record in its folder. When a run is resumed, they are loaded from
+there; the stage's examples are not made again. An interrupted stage resumes from its last whole checkpoint.
 """
 
 from __future__ import annotations
@@ -36,10 +35,13 @@ def run_stages(
     resume: bool,
     progress: bool,
 ) -> dict[str, float]:
-    """Trains `model` stage after stage, each in the folder of its name, and returns the dev figures of the last.
+    """Trains `model` stage after stage, each in the folder of its name; returns the dev figures of the last.
 
-    `task_of` makes a stage's examples and is only asked for stages that are trained. Without `resume` nothing
-    of an earlier run counts.
+    `task_of` makes a stage's examples and is called only for stages that are trained. Without `resume`,
+    nothing of an earlier run counts.
+
+    Raises:
+        ArtefactError: a finished stage has the weights of another adapter.
     """
     done = on_main(lambda: _finished(run_dir, stages, resume=resume))
     figures: dict[str, float] = {}
@@ -60,7 +62,7 @@ def run_stages(
 
 
 def _finished(run_dir: Path, stages: Sequence[Stage], *, resume: bool) -> int:
-    """How many stages were finished before the first that was not; without `resume` their records are taken away."""
+    """The number of finished stages at the beginning; without `resume` their records are deleted."""
     if not resume:
         for stage in stages:
             (run_dir / stage.name / RECORD).unlink(missing_ok=True)
@@ -71,7 +73,7 @@ def _finished(run_dir: Path, stages: Sequence[Stage], *, resume: bool) -> int:
 
 
 def _keep(model: nn.Module, folder: Path, figures: dict[str, float]) -> None:
-    """Writes a stage's weights, then the record that says they are whole."""
+    """Writes a stage's weights, then the record that marks them as complete."""
     trained = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.named_parameters()
@@ -83,7 +85,11 @@ def _keep(model: nn.Module, folder: Path, figures: dict[str, float]) -> None:
 
 @torch.no_grad()
 def _restore(model: nn.Module, folder: Path) -> dict[str, float]:
-    """Puts a finished stage's weights into the model and returns its figures. Raises ArtefactError where they are another model's."""
+    """Loads a finished stage's weights into the model and returns its figures.
+
+    Raises:
+        ArtefactError: the weights are those of another adapter.
+    """
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     weights, figures = load_whole(folder / WEIGHTS), load_record(folder / RECORD).get("figures")
     if {name: value.shape for name, value in weights.items()} != {

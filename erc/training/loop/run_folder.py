@@ -7,10 +7,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from transformers.trainer import TRAINER_STATE_NAME
-
 from erc.errors import ConfigError
+from erc.llm.base.four_bit import without_bitsandbytes
 from erc.training.loop.settings import OptimSettings
+
+with without_bitsandbytes():  # the Trainer imports PEFT, and PEFT imports bitsandbytes
+    from transformers.trainer import TRAINER_STATE_NAME
 
 SETTINGS_FILE = "settings.json"
 METRICS_FILE = "metrics.jsonl"

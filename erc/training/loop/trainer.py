@@ -13,24 +13,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import (
-    EarlyStoppingCallback,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
-from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 from erc.files import load_record, load_whole, save_record, save_whole
+from erc.llm.base.four_bit import without_bitsandbytes
 from erc.models.encoder.precision import resolve_precision
 from erc.training.loop import distributed as processes
 from erc.training.loop.ema import WeightAverage
 from erc.training.loop.run_folder import BEST_RECORD, BEST_WEIGHTS, EMA_FILE, METRICS_FILE, begin
 from erc.training.loop.settings import OptimSettings
 from erc.training.loop.task import MixedTask, Task, WeighedTask
+
+with without_bitsandbytes():  # the Trainer imports PEFT, and PEFT imports bitsandbytes
+    from transformers import (
+        EarlyStoppingCallback,
+        PrinterCallback,
+        ProgressCallback,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+        set_seed,
+    )
+    from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 
 class _Average(TrainerCallback):

@@ -1,4 +1,4 @@
-"""A live conversation with a language model: the answers of labelling it whole, from a state that stops growing."""
+"""A live conversation gives the answers of labelling it whole, with a state of bounded size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import LoraSettings, attach_lora
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.memory.predictor import RememberingPredictor
 from erc.persistence import find_model, load_artefact
 from erc.uncertainty.policy import DecisionPolicy
@@ -163,8 +164,8 @@ def test_live_llm_reads_only_what_is_new(backend):
     assert live._reader.turns.tokens_read < 0.4 * sum(lengths)
 
 
-def test_live_llm_reads_only_what_is_new_at_the_limit_whatever_it_knows_of_each_speaker(backend):
-    """One speaker has much of a past and the others none, so their prompts differ in length: that must not move the first turn shown."""
+def test_live_llm_reads_only_new_tokens_at_the_limit_for_every_speaker(backend):
+    """One speaker has a long past, the others none; that must not move the first turn shown."""
 
     class Remembered:
         """A past of three turns for everybody called A."""
@@ -264,7 +265,7 @@ def test_live_llm_state_is_refused_by_another_model_prompt_budget_or_kind(backen
 
 
 @pytest.mark.parametrize("missing", ["lines", "spoken", "earlier", "said", "one line"])
-def test_damaged_live_llm_state_is_told(backend, tmp_path, missing):
+def test_damaged_live_llm_state_is_reported(backend, tmp_path, missing):
     predictor, path = predictor_of(backend, notes=PromptNotes(history=2)), tmp_path / "live.safetensors"
     live = LiveConversation(predictor)
     for turn in dialogue(3):
@@ -300,7 +301,7 @@ def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
         LiveConversation.load(tmp_path / "live.safetensors", predictor)
 
 
-def test_live_llm_on_a_server_keeps_words_alone(backend):
+def test_live_llm_on_a_server_keeps_text_alone(backend):
     from lm_server import Behaviour, running
 
     from erc.llm.backends.server import ServerScorer, Transport
@@ -358,7 +359,7 @@ def test_live_turn_that_failed_can_be_given_again(backend, monkeypatch, kind):
     else:
         predictor = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
     if kind == "cascade":
-        predictor.policy = DecisionPolicy(min_confidence=2.0)  # every turn goes on to the second model
+        predictor.policy = DecisionPolicy(min_confidence=2.0)  # every turn reaches the second model
         predictor = CascadePredictor(predictor, predictor_of(backend))
     talk = dialogue(6)
     whole, live = predictor.label([talk])[0].predictions, LiveConversation(predictor, conversation_id="a")

@@ -1,4 +1,4 @@
-"""The local back end: exact scores of labels, drawn networks, yes-or-no questions, live conversations."""
+"""The local backend: exact label scores, drawn networks, yes-or-no questions, live conversations."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_live_samples_equal_batch_samples_and_reread_little(chat_tokenizer):
     assert live.tokens_read < 0.7 * 3 * sum(len(scorer.encoder.prompt_ids(prompt)) for prompt in prompts)
 
 
-def test_live_cache_holds_the_last_prompt_and_tells_its_bytes(tiny_lm, chat_tokenizer):
+def test_live_cache_holds_the_last_prompt_and_reports_its_bytes(tiny_lm, chat_tokenizer):
     scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny")
     live, prompts = scorer.live(), prompts_of(chat_tokenizer, 6)
     assert live.nbytes == 0

@@ -1,4 +1,4 @@
-"""Which base an adapter is loaded over: known by its weights, wherever they lie now."""
+"""An adapter loads its base by weights, wherever they are, and the prompt versions of its record."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from erc.inference import loading
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
 from erc.llm.base.adapters import AdapterRecord
+from erc.llm.prompts import template
+from erc.llm.prompts.builder import PromptBuilder
+from erc.llm.prompts.encoding import PromptEncoder
+from erc.llm.prompts.template import PromptTemplate
+from erc.resources import resource_dir
 
 FAST = InferenceSettings(precision="fp32", uncertainty="off")
 SHORT = talk("a", ANA[:3])
@@ -27,7 +32,7 @@ def shelf(tiny_shelf, monkeypatch):
 
 @pytest.fixture
 def own(adapter, tmp_path):
-    """A copy of the adapter, to change."""
+    """A copy of the adapter that a test may change."""
     return shutil.copytree(adapter, tmp_path / "own")
 
 
@@ -57,4 +62,64 @@ def test_base_is_known_by_its_weights_and_not_by_its_place(own, tiny_lm_dir, tmp
         load_predictor(f"llm:{own}", settings=FAST)
     shutil.rmtree(moved)
     with pytest.raises(ArtefactError, match="no folder here"):
+        load_predictor(f"llm:{own}", settings=FAST)
+
+
+# --- prompt versions
+
+
+@pytest.fixture
+def prompt_folder(tmp_path, monkeypatch):
+    """A copy of the shipped prompts, to which versions are added."""
+    folder = tmp_path / "prompts"
+    shutil.copytree(resource_dir("prompts"), folder)
+    monkeypatch.setattr(template, "resource_dir", lambda name: folder)
+    return folder
+
+
+def add_version(folder, name, version):
+    """Adds a version of a prompt with other words than the newest."""
+    newest = PromptTemplate.load(name)
+    text = newest.path.read_text(encoding="utf-8").replace(
+        f"version: {newest.version}\n", f"version: {version}\n"
+    )
+    assert "[dialogue]" in text or "[example]" in text
+    path = folder / name / f"v{version}.yaml"
+    path.write_text(text.replace("dialogue]", "talk]").replace("example]", "sample]"), encoding="utf-8")
+
+
+def test_adapter_keeps_its_prompt_version_when_newer_ones_are_added(adapter, prompt_folder):
+    recorded = AdapterRecord.load(adapter).prompt
+    for name in ("erc", "few_shot"):
+        add_version(prompt_folder, name, 9)
+    assert PromptTemplate.load("erc").id == "erc/v9"
+    builder = load_predictor(f"llm:{adapter}", settings=FAST).scorer.model.builder
+    assert builder.prompt_id == recorded == "erc/v2+few_shot/v2"
+    assert "[dialogue]" in builder.content_free().user
+
+
+def test_adapter_recorded_with_a_newer_version_loads_that_one(adapter, own, prompt_folder, chat_tokenizer):
+    for name in ("erc", "few_shot"):
+        add_version(prompt_folder, name, 9)
+    newest = PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=("joy",))
+    record = AdapterRecord.load(own)
+    replace(record, prompt=newest.prompt_id, prompt_sha256=newest.sha256).save(own)
+    builder = load_predictor(f"llm:{own}", settings=FAST).scorer.model.builder
+    assert builder.prompt_id == "erc/v9+few_shot/v9"
+    assert "[talk]" in builder.content_free().user
+
+
+def test_adapter_whose_prompt_file_was_changed_is_refused(adapter, prompt_folder):
+    path = prompt_folder / "erc" / "v2.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    with pytest.raises(
+        ArtefactError, match=r"erc/v2\+few_shot/v2 here is not the one .*train the adapter again"
+    ):
+        load_predictor(f"llm:{adapter}", settings=FAST)
+
+
+@pytest.mark.parametrize("prompt", ["erc/v7+few_shot/v2", "erc", "erc/v2", "../erc/v2+few_shot/v2"])
+def test_adapter_whose_prompt_is_not_there_is_refused(prompt, own):
+    replace(AdapterRecord.load(own), prompt=prompt).save(own)
+    with pytest.raises(ArtefactError, match=r"adapter's prompt '.*' cannot be loaded"):
         load_predictor(f"llm:{own}", settings=FAST)

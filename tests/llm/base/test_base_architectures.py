@@ -1,4 +1,4 @@
-"""What the architecture of a model allows: every way of scoring it is given scores rightly, and a model that has none is refused before loading."""
+"""Every strategy an architecture allows scores correctly; a model without one is refused before loading."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def model_of(kind, sizes):
 
 
 def prompts():
-    """Two that begin alike, longer than the windows above."""
+    """Two prompts with a common beginning, longer than the windows above."""
     said = (f"Ana: there is nothing to tell\nBo: {last}" for last in ("no", "well, yes"))
     return [
         RenderedPrompt("Which emotion does Bo express?", (("dialogue", lines),), "Answer:", "probe/v1", "")
@@ -145,7 +145,7 @@ def test_model_whose_answers_cannot_be_scored_is_refused_before_its_weights_are_
 
 
 def test_model_that_cannot_score_writes(tmp_path):
-    """Beside another prompt what it writes alone."""
+    """A text in a batch equals the one written alone."""
     folder = tmp_path / "base"
     model_of("lfm2", UNSCORED["lfm2"]).save_pretrained(folder)
     build_tokenizer(chat=True).save_pretrained(folder)

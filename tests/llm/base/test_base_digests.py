@@ -1,4 +1,4 @@
-"""What folders of weights are told apart by."""
+"""Digests that distinguish folders of weights."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def folder(tmp_path, request, monkeypatch):
     return made
 
 
-def test_digest_goes_with_what_a_folder_holds(folder, tmp_path):
+def test_digest_depends_on_the_content_of_a_folder(folder, tmp_path):
     assert weights_digest(shutil.copytree(folder, tmp_path / "elsewhere")) == weights_digest(folder)
     assert len(weights_digest(folder)) == 12
 
 
 @pytest.mark.parametrize("change", ["trained again", "other scale", "other name", "other shape"])
-def test_digest_tells_folders_of_one_name_apart(folder, tmp_path, change):
+def test_digest_separates_folders_of_one_name(folder, tmp_path, change):
     other, values = tmp_path / "other" / folder.name, np.arange(5000, dtype=np.float32)
     shutil.copytree(folder, other)
     weights = other / "adapter_model.safetensors"
@@ -64,7 +64,7 @@ def reading(change=lambda tokenizer: None, *, chat=True):
     return reading_digest(PromptEncoder(tokenizer))
 
 
-def test_reading_digest_is_that_of_another_copy_whatever_was_read_meanwhile(tmp_path):
+def test_reading_digest_does_not_depend_on_what_was_read_before(tmp_path):
     tokenizer = build_tokenizer(chat=True)
     before = reading_digest(PromptEncoder(tokenizer))
     tokenizer(["one", "two more"], padding=True, truncation=True, max_length=3)
@@ -77,7 +77,7 @@ def test_reading_digest_is_that_of_another_copy_whatever_was_read_meanwhile(tmp_
     assert len(before) == 12
 
 
-def test_reading_digest_tells_templates_and_tokenizers_apart():
+def test_reading_digest_separates_templates_and_tokenizers():
     from tokenizers import normalizers
     from tokenizers.processors import TemplateProcessing
 

@@ -1,4 +1,4 @@
-"""Families of models: parameters and memory counted against tiny real ones, and every shipped configuration trained over a tiny model of its own."""
+"""Parameters and memory against tiny models of each family; every shipped configuration trains over one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_adapter_parameters_are_counted_exactly(family, targets):
     ("family", "missing", "there"), [("phi3", "q_proj", "qkv_proj"), ("llama", "qkv_proj", "q_proj")]
 )
 def test_target_that_no_layer_is_called_is_refused(family, missing, there):
-    """Though others fit: PEFT and the estimate would both pass over it."""
+    """Other targets match, so PEFT and the estimate alone would ignore it."""
     settings, model = LoraSettings(r=3, targets=("o_proj", missing)), build_model(family)
     with pytest.raises(ConfigError, match=rf"called {missing}; there are .*{there}"):
         Shape.of(model.config).lora_parameters(settings)
@@ -111,7 +111,6 @@ def test_unknown_family_is_an_artefact_error():
 
 
 # --- training by the shipped configurations
-# -------------------------------------------------------------------------------------
 
 MODELS = sorted(
     path.name
@@ -141,7 +140,7 @@ def bases(tmp_path_factory, chat_tokenizer):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_shipped_configuration_of_a_model_trains_its_architecture(name, data, bases, tmp_path):
-    """Every layer that the estimate counts gets an adapter, which moves; with the precision of the configuration, but 4 bits need a GPU."""
+    """Every layer that the estimate counts gets an adapter that changes; 4-bit bases run unquantized here."""
     shipped = load_config(resource_dir("configs") / name).llm
     base = bases(published_shape(shipped.base)["model_type"])
     quick = [

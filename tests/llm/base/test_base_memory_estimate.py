@@ -1,4 +1,4 @@
-"""The estimate of activations, against what autograd really keeps for the backward pass of tiny random models."""
+"""The estimate of activations against what autograd keeps for the backward pass of tiny models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.base.memory_estimate import FAMILIES, estimate_memory
 from erc.llm.scoring.masks import attention_argument, tree_mask
-from erc.training.llm.task import prepare_for_training
+from erc.training.llm.hooks import enable_checkpointing
 
 TOKENS = 256
 SIZES = {
@@ -28,7 +28,7 @@ LORA = LoraSettings(r=4, alpha=8, dropout=0.05)
 
 @contextmanager
 def counted(model):
-    """Within the block every storage that is kept for a backward pass is counted, once, in bytes; the weights' own are not."""
+    """Counts the bytes of every storage kept for a backward pass in the block, except those of weights."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor):
@@ -48,7 +48,8 @@ def measured(family, *, precision, lora=LORA, layers=2, checkpointing=False, **s
     model = attach_lora(
         build_model(family, **{**SIZES, **sizes}, num_hidden_layers=layers).to(dtype), lora, seed=0
     ).train()
-    prepare_for_training(model, gradient_checkpointing=checkpointing)
+    if checkpointing:
+        enable_checkpointing(model)
     segments, positions = torch.zeros(1, TOKENS, dtype=torch.long), torch.arange(TOKENS)[None]
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         mask = attention_argument(
@@ -100,7 +101,7 @@ def test_activations_follow_the_adapter(dropout, targets):
 
 
 def test_activations_on_a_gpu_hold_dropout_masks_of_a_byte(monkeypatch):
-    """There dropout keeps which values it left; a processor keeps the noise itself."""
+    """A GPU keeps a mask of the kept values; a CPU keeps the noise itself."""
     monkeypatch.setattr(F, "dropout", lambda x, p, training: torch.native_dropout(x, p, training)[0])
     kept, config = measured("llama", precision="bf16")
     assert_close(estimated(config, precision="bf16", device="cuda"), kept)

@@ -1,4 +1,4 @@
-"""A language model behind the Predictor: records, calibration, cascade, speaker memory, and the command."""
+"""Language models in the Predictor and the command: records, calibration, cascade, speaker memory."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue_less_those_of_n
 
 
 def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm):
-    """Long labels are less likely than short ones whatever was said; that is taken off, locally and on a server with exact scores."""
+    """Long labels are less probable than short ones; the prior is subtracted, locally and on a server."""
     nothing = Conversation("n", (Utterance("n0", 0, "Someone", "N/A"),))
     with running(Behaviour(model=tiny_lm)) as url:
         for server in (None, url):
@@ -184,7 +184,7 @@ def test_predictor_of_an_adapter_draws_its_dropout(adapter):
 
 
 def trained_over(adapter, folder, **changes):
-    """The adapter as if it had been trained with other settings of the section `llm`."""
+    """The adapter with other recorded settings of the section `llm`."""
     shutil.copytree(adapter, folder)
     record = AdapterRecord.load(folder)
     llm = record.extra["config"]["llm"] | changes
@@ -270,7 +270,7 @@ def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
 
 
 def trained_again(folder):
-    """Other weights in the place of an adapter's."""
+    """Replaces an adapter's weights by others."""
     path = folder / "adapter_model.safetensors"
     save_file({name: values * 1.01 for name, values in load_file(path).items()}, path)
 
@@ -363,7 +363,6 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
 
 
 # --- cascade
-# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -407,7 +406,6 @@ def test_cascade_of_two_sets_is_refused(adapter):
 
 
 # --- speaker memory
-# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -594,7 +592,6 @@ def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, regist
 
 
 # --- the command
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir):
@@ -697,7 +694,7 @@ def test_label_command_refuses_a_cache_without_a_server(tmp_path, tiny_lm_dir):
             load_predictor(model, settings=FAST, cache=tmp_path)
 
 
-def test_label_command_says_that_remembered_words_go_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
+def test_label_command_says_that_remembered_text_goes_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
     (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
     with running(Behaviour(model=tiny_lm)) as url:
         call = [

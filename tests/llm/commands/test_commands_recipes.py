@@ -1,4 +1,4 @@
-"""Every recipe from the command: training on corpus files, then labelling a transcript with what came out."""
+"""Every recipe through the command: training on corpus files, then labelling a transcript."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import cycle
 
@@ -33,6 +34,7 @@ from erc.inference.scorers.utterance import UtteranceScorer
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
+from erc.llm.embedding import SentenceEmbedder
 from erc.llm.generation import text_store as writing
 from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 from erc.llm.prompts.encoding import PromptEncoder
@@ -45,7 +47,7 @@ from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training.inputs import load_splits
 from erc.training.llm import experiment as llm_experiment
-from erc.training.llm.task import predict_answers
+from erc.training.llm.answers import predict_answers
 from speakers import END, Observation, Registry
 
 RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "speaker-memory")
@@ -59,7 +61,7 @@ FAST = InferenceSettings(precision="fp32", uncertainty="off")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data root with a few dialogues in MELD's layout, told over one season."""
+    """A data root with a few dialogues of one season in MELD's layout."""
     root = tmp_path_factory.mktemp("data")
     (root / "meld").mkdir()
     for split, count in (("train", 4), ("dev", 3)):
@@ -127,13 +129,13 @@ def invoke(*arguments):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of the runs that tests share, and what each of them ended with."""
+    """The folder of shared runs, and the results of each."""
     return tmp_path_factory.mktemp("runs"), {}
 
 
 @pytest.fixture
 def trained(runs, overrides, monkeypatch):
-    """Trains a recipe by the command, once for all tests: its adapter, and the arguments of its `finish_llm`."""
+    """Trains a recipe by the command once: its adapter, and the arguments of its `finish_llm`."""
     folder, ended = runs
     finish = llm_experiment.finish_llm
 
@@ -178,7 +180,7 @@ def test_train_command_makes_an_adapter_of_every_recipe_that_labels(
 
 
 class _Asked:
-    """A back end that keeps the prompts it is asked to score."""
+    """A backend that records the prompts it scores."""
 
     def __init__(self, backend):
         self.backend, self.prompts = backend, []
@@ -190,7 +192,7 @@ class _Asked:
 
 
 def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, tmp_path):
-    """Bios, history by both retrievals and demonstrations: dev labelled in order of broadcast reads what training read."""
+    """Dev labelled in order of broadcast has the prompts of training: bios, history and demonstrations."""
     invoke("train", "llm-speaker-memory-meld", *overrides, "--run", tmp_path / "runs" / "r", "--quiet")
     config = load_config(resource_dir("configs") / "llm-speaker-memory-meld.yaml", overrides)
     train, dev = load_splits(config)
@@ -225,7 +227,7 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
 
 @pytest.fixture
 def shown(tmp_path, data, tiny_lm_dir, tiny_utterance_artefact):
-    """The record of an adapter trained with demonstrations of the corpus, and the classifier it was trained with."""
+    """The record of an adapter trained with demonstrations, and the classifier it was trained with."""
     scorer = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     config = load_config(
         resource_dir("configs") / "llm-instructerc-meld.yaml", [f"data.root={data}", "data.train_limit=3"]
@@ -255,7 +257,7 @@ def test_demonstrations_are_those_of_the_sample_trained_on_and_never_of_the_own_
 
 @pytest.fixture
 def read(monkeypatch):
-    """How many texts the classifier reads, call by call."""
+    """The number of texts in each call of the classifier."""
     counts = []
     score = UtteranceScorer.score_texts
     monkeypatch.setattr(
@@ -281,7 +283,7 @@ def test_demonstrations_are_embedded_once_for_all_starts(shown, tmp_path, read):
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"no safetensors at all"])
-def test_broken_file_of_demonstrations_is_computed_anew(broken, shown, tmp_path, read):
+def test_broken_file_of_demonstrations_is_computed_again(broken, shown, tmp_path, read):
     record, scorer = shown
     first = trained_demonstrations(record, scorer, cache=tmp_path)
     [path] = tmp_path.glob("demonstrations/*")
@@ -336,13 +338,64 @@ def test_demonstrations_of_another_file_or_classifier_are_refused(shown):
         )
 
 
+def with_embedder(record, folder, revision):
+    """The record as training with this embedder leaves it."""
+    config = record.extra["config"]
+    supplies = {**record.extra["supplies"], "embedder": str(folder), "embedder_revision": revision}
+    return altered(
+        record, config={**config, "llm": {**config["llm"], "embedder": str(folder)}}, supplies=supplies
+    )
+
+
+def test_demonstrations_are_found_by_the_embedder_of_the_adapter(shown, tiny_sentence_transformer, tmp_path):
+    record, scorer = shown
+    embedder = SentenceEmbedder.load(str(tiny_sentence_transformer))
+    own = with_embedder(record, tiny_sentence_transformer, embedder.revision)
+    for _ in range(2):  # computed, then read from the cache
+        found = trained_demonstrations(own, scorer, cache=tmp_path)
+        texts = [shown.turns[-1][1] for shown in found.index.demonstrations]
+        vectors = embedder.embed(texts)
+        expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.testing.assert_allclose(searched(found), expected, atol=1e-6)
+    text = "Okay, let us begin"
+    [one] = found(scorer.score_texts([text]).embedding[0], text, TurnSource())
+    assert one.turns[-1][1] == texts[int((expected @ embedder.embed([text])[0]).argmax())]
+
+
+def test_demonstrations_of_another_embedder_are_refused(shown, tiny_sentence_transformer, tmp_path):
+    record, scorer = shown
+    own = with_embedder(record, tiny_sentence_transformer, "0" * 12)
+    with pytest.raises(ArtefactError, match=r"with digest 000000000000, the one here has .*: train"):
+        trained_demonstrations(own, scorer, cache=tmp_path)
+
+
+def test_instructerc_shows_demonstrations_without_names_of_a_balanced_base(shown):
+    record, scorer = shown
+    found = trained_demonstrations(record, scorer).index.demonstrations
+    assert {name for one in found for name, _ in one.turns} == {None}
+    assert set(Counter(one.emotion for one in found).values()) == {3}
+
+
+def test_recipe_trains_and_labels_with_a_sentence_transformers_model(
+    overrides, tiny_sentence_transformer, tmp_path
+):
+    changed = (*overrides, f"llm.embedder={tiny_sentence_transformer}")
+    invoke("train", "llm-instructerc-meld", *changed, "--run", tmp_path / "run", "--quiet")
+    folder = tmp_path / "run" / "instructerc-meld"
+    record = AdapterRecord.load(folder)
+    embedder = SentenceEmbedder.load(str(tiny_sentence_transformer))
+    supplies = record.extra["supplies"]
+    assert (supplies["embedder"], supplies["embedder_revision"]) == (embedder.name, embedder.revision)
+    model = load_predictor(f"llm:{folder}", settings=FAST).scorer.model
+    assert model.demonstrations.embed(["Okay"]).shape == (1, 32)
+
+
 def test_adapter_without_demonstrations_needs_no_corpus(shown):
     record, scorer = shown
     assert trained_demonstrations(altered(record, config={"llm": {"demonstrations": 0}}), scorer) is None
 
 
 # --- evaluation
-# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -377,7 +430,7 @@ def evaluated(model, data, folder, *more):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, tmp_path, monkeypatch, heard):
-    """Notes, demonstrations and scores of the last dev evaluation of training, under the adapter's calibrator."""
+    """Notes, demonstrations and calibrated scores of the last dev evaluation of training."""
     adapter, (_, _, model, tokenizer, _, splits, examples, _, _) = trained(name)
     heard.clear()
     monkeypatch.setenv("CONVEMO_DATA", str(data))
@@ -418,7 +471,7 @@ def test_evaluate_command_refuses_a_language_model_several_labels_a_turn(tiny_lm
     assert isinstance(result.exception, InputError)
 
 
-def test_evaluate_command_refuses_a_server_for_a_model_that_is_none():
+def test_evaluate_command_refuses_a_server_without_a_language_model():
     result = CliRunner().invoke(
         app, ["evaluate", "tiny-utterance", "meld", "--server", "http://localhost:1/v1"]
     )
@@ -467,7 +520,7 @@ def test_evaluation_reads_bios_by_the_writer_of_training(
 
 
 def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, data, tmp_path, tiny_lm, heard):
-    """TrainingInputs of the training are not at hand, so bios are written anew, as training wrote them: there."""
+    """Without the training inputs, bios are written again and are the same as in training."""
     adapter, _ = trained("bioserc")
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
     with running(behaviour) as url:
@@ -478,7 +531,6 @@ def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, da
 
 
 # --- what a language model writes
-# -----------------------------------------------------------------------------------------------
 
 
 def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):
@@ -541,7 +593,7 @@ def test_train_command_refuses_a_server_with_nothing_to_write(overrides, tmp_pat
 
 @pytest.mark.parametrize("named", [True, False])
 def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, tiny_lm, tiny_lm_dir, named):
-    """The one named, or as the recipe has it the base."""
+    """The writer is the one named, or the base where the recipe says so."""
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend. Says much.")
     more = [f"llm.writer=llm:{tiny_lm_dir}", "llm.base=another"] if named else []
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", [*overrides, *more])

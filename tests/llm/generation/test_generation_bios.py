@@ -1,4 +1,4 @@
-"""Text from the local back end, and bios of a speaker memory written by it."""
+"""Text of the local backend, and bios that it writes for a speaker memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erc.errors import ConfigError
 from erc.llm.backends.generate import GenerationSettings
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.memory_estimate import FAMILIES
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.prompts.template import PromptTemplate, RenderedPrompt
 from erc.memory.bio_writer import LlmBios, write_bios
 from erc.memory.bios import NothingWrittenError, embedder_of
@@ -34,7 +34,7 @@ def scorer():
 
 
 def plain_greedy(scorer, prompt, count):
-    """The likeliest token after token, every step a pass over everything."""
+    """Greedy decoding with a full pass for every token."""
     ids = scorer.encoder.prompt_ids(prompt)
     found = []
     for _ in range(count):
@@ -47,7 +47,7 @@ def plain_greedy(scorer, prompt, count):
     return scorer.encoder.tokenizer.decode(found, skip_special_tokens=True).strip()
 
 
-def test_greedy_text_is_the_likeliest_token_each_time(scorer):
+def test_greedy_text_takes_the_most_probable_token_each_time(scorer):
     found = scorer.generate(PROMPTS, settings=GenerationSettings(max_new_tokens=12))
     assert found == [plain_greedy(scorer, prompt, 12) for prompt in PROMPTS]
 
@@ -79,7 +79,7 @@ MANY = [
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
-def test_likeliest_texts_side_by_side_are_those_written_alone(family, chat_tokenizer):
+def test_greedy_texts_in_a_batch_are_those_written_alone(family, chat_tokenizer):
     # gpt2 counts positions in a table, mistral and gemma2 see a window: padding must move neither.
     narrow = {"sliding_window": 8} if family in ("mistral", "gemma2") else {}
     scorer = LocalScorer(build_model(family, **narrow), chat_tokenizer, model_id="tiny")
@@ -131,11 +131,10 @@ def test_generation_settings_out_of_range_are_refused(values):
 
 
 # --- bios
-# -----------------------------------------------------------------------------------------------------------------------
 
 
 class Scribe:
-    """Writes what it is told, and keeps the prompts it was given."""
+    """Writes a fixed text and records its prompts."""
 
     def __init__(self, text, encoder):
         self.text, self.encoder, self.model_id, self.prompts = text, encoder, "scribe", []
@@ -214,7 +213,7 @@ def test_bio_is_written_again_only_after_something_new_and_from_the_bio_before(r
     assert "before:" not in scribe.prompts[0].user
 
 
-def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scorer):
+def test_bio_prompt_sanitizes_text_and_keeps_the_last_turns(registry, scorer):
     said(registry, "a", [*(f"This is my turn number {i}." for i in range(40)), *SAID])
     scribe = Scribe("Kind.", scorer.encoder)
     list(write_bios(registry, bios_by(scribe, max_tokens=700)))
@@ -226,7 +225,7 @@ def test_bio_prompt_keeps_words_of_people_text_and_the_last_turns(registry, scor
 
 
 @pytest.mark.parametrize("max_tokens", [3000, 800])
-def test_bio_written_anew_reads_every_sentence_of_a_long_one_before(registry, scorer, max_tokens):
+def test_rewritten_bio_reads_every_sentence_of_a_long_earlier_one(registry, scorer, max_tokens):
     sentences = [
         f"Sentence number {i} says that trains are late and that it rains on day {i}." for i in range(9)
     ]
@@ -281,9 +280,7 @@ def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir
             )
 
 
-def test_bios_command_goes_on_after_one_of_whom_nothing_is_written_and_ends_with_1(
-    tmp_path, tiny_lm_dir, monkeypatch
-):
+def test_bios_command_continues_after_an_empty_bio_and_exits_with_1(tmp_path, tiny_lm_dir, monkeypatch):
     address = str(tmp_path / "speakers.db")
     with Registry.open(address) as registry:
         for name in ("Ana", "Ben"):
@@ -314,7 +311,7 @@ def test_bios_command_refuses_another_kind_of_model(tmp_path):
 
 
 class Placed:
-    """A classifier whose vector of a text points one way for what speaks of work, the other way for all else."""
+    """A classifier whose vectors point one way for texts about work, the other way for all others."""
 
     name, revision, width = "placed", "0" * 16, 2
 
@@ -326,7 +323,7 @@ class Placed:
 def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to(
     registry, scorer, last, shown
 ):
-    """Eight of sixteen, in the bio's order; a memory that holds no vectors shows the first."""
+    """Eight of sixteen, in the bio's order; a memory without vectors shows the first."""
     placed = Placed()
     ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
     turn = Observation(

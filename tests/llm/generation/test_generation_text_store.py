@@ -1,4 +1,4 @@
-"""Texts written once and kept: the file, what goes on after a kill, and writing by a server."""
+"""Texts generated once and stored: the file, resuming after a crash, and generation by a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from erc.llm.backends.server import ServerError, ServerGenerator, Transport, Tra
 from erc.llm.backends.server.transport import UnreachableError
 from erc.llm.generation.text_store import WrittenTexts, generated_answers, text_key, write_texts
 from erc.llm.generation.writer import KeepingWriter, open_text_writer
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import RenderedPrompt
 from erc.llm.recipes import Recipe, Stage
@@ -37,7 +37,7 @@ TALK = Conversation(
 
 
 class Scribe:
-    """Writes the number of each prompt, and dies after `lives` calls."""
+    """Writes the number of each prompt, and fails after `lives` calls."""
 
     def __init__(self, encoder, *, lives=99, model_id="scribe"):
         self.encoder, self.model_id, self.lives, self.prompts = encoder, model_id, lives, []
@@ -72,7 +72,7 @@ def test_written_texts_are_asked_for_once(tmp_path, encoder):
     assert (len(first.prompts), second.prompts, heard) == (40, [], [40])
 
 
-def test_killed_writing_goes_on_where_it_stopped(tmp_path, encoder):
+def test_killed_writing_resumes_where_it_stopped(tmp_path, encoder):
     path = tmp_path / "w.jsonl"
     with WrittenTexts(path) as texts, pytest.raises(KeyboardInterrupt):
         ask(Scribe(encoder, lives=1), texts)
@@ -126,7 +126,7 @@ def test_two_runs_in_one_file_after_a_kill_keep_what_both_wrote(tmp_path):
 
 
 @pytest.mark.parametrize("room", [0, 20])
-def test_full_disk_is_told_and_loses_nothing_kept_before(tmp_path, room):
+def test_full_disk_is_reported_and_loses_nothing_stored_before(tmp_path, room):
     resource = pytest.importorskip("resource")
     path, limits = tmp_path / "w.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
     with WrittenTexts(path) as texts:
@@ -156,7 +156,7 @@ def test_text_is_kept_by_prompt_model_task_and_settings():
     assert key == text_key(PROMPTS[0], model_id="m", task="t", settings=GREEDY)
 
 
-def test_written_texts_are_closed_to_others_and_stay_so_when_a_bad_line_goes(tmp_path):
+def test_written_texts_stay_private_when_a_bad_line_is_removed(tmp_path):
     path = tmp_path / "supplies" / "w.jsonl"
     for content in (b"", b"half a line"):
         with WrittenTexts(path) as texts:
@@ -186,7 +186,7 @@ def test_empty_text_is_not_kept_and_asked_for_again(tmp_path, encoder):
     ]
 
 
-def test_folder_in_the_place_of_written_texts_is_told(tmp_path):
+def test_folder_in_the_place_of_written_texts_is_reported(tmp_path):
     with pytest.raises(ArtefactError, match="written texts"):
         WrittenTexts(tmp_path)
 
@@ -210,7 +210,6 @@ def test_generated_answers_see_no_later_turn_and_leave_out_silence(tmp_path, enc
 
 
 # --- by a server
-# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -278,13 +277,13 @@ def test_served_model_that_writes_nothing_does_not_stop_the_others(server, behav
         {"choices": [{"message": {"content": 3}}]},
     ],
 )
-def test_server_that_serves_no_writing_model_is_told(server, connect, monkeypatch, answer):
+def test_server_without_a_writing_model_is_reported(server, connect, monkeypatch, answer):
     monkeypatch.setattr(Handler, "chat", lambda self, does, body: answer)
     with pytest.raises(ServerError, match="without a text"):
         connect(server, mode="chat").generate(PROMPTS[:1])
 
 
-def test_server_that_is_not_there_is_told_before_anything_is_written(connect):
+def test_unreachable_server_is_reported_before_anything_is_written(connect):
     with pytest.raises(UnreachableError):
         connect("http://127.0.0.1:9/v1")
 
@@ -326,7 +325,7 @@ def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tin
     assert first.startswith(f"{folder}#")
 
 
-def test_text_of_another_chat_template_is_written_anew(tmp_path, tiny_lm_dir):
+def test_text_of_another_chat_template_is_written_again(tmp_path, tiny_lm_dir):
     folder, kept = Path(shutil.copytree(tiny_lm_dir, tmp_path / "model")), []
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         for role in ("assistant", "assistant", "model"):

@@ -1,8 +1,9 @@
-"""Demonstrations: nearest by text, blind to labels, never from the target's conversation, episode or words."""
+"""Demonstrations: nearest by text, never chosen by label, never from the target's own conversation."""
 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def found(text, origin=None, k=2):
     ]
 
 
-def test_nearest_turn_stands_last():
+def test_nearest_turn_is_last():
     assert found("coffee") == ["coffee coffee angry", "I like coffee"]
 
 
@@ -65,7 +66,7 @@ def test_own_episode_is_never_shown():
     assert set(found("coffee", TurnSource("elsewhere", (1, 1)), k=5)) == {"a dinosaur is here", "so sad"}
 
 
-def test_the_very_words_of_the_target_are_never_shown():
+def test_text_equal_to_the_target_is_never_shown():
     assert "I like coffee" not in found("I LIKE coffee!", k=5)
 
 
@@ -104,3 +105,40 @@ def test_labels_do_not_change_what_is_found():
 def test_empty_corpus_is_an_error():
     with pytest.raises(ValueError, match="no labelled turn"):
         DemonstrationIndex.build([], embed, leaks=NO_LEAKS, labels=("joy",))
+
+
+def of_labels(built):
+    return Counter(shown.emotion for shown in built.demonstrations)
+
+
+def test_balanced_demonstrations_have_equally_many_turns_of_each_label():
+    talks = [
+        conversation(f"c{i}", *((f"text {i} {j}", "anger" if j == 0 and i < 4 else "joy") for j in range(5)))
+        for i in range(6)
+    ]
+    settings = {"leaks": NO_LEAKS, "labels": ("joy", "anger", "sadness")}
+    assert of_labels(DemonstrationIndex.build(talks, embed, **settings)) == {"joy": 26, "anger": 4}
+    built = DemonstrationIndex.build(talks, embed, balanced=True, **settings)
+    assert of_labels(built) == {"joy": 4, "anger": 4}
+    again = DemonstrationIndex.build(talks, embed, balanced=True, **settings)
+    assert again.demonstrations == built.demonstrations
+
+
+def test_balanced_demonstrations_hardly_change_with_a_conversation_left_out():
+    talks = [
+        conversation(f"c{i}", *((f"text {i} {j}", ("joy", "anger")[j % 2]) for j in range(6)))
+        for i in range(40)
+    ]
+    talks += [conversation("rare", *((f"rare {j}", "sadness") for j in range(20)))]
+    settings = {"leaks": NO_LEAKS, "labels": ("joy", "anger", "sadness"), "balanced": True}
+    whole, less = (
+        {shown.turns[-1] for shown in DemonstrationIndex.build(part, embed, **settings).demonstrations}
+        for part in (talks, talks[1:])
+    )
+    assert len(whole) == len(less) == 60
+    assert len(whole - less) <= 6
+
+
+def test_demonstrations_can_go_without_names():
+    shown = index(names=False).search(embed(["angry coffee"])[0], text="x", origin=TurnSource(), k=1)[0]
+    assert shown.turns == ((None, "I like coffee"), (None, "coffee coffee angry"))

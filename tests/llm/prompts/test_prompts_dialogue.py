@@ -1,11 +1,12 @@
-"""The bounded past of a conversation: the prompts of the whole past, from a part of it that stops growing."""
+"""A dialogue window gives the prompts of the whole past from a bounded part of it."""
 
 from __future__ import annotations
 
 import pytest
 
 from erc.data.conversation import Context, Conversation, Utterance
-from erc.llm.prompts.builder import Budget, PromptBuilder
+from erc.llm.prompts.budget import Budget
+from erc.llm.prompts.builder import PromptBuilder
 from erc.llm.prompts.dialogue import DialogueWindow
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.notes import Demonstration
@@ -62,7 +63,7 @@ def test_window_stops_growing(chat_tokenizer):
     assert sum(window.spoken.values()) == 2 * period
 
 
-def test_window_goes_on_from_its_record(chat_tokenizer):
+def test_window_is_restored_from_its_record(chat_tokenizer):
     builder, talk = builder_with(chat_tokenizer, room=1500, block=4), dialogue(50)
     window, resumed = DialogueWindow(builder), DialogueWindow(builder)
     for turn in talk.utterances[:30]:

@@ -34,8 +34,8 @@ def test_plain_prompt_ends_with_the_lead():
 def test_chat_prompt_ends_where_the_assistant_begins(chat_tokenizer):
     found = PromptEncoder(chat_tokenizer)
     assert (
-        found.text(PROMPT)
-        == "<|im_start|>system\nJudge.<|im_end|>\n<|im_start|>user\nA: hi\nWhich?<|im_end|>\n<|im_start|>assistant\n"
+        found.text(PROMPT) == "<|im_start|>system\nJudge.<|im_end|>\n"
+        "<|im_start|>user\nA: hi\nWhich?<|im_end|>\n<|im_start|>assistant\n"
     )
     assert found.answer_text("joy") == "joy"
 
@@ -73,5 +73,6 @@ def test_tokenizer_without_any_end_is_refused():
 
 
 def test_template_that_prints_the_date_always_prints_the_same():
-    dated = "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }}{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
+    date = "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }}"
+    dated = date + "{% for m in messages %}{{ m['content'] }}</s>{% endfor %}"
     assert encoder(dated).text(PROMPT).startswith("26 Jul 2024")

@@ -1,4 +1,4 @@
-"""Prompt and answer stay within the positions that a model has: in labelling, in training, and where texts are written."""
+"""Prompt and answer stay within the positions of a model, in labelling, training and writing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from erc.llm.base.adapters import AdapterRecord
 from erc.llm.generation import text_store as writing
 from erc.llm.generation.text_store import WrittenTexts, generated_answers
 from erc.llm.generation.writer import open_text_writer
-from erc.llm.prompts.builder import Budget
+from erc.llm.prompts.budget import Budget
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.prompts.template import PromptTemplate
 from erc.llm.recipes import Recipe, Stage
@@ -47,7 +47,7 @@ def shelf(tiny_shelf, monkeypatch):
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory, chat_tokenizer):
-    """Folders of tiny models with few positions, by family: one counts them in a table, one would run past them without a word."""
+    """Tiny models with few positions: one counts them in a table, one would exceed them silently."""
     folder = tmp_path_factory.mktemp("short")
 
     def made(family):
@@ -61,7 +61,7 @@ def short(tmp_path_factory, chat_tokenizer):
 
 
 def longest_row(model):
-    """A list that grows by the largest position that the model is asked for, plus one."""
+    """A list that gets the largest position of each call, plus one."""
     seen = []
     model.register_forward_pre_hook(
         lambda module, given, named: seen.append(int(named["position_ids"].max()) + 1), with_kwargs=True
@@ -77,8 +77,8 @@ def test_prompts_of_a_long_dialogue_stay_within_the_positions(short, family):
     assert POSITIONS - 100 < max(read) <= POSITIONS
     [remark] = predictor.scorer.model.remarks
     assert (
-        remark
-        == f"the model has positions for {POSITIONS} tokens: prompts hold at most {POSITIONS - longest_label(predictor)} of them, not 1024"
+        remark == f"the model has positions for {POSITIONS} tokens: prompts hold at most "
+        f"{POSITIONS - longest_label(predictor)} of them, not 1024"
     )
 
 
@@ -87,7 +87,7 @@ def longest_label(predictor):
     return max(len(model.builder.encoder.answer_ids(label)) for label in model.builder.labels)
 
 
-def test_command_tells_once_that_prompts_are_kept_shorter(short, tmp_path):
+def test_command_says_once_that_prompts_are_shorter(short, tmp_path):
     (tmp_path / "talk.txt").write_text("".join(f"Ana: {turn.text}\n" for turn in LONG))
     result = CliRunner().invoke(
         app,
@@ -113,7 +113,7 @@ def test_model_with_positions_enough_or_without_a_limit_is_left_alone(tiny_lm_di
 
 
 def test_adapter_asks_for_no_more_than_its_base_has(short, adapter, tmp_path, chat_tokenizer):
-    """It says itself how long its prompts are: longer than this base can read."""
+    """Its record asks for longer prompts than this base can read."""
     own = tmp_path / "own"
     own.mkdir()
     for file in adapter.iterdir():
@@ -143,7 +143,6 @@ def test_budget_of_a_model_with_fewer_positions_than_an_answer_is_refused():
 
 
 # --- training
-# -------------------------------------------------------------------------------------------------------------------
 
 
 def config_of(base, *, max_tokens, **llm):
@@ -160,7 +159,8 @@ CHARACTERISTICS = {"first": {"tasks": {"interlocutor_commonsense": 1.0}}, "secon
 def test_dry_run_refuses_prompts_longer_than_the_base_can_read(short, stages, most):
     with pytest.raises(
         ConfigError,
-        match=rf"llm\.max_tokens={most + 1}: .*positions for {POSITIONS} tokens.*set llm\.max_tokens={most} or less",
+        match=rf"llm\.max_tokens={most + 1}: .*positions for {POSITIONS} tokens.*"
+        rf"set llm\.max_tokens={most} or less",
     ):
         plan_training(config_of(short("llama"), max_tokens=most + 1, **stages))
     assert plan_training(config_of(short("llama"), max_tokens=most, **stages)).memory.total > 0
@@ -176,11 +176,10 @@ def test_training_refuses_prompts_longer_than_the_base_can_read(short, tmp_path,
 
 
 # --- writing
-# --------------------------------------------------------------------------------------------------------------------
 
 
 class Counting:
-    """Writes a word, and keeps how long each prompt was."""
+    """Writes a word, and records the length of each prompt."""
 
     model_id = "counting"
 
@@ -200,7 +199,7 @@ def test_writer_knows_the_positions_of_its_model_before_it_is_loaded(short):
     )
 
 
-def test_bio_has_room_behind_its_prompt(chat_tokenizer):
+def test_bio_has_room_after_its_prompt(chat_tokenizer):
     said = [
         Observation("ana", "c", f"u{number}", number, f"I missed train number {number} and some more words")
         for number in range(200)
@@ -217,7 +216,7 @@ def test_bio_has_room_behind_its_prompt(chat_tokenizer):
         assert most - 250 < writer.read[0] <= most
 
 
-def test_other_texts_have_room_behind_their_prompts(chat_tokenizer, tmp_path):
+def test_other_texts_have_room_after_their_prompts(chat_tokenizer, tmp_path):
     writer = Counting(PromptEncoder(chat_tokenizer, positions=1000))
     recipe = Recipe((Stage("first", {"interlocutor_commonsense": 1.0}), Stage("second", {"erc": 1.0})))
     with WrittenTexts(tmp_path / "texts.jsonl") as texts:
@@ -226,7 +225,9 @@ def test_other_texts_have_room_behind_their_prompts(chat_tokenizer, tmp_path):
     assert 1000 - 250 < max(writer.read) <= 1000
 
 
-def test_train_command_tells_once_that_its_writer_is_shown_less(short, tiny_lm_dir, tmp_path, monkeypatch):
+def test_train_command_says_once_that_its_writer_gets_shorter_prompts(
+    short, tiny_lm_dir, tmp_path, monkeypatch
+):
     monkeypatch.setattr(writing, "MOST_TOKENS", dict.fromkeys(writing.MOST_TOKENS, 4))
     quick = [
         "data.train_limit=2",

@@ -30,16 +30,26 @@ def prompts(chat_tokenizer):
     return TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=LABELS))
 
 
-def test_speaker_identification_asks_among_those_who_spoke(prompts):
-    made = prompts.speaker_identification(Context.causal(TALK, 2))
-    assert (made.answer, made.candidates) == ("Ross", ("Ross", "Rachel"))
-    assert "Ross: secret words" not in made.prompt.user
-    assert 'Who says next, "secret words"?' in made.prompt.user
+@pytest.mark.parametrize(("index", "answer"), [(0, "Speaker_0"), (1, "Speaker_1"), (2, "Speaker_0")])
+def test_speaker_identification_numbers_speakers_by_first_appearance(prompts, index, answer):
+    made = prompts.speaker_identification(Context.causal(TALK, index))
+    assert made.answer == answer
+    assert made.candidates == tuple(f"Speaker_{number}" for number in range(9))
 
 
-@pytest.mark.parametrize("index", [0, 1, 3])
-def test_speaker_identification_leaves_out_turns_that_cannot_be_told(prompts, index):
-    assert prompts.speaker_identification(Context.causal(TALK, index)) is None
+def test_speaker_identification_shows_the_utterance_alone(prompts):
+    prompt = prompts.speaker_identification(Context.causal(TALK, 2)).prompt
+    assert prompt.user == 'Who says "secret words"?'
+    shown = prompt.system + prompt.user
+    assert not any(word in shown for word in ("Ross", "Rachel", "hello", "go away"))
+    assert "Speaker_0, Speaker_1" in prompt.system
+    assert "Speaker_8." in prompt.system
+
+
+def test_speaker_identification_has_no_label_for_a_tenth_speaker(prompts):
+    crowd = Conversation("crowd", tuple(Utterance(f"u{i}", i, f"name {i}", "hello") for i in range(10)))
+    assert prompts.speaker_identification(Context.causal(crowd, 8)).answer == "Speaker_8"
+    assert prompts.speaker_identification(Context.causal(crowd, 9)) is None
 
 
 def test_emotion_impact_hides_the_target(prompts):

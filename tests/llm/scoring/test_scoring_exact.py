@@ -1,4 +1,4 @@
-"""Scores of closed answer sets equal those of one plain pass per answer, whatever the family, padding, strategy or cache."""
+"""Scores of closed answer sets equal those of one plain pass per answer, for every family and strategy."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_scores_take_other_answers_for_each_prompt(tiny_lm):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-def test_scores_leave_the_state_as_it_was(tiny_lm):
+def test_scores_do_not_change_the_state(tiny_lm):
     state = read_prefixes(tiny_lm, [prompt(12)], pad_id=0)
     first = score_answers(tiny_lm, state, [ANSWERS])
     assert state.cache.get_seq_length() == 12

@@ -1,4 +1,4 @@
-"""Prompts read together as the tree they form, and one after the other: the scores of one plain pass per answer."""
+"""Prompts read as a tree, together or in turn, have the scores of one plain pass per answer."""
 
 from __future__ import annotations
 

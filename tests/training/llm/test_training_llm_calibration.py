@@ -1,4 +1,4 @@
-"""Policies of an adapter: fitted on turns that their calibrator has not seen, dialogue by dialogue."""
+"""Policies of an adapter are fitted on dialogues that their calibrator has not seen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABELS = load_emotion_set("meld").labels
 
 
 def made(dialogues: int, *, right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores whose likeliest label is gold in a share `right` of the turns, ten turns a dialogue."""
+    """Scores whose top label is gold in a share `right` of the turns, ten turns a dialogue."""
     generator = np.random.default_rng(4)
     targets = np.arange(10 * dialogues) % len(LABELS)
     scores = generator.normal(size=(len(targets), len(LABELS)))

@@ -115,7 +115,7 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
 
 @pytest.fixture
 def cached(tmp_path, tiny_lm_dir, monkeypatch):
-    """The tiny model as a hub model in the local cache: its id, and the commit that its main branch stands for."""
+    """The tiny model as a hub model in the local cache: its id, and the commit of its main branch."""
     commit, place = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--made--tiny"
     shutil.copytree(tiny_lm_dir, place / "snapshots" / commit)
     (place / "refs").mkdir()
@@ -182,7 +182,7 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
 
 
 def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
-    """Turns with one label of the set, in order, by the number of their dialogue."""
+    """Turns with one label of the set, in order, with the number of their dialogue."""
     emotions = (("joy",), ("joy", "sadness"), (), ("unknown",), ("neutral",))
     talks = [
         Conversation(
@@ -253,5 +253,5 @@ def test_corpus_whose_turns_have_several_emotions_is_refused_before_anything_is_
         lambda: llm_experiment.run_llm(config, tmp_path, resume=False, progress=False, splits=tuple(splits)),
         lambda: plan_training(config),
     ):
-        with pytest.raises(ConfigError, match="'goemotions' several labels may hold at once"):
+        with pytest.raises(ConfigError, match="labels of the set 'goemotions' may hold at once"):
             run()

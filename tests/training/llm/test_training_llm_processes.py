@@ -1,4 +1,4 @@
-"""A recipe trained by several processes: one has the language model write, all learn from what it wrote."""
+"""A recipe trained by several processes: one generates the texts that all train on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config(tmp_path_factory, tiny_lm_dir):
 
 
 def train(rank, config, folder):
-    """The adapter, how many texts this process had written, and the trained figures; every third text of the main process is empty."""
+    """The adapter, the number of texts this process wrote, and the figures; rank 0 has empty texts."""
     asked = []
 
     def written(self, prompts, *, settings=None):

@@ -1,4 +1,4 @@
-"""A finished run does not pass for one over other weights or other turns."""
+"""A finished run is not reused with other weights or other turns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def toy(split: str, digest: str = "1") -> Corpus:
 def test_finished_adapter_is_not_taken_over_other_weights_or_turns(
     tiny_lm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All stages are finished, so nothing would be trained; only the record would say what is there now."""
+    """All stages are finished, so only the record would change."""
     base = Path(shutil.copytree(tiny_lm_dir, tmp_path / "base"))
     splits = {"train": toy("train"), "dev": toy("dev")}
     monkeypatch.setattr(llm_experiment, "load_splits", lambda config: (splits["train"], splits["dev"]))

@@ -1,4 +1,4 @@
-"""The stages of a recipe: each trained once, in order, whatever is killed on the way; and splits cut for a quick look."""
+"""The stages of a recipe are trained once each, in order, also after a crash; and limited splits."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def task_of(stage: Stage) -> LlmTask:
 
 
 class Run:
-    """Trains in a folder and keeps which stages had examples made; `dies_at` names a stage and an evaluation of it at which it is killed."""
+    """Trains in a folder and records which stages made examples; it stops at an evaluation of `dies_at`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,7 +113,9 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
 
 
 @pytest.mark.parametrize(("dies_at", "left"), [(("one", 1), ["one", "two"]), (("two", 1), ["two"])])
-def test_killed_run_goes_on_in_its_stage_and_ends_as_one_that_was_not(tmp_path, unbroken, dies_at, left):
+def test_killed_run_resumes_in_its_stage_with_the_result_of_an_uninterrupted_one(
+    tmp_path, unbroken, dies_at, left
+):
     run = Run(tmp_path)
     with pytest.raises(Killed):
         run(dies_at=dies_at)
@@ -170,13 +172,13 @@ def test_finished_stage_of_another_adapter_is_refused(tmp_path):
 
 
 DAMAGED = {
-    (WEIGHTS, b""), (WEIGHTS, b"no safetensors at all"), (WEIGHTS, b"\x08\0\0\0\0\0\0\0{}      "),
-    (RECORD, b""), (RECORD, b"[]"), (RECORD, b"{}"), (RECORD, b"\xff"),
-}  # fmt: skip
+    *((WEIGHTS, content) for content in (b"", b"no safetensors at all", b"\x08\0\0\0\0\0\0\0{}      ")),
+    *((RECORD, content) for content in (b"", b"[]", b"{}", b"\xff")),
+}
 
 
 @pytest.mark.parametrize(("name", "content"), sorted(DAMAGED))
-def test_finished_stage_that_was_damaged_is_told_with_what_to_do(tmp_path, name, content):
+def test_damaged_finished_stage_is_reported_with_what_to_do(tmp_path, name, content):
     one = tmp_path / "one"
     one.mkdir()
     (one / RECORD).write_text('{"figures": {"loss": 1.0}}', encoding="utf-8")
@@ -198,7 +200,6 @@ def test_finished_stage_that_was_damaged_is_told_with_what_to_do(tmp_path, name,
 
 
 # --- splits
-# ---------------------------------------------------------------------------------------------------------------------
 
 WHOLE = Corpus(
     "meld",

@@ -1,4 +1,4 @@
-"""Training a language model: masks, packing, losses and weights, and that it learns."""
+"""Training a language model: masks, packing, losses, weights, noise, and that it learns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from erc.llm.base.adapters import LoraSettings, attach_lora
 from erc.llm.scoring.masks import SHARED
 from erc.metrics.evaluators import SingleLabelEvaluator
-from erc.training.llm import task as llm_task
+from erc.training.llm.answers import answer_losses, answer_scores, predict_answers
 from erc.training.llm.batches import LlmExample, collate_examples, common_beginning, pack
-from erc.training.llm.task import LlmTask, answer_scores, as_labelled, predict_answers, prepare_for_training
+from erc.training.llm.hooks import embedding_noise, enable_checkpointing
+from erc.training.llm.task import LlmTask, as_labelled
 from erc.training.loop.settings import OptimSettings
 from erc.training.loop.task import MixedTask
 from erc.training.loop.trainer import _Mixed, train
@@ -90,7 +91,7 @@ def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
 
 @torch.no_grad()
 def test_logits_are_made_for_answer_tokens_alone():
-    """Not for the columns of one row in all the others."""
+    """Columns of one row are not computed in the others."""
     model, seen = build_model(), []
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
     batch = collate_examples([example(1, 12), example(2, 5), example(3, 17)], pad_id=0)
@@ -100,7 +101,7 @@ def test_logits_are_made_for_answer_tokens_alone():
 
 
 def alike(seed, length, beginning=20, **settings):
-    """An example whose prompt begins as those of all others do."""
+    """An example whose prompt has the common beginning."""
     head = torch.randint(11, 60, (beginning,), generator=torch.Generator().manual_seed(99)).tolist()
     one = example(seed, length, **settings)
     return replace(one, prompt=(*head, *one.prompt))
@@ -109,7 +110,7 @@ def alike(seed, length, beginning=20, **settings):
 @pytest.mark.parametrize("row_tokens", [60, 120, 1000])
 @pytest.mark.parametrize(("family", "extra"), [("llama", {}), ("mistral", {"sliding_window": 9})])
 @torch.no_grad()
-def test_scores_behind_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
+def test_scores_after_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
     model = build_model(family, **extra)
     examples = [
         alike(1, 12),
@@ -126,7 +127,7 @@ def test_scores_behind_a_shared_beginning_equal_plain_passes(family, extra, row_
     assert (batch["segments"] == SHARED).sum() >= 20
 
 
-def test_gradients_behind_a_shared_beginning_equal_those_of_plain_rows():
+def test_gradients_after_a_shared_beginning_equal_those_of_plain_rows():
     model, examples = build_model(), [alike(1, 12, target=0), alike(2, 5), alike(3, 9, target=2)]
     gradients = []
     for row_tokens in (None, 500):
@@ -140,7 +141,7 @@ def test_gradients_behind_a_shared_beginning_equal_those_of_plain_rows():
         torch.testing.assert_close(packed, plain, atol=1e-5, rtol=1e-3)
 
 
-def test_shared_beginning_stands_in_a_row_once():
+def test_shared_beginning_is_in_a_row_once():
     examples = [alike(i, 6, beginning=50) for i in range(8)]
     batch = collate_examples(examples, pad_id=0, row_tokens=400)
     assert batch["input_ids"].shape == (1, 50 + 8 * (examples[0].length - 50))
@@ -176,7 +177,7 @@ def test_packing_saves_padding():
 
 def answer_loss(*given, **settings):
     """The loss: the sum of its means."""
-    return sum(mean for mean, _ in llm_task.answer_losses(*given, **settings))
+    return sum(mean for mean, _ in answer_losses(*given, **settings))
 
 
 def batch_of(*examples):
@@ -222,7 +223,7 @@ def test_class_weights_leave_auxiliary_tasks_alone():
 
 
 def unequal(count):
-    """Examples whose answers differ in number and length, with weights of their own; every fourth has free text to learn."""
+    """Examples with different answers, lengths and weights; every fourth has free text."""
     kinds = [
         {"emotion": True},
         {"answers": ANSWERS[:2], "weight": 0.3},
@@ -235,8 +236,8 @@ def unequal(count):
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
-def test_dev_loss_hangs_on_no_batches(kind):
-    """As one batch or example by example: every token or closed example weighs alike."""
+def test_dev_loss_does_not_depend_on_batches(kind):
+    """In one batch or example by example, every token or closed example weighs the same."""
     model = build_model()
     parts = {
         "train": [],
@@ -253,8 +254,8 @@ def test_dev_loss_hangs_on_no_batches(kind):
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
-def test_task_weight_counts_the_same_whatever_else_a_batch_holds(kind):
-    """A mean that is divided by the weights would take them off again: a batch of one task alone would count in full."""
+def test_task_weight_does_not_depend_on_the_rest_of_the_batch(kind):
+    """Dividing by the weights would cancel them: a batch of one task alone would count in full."""
     scores, counts = torch.tensor([[-0.5, -1.0], [-5.0, -0.2]]), torch.ones(2, 2)
     given = {"kind": kind, "class_weights": None, "label_smoothing": 0.0}
     full, tenth = ([example(1, target=0), example(2, target=0, weight=weight)] for weight in (1.0, 0.1))
@@ -265,7 +266,7 @@ def test_task_weight_counts_the_same_whatever_else_a_batch_holds(kind):
 
 
 def test_every_batch_holds_its_share_of_each_task():
-    """However much the lengths of the tasks' examples differ, by which batches are filled."""
+    """Also where the tasks' examples differ in length, by which batches are filled."""
     made = [example(i, length=30) for i in range(80)] + [
         example(i, length=8, weight=0.1, kind=1) for i in range(40)
     ]
@@ -284,8 +285,8 @@ def test_free_text_is_learnt_by_its_tokens(kind):
     assert found.item() == pytest.approx(1.0)
 
 
-def test_label_loss_beside_free_text_is_the_sum_of_both_means():
-    """Free text of 3 tokens at -3 nats spends 1 a token; of two labels, both as likely, one costs ln 2; neither thins the other's mean."""
+def test_label_loss_with_free_text_is_the_sum_of_both_means():
+    """3 tokens of -3 nats cost 1 a token; two equal labels cost ln 2; neither dilutes the other."""
     free, closed = example(1, target=0, answers=((5, 6, 2),)), example(2, target=1, answers=ANSWERS[:2])
     scores, counts = torch.tensor([[-3.0, -torch.inf], [-4.0, -4.0]]), torch.tensor([[3.0, 0.0], [2.0, 2.0]])
     found = answer_loss(
@@ -312,18 +313,62 @@ def test_gradients_are_finite_where_candidates_differ_in_number(kind):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+def noise_of(model, batch, alpha):
+    """What is added to the input embeddings of a training batch, (R, T, D)."""
+    seen = []
+    handle = model.model.layers[0].register_forward_pre_hook(
+        lambda module, inputs, keywords: seen.append((*inputs, keywords.get("hidden_states"))[0]),
+        with_kwargs=True,
+    )
+    answer_scores(model, batch, neftune=alpha)
+    handle.remove()
+    return (seen[0] - model.get_input_embeddings()(batch["input_ids"])).detach()
+
+
+@pytest.mark.parametrize("row_tokens", [None, 400])
+def test_noise_is_scaled_by_the_length_of_each_example_and_not_of_its_row(row_tokens):
+    model, examples = build_model().train(), [example(1, 12), example(2, 40), example(3, 90)]
+    batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
+    assert len(batch["input_ids"]) == (3 if row_tokens is None else 1)
+    noise = noise_of(model, batch, 5.0)
+    for number, one in enumerate(examples):
+        found = noise[batch["segments"] == (0 if row_tokens is None else number)].abs()
+        if row_tokens is None:
+            found = noise[number, : one.length].abs()
+        assert len(found) == one.length
+        size = 5.0 / math.sqrt(one.length * 32)
+        assert 0.95 * size < found.max() <= size * (1 + 1e-4)
+    assert not noise[batch["example_tokens"] == 0].any()
+
+
+def test_noise_of_a_shared_beginning_is_scaled_by_the_mean_length():
+    batch = collate_examples([alike(1, 10), alike(2, 40)], pad_id=0, row_tokens=200)
+    noise = noise_of(build_model().train(), batch, 5.0)
+    mean = (alike(1, 10).length + alike(2, 40).length) / 2
+    size = 5.0 / math.sqrt(mean * 32)
+    assert 0.95 * size < noise[batch["segments"] == SHARED].abs().max() <= size * (1 + 1e-4)
+
+
 def test_noise_is_there_in_training_only():
-    model = build_model()
-    handles = prepare_for_training(model, neftune_alpha=50.0)
-    ids = torch.arange(11, 31)[None]
-    quiet = model(input_ids=ids).logits
-    assert torch.equal(quiet, model(input_ids=ids).logits)
+    model, batch = build_model(), collate_examples([example(1)], pad_id=0)
+    assert not noise_of(model, batch, 50.0).any()
     model.train()
-    assert not torch.allclose(quiet, model(input_ids=ids).logits)
+    assert noise_of(model, batch, 50.0).any()
+    assert not noise_of(model, batch, 0.0).any()
     with torch.no_grad():
-        assert torch.equal(quiet, model(input_ids=ids).logits)
-    handles[0].remove()
-    assert torch.equal(quiet, model(input_ids=ids).logits)
+        assert not noise_of(model, batch, 50.0).any()
+    with embedding_noise(model, batch["example_tokens"], alpha=50.0):
+        pass
+    quiet = model(input_ids=batch["input_ids"]).logits
+    assert torch.equal(quiet, model(input_ids=batch["input_ids"]).logits)
+
+
+def test_task_trains_with_the_noise_it_is_given():
+    losses = []
+    for alpha in (0.0, 50.0):
+        task = LlmTask(train=[example(1)], dev=[example(1)], labels=LABELS, pad_id=0, neftune=alpha)
+        losses.append(task.loss(build_model().train(), task.collate(task.examples)).item())
+    assert losses[0] != losses[1]
 
 
 def test_checkpointing_gives_the_same_gradients():
@@ -334,7 +379,8 @@ def test_checkpointing_gives_the_same_gradients():
             for name, parameter in model.named_parameters():
                 if "lora_" in name:
                     parameter.fill_(0.05)
-        prepare_for_training(model, gradient_checkpointing=checkpointing)
+        if checkpointing:
+            enable_checkpointing(model)
         task = LlmTask(train=[example(1)], dev=[example(1)], labels=LABELS, pad_id=0)
         task.loss(model, task.collate(task.examples)).backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
@@ -360,7 +406,7 @@ def test_dev_scores_equal_plain_passes(extra):
 
 
 def planted(count, seed):
-    """The emotion is told by one token of the prompt."""
+    """One token of the prompt determines the emotion."""
     generator = torch.Generator().manual_seed(seed)
     made = []
     for i in range(count):
@@ -390,21 +436,21 @@ def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_pat
 
 
 def test_dev_figures_do_not_favour_labels_of_few_tokens():
-    """Scores that tell the classes apart, under a cost per label that its tokens bring: the likeliest is always the shortest label."""
+    """Scores that separate the classes, minus a cost per label token, so the top label is the shortest."""
     targets = np.arange(300) % 3
     scores = 3.0 * np.eye(3)[targets] - np.array([8.0, 4.0, 10.0])
     assert set(scores.argmax(axis=1)) == {1}
     assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).all()
 
 
-def test_dev_figures_of_scores_that_tell_nothing_stay_at_chance():
+def test_dev_figures_of_uninformative_scores_stay_at_chance():
     generator = np.random.default_rng(0)
     targets, scores = np.arange(300) % 3, generator.normal(size=(300, 3))
     assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).mean() < 0.45
 
 
 def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
-    """Of two dialogues each is read under what the other taught, turn by turn though they are mixed."""
+    """Each of two dialogues is calibrated on the other, although their turns are mixed."""
     generator = np.random.default_rng(1)
     groups = generator.permutation(np.arange(60) % 2)
     targets = np.where(
@@ -419,7 +465,7 @@ def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
 
 
 def test_task_judges_dev_by_its_dialogues():
-    """Of one dialogue alone the scores are taken as they are."""
+    """Scores of a single dialogue are not calibrated."""
     model, examples = build_model(), [example(seed, target=seed % 3, emotion=True) for seed in range(12)]
     scores, targets = predict_answers(model, examples).numpy(), np.array([one.target for one in examples])
     for groups in (np.zeros(12, dtype=int), np.arange(12) % 3):
@@ -429,7 +475,7 @@ def test_task_judges_dev_by_its_dialogues():
 
 
 def test_token_loss_has_the_gradients_of_an_ordinary_language_model_loss():
-    """Packed rows with all candidates laid out, against one padded row for each prompt with its answer and no loss on the prompt."""
+    """Packed rows with all candidates against one padded row per prompt with its answer alone."""
     model = attach_lora(build_model(), LoraSettings(r=4, dropout=0.0)).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

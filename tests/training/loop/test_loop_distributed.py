@@ -124,13 +124,14 @@ def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]
     from test_training_llm_task import LABELS, build_model, example
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
-    from erc.training.llm.task import LlmTask, prepare_for_training
+    from erc.training.llm.hooks import enable_checkpointing
+    from erc.training.llm.task import LlmTask
     from erc.training.loop.settings import OptimSettings
     from erc.training.loop.trainer import train
 
     torch.manual_seed(rank)  # adapters are drawn: what the main process drew counts
     model = attach_lora(build_model(), LoraSettings(r=2))
-    prepare_for_training(model, gradient_checkpointing=True)
+    enable_checkpointing(model)
     before = {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
     examples = [example(seed, 6 + seed, target=seed % 3) for seed in range(8)]
     task = LlmTask(train=examples, dev=examples, labels=LABELS, pad_id=0)

@@ -1,4 +1,4 @@
-"""Answers of a server kept on disk, so that a run that is repeated or resumed asks nothing twice."""
+"""Keeps a server's answers on disk, so that a repeated or resumed run does not ask again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from erc.errors import ArtefactError
 from erc.files import private_file
 
 _VERSION = 3
-"""Raised where the modes ask in other words than before, or read answers otherwise."""
+"""Increase when the modes ask differently or read answers differently."""
 _SCHEMA = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _BETWEEN = 0.02
-"""Seconds between two tries to open a file that is locked."""
+"""Seconds between two attempts to open a locked file."""
 
 
 def cache_key(
@@ -33,46 +33,57 @@ def cache_key(
     labels: Sequence[str],
     tokens: Sequence[Sequence[int]] = (),
 ) -> str:
-    """The key of one prompt's scores: what was asked, of which model, how, over which labels in which order. No text is kept.
+    """The key of one prompt's scores: a hash of prompt, model, mode and labels in order. It stores no text.
 
-    `tokens` are those of prompt and labels, so that another tokenizer or chat template asks anew.
+    `tokens` are those of prompt and labels, so that another tokenizer or chat template has other keys.
     """
     asked = [_VERSION, prompt_sha256, model_id, mode, list(labels), [list(ids) for ids in tokens]]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 
 class AnswerCache:
-    """A SQLite file of JSON values by key, for its owner alone (0600). Safe among threads, and among processes as far as SQLite is.
+    """A SQLite file of JSON values by key, readable by its owner alone (0600).
 
-    The files that SQLite lays beside it take over its permissions. A file that others hold locked is waited
-    for, some `patience` seconds. Raises ArtefactError where the file cannot be used, with what to do: only
-    one that is damaged is to be removed.
+    Safe among threads, and among processes as far as SQLite is. SQLite's own side files inherit the
+    permissions. A file that others lock is waited for, about `patience` seconds.
+
+    Raises:
+        ArtefactError: the file cannot be used. The message says what to do; only a damaged file is to be
+            removed.
     """
 
     def __init__(self, path: Path, *, patience: float = 30.0) -> None:
         self.path = path
         self._lock = threading.Lock()
-        with self._told():
+        with self._errors_named():
             private_file(path)
             self._connection = _opened(path, patience)
 
     def get(self, key: str) -> Any | None:
-        """The value under `key`, None where there is none. Raises ArtefactError for a damaged file."""
-        with self._lock, self._told():
+        """The value under `key`; None without one.
+
+        Raises:
+            ArtefactError: the file cannot be read.
+        """
+        with self._lock, self._errors_named():
             row = self._connection.execute("SELECT value FROM answers WHERE key = ?", (key,)).fetchone()
             return None if row is None else json.loads(row[0])
 
     def put(self, key: str, value: Any) -> None:
-        """Keeps `value`; a value already there is replaced."""
-        with self._lock, self._told():
+        """Stores `value`, replacing an earlier one.
+
+        Raises:
+            ArtefactError: the file cannot be written.
+        """
+        with self._lock, self._errors_named():
             self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(value)))
 
     def __len__(self) -> int:
-        with self._lock, self._told():
+        with self._lock, self._errors_named():
             return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError, ValueError) as error:
@@ -95,11 +106,10 @@ class AnswerCache:
 
 
 def _opened(path: Path, patience: float) -> sqlite3.Connection:
-    """A connection to the file, its table made where it is missing.
+    """A connection to the file, whose table is created if missing.
 
-    SQLite waits for most locks by itself, but not for the one that a new file's first journal takes: of
-    several processes that begin at the same moment all but one are turned away at once, and have to ask
-    again.
+    SQLite waits for most locks, but not for the one that creates a new file's journal. Of several processes
+    that start together, all but one get an error at once and must retry.
     """
     until = time.monotonic() + patience
     while True:
@@ -125,7 +135,7 @@ def _code(error: BaseException) -> int | None:
 def _advice(error: BaseException) -> str:
     code = _code(error)
     if code in _LOCKED:
-        return "another process holds it, and the file itself is sound; try again when that one is done, or name another --cache"
+        return "another process locks it and the file is intact; try again later, or name another --cache"
     if code in _DAMAGED or isinstance(error, ValueError):
-        return "remove the file, and answers are asked for anew"
+        return "remove the file, and answers are asked for again"
     return "see that there is room and that the file may be written to, or name another --cache"

@@ -14,12 +14,11 @@ _REFUSED = frozenset({400, 422})
 
 
 class Chat:
-    """Chat completions of one model, in the form the server takes.
+    """Chat completions of one model, in the form the server accepts.
 
-    A server that does not know the switch against thinking is asked without it, and one whose chat template
-    has no system role is given the instruction before the user's text, as `encoder` has it for a local model:
-    at once where the encoder's template refuses the role, else once the server has. What a server takes is
-    found out at the first answer, and kept to.
+    Retries without `enable_thinking` if the server rejects it. The instruction precedes the user's text if
+    the chat template has no system role: at once where `encoder` shows that, else after the server rejects
+    the role. What the server accepts is kept after the first answer.
     """
 
     def __init__(self, transport: Transport, model: str, *, encoder: PromptEncoder | None = None) -> None:
@@ -29,7 +28,12 @@ class Chat:
         self._system: bool | None = False if no_system_role(encoder) else None
 
     def ask(self, prompt: RenderedPrompt, *, closing: str = "", **settings: Any) -> dict[str, Any]:
-        """The server's answer to the prompt, with `closing` behind the user message. Raises RefusedError where it takes no form of it."""
+        """The server's answer to the prompt, with `closing` after the user message.
+
+        Raises:
+            RefusedError: the server accepts no form of the request.
+            ServerError: all retries failed.
+        """
         systems = _open(self._system) if prompt.system else (False,)
         forms = list(product(systems, _open(self._switch)))
         for system, switch in forms:
@@ -48,7 +52,7 @@ class Chat:
 
 
 def no_system_role(encoder: PromptEncoder | None) -> bool:
-    """Whether the model's own chat template is known to refuse a system message or to leave it out."""
+    """Whether the model's chat template is known to refuse or drop a system message."""
     return encoder is not None and encoder.has_template and not encoder.system_role
 
 

@@ -1,9 +1,9 @@
-"""Three ways to have a server score a closed set of labels, from exact to a bare choice.
+"""Three modes in which a server scores a closed set of labels.
 
-`completions`: the server reads prompt and label and echoes log-probabilities of every token; exact.
-`codes`: the server gives the log-probabilities of the likeliest first tokens of a chat answer; each label
-stands for a one-letter code, and two orders are averaged against the pull of a position. `choice`: the server
-is made to answer with one label; nothing is known of how sure it was.
+- `completions`: the server reads prompt and label and echoes the log-probability of every token; exact.
+- `codes`: each label has a one-letter code, and the server gives the log-probabilities of the most probable
+  first tokens. Two orders of the labels are averaged against position bias.
+- `choice`: the server must answer with one label; its confidence is unknown.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from erc.llm.prompts.template import RenderedPrompt
 Mode = Literal["completions", "codes", "choice"]
 CODES = string.ascii_uppercase + string.ascii_lowercase
 TOP_LOGPROBS = 20
-"""The most that the interface gives; of a label whose code is not among them only a bound is known."""
+"""The most the interface gives. Of a label whose code is not among them, only a bound is known."""
 _LEAST_LEFT = 1e-9
-"""Of the probability outside the likeliest tokens: what servers write is rounded, so that theirs may sum to 1 and more."""
-_NO_LOGPROBS = "the server's chat answer holds no top log-probabilities that are numbers: CONVEMO_SERVER_MODE=choice does without them"
+"""Least probability outside the top tokens; servers round, so that theirs may sum to 1 or more."""
+_NO_LOGPROBS = (
+    "the server's chat answer holds no top log-probabilities that are numbers: CONVEMO_SERVER_MODE=choice "
+    "does without them"
+)
 _NEVER = -9999.0
-"""What some servers write for a probability of 0, where others write minus infinity."""
+"""What some servers write for probability 0, where others write minus infinity."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptScores:
-    """Scores of one prompt, (K,), and whether some label's is only an upper bound."""
+    """Scores of one prompt, (K,). `truncated`: some label's score is only an upper bound."""
 
     values: tuple[float, ...]
     truncated: bool = False
@@ -43,9 +46,12 @@ def echoed(
 ) -> PromptScores:
     """Exact log-likelihoods by `/v1/completions` with `echo`.
 
-    Prompt and label are sent as token ids, so the server can neither add a second beginning token nor merge
-    tokens across the boundary. The first label is asked alone: a server that refuses is asked no more, and
-    one that keeps what it read has the prompt for all others, which are asked side by side.
+    Prompt and label are sent as token ids, so the server cannot add a second beginning token or merge
+    tokens across the boundary. The first label is asked alone. If the server refuses it, the others are not
+    asked; if it caches prompts, the others reuse the first one's. The others are asked concurrently.
+
+    Raises:
+        ServerError: the server refuses, or echoes something else.
     """
     prefix = encoder.prompt_ids(prompt)
 
@@ -65,31 +71,42 @@ def echoed(
 
 
 def echoed_sum(response: dict[str, Any], *, prefix: int, answer: int) -> float:
-    """The sum of an answer's token log-probabilities in an echo of `prefix + answer` tokens and at most one generated token."""
+    """The sum of an answer's token log-probabilities in an echo of `prefix + answer` tokens.
+
+    One generated token may follow.
+
+    Raises:
+        UnusableError: the response holds no such log-probabilities.
+    """
     try:
         found = response["choices"][0]["logprobs"]["token_logprobs"]
     except (KeyError, IndexError, TypeError):
         raise UnusableError(
-            "the server's completion holds no token log-probabilities: start it with them, or use another mode"
+            "the server's completion holds no token log-probabilities: start it with them, or use another "
+            "mode"
         ) from None
     if not isinstance(found, list) or len(found) not in (prefix + answer, prefix + answer + 1):
         size = len(found) if isinstance(found, list) else 0
         raise UnusableError(
-            f"the server echoed {size} tokens where {prefix + answer} were sent: its tokenizer is not the one given here"
+            f"the server echoed {size} tokens where {prefix + answer} were sent: its tokenizer is not the "
+            "one given here"
         )
     part = found[prefix : prefix + answer]
-    if not all(
-        isinstance(value, int | float) and value < math.inf for value in part
-    ):  # NaN is not below anything
+    if not all(isinstance(value, int | float) and value < math.inf for value in part):  # False for NaN
         raise UnusableError("the server gave an answer's token no log-probability")
     return float(sum(max(value, _NEVER) for value in part))
 
 
 def coded(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
-    """Log-probabilities by one-letter codes, renormalised over the codes, averaged over the labels' order and its reverse."""
+    """Log-probabilities by one-letter codes, renormalized, averaged over the labels' order and its reverse.
+
+    Raises:
+        ServerError: there are more labels than codes, or the server gives no such log-probabilities.
+    """
     if len(labels) > len(CODES):
         raise ServerError(
-            f"{len(labels)} labels are more than there are one-letter codes ({len(CODES)}): use a server with echoed completions"
+            f"{len(labels)} labels are more than there are one-letter codes ({len(CODES)}): use a server "
+            "with echoed completions"
         )
     forward, first_cut = _one_order(chat, prompt, labels)
     backward, second_cut = _one_order(chat, prompt, tuple(reversed(labels)))
@@ -107,11 +124,11 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
         prompt, closing=closing, max_tokens=1, temperature=0, logprobs=True, top_logprobs=TOP_LOGPROBS
     )
     try:
-        likeliest = response["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        given = {entry["token"]: max(float(entry["logprob"]), _NEVER) for entry in reversed(likeliest)}
+        top = response["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        given = {entry["token"]: max(float(entry["logprob"]), _NEVER) for entry in reversed(top)}
     except (KeyError, IndexError, TypeError, ValueError):
         raise UnusableError(_NO_LOGPROBS) from None
-    if not all(value < math.inf for value in given.values()):  # NaN is not below anything
+    if not all(value < math.inf for value in given.values()):  # False for NaN
         raise UnusableError(_NO_LOGPROBS)
     found: dict[str, list[float]] = {}
     for token, value in given.items():
@@ -119,20 +136,25 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
             found.setdefault(token.strip(), []).append(value)
     if not found:
         raise UnusableError(
-            f"none of the codes {codes} is among the server's likeliest tokens: the model does not answer with a letter; "
+            f"none of the codes {codes} is among the server's top tokens: the model does not answer "
+            "with a letter; "
             "CONVEMO_SERVER_MODE=choice has it choose a label instead"
         )
     left = 1.0 - sum(map(math.exp, given.values()))
     floor = min(
         *given.values(), math.log(max(left, _LEAST_LEFT))
-    )  # it is no likelier than the last given, nor than all the rest
+    )  # no more probable than the last one given, nor than all the rest
     raw = [_log_sum(found[code]) if code in found else floor for code in codes]
     total = _log_sum(raw)
     return [value - total for value in raw], len(found) < len(codes)
 
 
 def chosen(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptScores:
-    """One label by constrained output: 0 for it and minus infinity for the others."""
+    """One label by constrained output: 0 for it and minus infinity for the others.
+
+    Raises:
+        ServerError: the server refuses, or answers without a label of the set.
+    """
     schema = {
         "type": "object",
         "properties": {"emotion": {"type": "string", "enum": list(labels)}},
@@ -152,7 +174,11 @@ def chosen(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptS
 
 
 def answer_in(response: dict[str, Any], labels: Sequence[str]) -> str:
-    """The label a constrained answer holds. Some servers ignore a constraint they do not know, so the answer is checked."""
+    """The label of a constrained answer, checked because some servers ignore unknown constraints.
+
+    Raises:
+        UnusableError: the answer holds no label of the set.
+    """
     import json
 
     try:
@@ -164,7 +190,8 @@ def answer_in(response: dict[str, Any], labels: Sequence[str]) -> str:
         ) from None
     if label not in labels:
         raise UnusableError(
-            "the server answered a label outside the set it was given: it does not keep to constraints and cannot be used for labels"
+            "the server answered a label outside the set it was given: it does not keep to constraints and "
+            "cannot be used for labels"
         )
     return str(label)
 

@@ -1,4 +1,4 @@
-"""A model server as a back end for label scores."""
+"""Label scores from a model server."""
 
 from __future__ import annotations
 
@@ -30,13 +30,21 @@ _KINDS: dict[Mode, ScoreKind] = {"completions": "exact", "codes": "codes", "choi
 
 
 class ServerScorer:
-    """Scores by an OpenAI-compatible server.
+    """Scores labels on an OpenAI-compatible server.
 
-    `encoder` is needed for exact scores (mode `completions`): it must be of the tokenizer the server uses; a
-    chat learns from it whether the model takes a system message. `mode` None asks the server what it can do,
-    once, from exact to a bare choice, by `probe`: a prompt and labels like those that will be asked. `cache`
-    keeps answers on disk. `weights` is a digest of the weights that are served under the model's name, where
-    they are known: answers of others are not taken for theirs. Where making one fails, `transport` is closed.
+    Args:
+        transport: The connection. It is closed if the scorer cannot be made.
+        model: Name of the model on the server.
+        encoder: The tokenizer of the server's model. Exact scores (mode `completions`) need it; a chat
+            learns from it whether the model takes a system message.
+        mode: How to ask; None probes the server once, from exact scores to a bare choice.
+        probe: A prompt and labels like those that will be asked.
+        cache: File that keeps answers.
+        weights: Digest of the served weights, where known. Cached answers of other weights are not used.
+
+    Raises:
+        ServerError: the server offers no usable mode or cannot be reached.
+        ArtefactError: the cache file cannot be used.
     """
 
     def __init__(
@@ -61,22 +69,24 @@ class ServerScorer:
             self.mode: Mode = self.probe(probe) if mode is None else mode
             if self.mode == "completions" and encoder is None:
                 raise ServerError(
-                    "exact scores need the tokenizer of the server's model: give its folder or id, or use mode codes"
+                    "exact scores need the tokenizer of the server's model: give its folder or id, or use "
+                    "mode codes"
                 )
         except BaseException:
-            self.close()  # nobody else is left to
+            self.close()  # the caller gets no object to close
             raise
 
     @property
     def model_id(self) -> str:
-        """Model, address and, where it is known, a digest of the weights."""
+        """Model, address and, where known, a digest of the weights."""
         return f"{self.model}@{self.transport.url}" + ("" if self.weights is None else f"#{self.weights}")
 
     def probe(self, probe: Probe = PROBE) -> Mode:
         """The most exact mode in which the server answers `probe`.
 
-        Raises ServerError, with what was tried, where it has none, and as it is any failure that says nothing
-        of what the server can do.
+        Raises:
+            ServerError: there is none (the message lists what was tried), or a failure says nothing about
+                the modes, such as a wrong key.
         """
         modes: tuple[Mode, ...] = (
             ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
@@ -90,7 +100,11 @@ class ServerScorer:
         raise ServerError(f"{self.transport.url} offers no way to score labels.\n" + "\n".join(problems))
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
-        """Scores every prompt over `labels`; several requests at a time, answers on disk asked no more."""
+        """Scores every prompt over `labels`, several requests at a time; cached answers are not asked again.
+
+        Raises:
+            ServerError: the server gives no scores.
+        """
         found = self.transport.map(lambda prompt: self._cached(prompt, labels), prompts)
         values = np.array([scores.values for scores in found], dtype=np.float64).reshape(
             len(prompts), len(labels)
@@ -136,7 +150,7 @@ class ServerScorer:
 
     @property
     def _way(self) -> str:
-        """The mode, and whether a chat has the instruction with the user's text: kept answers to messages of another form are others."""
+        """The mode, and whether a chat puts the instruction into the user's message; part of cache keys."""
         return (
             f"{self.mode}, no system role"
             if self.mode != "completions" and no_system_role(self.encoder)
@@ -144,7 +158,7 @@ class ServerScorer:
         )
 
     def _tokens(self, prompt: RenderedPrompt, labels: Sequence[str]) -> list[list[int]]:
-        """What a model reads and is asked for, as its tokenizer and chat template have it."""
+        """Token ids of the prompt and of each label; empty without an encoder."""
         return (
             []
             if self.encoder is None
@@ -153,10 +167,13 @@ class ServerScorer:
 
 
 def lacking(ask: Callable[[], object]) -> ServerError | None:
-    """None where `ask` goes well; else why the server cannot be asked so, though perhaps in another way.
+    """None where `ask` succeeds; else why the server does not support this request.
 
-    Every other failure is raised: a server that is down or busy, a wrong key or a wrong model's name say
-    nothing of what it can do.
+    All other failures are raised. A busy server, a wrong key or a wrong model name say nothing about the
+    modes.
+
+    Raises:
+        ServerError: `ask` failed for another reason.
     """
     try:
         ask()

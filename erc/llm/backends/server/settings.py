@@ -1,4 +1,4 @@
-"""How a model server is spoken to, as the environment says: a key belongs on no command line, in no file and in no message."""
+"""Settings of a model server from the environment, so that a key is in no command line, file or message."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ N = TypeVar("N", int, float)
 
 
 def open_transport(url: str, *, environ: Mapping[str, str] | None = None) -> Transport:
-    """The connection to `url`: with the key of CONVEMO_SERVER_KEY, waiting CONVEMO_SERVER_TIMEOUT seconds for an answer, with at most
-    CONVEMO_SERVER_CONCURRENCY requests under way. Raises ConfigError, which names the variable, for a value
-    that cannot be.
+    """The connection to `url` with the settings of the environment.
+
+    CONVEMO_SERVER_KEY is the key, CONVEMO_SERVER_TIMEOUT the seconds to wait for an answer, and
+    CONVEMO_SERVER_CONCURRENCY the most requests at a time.
+
+    Raises:
+        ConfigError: the value of a variable, or the address, is invalid.
     """
     given = os.environ if environ is None else environ
     key = given.get(KEY, "").strip()
@@ -37,12 +41,17 @@ def open_transport(url: str, *, environ: Mapping[str, str] | None = None) -> Tra
 
 
 def asked_mode(*, environ: Mapping[str, str] | None = None) -> Mode | None:
-    """The way of asking that CONVEMO_SERVER_MODE names; None leaves it to what the server turns out to be able to do."""
+    """The mode that CONVEMO_SERVER_MODE names; None probes the server.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
     value = (os.environ if environ is None else environ).get(MODE, "").strip()
     found: Mode | None = next((mode for mode in get_args(Mode) if mode == value), None)
     if value and found is None:
         raise ConfigError(
-            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked what it can do"
+            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked "
+            "what it can do"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""HTTP to a model server: timeouts, a limit on requests under way, and retries that wait longer each time."""
+"""HTTP to a model server: timeouts, a limit on concurrent requests, and retries with backoff."""
 
 from __future__ import annotations
 
@@ -24,25 +24,28 @@ _NO_SUCH_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _WORDS = 200
-"""Characters of an answer that an error shows."""
+"""Characters of a response that an error shows."""
 
 
 class ServerError(ConvemoError):
-    """A model server cannot be reached, refuses a request, or answers something that is no answer."""
+    """A model server cannot be reached, refuses a request, or gives an invalid answer."""
 
     exit_code = 5
 
 
 class UnreachableError(ServerError):
-    """No answer at all came from the address, however often it was asked."""
+    """The address gave no response to any attempt."""
 
 
 class UnusableError(ServerError):
-    """The server answered, but not with what this way of asking needs."""
+    """The server responded, but not with what this mode needs."""
 
 
 class RefusedError(ServerError):
-    """The server understood and said no (a 4xx status): asking again would not help. `words` is the beginning of what it said."""
+    """The server refused the request (a 4xx status); a retry would not help.
+
+    `words` is the beginning of the response.
+    """
 
     def __init__(self, message: str, *, status: int, words: str = "") -> None:
         super().__init__(message)
@@ -51,13 +54,23 @@ class RefusedError(ServerError):
 
     @property
     def unsupported(self) -> bool:
-        """Whether the server does not know such a request, rather than this model, or us."""
+        """Whether the server does not support such a request, as opposed to this model or this key."""
         return self.status in _UNSUPPORTED and not _NO_SUCH_MODEL.search(self.words)
 
 
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
-    """Seconds and counts. The wait before retry n is drawn from [0, min(backoff_cap, backoff * 2^n)]; a server's Retry-After is a least wait."""
+    """Timeouts and retries.
+
+    Attributes:
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for a response.
+        retries: Attempts after the first.
+        backoff: Seconds; the wait before retry n is drawn from [0, min(backoff_cap, backoff * 2^n)]. A
+            server's Retry-After is the least wait.
+        backoff_cap: Most seconds of such a wait.
+        concurrency: Most requests at a time.
+    """
 
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
@@ -68,10 +81,12 @@ class TransportSettings:
 
 
 class Transport:
-    """Posts JSON to `url` (for instance http://localhost:8000/v1). Safe to share among threads.
+    """Posts JSON to `url`, such as http://localhost:8000/v1. Safe to share among threads.
 
-    `api_key` goes into the Authorization header and into nothing else. `sleep` and `jitter` are there for
-    tests.
+    `api_key` goes into the Authorization header only. `sleep` and `jitter` are replaced in tests.
+
+    Raises:
+        ConfigError: the address is invalid or contains a password.
     """
 
     def __init__(
@@ -97,15 +112,25 @@ class Transport:
         self._client.close()
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The JSON object the server answers. Raises RefusedError for a 4xx status, ServerError when all retries failed."""
+        """The JSON object of the response.
+
+        Raises:
+            RefusedError: the status is 4xx.
+            ServerError: all retries failed.
+        """
         return self._ask("POST", path, body)
 
     def get(self, path: str) -> dict[str, Any]:
-        """As `post`, without a body."""
+        """As `post`, without a body.
+
+        Raises:
+            RefusedError: the status is 4xx.
+            ServerError: all retries failed.
+        """
         return self._ask("GET", path, None)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """`function` of every item, several at a time, in order. The first error ends it."""
+        """`function` of every item, several at a time, in order. The first error cancels the rest."""
         if len(items) < 2:
             return [function(item) for item in items]
         with ThreadPoolExecutor(max_workers=min(self.settings.concurrency, len(items))) as pool:
@@ -142,18 +167,19 @@ class Transport:
                 drawn = self._jitter() * min(self.settings.backoff_cap, self.settings.backoff * 2**attempt)
                 self._sleep(max(least, drawn))
         raise (ServerError if reached else UnreachableError)(
-            f"{self.url}{path} {problem} (asked {self.settings.retries + 1} times): check the address and that the server is up"
+            f"{self.url}{path} {problem} (asked {self.settings.retries + 1} times): check the address and "
+            "that the server is up"
         )
 
 
 class _NoAnswerError(Exception):
-    """Status 200 with a body that is no JSON object."""
+    """Status 200 with a body that is not a JSON object."""
 
 
 def _object(response: httpx2.Response) -> dict[str, Any]:
     try:
         content = response.json()
-    except (ValueError, RecursionError):  # the latter for brackets within brackets within brackets
+    except (ValueError, RecursionError):  # the latter for deeply nested brackets
         raise _NoAnswerError(f"answered something that is no JSON: {response.text[:80]!r}") from None
     if not isinstance(content, dict):
         raise _NoAnswerError("answered JSON that is no object")
@@ -169,7 +195,11 @@ def _retry_after(response: httpx2.Response) -> float:
 
 
 def _address(url: str) -> str:
-    """The address without a slash at its end. Raises ConfigError for one that is none, and for one that holds a password: records name it."""
+    """The address without a trailing slash.
+
+    Raises:
+        ConfigError: the address is invalid, or contains a user or password, which records would then show.
+    """
     try:
         found = httpx2.URL(url)
     except httpx2.InvalidURL as error:
@@ -178,7 +208,8 @@ def _address(url: str) -> str:
         ) from error
     if found.userinfo:
         raise ConfigError(
-            f"the address of the server {found.host} holds a user or password: give the key in CONVEMO_SERVER_KEY instead"
+            f"the address of the server {found.host} holds a user or password: give the key in "
+            "CONVEMO_SERVER_KEY instead"
         )
     if found.scheme not in ("http", "https") or not found.host:
         raise ConfigError(f"the address of the server is '{url}': write http://HOST:PORT/v1")

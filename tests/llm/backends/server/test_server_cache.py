@@ -1,4 +1,4 @@
-"""The file of a server's answers among several processes, and what is said of one that cannot be used."""
+"""The cache of a server's answers: several processes, and errors of files that cannot be used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_cache_that_another_begins_at_the_same_moment_is_waited_for(path, other,
     release.join()
 
 
-def test_cache_that_stays_locked_is_told_as_that_and_left_alone(path, other):
+def test_locked_cache_is_reported_as_locked_and_not_changed(path, other):
     with AnswerCache(path) as cache:
         cache.put("key", [1.0])
     other.execute("PRAGMA journal_mode=DELETE")
@@ -50,7 +50,7 @@ def test_cache_that_stays_locked_is_told_as_that_and_left_alone(path, other):
         assert cache.get("key") == [1.0]
 
 
-def test_answer_that_cannot_be_kept_for_a_lock_is_told_as_that(path, other):
+def test_answer_that_a_lock_keeps_from_being_stored_is_reported_so(path, other):
     with AnswerCache(path, patience=0.05) as cache:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(ArtefactError, match="another process holds it") as found:
@@ -67,7 +67,7 @@ def test_only_a_damaged_cache_is_to_be_removed(tmp_path, path):
     assert "remove" not in str(found.value)
 
 
-def test_answer_that_is_no_json_is_told_as_damage(path):
+def test_answer_that_is_no_json_is_reported_as_damage(path):
     with AnswerCache(path) as cache:
         cache._connection.execute("INSERT INTO answers VALUES ('key', '{half')")
         with pytest.raises(ArtefactError, match="remove the file"):

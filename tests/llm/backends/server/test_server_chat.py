@@ -1,4 +1,4 @@
-"""What a chat sends to servers that take neither system messages nor the switch against thinking."""
+"""Chats with servers that accept neither system messages nor `enable_thinking`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_server_that_takes_a_system_role_is_given_one(transport, behaviour):
     assert roles(behaviour) == ["system+user"] * 3
 
 
-def test_refusal_for_another_reason_is_told_as_it_is(transport, behaviour):
+def test_refusal_for_another_reason_is_reported_unchanged(transport, behaviour):
     behaviour.system_role, behaviour.faults = True, [400] * 9
     with pytest.raises(RefusedError, match=r"answered 400.*fault"):
         ServerScorer(transport, model="tiny", mode="choice").score(PROMPTS[:1], LABELS)
@@ -104,9 +104,12 @@ def test_server_without_a_system_role_writes(transport, behaviour, template):
 
 
 def test_kept_answers_to_messages_of_another_form_are_not_taken(transport, behaviour, tmp_path):
-    """Both templates make the same tokens, one of a system message and one without; a server may do otherwise."""
+    """Both templates make the same tokens, one from a system message and one without; servers may differ."""
     behaviour.system_role = True
-    joining = "<|im_start|>{% for m in messages %}{{ m['content'] }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}<|im_end|>"
+    turns = (
+        "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+    )
+    joining = f"<|im_start|>{turns}<|im_end|>"
     encoders = [encoder(joining), encoder(REFUSING.removesuffix(CHAT_TEMPLATE) + joining)]
     assert len({tuple(one.prompt_ids(PROMPTS[0])) for one in encoders}) == 1
     for one in encoders * 2:

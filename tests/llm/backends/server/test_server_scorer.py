@@ -1,4 +1,4 @@
-"""The server back end against a real HTTP server: equal scores, what it can do, its faults, the cache."""
+"""The server backend against a real HTTP server: equal scores, modes, faults and the cache."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_codes_average_two_orders(transport, behaviour):
     assert not scores.truncated[0]
 
 
-def test_codes_outside_the_likeliest_are_bounded_and_flagged(transport):
+def test_codes_outside_the_top_tokens_are_bounded_and_flagged(transport):
     labels = tuple(f"label{i}" for i in range(28))
     scores = ServerScorer(transport, model="tiny", mode="codes").score(PROMPTS[:1], labels)
     assert scores.truncated[0]
@@ -131,7 +131,7 @@ class Answering:
         ({"A": 0.6, "The": 0.05}, 0.05),  # what is not named is no likelier than the last that is
     ],
 )
-def test_label_without_a_code_is_no_likelier_than_what_is_left(likeliest, bound):
+def test_label_without_a_code_is_no_more_probable_than_the_rest(likeliest, bound):
     scores = coded(Answering(**likeliest), PROMPTS[0], LABELS)
     named, other = 0.6 / (0.6 + 2 * bound), bound / (0.6 + 2 * bound)
     # A is the first label in one order and the last in the other.
@@ -169,7 +169,7 @@ def test_server_that_is_busy_is_not_taken_for_one_that_can_do_less(transport, be
         ({"served": "Other-1.5B"}, r"answered 404.*`tiny-1\.5B` does not exist"),
     ],
 )
-def test_wrong_key_and_wrong_model_are_told_at_once(transport, behaviour, encoder, changes, message):
+def test_wrong_key_and_wrong_model_are_reported_at_once(transport, behaviour, encoder, changes, message):
     for name, value in changes.items():
         setattr(behaviour, name, value)
     with pytest.raises(RefusedError, match=message):
@@ -265,7 +265,7 @@ def test_requests_under_way_are_limited(transport, behaviour, encoder):
 
 
 def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder, tiny_lm, chat_tokenizer):
-    """After the first, which has the server read the prompt: three meet at a time, who would not if one waited for another."""
+    """All requests after the first run concurrently: three must arrive at the same time to go on."""
     meeting = threading.Barrier(FAST.concurrency)
     behaviour.held = lambda number: number > 1 and meeting.wait(timeout=2.0)
     labels = (*LABELS, "anger", "fear", "surprise", "disgust")
@@ -277,7 +277,7 @@ def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder
     assert (len(behaviour.requests), behaviour.most_under_way) == (len(labels), FAST.concurrency)
 
 
-def test_label_that_fails_beside_others_is_told(transport, behaviour, encoder):
+def test_label_that_fails_among_others_is_reported(transport, behaviour, encoder):
     behaviour.faults = [None, None, 400]
     with pytest.raises(RefusedError, match="answered 400"):
         ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(
@@ -298,7 +298,7 @@ def test_answers_on_disk_are_not_asked_again(server, behaviour, encoder, tmp_pat
     assert len(behaviour.requests) == len(PROMPTS) * len(LABELS)
 
 
-def test_cache_tells_labels_models_and_prompts_apart(transport, behaviour, tmp_path):
+def test_cache_separates_labels_models_and_prompts(transport, behaviour, tmp_path):
     first = ServerScorer(transport, model="tiny", mode="choice", cache=tmp_path / "answers.sqlite")
     first.score(PROMPTS[:1], LABELS)
     first.score(PROMPTS[:1], tuple(reversed(LABELS)))
@@ -313,8 +313,8 @@ def test_cache_tells_labels_models_and_prompts_apart(transport, behaviour, tmp_p
     second.cache.close()
 
 
-def test_cache_tells_weights_and_tokenizers_apart(transport, behaviour, tmp_path):
-    """A model trained again under its old name, and a chat template that changed, are asked anew."""
+def test_cache_separates_weights_and_tokenizers(transport, behaviour, tmp_path):
+    """A model retrained under its name, or with another chat template, is asked again."""
     asked = []
     for weights, chat in [("a", True), ("a", True), ("b", True), (None, True), ("a", False)]:
         encoder = PromptEncoder(build_tokenizer(chat=chat))
@@ -339,7 +339,7 @@ def test_cache_holds_no_text(transport, tmp_path):
     assert all(b"canary-7731" not in path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_cache_that_is_damaged_later_is_told(transport, tmp_path):
+def test_cache_damaged_later_is_reported(transport, tmp_path):
     scorer = ServerScorer(transport, model="tiny", mode="codes", cache=tmp_path / "kept.sqlite")
     scorer.score(PROMPTS, LABELS)
     scorer.cache._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -406,7 +406,7 @@ def test_environment_that_cannot_be_is_named_and_a_key_never_shown(name, value):
 
 
 @pytest.mark.parametrize("url", ["", "host:8000/v1", "http://host:abc/v1", "ftp://host/v1"])
-def test_address_that_is_none_is_refused_before_anything_is_asked(url):
+def test_invalid_address_is_refused_before_any_request(url):
     with pytest.raises(ConfigError, match="the address of the server"):
         Transport(url)
 
