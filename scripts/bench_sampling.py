@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from bench_common import arguments, conversations, interleaved, print_machine, print_table, texts_of, verdict
 
+from erc.models.mc_modes import McMode
+
 SAMPLES = 50
-MODES = ("off", "head", "top-k", "full")
+MODES = tuple(McMode)
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
     scorers = {
         mode: UtteranceScorer(artefact, settings=InferenceSettings(uncertainty=mode, samples=SAMPLES))
         for mode in MODES
-    }  # type: ignore[arg-type]
+    }
     print_machine()
     areas: dict[str, float] = {}
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from erc.models.mc_modes import SAMPLED_MODES, McMode
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A share that may be nothing but never everything: dropout, smoothing, warm-up."""
@@ -14,6 +16,14 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(min_length=1)]
 FilePath = Annotated[Path, BeforeValidator(lambda value: Path(value) if isinstance(value, str) else value)]
+
+
+def _sampled(mode: McMode) -> McMode:
+    if mode not in SAMPLED_MODES:
+        raise ValueError(
+            f"'uncertainty.mode' is '{mode}', but a model samples one of: {', '.join(SAMPLED_MODES)}"
+        )
+    return mode
 
 
 class Section(BaseModel):
@@ -110,7 +120,7 @@ class UncertaintyConfig(Section):
     """Monte-Carlo dropout as the artefact will use it when nobody asks for anything else."""
 
     samples: PositiveInt = 50
-    mode: Literal["head", "top-k", "full"] = "head"
+    mode: Annotated[McMode, Field(strict=False), AfterValidator(_sampled)] = McMode.HEAD
     top_k: PositiveInt = 1
     """Encoder layers, counted from the top, that are sampled in mode `top-k`."""
 

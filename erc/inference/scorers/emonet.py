@@ -247,7 +247,7 @@ class EmoNetScorer:
             batch,
             self.samples,
             seed=self.settings.seed,
-            mode=self.mode,  # type: ignore[arg-type]
+            mode=self.mode,
             top_k=self.top_k,
         )
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final
 
 from erc.errors import ConfigError
+from erc.models.mc_modes import McMode, listed
 
-UncertaintyMode = Literal["default", "off", "head", "top-k", "full"]
+DEFAULT_UNCERTAINTY: Final = "default"
+"""Samples what the model's description says."""
 MAX_SAMPLES = 1000  # beyond it nothing is learned, and a request could keep a machine busy for hours
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceSettings:
-    """`uncertainty` is what is sampled (`default`: what the model's card says), `samples` how often (None: likewise).
+    """`uncertainty` is a `McMode` or its name (`default`: what the model's card says), `samples` how often (None: likewise).
 
     `precision` is bf16, fp32, for language models also 4bit, or auto: what the machine is fast at, for an
     adapter what it was trained over. `tokens_per_batch` bounds the padded tokens of one encoder pass,
     `turns_per_window` how many turns are held and sorted by length at a time when a stream is labelled.
     """
 
-    uncertainty: UncertaintyMode = "default"
+    uncertainty: str = DEFAULT_UNCERTAINTY
     samples: int | None = None
     seed: int = 0
     precision: str = "auto"
@@ -31,8 +33,8 @@ class InferenceSettings:
     def __post_init__(self) -> None:
         if self.samples is not None and not 1 <= self.samples <= MAX_SAMPLES:
             raise ConfigError(f"samples={self.samples}: choose between 1 and {MAX_SAMPLES}")
-        if self.uncertainty not in ("default", "off", "head", "top-k", "full"):
-            raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")
+        if self.uncertainty not in (DEFAULT_UNCERTAINTY, *McMode):
+            raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use {listed(McMode)}")
         if self.precision not in ("auto", "bf16", "fp32", "4bit"):
             raise ConfigError(
                 f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, 4bit"
