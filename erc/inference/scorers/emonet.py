@@ -38,6 +38,7 @@ from erc.models.turn_batch import (
     token_count,
 )
 from erc.persistence.artefact import Artefact
+from erc.persistence.networks import shares_encoder
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
 
@@ -150,7 +151,7 @@ class EmoNetScorer:
 
     def vectors(self, embedding: np.ndarray) -> np.ndarray | None:
         """The shared classifier's embeddings (U, P) where they are what the model reads of turns, else None."""
-        return embedding if self.artefact.info.shares_encoder else None
+        return embedding if shares_encoder(self.artefact.info) else None
 
     def belief(
         self,

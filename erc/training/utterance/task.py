@@ -77,9 +77,11 @@ class UtteranceTask:
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens of each training example."""
         return [len(example.input_ids) for example in self._train]
 
     def collate(self, examples: Sequence[LabelledText]) -> Batch:
+        """Pads examples into tensors."""
         input_ids, attention_mask = pad_tokens([e.input_ids for e in examples], pad_id=self._pad_id)
         targets = torch.from_numpy(np.stack([e.targets for e in examples]))
         batch = {"input_ids": input_ids, "attention_mask": attention_mask, "targets": targets}
@@ -88,6 +90,7 @@ class UtteranceTask:
         return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar."""
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         weights = None if self._weights is None else self._weights.to(output.logits.device)
         hard = weighted_bce(output.logits, batch["targets"], weights)
@@ -98,6 +101,7 @@ class UtteranceTask:
         )
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """The loss as one mean over texts, with its divisor."""
         return list(zip([self.loss(model, batch)], self.loss_weights(batch), strict=True))
 
     def loss_weights(self, batch: Batch) -> list[Tensor]:
@@ -105,6 +109,7 @@ class UtteranceTask:
         return [torch.tensor(float(len(batch["targets"])), device=batch["targets"].device)]
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """The dev figures of `MultiLabelEvaluator`."""
         assert isinstance(model, UtteranceClassifier)
         logits = predict_logits(
             model, [e.input_ids for e in self._dev], pad_id=self._pad_id, precision=self._precision
@@ -112,6 +117,7 @@ class UtteranceTask:
         return MultiLabelEvaluator(self._labels)(logits, np.stack([e.targets for e in self._dev]))
 
     def head_parameters(self, model: nn.Module) -> set[str]:
+        """Names of the head's parameters."""
         return {name for name, _ in model.named_parameters() if name.startswith("head.")}
 
 
@@ -131,16 +137,19 @@ def predict_logits(
     """
     if not texts:
         raise ValueError("no texts to predict")
-    return encode_utterances(
-        model, texts, pad_id=pad_id, batch_tokens=max_tokens, precision=precision
-    ).logits
+    return encode_utterances(model, texts, pad_id=pad_id, batch_tokens=max_tokens, precision=precision).logits
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The padding id, 0 for a tokenizer without one."""
+    return int(tokenizer.pad_token_id or 0)
 
 
 def multi_hot(labels: Iterable[tuple[str, ...]], emotions: EmotionSet) -> np.ndarray:
     """Multi-hot targets (N, C) float32 of the gold labels of N texts.
 
     Raises:
-        KeyError: For a label that is not in `emotions`.
+        InputError: For a label that is not in `emotions`.
     """
     rows = list(labels)
     targets = np.zeros((len(rows), len(emotions)), dtype=np.float32)
