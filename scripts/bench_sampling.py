@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from bench_common import arguments, conversations, interleaved, print_machine, print_table, texts_of, verdict
 
+from erc.models.mc_modes import McMode
+
 if TYPE_CHECKING:
     from erc.inference.scorers.utterance import UtteranceScorer
     from erc.persistence.artefact import Artefact
 
 SAMPLES = 50
-MODES = ("off", "head", "top-k", "full")
+MODES = tuple(McMode)
 
 
 def main() -> None:

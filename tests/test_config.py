@@ -172,7 +172,7 @@ def test_malformed_override_is_refused(write, override: str) -> None:
 
 def test_key_that_stands_twice_is_refused_with_both_lines(write) -> None:
     message = refusal(write(MINIMAL + "optim:\n  epochs: 1\n  seed: 3\n  epochs: 2\n"))
-    assert "experiment.yaml:7: the key 'epochs' stands twice in one section (first in line 5)" in message
+    assert "experiment.yaml:7: the key 'epochs' is repeated in one section (first in line 5)" in message
 
 
 def test_merged_keys_may_be_stated_again(write) -> None:
@@ -208,12 +208,12 @@ def test_missing_and_undecodable_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "change", "message"),
     [
-        ("emonet", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' weighs independent labels"),
-        ("llm", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' weighs independent labels"),
+        ("emonet", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' is for independent labels"),
+        ("llm", "loss.class_weights=emcoder", r"loss\.class_weights 'emcoder' is for independent labels"),
         (
             "utterance",
             "loss.class_weights=inverse",
-            r"loss\.class_weights 'inverse' weighs exclusive emotions",
+            r"loss\.class_weights 'inverse' is for exclusive emotions",
         ),
         ("utterance", "loss.label_smoothing=0.1", r"loss\.label_smoothing is for exclusive emotions"),
         ("utterance", "loss.kind=cross_entropy", r"loss\.kind is 'cross_entropy', but task utterance"),
@@ -229,7 +229,7 @@ def test_missing_and_undecodable_files_are_refused(tmp_path: Path) -> None:
         (
             "llm",
             "llm.retrieval=similarity",
-            r"llm\.retrieval 'similarity' chooses among past turns, but llm\.history shows 0",
+            r"llm\.retrieval 'similarity' selects from past turns, but llm\.history is 0",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erc.errors import ConfigError
-from erc.inference.scorers.settings import InferenceSettings, UncertaintyMode
+from erc.inference.scorers.settings import InferenceSettings
 from erc.resources import LLM_PREFIX
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def evaluate(
     columns: Mapping[str, str] | None = None,
     format: str | None = None,
     limit: int | None = None,
-    uncertainty: UncertaintyMode = "default",
+    uncertainty: str = "default",
     samples: int | None = None,
     seed: int = 0,
     precision: str = "auto",

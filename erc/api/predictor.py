@@ -14,7 +14,7 @@ from erc.api.result import LabelResult
 from erc.errors import ConfigError
 from erc.inference.loading import load_cascade, load_predictor
 from erc.inference.predictor import Predictor
-from erc.inference.scorers.settings import InferenceSettings, UncertaintyMode
+from erc.inference.scorers.settings import InferenceSettings
 
 if TYPE_CHECKING:
     from erc.memory.predictor import RememberingPredictor
@@ -28,7 +28,7 @@ def load(
     tenant: str | None = None,
     names: str | Path | None = None,
     emotions: str | None = None,
-    uncertainty: UncertaintyMode = "default",
+    uncertainty: str = "default",
     samples: int | None = None,
     seed: int = 0,
     precision: str = "auto",

@@ -12,6 +12,7 @@ import typer
 from erc.cli.columns import column_mapping
 from erc.cli.console import stderr, stdout, tell
 from erc.errors import ConfigError, InputError, MissingExtraError
+from erc.models.mc_modes import UNCERTAINTY_HELP
 
 if TYPE_CHECKING:
     from erc.evaluation.candidates import Candidate
@@ -59,7 +60,7 @@ def evaluate(
         str,
         typer.Option(
             "--uncertainty",
-            help="Which dropout layers are sampled: off, head, top-k or full; default is the model's own.",
+            help=UNCERTAINTY_HELP,
         ),
     ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
@@ -123,7 +124,7 @@ def evaluate(
         "format": format,
     }
     reading["mapping"] = column_mapping(map or [])
-    settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
+    settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)
     if output is not None:
         _check_folder(output)
     candidate, name = _candidate(

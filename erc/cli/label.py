@@ -13,6 +13,7 @@ import typer
 from erc.cli.columns import column_mapping
 from erc.cli.console import progress_bar, stderr, stdout, tell
 from erc.errors import ConfigError, InputError
+from erc.models.mc_modes import UNCERTAINTY_HELP
 from erc.resources import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def label(
         str,
         typer.Option(
             "--uncertainty",
-            help=("Which dropout layers are sampled: off, head, top-k or full; default is the model's own."),
+            help=UNCERTAINTY_HELP,
         ),
     ] = "default",
     samples: Annotated[int | None, typer.Option("--samples", help="Monte-Carlo samples per turn.")] = None,
@@ -132,7 +133,7 @@ def label(
 
     mapping = column_mapping(map or [])
     _refuse_unused(memory, tenant, names, samples, uncertainty)
-    settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)  # type: ignore[arg-type]
+    settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)
     timed = _check_output(files, output) == "vtt"
     predictor = _predictor(
         model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache

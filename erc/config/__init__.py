@@ -1,32 +1,31 @@
-"""The one configuration tree of an experiment: frozen, typed, unknown keys refused.
+"""The configuration of an experiment: frozen, typed, unknown keys refused.
 
-A YAML file states only how an experiment differs from the defaults written here. Configurations stop at the
-door: builders read these fields and pass plain arguments on, so nothing behind a builder ever sees this
-package.
+A YAML file states only how an experiment differs from the defaults here. Builders read these fields and pass
+plain arguments on; nothing that a builder calls imports this package.
 
     config = load_config("configs/goemotions-minilm.yaml", ["optim.epochs=1", "head.hidden=256"])
 """
 
-from erc.config.experiment import SCHEMA_VERSION, ExperimentConfig
+from erc.config.emonet import EmoNetConfig
+from erc.config.experiment import TASK_SECTIONS, ExperimentConfig
+from erc.config.llm import LlmConfig, LlmStageConfig, LoraConfig
 from erc.config.loading import load_config
+from erc.config.multitask import MultitaskConfig
 from erc.config.sections import (
     ArtefactConfig,
     BackboneConfig,
     DataConfig,
-    DistillationConfig,
-    EmoNetConfig,
     HeadConfig,
-    LlmConfig,
-    LlmStageConfig,
-    LoraConfig,
     LossConfig,
-    MultitaskConfig,
     OptimConfig,
     UncertaintyConfig,
 )
+from erc.config.tasks import SCHEMA_VERSION, TaskSection
+from erc.config.utterance import DistillationConfig
 
 __all__ = [
     "SCHEMA_VERSION",
+    "TASK_SECTIONS",
     "ArtefactConfig",
     "BackboneConfig",
     "DataConfig",
@@ -40,6 +39,7 @@ __all__ = [
     "LossConfig",
     "MultitaskConfig",
     "OptimConfig",
+    "TaskSection",
     "UncertaintyConfig",
     "load_config",
 ]

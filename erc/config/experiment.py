@@ -1,45 +1,42 @@
-"""The whole tree of one experiment, and which sections belong to which task."""
+"""The whole configuration of one experiment, and which section belongs to which task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, model_validator
+from pydantic_core import PydanticCustomError
 
-from erc.config.sections import (
-    ArtefactConfig,
-    BackboneConfig,
-    DataConfig,
-    DistillationConfig,
-    EmoNetConfig,
-    HeadConfig,
-    LlmConfig,
-    LossConfig,
-    MultitaskConfig,
-    OptimConfig,
-    Section,
-    UncertaintyConfig,
-)
+from erc.config.emonet import EmoNetConfig
+from erc.config.llm import LlmConfig
+from erc.config.multitask import MultitaskConfig
+from erc.config.sections import LossConfig
+from erc.config.tasks import SharedSections, TaskSection
+from erc.config.utterance import DistillationConfig
 
-SCHEMA_VERSION: Final = 1
+TASK_SECTIONS: Final[dict[str, type[TaskSection]]] = {
+    "utterance": DistillationConfig,
+    "emonet": EmoNetConfig,
+    "llm": LlmConfig,
+    "multitask": MultitaskConfig,
+}
+"""The section of every task."""
 
 
-class ExperimentConfig(Section):
-    """Everything one training run is made of."""
+def _known_task(task: str) -> str:
+    if task not in TASK_SECTIONS:
+        *most, last = (f"'{name}'" for name in TASK_SECTIONS)
+        expected = f"{', '.join(most)} or {last}"
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return task
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-    """Name of the run folder and the artefact: lower-case letters, digits, dot, dash, underscore."""
-    task: Literal["utterance", "emonet", "llm", "multitask"]
-    data: DataConfig
-    backbone: BackboneConfig = BackboneConfig()
-    head: HeadConfig = HeadConfig()
-    loss: LossConfig = LossConfig()
-    optim: OptimConfig = OptimConfig()
-    uncertainty: UncertaintyConfig = UncertaintyConfig()
-    artefact: ArtefactConfig = ArtefactConfig()
+
+class ExperimentConfig(SharedSections):
+    """The configuration of one training run."""
+
+    task: Annotated[str, AfterValidator(_known_task)]
     distillation: DistillationConfig | None = None
     """Present where an utterance classifier learns from teachers."""
     emonet: EmoNetConfig | None = None
@@ -51,92 +48,68 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_section(cls, values: Any) -> Any:
+    def _fill_in(cls, values: Any) -> Any:
+        """Adds the task's own section and kind of loss where they are left out."""
         task = values.get("task") if isinstance(values, Mapping) else None
-        if task not in ("emonet", "llm"):
+        section = TASK_SECTIONS.get(task) if isinstance(task, str) else None
+        if section is None:
             return values
         loss = values.get("loss") or {}
-        if isinstance(loss, Mapping):
-            values = {**values, "loss": {"kind": "cross_entropy", **loss}}
-        return values if values.get(task) is not None else {**values, task: {}}
+        if section.loss_kind is not None and isinstance(loss, Mapping):
+            values = {**values, "loss": {"kind": section.loss_kind, **loss}}
+        if (
+            section.field is not None
+            and section.when_absent == "default"
+            and values.get(section.field) is None
+        ):
+            values = {**values, section.field: {}}
+        return values
 
     @model_validator(mode="after")
-    def _section_fits_task(self) -> ExperimentConfig:
-        if self.task == "multitask" and self.multitask is None:
-            raise ValueError("task multitask needs the section 'multitask' with its parts")
-        for name in ("emonet", "llm", "multitask"):
-            if self.task != name and getattr(self, name) is not None:
+    def _sections_fit_the_task(self) -> ExperimentConfig:
+        own = TASK_SECTIONS[self.task]
+        for task, section in TASK_SECTIONS.items():
+            if section is not own and section.field is not None and getattr(self, section.field) is not None:
                 raise ValueError(
-                    f"the section '{name}' belongs to task '{name}', but task is '{self.task}': remove the section or change the task"
+                    f"the section '{section.field}' is for task '{task}', but task is '{self.task}': "
+                    "remove the section or change the task"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _settings_are_read(self) -> ExperimentConfig:
-        """A setting that the task would pass over is a mistake that no figure shows."""
+        found = None if own.field is None else getattr(self, own.field)
+        if found is None and own.when_absent == "refuse":
+            raise ValueError(f"task {self.task} needs the section '{own.field}'")
         if self.backbone.attention_dropout:
             raise ValueError(
-                "backbone.attention_dropout must be 0: encoders are trained without it, which is faster and no worse"
+                "backbone.attention_dropout must be 0: encoders are trained without it, "
+                "which is faster and no worse"
             )
-        if self.task != "utterance" and self.distillation is not None:
-            raise ValueError(
-                f"the section 'distillation' is for task 'utterance', but task is '{self.task}': remove the section"
-            )
-        if self.task == "multitask":  # its parts have losses of their own
-            return self
-        if self.task == "llm":
-            self._language_model_reads()
-        independent = self.task == "utterance"
-        if self.loss.kind != ("bce" if independent else "cross_entropy"):
-            kind = (
-                "independent labels, by bce"
-                if independent
-                else "emotions that exclude each other, by cross_entropy"
-            )
-            raise ValueError(
-                f"loss.kind is '{self.loss.kind}', but task {self.task} learns {kind}: leave the key out"
-            )
-        if independent and self.loss.class_weights not in ("none", "emcoder"):
-            raise ValueError(
-                f"loss.class_weights '{self.loss.class_weights}' weighs exclusive emotions: for independent labels use emcoder or none"
-            )
-        if independent and self.loss.label_smoothing:
-            raise ValueError(
-                "loss.label_smoothing is for exclusive emotions: leave it 0 for independent labels"
-            )
-        if not independent and self.loss.class_weights == "emcoder":
-            raise ValueError(
-                "loss.class_weights 'emcoder' weighs independent labels: for exclusive emotions use min_over_count, inverse, sqrt_inverse or "
-                "effective_number"
-            )
+        own.check(self, found)
+        if own.loss_kind is not None:
+            _check_loss(self.loss, own, self.task)
         return self
 
-    def _language_model_reads(self) -> None:
-        """Raises ValueError for a setting of encoders beside a language model, and for one of retrieval where nothing is retrieved."""
-        told = {
-            "backbone": "a language model's base is llm.base",
-            "head": "a language model answers in words and has no head",
-            "uncertainty": "an adapter's dropout is sampled as `erc label --samples` says",
-            "artefact": "an adapter is saved whole, and starts from llm.base",
-        }
-        for name, instead in told.items():
-            if getattr(self, name) != ExperimentConfig.model_fields[name].default:
-                raise ValueError(
-                    f"the section '{name}' is for encoders, but task is 'llm': remove the section ({instead})"
-                )
-        if self.data.max_tokens != DataConfig.model_fields["max_tokens"].default:
-            raise ValueError(
-                "data.max_tokens is for encoders, but task is 'llm': leave it out (the length of a prompt is llm.max_tokens)"
-            )
-        if self.optim.head_learning_rate != OptimConfig.model_fields["head_learning_rate"].default:
-            raise ValueError(
-                "optim.head_learning_rate is for encoders, but task is 'llm': leave it out (adapters learn at optim.learning_rate)"
-            )
-        if self.llm is not None and not self.llm.history and self.llm.retrieval in ("similarity", "both"):
-            raise ValueError(
-                f"llm.retrieval '{self.llm.retrieval}' chooses among past turns, but llm.history shows 0 of them: set llm.history"
-            )
-
     def to_yaml(self) -> str:
-        """The whole resolved tree, defaults included, as YAML that `load_config` reads back to an equal configuration."""
+        """The resolved configuration, defaults included, as YAML that `load_config` reads back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _check_loss(loss: LossConfig, section: type[TaskSection], task: str) -> None:
+    """Raises ValueError for settings of the loss that do not fit the labels of the task."""
+    independent = section.loss_kind == "bce"
+    if loss.kind != section.loss_kind:
+        labels = "independent labels" if independent else "exclusive emotions"
+        raise ValueError(
+            f"loss.kind is '{loss.kind}', but task {task} has {labels} and uses {section.loss_kind}: "
+            "leave the key out"
+        )
+    if independent and loss.class_weights not in ("none", "emcoder"):
+        raise ValueError(
+            f"loss.class_weights '{loss.class_weights}' is for exclusive emotions: "
+            "for independent labels use emcoder or none"
+        )
+    if independent and loss.label_smoothing:
+        raise ValueError("loss.label_smoothing is for exclusive emotions: leave it 0 for independent labels")
+    if not independent and loss.class_weights == "emcoder":
+        raise ValueError(
+            "loss.class_weights 'emcoder' is for independent labels: for exclusive emotions use "
+            "min_over_count, inverse, sqrt_inverse or effective_number"
+        )

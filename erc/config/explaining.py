@@ -1,4 +1,4 @@
-"""What was refused, in the words of the user: where it was written, what is wrong, what is near."""
+"""Error messages for a refused configuration: the place, the problem, and similar names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from erc.config.experiment import SCHEMA_VERSION, ExperimentConfig
+from erc.config.experiment import ExperimentConfig
+from erc.config.tasks import SCHEMA_VERSION
 
 
 def place_of(
@@ -19,14 +20,14 @@ def place_of(
     lines: Mapping[tuple[str, ...], int],
     overridden: Mapping[tuple[str, ...], str],
 ) -> str:
-    """Where the refused value was written: an override, a line of the file, or the file."""
+    """Where the refused value is written: an override, a line of the file, or the file."""
     path = tuple(str(part) for part in loc)
     for length in range(len(path), 0, -1):
         if path[:length] in overridden:
             return f"override '{overridden[path[:length]]}'"
         if path[:length] in lines:
             return f"{source}:{lines[path[:length]]}"
-        # A section that no line of the file opens was made by the override of a key in it.
+        # A section that is in no line of the file comes from the override of one of its keys.
         if (
             within := next((text for key, text in overridden.items() if key[:length] == path[:length]), None)
         ) is not None:
@@ -35,6 +36,7 @@ def place_of(
 
 
 def explain(found: ErrorDetails) -> str:
+    """What is wrong with the value, with known keys or a similar name where there are any."""
     path = [str(part) for part in found["loc"]]
     key, value, context = ".".join(path), found["input"], found.get("ctx", {})
     if found["type"] == "extra_forbidden":
@@ -64,7 +66,7 @@ def _nearest(word: str, candidates: Sequence[str]) -> str:
 
 
 def _keys_of(path: Sequence[str]) -> list[str]:
-    """The keys that the section at `path` knows."""
+    """The keys of the section at `path`."""
     model: type[BaseModel] = ExperimentConfig
     parts = iter(path)
     for part in parts:

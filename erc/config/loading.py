@@ -1,4 +1,4 @@
-"""An experiment from its file."""
+"""Reads an experiment from its file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from erc.errors import ConfigError
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Read an experiment from a YAML file and apply `section.key=value` overrides, whose values are read as YAML.
+    """Reads an experiment from a YAML file and applies overrides `section.key=value`, with values in YAML.
 
-    An override with nothing after `=` sets null. Later overrides win over earlier ones.
-    Raises ConfigError, naming file, line and key path, for a file that cannot be read, a key that is unknown
-    or stands twice, and a value of the wrong type or out of range.
+    An override with nothing after `=` sets null. A later override replaces an earlier one.
+
+    Raises:
+        ConfigError: For a file that cannot be read, an unknown or repeated key, and a value of the wrong type
+            or out of range. The message names file, line and key.
     """
     source = str(path)
     try:

@@ -1,4 +1,4 @@
-"""Configuration text: YAML 1.2's numbers, no key twice, the line of every key, and overrides from the command line."""
+"""Reads configuration text: YAML 1.2 numbers, unique keys, the line of every key, and overrides."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from erc.errors import ConfigError
 
 
 class PlainLoader(yaml.SafeLoader):
-    """The safe loader, with 1e-4 read as a number (YAML 1.2) and a key that stands twice refused."""
+    """The safe loader; reads 1e-4 as a number (YAML 1.2) and refuses a repeated key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Builds a mapping.
+
+        Raises:
+            yaml.constructor.ConstructorError: For a repeated key.
+        """
         seen: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # the base class refuses such keys where they cannot be hashed, the schema refuses the rest
+                continue  # refused by the base class where unhashable, else by the schema
             if key.value in seen:
-                problem = f"the key '{key.value}' stands twice in one section (first in line {seen[key.value]}): remove one"
+                first = seen[key.value]
+                problem = (
+                    f"the key '{key.value}' is repeated in one section (first in line {first}): remove one"
+                )
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen[key.value] = key.start_mark.line + 1
         return super().construct_mapping(node, deep=deep)
@@ -32,7 +40,11 @@ PlainLoader.add_implicit_resolver(
 
 
 def parse(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    """The mapping in `text`, and the line on which each key path stands."""
+    """The mapping in `text`, and the line of each key path.
+
+    Raises:
+        ConfigError: For text that is not YAML or not a mapping; `source` names the file in the message.
+    """
     try:
         loader = PlainLoader(text)
         try:
@@ -64,13 +76,17 @@ def _collect_lines(
 
 
 def complaint(error: yaml.YAMLError) -> str:
-    """What the YAML reader says, without its own picture of the place."""
+    """The message of the YAML reader, without its excerpt of the text."""
     said = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
     return ", ".join(said) or str(error)
 
 
 def apply_override(tree: dict[str, Any], override: str) -> tuple[str, ...]:
-    """Write one `a.b=value` into `tree` and return its key path."""
+    """Writes one `a.b=value` into `tree` and returns its key path.
+
+    Raises:
+        ConfigError: For an override of another form, a value that is not YAML, or a path through a value.
+    """
     key, equals, text = override.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):

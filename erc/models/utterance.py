@@ -6,7 +6,6 @@ Shapes: B utterances, T tokens, D hidden width, P pooled width, C emotions, S sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +14,7 @@ from erc.models.dropout import Draw, drawn, require_dropout
 from erc.models.encoder.encoder import Encoder
 from erc.models.encoder.pooling import Pooling, pool, pooled_width
 from erc.models.heads import EmotionHead
-
-McMode = Literal["head", "top-k", "full"]
+from erc.models.mc_modes import McMode, first_sampled_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class UtteranceClassifier(nn.Module):
         n_samples: int,
         max_batch_size: int = 256,
         seed: int = 0,
-        mode: McMode = "head",
+        mode: McMode = McMode.HEAD,
         top_k: int = 1,
     ) -> Tensor:
         """Monte-Carlo-dropout logits, shape (S, B, C), for input_ids and attention_mask of shape (B, T).
@@ -85,23 +83,18 @@ class UtteranceClassifier(nn.Module):
         """
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples}: at least one sample is needed")
-        if mode not in get_args(McMode):
-            raise ValueError(f"mode={mode!r}: use one of {', '.join(get_args(McMode))}")
-        if top_k < 1:
-            raise ValueError(f"top_k={top_k}: at least one layer must be sampled, or use mode='head'")
+        split = first_sampled_layer(mode, layers=len(self.encoder.layers), top_k=top_k)
         if self.training:
             raise RuntimeError("mc_forward needs the model in evaluation mode: call model.eval() first")
-        require_dropout(self.head if mode == "head" else self, name="this model")
+        require_dropout(self.head if split is None else self, name="this model")
         rows = input_ids.shape[0]
         chunk = max(1, min(rows, max_batch_size))
-        if mode == "head":
+        if split is None:
             cuts = [slice(first, first + chunk) for first in range(0, rows, chunk)]
             embedding = torch.cat(
                 [self(input_ids=input_ids[cut], attention_mask=attention_mask[cut]).embedding for cut in cuts]
             )
             return self.mc_head(embedding, n_samples=n_samples, seed=seed)
-        layers = len(self.encoder.layers)
-        split = 0 if mode == "full" else max(0, layers - top_k)
         # Utterances first, then samples: the shared prefix of an utterance chunk is computed once.
         samples_at_once = max(1, max_batch_size // chunk)
         logits = []

@@ -1,7 +1,7 @@
-"""Save and load a trained model as a self-describing folder.
+"""Saves and loads a trained model as a self-describing folder.
 
-Belief (weights), calibration, thresholds and decision policy are separate files, each refitted alone. Nothing
-in a folder is code: weights are safetensors, the rest is JSON, and every file is checked against the manifest
+Weights, calibrator, thresholds and decision policy are separate files that can be refitted one by one. A
+folder has no code: weights are safetensors, the rest is JSON. Every file is checked against the manifest
 before it is parsed.
 """
 
@@ -34,12 +34,25 @@ from erc.persistence.layout import (
     write_json,
     write_manifest,
 )
-from erc.persistence.networks import build_network
+from erc.persistence.networks import build_network, shares_encoder
 
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A loaded model: network in evaluation mode and fp32, tokenizer, and the fitted objects beside it as plain dictionaries."""
+    """A loaded model.
+
+    Attributes:
+        info: The description of the model.
+        network: The network, in evaluation mode and fp32.
+        tokenizer: The tokenizer of its encoder.
+        calibrator: The JSON record of the calibrator.
+        thresholds: The JSON record of the decision thresholds per label, if any.
+        policy: The JSON records of the decision policies by emotion set, if any.
+        metrics: Figures of the training run.
+        folder: The model folder.
+        sha256: Digest of weights, calibrator, tokenizer and architecture: all that its output depends on.
+        shared: The classifier whose encoder the network uses (the same object), if it has none of its own.
+    """
 
     info: ArtefactInfo
     network: nn.Module
@@ -50,13 +63,11 @@ class Artefact:
     metrics: Mapping[str, Any]
     folder: Path
     sha256: str
-    """Over weights, calibrator, tokenizer and architecture: what a model that reads this one's output depends on."""
     shared: Artefact | None = None
-    """The classifier whose encoder the network uses (the same object), where it has none of its own."""
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that shape a result."""
+    """Versions of the libraries that a result depends on."""
     return {
         name: package_version(name)
         for name in ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scikit-learn")
@@ -75,17 +86,23 @@ def save_artefact(
     metrics: Mapping[str, Any],
     card: str,
 ) -> Path:
-    """Writes the folder at once: a crash leaves either the old folder or the new one. Returns `folder`."""
+    """Writes a model folder and returns it; after a crash the folder is either the old or the new one.
+
+    Raises:
+        ArtefactError: For weights that are not finite, a base encoder that is not there or has other weights,
+            or a folder with other content.
+        OSError: If the folder cannot be written.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _as_any_folder(temporary)
+        _set_default_permissions(temporary)
         if info.delta != "none" and info.base_sha256 is None:
             info = replace(info, base_sha256=file_sha256(base_file(info.base)))
         write_json(temporary / LAYOUT.info, asdict(info))
         weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
         save_file(encode(weights, base_weights(info, network), info.delta), temporary / LAYOUT.weights)
-        if info.delta == "none" and not info.shares_encoder:
+        if info.delta == "none" and not shares_encoder(info):
             _encoder_of(network).config.save_pretrained(temporary / LAYOUT.encoder_config)
         tokenizer.save_pretrained(temporary)
         for name, value in (
@@ -106,17 +123,21 @@ def save_artefact(
 
 
 def load_artefact(folder: Path, *, shared: Artefact | None = None) -> Artefact:
-    """Checks and loads a model folder, offline; `shared` is the classifier of a model that has no encoder of its own.
+    """Checks and loads a model folder, offline.
 
-    Raises ArtefactError for a folder that is incomplete, altered or of another version.
+    `shared` is the utterance classifier of a model that has no encoder of its own.
+
+    Raises:
+        ArtefactError: For a folder that is incomplete, altered or of another format, and for a model that
+            needs `shared` and was not given it.
     """
     stored = check_manifest(folder)
     info = load_info(folder)
-    # What is read as numbers, and how: a reworded card or a refitted policy does not make it another model.
-    meaning = json.dumps(
+    # All that the output depends on. A new card or a refitted policy does not change the digest.
+    described = json.dumps(
         [info.kind, info.base, info.labels, dict(info.architecture), info.max_tokens], sort_keys=True
     )
-    sha256 = hashlib.sha256((stored + meaning).encode()).hexdigest()
+    sha256 = hashlib.sha256((stored + described).encode()).hexdigest()
     network = build_network(_encoder_for(folder, info, shared), info)
     try:
         weights = decode(load_file(folder / LAYOUT.weights), base_weights(info, network))
@@ -135,16 +156,17 @@ def load_artefact(folder: Path, *, shared: Artefact | None = None) -> Artefact:
         metrics=read_json(folder / LAYOUT.metrics),
         folder=folder,
         sha256=sha256,
-        shared=shared if info.shares_encoder else None,
+        shared=shared if shares_encoder(info) else None,
     )
 
 
 def _encoder_for(folder: Path, info: ArtefactInfo, shared: Artefact | None) -> Encoder:
-    """The encoder under the weights of a model, with its base's weights or its shared classifier's."""
-    if info.shares_encoder:
+    """The encoder of a model, with the weights of its base or of its utterance classifier."""
+    if shares_encoder(info):
         if shared is None:
             raise ArtefactError(
-                f"{info.identity} has no encoder of its own: load it together with {info.reads.get('utterance_model')}"
+                f"{info.identity} has no encoder of its own: "
+                f"load it together with {info.reads.get('utterance_model')}"
             )
         return _encoder_of(shared.network)
     if info.delta == "none":
@@ -154,8 +176,8 @@ def _encoder_for(folder: Path, info: ArtefactInfo, shared: Artefact | None) -> E
     return load_encoder(info.base, hidden_dropout=info.hidden_dropout)
 
 
-def _as_any_folder(folder: Path) -> None:
-    """Gives a folder the permissions that the user's others get; a temporary one is born readable by its owner alone."""
+def _set_default_permissions(folder: Path) -> None:
+    """Gives a folder the user's default permissions; a temporary folder is readable by its owner alone."""
     sibling = folder / "permissions"
     sibling.mkdir()
     folder.chmod(sibling.stat().st_mode & 0o777)
@@ -163,14 +185,18 @@ def _as_any_folder(folder: Path) -> None:
 
 
 def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder; one that asks to run code of its own is refused."""
+    """The tokenizer of a model folder.
+
+    Raises:
+        ArtefactError: For a tokenizer that cannot be read, or that would run its own code.
+    """
     if "auto_map" in read_json(folder / "tokenizer_config.json"):
         raise ArtefactError(
-            f"{folder / 'tokenizer_config.json'} asks to run code of its own (auto_map); such tokenizers are refused"
+            f"{folder / 'tokenizer_config.json'} would run its own code (auto_map); such tokenizers are refused"
         )
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # the library lets through whatever its parsers raise, bare Exception included
+    except Exception as error:  # the library lets every exception of its parsers through
         raise ArtefactError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
@@ -182,16 +208,20 @@ def _encoder_of(network: nn.Module) -> Encoder:
 
 
 def base_file(base: str) -> Path:
-    """Where the weights of a base encoder lie, if it is a local one."""
+    """The weights file of a base encoder, if the encoder is a local folder."""
     return Path(resolve_encoder(base)) / "model.safetensors"
 
 
 def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
-    """Weights the model started from, under the names they have in `network`; empty where nothing is stored as a difference.
+    """The weights that the model started from, under their names in `network`.
 
-    Where the encoder is the shared classifier's, these are its weights, which stay as they are.
+    Empty for a model that is stored whole. For a model that uses its classifier's encoder, these are the
+    encoder's present weights, which training does not change.
+
+    Raises:
+        ArtefactError: If the base encoder has no local weights, or not the recorded ones.
     """
-    if info.shares_encoder:
+    if shares_encoder(info):
         within = {f"{name}." for name, module in network.named_modules() if isinstance(module, Encoder)}
         return {
             name: value.detach().cpu().float()
@@ -203,12 +233,13 @@ def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
     path = base_file(info.base)
     if not path.exists():
         raise ArtefactError(
-            f"the base encoder {info.base} has no local model.safetensors ({path}): set artefact.delta=none, or use a folder as backbone"
+            f"the base encoder {info.base} has no local model.safetensors ({path}): "
+            "set artefact.delta=none, or use a folder as backbone"
         )
     if info.base_sha256 is not None and file_sha256(path) != info.base_sha256:
         raise ArtefactError(
-            f"{info.identity} is a difference to a {info.base} of SHA-256 {info.base_sha256[:12]}..., {path} has {file_sha256(path)[:12]}...: "
-            "bring the base encoder it was trained from"
+            f"{info.identity} is a difference to a {info.base} of SHA-256 {info.base_sha256[:12]}..., "
+            f"{path} has {file_sha256(path)[:12]}...: use the base encoder it was trained from"
         )
     base = load_file(path)
     names: dict[str, Tensor] = {}

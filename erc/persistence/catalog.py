@@ -1,4 +1,4 @@
-"""Which models there are, and where: shipped in the package, in the user's model folder, or at a path."""
+"""The catalog of models: those shipped in the package, and those in the user's model folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erc.errors import ArtefactError
-from erc.persistence.artefact import Artefact, load_artefact
-from erc.persistence.info import ArtefactInfo, load_info
+from erc.persistence.info import load_info
+from erc.persistence.layout import LAYOUT
 from erc.resources import DEFAULT_MODEL
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
@@ -16,15 +16,15 @@ SHIPPED = Path(__file__).resolve().parent.parent / "pretrained"
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model on the shelf."""
+    """A model of the catalog."""
 
     name: str
     path: Path
     shipped: bool
 
 
-def user_shelf() -> Path:
-    """Where a user's own models lie: $CONVEMO_MODELS, else the user's data folder."""
+def user_models() -> Path:
+    """The folder of the user's models: $CONVEMO_MODELS, else one in the user's data folder."""
     setting = os.environ.get("CONVEMO_MODELS")
     if setting:
         return Path(setting)
@@ -33,25 +33,24 @@ def user_shelf() -> Path:
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """Every model that can be named, shipped ones first; a user's model never hides a shipped one of the same name."""
+    """All models that have a name, shipped ones first; a user's model cannot hide a shipped one of its name."""
     entries: dict[str, ModelEntry] = {}
-    for shelf, shipped in ((SHIPPED, True), (user_shelf(), False)):
-        if shelf.is_dir():
-            for path in sorted(shelf.iterdir()):
-                if (path / "artefact.json").is_file() and not path.name.startswith("."):
+    for folder, shipped in ((SHIPPED, True), (user_models(), False)):
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if (path / LAYOUT.info).is_file() and not path.name.startswith("."):
                     entries.setdefault(path.name, ModelEntry(name=path.name, path=path, shipped=shipped))
     return tuple(entries.values())
 
 
 def find_model(name: str) -> Path:
-    """The folder of a model given by name, `name@version` or path; `default` is the one that is used where none is named.
+    """The folder of a model given by name, `name@version`, path, or `default` for the default model.
 
-    Raises ArtefactError that lists the models there are.
+    Raises:
+        ArtefactError: For a model that is not there; the message lists the known ones.
     """
     path = Path(os.path.expanduser(name))
-    if os.path.isfile(
-        path / "artefact.json"
-    ):  # unlike Path.is_file, this answers False for names no file can have
+    if os.path.isfile(path / LAYOUT.info):  # unlike Path.is_file, False for names that no file can have
         return path
     bare, at, version = name.partition("@")
     models = list_models()
@@ -69,31 +68,3 @@ def find_model(name: str) -> Path:
     raise ArtefactError(
         f"there is no model '{name}', neither as a folder nor by name (known: {known}); see `erc models list`"
     )
-
-
-def load_model(name: str) -> Artefact:
-    """The model of a name or folder; `shared` of a conversation model is the classifier whose encoder it uses, if it has none of its own.
-
-    Raises ArtefactError for a model that is not there or cannot be used.
-    """
-    folder = find_model(name)
-    info = load_info(folder)
-    return load_artefact(folder, shared=_shared_of(info, folder) if info.shares_encoder else None)
-
-
-def load_shared(artefact: Artefact) -> Artefact:
-    """The shared classifier a conversation model reads. Raises ArtefactError where it is another one than it was trained with."""
-    return artefact.shared or _shared_of(artefact.info, artefact.folder)
-
-
-def _shared_of(info: ArtefactInfo, folder: Path) -> Artefact:
-    """The classifier of that name beside `folder`, where models trained together lie, else the one on a shelf."""
-    name, wanted = str(info.reads["utterance_model"]), info.reads.get("utterance_sha256")
-    beside = folder.parent / name
-    shared = load_artefact(beside if (beside / "artefact.json").is_file() else find_model(name))
-    if wanted is not None and shared.sha256 != wanted:
-        raise ArtefactError(
-            f"{info.identity} was trained with a {shared.info.name} of SHA-256 {wanted[:12]}..., the one in {shared.folder} has "
-            f"{shared.sha256[:12]}...: put the one it was trained with beside it, or train the conversation model again"
-        )
-    return shared

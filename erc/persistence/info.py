@@ -1,4 +1,4 @@
-"""TODO."""
+"""The description of a model: `artefact.json`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,36 @@ from typing import Any, get_args
 
 from erc.errors import ArtefactError
 from erc.persistence.delta import DeltaKind
-from erc.persistence.layout import (
-    LAYOUT,
-    read_json,
-)
+from erc.persistence.layout import LAYOUT, read_json
 
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ArtefactInfo:
-    """Everything about a model that is not a weight: what it is, what it was trained from, on and with.
+    """Everything about a model except its weights.
 
-    `architecture` are the arguments that build the network, `config` the exact resolved configuration of the
-    run, `data` the SHA-256 of every corpus file, `uncertainty` the default Monte-Carlo settings (samples,
-    mode, top_k), `reads` what a conversation model reads beside the text (its shared classifier and that
-    one's hash, how speakers are written, how far a history goes back).
+    Attributes:
+        kind: A key of `MODEL_KINDS` in `erc.persistence.networks`.
+        name: Name of the model.
+        emotion_set: Name of the emotion set the model predicts.
+        labels: The labels in the order of the outputs.
+        base: Hub id or folder of the base encoder.
+        architecture: The arguments that build the network.
+        version: Version of the model.
+        delta: How the difference to the base encoder is stored.
+        hidden_dropout: Dropout of the encoder.
+        max_tokens: Tokens of one turn, special tokens included.
+        uncertainty: Default Monte-Carlo settings: `samples`, `mode` and `top_k`.
+        config: The resolved configuration of the run.
+        data: SHA-256 of every corpus file.
+        licences: Licences of the training data.
+        base_sha256: SHA-256 of the base encoder's weights. A difference to other weights gives wrong results
+            without an error.
+        reads: Inputs of a conversation model beside the text: its utterance classifier, how speakers are
+            written, how long a history is.
+        versions: Versions of libraries.
+        format: Format of the folder.
     """
 
     kind: str
@@ -42,30 +56,29 @@ class ArtefactInfo:
     data: Mapping[str, str] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
     base_sha256: str | None = None
-    """Of the base encoder's weights; a difference over other weights would be silently wrong."""
     reads: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
     def identity(self) -> str:
-        """`name@version`, as it stands in every record."""
+        """`name@version`, as in every record."""
         return f"{self.name}@{self.version}"
-
-    @property
-    def shares_encoder(self) -> bool:
-        """Whether it is a conversation model whose turns are read by its shared classifier's encoder, so that it stores none."""
-        return self.architecture.get("encoder") == "shared"
 
 
 def load_info(folder: Path) -> ArtefactInfo:
-    """The description of a model folder, without its weights. Raises ArtefactError where it is of another version."""
+    """The description of a model folder, without its weights.
+
+    Raises:
+        ArtefactError: For a missing or damaged description, or one of another format.
+    """
     raw = read_json(folder / LAYOUT.info)
     if not isinstance(raw, dict):
         raise ArtefactError(f"{folder / LAYOUT.info} does not describe a model")
     if raw.get("format") != FORMAT:
         raise ArtefactError(
-            f"{folder} has format {raw.get('format')}, this version of convemo reads format {FORMAT}: install the version that wrote it"
+            f"{folder} has format {raw.get('format')}, this version of convemo reads format {FORMAT}: "
+            "install the version that wrote it"
         )
     try:
         info = ArtefactInfo(

@@ -1,10 +1,11 @@
-"""How the network of each kind of artefact is built from its description."""
+"""The table of model kinds: how the network of each kind is built from its description."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 from torch import nn
 
@@ -12,11 +13,19 @@ from erc.errors import ArtefactError
 from erc.models.emonet.build import EmoNetSettings, build_emonet
 from erc.models.encoder.encoder import Encoder
 from erc.models.utterance import UtteranceClassifier
+from erc.persistence.info import ArtefactInfo
 
-if TYPE_CHECKING:
-    from erc.persistence.info import ArtefactInfo
 
-NetworkBuilder = Callable[[Encoder, "ArtefactInfo"], nn.Module]
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """All that persistence needs to know of a kind of model.
+
+    `build` makes the untrained network over an encoder. `shares_encoder` says whether a model of this kind
+    uses the encoder of its utterance classifier and stores none.
+    """
+
+    build: Callable[[Encoder, ArtefactInfo], nn.Module]
+    shares_encoder: Callable[[ArtefactInfo], bool] = lambda info: False
 
 
 def _utterance(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
@@ -30,17 +39,43 @@ def _emonet(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
     return build_emonet(settings, encoder=encoder, emotions=len(info.labels), memory_encoder=second)
 
 
-NETWORKS: Final[dict[str, NetworkBuilder]] = {"utterance": _utterance, "emonet": _emonet}
+MODEL_KINDS: Final[dict[str, ModelKind]] = {
+    "utterance": ModelKind(_utterance),
+    "emonet": ModelKind(_emonet, shares_encoder=lambda info: info.architecture.get("encoder") == "shared"),
+}
+
+
+def model_kind(info: ArtefactInfo) -> ModelKind:
+    """The entry for the kind of a model.
+
+    Raises:
+        ArtefactError: For an unknown kind.
+    """
+    if info.kind not in MODEL_KINDS:
+        raise ArtefactError(
+            f"the model '{info.name}' is of kind '{info.kind}', known are: {', '.join(sorted(MODEL_KINDS))}"
+        )
+    return MODEL_KINDS[info.kind]
+
+
+def shares_encoder(info: ArtefactInfo) -> bool:
+    """Whether a model uses the encoder of its utterance classifier and stores none.
+
+    Raises:
+        ArtefactError: For an unknown kind.
+    """
+    return model_kind(info).shares_encoder(info)
 
 
 def build_network(encoder: Encoder, info: ArtefactInfo) -> nn.Module:
-    """The untrained network that `info` describes, over `encoder`. Raises ArtefactError for an unknown kind or arguments that do not fit."""
-    if info.kind not in NETWORKS:
-        raise ArtefactError(
-            f"the model '{info.name}' is of kind '{info.kind}', known are: {', '.join(sorted(NETWORKS))}"
-        )
+    """The untrained network that `info` describes, over `encoder`.
+
+    Raises:
+        ArtefactError: For an unknown kind, or an architecture that does not fit the kind.
+    """
+    kind = model_kind(info)
     try:
-        return NETWORKS[info.kind](encoder, info)
+        return kind.build(encoder, info)
     except (TypeError, ValueError) as error:
         raise ArtefactError(
             f"the architecture of '{info.name}' does not fit kind '{info.kind}': {error}"

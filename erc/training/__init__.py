@@ -1,1 +1,1 @@
-"""Training: one Trainer; tasks differ by a batch function, a loss and an evaluator."""
+"""Training: one trainer for all tasks; a task gives batches, a loss and an evaluation."""

@@ -1,13 +1,73 @@
-"""One training run from a configuration to an artefact folder."""
+"""Runs the training of one configuration, from its corpus to a model folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, Protocol
 
 from erc.config import ExperimentConfig, load_config
 from erc.errors import ConfigError
 from erc.training.inputs import SupplyMaker, no_supplies
 from erc.training.loop.distributed import on_main
+
+
+class TaskRunner(Protocol):
+    """Trains one kind of model and returns the folder of the finished model."""
+
+    def __call__(
+        self,
+        config: ExperimentConfig,
+        run_dir: Path,
+        /,
+        *,
+        resume: bool,
+        progress: bool,
+        supplies: SupplyMaker,
+    ) -> Path: ...
+
+
+# Every runner imports its module when it is called: a run should not import the parts of other tasks.
+
+
+def _run_utterance(
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+) -> Path:
+    from erc.training.utterance.experiment import run_utterance
+
+    return run_utterance(config, run_dir, resume=resume, progress=progress)
+
+
+def _run_emonet(
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+) -> Path:
+    from erc.training.emonet.experiment import run_emonet
+
+    return run_emonet(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+
+
+def _run_llm(
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+) -> Path:
+    from erc.training.llm.experiment import run_llm
+
+    return run_llm(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+
+
+def _run_multitask(
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+) -> Path:
+    from erc.training.multitask.experiment import run_multitask
+
+    return run_multitask(config, run_dir, resume=resume, progress=progress)
+
+
+TASK_RUNNERS: Final[dict[str, TaskRunner]] = {
+    "utterance": _run_utterance,
+    "emonet": _run_emonet,
+    "llm": _run_llm,
+    "multitask": _run_multitask,
+}
+"""The runner of every task in `erc.config.TASK_SECTIONS`."""
 
 
 def run_experiment(
@@ -18,40 +78,38 @@ def run_experiment(
     progress: bool = True,
     supplies: SupplyMaker = no_supplies,
 ) -> Path:
-    """Trains what `config` describes in `run_dir` and returns the artefact folder, `run_dir / config.name`.
+    """Trains the model that `config` describes, in `run_dir`.
 
-    Of task multitask it is `run_dir / models`, in which each part's artefact folder lies.
+    The resolved configuration is written to the run folder first. Where several processes train, the main one
+    writes and all return the same folder.
 
-    `supplies` makes what the recipe needs beside the corpus; without it, ConfigError says what is missing.
+    Args:
+        config: The experiment.
+        run_dir: The run folder.
+        resume: Whether an interrupted run continues from its last checkpoint; otherwise it starts again.
+        progress: Whether to show a progress bar.
+        supplies: Makes the training inputs that the recipe needs beside the corpus.
 
-    The resolved configuration is written to the run folder first. A run folder that holds another
-    configuration is refused, so that resuming never mixes two experiments. Where several processes train, the
-    main one writes and all return the same folder.
+    Returns:
+        The model folder `run_dir / config.name`; for task `multitask` the folder `run_dir / "models"` with
+        one model folder per part.
+
+    Raises:
+        ConfigError: If the run folder has another configuration, the run cannot be resumed from the present
+            inputs, or the recipe needs an input that `supplies` does not make.
+        ArtefactError: If a model that training starts from cannot be used, or the result cannot be saved.
+        InputError: If a corpus cannot be read.
     """
     on_main(lambda: _record(config, run_dir))
-    if config.task == "utterance":
-        from erc.training.utterance.experiment import run_utterance
-
-        return run_utterance(config, run_dir, resume=resume, progress=progress)
-    if config.task == "emonet":
-        from erc.training.emonet.experiment import run_emonet
-
-        return run_emonet(config, run_dir, resume=resume, progress=progress, supplies=supplies)
-    if config.task == "multitask":
-        from erc.training.multitask.experiment import run_multitask
-
-        return run_multitask(config, run_dir, resume=resume, progress=progress)
-    from erc.training.llm.experiment import run_llm
-
-    return run_llm(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+    return TASK_RUNNERS[config.task](config, run_dir, resume=resume, progress=progress, supplies=supplies)
 
 
 def _record(config: ExperimentConfig, run_dir: Path) -> None:
+    """Writes the configuration into the run folder, so that two experiments are never mixed there."""
     run_dir.mkdir(parents=True, exist_ok=True)
     record = run_dir / "config.yaml"
-    if (
-        record.exists() and load_config(record) != config
-    ):  # compared as read: a key that is new since then has its default
+    # Compared after parsing: a key that is newer than the record has its default there.
+    if record.exists() and load_config(record) != config:
         raise ConfigError(
             f"{record} holds another configuration: give another run folder with --run, or remove this one"
         )

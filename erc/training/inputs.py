@@ -1,8 +1,7 @@
-"""What a recipe needs beside the corpus, and how the command hands it in.
+"""Training inputs beside the corpus: notes on speakers, demonstrations, generated texts and bios.
 
-Training knows neither the speaker memory nor how labelling reads it. Whoever starts a run makes the supplies
-from the splits that the run trains on, with the very parts that label later, so that a prompt in training is
-the prompt that labelling would build.
+Training does not import the speaker memory. The caller of a run makes these inputs from the run's splits,
+with the same code that labels later. A prompt in training is then the prompt that labelling builds.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus
 from erc.data.corpora.splits import load_split
 
-if TYPE_CHECKING:  # most runs need neither a language model's parts nor an encoder's
+if TYPE_CHECKING:  # a run needs either the language model's modules or the encoder's
     from erc.llm.prompts.demonstrations import Embed
     from erc.llm.prompts.notes import SpeakerNotes
     from erc.models.turn_batch import BioProvider
 
 
 class TrainingNotes(Protocol):
-    """What the prompts of a corpus may know of its speakers: bios and predicted past emotions, from before each turn only."""
+    """Notes on the speakers of a corpus for prompts: bios and predicted emotions from before each turn."""
 
     def of(self, conversation: Conversation, index: int) -> SpeakerNotes:
         """The notes for turn `index`."""
@@ -32,12 +31,15 @@ class TrainingNotes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingInputs:
-    """What a recipe needs beside the corpus.
+    """Training inputs of a recipe beside the corpus.
 
-    `notes` serves bios and history to prompts, `embed` finds demonstrations, `generated` holds texts a
-    language model wrote, by task (for characteristics: `speaker_characteristic/oReact`) and by (conversation
-    id, index). `bios` gives an encoder the speakers' bios as vectors. `provenance` says by what they were
-    made and is recorded with the model.
+    Attributes:
+        notes: Bios and history for prompts.
+        embed: Embeds texts to find demonstrations.
+        generated: Texts that a language model wrote, by task (for characteristics:
+            `speaker_characteristic/oReact`) and then by (conversation id, index).
+        bios: Bios of the speakers as vectors, for an encoder.
+        provenance: What made these inputs; recorded with the model.
     """
 
     notes: TrainingNotes | None = None
@@ -48,16 +50,24 @@ class TrainingInputs:
 
 
 SupplyMaker = Callable[[Corpus, Corpus], TrainingInputs]
-"""Makes the supplies of a run from its training and its dev split; called once by each process, the main one first, before any model is loaded."""
+"""Makes the inputs of a run from its training and dev split.
+
+Every process calls it once before a model is loaded, the main process first.
+"""
 
 
 def no_supplies(train: Corpus, dev: Corpus) -> TrainingInputs:
-    """Nothing beside the corpus."""
+    """No inputs beside the corpus."""
     return TrainingInputs()
 
 
 def load_splits(config: ExperimentConfig) -> tuple[Corpus, Corpus]:
-    """The training and the dev split of an experiment, cut to its limits."""
+    """The training and the dev split of an experiment, within its limits.
+
+    Raises:
+        ConfigError: For an unknown corpus or split, or without a data root.
+        InputError: For a corpus that cannot be read.
+    """
     data, seed = config.data, config.optim.seed
     return (
         load_split(data.corpus, data.train_split, root=data.root, limit=data.train_limit, seed=seed),

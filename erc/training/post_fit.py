@@ -6,16 +6,17 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from erc.errors import InputError
-from erc.models.encoder.batching import length_buckets, pad_tokens
 from erc.models.encoder.precision import torch_dtype
+from erc.models.mc_modes import SAMPLED_MODES, McMode
 from erc.models.utterance import UtteranceClassifier
+from erc.models.utterance_batches import McDraw, encode_utterances
 from erc.persistence.delta import DeltaKind, decode, encode
 from erc.uncertainty.calibration import Calibrator, calibrate_samples
 from erc.uncertainty.decomposition import binary_decomposition
@@ -26,11 +27,8 @@ RISKS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 """Error rates a policy may promise for accepted turns, strictest first."""
 _LEAST_COVERAGE = 0.5
 _FALLBACK_COVERAGE = 0.5
-
-
-TOLERANCE = 0.02
-Mode = Literal["head", "top-k", "full"]
-MODES: tuple[Mode, ...] = ("head", "top-k", "full")  # cheapest first
+_TOLERANCE = 0.02
+_MC_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +53,10 @@ class McChoice:
         return asdict(self)
 
 
-def choose_mode(entropy: Callable[[Mode], np.ndarray], losses: np.ndarray, *, samples: int) -> McChoice:
+def choose_mode(entropy: Callable[[McMode], np.ndarray], losses: np.ndarray, *, samples: int) -> McChoice:
     """Measures every mode on dev: `entropy` gives a mode's total predictive entropy (N,) from `samples` draws, `losses` are (N,)."""
     figures = []
-    for mode in MODES:
+    for mode in SAMPLED_MODES:
         started = time.perf_counter()
         total = entropy(mode)
         figures.append(
@@ -67,35 +65,40 @@ def choose_mode(entropy: Callable[[Mode], np.ndarray], losses: np.ndarray, *, sa
             )
         )
     full = figures[-1].aurc
-    chosen = next(f.mode for f in figures if f.aurc <= full * (1.0 + TOLERANCE))
+    chosen = next(f.mode for f in figures if f.aurc <= full * (1.0 + _TOLERANCE))
     return McChoice(mode=chosen, figures=tuple(figures))
 
 
-@torch.inference_mode()
 def sampled_entropy(
     network: UtteranceClassifier,
-    texts: Sequence[tuple[int, ...]],
+    texts: Sequence[Sequence[int]],
     calibrator: Calibrator,
     *,
     samples: int,
-    mode: Mode,
+    mode: McMode,
     pad_id: int,
     precision: str = "auto",
     top_k: int = 1,
 ) -> np.ndarray:
-    """Total predictive entropy (N,) in nats, summed over labels, of texts in their order."""
-    device = next(network.parameters()).device
-    sampled = copy.deepcopy(network).to(torch_dtype(precision)).eval()
-    total = np.empty(len(texts))
-    for bucket in length_buckets([len(t) for t in texts], max_tokens=4096):
-        ids, mask = pad_tokens([texts[i] for i in bucket], pad_id=pad_id)
-        logits = sampled.mc_forward(ids.to(device), mask.to(device), samples, mode=mode, top_k=top_k)
-        total[bucket] = (
-            binary_decomposition(calibrate_samples(calibrator, logits.float().cpu().numpy()))
-            .utterance()
-            .total
-        )
-    return total
+    """Total predictive entropy (N,) in nats, summed over labels, of N tokenised texts in input order.
+
+    Samples are drawn from a copy of the network in `precision`, as labelling draws them.
+
+    Raises:
+        ConfigError: For an unknown precision.
+        NoDropoutError: For a network without dropout.
+        ValueError: For a mode that draws nothing, or `samples` or `top_k` below 1.
+    """
+
+    def entropy(logits: Tensor) -> dict[str, np.ndarray]:
+        probabilities = calibrate_samples(calibrator, logits.float().cpu().numpy())
+        return {"total": binary_decomposition(probabilities).utterance().total}
+
+    copied = copy.deepcopy(network).to(torch_dtype(precision)).eval()
+    draw = McDraw(mode, samples, entropy, top_k=top_k)
+    return encode_utterances(copied, texts, pad_id=pad_id, batch_tokens=_MC_BATCH_TOKENS, draw=draw).drawn[
+        "total"
+    ]
 
 
 def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None = None) -> DecisionPolicy:

@@ -1,4 +1,4 @@
-"""What a run is made from beside its configuration, so that it is never gone on with over something else."""
+"""Records a run's inputs so it cannot be resumed with different ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from erc.models.encoder.encoder import resolve_encoder
 ORIGIN_FILE = "origin.json"
 
 Provenance = dict[str, str | None]
-"""Digests, by what a user calls the things they are of."""
+"""Digests of a run's inputs by readable name; None where an input has no digest."""
 
 
 def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool) -> None:
-    """Writes what a run is made from into its folder.
+    """Writes the digests of a run's inputs into its folder.
 
-    Raises ConfigError, naming what is another now, where a run that is to be gone on with was begun from
-    something else: what it has finished would pass for what it is not.
+    Raises:
+        ConfigError: If the run is to be resumed and began with other inputs; the message names them.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ORIGIN_FILE
@@ -31,23 +31,23 @@ def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool)
         changed = sorted(name for name in begun.keys() | origin.keys() if begun.get(name) != origin.get(name))
         if changed:
             raise ConfigError(
-                f"the run in {run_dir} was begun from something else than is there now ({', '.join(changed)}): give another folder with --run, or "
-                "train again with --fresh"
+                f"the run in {run_dir} began with different inputs ({', '.join(changed)}): "
+                "give another folder with --run, or train again with --fresh"
             )
     save_record(origin, path)
 
 
 def corpora_provenance(corpora: Iterable[Corpus]) -> dict[str, str]:
-    """The SHA-256 of the files that the corpora were read from, by name."""
+    """The SHA-256 of every file of the corpora, by file name."""
     return {file.name: file.sha256 for corpus in corpora for file in corpus.files}
 
 
 def model_provenance(name: str, revision: str | None = None) -> str | None:
-    """Of a pretrained model: its weights where it is a folder, else the commit in the local cache, if there is one."""
+    """The digest of a pretrained model's weights where it is a folder, else its commit in the local cache."""
     folder = Path(resolve_encoder(name))
     return weights_digest(folder) if folder.is_dir() else hub_commit(name, revision)
 
 
 def inputs_provenance(provenance: Mapping[str, Any]) -> Provenance:
-    """Of what made the supplies of a run."""
+    """The provenance of a run's training inputs, under readable names."""
     return {name.replace("_", " "): str(value) for name, value in provenance.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +16,11 @@ from transformers import AutoTokenizer
 
 from erc.errors import NoDropoutError
 from erc.models.encoder.batching import pad_tokens
-from erc.models.utterance import McMode, UtteranceClassifier
+from erc.models.mc_modes import SAMPLED_MODES, McMode
+from erc.models.utterance import UtteranceClassifier
 from erc.uncertainty.decomposition import binary_decomposition
 
-MODES: tuple[McMode, ...] = get_args(McMode)
+MODES = SAMPLED_MODES
 SENTENCES = (
     "I am so happy to see you again!",
     "This is not what we agreed on.",

@@ -1,4 +1,4 @@
-"""The shelf of models: which one a name means."""
+"""The catalog of models: which model a name means."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from erc.errors import ArtefactError
-from erc.persistence import catalog as shelf
-from erc.persistence import find_model, list_models
+from erc.persistence import catalog, find_model, list_models
 
 
 @pytest.fixture
-def shelves(
+def places_of_models(
     tiny_utterance_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Path]:
-    """A shipped shelf with `one`, the user's with `one` and `two`, and an empty working folder."""
+    """A shipped folder with `one`, the user's with `one` and `two`, and an empty working folder."""
     places = {name: tmp_path / name for name in ("shipped", "user", "here")}
     for place in places.values():
         place.mkdir()
@@ -24,30 +23,34 @@ def shelves(
         shutil.copytree(tiny_utterance_artefact, places[place] / name)
     (places["user"] / "not-a-model").mkdir()
     shutil.copytree(tiny_utterance_artefact, places["user"] / ".two-halfwritten")
-    monkeypatch.setattr(shelf, "SHIPPED", places["shipped"])
+    monkeypatch.setattr(catalog, "SHIPPED", places["shipped"])
     monkeypatch.setenv("CONVEMO_MODELS", str(places["user"]))
     monkeypatch.chdir(places["here"])
     return places
 
 
-def test_shelf_lists_each_name_once_and_shipped_models_first(shelves: dict[str, Path]) -> None:
+def test_catalog_lists_each_name_once_and_shipped_models_first(places_of_models: dict[str, Path]) -> None:
     assert [(entry.name, entry.shipped, entry.path) for entry in list_models()] == [
-        ("one", True, shelves["shipped"] / "one"),
-        ("two", False, shelves["user"] / "two"),
+        ("one", True, places_of_models["shipped"] / "one"),
+        ("two", False, places_of_models["user"] / "two"),
     ]
 
 
-def test_shelf_finds_a_shipped_model_before_a_users_of_the_same_name(shelves: dict[str, Path]) -> None:
-    assert find_model("one") == shelves["shipped"] / "one"
-    assert find_model("two") == shelves["user"] / "two"
+def test_catalog_finds_a_shipped_model_before_a_users_of_the_same_name(
+    places_of_models: dict[str, Path],
+) -> None:
+    assert find_model("one") == places_of_models["shipped"] / "one"
+    assert find_model("two") == places_of_models["user"] / "two"
 
 
-def test_shelf_takes_a_path_for_what_it_is(shelves: dict[str, Path]) -> None:
-    assert find_model(str(shelves["user"] / "one")) == shelves["user"] / "one"
+def test_catalog_takes_a_path_for_what_it_is(places_of_models: dict[str, Path]) -> None:
+    assert find_model(str(places_of_models["user"] / "one")) == places_of_models["user"] / "one"
 
 
-def test_shelf_finds_the_version_that_was_asked_for_or_says_which_there_is(shelves: dict[str, Path]) -> None:
-    assert find_model("one@3") == shelves["shipped"] / "one"
+def test_catalog_finds_the_version_that_was_asked_for_or_says_which_there_is(
+    places_of_models: dict[str, Path],
+) -> None:
+    assert find_model("one@3") == places_of_models["shipped"] / "one"
     for wanted in ("one@2", "one@", "one@latest"):
         with pytest.raises(ArtefactError, match="version 3"):
             find_model(wanted)
@@ -58,13 +61,13 @@ def test_shelf_finds_the_version_that_was_asked_for_or_says_which_there_is(shelv
     ["three", "", "three@1", "../user/nothing", "x" * 5000, "a\0b", "~nobody-of-this-name/model"],
     ids=range(7),
 )
-def test_shelf_without_the_model_says_which_there_are(shelves: dict[str, Path], name: str) -> None:
+def test_catalog_without_the_model_says_which_there_are(places_of_models: dict[str, Path], name: str) -> None:
     with pytest.raises(ArtefactError, match="known: one, two"):
         find_model(name)
 
 
-def test_shelf_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "SHIPPED", tmp_path / "none")
+def test_catalog_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "SHIPPED", tmp_path / "none")
     monkeypatch.setenv("CONVEMO_MODELS", str(tmp_path / "neither"))
     assert list_models() == ()
     with pytest.raises(ArtefactError, match="known: none"):
@@ -79,21 +82,21 @@ def test_shelf_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"HOME": "/c"}, "/c/.local/share/convemo/models"),
     ],
 )
-def test_shelf_of_the_user_follows_the_environment(
+def test_catalog_of_the_user_follows_the_environment(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
 ) -> None:
     for name in ("CONVEMO_MODELS", "XDG_DATA_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert shelf.user_shelf() == Path(expected)
+    assert catalog.user_models() == Path(expected)
 
 
-def test_shelf_knows_the_default_by_that_name_unless_a_model_has_it(
-    shelves: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+def test_catalog_knows_the_default_by_that_name_unless_a_model_has_it(
+    places_of_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "DEFAULT_MODEL", "two")
-    assert find_model("default") == shelves["user"] / "two"
-    assert find_model("default@3") == shelves["user"] / "two"
-    shutil.copytree(shelves["user"] / "one", shelves["user"] / "default")
-    assert find_model("default") == shelves["user"] / "default"
+    monkeypatch.setattr(catalog, "DEFAULT_MODEL", "two")
+    assert find_model("default") == places_of_models["user"] / "two"
+    assert find_model("default@3") == places_of_models["user"] / "two"
+    shutil.copytree(places_of_models["user"] / "one", places_of_models["user"] / "default")
+    assert find_model("default") == places_of_models["user"] / "default"

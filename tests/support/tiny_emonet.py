@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import AutoTokenizer
@@ -56,6 +56,7 @@ def save_tiny_emonet(
     memory: MemoryKind = "shared",
     encoder: Literal["own", "shared"] = "own",
     seed: int = 5,
+    reads: Mapping[str, Any] | None = None,
 ) -> Path:
     """A conversation model whose context and memory both matter: nothing of it starts at zero or closed."""
     assert isinstance(shared.network, UtteranceClassifier)
@@ -111,6 +112,7 @@ def save_tiny_emonet(
                 "speaker_text": "none" if encoder == "shared" else "local_tag",
                 "speaker_corpus": "meld",
                 "speakers": None,
+                **(reads or {}),
             },
         ),
         network=network.eval(),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from erc.training.post_fit import MODES, Mode, choose_mode, compress_in_place, fit_policy
+from erc.models.mc_modes import SAMPLED_MODES, McMode
+from erc.training.post_fit import choose_mode, compress_in_place, fit_policy
 
 LOSSES = np.array([0.0, 0.0, 0.0, 1.0])
 RIGHT = np.array(
@@ -27,17 +28,17 @@ WRONG = np.array([0.4, 0.3, 0.2, 0.1])  # the wrong turn is the surest one: risk
     ],
 )
 def test_choose_mode_takes_the_cheapest_as_good_as_sampling_everything(
-    head: np.ndarray, top_k: np.ndarray, full: np.ndarray, expected: Mode
+    head: np.ndarray, top_k: np.ndarray, full: np.ndarray, expected: McMode
 ) -> None:
-    given = dict(zip(MODES, (head, top_k, full), strict=True))
+    given = dict(zip(SAMPLED_MODES, (head, top_k, full), strict=True))
     choice = choose_mode(lambda mode: given[mode], LOSSES, samples=7)
     assert choice.mode == expected
-    assert [figures.mode for figures in choice.figures] == list(MODES)
+    assert [figures.mode for figures in choice.figures] == list(SAMPLED_MODES)
     assert {figures.samples for figures in choice.figures} == {7}
 
 
 @pytest.mark.parametrize(("place", "expected"), [(899, "head"), (897, "full")])
-def test_choose_mode_allows_two_percent(place: int, expected: Mode) -> None:
+def test_choose_mode_allows_two_percent(place: int, expected: McMode) -> None:
     """One wrong turn among 1,000, at place p from the sure end: AURC is (1/p + ... + 1/1000) / 1000.
 
     From place 900 the sum is 0.1065; one place earlier adds 1.0% of it, three places earlier 3.1%.
@@ -45,7 +46,7 @@ def test_choose_mode_allows_two_percent(place: int, expected: Mode) -> None:
     losses = np.zeros(1000)
     losses[0] = 1.0
 
-    def entropy(mode: Mode) -> np.ndarray:
+    def entropy(mode: McMode) -> np.ndarray:
         order = np.insert(np.arange(1, 1000), (900 if mode == "full" else place) - 1, 0)
         values = np.empty(1000)
         values[order] = np.arange(1000)

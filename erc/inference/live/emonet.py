@@ -145,7 +145,7 @@ class LiveEmoNet:
             batch,
             scorer.samples,
             seed=scorer.settings.seed,
-            mode=scorer.mode,  # type: ignore[arg-type]
+            mode=scorer.mode,
             top_k=scorer.top_k,
         )
         return logits, drawn.float().cpu().numpy()

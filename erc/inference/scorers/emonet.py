@@ -39,6 +39,7 @@ from erc.models.turn_batch import (
     token_count,
 )
 from erc.persistence.artefact import Artefact
+from erc.persistence.networks import shares_encoder
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, categorical_decomposition, categorical_entropy
 
@@ -178,7 +179,7 @@ class EmoNetScorer:
 
     def vectors(self, embedding: np.ndarray) -> np.ndarray | None:
         """The classifier's embeddings (U, P) if the model reads turns through them, else None."""
-        return embedding if self.artefact.info.shares_encoder else None
+        return embedding if shares_encoder(self.artefact.info) else None
 
     def scores(
         self,
@@ -281,7 +282,7 @@ class EmoNetScorer:
             batch,
             self.samples,
             seed=self.settings.seed,
-            mode=self.mode,  # type: ignore[arg-type]
+            mode=self.mode,
             top_k=self.top_k,
         )
 

@@ -31,6 +31,7 @@ from erc.llm.prompts.dialogue import DialogueWindow
 from erc.llm.prompts.notes import Demonstration, ReadTurn
 from erc.llm.scoring.calibration import ContextualCalibrator, OddsPrior
 from erc.llm.scoring.scores import LabelScorer
+from erc.models.mc_modes import ESTIMATORS
 from erc.resources import LLM_PREFIX
 
 
@@ -61,7 +62,7 @@ class LlmScorer:
         own = load_emotion_set(model.emotion_set)
         self._emotions = load_emotion_set(target) if target else own
         self._map = load_emotion_map(own.name, self._emotions.name)
-        if self.settings.uncertainty in ("head", "top-k"):
+        if any(self.settings.uncertainty == mode for mode, kind in ESTIMATORS.items() if kind.encoder_only):
             raise ConfigError(
                 f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout "
                 "is drawn; use full or off"

@@ -8,17 +8,15 @@ Shapes: S samples, B turns, F own labels, C mapped labels.
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from erc.emotions import EmotionMap
 from erc.errors import ArtefactError
-from erc.inference.scorers.settings import MAX_SAMPLES, InferenceSettings
+from erc.inference.scorers.settings import DEFAULT_UNCERTAINTY, MAX_SAMPLES, InferenceSettings
 from erc.models.dropout import require_dropout
-from erc.models.utterance import McMode
+from erc.models.mc_modes import SAMPLED_MODES, McMode
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import Calibrator, Identity, PerLabelPlatt, calibrate_samples
 from erc.uncertainty.decomposition import Uncertainty, binary_decomposition
@@ -93,7 +91,7 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return entropy.addcmul_(absent, absent.clamp_min(_SMALLEST).log()).neg_()
 
 
-def chosen_sampling(artefact: Artefact, settings: InferenceSettings) -> tuple[str, int, int]:
+def chosen_sampling(artefact: Artefact, settings: InferenceSettings) -> tuple[McMode, int, int]:
     """Mode (or `off`), number of samples and number of upper layers to sample.
 
     Raises:
@@ -101,23 +99,22 @@ def chosen_sampling(artefact: Artefact, settings: InferenceSettings) -> tuple[st
         NoDropoutError: The model has no dropout to sample.
     """
     mode, samples, top_k = _stated_sampling(artefact)
-    if settings.uncertainty != "default":
-        mode = settings.uncertainty
-    if mode != "off":
+    if settings.uncertainty != DEFAULT_UNCERTAINTY:
+        mode = McMode(settings.uncertainty)
+    if mode != McMode.OFF:
         require_dropout(artefact.network, name=artefact.info.identity)
     return mode, settings.samples or samples, top_k
 
 
-def _stated_sampling(artefact: Artefact) -> tuple[str, int, int]:
+def _stated_sampling(artefact: Artefact) -> tuple[McMode, int, int]:
     """Mode, samples and upper layers that the artefact states."""
     stated = artefact.info.uncertainty
-    mode, samples, top_k = stated.get("mode", "head"), stated.get("samples", 50), stated.get("top_k", 1)
+    mode, samples, top_k = stated.get("mode", McMode.HEAD), stated.get("samples", 50), stated.get("top_k", 1)
     whole = isinstance(samples, int) and isinstance(top_k, int)
-    if mode not in get_args(McMode) or not whole or not 1 <= samples <= MAX_SAMPLES or top_k < 1:
+    if mode not in SAMPLED_MODES or not whole or not 1 <= samples <= MAX_SAMPLES or top_k < 1:
         raise ArtefactError(
             f"{artefact.info.identity} asks for uncertainty with mode={mode!r}, samples={samples!r}, "
-            f"top_k={top_k!r}: mode must be one of "
-            f"{', '.join(get_args(McMode))}, samples between 1 and {MAX_SAMPLES}, top_k at least 1; install "
-            "or train the model again"
+            f"top_k={top_k!r}: mode must be one of {', '.join(SAMPLED_MODES)}, samples between 1 and "
+            f"{MAX_SAMPLES}, top_k at least 1; install or train the model again"
         )
-    return mode, samples, top_k
+    return McMode(mode), samples, top_k

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final
 
 from erc.errors import ConfigError
+from erc.models.mc_modes import McMode, listed
 
-UncertaintyMode = Literal["default", "off", "head", "top-k", "full"]
+DEFAULT_UNCERTAINTY: Final = "default"
+"""Samples what the model's description says."""
 MAX_SAMPLES = 1000  # More samples add nothing and could occupy a machine for hours.
 
 
@@ -16,7 +18,7 @@ class InferenceSettings:
     """How a Predictor computes.
 
     Attributes:
-        uncertainty: What is sampled; `default` takes the model's own setting.
+        uncertainty: A `McMode` or its name; `default` takes the model's own setting.
         samples: Number of Monte-Carlo samples; None takes the model's own.
         seed: Seed of the samples.
         precision: `bf16`, `fp32`, `4bit` (language models), or `auto`: what the machine is fast at, for an
@@ -29,7 +31,7 @@ class InferenceSettings:
         ConfigError: A value is out of range.
     """
 
-    uncertainty: UncertaintyMode = "default"
+    uncertainty: str = DEFAULT_UNCERTAINTY
     samples: int | None = None
     seed: int = 0
     precision: str = "auto"
@@ -40,8 +42,8 @@ class InferenceSettings:
     def __post_init__(self) -> None:
         if self.samples is not None and not 1 <= self.samples <= MAX_SAMPLES:
             raise ConfigError(f"samples={self.samples}: choose between 1 and {MAX_SAMPLES}")
-        if self.uncertainty not in ("default", "off", "head", "top-k", "full"):
-            raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use off, head, top-k or full")
+        if self.uncertainty not in (DEFAULT_UNCERTAINTY, *McMode):
+            raise ConfigError(f"uncertainty '{self.uncertainty}' is unknown: use {listed(McMode)}")
         if self.precision not in ("auto", "bf16", "fp32", "4bit"):
             raise ConfigError(
                 f"precision '{self.precision}' is unknown: use auto, bf16, fp32 or, for a language model, "

@@ -5,7 +5,7 @@ Shapes: U texts, T tokens, F fine emotions, S samples, P embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from erc.inference.scorers.mc_uncertainty import SampledUncertainty, chosen_samp
 from erc.inference.scorers.parallel import run_parallel, share
 from erc.inference.scorers.scores import PastRead, Scores
 from erc.inference.scorers.settings import InferenceSettings
-from erc.models.encoder.batching import length_buckets, pad_tokens
 from erc.models.encoder.precision import in_precision, torch_dtype
 from erc.models.encoder.tokenizing import encode_texts
-from erc.models.utterance import UtteranceClassifier, UtteranceOutput
+from erc.models.mc_modes import McMode
+from erc.models.utterance import UtteranceClassifier
+from erc.models.utterance_batches import McDraw, encode_utterances
 from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
@@ -171,63 +172,53 @@ class UtteranceScorer:
         return tokens, np.array(cut, dtype=bool)
 
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
-        """Scores of U texts in their order; batching does not change them beyond rounding."""
-        labels = len(self._fine)
-        logits = np.empty((len(texts), labels), dtype=np.float32)
-        embedding = np.empty((len(texts), self.network.embedding_width), dtype=np.float32)
-        parts = {name: np.empty((len(texts), labels)) for name in _PARTS}
-        mapped_parts = {name: np.full(len(texts), np.nan) for name in _PARTS}
+        """Scores of U texts, in their order; how they are batched does not change a score beyond rounding."""
         tokens, truncated = self.tokenize(texts)
-
-        def score(bucket: list[int]) -> None:
-            ids, mask = pad_tokens(
-                [tokens[i] for i in bucket], pad_id=self.artefact.tokenizer.pad_token_id or 0
-            )
-            output, samples = self._pass(ids.to(self.settings.device), mask.to(self.settings.device))
-            logits[bucket] = output.logits.float().cpu().numpy()
-            embedding[bucket] = output.embedding.float().cpu().numpy()
-            if samples is not None:
-                per_label, per_turn = self._sampled(samples)
-                for name in _PARTS:
-                    parts[name][bucket] = getattr(per_label, name)
-                    mapped_parts[name][bucket] = getattr(per_turn, name)
-
-        lengths, device = [len(t) for t in tokens], self.settings.device
-        most = share(sum(lengths), most=self._tokens_per_batch, device=device)
-        run_parallel(
-            score,
-            list(length_buckets(lengths, max_tokens=most)),
-            device=device,
-            width=self.network.encoder.hidden_size,
+        device, width = self.settings.device, self.network.encoder.hidden_size
+        outputs = encode_utterances(
+            self.network,
+            tokens,
+            pad_id=self.artefact.tokenizer.pad_token_id or 0,
+            batch_tokens=share(sum(map(len, tokens)), most=self._tokens_per_batch, device=device),
+            draw=self._draw,
+            run=lambda work, batches: run_parallel(work, batches, device=device, width=width),
         )
-        probabilities = self.calibrator(logits)
+        probabilities = self.calibrator(outputs.logits)
         mapped = self._map.apply(probabilities)
-        if self.mode == "off":
-            mapped_parts["total"] = binary_entropy(mapped).sum(axis=-1)
+        per_label, per_turn = self._uncertainty(outputs.drawn, mapped)
         return UtteranceScores(
-            logits=logits,
+            logits=outputs.logits,
             probabilities=probabilities,
-            per_label=None if self.mode == "off" else Uncertainty(**parts),
+            per_label=per_label,
             mapped=mapped,
-            uncertainty=Uncertainty(**mapped_parts),
-            embedding=embedding,
+            uncertainty=per_turn,
+            embedding=outputs.embedding,
             truncated=truncated,
         )
 
-    def _pass(self, ids: Tensor, mask: Tensor) -> tuple[UtteranceOutput, Tensor | None]:
-        """The deterministic output, and sampled logits (S, B, F) or None."""
-        output = self.network(input_ids=ids, attention_mask=mask)
-        if self.mode == "off":
-            return output, None
-        if self.mode == "head":
-            return output, self.network.mc_head(
-                output.embedding, n_samples=self.samples, seed=self.settings.seed
-            )
-        return output, self.network.mc_forward(
-            ids,
-            mask,
-            self.samples,
-            seed=self.settings.seed,
-            mode=self.mode,  # type: ignore[arg-type]
-            top_k=self.top_k,
+    @property
+    def _draw(self) -> McDraw | None:
+        """The samples of every batch, reduced to their uncertainty; None in mode `off`."""
+        if self.mode == McMode.OFF:
+            return None
+
+        def reduce(samples: Tensor) -> dict[str, np.ndarray]:
+            named = zip(("label", "turn"), self._sampled(samples), strict=True)
+            return {f"{of}_{part}": getattr(found, part) for of, found in named for part in _PARTS}
+
+        return McDraw(self.mode, self.samples, reduce, top_k=self.top_k, seed=self.settings.seed)
+
+    def _uncertainty(
+        self, drawn: Mapping[str, np.ndarray], mapped: np.ndarray
+    ) -> tuple[Uncertainty | None, Uncertainty]:
+        """Uncertainty per own label (U, F), or None in mode `off`, and per turn (U,)."""
+        count = len(mapped)
+        if self.mode == McMode.OFF:
+            unknown = np.full(count, np.nan)
+            return None, Uncertainty(binary_entropy(mapped).sum(axis=-1), unknown, unknown)
+        empty = {"label": np.empty((count, len(self._fine))), "turn": np.empty(count)}  # without texts
+        per_label, per_turn = (
+            Uncertainty(**{part: drawn.get(f"{of}_{part}", nothing) for part in _PARTS})
+            for of, nothing in empty.items()
         )
+        return per_label, per_turn

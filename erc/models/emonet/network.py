@@ -20,10 +20,11 @@ from erc.models.dropout import Draw, drawn, require_dropout
 from erc.models.emonet.fusion import BioJoin, JoinKind, MemoryJoin
 from erc.models.emonet.speaker_history import BehaviourMemory, OwnMemory
 from erc.models.heads import EmotionHead, HeadKind, LinearHead
+from erc.models.mc_modes import McMode, first_sampled_layer
 from erc.models.outputs import EmoNetOutput, LiveState
 from erc.models.speaker_embedding import SpeakerTable
 from erc.models.turn_batch import TurnBatch
-from erc.models.utterance import McMode, UtteranceClassifier
+from erc.models.utterance import UtteranceClassifier
 
 _HEAD_SITE = 50_000
 _ROWS_AT_ONCE = 1024
@@ -124,7 +125,7 @@ class EmoNet(nn.Module):
         batch: TurnBatch,
         n_samples: int,
         seed: int = 0,
-        mode: McMode = "head",
+        mode: McMode = McMode.HEAD,
         top_k: int = 1,
         max_batch_size: int = 256,
     ) -> Tensor:
@@ -136,10 +137,9 @@ class EmoNet(nn.Module):
         times samples that share a pass). The model must be in evaluation mode and is left as it was. Raises
         NoDropoutError for a model without dropout, ValueError for n_samples < 1.
         """
-        self._check_sampling(n_samples, mode)
-        if mode == "head":
+        split = self._first_sampled_layer(n_samples, mode, top_k)
+        if split is None:
             return self.mc_head(self(batch=batch).embedding, n_samples=n_samples, seed=seed)
-        split = self._split(mode, top_k)
         begun = self._begin(
             replace(batch, vectors=None), split
         )  # vectors at hand are those of one network, not of S
@@ -160,7 +160,7 @@ class EmoNet(nn.Module):
         turn: TurnBatch,
         n_samples: int,
         seed: int = 0,
-        mode: McMode = "head",
+        mode: McMode = McMode.HEAD,
         top_k: int = 1,
     ) -> tuple[Tensor, LiveState]:
         """`mc_forward` turn by turn: logits (S, 1, C) and the state after the turn, which belongs to this seed, mode and S alone.
@@ -168,13 +168,13 @@ class EmoNet(nn.Module):
         In mode `head` the state is the deterministic one; in the others it holds the past of S networks and
         is S times as large.
         """
-        self._check_sampling(n_samples, mode)
-        if mode == "head":
+        split = self._first_sampled_layer(n_samples, mode, top_k)
+        if split is None:
             output, state = self.append(state, turn)
             return self.mc_head(output.embedding, n_samples=n_samples, seed=seed), state
         draw = Draw(seed=seed, samples=tuple(range(n_samples)))
         turn = replace(turn, vectors=None)
-        output, state = self._append(state, turn, split=self._split(mode, top_k), draw=draw)
+        output, state = self._append(state, turn, split=split, draw=draw)
         return output.logits.unsqueeze(1), state
 
     def _append(
@@ -207,12 +207,11 @@ class EmoNet(nn.Module):
             vectors = vectors + self.speakers(batch.global_speaker).repeat(copies, 1)
         return vectors if self.bio is None else self.bio(vectors, batch)
 
-    def _split(self, mode: McMode, top_k: int) -> int:
-        return 0 if mode == "full" else max(0, len(self.context.encoder.layers) - top_k)
-
-    def _check_sampling(self, n_samples: int, mode: McMode) -> None:
+    def _first_sampled_layer(self, n_samples: int, mode: McMode, top_k: int) -> int | None:
+        split = first_sampled_layer(mode, layers=len(self.context.encoder.layers), top_k=top_k)
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples}: at least one sample is needed")
         if self.training:
             raise RuntimeError("sampling needs the model in evaluation mode: call model.eval() first")
-        require_dropout(self.head if mode == "head" else self, name="this model")
+        require_dropout(self.head if split is None else self, name="this model")
+        return split

@@ -29,6 +29,8 @@ from erc.persistence import find_model, load_artefact
 from erc.persistence.artefact import Artefact, base_weights, installed_versions, save_artefact
 from erc.persistence.info import ArtefactInfo
 from erc.persistence.layout import write_json
+from erc.persistence.loading import classifier_reference
+from erc.resources import SHARED_MODEL
 from erc.training.emonet.card import emonet_card
 from erc.training.emonet.features import Features, corpus_features
 from erc.training.emonet.settings import emonet_settings
@@ -49,7 +51,6 @@ from erc.training.provenance import (
 from erc.uncertainty.calibration import Temperature, load_calibrator
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
 
-DEFAULT_UTTERANCE_MODEL = "goemotions-minilm"
 _LICENCES = {"meld": "MELD: GPL-3.0", "emorynlp": "EmoryNLP emotion detection: Apache-2.0"}
 
 
@@ -265,7 +266,8 @@ def finish_emonet(
     `run_dir / report.json` receives every figure, the artefact, in `shelf` (None: in `run_dir`), the ones its
     card shows.
     """
-    info = _info(config, parts, network)
+    folder = (shelf or run_dir) / config.name
+    info = _info(config, parts, folder)
     precision = config.optim.precision
     full = _labelled(
         np.concatenate(predict_turns(network, task.dev_builder, task.dev, precision=precision)), task
@@ -299,7 +301,7 @@ def finish_emonet(
         resamples=1_000,
     )
     write_json(run_dir / "report.json", report)
-    info = _info(config, parts, network, mode=choice.mode)
+    info = _info(config, parts, folder, mode=choice.mode)
     metrics = {
         "split": f"{parts.dev.name} {parts.dev.split}",
         "training": figures,
@@ -313,7 +315,7 @@ def finish_emonet(
     }
     policies = _policies(folds, labels, groups, parts.emotions)
     return save_artefact(
-        (shelf or run_dir) / config.name,
+        folder,
         info=info,
         network=network,
         tokenizer=parts.tokenizer,
@@ -368,7 +370,7 @@ def _policies(
 
 
 def _info(
-    config: ExperimentConfig, parts: Ingredients, network: EmoNet, mode: str | None = None
+    config: ExperimentConfig, parts: Ingredients, folder: Path, mode: str | None = None
 ) -> ArtefactInfo:
     emonet = config.emonet
     assert emonet is not None
@@ -404,8 +406,11 @@ def _info(
             )
         ),
         reads={
-            "utterance_model": DEFAULT_UTTERANCE_MODEL if shared is None else shared.info.name,
-            "utterance_sha256": None if shared is None else shared.sha256,
+            **(
+                {"utterance_model": SHARED_MODEL, "utterance_sha256": None}
+                if shared is None
+                else classifier_reference(shared, folder)
+            ),
             "memory_encoder": emonet.memory_encoder,
             "history": emonet.history,
             "history_limit": 0 if emonet.memory_encoder == "none" else emonet.history_limit,

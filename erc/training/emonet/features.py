@@ -27,10 +27,10 @@ from erc.data.history import Moment, PastUtterance
 from erc.data.identity import key_of
 from erc.errors import InputError
 from erc.files import read_arrays, save_arrays
-from erc.models.encoder.batching import length_buckets, pad_tokens
 from erc.models.encoder.precision import resolve_precision
 from erc.models.encoder.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
+from erc.models.utterance_batches import encode_utterances
 from erc.uncertainty.calibration import Calibrator
 
 _FORMAT = 1
@@ -110,9 +110,10 @@ def corpus_features(
         ) == len(texts):
             return Features(embeddings=found["embeddings"], probabilities=found["probabilities"], rows=rows)
     tokens = encode_texts(tokenizer, texts, max_tokens=max_tokens)[0]
-    embeddings, logits = _encode(
+    outputs = encode_utterances(
         classifier, tokens, pad_id=int(tokenizer.pad_token_id or 0), precision=kind, batch_tokens=batch_tokens
     )
+    embeddings, logits = outputs.embedding.astype(np.float16), outputs.logits
     probabilities = (expit(logits) if calibrator is None else calibrator(logits)).astype(np.float32)
     if path is not None:
         save_arrays({"embeddings": embeddings, "probabilities": probabilities}, path)
@@ -156,30 +157,6 @@ def module_digest(module: nn.Module) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-@torch.no_grad()
-def _encode(
-    classifier: UtteranceClassifier,
-    tokens: Sequence[tuple[int, ...]],
-    *,
-    pad_id: int,
-    precision: str,
-    batch_tokens: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    device = next(classifier.parameters()).device
-    embeddings = np.zeros((len(tokens), classifier.embedding_width), dtype=np.float16)
-    logits = np.zeros((len(tokens), classifier.head.output.out_features), dtype=np.float32)
-    was_training = classifier.training
-    classifier.eval()
-    for bucket in length_buckets([len(ids) for ids in tokens], max_tokens=batch_tokens):
-        input_ids, mask = pad_tokens([tokens[i] for i in bucket], pad_id=pad_id)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            output = classifier(input_ids=input_ids.to(device), attention_mask=mask.to(device))
-        embeddings[bucket] = output.embedding.float().cpu().numpy().astype(np.float16)
-        logits[bucket] = output.logits.float().cpu().numpy()
-    classifier.train(was_training)
-    return embeddings, logits
 
 
 def _digest(parts: Iterable[str]) -> str:

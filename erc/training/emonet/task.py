@@ -25,8 +25,10 @@ from erc.data.chronology import (
 from erc.data.conversation import Conversation
 from erc.data.corpora.corpus import chronological
 from erc.data.history import HistoryProvider
+from erc.metrics.evaluators import SingleLabelEvaluator
 from erc.models.emonet.network import EmoNet
 from erc.models.encoder.precision import resolve_precision
+from erc.models.mc_modes import McMode
 from erc.models.turn_batch import (
     NO_LABEL,
     PreparedTurn,
@@ -35,7 +37,6 @@ from erc.models.turn_batch import (
     conversation_buckets,
     token_count,
 )
-from erc.models.utterance import McMode
 from erc.training.emonet.features import Features, filled, observations
 from erc.training.loop.losses import weighted_cross_entropy
 from erc.training.loop.task import Batch
@@ -219,20 +220,9 @@ def sampled_turn_entropy(
 
 def turn_figures(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Weighted F1, macro F1 and accuracy over the labelled turns, and the mean negative log-likelihood: logits (U, C), labels (U,)."""
-    from sklearn.metrics import f1_score
-
     logits, labels = logits[labels != NO_LABEL], labels[labels != NO_LABEL]
     if not len(labels):
         raise ValueError("the dev split has no labelled turn")
-    predicted = logits.argmax(axis=1)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    classes = range(logits.shape[1])
-    return {
-        "weighted_f1": float(
-            f1_score(labels, predicted, labels=classes, average="weighted", zero_division=0)
-        ),
-        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
-        "accuracy": float((predicted == labels).mean()),
-        "nll": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
-    }
+    names = tuple(map(str, range(logits.shape[1])))
+    figures = SingleLabelEvaluator(names)(logits, labels)
+    return {"nll" if name == "loss" else name: value for name, value in figures.items()}

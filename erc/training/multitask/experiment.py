@@ -189,6 +189,7 @@ def _train_together(
         first.name: UtteranceTask(
             train=texts.examples,
             dev=texts.held,
+            labels=texts.start.info.labels,
             pad_id=utterance.pad_id(texts.start.tokenizer),
             positive_weights=utterance.positive_weights(first, texts.examples),
             precision=config.optim.precision,

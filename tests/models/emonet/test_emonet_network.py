@@ -36,10 +36,11 @@ from erc.models.emonet.fusion import BioJoin, BioKind, MemoryJoin
 from erc.models.emonet.network import EmoNet
 from erc.models.emonet.speaker_history import SharedMemory
 from erc.models.encoder.pooling import pool
+from erc.models.mc_modes import McMode
 from erc.models.outputs import LiveState
 from erc.models.speaker_embedding import SpeakerTable, SpeakerVocabulary
 from erc.models.turn_batch import TurnBatch, conversation_buckets
-from erc.models.utterance import McMode, UtteranceClassifier
+from erc.models.utterance import UtteranceClassifier
 
 EARLIER, TALK = conversation(OTHER_TALK, name="other"), conversation()
 TIMES = {"other": 0.0, "talk": 1.0}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from tiny_parts import build_classifier
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -14,9 +16,12 @@ from erc.models.encoder.tokenizing import encode_texts
 from erc.models.utterance import UtteranceClassifier
 from erc.training.loop.settings import OptimSettings
 from erc.training.loop.trainer import train
-from erc.training.utterance.task import LabelledText, UtteranceTask, dev_figures, predict_logits
+from erc.training.utterance.task import LabelledText, UtteranceTask, predict_logits
+from erc.uncertainty.calibration import Identity
+from erc.uncertainty.crossfit import cross_fitted
 
 WORDS = {"happy": 0, "angry": 1, "worried": 2}
+LABELS = ("joy", "anger", "fear")
 
 
 @pytest.fixture
@@ -53,6 +58,7 @@ def test_utterance_task_is_learned_by_a_tiny_encoder(
     task = UtteranceTask(
         train=_examples(tokenizer, 480, 0),
         dev=_examples(tokenizer, 100, 1),
+        labels=LABELS,
         pad_id=0,
         positive_weights=None,
         precision="fp32",
@@ -77,7 +83,9 @@ def test_utterance_task_is_learned_by_a_tiny_encoder(
 def test_utterance_task_puts_the_head_alone_in_the_heads_group(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    task = UtteranceTask(train=_examples(tokenizer, 2, 0), dev=[], pad_id=0, positive_weights=None)
+    task = UtteranceTask(
+        train=_examples(tokenizer, 2, 0), dev=[], labels=LABELS, pad_id=0, positive_weights=None
+    )
     names = {"head.dense.weight", "head.dense.bias", "head.output.weight", "head.output.bias"}
     assert task.head_parameters(_classifier(tiny_encoder_dir)) == names
 
@@ -90,7 +98,9 @@ def test_utterance_task_loss_mixes_labels_and_teachers(
     model = _classifier(tiny_encoder_dir).eval()
 
     def loss(weights: torch.Tensor | None, share: float) -> float:
-        task = UtteranceTask(train=examples, dev=[], pad_id=0, positive_weights=weights, soft_share=share)
+        task = UtteranceTask(
+            train=examples, dev=[], labels=LABELS, pad_id=0, positive_weights=weights, soft_share=share
+        )
         return task.loss(model, task.collate(examples)).item()
 
     plain, weighted = loss(None, 0.0), loss(torch.full((3,), 4.0), 0.0)
@@ -116,11 +126,26 @@ def test_predict_logits_keeps_the_order_of_the_texts(
         predict_logits(model, [], pad_id=0)
 
 
-def test_dev_figures_by_hand() -> None:
-    """Label 0 is right at a threshold above 0.5 only, label 1 at 0.5 already, label 2 has no positives."""
-    logits = np.array([[2.0, 3.0, -3.0], [1.0, -3.0, -3.0]])
-    targets = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    figures = dev_figures(logits, targets)
-    assert figures["macro_f1"] == pytest.approx((1 + 1 + 0) / 3)
-    assert figures["macro_f1_at_half"] == pytest.approx((2 / 3 + 1 + 0) / 3)
-    assert figures["micro_f1_at_half"] == pytest.approx(4 / 5)
+def test_utterance_task_chooses_checkpoints_by_cross_fitted_thresholds(
+    tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Labels unrelated to the texts: thresholds fitted on the scored texts themselves would look better."""
+    generator = np.random.default_rng(5)
+    dev = [
+        replace(one, targets=(generator.random(3) < 0.2).astype(np.float32))
+        for one in _examples(tokenizer, 60, 3)
+    ]
+    model = _classifier(tiny_encoder_dir).eval()
+    task = UtteranceTask(train=dev, dev=dev, labels=LABELS, pad_id=0, positive_weights=None, precision="fp32")
+    logits = predict_logits(model, [one.input_ids for one in dev], pad_id=0, precision="fp32")
+    targets = np.stack([one.targets for one in dev]) > 0.5
+    decided = cross_fitted(logits, targets, calibrate=lambda *_: Identity("sigmoid")).decisions
+    best_in_sample = np.mean(
+        [
+            max(f1_score(targets[:, c], logits[:, c] > cut, zero_division=0) for cut in logits[:, c] - 1e-6)
+            for c in range(3)
+        ]
+    )
+    found = task.evaluate(model)[task.primary_metric]
+    assert found == pytest.approx(f1_score(targets, decided, average="macro", zero_division=0))
+    assert found < best_in_sample - 0.05

@@ -1,0 +1,58 @@
+"""The section of task `emonet`, the conversation model."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from erc.config.sections import PositiveInt, Rate
+from erc.config.tasks import TaskSection
+
+
+class EmoNetConfig(TaskSection):
+    """The conversation model: its context encoder and its inputs about the speaker."""
+
+    field: ClassVar[str] = "emonet"
+    when_absent: ClassVar[Literal["default"]] = "default"
+
+    context: Literal["window", "turn_causal", "hierarchical"] = "turn_causal"
+    encoder: Literal["own", "shared"] = "own"
+    """`shared` uses the frozen encoder of the shared classifier, in one pass for both models."""
+    token_window: Annotated[int, Field(ge=8)] = 256
+    """Tokens of past and target that context `window` encodes for each target."""
+    turn_window: PositiveInt = 12
+    """Turns before its own that a token may attend to in context `turn_causal`."""
+    gate_bias: float | None = None
+    """Initial bias of the sigmoid gates on attention to earlier turns in `turn_causal`, such as -3.
+
+    None starts with gates exactly closed.
+    """
+    context_width: PositiveInt = 256
+    """Width of the recurrent layers in context `hierarchical`."""
+    memory_encoder: Literal["shared", "own", "none"] = "shared"
+    history_limit: PositiveInt = 12
+    """Most recent observations of the speaker that the behaviour GRU reads."""
+    memory_width: PositiveInt = 256
+    """Width of the behaviour GRU over shared observations; an own memory is as wide as its encoder."""
+    history: Literal["off", "dialogue", "global", "shuffled_speakers", "other_speaker"] = "global"
+    """What the memory reads: nothing, or the speaker's turns of this conversation or of all conversations.
+
+    The last two are controls that read the turns of another speaker.
+    """
+    dev_sees_train: bool = False
+    """Whether a speaker's history on dev includes earlier conversations of the training split."""
+    speaker_text: Literal["none", "name", "local_tag", "global_tag"] = "local_tag"
+    global_speakers: bool = False
+    """Whether every speaker of the training corpus gets an embedding, the same in all conversations."""
+    speaker_dropout: Rate = 0.3
+    """Share of training turns (with `speaker_text: global_tag`, of speakers per conversation) shown as unknown.
+
+    This trains the row of the unknown speaker.
+    """
+    join: Literal["sum", "concat"] = "sum"
+    zero_start: bool = True
+    """Whether the memory's contribution is exactly zero before training."""
+    bio: Literal["none", "linear", "attention"] = "none"
+    head: Literal["mlp", "linear"] = "mlp"
+    """`linear` is one layer over the joined vector (CoMPM, EmoNet); `mlp` has a hidden layer."""
