@@ -146,7 +146,7 @@ class Registry:
 
     def abandon(self) -> None:
         """Close, and take back what opening made, the file or else the tenant, where nothing is kept in it and nobody else has the file open."""
-        if self._store.made:
+        if self._store.created:
             self._store.discard()
         elif self._made:
             with (

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
-from sqlalchemy import Engine, event, inspect
+from sqlalchemy import Engine, event
 
-from speakers import END, Options, Registry, migrations
+from speakers import END, Options, Registry
 from speakers.errors import (
     CorruptStoreError,
     ErasureIncompleteError,
@@ -31,42 +31,6 @@ from speakers.errors import (
     UnknownSpeakerError,
     UnknownTenantError,
 )
-from speakers.store import Store
-from speakers.store.tables import METADATA
-
-
-def test_migrations_make_the_tables_that_queries_use(address: str) -> None:
-    store = Store.open(address)
-    with store.read() as connection:
-        made = inspect(connection)
-        for name, table in METADATA.tables.items():
-            assert [column["name"] for column in made.get_columns(name)] == [
-                column.name for column in table.columns
-            ]
-    store.close()
-
-
-@pytest.mark.parametrize("version", range(1, migrations.LATEST))
-def test_an_older_store_is_brought_up_to_date(
-    address: str, monkeypatch: pytest.MonkeyPatch, version: int
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "STEPS", migrations.STEPS[:version])
-        patch.setattr(migrations, "LATEST", version)
-        Store.open(address).close()
-    with Registry.open(address) as registry:
-        ana = meet(registry, "Ana")
-        registry.record("c", [make(ana, "c", 0)])
-        assert registry.context(ana, before=END).utterances == 1
-
-
-def test_a_newer_store_is_refused(address: str) -> None:
-    store = Store.open(address)
-    with store.write() as connection:
-        connection.exec_driver_sql("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
-    store.close()
-    with pytest.raises(NewerStoreError, match=r"99.*upgrade"):
-        Registry.open(address)
 
 
 def filled(path: Path, conversations: int = 30) -> None:
