@@ -95,7 +95,7 @@ def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: 
                 * conversations
                 / timed(lambda registry=registry, talks=talks: take_in(registry, talks, width))
             )
-            with registry._store.read() as connection:
+            with registry._session.store.read() as connection:
                 heads = [
                     tuple(row)
                     for row in connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))
@@ -104,7 +104,7 @@ def intake(folder: Path, *, width: int, turns: int, conversations: int, rounds: 
                     tuple(row)
                     for row in connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))
                 ][turns:]
-            with registry._store.bare() as connection:
+            with registry._session.store.bare() as connection:
                 connection.exec_driver_sql(f"VACUUM INTO '{bare}'")
         with sqlite3.connect(
             bare
@@ -206,7 +206,7 @@ def lookups(
 
 def flat(registry: Registry, query: np.ndarray) -> None:
     """A FAISS flat search over every row of the memory."""
-    index = registry._recaller._index
+    index = registry._session.search._index
     assert index is not None
     index._faiss.search(unit(query[None, :]), 10)
 

@@ -27,7 +27,7 @@ from sqlalchemy.types import REAL
 METADATA = MetaData()
 
 _INTEGER = BigInteger().with_variant(Integer(), "sqlite")
-_FLOAT = Double().with_variant(REAL(), "sqlite")
+_FLOAT: Double[float] = Double().with_variant(REAL(), "sqlite")
 _TEXT = Text()
 _BYTES = LargeBinary()
 # Text that is sorted or is part of a key. Both engines and Python compare it by code point.
@@ -72,8 +72,8 @@ TENANTS = _table(
 )
 """Owners of separate memories, with their policy and counters.
 
-`next_sequence` numbers conversations. `clock` is the latest ingestion time in UTC seconds. `generation` counts
-transactions that added or removed rows, `epoch` those that removed rows.
+`next_sequence` numbers conversations. `clock` is the latest recording time in UTC seconds. `generation`
+counts transactions that added or removed rows, `epoch` those that removed rows.
 """
 
 SPEAKERS = _table(

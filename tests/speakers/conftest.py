@@ -77,7 +77,14 @@ def postgres() -> Iterator[str]:
     ]
     pg_ctl = [str(programs / "pg_ctl"), "-D", str(folder / "data"), "-w"]
     subprocess.run(_as_plain_user(initdb), **run)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=16MB -c max_connections=60"
+    settings = (
+        "listen_addresses=127.0.0.1",
+        f"unix_socket_directories={folder}",
+        "fsync=off",
+        "shared_buffers=16MB",
+        "max_connections=60",
+    )
+    options = " ".join([f"-p {port}", *(f"-c {one}" for one in settings)])
     started = [*pg_ctl, "-o", options, "-l", str(folder / "log"), "start"]
     subprocess.run(
         _as_plain_user(started),

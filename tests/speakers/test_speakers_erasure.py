@@ -11,7 +11,7 @@ import pytest
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
 from speakers import END, BioWriter, Observation, Options, Passage, Policy, Registry, SpeakerId
-from speakers import erasure as erasure_module
+from speakers.erasure import deletion, files, requests
 from speakers.errors import (
     ErasureIncompleteError,
     InvalidPolicyError,
@@ -113,7 +113,7 @@ def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, 
         live(registry, conversations=2)
         clock.now += 31 * DAY
         other = Registry.open(tmp_path / "s.db", clock=lambda: 0.0)
-        with other._store.read() as connection:
+        with other._session.store.read() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
             ana = meet(registry, "Ana")
             receipt = registry.record("new", [make(ana, "new", 0)])
@@ -319,9 +319,11 @@ def test_forgetting_who_was_split_off_leaves_the_name_to_its_bearer(registry: Re
     assert registry.find(zeb).name == NAME
 
 
-@pytest.mark.parametrize("step", ["delete_speakers", "finish", "checkpoint"])
+@pytest.mark.parametrize(
+    ("module", "step"), [(deletion, "delete_speakers"), (files, "finish"), (files, "checkpoint")]
+)
 def test_forget_that_is_interrupted_goes_on_at_the_next_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, step: str
 ) -> None:
     registry = Registry.open(tmp_path / "s.db")
     live(registry, conversations=2)
@@ -330,10 +332,10 @@ def test_forget_that_is_interrupted_goes_on_at_the_next_open(
         def crash(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(erasure_module, step, crash)
+        patch.setattr(module, step, crash)
         with pytest.raises(KeyboardInterrupt):
             registry.forget(NAME)
-    registry._store.close()
+    registry._session.store.close()
     with Registry.open(tmp_path / "s.db") as again:
         assert again.resolve(NAME, conversation_id="x").erased
         assert traces(tmp_path) == []
@@ -347,11 +349,11 @@ def test_forget_says_so_while_a_reader_holds_old_pages(tmp_path: Path) -> None:
         Registry.open(tmp_path / "s.db", options=options) as reader,
     ):
         live(registry, conversations=2)
-        with reader._store.read() as connection:
+        with reader._session.store.read() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
             with pytest.raises(ErasureIncompleteError, match="reading"):
                 registry.forget(NAME)
-        registry._resume()
+        registry._eraser.resume()
         assert traces(tmp_path) == []
 
 
@@ -362,16 +364,16 @@ def test_forget_tells_what_was_erased_whoever_carried_it_out(
     zeb, _ = two(registry)
     registry.write_bio(zeb, before=END)
     registry.rename(zeb, OTHER)
-    resume = registry._resume
+    resume = registry._eraser.resume
 
     def overtaken() -> object:
         with Registry.open(address) as other:  # it finishes what it finds begun
             if both:
-                with other._write() as connection:
-                    erasure_module.intend(connection, other.tenant, [2], now=0.0)
+                with other._session.write() as connection:
+                    requests.request(connection, other.tenant, [2], now=0.0)
         return resume()
 
-    monkeypatch.setattr(registry, "_resume", overtaken)
+    monkeypatch.setattr(registry._eraser, "resume", overtaken)
     done = registry.forget(zeb)
     assert (done.speakers, done.observations, done.bios, done.audit_entries) == (1, 3, 1, 1)
 

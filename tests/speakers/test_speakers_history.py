@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from speakers_support import EMBEDDER, make, meet, vectors
 
 from speakers import DETERMINISTIC, END, Point, Registry
-from speakers.bios import write_from_history
+from speakers.bio_text import write_from_history
 from speakers.errors import InvalidRecordError
 
 

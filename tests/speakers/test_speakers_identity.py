@@ -187,7 +187,7 @@ def test_a_name_of_conversations_is_told_with_where_it_is_known(registry: Regist
     for conversation in (None, "c9"):
         with pytest.raises(UnknownSpeakerError, match=r"'c1', 'c2', 'c3' and 1 more\): add --conversation"):
             registry.find("SPEAKER_00", conversation_id=conversation)
-    with pytest.raises(UnknownSpeakerError, match="leave --conversation away"):
+    with pytest.raises(UnknownSpeakerError, match="omit --conversation"):
         registry.find("Ana", conversation_id="c1")
     with pytest.raises(UnknownSpeakerError, match="no speaker is called 'Bo'; 'erc speakers list'"):
         registry.find("Bo")

@@ -239,7 +239,7 @@ class Memory(RuleBasedStateMachine):
     def crash(self, conversation: str) -> None:
         """A writer dies in the middle of a transaction: its connection is dropped and nothing of it is left."""
         broken = self._open()
-        connection = broken._store.engine.connect().execution_options(speakers_write=True)
+        connection = broken._session.store.engine.connect().execution_options(speakers_write=True)
         connection.begin()
         connection.exec_driver_sql("UPDATE tenants SET next_sequence = next_sequence + 7, clock = 1e9")
         connection.exec_driver_sql("DELETE FROM moves")

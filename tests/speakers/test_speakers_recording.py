@@ -206,7 +206,7 @@ def test_numbers_that_an_earlier_version_kept_are_no_stumbling_block(registry: R
             )
         ],
     )
-    with registry._write() as connection:
+    with registry._session.write() as connection:
         connection.execute(OBSERVATIONS.update().values(total=float("inf"), confidence=float("inf")))
     (kept,) = registry.context(ana, before=END).observations
     assert (kept.uncertainty, kept.label) == (None, None)

@@ -40,7 +40,7 @@ def dump(registry: Registry, *, without: tuple[str, ...] = ()) -> dict[str, list
     """Every row of every table, byte for byte."""
     from speakers.store.tables import METADATA
 
-    with registry._store.read() as connection:
+    with registry._session.store.read() as connection:
         return {
             name: sorted((tuple(row) for row in connection.execute(table.select())), key=repr)
             for name, table in METADATA.tables.items()

@@ -155,7 +155,7 @@ def test_a_full_disk_fails_the_write_and_loses_nothing(tmp_path: Path) -> None:
 def test_a_writer_that_is_kept_waiting_too_long_says_so(registry: Registry, address: str) -> None:
     ana = meet(registry, "Ana")
     impatient = Registry.open(address, options=Options(busy_seconds=0.1))
-    with registry._write():
+    with registry._session.write():
         with pytest.raises(StoreBusyError, match="another process"):
             impatient.record("c", [make(ana, "c", 0)])
         assert impatient.context(ana, before=END).utterances == 0  # reads go on
@@ -168,7 +168,7 @@ def test_an_abandoned_transaction_leaves_nothing(registry: Registry, address: st
     broken = Registry.open(address)
 
     def half_done() -> None:
-        with broken._write() as connection:
+        with broken._session.write() as connection:
             connection.exec_driver_sql("UPDATE tenants SET next_sequence = 77")
             raise KeyboardInterrupt
 

@@ -110,14 +110,14 @@ def test_recall_from_an_older_snapshot_does_not_see_newer_rows(registry: Registr
     fill(registry)
     query, bo = vectors(1, 9)[0], meet(registry, "Bo")
     expected = registry.recall(query, speaker=None, before=END, k=3)
-    with registry._store.read() as old:
-        registry._recaller.recall(old, query, speaker=None, before=END, k=3)
+    with registry._session.store.read() as old:
+        registry._session.search.recall(old, query, speaker=None, before=END, k=3)
         registry.record("c9", [make(bo, "c9", index, vector=query) for index in range(30)], embedder=EMBEDDER)
         assert (
             registry.recall(query, speaker=None, before=END, k=1).observations[0].observation.conversation_id
             == "c9"
         )
-        assert registry._recaller.recall(old, query, speaker=None, before=END, k=3) == expected
+        assert registry._session.search.recall(old, query, speaker=None, before=END, k=3) == expected
 
 
 def test_recall_gives_passages_of_the_bio_of_that_moment(registry: Registry) -> None:
