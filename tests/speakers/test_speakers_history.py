@@ -1,4 +1,4 @@
-"""What a model may read, and that it is never the future."""
+"""What a model may read of the past, and that it never reads the future."""
 
 from __future__ import annotations
 

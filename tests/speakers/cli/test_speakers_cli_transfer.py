@@ -40,13 +40,13 @@ def test_export_refuses_the_memorys_own_files(memory: str, tmp_path: Path, name:
     assert [one["name"] for one in json.loads(run_command(memory, "list", "--json"))] == ["Ana", "Bo"]
 
 
-def test_export_makes_a_file_for_its_owner_alone(memory: str, tmp_path: Path) -> None:
+def test_export_creates_a_private_file(memory: str, tmp_path: Path) -> None:
     kept = tmp_path / "all.jsonl"
     run_command(memory, "export", "-o", str(kept))
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def test_export_that_fails_leaves_what_was_there(memory: str, tmp_path: Path) -> None:
+def test_failed_export_keeps_the_old_file(memory: str, tmp_path: Path) -> None:
     kept = tmp_path / "all.jsonl"
     kept.write_text("before", encoding="utf-8")
     with pytest.raises(UnknownSpeakerError):
@@ -58,7 +58,7 @@ def test_export_that_fails_leaves_what_was_there(memory: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("place", "words"), [("nowhere/all.jsonl", "there is no folder"), (".", "this is a folder")]
 )
-def test_export_into_a_place_that_cannot_be_written_is_told(
+def test_export_to_a_place_that_cannot_be_written_raises(
     memory: str, tmp_path: Path, place: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
@@ -73,7 +73,7 @@ def test_export_into_a_place_that_cannot_be_written_is_told(
         (b"{", "x.jsonl:1: not a JSON"),
     ],
 )
-def test_import_that_fails_leaves_no_memory_behind(tmp_path: Path, content: bytes, words: str) -> None:
+def test_failed_import_leaves_no_new_memory(tmp_path: Path, content: bytes, words: str) -> None:
     held = tmp_path / "x.jsonl"
     held.write_bytes(content)
     with pytest.raises(InvalidRecordError, match=words):
@@ -81,7 +81,7 @@ def test_import_that_fails_leaves_no_memory_behind(tmp_path: Path, content: byte
     assert list(tmp_path.iterdir()) == [held]
 
 
-def test_import_that_fails_takes_nothing_from_a_memory_that_was_there(memory: str, tmp_path: Path) -> None:
+def test_failed_import_changes_nothing_in_an_existing_memory(memory: str, tmp_path: Path) -> None:
     held = tmp_path / "x.jsonl"
     held.write_bytes(b"{")
     for tenant in ("default", "other"):
@@ -93,7 +93,7 @@ def test_import_that_fails_takes_nothing_from_a_memory_that_was_there(memory: st
 
 
 @pytest.mark.parametrize("met_at", ["before", "after", "closed before"])
-def test_a_new_memory_that_another_uses_is_not_taken_back(tmp_path: Path, met_at: str) -> None:
+def test_abandon_keeps_a_new_memory_that_another_process_uses(tmp_path: Path, met_at: str) -> None:
     path = tmp_path / "new.db"
     mine, other = Registry.open(path), Registry.open(path)
     if met_at != "after":
@@ -114,7 +114,7 @@ def test_import_reads_a_byte_order_mark(memory: str, tmp_path: Path) -> None:
     assert json.loads(run_command(str(tmp_path / "new.db"), "import", str(held), "--json"))["speakers"] == 2
 
 
-def test_import_says_that_the_log_stays_behind(memory: str, tmp_path: Path) -> None:
+def test_import_notes_that_the_log_is_not_imported(memory: str, tmp_path: Path) -> None:
     run_command(memory, "rename", "Ana", "Anna")
     held = tmp_path / "x.jsonl"
     run_command(memory, "export", "-o", str(held))
