@@ -110,7 +110,7 @@ def check(path: Path, acknowledged: dict[str, set[str]]) -> list[str]:
     """List what is wrong with the store after a run."""
     wrong = [f"a writer failed: {failure}" for failure in acknowledged["failed"]]
     with Registry.open(path) as registry:
-        with registry._store.read() as connection:
+        with registry._session.store.read() as connection:
             verdict = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
             rows = connection.execute(OBSERVATIONS.select()).all()

@@ -1,4 +1,7 @@
-"""The speaker memory: who spoke, what they felt before, and how to forget them. Knows nothing of emotion models."""
+"""The speaker memory: who spoke, what they felt before, and how to forget them.
+
+It depends on neither `erc` nor any emotion model. Start with `Registry.open`.
+"""
 
 from speakers.bios import DETERMINISTIC, BioWriter
 from speakers.errors import SpeakersError

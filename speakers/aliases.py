@@ -1,4 +1,4 @@
-"""Changes of identity: rename, alias, merge and split, each logged and each reversible to the byte."""
+"""Changes of identity: rename, alias, merge and split. Each is logged and can be undone completely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from speakers.tenant import Tenant
 
 
 def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
-    """Show the speaker under another name; the old one still leads here. Raises NameTakenError."""
+    """Change the displayed name; the old one stays an alias. Returns the log entry.
+
+    Raises:
+        NameTakenError: the name is another speaker's or a forgotten person's.
+        InvalidRecordError: the name cannot be stored.
+    """
     added = _claim(connection, tenant, row, name)
     shown = None if tenant.pseudonymous else names.display(name)
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == row.speaker).values(name=shown))
@@ -23,60 +28,58 @@ def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: 
 
 
 def alias(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
-    """Let the speaker answer to one more name. Raises NameTakenError."""
-    return audit.log(
-        connection,
-        tenant,
-        "alias",
-        now=now,
-        speaker=row.speaker_id,
-        alias=_claim(connection, tenant, row, name),
-    )
+    """Add a name that leads to the speaker. Returns the log entry.
+
+    Raises:
+        NameTakenError: the name is another speaker's or a forgotten person's.
+        InvalidRecordError: the name cannot be stored.
+    """
+    added = _claim(connection, tenant, row, name)
+    return audit.log(connection, tenant, "alias", now=now, speaker=row.speaker_id, alias=added)
 
 
 def _claim(connection: Connection, tenant: Tenant, row: Row, name: str) -> int | None:
-    """The number of the new alias, or None where the speaker has it already."""
+    """The number of the new alias; None if the speaker has the name already."""
     holder = identity.find_by_name(connection, tenant, name, row.scope)
     if holder is None:
-        if identity.is_erased(
-            connection, tenant, tenant.tombstone_of_name(row.scope, tenant.match_name(name))
-        ):
-            raise NameTakenError(
-                f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again"
-            )
+        _check_not_forgotten(connection, tenant, name, row.scope)
         return identity.add_alias(connection, tenant, row.speaker, name, row.scope)
     if holder.speaker != row.speaker:
         raise NameTakenError(
-            f"the name {names.display(name)!r} belongs to {holder.speaker_id}; 'erc speakers merge' joins the two"
+            f"the name {names.display(name)!r} belongs to {holder.speaker_id}; 'erc speakers merge' joins "
+            "the two"
         )
     return None
 
 
+def _check_not_forgotten(connection: Connection, tenant: Tenant, name: str, scope: str) -> None:
+    digest = tenant.tombstone_of_name(scope, tenant.match_name(name))
+    if identity.is_erased(connection, tenant, digest):
+        raise NameTakenError(
+            f"the name {names.display(name)!r} belongs to a forgotten person; 'erc speakers readmit' allows "
+            "it for another person"
+        )
+
+
 def merge(connection: Connection, tenant: Tenant, source: Row, target: Row, *, now: float) -> int:
-    """Make `source` the same person as `target`: its turns and names lead there from now on."""
+    """Make `source` the same person as `target`: its turns and names now lead there. Returns the log entry.
+
+    Raises:
+        InvalidRecordError: the two are one speaker already.
+    """
     if source.speaker == target.speaker:
         raise InvalidRecordError(
             f"{source.speaker_id} cannot be merged with itself; the names may have been merged before"
         )
-    entry = audit.log(
-        connection,
-        tenant,
-        "merge",
-        now=now,
-        speaker=source.speaker_id,
-        other=target.speaker_id,
-        basis=target.basis,
-    )
-    turns = (
-        connection.execute(select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == source.speaker))
-        .scalars()
-        .all()
-    )
+    people = {"speaker": source.speaker_id, "other": target.speaker_id}
+    entry = audit.log(connection, tenant, "merge", now=now, **people, basis=target.basis)
+    query = select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == source.speaker)
+    turns = connection.execute(query).scalars().all()
     _move(connection, entry, source.speaker, target.speaker, turns)
     connection.execute(
         SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=target.speaker)
     )
-    _rebase(connection, target.speaker, entry)
+    _set_basis(connection, target.speaker, entry)
     return entry
 
 
@@ -90,53 +93,57 @@ def split(
     name: str | None,
     now: float,
 ) -> tuple[int, SpeakerId]:
-    """Give some of a speaker's turns to a new speaker: the audit entry and the new speaker's id.
+    """Give some of a speaker's turns to a new speaker: the log entry and the new id.
 
-    With a `name` the new speaker answers to it; without one it shows the old name and is reached by its id
-    alone.
+    With a `name`, the name leads to the new speaker. Without one, it shows the old name and only its id leads
+    to it.
+
+    Raises:
+        InvalidRecordError: no turn is chosen, or the name cannot be stored.
+        NameTakenError: the name is another speaker's or a forgotten person's.
     """
     if not conversations and not utterances:
-        raise InvalidRecordError(
-            "a split needs the conversations or the utterances that belong to the other person"
-        )
+        raise InvalidRecordError("name the conversations or the utterances of the other person")
     turns = _chosen(connection, row.speaker, conversations, utterances)
     if not turns:
         raise InvalidRecordError(
-            f"{row.speaker_id} says nothing in the conversations or utterances named; 'erc speakers show' lists them"
+            f"{row.speaker_id} has no turns in the conversations or utterances named; 'erc speakers show' "
+            "lists them"
         )
+    if name is not None:
+        if identity.find_by_name(connection, tenant, name, row.scope) is not None:
+            raise NameTakenError(
+                f"the name {names.display(name)!r} is taken; split without a name and merge, or choose "
+                "another"
+            )
+        _check_not_forgotten(connection, tenant, name, row.scope)
+    created, fresh = _create_half(connection, tenant, row, name, now)
+    people = {"speaker": row.speaker_id, "other": fresh}
+    entry = audit.log(connection, tenant, "split", now=now, **people, basis=row.basis)
+    _move(connection, entry, row.speaker, created, turns)
+    _set_basis(connection, row.speaker, entry)
+    return entry, fresh
+
+
+def _create_half(
+    connection: Connection, tenant: Tenant, row: Row, name: str | None, now: float
+) -> tuple[int, SpeakerId]:
+    """The row number and id of the speaker that a split creates."""
     shown = name if name is not None else row.name or row.speaker_id
-    if name is not None and identity.find_by_name(connection, tenant, name, row.scope) is not None:
-        raise NameTakenError(
-            f"the name {names.display(name)!r} is taken; split without a name and merge, or choose another"
-        )
-    if name is not None and identity.is_erased(
-        connection, tenant, tenant.tombstone_of_name(row.scope, tenant.match_name(name))
-    ):
-        raise NameTakenError(
-            f"the name {names.display(name)!r} belongs to somebody who was forgotten and cannot be given again"
-        )
-    fresh = SpeakerId(
-        tenant.new_id(
-            f"{shown} split {connection.execute(select(func.max(AUDIT.c.audit))).scalar()}", row.scope
-        )
-    )
-    made = identity.create(
+    last = connection.execute(select(func.max(AUDIT.c.audit))).scalar()
+    fresh = SpeakerId(tenant.new_id(f"{shown} split {last}", row.scope))
+    created = identity.create(
         connection, tenant, shown, row.scope, now=now, speaker_id=fresh, named=name is not None
     )
-    if name is None and row.name is None:  # a name that was forgotten is not made up for with an id
-        connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == made).values(name=None))
-    entry = audit.log(
-        connection, tenant, "split", now=now, speaker=row.speaker_id, other=fresh, basis=row.basis
-    )
-    _move(connection, entry, row.speaker, made, turns)
-    _rebase(connection, row.speaker, entry)
-    return entry, fresh
+    if name is None and row.name is None:  # the name was forgotten: do not show the id in its place
+        connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == created).values(name=None))
+    return created, fresh
 
 
 def _chosen(
     connection: Connection, speaker: int, conversations: Sequence[str], utterances: Sequence[tuple[str, str]]
 ) -> Sequence[int]:
-    """The speaker's turns among those of the conversations and the (conversation, utterance) pairs."""
+    """The speaker's turns in the conversations and among the (conversation, utterance) pairs."""
     columns, found = OBSERVATIONS.c, set()
     pair = tuple_(columns.conversation_id, columns.utterance_id)
     for wanted, column in ((conversations, columns.conversation_id), (utterances, pair)):
@@ -157,27 +164,28 @@ def _move(connection: Connection, entry: int, source: int, target: int, turns: S
     )
 
 
-def _rebase(connection: Connection, speaker: int, basis: int) -> None:
-    """Bios written before belong to another set of turns: they rest until the change is undone."""
+def _set_basis(connection: Connection, speaker: int, basis: int) -> None:
+    """Hide earlier bios: they describe another set of turns until the change is undone."""
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == speaker).values(basis=basis))
 
 
-def _rebase_back(connection: Connection, speaker: int, row: Row) -> None:
-    """Bios written since the change tell of turns that are another's again, and no undoing would make them true: they go."""
+def _restore_basis(connection: Connection, speaker: int, row: Row) -> None:
+    """Delete bios written since the change, which use another's turns, and show the earlier ones again."""
     bios.delete(connection, (BIOS.c.speaker == speaker) & (BIOS.c.basis >= row.audit))
-    _rebase(connection, speaker, int(str(audit.entry(row).detail["basis"])))
+    _set_basis(connection, speaker, int(str(audit.entry(row).detail["basis"])))
 
 
 def undo(connection: Connection, tenant: Tenant, number: int, *, now: float) -> int:
-    """Reverse a logged change: every row it touched is as it was. Turns recorded since stay where they were recorded;
-    bios written since go.
+    """Reverse a logged change; returns the new log entry.
 
-    Raises NotReversibleError where the entry is unknown, undone, not a change of identity, or covered by a
-    later change.
+    Every row that the change touched is restored. Turns recorded since then stay; bios written since then are
+    deleted.
+
+    Raises:
+        NotReversibleError: the entry is unknown, undone, no change of identity, or covered by a later change.
     """
-    row = connection.execute(
-        select(AUDIT).where(AUDIT.c.tenant == tenant.row, AUDIT.c.audit == number)
-    ).one_or_none()
+    query = select(AUDIT).where(AUDIT.c.tenant == tenant.row, AUDIT.c.audit == number)
+    row = connection.execute(query).one_or_none()
     if row is None or row.action not in _REVERSE:
         raise NotReversibleError(
             f"entry {number} is not a change that can be undone; 'erc speakers log' lists them"
@@ -211,28 +219,22 @@ def _undo_merge(connection: Connection, tenant: Tenant, row: Row) -> None:
     target = identity.find_by_id(connection, tenant, row.other_id, follow=False)
     _move_back(connection, row.audit, source.speaker)
     connection.execute(SPEAKERS.update().where(SPEAKERS.c.speaker == source.speaker).values(merged_into=None))
-    _rebase_back(connection, target.speaker, row)
+    _restore_basis(connection, target.speaker, row)
 
 
 def _undo_split(connection: Connection, tenant: Tenant, row: Row) -> None:
     source = identity.find_by_id(connection, tenant, row.speaker_id, follow=False)
-    made = identity.find_by_id(connection, tenant, row.other_id, follow=False)
+    created = identity.find_by_id(connection, tenant, row.other_id, follow=False)
     _move_back(connection, row.audit, source.speaker)
-    if (
-        connection.execute(
-            select(OBSERVATIONS.c.observation).where(OBSERVATIONS.c.speaker == made.speaker).limit(1)
-        ).first()
-        is not None
-    ):
-        raise NotReversibleError(f"{made.speaker_id} has said more since the split; merge the two instead")
-    if (
-        connection.execute(select(BIOS.c.bio).where(BIOS.c.speaker == made.speaker).limit(1)).first()
-        is not None
-    ):
-        raise NotReversibleError(f"{made.speaker_id} has a bio since the split; merge the two instead")
-    connection.execute(ALIASES.delete().where(ALIASES.c.speaker == made.speaker))
-    connection.execute(SPEAKERS.delete().where(SPEAKERS.c.speaker == made.speaker))
-    _rebase_back(connection, source.speaker, row)
+    for column, what in ((OBSERVATIONS.c.speaker, "new turns"), (BIOS.c.speaker, "a bio")):
+        query = select(column).where(column == created.speaker).limit(1)
+        if connection.execute(query).first() is not None:
+            raise NotReversibleError(
+                f"{created.speaker_id} has {what} since the split; merge the two speakers instead"
+            )
+    connection.execute(ALIASES.delete().where(ALIASES.c.speaker == created.speaker))
+    connection.execute(SPEAKERS.delete().where(SPEAKERS.c.speaker == created.speaker))
+    _restore_basis(connection, source.speaker, row)
 
 
 def _move_back(connection: Connection, entry: int, speaker: int) -> None:

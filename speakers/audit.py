@@ -1,4 +1,4 @@
-"""The log of changes to identities."""
+"""The log of identity changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def log(
     other: str | None = None,
     **detail: Any,
 ) -> int:
-    """Write an entry and return its number."""
+    """Write an entry; returns its number."""
     values = {
         "tenant": tenant.row,
         "at": now,
@@ -39,17 +39,17 @@ def log(
 def entries(
     connection: Connection, tenant: Tenant, *, speakers: tuple[str, ...] | None = None
 ) -> tuple[AuditEntry, ...]:
-    """All entries, or those that touch any of the speakers, oldest first."""
+    """All entries, or those that concern any of the speakers, oldest first."""
     query = select(AUDIT).where(AUDIT.c.tenant == tenant.row).order_by(AUDIT.c.audit)
     if speakers is not None:
         query = query.where(or_(AUDIT.c.speaker_id.in_(speakers), AUDIT.c.other_id.in_(speakers)))
     return tuple(entry(row) for row in connection.execute(query))
 
 
-def tied(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set[str]:
-    """The ids that merges and splits, undone or not, ever tied to these, directly or not; these among them.
+def related(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set[str]:
+    """These ids and all ids linked to them by merges or splits, directly or not, undone or not.
 
-    What one of them said may once have been another's.
+    Turns of one of them may once have belonged to another.
     """
     found = set(speakers)
     fresh = sorted(found)
@@ -66,7 +66,7 @@ def tied(connection: Connection, tenant: Tenant, speakers: Iterable[str]) -> set
 
 
 def names(connection: Connection, tenant: Tenant, logged: Iterable[AuditEntry]) -> LoggedNames:
-    """What the people and aliases of entries are called now: every id under its own name, merged into another or not."""
+    """The current names of the people and aliases in entries; a merged speaker keeps its own name."""
     found, ids, numbers = LoggedNames({}, {}), set[str](), set[int]()
     for one in logged:
         ids |= {who for who in (one.speaker_id, one.other_id) if who is not None}
@@ -84,7 +84,7 @@ def names(connection: Connection, tenant: Tenant, logged: Iterable[AuditEntry]) 
 
 
 def entry(row: Row) -> AuditEntry:
-    """An entry from its row."""
+    """The entry of a row."""
     speaker = None if row.speaker_id is None else SpeakerId(row.speaker_id)
     other = None if row.other_id is None else SpeakerId(row.other_id)
     return AuditEntry(row.audit, row.at, row.action, speaker, other, json.loads(row.detail), row.undone_by)

@@ -1,62 +1,62 @@
-"""Errors of the speaker memory: what was wrong, where, and what mends it."""
+"""Errors of the speaker memory. A message names what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
 
 class SpeakersError(Exception):
-    """Base of every error the speaker memory raises on purpose; a command leaves with `exit_code`.
+    """Base class of all errors of this package. The command `erc` exits with `exit_code`.
 
-    It is 2 where what was named or asked for has to change, 4 where a package is missing, and 1 where the
-    same call may do another time.
+    The code is 2 where the input has to change, 4 where a package is missing, and 1 where the same call may
+    succeed later.
     """
 
     exit_code = 1
 
 
 class InvalidRecordError(SpeakersError):
-    """A name, an observation or a line of an import cannot be kept as it stands."""
+    """A name, an observation or a line of an import cannot be stored."""
 
     exit_code = 2
 
 
 class UnknownSpeakerError(SpeakersError):
-    """No speaker of this tenant has that id or name. Another tenant's speaker looks exactly the same."""
+    """This tenant has no speaker of that id or name. Speakers of other tenants are reported the same way."""
 
     exit_code = 2
 
 
 class UnknownTenantError(SpeakersError):
-    """The store has no tenant of that name, and none was to be made."""
+    """The store has no tenant of that name, and the caller asked not to create one."""
 
     exit_code = 2
 
 
 class NameTakenError(SpeakersError):
-    """The name already belongs to another speaker; only an explicit merge joins the two."""
+    """The name belongs to another speaker, present or forgotten."""
 
     exit_code = 2
 
 
 class NotReversibleError(SpeakersError):
-    """The logged change cannot be undone now: it is unknown, undone already, or covered by a later one."""
+    """The logged change is unknown, already undone, or followed by a change that has to be undone first."""
 
     exit_code = 2
 
 
 class EmbedderMismatchError(SpeakersError):
-    """Vectors of one embedder were offered to a tenant that keeps vectors of another."""
+    """Vectors do not fit the embedder whose vectors the tenant stores."""
 
     exit_code = 2
 
 
 class InvalidPolicyError(SpeakersError):
-    """A policy asks for what no memory can keep to."""
+    """A policy has an invalid value."""
 
     exit_code = 2
 
 
 class PolicyMismatchError(SpeakersError):
-    """The store was made with another policy (words, pseudonyms, retention) than the one asked for."""
+    """The tenant was created with another policy than the one asked for."""
 
     exit_code = 2
 
@@ -66,31 +66,37 @@ class StoreError(SpeakersError):
 
 
 class StoreMissingError(StoreError):
-    """There is no store at the address, or its folder or server cannot be reached."""
+    """No store exists at the address, or its folder or server cannot be reached."""
 
     exit_code = 2
 
 
 class CorruptStoreError(StoreError):
-    """The database file is damaged, cut short, or not a speaker store at all."""
+    """The database file is damaged, truncated, or not a speaker store."""
 
     exit_code = 2
 
 
 class NewerStoreError(StoreError):
-    """The database was written by a newer version of this package."""
+    """A newer version of this package wrote the database."""
+
+    exit_code = 2
+
+
+class OlderStoreError(StoreError):
+    """A development version wrote the database, before the first release."""
 
     exit_code = 2
 
 
 class MissingDriverError(StoreError):
-    """The package that speaks to the database is not installed."""
+    """The driver package of the database is not installed."""
 
     exit_code = 4
 
 
 class StoreFullError(StoreError):
-    """The disk is full, or a size limit was met: nothing of the transaction was kept, and reads go on."""
+    """The disk is full. Nothing of the transaction was stored; reading still works."""
 
 
 class StoreBusyError(StoreError):
@@ -98,4 +104,4 @@ class StoreBusyError(StoreError):
 
 
 class ErasureIncompleteError(SpeakersError):
-    """The rows are gone, but bytes may remain until another process lets go; the next open finishes the work."""
+    """The rows are deleted, but files may still hold their bytes. The next open finishes the erasure."""

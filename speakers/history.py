@@ -1,4 +1,4 @@
-"""What a model may read of a speaker: the last turns, a decayed summary, counts and the bio, all strictly before a point."""
+"""What a model may read of a speaker before a point: the last turns, a decayed summary and counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
-from speakers.records import Bio, Observation, Point, SpeakerContext, SpeakerId, Summary
+from speakers.records import Bio, Point, SpeakerContext, SpeakerId, Summary
 from speakers.store.codec import Vocabulary, observations
 from speakers.store.tables import OBSERVATIONS
 
@@ -19,9 +19,9 @@ _NEWEST_FIRST = tuple(column.desc() for column in _ORDER)
 _BOUNDS = tuple(bindparam(f"before_{column.name}", type_=column.type) for column in _ORDER)
 
 PAST = (_O.speaker == bindparam("past_speaker")) & (tuple_(*_ORDER) < tuple_(*_BOUNDS))
-"""A speaker's rows strictly before a point, in the form both engines answer from one index; `past` gives the parameters."""
+"""A speaker's rows strictly before a point, answered from one index. `past` gives the parameters."""
 
-# Statements are built once: for look-ups this small, building them would cost more than running them.
+# Built once: for lookups this small, building a statement costs more than running it.
 _LAST = select(OBSERVATIONS).where(PAST).order_by(*_NEWEST_FIRST).limit(bindparam("rows"))
 _WEIGHTS = select(_O.time, _O.sequence, _O.label_set, _O.weights).where(PAST, _O.weights.is_not(None))
 _WINDOW = _WEIGHTS.order_by(*_NEWEST_FIRST).limit(bindparam("rows"))
@@ -32,8 +32,16 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SummaryRule:
-    """How a summary is made: over the last `window` turns, each worth half of one `half_life_days` younger,
-    with no conversation above a share of `cap`."""
+    """How a summary weighs turns.
+
+    Attributes:
+        window: the number of last turns used, at least 1.
+        half_life_days: a turn has half the weight of one that is this many days younger.
+        cap: the largest share of one conversation, above 0 and at most 1.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
 
     window: int = 128
     half_life_days: float = 30.0
@@ -42,7 +50,7 @@ class SummaryRule:
     def __post_init__(self) -> None:
         if self.window < 1 or not self.half_life_days > 0 or not 0 < self.cap <= 1:
             raise ValueError(
-                f"{self}: window is at least 1, half_life_days above 0, cap above 0 and at most 1"
+                f"{self}: window must be at least 1, half_life_days above 0, cap above 0 and at most 1"
             )
 
 
@@ -60,19 +68,20 @@ def last_rows(connection: Connection, speaker: int, before: Point, limit: int) -
 
 
 def summary(
-    connection: Connection, sets: Vocabulary, speaker: int, before: Point, rule: SummaryRule
+    connection: Connection, vocabulary: Vocabulary, speaker: int, before: Point, rule: SummaryRule
 ) -> Summary:
-    """The decayed, bounded emotion weights before a point."""
+    """The summary of a speaker's turns before a point."""
     rows = connection.execute(_WINDOW, past(speaker, before) | {"rows": rule.window}).all()
-    labels = {row: sets.labels(connection, row) for row in dict.fromkeys(row.label_set for row in rows)}
+    sets = dict.fromkeys(row.label_set for row in rows)
+    labels = {one: vocabulary.labels(connection, one) for one in sets}
     return summarise([(row.time, row.sequence, labels[row.label_set], row.weights) for row in rows], rule)
 
 
 def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: SummaryRule) -> Summary:
-    """The summary of turns (time, conversation, labels, float32 weights as bytes), newest first.
+    """The summary of turns (time, conversation sequence, labels, float32 weights as bytes), newest first.
 
-    Ages are counted from the newest of them, so neither a clock that jumped nor a long silence makes a weight
-    negative or void.
+    Ages are relative to the newest turn. A clock that jumped or a long pause therefore makes no weight
+    negative or zero.
     """
     if not turns:
         return Summary()
@@ -81,7 +90,7 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
     _, first, member = np.unique(
         np.array([turn[1] for turn in turns]), return_index=True, return_inverse=True
     )
-    newest = halvings[first]  # rows come newest first, so a conversation's first row is its newest
+    newest = halvings[first]  # rows are newest first, so a conversation's first row is its newest
     decay = np.exp2(newest[member] - halvings)
     mass = np.bincount(member, weights=decay)
     shares = capped_shares(np.log2(mass) - newest, rule.cap)
@@ -98,14 +107,14 @@ def summarise(turns: Sequence[tuple[float, int, tuple[str, ...], bytes]], rule: 
 
 
 def counts(connection: Connection, speaker: int, before: Point) -> tuple[int, int]:
-    """How many turns and conversations there were before a point, answered from the index alone."""
+    """The number of turns and of conversations before a point."""
     utterances, conversations = connection.execute(_COUNTS, past(speaker, before)).one()
     return utterances, conversations
 
 
 def context(
     connection: Connection,
-    sets: Vocabulary,
+    vocabulary: Vocabulary,
     *,
     speaker: int,
     speaker_id: SpeakerId,
@@ -115,37 +124,38 @@ def context(
     width: int | None,
     bio: Bio | None,
 ) -> SpeakerContext:
-    """Everything a model may read of the speaker before a point."""
+    """Everything that a model may read of a speaker before a point."""
     last = last_rows(connection, speaker, before, limit) if limit else []
     utterances, conversations = counts(connection, speaker, before)
-    turns: tuple[Observation, ...] = observations(
-        connection, last, speaker=speaker_id, sets=sets, width=width
-    )
-    return SpeakerContext(
-        speaker_id, turns, summary(connection, sets, speaker, before, rule), utterances, conversations, bio
-    )
+    turns = observations(connection, last, speaker=speaker_id, vocabulary=vocabulary, width=width)
+    weights = summary(connection, vocabulary, speaker, before, rule)
+    return SpeakerContext(speaker_id, turns, weights, utterances, conversations, bio)
 
 
 def capped_shares(log_weights: np.ndarray, cap: float) -> np.ndarray:
-    """Shares min(l * w, cap) of weights w = 2 ** log_weights, shape (N,), with the one l at which they sum to 1.
+    """Shares of weights, none above `cap`: min(l * w, cap), with the factor l for which they sum to 1.
 
-    With fewer than 1 / cap weights no l exists: each gets `cap`, and what is missing to 1 is nobody's. Adding
-    one conversation only ever takes from the others, so it moves any weighted mean of values in [0, 1] by at
-    most `cap`, however many turns it has. The level is found in closed form: with the k largest capped, l =
-    (1 - k * cap) / (the sum of the others). Logarithms keep weights of very different ages from vanishing.
+    `log_weights` are logarithms to base 2, shape (N,), so that weights of very different ages stay above 0.
+    With fewer than 1 / cap weights no l exists: each share is `cap`, and the rest is assigned to nobody.
+
+    Adding one conversation only reduces the other shares. It therefore moves a weighted mean of values in
+    [0, 1] by at most `cap`, however many turns it has. With the k largest weights capped,
+    l = (1 - k * cap) / (sum of the other weights).
+
+    Raises:
+        ValueError: `cap` is not above 0 and at most 1.
     """
     if not 0.0 < cap <= 1.0:
-        raise ValueError(f"cap={cap}: the share of one conversation lies above 0 and at most at 1")
+        raise ValueError(f"cap={cap}: the share of one conversation must be above 0 and at most 1")
     count = len(log_weights)
     if count * cap <= 1.0:
         return np.full(count, cap)
     order = np.argsort(-log_weights, kind="stable")
     falling = log_weights[order]
-    rest = np.logaddexp2.accumulate(falling[::-1])[::-1]  # the logarithm of the k-th largest and all below it
+    rest = np.logaddexp2.accumulate(falling[::-1])[::-1]  # log2 of the sum from the k-th largest on
     room = 1.0 - cap * np.arange(count)
-    capped = int(
-        np.argmax(room * np.exp2(falling - rest) <= cap)
-    )  # the first k at which the next one stays below the cap
+    # The first k for which the next share stays below the cap.
+    capped = int(np.argmax(room * np.exp2(falling - rest) <= cap))
     shares = np.full(count, cap)
     shares[order[capped:]] = np.minimum(room[capped] * np.exp2(falling[capped:] - rest[capped]), cap)
     return shares

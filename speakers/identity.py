@@ -1,4 +1,4 @@
-"""Who is this: from a name as written to a speaker of the tenant."""
+"""Finds and creates the speaker that a name or an id denotes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from speakers.store.tables import ALIASES, SPEAKERS, TOMBSTONES
 from speakers.tenant import Tenant
 
 EVERYWHERE = ""
-"""The scope of a name that is known in every conversation of its tenant."""
-
+"""The scope of a name that is valid in every conversation of its tenant."""
 
 _BY_ID = select(SPEAKERS).where(
     SPEAKERS.c.tenant == bindparam("of_tenant"), SPEAKERS.c.speaker_id == bindparam("wanted")
@@ -25,9 +24,13 @@ _BY_ID = select(SPEAKERS).where(
 
 
 def scope_of(name: str | Sequence[str], conversation_id: str, mapping: NameMap | None) -> tuple[str, str]:
-    """The owner's name and scope: the first of several names; generic and collective names stay inside their conversation.
+    """The name and scope of the speaker who owns a turn: the first of several names.
 
-    A name the mapping knows, alone or as first of several, is that person everywhere.
+    Generic and collective names have the conversation as their scope. A name in the mapping, whole or as the
+    first of several, denotes that person everywhere.
+
+    Raises:
+        InvalidRecordError: the name cannot be stored.
     """
     whole = name if isinstance(name, str) else None
     mapped = mapping.lookup(whole, conversation_id) if mapping is not None and whole is not None else None
@@ -41,7 +44,7 @@ def scope_of(name: str | Sequence[str], conversation_id: str, mapping: NameMap |
 
 
 def find_by_name(connection: Connection, tenant: Tenant, name: str, scope: str) -> Row | None:
-    """The speaker row a name leads to in a scope, merges followed."""
+    """The row of the speaker with this name in the scope, after merges; None if there is none."""
     query = (
         select(SPEAKERS)
         .join(ALIASES, ALIASES.c.speaker == SPEAKERS.c.speaker)
@@ -56,10 +59,14 @@ def find_by_name(connection: Connection, tenant: Tenant, name: str, scope: str) 
 
 
 def find_by_id(connection: Connection, tenant: Tenant, speaker_id: str, *, follow: bool = True) -> Row:
-    """The speaker row of an id, merges followed unless asked not to. Raises UnknownSpeakerError."""
+    """The row of the speaker with this id; of the merge target where `follow` is set.
+
+    Raises:
+        UnknownSpeakerError: the tenant has no such id.
+    """
     row = connection.execute(_BY_ID, {"of_tenant": tenant.row, "wanted": speaker_id}).one_or_none()
     if row is None:
-        raise UnknownSpeakerError(f"no speaker {speaker_id!r}; 'erc speakers list' shows those there are")
+        raise UnknownSpeakerError(f"no speaker {speaker_id!r}; 'erc speakers list' shows all")
     return _follow(connection, row) if follow else row
 
 
@@ -70,7 +77,12 @@ def _follow(connection: Connection, row: Row) -> Row:
 
 
 def find(connection: Connection, tenant: Tenant, name_or_id: str, *, scope: str = EVERYWHERE) -> Row:
-    """The speaker of an id or of a name. Raises UnknownSpeakerError."""
+    """The row of the speaker with this id or name, after merges.
+
+    Raises:
+        UnknownSpeakerError: the tenant has no such speaker.
+        InvalidRecordError: the name cannot be stored.
+    """
     if name_or_id.startswith("spk_") and len(name_or_id) == 30:
         return find_by_id(connection, tenant, name_or_id)
     row = find_by_name(connection, tenant, name_or_id, scope)
@@ -80,7 +92,7 @@ def find(connection: Connection, tenant: Tenant, name_or_id: str, *, scope: str 
 
 
 def _unknown(connection: Connection, tenant: Tenant, name: str, scope: str) -> str:
-    """Why a name leads to nobody: it may be known in conversations, or everywhere but in the one that was named."""
+    """The message for an unknown name. The name may exist in another scope."""
     query = (
         select(ALIASES.c.scope)
         .where(ALIASES.c.tenant == tenant.row, ALIASES.c.match_name == tenant.match_name(name))
@@ -90,15 +102,18 @@ def _unknown(connection: Connection, tenant: Tenant, name: str, scope: str) -> s
     bound = [one for one in scopes if one != EVERYWHERE]
     place = "" if scope == EVERYWHERE else f" in conversation {scope!r}"
     if EVERYWHERE in scopes:
-        return f"no speaker is called {name!r}{place}, but one is in every conversation: leave --conversation away"
+        return f"no speaker is called {name!r}{place}, but one is in every conversation: omit --conversation"
     if bound:
         some = ", ".join(map(repr, bound[:3])) + (f" and {len(bound) - 3} more" if len(bound) > 3 else "")
-        return f"{name!r} names a speaker within one conversation only ({some}): add --conversation, or use the id that 'erc speakers list' shows"
-    return f"no speaker is called {name!r}{place}; 'erc speakers list' shows those there are"
+        return (
+            f"{name!r} is bound to single conversations ({some}): add --conversation, or use the id that "
+            "'erc speakers list' shows"
+        )
+    return f"no speaker is called {name!r}{place}; 'erc speakers list' shows all"
 
 
 def is_erased(connection: Connection, tenant: Tenant, *digests: str) -> bool:
-    """Whether any of the digests is a tombstone."""
+    """Whether any of the digests is that of a forgotten id or name."""
     query = (
         select(TOMBSTONES.c.digest)
         .where(TOMBSTONES.c.tenant == tenant.row, TOMBSTONES.c.digest.in_(digests))
@@ -108,12 +123,11 @@ def is_erased(connection: Connection, tenant: Tenant, *digests: str) -> bool:
 
 
 def resolve(connection: Connection, tenant: Tenant, name: str, scope: str) -> Resolution | None:
-    """Who the name is, without writing; None where a new speaker would have to be made."""
+    """The speaker of a name, or that it is forgotten; None if a new speaker would have to be created."""
     row = find_by_name(connection, tenant, name, scope)
     if row is not None:
-        return Resolution(
-            speaker(connection, row), False, warnings_about(connection, tenant, name, row.speaker)
-        )
+        warnings = warnings_about(connection, tenant, name, row.speaker)
+        return Resolution(speaker(connection, row), False, warnings)
     if is_erased(connection, tenant, tenant.tombstone_of_name(scope, tenant.match_name(name))):
         return Resolution(None)
     return None
@@ -129,11 +143,15 @@ def create(
     speaker_id: SpeakerId | None = None,
     named: bool = True,
 ) -> int:
-    """Make a speaker that answers to the name (unless not `named`) and return its row number."""
+    """Create a speaker and return its row number. Unless `named` is false, the name leads to it."""
     values = {
-        "tenant": tenant.row, "speaker_id": speaker_id or _new_id(connection, tenant, name, scope), "scope": scope, "created_at": now, "basis": 0,
+        "tenant": tenant.row,
+        "speaker_id": speaker_id or _new_id(connection, tenant, name, scope),
+        "scope": scope,
+        "created_at": now,
+        "basis": 0,
         "name": None if tenant.pseudonymous else names.display(name),
-    }  # fmt: skip
+    }
     row = connection.execute(SPEAKERS.insert().values(**values).returning(SPEAKERS.c.speaker)).scalar_one()
     if named:
         add_alias(connection, tenant, row, name, scope)
@@ -141,22 +159,26 @@ def create(
 
 
 def _new_id(connection: Connection, tenant: Tenant, name: str, scope: str) -> SpeakerId:
-    """An id that no forgotten person had: a pseudonymous store makes it from the name, which another may bear by now."""
+    """An id that no forgotten person had. Pseudonymous ids come from the name, which two people may share."""
     fresh = (tenant.new_id(name, scope, bearer=number) for number in count())
     return next(one for one in fresh if not is_erased(connection, tenant, tenant.tombstone_of_id(one)))
 
 
 def add_alias(connection: Connection, tenant: Tenant, row: int, name: str, scope: str) -> int:
-    """Let a speaker answer to one more name; the caller has made sure that the name is free."""
+    """Add a name that leads to the speaker; returns its row number. The caller checks that it is free."""
     values = {
-        "tenant": tenant.row, "speaker": row, "scope": scope, "match_name": tenant.match_name(name), "skeleton": tenant.match_skeleton(name),
+        "tenant": tenant.row,
+        "speaker": row,
+        "scope": scope,
+        "match_name": tenant.match_name(name),
+        "skeleton": tenant.match_skeleton(name),
         "name": None if tenant.pseudonymous else names.display(name),
-    }  # fmt: skip
+    }
     return connection.execute(ALIASES.insert().values(**values).returning(ALIASES.c.alias)).scalar_one()
 
 
 def warnings_about(connection: Connection, tenant: Tenant, name: str, row: int | None) -> tuple[str, ...]:
-    """What a person should look at: invisible characters, and other speakers' names that look the same."""
+    """Warnings about a name: invisible characters, and other speakers' names that look the same."""
     found = []
     hidden = names.hidden_characters(name)
     if hidden:
@@ -177,28 +199,34 @@ def warnings_about(connection: Connection, tenant: Tenant, name: str, row: int |
         if target.speaker != row:
             shown = "another name" if other.alias is None else repr(other.alias)
             found.append(
-                f"the name {names.display(name)!r} looks like {shown} of {target.speaker_id}; they stay two speakers unless merged"
+                f"the name {names.display(name)!r} looks like {shown} of {target.speaker_id}; they stay two "
+                "speakers unless merged"
             )
     return tuple(found)
 
 
 def speaker(connection: Connection, row: Row) -> Speaker:
-    """The frozen noun of a row, with every name that leads to it."""
+    """The speaker of a row, with every name that leads to it."""
     rows = connection.execute(
         select(ALIASES.c.name)
-        .where(ALIASES.c.speaker.in_(family(connection, row.speaker)))
+        .where(ALIASES.c.speaker.in_(merged_group(connection, row.speaker)))
         .order_by(ALIASES.c.alias)
     )
     aliases = tuple(dict.fromkeys(name for (name,) in rows if name is not None and name != row.name))
     return Speaker(SpeakerId(row.speaker_id), row.name, row.scope or None, aliases)
 
 
-def family(connection: Connection, row: int) -> tuple[int, ...]:
-    """The speaker's row and the rows merged into it, directly or not."""
+def merged_group(connection: Connection, row: int) -> tuple[int, ...]:
+    """The row number of a speaker and those of all speakers merged into it, directly or not."""
     found, fresh = [row], [row]
     while fresh:
-        fresh = list(
-            connection.execute(select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into.in_(fresh))).scalars()
-        )
+        query = select(SPEAKERS.c.speaker).where(SPEAKERS.c.merged_into.in_(fresh))
+        fresh = list(connection.execute(query).scalars())
         found += fresh
     return tuple(found)
+
+
+def unmerged(connection: Connection, tenant: Tenant) -> Sequence[Row]:
+    """The rows of all speakers that were not merged into another, in order of creation."""
+    where = (SPEAKERS.c.tenant == tenant.row) & SPEAKERS.c.merged_into.is_(None)
+    return connection.execute(select(SPEAKERS).where(where).order_by(SPEAKERS.c.speaker)).all()

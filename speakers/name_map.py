@@ -1,4 +1,4 @@
-"""A mapping file: which written names are one person, for a whole corpus or inside one conversation."""
+"""Name maps: which written names denote one person, everywhere or in one conversation."""
 
 from __future__ import annotations
 
@@ -14,28 +14,35 @@ from speakers.names import normalise
 
 @dataclass(frozen=True, slots=True)
 class NameMap:
-    """From a written name to the person's name; a mapped name is a person even if it looks generic.
+    """Maps written names to people. A mapped name is a person even if it looks generic.
 
-    `everywhere` maps normalised names, `conversations` does so inside one conversation, which goes first.
+    `everywhere` maps normalised names. `conversations` does so for single conversations and takes precedence.
     """
 
     everywhere: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     conversations: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
 
     def lookup(self, name: str, conversation_id: str) -> str | None:
-        """The person's name for a written name, or None where the map is silent."""
+        """The person's name for a written name, or None if it is not mapped.
+
+        Raises:
+            InvalidRecordError: the name cannot be stored (see `speakers.names.normalise`).
+        """
         key = normalise(name)
         return self.conversations.get(conversation_id, {}).get(key) or self.everywhere.get(key)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> NameMap:
-        """From a plain mapping: `{person: [alias, ...]}`, `{alias: person}`, and under `conversations` the same per conversation.
+        """A map from plain data: `{person: [alias, ...]}` and `{alias: person}`.
 
-        Raises InvalidRecordError for a value of another kind and for an alias that names two people.
+        The key `conversations` holds such a mapping for each conversation id.
+
+        Raises:
+            InvalidRecordError: a value has another type, or an alias names two people.
         """
         inner = data.get("conversations", {})
         if not isinstance(inner, Mapping) or not all(isinstance(value, Mapping) for value in inner.values()):
-            raise InvalidRecordError("'conversations' of a name map holds one mapping per conversation id")
+            raise InvalidRecordError("'conversations' of a name map needs one mapping per conversation id")
         everywhere = _flatten(
             {key: value for key, value in data.items() if key != "conversations"}, "the name map"
         )
@@ -49,7 +56,11 @@ class NameMap:
 
     @classmethod
     def read(cls, path: str | Path) -> NameMap:
-        """From a YAML or JSON file. Raises InvalidRecordError that names the file."""
+        """A map from a YAML or JSON file.
+
+        Raises:
+            InvalidRecordError: the file cannot be read or is not a name map.
+        """
         import yaml
 
         try:

@@ -1,4 +1,4 @@
-"""Taking conversations in: the order of turns, and one transaction per conversation."""
+"""Records conversations, each in one transaction, and places their turns in order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Row, bindparam, select
 
 from speakers.errors import InvalidRecordError, UnknownSpeakerError
-from speakers.records import Embedder, Observation, Point, Receipt
+from speakers.records import Embedder, Observation, Point, Receipt, check_text
 from speakers.store.bulk import in_chunks, insert_rows
 from speakers.store.codec import Vocabulary, observation_values
 from speakers.store.tables import CONVERSATIONS, OBSERVATIONS, SPEAKERS, TENANTS, TOMBSTONES
 from speakers.tenant import AHEAD, Tenant, bump, tenant_row
 
-# Statements are built once: a conversation is small, and building them would cost as much as running them.
+# Built once: for a small conversation, building a statement costs as much as running it.
 _PLACE = select(CONVERSATIONS.c.sequence, CONVERSATIONS.c.time).where(
     CONVERSATIONS.c.tenant == bindparam("of"), CONVERSATIONS.c.conversation_id == bindparam("conversation")
 )
@@ -40,7 +40,7 @@ _OPEN = CONVERSATIONS.insert()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A conversation's place in the order: its sequence, and the clock at its first ingestion in UTC seconds."""
+    """The place of a conversation: its sequence number and the UTC seconds of its first recording."""
 
     sequence: int
     time: float
@@ -49,25 +49,23 @@ class Place:
 def place_of(
     connection: Connection, tenant: Tenant, conversation_id: str, *, now: float, counters: Row
 ) -> tuple[Place, bool]:
-    """The conversation's place and whether it has been taken in; else the place it would get now by the tenant's `counters`.
+    """The place of a conversation and whether it is stored; for a new one, the place it would get now.
 
-    The clock does not run backwards in the order: a conversation taken in later has a time at least as late.
-    Only where the last one lies more than a day ahead was a clock wrong, and is not followed for good.
+    A conversation recorded later never has an earlier time, even if the clock was set back. A last time more
+    than a day in the future is ignored: it came from a wrong clock.
     """
     row = connection.execute(_PLACE, {"of": tenant.row, "conversation": conversation_id}).one_or_none()
     if row is not None:
         return Place(row.sequence, row.time), True
-    return Place(
-        counters.next_sequence, now if counters.clock > now + AHEAD else max(now, counters.clock)
-    ), False
+    time = now if counters.clock > now + AHEAD else max(now, counters.clock)
+    return Place(counters.next_sequence, time), False
 
 
 class Timeline:
-    """Times of one conversation's turns, such that time never contradicts the index.
+    """Assigns times to the turns of one conversation that never contradict their order by index.
 
-    A turn without a timestamp takes the time of the one before it, the first the clock's; one that
-    contradicts its neighbours takes the nearest time that does not: an earlier turn never comes to stand
-    after a later one, whatever a transcript's clock did.
+    A turn without a timestamp gets the time of the turn before it; the first gets the time of the place. A
+    timestamp that contradicts a neighbour is replaced by the nearest time that does not.
     """
 
     def __init__(self, place: Place, stored: Iterable[tuple[int, float]] = ()) -> None:
@@ -75,15 +73,14 @@ class Timeline:
         self._turns = sorted(stored)
 
     def add(self, turns: Sequence[tuple[int, float | None]]) -> list[float]:
-        """Times of new turns given as (index, timestamp or None) in rising index; they are part of the timeline from then on."""
+        """Times of new turns (index, timestamp or None) in rising index. The timeline then includes them."""
         times = []
         for index, timestamp in turns:
             at = bisect_left(self._turns, (index, -math.inf))
             earliest = self._turns[at - 1][1] if at else -math.inf
             latest = self._turns[at][1] if at < len(self._turns) else math.inf
-            if (
-                timestamp is None
-            ):  # the first turn is dated by the clock, never by a later turn: that must not change what it reads
+            if timestamp is None:
+                # A later turn must not date the first one: that would change what the first turn may read.
                 timestamp = earliest if at else self._place.time
             time = min(max(timestamp, earliest), latest)
             insort(self._turns, (index, time))
@@ -99,7 +96,10 @@ def points(
     *,
     now: float,
 ) -> tuple[Point, ...]:
-    """The points at which turns (index, timestamp or None; rising) of a conversation stand or would stand if recorded now."""
+    """The points of turns (index, timestamp or None) in rising index.
+
+    For turns that are not stored, these are the points they would get if recorded now.
+    """
     counters = connection.execute(select(TENANTS).where(TENANTS.c.tenant == tenant.row)).one()
     place, known = place_of(connection, tenant, conversation_id, now=now, counters=counters)
     stored = (
@@ -121,14 +121,18 @@ def record(
     observations: Sequence[Observation],
     *,
     embedder: Embedder | None,
-    sets: Vocabulary,
+    vocabulary: Vocabulary,
     now: float,
 ) -> Receipt:
-    """Take in what is new of a conversation, inside a write transaction. It takes hold of the tenant first, so that sequence
-    and row numbers rise in the order of commits.
+    """Store the new turns of a conversation, inside a write transaction.
 
-    Turns known before keep their first place and content. Turns of forgotten speakers are counted and
-    dropped.
+    It locks the tenant first, so that sequence and row numbers rise in the order of commits. Turns that are
+    stored already keep their place and content. Turns of forgotten speakers are counted and dropped.
+
+    Raises:
+        InvalidRecordError: a turn is of another conversation, repeated, or at the place of another turn.
+        UnknownSpeakerError: the tenant has no such speaker.
+        EmbedderMismatchError: a vector does not fit the tenant's embedder.
     """
     _check(conversation_id, observations)
     counters = tenant_row(connection, tenant)
@@ -159,7 +163,7 @@ def record(
     times = Timeline(place, ((row.position, row.time) for row in stored)).add(
         [(one.index, one.timestamp) for one in fresh]
     )
-    rows = _rows(connection, tenant, fresh, times, place, owners, embedder, sets)
+    rows = _rows(connection, tenant, fresh, times, place, owners, embedder, vocabulary)
     insert_rows(connection, OBSERVATIONS, rows)
     if known:
         bump(connection, tenant)
@@ -176,28 +180,38 @@ def _rows(
     place: Place,
     owners: dict[str, int],
     embedder: Embedder | None,
-    sets: Vocabulary,
+    vocabulary: Vocabulary,
 ) -> list[dict[str, object]]:
     with_vectors = embedder if any(one.vector is not None for one in fresh) else None
-    embedder_row = sets.settle(connection, with_vectors)
+    embedder_row = vocabulary.settle(connection, with_vectors)
     width = None if with_vectors is None else with_vectors.width
     rows = []
     for one, time in zip(fresh, times, strict=True):
         values = observation_values(one, keeps_text=tenant.keeps_text, width=width)
-        label_set, weights = sets.encode(connection, one.weights)
+        label_set, weights = vocabulary.encode(connection, one.weights)
         values |= {
-            "tenant": tenant.row, "speaker": owners[one.speaker], "sequence": place.sequence, "time": time, "label_set": label_set,
-            "weights": weights, "embedder": None if one.vector is None else embedder_row,
-        }  # fmt: skip
+            "tenant": tenant.row,
+            "speaker": owners[one.speaker],
+            "sequence": place.sequence,
+            "time": time,
+            "label_set": label_set,
+            "weights": weights,
+            "embedder": None if one.vector is None else embedder_row,
+        }
         rows.append(values)
     return rows
 
 
 def check_place(one: Observation, holder: str | None) -> None:
-    """Raises InvalidRecordError where a turn's place in its conversation is another utterance's."""
+    """Check that no other turn is at this turn's place. `holder` is the utterance id stored there.
+
+    Raises:
+        InvalidRecordError: another turn is there.
+    """
     if holder not in (None, one.utterance_id):
         raise InvalidRecordError(
-            f"conversation {one.conversation_id!r}: turn {one.index} is {holder!r} already, not {one.utterance_id!r}"
+            f"conversation {one.conversation_id!r}: turn {one.index} is already {holder!r}, not "
+            f"{one.utterance_id!r}"
         )
 
 
@@ -206,11 +220,12 @@ def _check(conversation_id: str, observations: Sequence[Observation]) -> None:
     for one in observations:
         if one.conversation_id != conversation_id:
             raise InvalidRecordError(
-                f"utterance {one.utterance_id!r} belongs to {one.conversation_id!r}, not to {conversation_id!r}"
+                f"utterance {one.utterance_id!r} belongs to {one.conversation_id!r}, not to "
+                f"{conversation_id!r}"
             )
         if one.utterance_id in seen:
             raise InvalidRecordError(
-                f"conversation {conversation_id!r}: utterance id {one.utterance_id!r} stands twice"
+                f"conversation {conversation_id!r}: utterance id {one.utterance_id!r} is repeated"
             )
         seen.add(one.utterance_id)
 
@@ -220,7 +235,7 @@ def _stored_turns(connection: Connection, tenant: Tenant, conversation_id: str) 
 
 
 def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple[dict[str, int], set[str]]:
-    """Row numbers of the owners, merges followed, and the ids that belong to forgotten speakers. Raises UnknownSpeakerError for any other id."""
+    """Row numbers of the speakers after merges, and the ids of those that were forgotten."""
     found: dict[str, int] = {}
     wanted = sorted(speakers)
     for few in in_chunks(wanted):
@@ -236,10 +251,40 @@ def _owners(connection: Connection, tenant: Tenant, speakers: set[str]) -> tuple
     if not missing:
         return found, set()
     where = (TOMBSTONES.c.tenant == tenant.row) & TOMBSTONES.c.digest.in_(list(missing))
-    erased = {
-        missing[digest] for digest in connection.execute(select(TOMBSTONES.c.digest).where(where)).scalars()
-    }
+    digests = connection.execute(select(TOMBSTONES.c.digest).where(where)).scalars()
+    erased = {missing[digest] for digest in digests}
     unknown = set(missing.values()) - erased
     if unknown:
         raise UnknownSpeakerError(f"no speaker {min(unknown)!r} in this memory; resolve the name first")
     return found, erased
+
+
+def texts(connection: Connection, tenant: Tenant, conversation_id: str) -> dict[str, str | None]:
+    """The stored words of a conversation by utterance id; None where words are not stored."""
+    columns = OBSERVATIONS.c
+    where = (columns.tenant == tenant.row) & (columns.conversation_id == conversation_id)
+    rows = connection.execute(select(columns.utterance_id, columns.text).where(where))
+    return {row.utterance_id: row.text for row in rows}
+
+
+def correct(
+    connection: Connection, tenant: Tenant, conversation_id: str, utterance_id: str, emotion: str | None
+) -> None:
+    """Store a person's correction of a turn; None removes it.
+
+    Raises:
+        InvalidRecordError: the turn is not stored, or the emotion is empty or cannot be stored.
+    """
+    if emotion is not None and not check_text(emotion, "correction").strip():
+        raise InvalidRecordError("a correction needs an emotion")
+    columns = OBSERVATIONS.c
+    where = (
+        (columns.tenant == tenant.row)
+        & (columns.conversation_id == conversation_id)
+        & (columns.utterance_id == utterance_id)
+    )
+    if not connection.execute(OBSERVATIONS.update().where(where).values(correction=emotion)).rowcount:
+        raise InvalidRecordError(
+            f"no utterance {utterance_id!r} of conversation {conversation_id!r} is stored; "
+            "'erc speakers show' lists both ids"
+        )

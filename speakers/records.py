@@ -1,4 +1,4 @@
-"""The nouns of the speaker memory. All are frozen; none knows of a database or of a model."""
+"""Frozen value types of the speaker memory. They depend on neither the database nor a model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import numpy as np
 from speakers.errors import InvalidRecordError
 
 SpeakerId = NewType("SpeakerId", str)
-"""`spk_` and 26 characters; opaque, stable, never reused and never derived from a name (save in pseudonymous stores)."""
+"""`spk_` and 26 characters: opaque, stable and never reused.
 
+It is random, except in pseudonymous memories, where it is a keyed digest of the name.
+"""
 
 HIGHEST_INDEX = 2**53
-"""The highest index of a turn: what any JSON reader still takes for a whole number."""
+"""The highest index of a turn: the largest integer that every JSON reader keeps exactly."""
 
 
 def check_text(value: str, what: str) -> str:
-    """The string itself where every engine can hold it; lone surrogates and NUL are refused."""
+    """The string itself, if both database engines can store it.
+
+    Raises:
+        InvalidRecordError: it holds a NUL character or a lone surrogate.
+    """
     if "\x00" in value:
         raise InvalidRecordError(f"{what} holds a NUL character; remove it")
     try:
@@ -34,10 +40,9 @@ def check_text(value: str, what: str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Point:
-    """A moment in the store's one order of turns: time, then first-ingestion sequence, conversation and index.
+    """A position in the order of all turns: by time, then sequence, conversation and index.
 
-    `time` is in UTC seconds. `sequence` counts conversations in the order in which the tenant first took them
-    in.
+    `time` is in UTC seconds. `sequence` numbers conversations in the order of their first recording.
     """
 
     time: float
@@ -47,14 +52,15 @@ class Point:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.time):
-            raise InvalidRecordError(f"time={self.time}: a point in the order needs a finite time in seconds")
+            raise InvalidRecordError(f"time={self.time}: a point needs a finite time in seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A person as one tenant knows them. `scope` is the conversation a generic name is bound to, None for a name known everywhere.
+    """A person in the memory of one tenant. The id alone identifies them.
 
-    `name` is for people to read and None in pseudonymous stores; identity is the id alone.
+    `name` is for display, and None in pseudonymous memories. `scope` is the conversation to which a generic
+    name is bound; None for a name that is valid in every conversation.
     """
 
     speaker_id: SpeakerId
@@ -65,7 +71,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class StoredUncertainty:
-    """Entropies in nats of the context-free classifier: total = aleatoric + epistemic."""
+    """Entropies of the context-free classifier in nats: total = aleatoric + epistemic."""
 
     total: float
     aleatoric: float
@@ -74,7 +80,7 @@ class StoredUncertainty:
 
 @dataclass(frozen=True, slots=True)
 class ConversationLabel:
-    """What the conversation model said of the turn; it stands beside the classifier's weights and is never read back as evidence."""
+    """The label of the conversation model. It is stored beside the weights and no model reads it back."""
 
     emotion: str
     confidence: float
@@ -82,7 +88,7 @@ class ConversationLabel:
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """Who made the vectors. A tenant keeps vectors of one embedder only."""
+    """The model that made the vectors. A tenant stores vectors of one embedder only."""
 
     name: str
     revision: str
@@ -91,11 +97,25 @@ class Embedder:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One turn of one speaker. Its identity is (conversation_id, utterance_id), never its content.
+    """One turn of one speaker, identified by (conversation_id, utterance_id) and never by its content.
 
-    `weights` are the context-free classifier's, each between 0 and 1, kept as float32. `timestamp` is in UTC
-    seconds. `vector` has shape (width,) and is kept as float16 if it is float16, else as float32. `point` is
-    set by the store.
+    Attributes:
+        speaker: the id of the speaker.
+        conversation_id: the conversation.
+        utterance_id: the turn, unique in its conversation.
+        index: the position of the turn in its conversation, from 0.
+        text: the words; None if they are not stored.
+        timestamp: UTC seconds, if known.
+        weights: emotion weights of the context-free classifier, from 0 to 1, stored as float32.
+        uncertainty: entropies of the same classifier.
+        label: the label of the conversation model.
+        correction: an emotion set by a person.
+        model: name and version of the model.
+        vector: shape (width,); stored as float16 if it is float16, else as float32.
+        point: the position in the order of all turns, set by the store.
+
+    Raises:
+        InvalidRecordError: a field cannot be stored.
     """
 
     speaker: SpeakerId
@@ -124,22 +144,20 @@ class Observation:
             or not 0 <= self.index <= HIGHEST_INDEX
         ):
             raise InvalidRecordError(
-                f"{place}: index={self.index!r} is no whole number from 0 to {HIGHEST_INDEX}"
+                f"{place}: index={self.index!r} is not a whole number from 0 to {HIGHEST_INDEX}"
             )
         if self.timestamp is not None and not math.isfinite(self.timestamp):
             raise InvalidRecordError(f"{place}: timestamp={self.timestamp} is not a finite number of seconds")
         for label, weight in self.weights.items():
             check_text(label, f"a label of {place}")
             if not 0.0 <= weight <= 1.0:
-                raise InvalidRecordError(
-                    f"{place}: weight of {label!r} is {weight}; weights lie between 0 and 1"
-                )
+                raise InvalidRecordError(f"{place}: weight of {label!r} is {weight}; weights are from 0 to 1")
         entropies = self.uncertainty
         if entropies is not None and not all(
             map(math.isfinite, (entropies.total, entropies.aleatoric, entropies.epistemic))
         ):
             raise InvalidRecordError(
-                f"{place}: {entropies} holds a number that is not finite; leave out what is not known"
+                f"{place}: {entropies} has a number that is not finite; omit the uncertainty if it is unknown"
             )
         if self.label is not None:
             check_text(self.label.emotion, f"label of {place}")
@@ -149,13 +167,16 @@ class Observation:
                 )
         if self.vector is not None and (self.vector.ndim != 1 or not np.isfinite(self.vector).all()):
             raise InvalidRecordError(
-                f"{place}: a vector has one axis and finite numbers, this has shape {self.vector.shape}"
+                f"{place}: a vector needs one axis and finite numbers; its shape is {self.vector.shape}"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Decayed emotion weights of a speaker's past. `unknown` is the share that no conversation may claim (see `speakers.history`)."""
+    """Decayed emotion weights of a speaker's past.
+
+    `unknown` is the share that remains when too few conversations reach the cap (see `capped_shares`).
+    """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     unknown: float = 1.0
@@ -163,7 +184,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One sentence of a bio, with how many utterances support it and, where an embedder was handed in, its vector."""
+    """One sentence of a bio, the number of turns that support it, and its vector, shape (width,)."""
 
     text: str
     support: int
@@ -172,7 +193,16 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Bio:
-    """One version of what is known about a speaker, written by `writer` from `utterances` turns strictly before `before`."""
+    """One version of a speaker's bio.
+
+    Attributes:
+        version: counts from 1 for each speaker.
+        writer: the name of the `BioWriter`.
+        before: the bio uses only turns strictly before this point.
+        utterances: the number of turns it was written from.
+        conversations: the number of conversations they are from.
+        passages: its sentences.
+    """
 
     version: int
     writer: str
@@ -189,7 +219,16 @@ class Bio:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerContext:
-    """What a model may read of a speaker before a point: the last turns oldest first, the summary, counts of all of the past, the bio."""
+    """What a model may read of a speaker before a point.
+
+    Attributes:
+        speaker: the id of the speaker.
+        observations: the last turns, oldest first.
+        summary: decayed emotion weights.
+        utterances: the number of all earlier turns.
+        conversations: the number of conversations they are from.
+        bio: the latest bio written before the point.
+    """
 
     speaker: SpeakerId
     observations: tuple[Observation, ...] = ()
@@ -201,7 +240,7 @@ class SpeakerContext:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A past observation and how near it is to the query: cosine in float64."""
+    """A past observation and its cosine with the query, in float64."""
 
     observation: Observation
     score: float
@@ -218,7 +257,7 @@ class PassageHit:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Nearest first; equal scores stand in the order of ingestion. `passages` is empty when no speaker was named."""
+    """Search results, nearest first; equal scores in order of recording. No speaker, no `passages`."""
 
     observations: tuple[Hit, ...] = ()
     passages: tuple[PassageHit, ...] = ()
@@ -226,10 +265,14 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """An acknowledged transaction: how many observations are new, were known before, and were refused because the person asked to be forgotten.
+    """A committed recording.
 
-    `warnings` say what a person should know of beside it, such as an erasure that is due and could not be
-    finished yet.
+    Attributes:
+        conversation_id: the conversation.
+        recorded: the number of new observations.
+        known: the number that were recorded before.
+        erased: the number refused because their speaker was forgotten.
+        warnings: problems a user should see, such as an erasure that could not be finished yet.
     """
 
     conversation_id: str
@@ -241,7 +284,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Who a name is. `speaker` is None for a person who was forgotten: nothing is known of them, and nothing will be kept."""
+    """The speaker of a name; `speaker` is None if the name is that of a forgotten person."""
 
     speaker: Speaker | None
     created: bool = False
@@ -249,13 +292,23 @@ class Resolution:
 
     @property
     def erased(self) -> bool:
-        """Whether the name belongs to a person who was forgotten."""
+        """Whether the name belongs to a forgotten person. Nothing is stored about them."""
         return self.speaker is None
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One logged change of identities; `undone_by` is the entry that reversed it."""
+    """One logged change of identities.
+
+    Attributes:
+        audit: the number of the entry.
+        at: UTC seconds.
+        action: merge, split, rename, alias, undo or forget.
+        speaker_id: the speaker concerned.
+        other_id: the other speaker of a merge or split.
+        detail: further facts, depending on the action.
+        undone_by: the number of the entry that reversed this one.
+    """
 
     audit: int
     at: float
@@ -268,8 +321,11 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class LoggedNames:
-    """Names of now for entries of the log: of `speakers` by id, and of `aliases` by the number an entry's detail gives. None where none is kept;
-    who was forgotten, or an alias that was taken back, is in neither."""
+    """Current names of the people and aliases in log entries; None where no name is stored.
+
+    `speakers` is keyed by id, `aliases` by the number in an entry's `detail`. Forgotten people and removed
+    aliases are in neither.
+    """
 
     speakers: dict[str, str | None]
     aliases: dict[int, str | None]
@@ -277,7 +333,7 @@ class LoggedNames:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What `forget` removed, in counts; it names nobody."""
+    """Counts of what an erasure removed."""
 
     speakers: int
     observations: int

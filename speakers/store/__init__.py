@@ -1,4 +1,4 @@
-"""The database under the speaker memory."""
+"""The database of the speaker memory."""
 
 from speakers.store.engine import Store
 

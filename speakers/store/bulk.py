@@ -1,4 +1,4 @@
-"""Many rows into one table, without building each row's statement anew."""
+"""Inserts many rows without rebuilding the statement for each, and splits long lists of values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Dialect, Table
 
 CHUNK = 500
-"""Bound parameters per statement: far below every engine's limit."""
+"""Bound parameters in one statement: far below the limit of either engine."""
 Value = TypeVar("Value")
 
 
@@ -17,13 +17,17 @@ Value = TypeVar("Value")
 def _statement(
     table: Table, columns: tuple[str, ...], dialect: Dialect
 ) -> tuple[str, tuple[str, ...] | None]:
-    """The driver's own text for inserting these columns, and their order where the driver counts parameters instead of naming them."""
-    compiled = table.insert().compile(dialect=dialect, column_keys=list(columns))
+    """The INSERT in the driver's own syntax, and the parameter order where parameters are positional."""
+    # `inline` keeps the compiler from adding RETURNING, which many rows do not need.
+    compiled = table.insert().inline().compile(dialect=dialect, column_keys=list(columns))
     return str(compiled), None if compiled.positiontup is None else tuple(compiled.positiontup)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns, in plain types that the driver takes as they are (no arrays, no enums)."""
+    """Insert rows that all have the same columns.
+
+    Values are plain types that the driver accepts, not arrays or enums.
+    """
     text, order = _statement(table, tuple(rows[0]), connection.dialect)
     if order is None:
         connection.exec_driver_sql(text, [dict(row) for row in rows])
@@ -32,6 +36,6 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 
 def in_chunks(values: Sequence[Value]) -> Iterator[list[Value]]:
-    """The values in their order, at most `CHUNK` at a time; nothing of nothing."""
+    """The values in order, in lists of at most `CHUNK`; no list at all for no values."""
     for start in range(0, len(values), CHUNK):
         yield list(values[start : start + CHUNK])

@@ -1,4 +1,4 @@
-"""From nouns to rows and back: weights and vectors as little-endian bytes, points as four columns."""
+"""Converts records to rows and back. Weights and vectors are stored as little-endian bytes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,29 @@ from speakers.store.tables import EMBEDDERS, LABEL_SETS
 
 
 def vector_bytes(vector: np.ndarray, width: int) -> bytes:
-    """A vector of shape (width,) as float16 where it is float16, else float32; the length tells which."""
+    """The bytes of a vector of shape (width,): float16 if it is float16, else float32.
+
+    The length shows which format it is.
+
+    Raises:
+        EmbedderMismatchError: the vector has another shape.
+        InvalidRecordError: a number is not finite in the stored precision.
+    """
     if vector.shape != (width,):
-        raise EmbedderMismatchError(f"a vector of shape {vector.shape} where the embedder makes ({width},)")
+        raise EmbedderMismatchError(f"a vector of shape {vector.shape}; the embedder makes ({width},)")
     kept = np.asarray(vector, dtype="<f2" if vector.dtype == np.float16 else "<f4")
     if kept.dtype != vector.dtype and not np.isfinite(kept).all():
-        raise InvalidRecordError("a vector holds numbers that are not finite in the precision it is kept in")
+        raise InvalidRecordError("a vector has a number that is not finite in its stored precision")
     return kept.tobytes()
 
 
 def vector_array(raw: bytes, width: int) -> np.ndarray:
-    """The kept vector, shape (width,), read-only."""
+    """A stored vector, shape (width,), read-only."""
     return np.frombuffer(raw, dtype="<f2" if len(raw) == 2 * width else "<f4")
 
 
 def vector_matrix(raws: Sequence[bytes], width: int) -> np.ndarray:
-    """Kept vectors as float32, shape (len(raws), width), whatever precision each was kept in."""
+    """Stored vectors of either precision as float32, shape (len(raws), width)."""
     if raws and all(len(raw) == 4 * width for raw in raws):
         return np.frombuffer(b"".join(raws), dtype="<f4").reshape(len(raws), width)
     matrix = np.empty((len(raws), width), dtype=np.float32)
@@ -41,8 +48,11 @@ def vector_matrix(raws: Sequence[bytes], width: int) -> np.ndarray:
 
 
 class Vocabulary:
-    """What a tenant's rows share and the store keeps once: label sets and the embedder. Nothing here is ever changed or deleted,
-    so it is looked up once per process. Label names are a model's vocabulary and say nothing of a person."""
+    """Caches what a tenant's rows share: label sets and the embedder.
+
+    These rows are never changed or deleted, so each is read once per process. Label names come from a model
+    and say nothing about a person.
+    """
 
     def __init__(self, tenant: int) -> None:
         self._tenant = tenant
@@ -51,7 +61,7 @@ class Vocabulary:
         self._embedder: tuple[int, Embedder] | None = None
 
     def encode(self, connection: Connection, weights: Mapping[str, float]) -> tuple[int | None, bytes | None]:
-        """The set's number and the weights in its order, as float32; a set not seen before is stored in this transaction."""
+        """The number of the label set and the weights in its order, as float32. Stores a new label set."""
         if not weights:
             return None, None
         labels = tuple(weights)
@@ -61,7 +71,7 @@ class Vocabulary:
         return row, np.fromiter(weights.values(), dtype="<f4", count=len(labels)).tobytes()
 
     def labels(self, connection: Connection, row: int) -> tuple[str, ...]:
-        """The labels of a set, in order."""
+        """The labels of a set, in the order of the weights."""
         if row not in self._labels:
             raw = connection.execute(
                 select(LABEL_SETS.c.labels).where(LABEL_SETS.c.label_set == row)
@@ -70,13 +80,17 @@ class Vocabulary:
         return self._labels[row]
 
     def decode(self, connection: Connection, row: int | None, raw: bytes | None) -> dict[str, float]:
-        """Label to weight."""
+        """The weights by label."""
         if row is None or raw is None:
             return {}
         return dict(zip(self.labels(connection, row), np.frombuffer(raw, dtype="<f4").tolist(), strict=True))
 
     def settle(self, connection: Connection, offered: Embedder | None) -> int | None:
-        """The row of the offered embedder, stored if it is the tenant's first. Raises EmbedderMismatchError for another."""
+        """As `settle_embedder`, cached.
+
+        Raises:
+            EmbedderMismatchError: the tenant stores vectors of another embedder.
+        """
         if self._embedder is None or self._embedder[1] != offered:
             row = settle_embedder(connection, self._tenant, offered)
             if row is None or offered is None:
@@ -85,7 +99,7 @@ class Vocabulary:
         return self._embedder[0]
 
     def forget_uncommitted(self) -> None:
-        """Drop what a transaction that was rolled back may have left here."""
+        """Drop the cache after a rollback, because it may hold rows that were not committed."""
         self._embedder = None
         self._rows.clear()
         self._labels.clear()
@@ -107,13 +121,17 @@ _EMBEDDER = select(EMBEDDERS).where(EMBEDDERS.c.tenant == bindparam("of_tenant")
 
 
 def stored_embedder(connection: Connection, tenant: int) -> tuple[int, Embedder] | None:
-    """The one embedder whose vectors the tenant keeps, with its row; None before the first vector."""
+    """The row number and embedder of the tenant's vectors; None before the first vector."""
     row = connection.execute(_EMBEDDER, {"of_tenant": tenant}).one_or_none()
     return None if row is None else (row.embedder, Embedder(row.name, row.revision, row.width))
 
 
 def settle_embedder(connection: Connection, tenant: int, offered: Embedder | None) -> int | None:
-    """The row of the offered embedder, stored if it is the tenant's first. Raises EmbedderMismatchError for another."""
+    """The row number of the offered embedder; stores it if it is the tenant's first. None for None.
+
+    Raises:
+        EmbedderMismatchError: the tenant stores vectors of another embedder.
+    """
     if offered is None:
         return None
     stored = stored_embedder(connection, tenant)
@@ -129,17 +147,27 @@ def settle_embedder(connection: Connection, tenant: int, offered: Embedder | Non
         ).scalar_one()
     if stored[1] != offered:
         raise EmbedderMismatchError(
-            f"this memory keeps vectors of {stored[1].name}@{stored[1].revision} ({stored[1].width} wide), not of "
-            f"{offered.name}@{offered.revision} ({offered.width} wide); use that embedder, or another store or tenant"
+            f"this memory stores vectors of {_named(stored[1])}, not of {_named(offered)}; use that "
+            "embedder, or another store or tenant"
         )
     return stored[0]
 
 
+def _named(embedder: Embedder) -> str:
+    return f"{embedder.name}@{embedder.revision} (width {embedder.width})"
+
+
 def observation_values(observation: Observation, *, keeps_text: bool, width: int | None) -> dict[str, Any]:
-    """The columns an observation fills by itself: identity in the order and foreign keys are the caller's."""
+    """The columns that an observation fills itself. The caller adds the foreign keys and the place in order.
+
+    Raises:
+        EmbedderMismatchError: there is a vector without an embedder, or of another width.
+        InvalidRecordError: the vector is not finite in its stored precision.
+    """
     if observation.vector is not None and width is None:
         raise EmbedderMismatchError(
-            f"utterance {observation.utterance_id!r} has a vector; say whose it is: record(..., embedder=Embedder(...))"
+            f"utterance {observation.utterance_id!r} has a vector; name its embedder: "
+            "record(..., embedder=Embedder(...))"
         )
     uncertainty, label = observation.uncertainty, observation.label
     return {
@@ -162,7 +190,7 @@ def observation_values(observation: Observation, *, keeps_text: bool, width: int
 
 
 def _finite(*numbers: float | None) -> bool:
-    """Whether the numbers were kept and are finite: earlier versions took in some that are not."""
+    """Whether the numbers are stored and finite. An earlier version accepted others."""
     return all(number is not None and math.isfinite(number) for number in numbers)
 
 
@@ -171,10 +199,10 @@ def observations(
     rows: Iterable[Row],
     *,
     speaker: SpeakerId | None,
-    sets: Vocabulary,
+    vocabulary: Vocabulary,
     width: int | None,
 ) -> tuple[Observation, ...]:
-    """Observations from their rows; a row names its own speaker (`speaker_id`) where `speaker` is None."""
+    """The observations of rows. With `speaker=None` the rows need a column `speaker_id`."""
     return tuple(
         Observation(
             speaker=speaker or SpeakerId(row.speaker_id),
@@ -183,7 +211,7 @@ def observations(
             index=row.position,
             text=row.text,
             timestamp=row.timestamp,
-            weights=sets.decode(connection, row.label_set, row.weights),
+            weights=vocabulary.decode(connection, row.label_set, row.weights),
             uncertainty=StoredUncertainty(row.total, row.aleatoric, row.epistemic)
             if _finite(row.total, row.aleatoric, row.epistemic)
             else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import sqlite3
@@ -13,53 +12,71 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from speakers import migrations
 from speakers.errors import (
     CorruptStoreError,
     MissingDriverError,
     NewerStoreError,
+    OlderStoreError,
     StoreBusyError,
-    StoreError,
-    StoreMissingError,
 )
+from speakers.store import migrations
+from speakers.store.address import create_private, inspect_file, locate
 from speakers.store.error_mapping import meaning, translated
 from speakers.store.tables import META
 
 APPLICATION_ID = 0x43564D4F
-"""Stamped into every SQLite file of ours, so that another program's database is refused rather than changed."""
+"""The `application_id` of our SQLite files. A database of another program is refused, never changed."""
 
 QUICK_CHECK_BYTES = 16 * 2**20
-"""SQLite files up to this size are checked page by page when opened; larger ones by header and length alone."""
+"""SQLite files up to this size are checked page by page; larger ones by header and length alone."""
 
 _EMPTY = """
 SELECT (SELECT count(*) FROM tenants) < 2
-    AND NOT EXISTS (SELECT 1 FROM speakers) AND NOT EXISTS (SELECT 1 FROM conversations) AND NOT EXISTS (SELECT 1 FROM tombstones)
+    AND NOT EXISTS (SELECT 1 FROM speakers)
+    AND NOT EXISTS (SELECT 1 FROM conversations)
+    AND NOT EXISTS (SELECT 1 FROM tombstones)
 """
 
 
 class Store:
-    """An open database. Safe to share between threads; never carry one across a fork."""
+    """An open database. Threads may share it; a forked process may not use it.
 
-    def __init__(self, engine: Engine, *, path: Path | None, busy_seconds: float, made: bool = False) -> None:
+    Attributes:
+        engine: the SQLAlchemy engine.
+        path: the SQLite file, or None for PostgreSQL.
+        created: whether opening created the file.
+        address: the path, or the URL without its password.
+        busy_seconds: how long to wait for another process.
+    """
+
+    def __init__(
+        self, engine: Engine, *, path: Path | None, busy_seconds: float, created: bool = False
+    ) -> None:
         self.engine = engine
         self.path = path
-        self.made = made  # whether opening made the file
+        self.created = created
         self.address = str(path) if path is not None else engine.url.render_as_string(hide_password=True)
         self.busy_seconds = busy_seconds
 
     @classmethod
     def open(cls, address: str | Path, *, create: bool = True, busy_seconds: float = 30.0) -> Store:
-        """Open the store at a path or URL, making it or bringing its schema up to date where needed.
+        """Open the store at a path or URL; create it or upgrade its schema where needed.
 
-        Raises StoreMissingError, CorruptStoreError, NewerStoreError, StoreBusyError or MissingDriverError.
+        Raises:
+            StoreMissingError: nothing is there and `create=False`, or the address cannot be reached.
+            CorruptStoreError: the file is damaged, truncated or not a speaker store.
+            NewerStoreError: a newer version of the package wrote it.
+            OlderStoreError: a development version wrote it, before the first release.
+            StoreBusyError: another process holds it for longer than `busy_seconds`.
+            MissingDriverError: the package `psycopg` is missing.
         """
-        url, path = _locate(address)
-        fresh = path is not None and _inspect_file(path, create=create)
-        made = fresh and path is not None and _make_private(path)
+        url, path = locate(address)
+        fresh = path is not None and inspect_file(path, create=create)
+        created = fresh and path is not None and create_private(path)
         try:
             engine = create_engine(
                 url,
@@ -71,20 +88,20 @@ class Store:
             )
         except ImportError as error:
             raise MissingDriverError(
-                f"a memory on PostgreSQL needs the package 'psycopg': pip install 'convemo[postgres]' ({error})"
+                "a memory on PostgreSQL needs the package 'psycopg': "
+                f"pip install 'convemo[postgres]' ({error})"
             ) from None
-        store = cls(engine, path=path, busy_seconds=busy_seconds, made=made)
+        store = cls(engine, path=path, busy_seconds=busy_seconds, created=created)
         if path is not None:
             event.listen(engine, "connect", partial(_prepare_sqlite, busy_seconds=busy_seconds))
         else:
-            event.listen(
-                engine, "connect", partial(_prepare_postgresql, milliseconds=max(1, int(1000 * busy_seconds)))
-            )
+            milliseconds = max(1, int(1000 * busy_seconds))
+            event.listen(engine, "connect", partial(_prepare_postgresql, milliseconds=milliseconds))
         event.listen(engine, "begin", _begin)
         try:
             if path is not None and not fresh:
                 store._check_sqlite()
-            store._migrate()
+            store._prepare_schema()
         except BaseException:
             store.close()
             raise
@@ -92,7 +109,7 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One snapshot: everything read inside belongs to the same moment."""
+        """A transaction on one snapshot: everything read inside it is from the same moment."""
         with translated(self.address), self.engine.connect() as plain:
             level = {"isolation_level": "REPEATABLE READ"} if self.path is None else {}
             connection = plain.execution_options(**level)
@@ -101,10 +118,10 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction that holds the write lock from its first statement; acknowledged once this returns."""
+        """A transaction that holds the write lock from its start and is durable once this returns."""
         with translated(self.address), self.engine.connect() as plain:
             connection = plain.execution_options(speakers_write=True)
-            self._begin_patiently(connection)
+            self._begin_with_retries(connection)
             with connection.get_transaction():  # type: ignore[union-attr]
                 yield connection
 
@@ -118,7 +135,10 @@ class Store:
                 yield plain.execution_options(speakers_bare=True)
 
     def owns(self, path: Path) -> bool:
-        """Whether the path is, or would be, one of the store's own files: the database, what SQLite keeps beside it, a cached index or its draft."""
+        """Whether the path is, or would be, a file of the store.
+
+        These are the database, the files SQLite keeps beside it, and cached indexes with their drafts.
+        """
         if self.path is None:
             return False
         if path.exists() and path.samefile(self.path):
@@ -128,48 +148,47 @@ class Store:
         return real.parent == own.parent and re.fullmatch(beside, real.name) is not None
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         self.engine.dispose()
 
     def discard(self) -> None:
-        """Let go of every connection and remove the file, if opening made it, nobody else has it open and no more than one empty tenant is in it."""
+        """Close every connection and delete a file that opening created and that is still unused.
+
+        The file stays if it has data or more than one tenant, or if another process has it open.
+        """
         self.close()
-        if self.path is None or not self.made:
+        if self.path is None or not self.created:
             return
         try:
             with closing(sqlite3.connect(self.path, timeout=0)) as raw:
                 empty = raw.execute(_EMPTY).fetchone() == (1,)
-                alone = raw.execute("PRAGMA journal_mode = DELETE").fetchone() == (
-                    "delete",
-                )  # granted to the only connection there is
+                # SQLite changes the mode only for the single open connection.
+                alone = raw.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         except sqlite3.OperationalError:
             return
         if empty and alone:
             self.path.unlink(missing_ok=True)
 
-    def _begin_patiently(self, connection: Connection) -> None:
-        """SQLite answers "locked" at once in a few cases its own busy timeout does not cover, such as recovery after a crash."""
+    def _begin_with_retries(self, connection: Connection) -> None:
+        """Begin, and retry where SQLite's own busy timeout does not apply, such as recovery after a crash."""
         deadline = time.monotonic() + self.busy_seconds
         while True:
             try:
                 connection.begin()
                 return
             except DBAPIError as error:
-                if (
-                    not isinstance(meaning(error, self.address), StoreBusyError)
-                    or time.monotonic() > deadline
-                ):
+                busy = isinstance(meaning(error, self.address), StoreBusyError)
+                if not busy or time.monotonic() > deadline:
                     raise
                 connection.rollback()
                 time.sleep(0.01)
 
     def _check_sqlite(self) -> None:
-        with (
-            self.read() as connection
-        ):  # one snapshot: another process may be making the store, its stamp and its tables at once
-            stamp = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+        # One snapshot: another process may be creating the application id and the tables right now.
+        with self.read() as connection:
+            application_id = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
             tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-            if tables and stamp != APPLICATION_ID:
+            if tables and application_id != APPLICATION_ID:
                 raise CorruptStoreError(
                     f"{self.address}: a SQLite database, but not a speaker store; name another file"
                 )
@@ -181,125 +200,64 @@ class Store:
                         f"{self.address}: damaged ({verdict}); restore it from a backup or from an export"
                     )
 
-    def _migrate(self) -> None:
-        if self._version() == migrations.LATEST:
-            return
-        with self.write() as connection:
-            if self.path is None:  # two processes may open an empty server at once
-                connection.execute(text("SELECT pg_advisory_xact_lock(:stamp)"), {"stamp": APPLICATION_ID})
-            version = _stored_version(connection, self.address)
-            if version == migrations.LATEST:
-                return
-            migrations.apply(connection, version=version)
-            if version == 0:
-                connection.execute(META.insert(), {"name": "store_key", "value": secrets.token_hex(32)})
-                if self.path is not None:
-                    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-
-    def _version(self) -> int:
+    def _prepare_schema(self) -> None:
+        """Create or upgrade the schema in one transaction. Several processes may try at once."""
         with self.read() as connection:
-            return _stored_version(connection, self.address)
+            if _schema_version(connection, self.address) == migrations.latest():
+                return
+        with self.write() as connection:
+            if self.path is None:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": APPLICATION_ID})
+            version = _schema_version(connection, self.address)
+            if version == migrations.latest():
+                return
+            if version is not None:
+                migrations.upgrade(connection, version)
+                return
+            migrations.create(connection)
+            connection.execute(META.insert(), {"name": "store_key", "value": secrets.token_hex(32)})
+            if self.path is not None:
+                connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def _stored_version(connection: Connection, address: str) -> int:
+def _schema_version(connection: Connection, address: str) -> int | None:
+    """The store's schema version; None for an empty database."""
     if not inspect(connection).has_table("meta"):
-        return 0
-    value = connection.execute(
-        select(META.c.value).where(META.c.name == "schema_version")
-    ).scalar_one_or_none()
+        return None
+    query = select(META.c.value).where(META.c.name == "schema_version")
+    value = connection.execute(query).scalar_one_or_none()
     if value is None or not re.fullmatch(r"\d{1,6}", value):
         raise CorruptStoreError(
             f"{address}: has no readable schema version; it is not a speaker store or is damaged"
         )
-    if int(value) > migrations.LATEST:
+    if int(value) > migrations.latest():
         raise NewerStoreError(
-            f"{address}: written with schema {value}; this version reads up to {migrations.LATEST}: pip install --upgrade convemo"
+            f"{address}: has schema version {value}; this package reads up to {migrations.latest()}: "
+            "pip install --upgrade convemo"
+        )
+    if int(value) < migrations.INITIAL:
+        raise OlderStoreError(
+            f"{address}: has schema version {value} of an unreleased development version; this package "
+            f"reads from {migrations.INITIAL}: export it with the version that created it, then run "
+            "'erc speakers import' into a new memory"
         )
     return int(value)
 
 
-def _locate(address: str | Path) -> tuple[Any, Path | None]:
-    """The engine URL of an address, and the file where it is SQLite."""
-    if isinstance(address, Path) or "://" not in address:
-        path: Path | None = Path(address).expanduser()
-    else:
-        try:
-            url = make_url(address)
-        except ArgumentError:
-            raise StoreMissingError(
-                "the address of the store is neither a path nor a URL such as postgresql://host/name"
-            ) from None
-        if url.get_backend_name() == "postgresql":
-            return url.set(drivername="postgresql+psycopg"), None
-        if url.get_backend_name() != "sqlite":
-            raise StoreMissingError(
-                f"{url.get_backend_name()}: stores are SQLite files or PostgreSQL databases"
-            )
-        path = Path(url.database or "")
-    if path is None or path.name in ("", ":memory:"):
-        raise StoreMissingError("a speaker memory needs a file: name a path such as speakers.db")
-    return make_url("sqlite://").set(database=str(path.absolute())), path.absolute()
-
-
 def _arguments(path: Path | None, busy_seconds: float) -> dict[str, Any]:
-    if path is not None:
-        # Every transaction here is ended by its own block, so a connection comes back clean and needs no
-        # further rollback.
-        return {
-            "connect_args": {"timeout": busy_seconds, "check_same_thread": False},
-            "pool_reset_on_return": None,
-        }
-    return {"connect_args": {"connect_timeout": max(2, int(busy_seconds))}, "pool_pre_ping": True}
-
-
-def _inspect_file(path: Path, *, create: bool) -> bool:
-    """Whether the file is new. Checks what can be told without the engine: its magic and its length."""
-    if not path.parent.is_dir():
-        raise StoreMissingError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir():
-        raise StoreMissingError(f"{path}: is a folder; name a file in it")
-    if not path.exists() or path.stat().st_size == 0:
-        if not create:
-            raise StoreMissingError(f"{path}: there is no speaker memory here; erc label --memory makes one")
-        return True
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from None
-    if not header.startswith(b"SQLite format 3\x00") or len(header) < 100:
-        raise CorruptStoreError(
-            f"{path}: not a speaker store (no SQLite header); name another file or restore a backup"
-        )
-    page = int.from_bytes(header[16:18], "big")
-    expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32], "big")
-    if path.stat().st_size < expected and not path.with_name(path.name + "-wal").exists():
-        raise CorruptStoreError(
-            f"{path}: cut short: {path.stat().st_size} bytes of {expected}; restore it from a backup or from an export"
-        )
-    return False
-
-
-def _make_private(path: Path) -> bool:
-    """Make the file where there is none, for its owner alone; SQLite gives the files beside it the same permissions. Whether it was made."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        return True
-    except FileExistsError:
-        return (
-            False  # another process was first, or somebody made an empty file with permissions of their own
-        )
-    except OSError as error:
-        raise StoreMissingError(f"{path}: cannot be made: {error.strerror}") from None
+    if path is None:
+        return {"connect_args": {"connect_timeout": max(2, int(busy_seconds))}, "pool_pre_ping": True}
+    # Every block ends its own transaction, so a returned connection needs no further rollback.
+    arguments = {"timeout": busy_seconds, "check_same_thread": False}
+    return {"connect_args": arguments, "pool_reset_on_return": None}
 
 
 def _prepare_sqlite(raw: sqlite3.Connection, _: Any, *, busy_seconds: float) -> None:
     raw.isolation_level = None  # transactions are opened by _begin, never by the driver
     cursor = raw.cursor()
     deadline = time.monotonic() + busy_seconds
-    while (
-        True
-    ):  # two processes that make one store at once: the switch to WAL answers "locked" without waiting
+    # While another process creates the same store, the switch to WAL fails as "locked" without waiting.
+    while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
             break
@@ -313,7 +271,7 @@ def _prepare_sqlite(raw: sqlite3.Connection, _: Any, *, busy_seconds: float) -> 
 
 
 def _prepare_postgresql(raw: Any, _: Any, *, milliseconds: int) -> None:
-    raw.execute(f"SET lock_timeout = {milliseconds}")  # waiting for another process ends on both engines
+    raw.execute(f"SET lock_timeout = {milliseconds}")  # so that waiting ends on both engines
     raw.commit()
 
 

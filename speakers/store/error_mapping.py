@@ -1,4 +1,4 @@
-"""What an engine's error means to the person who ran the command."""
+"""Translates errors of the database engine into errors of this package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
     (
         StoreFullError,
         ("disk is full", "disk i/o error", "no space left", "could not extend", "disk full"),
-        "nothing of this transaction was kept; free some space and run it again (what was acknowledged before stays readable)",
+        "nothing of this transaction was stored; free some space and run it again "
+        "(earlier transactions are safe)",
     ),
     (
         CorruptStoreError,
@@ -41,7 +42,10 @@ _MEANINGS: tuple[tuple[type[StoreError], tuple[str, ...], str], ...] = (
 
 
 def meaning(error: DBAPIError, address: str) -> StoreError:
-    """The package's error for an engine's error, with the engine's own words: the first line, for later ones may quote a row."""
+    """The package's error for an engine error, with the first line of the engine's message.
+
+    Later lines may quote a row, so they are left out.
+    """
     words = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
     lowered = words.casefold()
     for kind, signs, advice in _MEANINGS:
@@ -52,7 +56,13 @@ def meaning(error: DBAPIError, address: str) -> StoreError:
 
 @contextmanager
 def translated(address: str) -> Iterator[None]:
-    """Raise the package's errors in place of the engine's. Statements and parameters (a person's words) stay out of the message."""
+    """Raise this package's errors instead of the engine's.
+
+    SQL statements and parameters, which hold a person's words, are kept out of the message.
+
+    Raises:
+        StoreError: the engine failed; a subclass says why.
+    """
     try:
         yield
     except DBAPIError as error:

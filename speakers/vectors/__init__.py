@@ -1,0 +1,1 @@
+"""Vector search over the past of a speaker or of all speakers."""

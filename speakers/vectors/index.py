@@ -1,7 +1,7 @@
-"""The vector index: FAISS, flat, held in memory, made from the rows and never the other way round.
+"""The vector index: a flat FAISS index in memory, built from the rows.
 
-The index only proposes. Scores are computed again in float64 from the rows, and so many candidates are drawn
-that rounding in float32 cannot hide a nearer one; answers therefore equal an exact scan, ties included.
+The index only proposes candidates. Scores are computed again in float64 from the rows. Enough candidates are
+taken that float32 rounding cannot hide a nearer one. Answers therefore equal an exact scan, ties included.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _BLOCK = 8_192
 
 
 def exact_cosine(matrix: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Cosines in float64 of rows (N, D) with a query (D,); 0 where either is the zero vector.
+    """Cosines of rows (N, D) with a query (D,), shape (N,), in float64; 0 where either is the zero vector.
 
-    Each score depends on its own row alone, so it is the same whichever rows are scored together.
+    Each score depends on its own row only, whichever rows are scored together.
     """
     wanted = np.asarray(query, dtype=np.float64)
     length = np.sqrt(np.sum(wanted * wanted))
@@ -31,12 +31,12 @@ def exact_cosine(matrix: np.ndarray, query: np.ndarray) -> np.ndarray:
 
 
 def best(ids: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k best: larger score first, then the lower id."""
+    """Positions of the k best, shape (<= k,): the larger score first, then the lower id."""
     return np.lexsort((ids, -scores))[:k]
 
 
 def unit(matrix: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, as float32; zero rows stay zero."""
+    """Rows (N, D) scaled to length 1, as float32; zero rows stay zero."""
     wide = np.asarray(matrix, dtype=np.float64)
     norms = np.sqrt(np.sum(wide * wide, axis=1, keepdims=True))
     return np.divide(wide, norms, out=np.zeros_like(wide), where=norms > 0).astype(np.float32)
@@ -44,10 +44,18 @@ def unit(matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(slots=True)
 class VectorIndex:
-    """Unit vectors of one tenant's observations, with the columns that decide what lies before a point.
+    """Unit vectors of one tenant's observations, with the columns that order them.
 
-    `ids` (N,) are observation rows in rising order. `generation` and `epoch` say of which state of the rows
-    this is. Searches may run together; `add` and `remove` need the caller's lock.
+    Searches may run in parallel; `add` and `remove` need the caller's lock.
+
+    Attributes:
+        width: the length D of a vector.
+        generation: the tenant's `generation` that the index includes.
+        epoch: the tenant's `epoch` that the index includes.
+        ids: observation row numbers (N,), rising.
+        times: times in UTC seconds (N,).
+        sequences: sequence numbers of the conversations (N,).
+        positions: indices of the turns (N,).
     """
 
     width: int
@@ -77,11 +85,15 @@ class VectorIndex:
         sequences: np.ndarray,
         positions: np.ndarray,
     ) -> None:
-        """Take in rows newer than all held: unit vectors (N, D) and their columns (N,). FAISS would keep a repeated id twice."""
+        """Add rows newer than all in the index: unit vectors (N, D) and columns (N,).
+
+        Raises:
+            ValueError: the ids do not rise. FAISS would store a repeated id twice.
+        """
         if not len(ids):
             return
         if (len(self.ids) and ids[0] <= self.ids[-1]) or (np.diff(ids) <= 0).any():
-            raise ValueError("ids must rise and lie above those held")
+            raise ValueError("ids must rise and be above those in the index")
         self._faiss.add_with_ids(
             np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64)
         )
@@ -91,19 +103,18 @@ class VectorIndex:
         self.positions = np.concatenate([self.positions, np.asarray(positions, np.int64)])
 
     def remove(self, ids: np.ndarray) -> None:
-        """Let go of rows; ids not held are ignored."""
+        """Remove rows; ids that are not in the index are ignored."""
         import faiss
 
         gone = np.isin(self.ids, ids)
         if not gone.any():
             return
         self._faiss.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(self.ids[gone])))
-        self.ids, self.times, self.sequences, self.positions = (
-            column[~gone] for column in (self.ids, self.times, self.sequences, self.positions)
-        )  # fmt: skip
+        self.ids, self.times = self.ids[~gone], self.times[~gone]
+        self.sequences, self.positions = self.sequences[~gone], self.positions[~gone]
 
     def vectors(self) -> np.ndarray:
-        """The unit vectors (N, D) in the order of `ids`: a view on FAISS's own memory."""
+        """The unit vectors (N, D) in the order of `ids`: a view of FAISS's memory."""
         import faiss
 
         flat: Any = faiss.downcast_index(self._faiss.index)
@@ -112,7 +123,7 @@ class VectorIndex:
         return faiss.rev_swig_ptr(flat.get_xb(), len(self) * self.width).reshape(len(self), self.width)
 
     def candidates(self, query: np.ndarray, k: int, *, allowed: np.ndarray | None = None) -> np.ndarray:
-        """Ids that are sure to include the k nearest to a query (D,), of all or of the `allowed` ids."""
+        """Ids that include the k nearest to a query (D,) among all or the `allowed` ids."""
         import faiss
 
         available = len(self) if allowed is None else len(allowed)
@@ -121,28 +132,22 @@ class VectorIndex:
         parameters: Any = None
         if allowed is not None:
             refused = np.setdiff1d(self.ids, allowed, assume_unique=True)
-            fewer = (
-                allowed if len(allowed) <= len(refused) else refused
-            )  # a selector's cost grows with the ids it lists
+            # The cost of a selector grows with the ids it lists.
+            fewer = allowed if len(allowed) <= len(refused) else refused
             batch = faiss.IDSelectorBatch(np.ascontiguousarray(fewer, np.int64))
             selector = batch if fewer is allowed else faiss.IDSelectorNot(batch)
             parameters = faiss.SearchParameters()
-            parameters.sel = (
-                selector  # FAISS keeps bare pointers: `batch` and `selector` live to the end of this call
-            )
+            # FAISS keeps bare pointers: `batch` and `selector` must live until the search returns.
+            parameters.sel = selector
         wanted = unit(np.asarray(query)[None, :])
-        slack = (
-            2 * (2 * self.width + 16) * 2.0**-24
-        )  # twice the worst rounding of a float32 dot product of unit vectors
+        # Twice the largest rounding error of a float32 dot product of unit vectors.
+        slack = 2 * (2 * self.width + 16) * 2.0**-24
         drawn = min(available, k + 8)
         while True:
             scores, ids = self._faiss.search(wanted, drawn, params=parameters)
             found = ids[0] >= 0  # FAISS pads with -1
             scores, ids = scores[0][found], ids[0][found]
-            if (
-                drawn >= available
-                or len(scores) < drawn
-                or scores[-1] < scores[min(k, len(scores)) - 1] - slack
-            ):
+            complete = drawn >= available or len(scores) < drawn
+            if complete or scores[-1] < scores[min(k, len(scores)) - 1] - slack:
                 return ids
             drawn = min(available, 2 * drawn)

@@ -1,4 +1,4 @@
-"""The index's cached file: raw arrays behind a keyed checksum. Nothing in it is parsed before the checksum holds."""
+"""The cache file of an index: raw arrays with a keyed checksum that is verified before they are parsed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import numpy as np
 from speakers.vectors.index import VectorIndex
 
 _MAGIC = b"SPKINDX1"
-_HEADER = struct.Struct("<8s32s4q")  # magic, HMAC of all that follows, then width, count, generation, epoch
+_HEADER = struct.Struct("<8s32s4q")  # magic, HMAC of the rest; width, count, generation, epoch
 _BLOCK = 2**24
 _STALE_SECONDS = 3_600.0
 
 
 def path_of(database: Path, tenant: int) -> Path:
-    """Where the index of a tenant is cached, beside the database."""
+    """The cache file of a tenant's index, beside the database."""
     return database.with_name(f"{database.name}-index-{tenant}")
 
 
 def write_draft(path: Path, index: VectorIndex, secret: bytes, *, permissions: int = 0o600) -> Path:
-    """Write the index to a temporary file beside `path` and bring it to the disk; the caller renames it."""
+    """Write the index to a temporary file beside `path` and flush it to disk. The caller renames it."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     numbers = _HEADER.pack(_MAGIC, bytes(32), index.width, len(index), index.generation, index.epoch)[40:]
     code = hmac.new(secret, numbers, hashlib.sha256)
@@ -52,7 +52,7 @@ def _blocks(array: np.ndarray) -> Iterator[memoryview]:
 
 
 def read(path: Path, secret: bytes, *, width: int) -> VectorIndex | None:
-    """The cached index, or None where the file is missing, cut, altered, of another width or not made by this store."""
+    """The cached index; None if it is missing, truncated, altered, of another width or of another store."""
     try:
         raw = path.read_bytes()
     except OSError:
@@ -80,7 +80,7 @@ def read(path: Path, secret: bytes, *, width: int) -> VectorIndex | None:
 
 
 def remove(database: Path, tenant: int) -> None:
-    """Delete the tenant's cached file and every draft of it."""
+    """Delete the tenant's cache file and its drafts."""
     path = path_of(database, tenant)
     path.unlink(missing_ok=True)
     for draft in _drafts(path, re.escape(path.name)):
@@ -88,7 +88,7 @@ def remove(database: Path, tenant: int) -> None:
 
 
 def sweep(database: Path) -> None:
-    """Delete drafts that a killed process left behind long ago."""
+    """Delete old drafts that a killed process left behind."""
     for draft in _drafts(database, rf"{re.escape(database.name)}-index-\d+"):
         with contextlib.suppress(OSError):
             if time.time() - draft.stat().st_mtime > _STALE_SECONDS:
@@ -96,5 +96,8 @@ def sweep(database: Path) -> None:
 
 
 def _drafts(beside: Path, stem: str) -> list[Path]:
-    """The drafts of files whose names match `stem`. A database may be called anything, so no name is ever used as a glob pattern."""
+    """The drafts of files whose names match the regular expression `stem`.
+
+    It is no glob pattern, because the name of a database may contain `*`, `?` or `[`.
+    """
     return [path for path in beside.parent.iterdir() if re.fullmatch(rf"{stem}\.\d+\.tmp", path.name)]

@@ -1,4 +1,4 @@
-"""What of the past is nearest to the turn at hand: within one speaker, or across all of a tenant's."""
+"""Searches the past by vector: of one speaker, or of all speakers of a tenant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from speakers.vectors.index import VectorIndex, best, exact_cosine, unit
 _O = OBSERVATIONS.c
 
 GATHER_LIMIT = 4_096
-"""A speaker with at most this many turns before the point is scanned row by row; a longer past goes through the index."""
+"""A past of up to this many turns is scanned row by row; a longer one is searched with the index."""
 
 _IDS = select(_O.observation).where(PAST)
 _PROBE = _IDS.limit(GATHER_LIMIT + 1)
@@ -36,15 +36,14 @@ _PAGE = 20_000
 
 
 class VectorSearch:
-    """Answers `recall` for one tenant and keeps its index in step with the rows."""
+    """Searches the vectors of one tenant and keeps their index up to date with the rows."""
 
-    def __init__(self, store: Store, tenant: Tenant, sets: Vocabulary) -> None:
+    def __init__(self, store: Store, tenant: Tenant, vocabulary: Vocabulary) -> None:
         self._store = store
         self._tenant = tenant
-        self._sets = sets
-        self._mine = (
-            _O.tenant + 0
-        ) == tenant.row  # the sum keeps a planner from walking the tenant's index where row numbers are given
+        self._vocabulary = vocabulary
+        # The sum keeps the query planner from scanning the tenant's index where row numbers are given.
+        self._of_tenant = (_O.tenant + 0) == tenant.row
         self._index: VectorIndex | None = None
         self._cached = 0
         self._lock = threading.RLock()
@@ -52,7 +51,11 @@ class VectorSearch:
     def recall(
         self, connection: Connection, vector: np.ndarray, *, speaker: Row | None, before: Point, k: int
     ) -> Recall:
-        """The k nearest observations strictly before a point, and as many passages of the speaker's bio of that point."""
+        """The k nearest observations strictly before a point; with a speaker, also k passages of their bio.
+
+        Raises:
+            EmbedderMismatchError: the query has another shape than the stored vectors, or is not finite.
+        """
         stored = stored_embedder(connection, self._tenant.row)
         if stored is None or k < 1:
             return Recall()
@@ -60,14 +63,12 @@ class VectorSearch:
         query = np.asarray(vector)
         if query.shape != (width,) or not np.isfinite(query).all():
             raise EmbedderMismatchError(
-                f"a query of shape {query.shape}; this memory keeps finite vectors of {stored[1].name} with shape ({width},)"
+                f"a query of shape {query.shape}; this memory stores finite vectors of {stored[1].name} with "
+                f"shape ({width},)"
             )
         if speaker is None:
-            return Recall(
-                self._rank(
-                    connection, query, self._across(connection, query, before, k, width), k, width, None
-                )
-            )
+            proposed = self._across(connection, query, before, k, width)
+            return Recall(self._rank(connection, query, proposed, k, width))
         ids, raws = self._within(connection, query, speaker.speaker, before, k, width)
         matrix = vector_matrix(raws, width)
         scores = exact_cosine(matrix, query)
@@ -76,16 +77,16 @@ class VectorSearch:
         return Recall(hits, _passages(connection, speaker, before, query, k, width))
 
     def rebuild(self, connection: Connection) -> int:
-        """Make the index afresh from the rows; returns how many vectors it holds."""
+        """Build the index again from the rows; returns its number of vectors."""
         with self._lock:
             self._index = None
             stored = stored_embedder(connection, self._tenant.row)
             if stored is None:
                 return 0
-            return len(self._fresh(connection, stored[1].width, use_file=False))
+            return len(self._current(connection, stored[1].width, use_file=False))
 
     def save(self) -> None:
-        """Cache the index beside the database, unless rows were erased meanwhile. In-memory only on PostgreSQL."""
+        """Cache the index beside a SQLite database, unless rows were erased since it was built."""
         path = self._store.path
         with self._lock:
             index = self._index
@@ -96,23 +97,22 @@ class VectorSearch:
                 target, index, self._tenant.secret, permissions=path.stat().st_mode & 0o666
             )
             try:
-                # An erasure that ended before this has raised the epoch; one that comes after removes the
-                # file.
+                # An earlier erasure has raised the epoch; a later one will remove the file.
                 with self._store.write() as connection:
                     if self._state(connection)[1] == index.epoch:
-                        with contextlib.suppress(FileNotFoundError):  # an erasure took the draft away
+                        with contextlib.suppress(FileNotFoundError):  # an erasure removed it
                             draft.replace(target)
                             self._cached = len(index)
             finally:
                 draft.unlink(missing_ok=True)
 
     def save_if_grown(self) -> None:
-        """Cache the index where it has grown by more than a tenth since it was read or cached."""
+        """Cache the index if it has grown by more than a tenth since it was read or cached."""
         if self._index is not None and len(self._index) > 1.1 * self._cached:
             self.save()
 
     def drop(self, ids: Sequence[int], *, epoch_before: int, epoch_after: int) -> None:
-        """Take erased rows out of the index held in memory; an index of another state is thrown away."""
+        """Remove erased rows from the index in memory; an index of another epoch is dropped."""
         with self._lock:
             if self._index is None:
                 return
@@ -129,10 +129,10 @@ class VectorSearch:
         ).one()
         return row.generation, row.epoch
 
-    def _fresh(self, connection: Connection, width: int, *, use_file: bool = True) -> VectorIndex:
-        """The index with every row of this snapshot: kept, caught up, read from its file, or made anew.
+    def _current(self, connection: Connection, width: int, *, use_file: bool = True) -> VectorIndex:
+        """The index with every row of this snapshot: updated, read from its file, or built.
 
-        Another thread may have taken it further already: then it also holds rows this snapshot does not know.
+        Another thread may have updated it further, so it may also have rows newer than the snapshot.
         """
         generation, epoch = self._state(connection)
         index = self._index
@@ -145,14 +145,14 @@ class VectorSearch:
             index = VectorIndex(width, -1, epoch)
             self._cached = 0
         if index.generation < generation:
-            self._catch_up(connection, index)
+            self._update(connection, index)
             index.generation = generation
         self._index = index
         return index
 
-    def _catch_up(self, connection: Connection, index: VectorIndex) -> None:
+    def _update(self, connection: Connection, index: VectorIndex) -> None:
         columns = select(_O.observation, _O.vector, _O.time, _O.sequence, _O.position).where(
-            self._mine, _O.vector.is_not(None)
+            self._of_tenant, _O.vector.is_not(None)
         )
         last = int(index.ids[-1]) if len(index) else -1
         while True:
@@ -163,20 +163,23 @@ class VectorSearch:
                 return
             ids, raws, times, sequences, positions = zip(*rows, strict=True)
             index.add(
-                ids=np.array(ids, np.int64), vectors=unit(vector_matrix(raws, index.width)), times=np.array(times, np.float64),
-                sequences=np.array(sequences, np.int64), positions=np.array(positions, np.int64),
-            )  # fmt: skip
+                ids=np.array(ids, np.int64),
+                vectors=unit(vector_matrix(raws, index.width)),
+                times=np.array(times, np.float64),
+                sequences=np.array(sequences, np.int64),
+                positions=np.array(positions, np.int64),
+            )
             last = ids[-1]
 
     def _within(
         self, connection: Connection, query: np.ndarray, speaker: int, before: Point, k: int, width: int
     ) -> tuple[np.ndarray, Sequence[bytes]]:
-        """Ids and kept vectors that include the speaker's k nearest: all of a short past, the index's candidates of a long one."""
+        """Ids and vectors that include the speaker's k nearest: a whole short past, else candidates."""
         parameters = past(speaker, before)
         if len(connection.execute(_PROBE, parameters).all()) <= GATHER_LIMIT:
             return _split(connection.execute(_GATHER, parameters).all())
         with self._lock:
-            index = self._fresh(connection, width)
+            index = self._current(connection, width)
             ids = np.array(connection.execute(_IDS, parameters).scalars().all(), np.int64)
             proposed = index.candidates(query, k, allowed=ids[np.isin(ids, index.ids)])
         return self._vectors(connection, proposed)
@@ -184,49 +187,46 @@ class VectorSearch:
     def _across(
         self, connection: Connection, query: np.ndarray, before: Point, k: int, width: int
     ) -> np.ndarray:
+        """Ids that include the k nearest of all speakers before a point."""
         with self._lock:
-            index = self._fresh(connection, width)
-            same_time = index.times == before.time
-            earlier = (index.times < before.time) | (same_time & (index.sequences < before.sequence))
-            level = same_time & (index.sequences == before.sequence)
-            if (
-                level.any()
-            ):  # one conversation holds a sequence number; a point may name another that was never taken in
-                where = (CONVERSATIONS.c.tenant == self._tenant.row) & (
-                    CONVERSATIONS.c.sequence == before.sequence
-                )
-                holder = connection.execute(select(CONVERSATIONS.c.conversation_id).where(where)).scalar_one()
-                if holder == before.conversation_id:
-                    level &= index.positions < before.index
-                elif holder > before.conversation_id:
-                    level[:] = False
-                earlier |= level
-            if index.generation > self._state(connection)[0]:
-                newest = connection.execute(
-                    select(func.max(_O.observation)).where(_O.tenant == self._tenant.row)
-                ).scalar()
+            index = self._current(connection, width)
+            earlier = self._earlier(connection, index, before)
+            if index.generation > self._state(connection)[0]:  # it has rows newer than this snapshot
+                query_newest = select(func.max(_O.observation)).where(_O.tenant == self._tenant.row)
+                newest = connection.execute(query_newest).scalar()
                 earlier &= index.ids <= (-1 if newest is None else newest)
             return index.candidates(query, k, allowed=None if earlier.all() else index.ids[earlier])
 
+    def _earlier(self, connection: Connection, index: VectorIndex, before: Point) -> np.ndarray:
+        """Which rows of the index are strictly before the point, shape (N,)."""
+        same_time = index.times == before.time
+        earlier = (index.times < before.time) | (same_time & (index.sequences < before.sequence))
+        same_place = same_time & (index.sequences == before.sequence)
+        if same_place.any():  # the point may name another conversation than the one of that sequence
+            where = (CONVERSATIONS.c.tenant == self._tenant.row) & (
+                CONVERSATIONS.c.sequence == before.sequence
+            )
+            stored = connection.execute(select(CONVERSATIONS.c.conversation_id).where(where)).scalar_one()
+            if stored == before.conversation_id:
+                same_place &= index.positions < before.index
+            elif stored > before.conversation_id:
+                same_place[:] = False
+            earlier |= same_place
+        return earlier
+
     def _rank(
-        self,
-        connection: Connection,
-        query: np.ndarray,
-        proposed: np.ndarray,
-        k: int,
-        width: int,
-        speaker: SpeakerId | None,
+        self, connection: Connection, query: np.ndarray, proposed: np.ndarray, k: int, width: int
     ) -> tuple[Hit, ...]:
         ids, raws = self._vectors(connection, proposed)
         scores = exact_cosine(vector_matrix(raws, width), query)
         chosen = best(ids, scores, k)
-        return self._hits(connection, ids[chosen], scores[chosen], width, speaker)
+        return self._hits(connection, ids[chosen], scores[chosen], width, None)
 
     def _vectors(self, connection: Connection, ids: np.ndarray) -> tuple[np.ndarray, Sequence[bytes]]:
         rows: list[Row] = []
         for wanted in in_chunks(ids.tolist()):
             rows += connection.execute(
-                select(_O.observation, _O.vector).where(_O.observation.in_(wanted), self._mine)
+                select(_O.observation, _O.vector).where(_O.observation.in_(wanted), self._of_tenant)
             ).all()
         return _split(rows)
 
@@ -243,7 +243,11 @@ class VectorSearch:
             rows = connection.execute(_CHOSEN, {"ids": wanted}).all()
             found |= {row.observation: row for row in rows}
         ordered = observations(
-            connection, (found[row] for row in ids.tolist()), speaker=speaker, sets=self._sets, width=width
+            connection,
+            (found[row] for row in ids.tolist()),
+            speaker=speaker,
+            vocabulary=self._vocabulary,
+            width=width,
         )
         return tuple(Hit(one, score) for one, score in zip(ordered, scores.tolist(), strict=True))
 
@@ -256,13 +260,11 @@ def _passages(
     connection: Connection, speaker: Row, before: Point, query: np.ndarray, k: int, width: int
 ) -> tuple[PassageHit, ...]:
     bio = bios.current(connection, speaker, before=before, width=width)
-    kept = (
-        []
-        if bio is None
-        else [(position, one) for position, one in enumerate(bio.passages) if one.vector is not None]
-    )
-    if bio is None or not kept:
+    if bio is None:
         return ()
-    scores = exact_cosine(np.stack([one.vector for _, one in kept if one.vector is not None]), query)
-    chosen = best(np.array([position for position, _ in kept]), scores, k)
-    return tuple(PassageHit(kept[one][1], bio.version, float(scores[one])) for one in chosen.tolist())
+    kept = [one for one in bio.passages if one.vector is not None]
+    if not kept:
+        return ()
+    scores = exact_cosine(np.stack([one.vector for one in kept if one.vector is not None]), query)
+    chosen = best(np.arange(len(kept)), scores, k)
+    return tuple(PassageHit(kept[one], bio.version, float(scores[one])) for one in chosen.tolist())

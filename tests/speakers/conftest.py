@@ -1,4 +1,4 @@
-"""Both engines for every store test: SQLite in a file, and a real PostgreSQL server on a temporary folder."""
+"""Runs store tests on SQLite files and on a real PostgreSQL server in a temporary folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _server_programs() -> Path | None:
 
 
 def _as_plain_user(command: list[str]) -> list[str]:
-    """initdb refuses root: become `postgres` where that user exists, else `nobody`."""
+    """The command as user `postgres` or else `nobody`, because initdb refuses root."""
     if os.geteuid() != 0:
         return command
     return ["setpriv", f"--reuid={_plain_user()}", f"--regid={_plain_user()}", "--clear-groups", *command]
@@ -52,7 +52,7 @@ def _plain_user() -> int:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a server of our own."""
+    """The URL of a server for these tests."""
     pytest.importorskip("psycopg")
     programs = _server_programs()
     if programs is None:
@@ -60,7 +60,7 @@ def postgres() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: a socket path has at most 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket path has at most 107 bytes
     if os.geteuid() == 0:
         os.chown(folder, _plain_user(), _plain_user())
     run = {"check": True, "capture_output": True, "cwd": folder, "timeout": 120}
@@ -77,7 +77,14 @@ def postgres() -> Iterator[str]:
     ]
     pg_ctl = [str(programs / "pg_ctl"), "-D", str(folder / "data"), "-w"]
     subprocess.run(_as_plain_user(initdb), **run)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off -c shared_buffers=16MB -c max_connections=60"
+    settings = (
+        "listen_addresses=127.0.0.1",
+        f"unix_socket_directories={folder}",
+        "fsync=off",
+        "shared_buffers=16MB",
+        "max_connections=60",
+    )
+    options = " ".join([f"-p {port}", *(f"-c {one}" for one in settings)])
     started = [*pg_ctl, "-o", options, "-l", str(folder / "log"), "start"]
     subprocess.run(
         _as_plain_user(started),

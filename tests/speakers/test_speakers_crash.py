@@ -1,4 +1,4 @@
-"""Kill -9 while two processes write; the script does the work, so that it can also be run for longer."""
+"""Two writing processes are killed. A script does it, so that it can also run longer by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The person's rights: forget, export, import, retention, and what a policy keeps at all."""
+"""Forgetting, export and import, retention, and what each policy stores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
 
 from speakers import END, BioWriter, Observation, Options, Passage, Policy, Registry, SpeakerId
-from speakers import erasure as erasure_module
+from speakers.erasure import deletion, files, requests
 from speakers.errors import (
     ErasureIncompleteError,
     InvalidPolicyError,
@@ -25,7 +25,7 @@ NAME, OTHER, WORDS = "Zebedee Quillfeather", "Zeb Quillfeather", "the marmalade 
 
 
 def live(registry: Registry, name: str = NAME, conversations: int = 8, turns: int = 12) -> None:
-    """A person and another one, in and out of each other's pages."""
+    """A person and another one who speak in turn, so that their rows share database pages."""
     drawn = vectors(conversations * turns, 1)
     for number in range(conversations):
         here = f"talk{number}"
@@ -40,7 +40,7 @@ def live(registry: Registry, name: str = NAME, conversations: int = 8, turns: in
 
 
 def traces(folder: Path, *, conversations: int = 8, turns: int = 12) -> list[str]:
-    """Where in the folder anything of the person can still be found: names, words in three encodings, vectors, whole or scaled."""
+    """Where files in the folder hold names, words in three encodings, or vectors of the person."""
     from speakers.vectors.index import unit
 
     drawn = vectors(conversations * turns, 1)[::2]
@@ -67,7 +67,7 @@ def test_forget_leaves_no_byte_in_the_folder(tmp_path: Path) -> None:
         registry.rename(zeb, OTHER)
         registry.write_bio(zeb, before=END, embed=lambda texts: vectors(len(texts), 2), embedder=EMBEDDER)
         registry.rebuild()
-        assert len(traces(tmp_path)) > 20  # the search finds what there is
+        assert len(traces(tmp_path)) > 20  # the search itself works
         done = registry.forget(NAME)
         assert (done.speakers, done.observations, done.bios) == (1, 48, 1)
         assert traces(tmp_path) == []
@@ -80,20 +80,20 @@ MONTH = Options(policy=Policy(retention_days=30), busy_seconds=0.3)
 DAY = 86_400
 
 
-def test_retention_leaves_a_returning_speaker_to_the_recording(fresh: object, clock: Clock) -> None:
+def test_retention_spares_a_speaker_whose_turns_are_about_to_be_recorded(fresh: object, clock: Clock) -> None:
     with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
         ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
         registry.record("c1", [make(ana, "c1", 0), make(bo, "c1", 1)])
         clock.now += 30 * DAY - 1
         assert (meet(registry, "Ana"), meet(registry, "Bo")) == (ana, bo)
         point = registry.point_for("c2", 0)
-        clock.now += 2  # while the conversation is read, the last one of hers becomes too old
+        clock.now += 2  # her last conversation expires while the new one is labelled
         assert registry.context(ana, before=point).utterances == 0
         assert registry.record("c2", [make(ana, "c2", 0), make(bo, "c2", 1)]).recorded == 2
         assert [one.conversation_id for one in registry.context(ana, before=END).observations] == ["c2"]
 
 
-def test_what_is_too_old_is_not_read(fresh: object, clock: Clock) -> None:
+def test_expired_data_is_not_read(fresh: object, clock: Clock) -> None:
     with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
         live(registry, conversations=2)
         zeb = meet(registry, NAME)
@@ -113,7 +113,7 @@ def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, 
         live(registry, conversations=2)
         clock.now += 31 * DAY
         other = Registry.open(tmp_path / "s.db", clock=lambda: 0.0)
-        with other._store.read() as connection:
+        with other._session.store.read() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
             ana = meet(registry, "Ana")
             receipt = registry.record("new", [make(ana, "new", 0)])
@@ -126,7 +126,7 @@ def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, 
     assert traces(tmp_path) == []
 
 
-def test_a_wrong_clock_does_not_hold_retention_up(fresh: object, clock: Clock) -> None:
+def test_a_wrong_clock_does_not_delay_retention(fresh: object, clock: Clock) -> None:
     right = clock.now
     with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
         ana = meet(registry, "Ana")
@@ -138,7 +138,7 @@ def test_a_wrong_clock_does_not_hold_retention_up(fresh: object, clock: Clock) -
         assert [one.conversation_id for one in registry.context(ana, before=END).observations] == ["c1"]
 
 
-def test_an_import_from_the_future_holds_neither_clock_nor_retention_up(fresh: object, clock: Clock) -> None:
+def test_an_import_from_the_future_affects_neither_clock_nor_retention(fresh: object, clock: Clock) -> None:
     with (
         Registry.open(fresh(), clock=lambda: 9e15) as one,
         Registry.open(fresh(), clock=clock, options=MONTH) as other,
@@ -151,7 +151,7 @@ def test_an_import_from_the_future_holds_neither_clock_nor_retention_up(fresh: o
         assert other.speakers() == ()
 
 
-def test_retention_forgets_who_was_met_and_never_spoke_again(fresh: object, clock: Clock) -> None:
+def test_retention_erases_speakers_without_turns(fresh: object, clock: Clock) -> None:
     with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
         ana = meet(registry, "Ana")
         registry.record("c", [make(ana, "c", 0)])
@@ -159,13 +159,13 @@ def test_retention_forgets_who_was_met_and_never_spoke_again(fresh: object, cloc
         clock.now += 30 * DAY - 10
         meet(registry, "Silent")
         clock.now += 20
-        assert [one.name for one in registry.speakers()] == ["Silent"]  # whose turns may be on their way
+        assert [one.name for one in registry.speakers()] == ["Silent"]  # whose turns may still be recorded
         clock.now += 2 * DAY
         assert registry.speakers() == ()
 
 
 @pytest.mark.parametrize("name", ["mem[1].db", "what?.db", "every*.db"])
-def test_forget_removes_the_cached_index_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+def test_forget_removes_the_cached_index_for_any_file_name(tmp_path: Path, name: str) -> None:
     bystander = tmp_path / "mem1.db-index-1"
     bystander.write_bytes(b"another memory's")
     with Registry.open(tmp_path / name) as registry:
@@ -183,7 +183,7 @@ def test_forget_removes_the_cached_index_whatever_the_file_is_called(tmp_path: P
 
 
 def two(registry: Registry) -> tuple[SpeakerId, SpeakerId]:
-    """Zebedee with telling words in one conversation, Keeper with others in two."""
+    """Zebedee with rare words in one conversation, Keeper with others in two."""
     zeb, keeper = meet(registry, NAME), meet(registry, "Keeper")
     registry.record("his", [make(zeb, "his", index, text="marmalade submarine") for index in range(3)])
     for talk in ("hers", "more"):
@@ -191,12 +191,12 @@ def two(registry: Registry) -> tuple[SpeakerId, SpeakerId]:
     return zeb, keeper
 
 
-def held(registry: Registry) -> str:
+def all_rows(registry: Registry) -> str:
     """Every row, as text."""
     return repr(dump(registry))
 
 
-def test_undoing_a_merge_takes_the_bio_of_both_with_it(registry: Registry) -> None:
+def test_undoing_a_merge_deletes_the_bio_of_both(registry: Registry) -> None:
     zeb, keeper = two(registry)
     kept = registry.write_bio(keeper, before=END)
     entry = registry.merge(zeb, keeper)
@@ -204,37 +204,37 @@ def test_undoing_a_merge_takes_the_bio_of_both_with_it(registry: Registry) -> No
     registry.undo(entry)
     assert registry.bio_versions(keeper) == (kept,)
     registry.forget(NAME)
-    assert "marmalade" not in held(registry)
+    assert "marmalade" not in all_rows(registry)
     assert registry.bio_versions(keeper) == (kept,)
 
 
 @pytest.mark.parametrize("how", ["forget", "delete"])
-def test_erasing_what_was_split_off_takes_the_bio_from_before_along(registry: Registry, how: str) -> None:
+def test_erasing_split_off_turns_deletes_the_bio_from_before(registry: Registry, how: str) -> None:
     zeb, keeper = two(registry)
     registry.merge(zeb, keeper)
     registry.write_bio(keeper, before=END)
     _, other = registry.split(keeper, conversations=["his"])
-    assert "marmalade" in held(registry)
+    assert "marmalade" in all_rows(registry)
     assert (registry.forget(other) if how == "forget" else registry.delete_conversation("his")).bios == 1
-    assert "marmalade" not in held(registry)
+    assert "marmalade" not in all_rows(registry)
     assert registry.context(keeper, before=END).utterances == 6
 
 
-def test_erasing_reaches_bios_through_a_chain_of_changes(registry: Registry) -> None:
+def test_erasing_deletes_bios_through_a_chain_of_changes(registry: Registry) -> None:
     zeb, keeper = two(registry)
     registry.write_bio(zeb, before=END)
     entry = registry.merge(zeb, keeper)
     _, first = registry.split(keeper, conversations=["his", "more"])
     _, second = registry.split(first, conversations=["his"])
     registry.forget(second)
-    assert "marmalade" not in held(registry)
+    assert "marmalade" not in all_rows(registry)
     registry.forget(first)
     registry.undo(entry)
     assert registry.bio_versions(zeb) == ()
     assert registry.context(keeper, before=END).utterances == 3
 
 
-def test_a_bio_that_still_describes_its_speaker_outlives_the_other_half(registry: Registry) -> None:
+def test_a_current_bio_stays_when_the_split_off_half_is_forgotten(registry: Registry) -> None:
     zeb, keeper = two(registry)
     registry.merge(zeb, keeper)
     _, other = registry.split(keeper, conversations=["his"])
@@ -244,7 +244,7 @@ def test_a_bio_that_still_describes_its_speaker_outlives_the_other_half(registry
 
 
 @pytest.mark.parametrize("change", ["undo", "split", "delete"])
-def test_a_bio_that_was_overtaken_by_a_change_is_written_anew(registry: Registry, change: str) -> None:
+def test_a_bio_is_written_again_if_its_turns_change_meanwhile(registry: Registry, change: str) -> None:
     zeb, keeper = two(registry)
     entry = registry.merge(zeb, keeper)
     changes = {
@@ -265,7 +265,7 @@ def test_a_bio_that_was_overtaken_by_a_change_is_written_anew(registry: Registry
     assert "marmalade" not in bio.text
 
 
-def test_import_brings_no_bio_that_describes_other_turns(fresh: object) -> None:
+def test_import_skips_bios_that_describe_other_turns(fresh: object) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other, Registry.open(fresh()) as third:  # type: ignore[operator]
         zeb, keeper = two(one)
         third.import_lines(list(one.export()))
@@ -277,7 +277,7 @@ def test_import_brings_no_bio_that_describes_other_turns(fresh: object) -> None:
         assert other.bio_versions(keeper) == third.bio_versions(keeper) == ()
 
 
-def test_forget_takes_the_name_off_who_was_split_off_under_it(registry: Registry) -> None:
+def test_forget_removes_the_name_that_a_split_off_speaker_shows(registry: Registry) -> None:
     zeb, _ = two(registry)
     registry.record("late", [make(zeb, "late", 0)])
     registry.record("last", [make(zeb, "last", 0)])
@@ -286,7 +286,7 @@ def test_forget_takes_the_name_off_who_was_split_off_under_it(registry: Registry
     entry = registry.rename(renamed, "Ruth")
     before = list(registry.export())
     registry.forget(NAME)
-    assert "Quillfeather" not in held(registry)
+    assert "Quillfeather" not in all_rows(registry)
     assert registry.find(other).name is None
     assert registry.find("Ruth").speaker_id == renamed
     registry.undo(entry)
@@ -295,10 +295,10 @@ def test_forget_takes_the_name_off_who_was_split_off_under_it(registry: Registry
     assert registry.find("other zeb").speaker_id == other
     registry.forget("other zeb")
     registry.import_lines(before)
-    assert "quillfeather" not in held(registry).casefold()
+    assert "quillfeather" not in all_rows(registry).casefold()
 
 
-def test_import_shows_nobody_under_a_forgotten_name(fresh: object) -> None:
+def test_import_never_shows_a_forgotten_name(fresh: object) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
         zeb, _ = two(one)
         one.record("late", [make(zeb, "late", 0)])
@@ -307,10 +307,10 @@ def test_import_shows_nobody_under_a_forgotten_name(fresh: object) -> None:
         _, half = one.split(zeb, conversations=["late"])
         other.import_lines(list(one.export()))
         assert other.find(half).name is None
-        assert "quillfeather" not in held(other).casefold()
+        assert "quillfeather" not in all_rows(other).casefold()
 
 
-def test_forgetting_who_was_split_off_leaves_the_name_to_its_bearer(registry: Registry) -> None:
+def test_forgetting_a_split_off_speaker_keeps_the_name_of_the_other(registry: Registry) -> None:
     zeb, _ = two(registry)
     registry.record("late", [make(zeb, "late", 0)])
     _, other = registry.split(zeb, conversations=["late"])
@@ -319,9 +319,11 @@ def test_forgetting_who_was_split_off_leaves_the_name_to_its_bearer(registry: Re
     assert registry.find(zeb).name == NAME
 
 
-@pytest.mark.parametrize("step", ["delete_speakers", "finish", "checkpoint"])
-def test_forget_that_is_interrupted_goes_on_at_the_next_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+@pytest.mark.parametrize(
+    ("module", "step"), [(deletion, "delete_speakers"), (files, "finish"), (files, "checkpoint")]
+)
+def test_interrupted_forget_is_finished_by_the_next_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, step: str
 ) -> None:
     registry = Registry.open(tmp_path / "s.db")
     live(registry, conversations=2)
@@ -330,48 +332,48 @@ def test_forget_that_is_interrupted_goes_on_at_the_next_open(
         def crash(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(erasure_module, step, crash)
+        patch.setattr(module, step, crash)
         with pytest.raises(KeyboardInterrupt):
             registry.forget(NAME)
-    registry._store.close()
+    registry._session.store.close()
     with Registry.open(tmp_path / "s.db") as again:
         assert again.resolve(NAME, conversation_id="x").erased
         assert traces(tmp_path) == []
         assert not dump(again)["erasures"]
 
 
-def test_forget_says_so_while_a_reader_holds_old_pages(tmp_path: Path) -> None:
+def test_forget_reports_a_reader_that_holds_old_pages(tmp_path: Path) -> None:
     options = Options(busy_seconds=0.3)
     with (
         Registry.open(tmp_path / "s.db", options=options) as registry,
         Registry.open(tmp_path / "s.db", options=options) as reader,
     ):
         live(registry, conversations=2)
-        with reader._store.read() as connection:
+        with reader._session.store.read() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM observations").scalar()
             with pytest.raises(ErasureIncompleteError, match="reading"):
                 registry.forget(NAME)
-        registry._resume()
+        registry._eraser.resume()
         assert traces(tmp_path) == []
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_forget_tells_what_was_erased_whoever_carried_it_out(
+def test_forget_counts_what_was_erased_even_if_another_process_did_it(
     registry: Registry, address: str, monkeypatch: pytest.MonkeyPatch, both: bool
 ) -> None:
     zeb, _ = two(registry)
     registry.write_bio(zeb, before=END)
     registry.rename(zeb, OTHER)
-    resume = registry._resume
+    resume = registry._eraser.resume
 
     def overtaken() -> object:
         with Registry.open(address) as other:  # it finishes what it finds begun
             if both:
-                with other._write() as connection:
-                    erasure_module.intend(connection, other.tenant, [2], now=0.0)
+                with other._session.write() as connection:
+                    requests.request(connection, other.tenant, [2], now=0.0)
         return resume()
 
-    monkeypatch.setattr(registry, "_resume", overtaken)
+    monkeypatch.setattr(registry._eraser, "resume", overtaken)
     done = registry.forget(zeb)
     assert (done.speakers, done.observations, done.bios, done.audit_entries) == (1, 3, 1, 1)
 
@@ -394,7 +396,7 @@ def test_forgotten_stays_forgotten(registry: Registry) -> None:
     assert registry.resolve(NAME, conversation_id="new").created
 
 
-def test_forget_takes_merged_speakers_along(registry: Registry) -> None:
+def test_forget_erases_merged_speakers_too(registry: Registry) -> None:
     live(registry, conversations=2)
     live(registry, OTHER, conversations=3)
     registry.merge(OTHER, NAME)
@@ -405,7 +407,7 @@ def test_forget_takes_merged_speakers_along(registry: Registry) -> None:
     assert "marmalade" not in text
 
 
-def test_forgetting_a_generic_name_concerns_its_conversation_alone(registry: Registry) -> None:
+def test_forgetting_a_generic_name_affects_one_conversation(registry: Registry) -> None:
     meet(registry, "user", "a")
     meet(registry, "user", "b")
     registry.forget("user", conversation_id="a")
@@ -413,7 +415,7 @@ def test_forgetting_a_generic_name_concerns_its_conversation_alone(registry: Reg
     assert not registry.resolve("user", conversation_id="b").erased
 
 
-def test_tombstones_name_nobody_and_differ_between_stores(fresh: object) -> None:
+def test_tombstones_are_digests_that_differ_between_stores(fresh: object) -> None:
     kept = []
     for _ in range(2):
         with Registry.open(fresh()) as registry:  # type: ignore[operator]
@@ -453,7 +455,7 @@ def test_export_and_import_give_the_same_memory(fresh: object, clock: Clock) -> 
         assert (again.speakers, again.observations, again.known) == (0, 0, 60)
 
 
-def test_export_of_a_person_holds_theirs_alone(registry: Registry) -> None:
+def test_export_of_a_person_has_only_their_data(registry: Registry) -> None:
     live(registry, conversations=2)
     lines = [json.loads(line) for line in registry.export(NAME)]
     assert {line["kind"] for line in lines} >= {"memory", "speaker", "observation"}
@@ -473,7 +475,7 @@ def test_export_of_a_person_holds_theirs_alone(registry: Registry) -> None:
         ("[1]", "import:2: a line of an export"),
     ],
 )
-def test_import_names_the_line_and_keeps_nothing(registry: Registry, line: str, words: str) -> None:
+def test_import_error_names_the_line_and_nothing_is_stored(registry: Registry, line: str, words: str) -> None:
     good = '{"kind": "conversation", "conversation_id": "c", "sequence": 1, "time": 5.0}'
     before = dump(registry)
     with pytest.raises(InvalidRecordError, match=words):
@@ -494,7 +496,7 @@ def test_import_names_the_line_and_keeps_nothing(registry: Registry, line: str, 
         ("bio", {"version": 1.5}, "whole numbers"),
     ],
 )
-def test_import_refuses_what_record_would(
+def test_import_refuses_what_record_refuses(
     fresh: object, kind: str, change: dict[str, object], words: str
 ) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
@@ -521,7 +523,7 @@ def test_import_shows_names_and_orders_turns_as_record_does(fresh: object) -> No
         assert [one.index for one in other.context(zeb, before=END).observations] == [0, 1, 2]
 
 
-def test_import_keeps_namesakes_apart_and_says_so(fresh: object) -> None:
+def test_import_keeps_people_of_one_name_apart_with_a_warning(fresh: object) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
         live(one, conversations=1)
         here = meet(other, NAME)
@@ -538,7 +540,7 @@ def test_no_text_policy_stores_no_words(tmp_path: Path) -> None:
         registry.write_bio(meet(registry, NAME), before=END)
         found = traces(tmp_path, conversations=2)
         assert not [one for one in found if WORDS in one]
-    with Registry.open(tmp_path / "s.db") as again:  # the policy is the store's, not the opener's
+    with Registry.open(tmp_path / "s.db") as again:  # the policy belongs to the tenant
         assert not again.tenant.keeps_text
     with pytest.raises(PolicyMismatchError, match="keeps_text"):
         Registry.open(tmp_path / "s.db", options=Options(policy=Policy(text=True)))
@@ -559,7 +561,7 @@ def test_pseudonymous_policy_stores_no_names(tmp_path: Path) -> None:
         assert registry.resolve(NAME, conversation_id="x").erased
 
 
-def test_another_bearer_of_a_forgotten_name_is_another_person_in_a_pseudonymous_store(fresh: object) -> None:
+def test_readmitted_name_gets_another_id_in_a_pseudonymous_memory(fresh: object) -> None:
     options = Options(policy=Policy(pseudonymous=True))
     with Registry.open(fresh(), options=options) as registry:  # type: ignore[operator]
         first, _ = two(registry)
@@ -575,7 +577,7 @@ def test_another_bearer_of_a_forgotten_name_is_another_person_in_a_pseudonymous_
         assert meet(registry, NAME) == second
 
 
-def test_retention_erases_what_is_too_old(fresh: object, clock: Clock) -> None:
+def test_expire_erases_old_conversations(fresh: object, clock: Clock) -> None:
     options = Options(policy=Policy(retention_days=30))
     with Registry.open(fresh(), clock=clock, options=options) as registry:  # type: ignore[operator]
         live(registry, conversations=1)
@@ -589,6 +591,6 @@ def test_retention_erases_what_is_too_old(fresh: object, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("days", [-1, 0, 0.5, float("nan"), float("inf")])
-def test_retention_below_a_day_or_without_end_is_refused(days: float) -> None:
+def test_retention_below_a_day_or_not_finite_is_refused(days: float) -> None:
     with pytest.raises(InvalidPolicyError, match="at least 1"):
         Policy(retention_days=days)

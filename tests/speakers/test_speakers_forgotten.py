@@ -1,4 +1,4 @@
-"""Whatever was done to a memory before: what was erased is in no byte of its folder."""
+"""After any sequence of changes, no file of the memory has a byte of what was erased."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from speakers.vectors.index import unit
 
 NAMES = ("Zebedee", "Quentin", "Yolanda")
 FILES = ("s.db", "mem[1].db", "what?.db", "every*.db", "a b%20.db", "né.db")
-CHANGES = st.tuples(st.sampled_from(["record", "record", "merge", "undo", "split", "bio", "rename", "rebuild", "delete", "forget"]),
-                    st.integers(0, 3), st.integers(0, 3))  # fmt: skip
+ACTIONS = ("record", "record", "merge", "undo", "split", "bio", "rename", "rebuild", "delete", "forget")
+CHANGES = st.tuples(st.sampled_from(ACTIONS), st.integers(0, 3), st.integers(0, 3))
 
 
 def quote(turns: Sequence[Observation]) -> tuple[Passage, ...]:
-    """A bio that keeps every word, as one that a language model writes may."""
+    """A bio that quotes every word, as a language model might."""
     return (Passage(" ".join(str(turn.text) for turn in turns), len(turns)),)
 
 
 class Life:
-    """Acts on a memory and keeps a list of what may not be found any more."""
+    """Changes a memory and lists what must not be found any more."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry, self.said = registry, 0

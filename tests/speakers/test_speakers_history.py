@@ -1,4 +1,4 @@
-"""What a model may read, and that it is never the future."""
+"""What a model may read of the past, and that it never reads the future."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from speakers_support import EMBEDDER, make, meet, vectors
 
 from speakers import DETERMINISTIC, END, Point, Registry
-from speakers.bios import write_from_history
+from speakers.bio_text import write_from_history
 from speakers.errors import InvalidRecordError
 
 

@@ -180,14 +180,14 @@ def test_resolve_all_gives_each_name_what_resolve_gives_and_makes_a_person_once(
     assert len(registry.speakers()) == 2
 
 
-def test_a_name_of_conversations_is_told_with_where_it_is_known(registry: Registry) -> None:
+def test_error_for_a_bound_name_lists_its_conversations(registry: Registry) -> None:
     for conversation in ("c1", "c2", "c3", "c4"):
         meet(registry, "SPEAKER_00", conversation)
     meet(registry, "Ana")
     for conversation in (None, "c9"):
         with pytest.raises(UnknownSpeakerError, match=r"'c1', 'c2', 'c3' and 1 more\): add --conversation"):
             registry.find("SPEAKER_00", conversation_id=conversation)
-    with pytest.raises(UnknownSpeakerError, match="leave --conversation away"):
+    with pytest.raises(UnknownSpeakerError, match="omit --conversation"):
         registry.find("Ana", conversation_id="c1")
     with pytest.raises(UnknownSpeakerError, match="no speaker is called 'Bo'; 'erc speakers list'"):
         registry.find("Bo")

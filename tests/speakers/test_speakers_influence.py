@@ -1,4 +1,4 @@
-"""The bounded share of one conversation."""
+"""The largest share of one conversation in a summary."""
 
 from __future__ import annotations
 

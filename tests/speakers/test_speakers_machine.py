@@ -1,4 +1,4 @@
-"""A random life of a memory, held against a plain replay model."""
+"""Random changes of a memory, compared with a simple model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONVERSATIONS = tuple(f"c{number}" for number in range(6))
 
 @dataclass
 class Person:
-    """The model's speaker: who they are shown as and which names lead here."""
+    """A speaker of the model: the displayed name and the names that lead to it."""
 
     name: str
     scope: str
@@ -31,7 +31,7 @@ class Person:
 
 @dataclass
 class Model:
-    """What a memory should hold, in plain dictionaries."""
+    """What a memory should store, as dictionaries."""
 
     people: dict[str, Person] = field(default_factory=dict)
     turns: dict[tuple[str, int], tuple[str, float]] = field(
@@ -69,7 +69,7 @@ class Model:
 
 
 class Memory(RuleBasedStateMachine):
-    """Rules act on the store and on the model; invariants hold one against the other."""
+    """Rules change the store and the model; invariants compare them."""
 
     @initialize()
     def begin(self) -> None:
@@ -105,9 +105,11 @@ class Memory(RuleBasedStateMachine):
         return SpeakerId(heads[number % len(heads)]) if heads else None
 
     @rule(
-        conversation=st.sampled_from(CONVERSATIONS), names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4), jump=st.integers(-50, 50),
+        conversation=st.sampled_from(CONVERSATIONS),
+        names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),
+        jump=st.integers(-50, 50),
         timestamp=st.sampled_from([None, 10.0, 900.0]),
-    )  # fmt: skip
+    )
     def add(self, conversation: str, names: list[str], jump: int, timestamp: float | None) -> None:
         self.now += jump
         owners = [self._meet(name, conversation) for name in names]
@@ -237,9 +239,9 @@ class Memory(RuleBasedStateMachine):
 
     @rule(conversation=st.sampled_from(CONVERSATIONS))
     def crash(self, conversation: str) -> None:
-        """A writer dies in the middle of a transaction: its connection is dropped and nothing of it is left."""
+        """A writer dies in the middle of a transaction. Nothing of it is stored."""
         broken = self._open()
-        connection = broken._store.engine.connect().execution_options(speakers_write=True)
+        connection = broken._session.store.engine.connect().execution_options(speakers_write=True)
         connection.begin()
         connection.exec_driver_sql("UPDATE tenants SET next_sequence = next_sequence + 7, clock = 1e9")
         connection.exec_driver_sql("DELETE FROM moves")
@@ -249,9 +251,11 @@ class Memory(RuleBasedStateMachine):
         self.reopen()
 
     @rule()
-    def move_house(self) -> None:
-        """Export everything and go on in the new store. Changes made before the move can no longer be undone there, and
-        tombstones stay with the store that made them."""
+    def move_to_a_new_store(self) -> None:
+        """Export everything and continue in a new store.
+
+        Earlier changes cannot be undone there, and its tombstones stay in the old store.
+        """
         lines = list(self.registry.export())
         self.registry.close()
         self.stores += 1

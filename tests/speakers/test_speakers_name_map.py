@@ -1,4 +1,4 @@
-"""Mapping files."""
+"""Name maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When two spellings are one name, and when a name is no name."""
+"""Comparison and classification of names."""
 
 from __future__ import annotations
 

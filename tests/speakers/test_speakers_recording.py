@@ -1,4 +1,4 @@
-"""Order and ingestion."""
+"""The order of turns, and recording."""
 
 from __future__ import annotations
 
@@ -28,9 +28,19 @@ from speakers.store.tables import OBSERVATIONS
 def test_record_keeps_every_field(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     given_ = Observation(
-        ana, "c", "u0", 0, text="hé\U0001f600", timestamp=5.5, weights={"joy": 0.25, "fear": 0.5}, uncertainty=StoredUncertainty(0.5, 0.25, 0.25),
-        label=ConversationLabel("joy", 0.75), correction="fear", model="m@1", vector=vectors(1)[0],
-    )  # fmt: skip
+        ana,
+        "c",
+        "u0",
+        0,
+        text="hé\U0001f600",
+        timestamp=5.5,
+        weights={"joy": 0.25, "fear": 0.5},
+        uncertainty=StoredUncertainty(0.5, 0.25, 0.25),
+        label=ConversationLabel("joy", 0.75),
+        correction="fear",
+        model="m@1",
+        vector=vectors(1)[0],
+    )
     registry.record("c", [given_], embedder=EMBEDDER)
     (kept,) = registry.context(ana, before=END).observations
     assert kept.vector is not None
@@ -85,7 +95,9 @@ def test_clock_that_jumps_back_never_reorders(registry: Registry, clock: Clock) 
     assert seen == ["c3", "c2", "c1", "c0"]
 
 
-def test_a_clock_that_was_far_ahead_once_is_not_followed_for_good(registry: Registry, clock: Clock) -> None:
+def test_a_clock_that_was_once_far_ahead_does_not_date_later_conversations(
+    registry: Registry, clock: Clock
+) -> None:
     ana = meet(registry, "Ana")
     right = clock.now
     for name, now in (("ahead", 4e9), ("undated", right), ("dated", right + 100)):
@@ -99,7 +111,7 @@ def test_a_clock_that_was_far_ahead_once_is_not_followed_for_good(registry: Regi
     ]
 
 
-def test_timestamps_order_before_ingestion(registry: Registry) -> None:
+def test_timestamps_take_precedence_over_recording_order(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("late", [make(ana, "late", 0, timestamp=200.0)])
     registry.record("early", [make(ana, "early", 0, timestamp=100.0)])
@@ -196,7 +208,7 @@ def test_an_index_is_a_whole_number(index: object) -> None:
         Observation(SpeakerId("spk"), "c", "u", index)  # type: ignore[arg-type]
 
 
-def test_numbers_that_an_earlier_version_kept_are_no_stumbling_block(registry: Registry) -> None:
+def test_numbers_that_are_not_finite_are_read_as_missing(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record(
         "c",
@@ -206,7 +218,7 @@ def test_numbers_that_an_earlier_version_kept_are_no_stumbling_block(registry: R
             )
         ],
     )
-    with registry._write() as connection:
+    with registry._session.write() as connection:
         connection.execute(OBSERVATIONS.update().values(total=float("inf"), confidence=float("inf")))
     (kept,) = registry.context(ana, before=END).observations
     assert (kept.uncertainty, kept.label) == (None, None)

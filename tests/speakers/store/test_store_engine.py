@@ -1,4 +1,4 @@
-"""The database itself: versions, damage, full disks, tenants, many writers."""
+"""The database: damage, full disks, tenants, several writers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from speakers_support import EMBEDDER, Clock, dump, make, meet, vectors
-from sqlalchemy import Engine, event, inspect
+from sqlalchemy import Engine, event
 
-from speakers import END, Options, Registry, migrations
+from speakers import END, Options, Registry
 from speakers.errors import (
     CorruptStoreError,
     ErasureIncompleteError,
@@ -31,42 +31,6 @@ from speakers.errors import (
     UnknownSpeakerError,
     UnknownTenantError,
 )
-from speakers.store import Store
-from speakers.store.tables import METADATA
-
-
-def test_migrations_make_the_tables_that_queries_use(address: str) -> None:
-    store = Store.open(address)
-    with store.read() as connection:
-        made = inspect(connection)
-        for name, table in METADATA.tables.items():
-            assert [column["name"] for column in made.get_columns(name)] == [
-                column.name for column in table.columns
-            ]
-    store.close()
-
-
-@pytest.mark.parametrize("version", range(1, migrations.LATEST))
-def test_an_older_store_is_brought_up_to_date(
-    address: str, monkeypatch: pytest.MonkeyPatch, version: int
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "STEPS", migrations.STEPS[:version])
-        patch.setattr(migrations, "LATEST", version)
-        Store.open(address).close()
-    with Registry.open(address) as registry:
-        ana = meet(registry, "Ana")
-        registry.record("c", [make(ana, "c", 0)])
-        assert registry.context(ana, before=END).utterances == 1
-
-
-def test_a_newer_store_is_refused(address: str) -> None:
-    store = Store.open(address)
-    with store.write() as connection:
-        connection.exec_driver_sql("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
-    store.close()
-    with pytest.raises(NewerStoreError, match=r"99.*upgrade"):
-        Registry.open(address)
 
 
 def filled(path: Path, conversations: int = 30) -> None:
@@ -115,7 +79,7 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "address", ["nowhere/s.db", ":memory:", "mysql://host/db", ".", "postgresql://tester@127.0.0.1:1/nothing"]
 )
-def test_addresses_that_lead_nowhere_say_so(
+def test_invalid_addresses_raise_store_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -123,13 +87,13 @@ def test_addresses_that_lead_nowhere_say_so(
         Registry.open(address)
 
 
-def test_a_missing_file_is_not_made_when_told_not_to(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_created_without_create(tmp_path: Path) -> None:
     with pytest.raises(StoreMissingError):
         Registry.open(tmp_path / "s.db", options=Options(create=False))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_tenant_is_not_made_when_told_not_to(address: str) -> None:
+def test_a_missing_tenant_is_not_created_without_create(address: str) -> None:
     Registry.open(address).close()
     with pytest.raises(UnknownTenantError, match="'defualt'"):
         Registry.open(address, tenant="defualt", options=Options(create=False))
@@ -137,7 +101,7 @@ def test_a_missing_tenant_is_not_made_when_told_not_to(address: str) -> None:
         assert [row[1] for row in dump(registry)["tenants"]] == ["default"]
 
 
-def test_a_new_memory_is_its_owners_alone_and_an_old_one_stays_as_open_as_it_was(tmp_path: Path) -> None:
+def test_a_new_memory_is_private_and_an_existing_one_keeps_its_permissions(tmp_path: Path) -> None:
     path, before = tmp_path / "s.db", os.umask(0)
     try:
         for permissions in (0o600, 0o640):
@@ -158,7 +122,7 @@ def test_a_new_memory_is_its_owners_alone_and_an_old_one_stays_as_open_as_it_was
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """As a full disk: no file of this process may grow beyond `size` bytes."""
+    """Simulates a full disk: no file of this process may grow beyond `size` bytes."""
     old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -188,10 +152,10 @@ def test_a_full_disk_fails_the_write_and_loses_nothing(tmp_path: Path) -> None:
         assert again.context(ana, before=END).utterances == acknowledged + 1
 
 
-def test_a_writer_that_is_kept_waiting_too_long_says_so(registry: Registry, address: str) -> None:
+def test_a_writer_that_waits_too_long_raises_busy(registry: Registry, address: str) -> None:
     ana = meet(registry, "Ana")
     impatient = Registry.open(address, options=Options(busy_seconds=0.1))
-    with registry._write():
+    with registry._session.write():
         with pytest.raises(StoreBusyError, match="another process"):
             impatient.record("c", [make(ana, "c", 0)])
         assert impatient.context(ana, before=END).utterances == 0  # reads go on
@@ -204,7 +168,7 @@ def test_an_abandoned_transaction_leaves_nothing(registry: Registry, address: st
     broken = Registry.open(address)
 
     def half_done() -> None:
-        with broken._write() as connection:
+        with broken._session.write() as connection:
             connection.exec_driver_sql("UPDATE tenants SET next_sequence = 77")
             raise KeyboardInterrupt
 
@@ -246,7 +210,7 @@ def test_threads_and_stores_write_together_without_loss(address: str) -> None:
         store.close()
 
 
-def test_many_may_make_one_store_at_once(address: str) -> None:
+def test_several_threads_create_one_store_at_once(address: str) -> None:
     gate, made, failures = threading.Barrier(6), [], []
 
     def work() -> None:
@@ -266,12 +230,12 @@ def test_many_may_make_one_store_at_once(address: str) -> None:
     assert len(set(made)) == 1
 
 
-def test_a_store_that_is_made_while_it_is_being_checked_is_no_strangers_file(tmp_path: Path) -> None:
+def test_a_store_created_during_the_check_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with sqlite3.connect(path) as begun:
         begun.execute(
             "PRAGMA journal_mode = WAL"
-        )  # as far as the other process has come: a file without stamp and tables
+        )  # the other process has created the file, but not yet its application id and tables
     begun.close()
     made: list[object] = []
 
@@ -369,7 +333,7 @@ def test_postgresql_without_its_driver_names_the_extra(monkeypatch: pytest.Monke
     assert caught.value.exit_code == 4
 
 
-def test_exit_codes_tell_what_has_to_change_from_what_may_pass() -> None:
+def test_exit_codes_separate_wrong_input_from_temporary_failures() -> None:
     named = {StoreMissingError, CorruptStoreError, NewerStoreError, InvalidRecordError, UnknownSpeakerError}
     assert {kind.exit_code for kind in named} == {2}
     assert {

@@ -1,4 +1,4 @@
-"""Recall: equal to the exact scan, whatever becomes of the index."""
+"""Recall equals the exact scan, whatever the state of the index."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fill(registry: Registry, conversations: int = 6, turns: int = 6) -> None:
 def scan(
     registry: Registry, query: np.ndarray, speakers: list[SpeakerId], before: Point, k: int
 ) -> list[tuple[str, float]]:
-    """The exact answer, written the plain way: every row, float64, ties in order of ingestion."""
+    """The exact answer from every row in float64, ties in order of recording."""
     rows = [
         one
         for speaker in speakers
@@ -110,17 +110,17 @@ def test_recall_from_an_older_snapshot_does_not_see_newer_rows(registry: Registr
     fill(registry)
     query, bo = vectors(1, 9)[0], meet(registry, "Bo")
     expected = registry.recall(query, speaker=None, before=END, k=3)
-    with registry._store.read() as old:
-        registry._recaller.recall(old, query, speaker=None, before=END, k=3)
+    with registry._session.store.read() as old:
+        registry._session.search.recall(old, query, speaker=None, before=END, k=3)
         registry.record("c9", [make(bo, "c9", index, vector=query) for index in range(30)], embedder=EMBEDDER)
         assert (
             registry.recall(query, speaker=None, before=END, k=1).observations[0].observation.conversation_id
             == "c9"
         )
-        assert registry._recaller.recall(old, query, speaker=None, before=END, k=3) == expected
+        assert registry._session.search.recall(old, query, speaker=None, before=END, k=3) == expected
 
 
-def test_recall_gives_passages_of_the_bio_of_that_moment(registry: Registry) -> None:
+def test_recall_returns_passages_of_the_bio_before_the_point(registry: Registry) -> None:
     fill(registry)
     ana = meet(registry, "Ana")
     registry.record(
@@ -220,7 +220,7 @@ def test_candidates_always_include_the_nearest(count: int, k: int, seed: int, cl
 
 @given(st.integers(1, 40), st.integers(0, 1000))
 @settings(deadline=None, max_examples=30)
-def test_exact_scores_do_not_depend_on_company(count: int, seed: int) -> None:
+def test_exact_scores_do_not_depend_on_other_rows(count: int, seed: int) -> None:
     rows, query = vectors(count, seed, width=37), vectors(1, seed + 1, width=37)[0]
     together = exact_cosine(rows, query)
     assert together.tolist() == [exact_cosine(row[None], query)[0] for row in rows]
