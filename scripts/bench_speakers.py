@@ -120,7 +120,7 @@ def record_all(registry: Registry, conversations: Mapping[str, Sequence[Observat
 
 def stored_rows(registry: Registry) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """Return the rows of the conversations and of the observations, in the order of recording."""
-    with registry._store.read() as connection:
+    with registry._session.store.read() as connection:
         heads = connection.execute(CONVERSATIONS.select().order_by(CONVERSATIONS.c.sequence))
         rows = connection.execute(OBSERVATIONS.select().order_by(OBSERVATIONS.c.observation))
         return [tuple(row) for row in heads], [tuple(row) for row in rows]
@@ -128,7 +128,7 @@ def stored_rows(registry: Registry) -> tuple[list[tuple[Any, ...]], list[tuple[A
 
 def copy_without_rows(registry: Registry, path: Path) -> None:
     """Copy the store to `path` with its tables, indexes and speakers, without conversations."""
-    with registry._store.bare() as connection:
+    with registry._session.store.bare() as connection:
         connection.exec_driver_sql(f"VACUUM INTO '{path}'")
     with sqlite3.connect(path) as copy:
         copy.execute("DELETE FROM observations")
@@ -214,7 +214,7 @@ def lookups(
 
 def flat(registry: Registry, query: np.ndarray) -> None:
     """Search every row of the memory with FAISS."""
-    index = registry._recaller._index
+    index = registry._session.search._index
     assert index is not None
     index._faiss.search(unit(query[None, :]), 10)
 

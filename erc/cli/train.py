@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from erc.cli.console import progress_bar, stderr, stdout, tell
-from erc.errors import ConfigError
 
 if TYPE_CHECKING:
     from erc.config import ExperimentConfig
@@ -44,13 +43,14 @@ def train(
     ] = False,
 ) -> None:
     """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
+    from erc.api.training import find_config
     from erc.config import load_config
     from erc.memory.training_inputs import refuse_idle_server, supply_maker
     from erc.persistence.layout import read_json
     from erc.training.experiment import run_experiment
     from erc.training.loop import distributed as processes
 
-    experiment = load_config(_find(config), overrides or [])
+    experiment = load_config(find_config(config), overrides or [])
     refuse_idle_server(experiment, server)
     if dry_run:
         _show(experiment)
@@ -108,20 +108,3 @@ def _print_plan(plan: Plan) -> None:
     for purpose, size in {**asdict(plan.memory), "total": plan.memory.total}.items():
         table.add_row(purpose, f"{size / 2**30:.2f}", end_section=purpose == "cache")
     stderr.print(table)
-
-
-def _find(config: Path) -> Path:
-    """The file, or the shipped configuration of that name."""
-    from erc.resources import resource_dir
-
-    if config.is_file():
-        return config
-    for name in (
-        config.name,
-        f"{config.name}.yaml",
-    ):  # a name may contain dots, as llm-llama-3.2-1b
-        shipped = resource_dir("configs") / name
-        if shipped.is_file():
-            return shipped
-    names = ", ".join(sorted(path.stem for path in resource_dir("configs").glob("*.yaml")))
-    raise ConfigError(f"{config}: there is no such configuration file; shipped ones are {names}")

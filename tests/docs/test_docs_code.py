@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doc_blocks import ROOT, Block, blocks, pages, run_page
@@ -25,6 +27,38 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_of_page_runs(page: Path, folder: Path) -> None:
     run_page(page)
+
+
+def test_options_and_verbs_that_the_pages_name_exist() -> None:
+    from typer.main import get_command
+
+    from erc.cli.app import app
+
+    verbs: dict[str, Any] = {}
+    options = {"--help"}
+
+    def collect(command: Any, path: str) -> None:
+        verbs[path] = command
+        options.update(option for one in command.params for option in one.opts)
+        for name, inner in getattr(command, "commands", {}).items():
+            collect(inner, f"{path} {name}")
+
+    collect(get_command(app), "erc")
+    others = re.compile(r"accelerate|torchrun|scripts/|pip ")
+    unknown = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if others.search(line):
+                continue
+            for code in re.findall(r"`([^`]+)`", line) or ([line] if line.startswith("erc ") else []):
+                unknown += [
+                    f"{page.name}: {one}" for one in re.findall(r"--[a-z][a-z-]+", code) if one not in options
+                ]
+                verb = re.match(r"erc [a-z]+", code)
+                if verb is not None and verb[0] not in verbs:
+                    unknown.append(f"{page.name}: {verb[0]}")
+    assert len(verbs) > 15
+    assert unknown == []
 
 
 def test_block_knows_its_rule_and_place(tmp_path: Path) -> None:
