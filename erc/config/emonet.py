@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from erc.config.sections import PositiveInt, Rate
+from erc.config.sections import Name, PositiveInt, Rate
 from erc.config.tasks import TaskSection
 
 
@@ -54,5 +54,7 @@ class EmoNetConfig(TaskSection):
     zero_start: bool = True
     """Whether the memory's contribution is exactly zero before training."""
     bio: Literal["none", "linear", "attention"] = "none"
+    writer: Name | None = None
+    """Language model that writes the bios, a folder or hub id; None computes them from counts."""
     head: Literal["mlp", "linear"] = "mlp"
     """`linear` is one layer over the joined vector (CoMPM, EmoNet); `mlp` has a hidden layer."""

@@ -83,7 +83,8 @@ def _earlier(
 
 def _written(reads: Mapping[str, Any], folder: Path, server: str | None, stack: ExitStack) -> dict[str, Any]:
     """Arguments for bios written by a language model, if training had one."""
-    if not reads.get("bios") or not reads.get("writer"):
+    shows_bios = reads.get("bios") or reads.get("bio", "none") != "none"
+    if not shows_bios or not reads.get("writer"):
         return {}
     from erc.llm.generation.text_store import WRITTEN, WrittenTexts
     from erc.llm.generation.writer import open_text_writer

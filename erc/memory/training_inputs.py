@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from erc.data.corpora import Corpus
     from erc.inference.scorers.caching import CachedScorer
     from erc.llm.backends.generate import Generator
+    from erc.llm.base.loading import LlmPrecision
     from erc.llm.generation.text_store import WrittenTexts
     from erc.llm.generation.writer import Writer
     from erc.memory.past import CorpusPast
@@ -47,7 +48,7 @@ def supply_maker(
 
     sweep(folder)
     with ExitStack() as stack:
-        yield lambda train, dev: _Supplier(
+        yield lambda train, dev: _InputMaker(
             config, folder, server, stack, progress=progress or _silent, note=note
         ).make(train, dev)
 
@@ -60,7 +61,7 @@ def _silent(description: str, total: int) -> AbstractContextManager[Callable[[in
     return nullcontext(lambda steps: None)
 
 
-class _Supplier:
+class _InputMaker:
     """The inputs of one run; `stack` closes memories and files."""
 
     def __init__(
@@ -99,11 +100,19 @@ class _Supplier:
         emonet = self.config.emonet
         assert emonet is not None
         scorer = self._classifier(str(self.config.artefact.init_from))
-        memories = self._memories(train, dev, scorer, dev_sees_train=emonet.dev_sees_train)
+        by: dict[str, Any] = {}
+        provenance: dict[str, Any] = {}
+        if emonet.writer is not None:
+            from erc.memory.bio_writer import written_bios
+
+            writer = self.stack.enter_context(closing(self._open_writer(emonet.writer, None, "auto")))
+            by, provenance = written_bios(writer, self._written()), {"writer": writer.model_id}
+        memories = self._memories(train, dev, scorer, dev_sees_train=emonet.dev_sees_train, **by)
         conversations = (*train.conversations, *dev.conversations)
         past = self._past(memories, train, dev, scorer, limit=0)
         bios = CorpusBios(past, conversations)
-        return TrainingInputs(bios=corpus_bios(bios, conversations, scorer.embed))
+        vectors = corpus_bios(bios, conversations, scorer.embed)
+        return TrainingInputs(bios=vectors, provenance=provenance)
 
     def _past(
         self,
@@ -244,14 +253,18 @@ class _Supplier:
         return self.config.llm is not None and self.config.llm.writer is not None
 
     def _writer(self) -> Writer:
-        from erc.llm.generation.writer import Writer, open_text_writer
         from erc.llm.recipes import writing_model
-        from erc.training.loop import distributed as processes
 
         llm = self.config.llm
         assert llm is not None
         name, revision = writing_model(llm.writer, base=llm.base, revision=llm.revision)
-        writer = open_text_writer(name, revision=revision, precision=llm.precision, server=self.server)
+        return self._open_writer(name, revision, llm.precision)
+
+    def _open_writer(self, name: str, revision: str | None, precision: LlmPrecision) -> Writer:
+        from erc.llm.generation.writer import Writer, open_text_writer
+        from erc.training.loop import distributed as processes
+
+        writer = open_text_writer(name, revision=revision, precision=precision, server=self.server)
         return (
             writer
             if processes.is_main()
@@ -287,6 +300,8 @@ def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
         return
     from erc.training.llm.settings import llm_recipe
 
+    if config.emonet is not None and config.emonet.bio != "none" and config.emonet.writer is not None:
+        return
     recipe = llm_recipe(config) if config.task == "llm" else None
     if recipe is None or not (
         recipe.generated or (recipe.bios and config.llm is not None and config.llm.writer is not None)

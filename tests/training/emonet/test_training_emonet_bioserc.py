@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lm_server import Behaviour, running
 from tiny_corpora import write_corpora
 from tiny_emonet import ANA, BEN, talk
+from transformers import PreTrainedModel
 from typer.testing import CliRunner
 
 from erc.cli.app import app
@@ -96,6 +98,33 @@ def test_training_reads_bios_of_the_past_alone(overrides: list[str], tmp_path: P
     assert (
         sum(batch.bios is None for batch in dev) == 1
     )  # dev begins with nothing known, whatever was said in training
+
+
+def test_training_reads_bios_that_a_language_model_wrote(
+    overrides: list[str], tmp_path: Path, tiny_lm: PreTrainedModel, tiny_lm_dir: Path
+) -> None:
+    path = resource_dir("configs") / "bioserc-encoder-meld.yaml"
+    counted, written = (
+        load_config(path, [*overrides, *more]) for more in ([], [f"emonet.writer={tiny_lm_dir}"])
+    )
+    with supply_maker(counted, tmp_path / "counted") as maker:
+        without = gather(counted, cache_dir=None, supplies=maker)
+    with (
+        running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url,
+        supply_maker(written, tmp_path / "written", server=url) as maker,
+    ):
+        parts = gather(written, cache_dir=None, supplies=maker)
+    assert str(tiny_lm_dir) in parts.bios_by["writer"]
+    assert without.bios_by == {}
+    bios = [
+        make_task(config, found).collate(make_task(config, found).examples)["bios"]
+        for config, found in ((written, parts), (counted, without))
+    ]
+    known = bios[0].abs().sum(-1) > 0
+    assert bool(known.any())
+    same_text = bios[0][known] - bios[0][known][0]  # everybody's bio is the same sentence
+    assert float(same_text.abs().max()) < 1e-5
+    assert float((bios[0] - bios[1]).abs().max()) > 1e-3
 
 
 def test_model_remembers_that_it_reads_bios(model: Path) -> None:
