@@ -6,10 +6,10 @@ neither torch nor transformers.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know the name; importing typing would take longer than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from erc.api.evaluation import evaluate
     from erc.api.live import LiveConversation
     from erc.api.predictor import LoadedPredictor, load
@@ -53,6 +53,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = _version()
     elif name in _MODULES:
+        from importlib import import_module
+
         value = getattr(import_module(_MODULES[name]), name)
     else:
         raise AttributeError(f"module 'erc' has no attribute {name!r}")
