@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from erc.models.utterance import UtteranceClassifier
 
-pytest_plugins = ["required_groups"]
+pytest_plugins = ["required_groups", "lm_fixtures"]
 
 
 @pytest.fixture(scope="session", autouse=True)
