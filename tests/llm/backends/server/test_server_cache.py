@@ -41,7 +41,7 @@ def test_locked_cache_is_reported_as_locked_and_not_changed(path, other):
     other.execute("PRAGMA journal_mode=DELETE")
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(
-        ArtefactError, match=r"answers\.sqlite.*locked.*another process holds it.*try again"
+        ArtefactError, match=r"answers\.sqlite.*locked.*another process locks it.*try again"
     ) as found:
         AnswerCache(path, patience=0.05)
     assert "remove" not in str(found.value)
@@ -53,7 +53,7 @@ def test_locked_cache_is_reported_as_locked_and_not_changed(path, other):
 def test_answer_that_a_lock_keeps_from_being_stored_is_reported_so(path, other):
     with AnswerCache(path, patience=0.05) as cache:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(ArtefactError, match="another process holds it") as found:
+        with pytest.raises(ArtefactError, match="another process locks it") as found:
             cache.put("key", [1.0])
     assert "remove" not in str(found.value)
 
