@@ -6,15 +6,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-<<<<<<<< HEAD:tests/support/lm_fixtures.py
 from lm_parts import build_model, build_tokenizer
-========
-import torch
-from lm_parts import build_model
->>>>>>>> w-llm:tests/llm/conftest.py
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@pytest.fixture(scope="session")
+def plain_tokenizer() -> PreTrainedTokenizerBase:
+    return build_tokenizer(chat=False)
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer() -> PreTrainedTokenizerBase:
+    return build_tokenizer(chat=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_lm() -> PreTrainedModel:
+    return build_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_lm_dir(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_lm: PreTrainedModel,
+    chat_tokenizer: PreTrainedTokenizerBase,
+) -> Path:
+    folder = tmp_path_factory.mktemp("lm") / "tiny"
+    tiny_lm.save_pretrained(folder)
+    chat_tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
