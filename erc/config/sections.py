@@ -143,6 +143,8 @@ class EmoNetConfig(Section):
     """Most recent observations of the speaker that the behaviour GRU reads."""
     memory_width: PositiveInt = 256
     """Width of the behaviour GRU over shared observations; an own memory is as wide as its encoder."""
+    memory_projection: PositiveInt = 32
+    """Width to which a shared observation's embedding is projected before the behaviour GRU."""
     history: Literal["off", "dialogue", "global", "shuffled_speakers", "other_speaker"] = "global"
     """What the memory reads: nothing, the speaker's turns of this conversation or of all; the last two are controls with a wrong owner."""
     dev_sees_train: bool = False
@@ -152,7 +154,10 @@ class EmoNetConfig(Section):
     """Whether speakers of the training corpus get embeddings of their own, across conversations."""
     speaker_dropout: Rate = 0.3
     """Share of training turns (for `speaker_text: global_tag` of speakers in a conversation) shown as of the unknown, so that it is learnt too."""
-    join: Literal["sum", "concat"] = "sum"
+    separators: bool = True
+    """Whether the tokens of each turn end with the tokenizer's separator; CoMPM (2022) has none."""
+    join: Literal["sum", "concat", "direct_sum"] = "sum"
+    """How the memory is added: projected and summed, through a layer over both, or summed as it is (CoMPM 2022)."""
     zero_start: bool = True
     """Whether the memory contributes exactly nothing before training."""
     bio: Literal["none", "linear", "attention"] = "none"

@@ -13,7 +13,8 @@ from erc.data.corpora.corpus import chronological
 from erc.data.identity import key_of
 from erc.inference.scorers.bio_vectors import BioVectors
 from erc.inference.scorers.utterance import UtteranceScores
-from erc.models.turn_batch import PreparedTurn, own_key
+from erc.models.turn_batch import PreparedTurn
+from erc.models.turn_builder import own_key
 
 
 @dataclass(frozen=True, slots=True)
