@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from erc.inference.predictor import Predictor
     from erc.models.emonet.network import EmoNet
     from erc.models.turn_batch import PreparedTurn
-    from erc.training.emonet.experiment import Ingredients
+    from erc.training.emonet.ingredients import Ingredients
     from erc.training.emonet.task import EmoNetTask
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +68,8 @@ def main() -> None:
 def experiment(name: str, cache: Path) -> tuple[EmoNet, EmoNetTask, Ingredients]:
     """Build network, task and corpus of a shipped configuration; untrained weights run at the same speed."""
     from erc.config import load_config
-    from erc.training.emonet.experiment import build_network, gather, make_task
+    from erc.training.emonet.assembly import build_network, make_task
+    from erc.training.emonet.ingredients import gather
 
     config = load_config(ROOT / "configs" / f"{name}.yaml")
     parts = gather(config, cache_dir=cache)

@@ -119,7 +119,8 @@ def trained(config: ExperimentConfig, folder: Path, *, features: Path) -> dict[s
     import numpy as np
 
     from erc.metrics.subsets import dialogue_ids
-    from erc.training.emonet.experiment import build_network, gather, make_task
+    from erc.training.emonet.assembly import build_network, make_task
+    from erc.training.emonet.ingredients import gather
     from erc.training.emonet.task import predict_turns
     from erc.training.loop.settings import optim_settings
     from erc.training.loop.trainer import train

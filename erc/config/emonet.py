@@ -35,6 +35,8 @@ class EmoNetConfig(TaskSection):
     """Most recent observations of the speaker that the behaviour GRU reads."""
     memory_width: PositiveInt = 256
     """Width of the behaviour GRU over shared observations; an own memory is as wide as its encoder."""
+    memory_projection: PositiveInt = 32
+    """Width to which a shared observation's embedding is projected before the behaviour GRU."""
     history: Literal["off", "dialogue", "global", "shuffled_speakers", "other_speaker"] = "global"
     """What the memory reads: nothing, or the speaker's turns of this conversation or of all conversations.
 
@@ -50,7 +52,10 @@ class EmoNetConfig(TaskSection):
 
     This trains the row of the unknown speaker.
     """
-    join: Literal["sum", "concat"] = "sum"
+    separators: bool = True
+    """Whether the tokens of each turn end with the tokenizer's separator; CoMPM (2022) has none."""
+    join: Literal["sum", "concat", "direct_sum"] = "sum"
+    """How the memory is added: projected and summed, through a layer over both, or summed as it is (CoMPM 2022)."""
     zero_start: bool = True
     """Whether the memory's contribution is exactly zero before training."""
     bio: Literal["none", "linear", "attention"] = "none"

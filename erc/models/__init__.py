@@ -1,1 +1,1 @@
-"""Networks: tensors in, typed tensors out. Nothing here reads files of users or decides anything."""
+"""Networks: tensors in, typed tensors out. They read no user files and make no decisions."""

@@ -1,7 +1,7 @@
-"""Dropout whose rate is learnt (Gal, Hron, Kendall 2017, "Concrete dropout").
+"""Dropout with a learnt rate (Gal, Hron, Kendall 2017, "Concrete dropout").
 
-In training a relaxed Bernoulli lets the gradient reach the rate; afterwards it is a `SeededDropout` with the
-rate that was learnt, so sampling, its seeds and its independence of the batch are the same.
+In training, a relaxed Bernoulli variable gives the rate a gradient. Afterwards the module is a
+`SeededDropout` with the learnt rate, and is sampled in the same way.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ _EPSILON = 1e-7
 
 
 class ConcreteDropout(SeededDropout):
-    """Drops units of x (..., D) at a rate p = sigmoid(logit) that is a parameter of the model."""
+    """Drops units of x (..., D) at a rate p = sigmoid(logit), a parameter of the model.
+
+    Raises:
+        ValueError: If the initial rate is not strictly between 0 and 1.
+    """
 
     def __init__(self, p: float, *, site: int, temperature: float = 0.1) -> None:
         nn.Module.__init__(self)  # the parent's constructor would set p, which is computed here
         if not 0.0 < p < 1.0:
-            raise ValueError(f"a learnt dropout cannot start at p={p}: it must lie strictly between 0 and 1")
+            raise ValueError(f"a learnt dropout cannot start at p={p}: it must be strictly between 0 and 1")
         self.site = site
         self.temperature = temperature
         self.logit = nn.Parameter(torch.tensor(math.log(p) - math.log1p(-p)))
 
     @property
     def p(self) -> float:  # type: ignore[override]
-        """The rate as it stands."""
+        """The current rate."""
         return float(torch.sigmoid(self.logit.detach()))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Relaxed dropout in training, else as `SeededDropout`."""
         if active_draw() is not None or not self.training:
             return super().forward(x)
         rate = torch.sigmoid(self.logit)
@@ -43,11 +48,13 @@ class ConcreteDropout(SeededDropout):
     def regulariser(
         self, *, features: int, weights: Tensor, weight_scale: float, dropout_scale: float
     ) -> Tensor:
-        """What keeps the rate from 0 and 1, a scalar to add to the loss (equation 3 of the paper).
+        """A scalar to add to the loss, which keeps the rate from 0 and 1 (equation 3 of the paper).
 
-        `weights` is the matrix of the layer that reads the dropped units, `features` how many units there
-        are. `weight_scale` is l^2 / N and `dropout_scale` 1 / N, or 2 / N for a squared error, with N
-        training examples and prior length scale l.
+        Args:
+            features: Number of the units that are dropped.
+            weights: Weights of the layer that reads them.
+            weight_scale: l^2 / N, with N training examples and prior length scale l.
+            dropout_scale: 1 / N, or 2 / N for a squared error.
         """
         rate = torch.sigmoid(self.logit)
         negative_entropy = rate * torch.log(rate) + (1.0 - rate) * torch.log1p(-rate)
@@ -57,7 +64,7 @@ class ConcreteDropout(SeededDropout):
 
 
 def learn_dropout(model: nn.Module) -> list[ConcreteDropout]:
-    """Puts a `ConcreteDropout` of the same site and rate in the place of every active dropout of `model`; returns them."""
+    """Replace each `SeededDropout` with a rate above 0 by a `ConcreteDropout` of its site; return these."""
     made: list[ConcreteDropout] = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

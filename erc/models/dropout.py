@@ -1,13 +1,11 @@
-"""Dropout whose Monte-Carlo samples are drawn networks, not noise of a global generator.
+"""Dropout for Monte-Carlo sampling, with seeded masks (Gal and Ghahramani 2016).
 
-Sample s of seed r is one Bernoulli draw of the whole network: the mask at a site depends on (seed, sample,
-site, token position, feature) and on nothing else. So a prediction does not depend on which utterances share
-its batch, on their order, on padding or on how the batch is cut, and samples of different turns belong to the
-same drawn network.
+Sample s of seed r is one Bernoulli draw of the whole network: a mask depends on (seed, sample, site, token
+position, feature) only. So a prediction does not depend on the other utterances of its batch, their order,
+padding or the size of the batch, and samples of different turns belong to the same drawn network.
 
-The model stays in evaluation mode throughout. Which draw is active is kept in a context variable, which every
-thread has for itself; no module is switched, so a deterministic pass in another thread or afterwards is
-untouched. Method: Gal and Ghahramani 2016, "Dropout as a Bayesian approximation".
+The model stays in evaluation mode. The active draw is a context variable, so each thread has its own, and a
+deterministic pass in another thread or afterwards is not affected.
 """
 
 from __future__ import annotations
@@ -44,10 +42,12 @@ def _keep(seed: int, sample: int, site: int, tokens: int, features: int, p: floa
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The networks a pass runs: rows are laid out sample by sample, `len(samples)` times the same B inputs.
+    """The drawn networks of a pass, whose rows are the same B inputs for each sample in turn.
 
-    `positions` (B, T) gives each token's position where it is not simply its column (several utterances in
-    one row).
+    Attributes:
+        seed: Of the masks.
+        samples: Numbers of the samples.
+        positions: Position of each token, (B, T), if it is not its column (several utterances in one row).
     """
 
     seed: int
@@ -55,7 +55,11 @@ class Draw:
     positions: Tensor | None = None
 
     def apply(self, x: Tensor, *, site: int, p: float) -> Tensor:
-        """Drops units of x, shape (S*B, D) or (S*B, T, D), and rescales by 1 / (1 - p)."""
+        """Drop units of x, shape (S*B, D) or (S*B, T, D), and rescale by 1 / (1 - p).
+
+        Raises:
+            ValueError: If the rows are not a multiple of the samples.
+        """
         count = len(self.samples)
         if x.shape[0] % count:
             raise ValueError(f"{x.shape[0]} rows cannot hold {count} samples of the same inputs")
@@ -67,7 +71,7 @@ class Draw:
                 :, None
             ]  # (S, 1, T, D)
         else:
-            positions = self.positions.cpu()  # masks are drawn on the processor, whatever computes with them
+            positions = self.positions.cpu()  # masks are always drawn on the CPU, so that devices agree
             tokens = int(positions.max()) + 1
             keep = torch.stack(
                 [_keep(self.seed, s, site, tokens, features, p)[positions] for s in self.samples]
@@ -76,7 +80,7 @@ class Draw:
         return (x.view(count, -1, *x.shape[1:]) * scale).view_as(x)
 
     def dropped(self, *, site: int, features: int, p: float) -> tuple[Tensor, Tensor]:
-        """Which units of a vector each network leaves out: their indices (S, K), K of the most, and bool (S, K), False for filling."""
+        """The units that each network drops: padded indices (S, K), and a mask (S, K) of real ones."""
         gone = [(~_keep(self.seed, s, site, 1, features, p)[0]).nonzero().squeeze(1) for s in self.samples]
         index = nn.utils.rnn.pad_sequence(gone, batch_first=True)
         counts = torch.tensor([len(units) for units in gone])
@@ -88,7 +92,7 @@ _ACTIVE: ContextVar[Draw | None] = ContextVar("convemo_draw", default=None)
 
 @contextmanager
 def drawn(draw: Draw) -> Iterator[None]:
-    """Within the block, every `SeededDropout` of this thread applies `draw`."""
+    """Within the block, every `SeededDropout` in this thread applies `draw`."""
     token = _ACTIVE.set(draw)
     try:
         yield
@@ -97,14 +101,17 @@ def drawn(draw: Draw) -> Iterator[None]:
 
 
 def active_draw() -> Draw | None:
-    """The draw this thread runs under, or None in a deterministic pass."""
+    """The active draw of this thread; None in a deterministic pass."""
     return _ACTIVE.get()
 
 
 class SeededDropout(nn.Module):
-    """Ordinary dropout in training, a `Draw` where one is active, the identity otherwise.
+    """Ordinary dropout in training, the active `Draw` if there is one, the identity otherwise.
 
-    `site` numbers the place in the network; it is part of the mask's key.
+    `site` numbers the place in the network and is part of the mask's key.
+
+    Raises:
+        ValueError: If `p` is not in [0, 1).
     """
 
     def __init__(self, p: float, *, site: int) -> None:
@@ -115,20 +122,34 @@ class SeededDropout(nn.Module):
         self.site = site
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop units of x, shape (..., D)."""
         draw = _ACTIVE.get()
         if draw is None or self.p == 0.0:
             return F.dropout(x, self.p, self.training)
         return draw.apply(x, site=self.site, p=self.p)
 
     def extra_repr(self) -> str:
+        """Rate and site, for `repr`."""
         return f"p={self.p}, site={self.site}"
 
 
+def has_dropout(module: nn.Module) -> bool:
+    """Whether `module` has a seeded dropout with a rate above 0."""
+    return any(part.p for part in module.modules() if isinstance(part, SeededDropout))
+
+
 def require_dropout(module: nn.Module, *, name: str) -> None:
-    """Raises NoDropoutError where `module` has no dropout that was switched on in training."""
-    rates = [part.p for part in module.modules() if isinstance(part, SeededDropout)]
-    if not any(rates):
-        found = "none of its dropouts is above 0" if rates else "it has no dropout"
+    """Refuse a module without dropout, whose samples would all be equal.
+
+    Raises:
+        NoDropoutError: If `module` has no seeded dropout with a rate above 0.
+    """
+    if not has_dropout(module):
+        found = (
+            "none of its dropout rates is above 0"
+            if any(isinstance(part, SeededDropout) for part in module.modules())
+            else "it has no dropout"
+        )
         raise NoDropoutError(
             f"{name} cannot give Monte-Carlo uncertainty: {found}, so every sample would be the same. "
             "Use a model trained with dropout, or ask for --uncertainty off."

@@ -1,9 +1,10 @@
-"""EmCoder's encoder: a small pre-norm transformer with rotary positions, made for Monte-Carlo dropout (81,772,828 parameters with its head).
+"""EmCoder's encoder: a small pre-norm transformer with rotary positions, designed for Monte-Carlo dropout.
 
-RMSNorm before each sub-layer, no biases, SwiGLU, and dropout only after the attention output, after the
-feed-forward output and in the head: 13 sites. The published count leaves room for one more norm than the
-blocks and the final one have; it stands behind the embedding. Heads are not published; 12 of width 64 are
-taken. Weights are not published under a licence we could ship: it starts at random.
+It has RMSNorm before each sub-layer, no biases and SwiGLU. Dropout is applied after the attention output,
+after the feed-forward output and in the head: 13 sites. With its head it has 81,772,828 parameters. That
+published count implies one norm more than those of the blocks and the final one; here it follows the
+embedding. The number of heads is not published; 12 heads of width 64 are used. No weights are published under
+a licence that allows shipping them, so the encoder starts from random weights.
 
 Shapes: B rows, T tokens, D hidden width, H heads, F width of a head.
 """
@@ -23,7 +24,7 @@ from erc.models.utterance import UtteranceClassifier
 
 @dataclass(frozen=True, slots=True)
 class EmCoderConfig:
-    """Sizes of the architecture; the defaults are the published ones."""
+    """Sizes of the architecture, named as by Hugging Face; the defaults are the published ones."""
 
     vocab_size: int = 50_368
     hidden_size: int = 768
@@ -39,7 +40,7 @@ class EmCoderConfig:
 
 
 class EmCoderBlock(nn.Module):
-    """Attention and SwiGLU, each behind its own RMSNorm; `project` and `merge` are the halves around the attention itself."""
+    """Attention and SwiGLU, each after an RMSNorm; `project` and `merge` are the halves around attention."""
 
     def __init__(self, config: EmCoderConfig, *, site: int) -> None:
         super().__init__()
@@ -55,19 +56,19 @@ class EmCoderBlock(nn.Module):
         self.feed_forward_dropout = SeededDropout(config.dropout, site=site + 1)
 
     def project(self, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """hidden (..., T, D) -> rotated queries and keys, and values, each (..., T, H, F)."""
+        """Rotated queries and keys, and values, each (..., T, H, F), of hidden (..., T, D)."""
         mixed = self.qkv(self.attention_norm(hidden))
         query, key, value = mixed.view(*hidden.shape[:-1], 3, self.heads, -1).unbind(dim=-3)
         return _rotate(query, rotary), _rotate(key, rotary), value
 
     def merge(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        """What follows attention: hidden and attended (..., T, D) -> (..., T, D)."""
+        """The rest of the block after attention: hidden and attended (..., T, D) -> (..., T, D)."""
         hidden = hidden + self.attention_dropout(self.attention_output(attended))
         gate, value = self.gate_and_value(self.feed_forward_norm(hidden)).chunk(2, dim=-1)
         return hidden + self.feed_forward_dropout(self.feed_forward_output(F.silu(gate) * value))
 
     def forward(self, hidden: Tensor, mask: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """hidden (B, T, D) under mask (B, 1, 1, T) bool -> (B, T, D)."""
+        """Hidden (B, T, D) under mask (B, 1, 1, T) bool -> (B, T, D)."""
         query, key, value = (part.transpose(-3, -2) for part in self.project(hidden, rotary))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.merge(hidden, attended.transpose(-3, -2).flatten(-2))
@@ -95,11 +96,11 @@ class EmCoderEncoder(nn.Module):
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens a row may have; rotary positions know no limit, this is the tokenizer's."""
+        """Most tokens of a row: the tokenizer's limit, because rotary positions have none."""
         return self.config.max_position_embeddings
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """input_ids (B, T) -> (B, T, D)."""
+        """Embeddings (B, T, D) of input_ids (B, T)."""
         return self.embedding_norm(self.word_embeddings(input_ids))
 
     def rotary_at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +114,7 @@ class EmCoderEncoder(nn.Module):
     def start(
         self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
     ) -> EncoderState:
-        """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
+        """Embed input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         mask = attention_mask.bool()[:, None, None, :]
@@ -124,7 +125,7 @@ class EmCoderEncoder(nn.Module):
         )
 
     def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
-        """Runs layers `first` up to (not including) `last`."""
+        """Run layers `first` up to (not including) `last`."""
         hidden = state.hidden
         for layer in self.layers[first:last]:
             hidden = layer(hidden, state.masks["full_attention"], state.rotary["full_attention"])
@@ -146,7 +147,7 @@ class EmCoderEncoder(nn.Module):
 
 
 def build_emcoder(config: EmCoderConfig | None = None, *, emotions: int = 28) -> UtteranceClassifier:
-    """EmCoder as a whole: its encoder, the masked mean, and Linear, GELU, dropout, Linear."""
+    """EmCoder: its encoder, the masked mean, and a head of Linear, GELU, dropout, Linear."""
     encoder = EmCoderEncoder(config)
     dropout = encoder.config.dropout
     classifier = UtteranceClassifier(
@@ -156,14 +157,13 @@ def build_emcoder(config: EmCoderConfig | None = None, *, emotions: int = 28) ->
         head_hidden=encoder.hidden_size,
         dropout=dropout,
     )
-    classifier.head.input_dropout = SeededDropout(
-        0.0, site=classifier.head.input_dropout.site
-    )  # its head has dropout in the middle alone
+    # EmCoder's head has no dropout before its first layer.
+    classifier.head.input_dropout = SeededDropout(0.0, site=classifier.head.input_dropout.site)
     return classifier
 
 
 def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions (Su et al. 2021): x (..., T, H, F) turned by the angles of its positions, in fp32."""
+    """Rotary positions (Su et al. 2021): x (..., T, H, F) rotated by the angles of its positions, in fp32."""
     cos, sin = (part.unsqueeze(-2) for part in rotary)
     first, second = x.float().chunk(2, dim=-1)
     return (x.float() * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)

@@ -1,4 +1,4 @@
-"""What a conversation model gives, and what it keeps between the turns of a live conversation."""
+"""Outputs of a conversation model, and its state between the turns of a live conversation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class EmoNetOutput:
-    """One row a turn: logits (U, C) and the joined vector (U, P) that the head read."""
+    """Logits (U, C) of U turns, and the joined vectors (U, P) that the head read."""
 
     logits: Tensor
     embedding: Tensor
@@ -19,11 +19,11 @@ class EmoNetOutput:
 
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """What is left of a conversation after `turns` turns, enough to answer the next one.
+    """The state after `turns` turns of a conversation, from which the next turn is labelled.
 
-    Its size is bounded by the model's windows (in the hierarchical mode also by how many speakers the
-    conversation has), not by the length of the conversation. A state is never changed; `append` gives a new
-    one, so an old one can be gone back to.
+    Its size is bounded by the model's windows (in mode `hierarchical`, by the number of speakers), not by the
+    length of the conversation. A state is immutable: `append` returns a new one, so an earlier one can be
+    used again.
     """
 
     turns: int
@@ -35,7 +35,7 @@ class LiveState:
         return sum(value.nbytes for value in self.tensors.values())
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """A flat mapping that safetensors can write."""
+        """A flat mapping that safetensors can store."""
         return {
             "turns": torch.tensor(self.turns),
             **{name: value.contiguous() for name, value in self.tensors.items()},
@@ -43,7 +43,7 @@ class LiveState:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LiveState:
-        """Takes up what `to_tensors` gave."""
+        """Read what `to_tensors` gave."""
         return cls(
             turns=int(tensors["turns"]),
             tensors={name: value for name, value in tensors.items() if name != "turns"},

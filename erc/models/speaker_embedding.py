@@ -1,4 +1,4 @@
-"""Global speaker identity: a row for each known speaker of the training corpus, and one for everybody else.
+"""Global speaker identity: a row for each known speaker of the training corpus, and one for all others.
 
 Shapes: U turns, P width.
 """
@@ -16,13 +16,17 @@ from erc.data.conversation import Conversation
 from erc.data.identity import is_stranger, speaker_key
 
 UNKNOWN = 0
+"""Row of the unknown speaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerVocabulary:
-    """Names of one corpus in the order of their rows, which begin at 1; row 0 is the unknown speaker.
+    """Names of one corpus in the order of their rows, which start at 1; row 0 is the unknown speaker.
 
-    A name means nobody outside its corpus: a user's "Ross" is unknown.
+    A name is known in its own corpus only: a user's "Ross" is unknown.
+
+    Raises:
+        ValueError: If two names differ in case and spacing only.
     """
 
     corpus: str
@@ -32,22 +36,25 @@ class SpeakerVocabulary:
     def __post_init__(self) -> None:
         rows = {_key(self.corpus, name): row for row, name in enumerate(self.names, start=1)}
         if len(rows) < len(self.names):
-            raise ValueError(f"speaker names of {self.corpus} stand twice, case and spacing aside")
+            raise ValueError(f"speaker names of {self.corpus} repeat, case and spacing aside")
         object.__setattr__(self, "_rows", rows)
 
     def __len__(self) -> int:
-        """Rows of the table, the unknown one included."""
+        """Rows of the table, the unknown speaker's included."""
         return 1 + len(self.names)
 
     def row(self, corpus: str | None, name: str) -> int:
-        """The speaker's row, 0 for a name or a corpus that is not known."""
+        """The speaker's row; `UNKNOWN` for an unknown name or corpus."""
         return UNKNOWN if is_stranger(corpus, name) else self._rows.get(_key(corpus, name), UNKNOWN)
 
     @classmethod
     def from_conversations(
         cls, conversations: Iterable[Conversation], *, corpus: str, min_turns: int = 2
     ) -> SpeakerVocabulary:
-        """The speakers of `corpus` with at least `min_turns` turns, most turns first; nobody whom each conversation has its own of."""
+        """The speakers of `corpus` with at least `min_turns` turns, most turns first.
+
+        Role names, such as "Waiter", are left out: they are different people in each conversation.
+        """
         turns: Counter[str] = Counter()
         names: dict[str, str] = {}
         for conversation in conversations:
@@ -66,10 +73,10 @@ def _key(corpus: str | None, name: str) -> str:
 
 
 class SpeakerTable(nn.Module):
-    """An embedding (P,) for each row, added to the turn's vector.
+    """An embedding (P,) for each row, which is added to the turn's vector.
 
-    In training a share `dropout` of the turns is shown as spoken by the unknown, so that row 0 is learnt too.
-    All rows begin at zero: the table says nothing until it has learnt something.
+    In training, a share `dropout` of the turns gets the unknown speaker's row, so that it is learnt too. All
+    rows start at zero.
     """
 
     def __init__(self, *, rows: int, width: int, dropout: float) -> None:
@@ -79,7 +86,7 @@ class SpeakerTable(nn.Module):
         nn.init.zeros_(self.embedding.weight)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """rows (U,) int64 -> (U, P)."""
+        """Embeddings (U, P) of rows (U,) int64."""
         if self.training and self.dropout > 0.0:
             hidden = torch.rand(rows.shape, device=rows.device) < self.dropout
             rows = rows.masked_fill(hidden, UNKNOWN)

@@ -1,4 +1,4 @@
-"""The shared utterance classifier: one encoder pass, one independent sigmoid per emotion.
+"""The shared utterance classifier: one encoder pass and an independent sigmoid for each emotion.
 
 Shapes: B utterances, T tokens, D hidden width, P pooled width, C emotions, S samples.
 """
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from erc.models.dropout import Draw, drawn, require_dropout
 from erc.models.encoder.encoder import Encoder
 from erc.models.encoder.pooling import Pooling, pool, pooled_width
-from erc.models.heads import EmotionHead
+from erc.models.heads import EmotionHead, sample_head
 from erc.models.mc_modes import McMode, first_sampled_layer
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceOutput:
-    """What one pass gives: logits (B, C) and the pooled embedding (B, P) the head read."""
+    """Logits (B, C), and the pooled embedding (B, P) that the head read."""
 
     logits: Tensor
     embedding: Tensor
 
 
 class UtteranceClassifier(nn.Module):
-    """An encoder, a pooling and a head over C emotions."""
+    """An encoder, a pooling and a head over C emotions; `head_hidden` None takes the encoder's width."""
 
     def __init__(
         self,
@@ -51,15 +51,19 @@ class UtteranceClassifier(nn.Module):
         return pooled_width(self.encoder.hidden_size, self.pooling)
 
     def forward(self, *, input_ids: Tensor, attention_mask: Tensor) -> UtteranceOutput:
-        """input_ids and attention_mask (B, T) -> logits (B, C), embedding (B, P)."""
+        """Logits (B, C) and embedding (B, P) for input_ids and attention_mask (B, T)."""
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
         pooled = pool(hidden, attention_mask, self.pooling)
         return UtteranceOutput(logits=self.head(pooled), embedding=pooled)
 
     def mc_head(self, embedding: Tensor, *, n_samples: int, seed: int) -> Tensor:
-        """Samples of the head alone over an embedding (B, P) already at hand: logits (S, B, C)."""
-        require_dropout(self.head, name="this head")
-        return self.head.sample(embedding, n_samples=n_samples, seed=seed)
+        """Logits (S, B, C) of samples of the head alone over a given embedding (B, P).
+
+        Raises:
+            NoDropoutError: If the head has no dropout.
+        """
+        everything = max(1, len(embedding)) * n_samples
+        return sample_head(self.head, embedding, n_samples=n_samples, seed=seed, max_batch_size=everything)
 
     @torch.no_grad()
     def mc_forward(
@@ -69,17 +73,28 @@ class UtteranceClassifier(nn.Module):
         n_samples: int,
         max_batch_size: int = 256,
         seed: int = 0,
-        mode: McMode = McMode.HEAD,
+        mode: McMode = McMode.FULL,
         top_k: int = 1,
     ) -> Tensor:
-        """Monte-Carlo-dropout logits, shape (S, B, C), for input_ids and attention_mask of shape (B, T).
+        """Monte-Carlo-dropout logits (S, B, C) for input_ids and attention_mask (B, T).
 
-        `mode` says what is sampled: `full` every dropout of the encoder's layers and of the head, `top-k`
-        those of the `top_k` upper layers and of the head (the layers below are computed once), `head` those
-        of the head. Sample s of a seed is the same network for every utterance, so the answer does not depend
-        on the batch, its order or `max_batch_size` (rows per pass). The model must be in evaluation mode, and
-        is left as it was. Raises NoDropoutError for a model without dropout, ValueError for an unknown mode
-        and for n_samples or top_k below 1.
+        Sample s of a seed is the same network for every utterance. So the result does not depend on the
+        batch, its order or `max_batch_size`. The model is left as it was.
+
+        Args:
+            input_ids: Token ids, (B, T).
+            attention_mask: 1 for real tokens, (B, T).
+            n_samples: S.
+            max_batch_size: Most rows times samples in a pass, in every mode.
+            seed: Of the samples.
+            mode: `full` samples every dropout, as EmCoder does; `top-k` those of the `top_k` upper layers and
+                of the head, and runs the layers below once; `head` those of the head.
+            top_k: Sampled encoder layers in mode `top-k`.
+
+        Raises:
+            NoDropoutError: If the model has no dropout that is sampled.
+            ValueError: If the mode is unknown, or n_samples or top_k is below 1.
+            RuntimeError: If the model is in training mode.
         """
         if n_samples < 1:
             raise ValueError(f"n_samples={n_samples}: at least one sample is needed")
@@ -89,17 +104,18 @@ class UtteranceClassifier(nn.Module):
         require_dropout(self.head if split is None else self, name="this model")
         rows = input_ids.shape[0]
         chunk = max(1, min(rows, max_batch_size))
+        cuts = [slice(first, first + chunk) for first in range(0, rows, chunk)]
         if split is None:
-            cuts = [slice(first, first + chunk) for first in range(0, rows, chunk)]
             embedding = torch.cat(
                 [self(input_ids=input_ids[cut], attention_mask=attention_mask[cut]).embedding for cut in cuts]
             )
-            return self.mc_head(embedding, n_samples=n_samples, seed=seed)
-        # Utterances first, then samples: the shared prefix of an utterance chunk is computed once.
+            return sample_head(
+                self.head, embedding, n_samples=n_samples, seed=seed, max_batch_size=max_batch_size
+            )
         samples_at_once = max(1, max_batch_size // chunk)
         logits = []
-        for first in range(0, rows, chunk):
-            ids, mask = input_ids[first : first + chunk], attention_mask[first : first + chunk]
+        for cut in cuts:  # utterances first, so that the layers below `split` run once for all samples
+            ids, mask = input_ids[cut], attention_mask[cut]
             prefix = self.encoder.run(self.encoder.start(input_ids=ids, attention_mask=mask), last=split)
             parts = []
             for start in range(0, n_samples, samples_at_once):

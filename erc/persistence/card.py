@@ -49,7 +49,9 @@ Trained on the train split only; the checkpoint was chosen on dev. What is fitte
 ## Decision policies
 
 {{ policies }}
-
+{% if policy_note %}
+{{ policy_note }}
+{% endif %}
 ## Trained on
 
 {% for name, sha in info.data.items() -%}
@@ -77,6 +79,7 @@ def write_card(
     figures: list[tuple[str, str]],
     per_label: str = "",
     policy: Mapping[str, Any] | None = None,
+    policy_note: str = "",
 ) -> str:
     """Markdown with the metadata block of the Hugging Face hub; `figures` are rows of name and value, `per_label` a finished table."""
     import yaml
@@ -92,6 +95,7 @@ def write_card(
         figures=figures,
         per_label=per_label,
         policies=policy_lines(policy or {}),
+        policy_note=policy_note,
         corpora=sorted({name.partition("/")[0] for name in info.data}),
         versions=", ".join(f"{name} {version}" for name, version in info.versions.items()),
         config=yaml.safe_dump(dict(info.config), sort_keys=False),

@@ -18,7 +18,7 @@ from erc.data.corpora.splits import load_split
 if TYPE_CHECKING:  # a run needs either the language model's modules or the encoder's
     from erc.llm.prompts.demonstrations import Embed
     from erc.llm.prompts.notes import SpeakerNotes
-    from erc.models.turn_batch import BioProvider
+    from erc.models.turn_builder import BioProvider
 
 
 class TrainingNotes(Protocol):

@@ -53,10 +53,23 @@ class McChoice:
         return asdict(self)
 
 
-def choose_mode(entropy: Callable[[McMode], np.ndarray], losses: np.ndarray, *, samples: int) -> McChoice:
-    """Measures every mode on dev: `entropy` gives a mode's total predictive entropy (N,) from `samples` draws, `losses` are (N,)."""
+def choose_mode(
+    entropy: Callable[[McMode], np.ndarray],
+    losses: np.ndarray,
+    *,
+    samples: int,
+    modes: Sequence[McMode] = SAMPLED_MODES,
+) -> McChoice:
+    """Measures each of `modes` on dev, cheapest first.
+
+    Args:
+        entropy: Gives a mode's total predictive entropy (N,).
+        losses: (N,).
+        samples: Number of samples per mode.
+        modes: The modes.
+    """
     figures = []
-    for mode in SAMPLED_MODES:
+    for mode in modes:
         started = time.perf_counter()
         total = entropy(mode)
         figures.append(

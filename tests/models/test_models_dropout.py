@@ -1,4 +1,4 @@
-"""Seeded dropout: masks that depend on seed, sample, site, position and feature, and on nothing else."""
+"""Seeded dropout: masks depend on seed, sample, site, position and feature only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_draw_differs_by_position_and_feature() -> None:
     assert len({tuple(column.tolist()) for column in kept.T}) == 50
 
 
-def test_draw_of_a_longer_text_begins_like_that_of_a_shorter_one() -> None:
+def test_draw_of_a_longer_text_starts_with_that_of_a_shorter_one() -> None:
     long = _draw(torch.ones(1, 100, 8))
     for tokens in (1, 31, 32, 33, 64, 99):
         assert torch.equal(_draw(torch.ones(1, tokens, 8)), long[:, :tokens])
@@ -52,7 +52,7 @@ def test_draw_gives_every_row_of_a_sample_the_same_mask() -> None:
     assert not torch.equal(y[0, 0], y[1, 0])
 
 
-def test_draw_of_a_sample_does_not_depend_on_the_samples_beside_it() -> None:
+def test_draw_of_a_sample_does_not_depend_on_the_other_samples() -> None:
     x = torch.ones(1, 5, 16)
     together = _draw(x.repeat(3, 1, 1), samples=(0, 7, 3))
     assert torch.equal(together[1:2], _draw(x, samples=(7,)))
@@ -63,7 +63,7 @@ def test_draw_of_pooled_rows_uses_the_first_position() -> None:
 
 
 def test_draw_follows_given_positions() -> None:
-    """Two utterances packed into one row see the masks each would see alone."""
+    """Two utterances packed into one row have the masks that each has alone."""
     alone = _draw(torch.ones(1, 4, 16))[0]
     packed = Draw(seed=0, samples=(0,), positions=torch.tensor([[0, 1, 2, 3, 0, 1]])).apply(
         torch.ones(1, 6, 16), site=0, p=0.3
@@ -138,5 +138,5 @@ def test_require_dropout_says_why_it_cannot_sample(module: nn.Module, words: str
         require_dropout(module, name="the model")
 
 
-def test_require_dropout_accepts_one_dropout_that_is_on() -> None:
+def test_require_dropout_accepts_one_rate_above_zero() -> None:
     require_dropout(nn.Sequential(SeededDropout(0.0, site=0), SeededDropout(0.1, site=1)), name="the model")

@@ -1,4 +1,4 @@
-"""EmCoder: the published size, the number of its dropouts, and the same encoder interface as the others; dropout that is learnt."""
+"""EmCoder: the published size, its dropouts, the interface of the other encoders; learnt dropout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_emcoder_has_the_published_size() -> None:
 
 
 @torch.no_grad()
-def test_emcoder_does_not_see_padding_and_runs_in_parts() -> None:
+def test_emcoder_ignores_padding_and_runs_in_parts() -> None:
     torch.manual_seed(0)
     encoder = EmCoderEncoder(TINY_EMCODER).eval()
     ids = torch.tensor([[5, 6, 7, 8, 9]])
@@ -35,7 +35,7 @@ def test_emcoder_does_not_see_padding_and_runs_in_parts() -> None:
 
 
 @torch.no_grad()
-def test_emcoder_rotation_sees_distances_not_places() -> None:
+def test_emcoder_rotation_depends_on_distances_only() -> None:
     torch.manual_seed(0)
     encoder = EmCoderEncoder(TINY_EMCODER).eval()
     ids = torch.tensor([[5, 6, 7]])
@@ -93,7 +93,7 @@ def test_concrete_dropout_samples_by_seed_with_hard_masks() -> None:
     assert not torch.equal(first[0], first[1])
 
 
-def test_learn_dropout_replaces_active_dropouts_alone() -> None:
+def test_learn_dropout_replaces_only_active_dropouts() -> None:
     model = build_emcoder(TINY_EMCODER)
     sites = sorted(module.site for module in active_dropouts(model))
     made = learn_dropout(model)

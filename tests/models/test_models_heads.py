@@ -1,4 +1,4 @@
-"""Heads: drawn networks, and the plain one of CoMPM."""
+"""Heads and their Monte-Carlo samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_linear_head_samples_are_the_drawn_networks_of_forward(rows: int) -> Non
     head, pooled = LinearHead(width=40, emotions=5, dropout=0.3).eval(), torch.randn(rows, 40)
     with drawn(Draw(seed=3, samples=tuple(range(6)))):
         expected = head(pooled.repeat(6, 1)).view(6, rows, -1)
-    torch.testing.assert_close(head.sample(pooled, n_samples=6, seed=3), expected)
+    torch.testing.assert_close(head.sample(pooled, samples=range(6), seed=3), expected)
     assert (expected.std(dim=0) > 0).all()
 
 
@@ -30,14 +30,14 @@ def test_linear_head_samples_are_the_drawn_networks_of_forward(rows: int) -> Non
 @pytest.mark.parametrize(("p", "hidden_p"), [(0.1, 0.1), (0.3, 0.0), (0.5, 0.2), (0.0, 0.3)])
 @torch.no_grad()
 def test_head_samples_are_the_drawn_networks_of_forward(rows: int, p: float, hidden_p: float) -> None:
-    """However the sums are arranged, network s masks what `forward` masks under the same draw."""
+    """The faster computation has the masks of `forward` under the same draw."""
     torch.manual_seed(1)
     head = EmotionHead(width=40, hidden=24, emotions=5, dropout=p).eval()
     head.hidden_dropout.p = hidden_p
     pooled = torch.randn(rows, 40)
     with drawn(Draw(seed=3, samples=tuple(range(6)))):
         expected = head(pooled.repeat(6, 1)).view(6, rows, -1)
-    torch.testing.assert_close(head.sample(pooled, n_samples=6, seed=3), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(head.sample(pooled, samples=range(6), seed=3), expected, atol=1e-6, rtol=1e-5)
     assert (expected.std(dim=0) > 0).any()
 
 
@@ -45,6 +45,6 @@ def test_head_samples_are_the_drawn_networks_of_forward(rows: int, p: float, hid
 def test_head_samples_in_bf16_are_near_those_in_fp32() -> None:
     torch.manual_seed(1)
     head, pooled = EmotionHead(width=40, hidden=24, emotions=5, dropout=0.1).eval(), torch.randn(50, 40)
-    full = head.sample(pooled, n_samples=6, seed=3)
-    reduced = head.bfloat16().sample(pooled.bfloat16(), n_samples=6, seed=3).float()
+    full = head.sample(pooled, samples=range(6), seed=3)
+    reduced = head.bfloat16().sample(pooled.bfloat16(), samples=range(6), seed=3).float()
     assert 0.0 < (reduced - full).abs().max() < 0.02

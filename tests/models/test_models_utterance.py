@@ -1,4 +1,4 @@
-"""The utterance classifier, and Monte-Carlo dropout that is one set of drawn networks however the batch is cut."""
+"""The utterance classifier; Monte-Carlo samples do not depend on the batch."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_mc_forward_leaves_the_deterministic_pass_bit_identical(
 def test_mc_forward_does_not_depend_on_how_utterances_are_batched(
     classifier: UtteranceClassifier, batch: Batch, tokens: list[list[int]], mode: McMode, data: st.DataObject
 ) -> None:
-    """Composition, order, padding and sub-batches are drawn; the answer for an utterance is always that of the whole batch."""
+    """Batch, order, padding and sub-batches are random; samples are always those of the whole batch."""
     chosen = data.draw(st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, unique=True))
     rows = data.draw(st.integers(1, 50))
     padding = data.draw(st.integers(0, 20))
@@ -138,7 +138,7 @@ def test_mc_forward_of_other_families_does_not_depend_on_the_batch(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_of_more_samples_begins_with_the_fewer(
+def test_mc_forward_of_more_samples_starts_with_those_of_fewer(
     classifier: UtteranceClassifier, batch: Batch, mode: McMode
 ) -> None:
     torch.testing.assert_close(
@@ -155,9 +155,7 @@ def test_mc_forward_differs_with_the_seed_and_repeats_with_it(
     assert not torch.allclose(classifier.mc_forward(*batch, 3, seed=2, mode=mode), first, atol=1e-3)
 
 
-def test_mc_forward_neither_reads_nor_moves_the_global_generator(
-    classifier: UtteranceClassifier, batch: Batch
-) -> None:
+def test_mc_forward_does_not_use_the_global_generator(classifier: UtteranceClassifier, batch: Batch) -> None:
     torch.manual_seed(1)
     first = classifier.mc_forward(*batch, 2, mode="full")
     after = torch.rand(1)
@@ -208,7 +206,7 @@ def test_mc_forward_splits_entropy_into_parts_that_add_up(
 
 
 def test_mc_forward_mean_of_many_samples_is_the_expectation(tiny_encoder_dir: Path, batch: Batch) -> None:
-    """Through the linear last layer alone the expectation over dropout is the deterministic logit itself."""
+    """With dropout before the linear output layer only, the expectation is the deterministic logit."""
     model = build_classifier(tiny_encoder_dir)
     model.head.input_dropout.p = 0.0
     samples = model.mc_forward(*batch, 3000, mode="head")
@@ -262,6 +260,31 @@ def test_mc_forward_passes_at_most_max_batch_size_utterances(
     assert max(seen) <= 3
 
 
+def test_mc_forward_samples_at_most_max_batch_size_rows_of_the_head(
+    classifier: UtteranceClassifier, batch: Batch
+) -> None:
+    seen: list[int] = []
+    handle = classifier.head.output.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0].shape[0])
+    )
+    with handle:
+        expected = classifier.mc_forward(*batch, 4, mode="head")
+        assert max(seen) > 3
+        seen.clear()
+        found = classifier.mc_forward(*batch, 4, max_batch_size=3, mode="head")
+    assert max(seen) <= 3
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
+def test_mc_forward_samples_every_dropout_by_default(classifier: UtteranceClassifier, batch: Batch) -> None:
+    ids, mask = batch
+    expected = classifier.mc_forward(ids, mask, 3, mode="full")
+    assert torch.equal(
+        classifier.mc_forward(input_ids=ids, attention_mask=mask, n_samples=3, max_batch_size=256), expected
+    )
+    assert not torch.allclose(classifier.mc_forward(ids, mask, 3, mode="head"), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_mc_forward_refuses_a_model_without_dropout(
     tiny_encoder_dir: Path, batch: Batch, mode: McMode
@@ -293,7 +316,7 @@ def test_mc_forward_refuses_training_mode(tiny_encoder_dir: Path, batch: Batch) 
         {"n_samples": 2, "mode": "top-k", "top_k": 0},
     ],
 )
-def test_mc_forward_refuses_settings_without_a_meaning(
+def test_mc_forward_refuses_invalid_settings(
     classifier: UtteranceClassifier, batch: Batch, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=next(reversed(wrong))):

@@ -52,7 +52,7 @@ def test_build_network_names_what_does_not_fit(tiny_shelf: Path, tiny_encoder_di
         build_network(encoder, replace(info, architecture={**info.architecture, "depth": 3}))
 
 
-@pytest.mark.parametrize("changes", [{"context": "sideways"}, {"observation_width": None}, {"bio": "linear"}])
+@pytest.mark.parametrize("changes", [{"context": "sideways"}, {"embedding_width": None}, {"bio": "linear"}])
 def test_build_network_refuses_settings_that_make_no_network(
     changes: dict[str, object], tiny_shelf: Path, tiny_encoder_dir: Path
 ) -> None:

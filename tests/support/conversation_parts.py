@@ -1,4 +1,4 @@
-"""Tiny conversation models and talks for the tests of this folder."""
+"""Tiny conversation models and conversations for tests."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from erc.data.conversation import Conversation, Utterance
 from erc.data.history import Moment, PastUtterance
 from erc.data.identity import key_of
 from erc.data.windows import SpeakerText
-from erc.models.context.build import ContextMode, TurnCausalContext, build_context
+from erc.models.context.build import build_context
 from erc.models.context.layers import AnyEncoder
+from erc.models.context.turn_causal import TurnCausalContext
 from erc.models.emcoder import EmCoderConfig, EmCoderEncoder
 from erc.models.emonet.fusion import BioJoin
 from erc.models.emonet.network import EmoNet
+from erc.models.emonet.settings import ContextMode, EmoNetSettings
 from erc.models.emonet.speaker_history import OwnMemory, SharedMemory
 from erc.models.encoder.encoder import load_encoder
 from erc.models.speaker_embedding import SpeakerTable, SpeakerVocabulary
-from erc.models.turn_batch import TurnBuilder
+from erc.models.turn_builder import TurnBuilder
 
 FAMILIES = ("bert", "roberta", "modernbert", "emcoder")
 MODES: tuple[ContextMode, ...] = ("window", "turn_causal", "hierarchical")
 LABELS = ("joy", "anger", "neutral")
 OBSERVATION = 12
+OBSERVED_LABELS = 4
 TINY_EMCODER = EmCoderConfig(
     vocab_size=400,
     hidden_size=32,
@@ -62,7 +65,7 @@ def conversation(
 
 
 def encoder_of(folder: Path | None, *, seed: int = 3) -> AnyEncoder:
-    """A tiny encoder of a saved family, EmCoder's where there is no folder, with weights large enough for attention to matter."""
+    """A tiny encoder from a folder, EmCoder's for None, with weights large enough for attention to matter."""
     torch.manual_seed(seed)
     encoder = (
         EmCoderEncoder(TINY_EMCODER) if folder is None else load_encoder(str(folder), hidden_dropout=0.2)
@@ -80,15 +83,15 @@ def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
 def remembered(
     talk: Conversation, *, time: float, width: int = OBSERVATION
 ) -> list[tuple[str, PastUtterance]]:
-    """What a classifier might have made of each turn: fixed noise."""
+    """Observations of each turn: fixed noise."""
     random = np.random.default_rng(11)
     return [
         (
             key_of(talk, turn),
             PastUtterance(
                 moment=Moment(time=time, conversation_id=talk.conversation_id, index=turn.index),
-                embedding=random.normal(size=width - 4).astype(np.float16),
-                probabilities=random.uniform(size=4).astype(np.float32),
+                embedding=random.normal(size=width - OBSERVED_LABELS).astype(np.float16),
+                probabilities=random.uniform(size=OBSERVED_LABELS).astype(np.float32),
                 text=turn.text,
             ),
         )
@@ -121,15 +124,18 @@ def builder(
     own: bool = False,
     bios: bool = False,
     speaker_text: SpeakerText = "local_tag",
+    separators: bool = True,
 ) -> TurnBuilder:
     return TurnBuilder(
         tokenizer=tokenizer_of(folder),
         max_tokens=40,
         speaker_text=speaker_text,
+        separators=separators,
         speakers=SpeakerVocabulary(corpus="tiny", names=("Ana", "Ben")),
         history=history,
         history_limit=3,
-        observation_width=OBSERVATION,
+        embedding_width=OBSERVATION - OBSERVED_LABELS,
+        observed_labels=OBSERVED_LABELS,
         memory_texts=own,
         bios=FixedBios() if bios else None,
         labels=LABELS,
@@ -137,7 +143,7 @@ def builder(
 
 
 def open_up(model: torch.nn.Module) -> None:
-    """Sets every parameter that starts at zero to noise, so that the parts that begin closed take part."""
+    """Set parameters that start at zero to noise, so that all parts contribute."""
     generator = torch.Generator().manual_seed(5)
     for name, parameter in model.named_parameters():
         if "encoder." not in name and bool((parameter == 0).all()):
@@ -146,6 +152,12 @@ def open_up(model: torch.nn.Module) -> None:
         if isinstance(module, TurnCausalContext) and module.cross is not None:
             for cross in module.cross:
                 cross.gate.data.fill_(1.5)
+
+
+def shared_memory() -> SharedMemory:
+    return SharedMemory(
+        embedding_width=OBSERVATION - OBSERVED_LABELS, labels=OBSERVED_LABELS, projection=5, width=8
+    )
 
 
 def emonet(
@@ -157,12 +169,13 @@ def emonet(
     bio: bool = False,
     opened: bool = True,
 ) -> EmoNet:
-    """A tiny model in evaluation mode with windows smaller than the talk."""
+    """A tiny model in evaluation mode with windows shorter than the conversation."""
     torch.manual_seed(4)
-    context = build_context(mode, encoder=encoder, token_window=30, turn_window=2, width=16)
+    settings = EmoNetSettings(context=mode, token_window=30, turn_window=2, context_width=16)
+    context = build_context(settings, encoder=encoder)
     part = None
     if memory == "shared":
-        part = SharedMemory(observation_width=OBSERVATION, width=8)
+        part = shared_memory()
     elif memory == "own":
         assert own is not None
         part = OwnMemory(encoder=own)
@@ -180,7 +193,7 @@ def emonet(
 
 
 def changed_last(talk: Conversation) -> Conversation:
-    """The talk with another last turn."""
+    """The conversation with another last turn."""
     last = replace(
         talk.utterances[-1],
         text="Zebras quietly juggle 42 violins: why not?",

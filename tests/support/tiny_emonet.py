@@ -1,4 +1,4 @@
-"""Small conversation models over the tiny utterance artefact, saved as training saves them, and talks for them to read."""
+"""Small conversation models over the tiny utterance artefact, saved as training saves them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from erc.data import Conversation, Utterance
 from erc.emotions import load_emotion_set
-from erc.models.emonet.build import EmoNetSettings, MemoryKind, build_emonet
+from erc.models.emonet.build import build_emonet
+from erc.models.emonet.settings import EmoNetSettings, MemoryKind
 from erc.models.encoder.encoder import load_encoder
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence.artefact import Artefact, save_artefact
@@ -58,10 +59,11 @@ def save_tiny_emonet(
     seed: int = 5,
     reads: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A conversation model whose context and memory both matter: nothing of it starts at zero or closed."""
+    """A conversation model whose context and memory both contribute: no weights are zero."""
     assert isinstance(shared.network, UtteranceClassifier)
     labels = load_emotion_set("meld").labels
-    width = shared.network.embedding_width + len(shared.info.labels) if memory == "shared" else None
+    width = shared.network.embedding_width if memory == "shared" else None
+    observed = len(shared.info.labels) if memory == "shared" else None
     settings = EmoNetSettings(
         context=context,  # type: ignore[arg-type]
         encoder=encoder,
@@ -69,7 +71,9 @@ def save_tiny_emonet(
         turn_window=2,
         context_width=16,
         memory_encoder=memory,
-        observation_width=width,
+        embedding_width=width,
+        observed_labels=observed,
+        memory_projection=6,
         memory_width=8,
         zero_start=False,
         head_hidden=24,
@@ -108,7 +112,8 @@ def save_tiny_emonet(
                 "memory_encoder": memory,
                 "history": "global",
                 "history_limit": 0 if memory == "none" else HISTORY_LIMIT,
-                "observation_width": width,
+                "embedding_width": width,
+                "observed_labels": observed,
                 "speaker_text": "none" if encoder == "shared" else "local_tag",
                 "speaker_corpus": "meld",
                 "speakers": None,

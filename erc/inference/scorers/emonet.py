@@ -25,19 +25,11 @@ from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer, UtteranceScores
 from erc.models.context.hierarchical import HierarchicalContext
 from erc.models.emonet.network import EmoNet
+from erc.models.emonet.reads import EmoNetReads
 from erc.models.encoder.batching import length_buckets, pad_tokens
 from erc.models.encoder.precision import in_precision, torch_dtype
-from erc.models.speaker_embedding import SpeakerVocabulary
-from erc.models.turn_batch import (
-    BioProvider,
-    Person,
-    PreparedTurn,
-    TurnBatch,
-    TurnBuilder,
-    conversation_buckets,
-    own_key,
-    token_count,
-)
+from erc.models.turn_batch import PreparedTurn, TurnBatch, conversation_buckets, token_count
+from erc.models.turn_builder import BioProvider, Person, TurnBuilder, own_key
 from erc.persistence.artefact import Artefact
 from erc.persistence.networks import shares_encoder
 from erc.uncertainty.calibration import calibrate_samples, load_calibrator
@@ -326,21 +318,12 @@ def _remembers(artefact: Artefact) -> bool:
 def make_builder(
     artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None, person: Person = own_key
 ) -> TurnBuilder:
-    """The `TurnBuilder` an artefact was trained with, over a history, bios and speaker keys."""
-    info, reads = artefact.info, artefact.info.reads
-    names = reads.get("speakers")
-    return TurnBuilder(
+    """The `TurnBuilder` an artefact was trained with, over another history, other bios and other people."""
+    return EmoNetReads.from_dict(artefact.info.reads).builder(
         tokenizer=artefact.tokenizer,
-        max_tokens=info.max_tokens,
-        speaker_text=reads.get("speaker_text", "none"),
-        speakers=SpeakerVocabulary(corpus=str(reads["speaker_corpus"]), names=tuple(names))
-        if names
-        else None,
-        history=None if reads.get("memory_encoder") == "none" or reads.get("history") == "off" else history,
-        history_limit=int(reads.get("history_limit", 0)),
-        observation_width=reads.get("observation_width"),
-        memory_texts=reads.get("memory_encoder") == "own",
-        bios=None if reads.get("bio", "none") == "none" else bios,
+        max_tokens=artefact.info.max_tokens,
+        history=history,
+        bios=bios,
         person=person,
     )
 

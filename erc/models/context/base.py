@@ -1,4 +1,4 @@
-"""The contract of the context encoders: turns in, one causal vector a turn out, all at once or turn by turn.
+"""The interface of the context encoders: turns in, one causal vector a turn out, at once or turn by turn.
 
 Shapes: U turns, S drawn networks, P width of a turn's vector.
 """
@@ -8,26 +8,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from erc.models.context.layers import AnyEncoder
 from erc.models.dropout import Draw, drawn
+from erc.models.emonet.settings import EmoNetSettings
 from erc.models.encoder.pooling import Pooling, pooled_width
 from erc.models.turn_batch import TurnBatch
 
 
 class ContextEncoder(nn.Module, ABC):
-    """Encodes each turn with what came before it in its conversation, and never with what came after.
+    """Encodes each turn with the turns before it in its conversation, and never with a later one.
 
-    A pass has two halves, so that Monte-Carlo samples can share what is below the sampled layers: `begin`
-    runs the encoder's first `split` layers, `complete` the rest for `copies` networks. `append` answers one
-    more turn of a live conversation from the tensors the turn before left, the same as the batch would.
+    A pass has two halves, so that Monte-Carlo samples share the layers that are not sampled. `begin` runs the
+    encoder's first `split` layers, `complete` the rest for `copies` networks. `append` encodes one more turn
+    of a live conversation from the state of the turn before; its result equals that of the batch.
     """
 
     in_passes = False
-    """Whether a batch goes through the encoder in passes of similar length: then a large batch costs no memory and less padding."""
+    """Whether a batch is encoded in passes of similar length, so that a large batch needs no more memory."""
 
     def __init__(self, *, encoder: AnyEncoder, pooling: Pooling) -> None:
         super().__init__()
@@ -35,32 +36,47 @@ class ContextEncoder(nn.Module, ABC):
         self.pooling: Pooling = pooling
         self.width = pooled_width(encoder.hidden_size, pooling)
 
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: EmoNetSettings, *, encoder: AnyEncoder) -> Self:
+        """Build the context encoder over `encoder` from the fields of `settings` that belong to it.
+
+        Raises:
+            ValueError: If the encoder cannot read as many tokens as the settings ask for.
+        """
+
     def forward(self, batch: TurnBatch) -> Tensor:
         """Vectors (U, P) of all turns."""
         return self.complete(self.begin(batch, split=0), split=0, copies=1)
 
     @abstractmethod
     def begin(self, batch: TurnBatch, *, split: int) -> Any:
-        """Runs the encoder's layers below `split`; what it gives is for `complete` alone."""
+        """Run the encoder's layers below `split`; only `complete` reads the result."""
 
     @abstractmethod
     def complete(self, begun: Any, *, split: int, copies: int) -> Tensor:
-        """The rest of the pass for `copies` networks, sample-major: (copies * U, P)."""
+        """Run the rest of the pass for `copies` networks, sample-major: (copies * U, P)."""
 
     @abstractmethod
     def append(
         self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The vector of one more turn, (S, P), and the tensors that the next turn needs; an empty mapping begins a conversation.
+        """Encode one more turn of a live conversation.
 
-        With a `draw`, the layers from `split` on are sampled and S is its number of samples; it must be the
-        same all along.
+        Args:
+            turn: The turn.
+            tensors: What the call for the turn before returned; empty for the first turn.
+            split: First layer that is sampled under a `draw`.
+            draw: The drawn networks; the same for all turns of a conversation. None for a deterministic pass.
+
+        Returns:
+            The turn's vectors (S, P), and the tensors for the next call.
         """
 
 
 @contextmanager
 def maybe_drawn(draw: Draw | None) -> Iterator[None]:
-    """Under `draw` where there is one."""
+    """Apply `draw` within the block; None applies nothing."""
     if draw is None:
         yield
     else:
@@ -69,5 +85,5 @@ def maybe_drawn(draw: Draw | None) -> Iterator[None]:
 
 
 def copies_of(draw: Draw | None) -> int:
-    """How many networks a draw holds; a deterministic pass is one."""
+    """Number of networks in a draw; 1 for a deterministic pass."""
     return 1 if draw is None else len(draw.samples)

@@ -1,9 +1,8 @@
-"""`hierarchical`: each utterance alone through the encoder, then a GRU over the turns and one over each speaker's turns.
+"""Context mode `hierarchical`: utterance vectors, then a GRU over all turns and one over each speaker's.
 
-The encoder is skipped where a batch brings the vectors it gave before.
-
-What the two GRUs add passes a projection that begins at zero, so the model starts exactly as the utterance
-model. They carry on from their last states in a live conversation.
+The encoder is skipped if a batch brings the vectors of its turns. The output of the GRUs passes a projection
+that starts at zero, so the untrained model equals the utterance model. A live conversation keeps the last
+states of the GRUs.
 
 Shapes: B conversations, L turns of the longest, U turns of them all, P width of a turn's vector, G width of a
 GRU, S drawn networks.
@@ -12,6 +11,7 @@ GRU, S drawn networks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,16 @@ from erc.models.context.base import ContextEncoder, copies_of, maybe_drawn
 from erc.models.context.encoder_rows import Rows, begin_rows, complete_rows
 from erc.models.context.layers import AnyEncoder
 from erc.models.dropout import Draw, SeededDropout
+from erc.models.emonet.settings import EmoNetSettings
 from erc.models.encoder.pooling import Pooling
 from erc.models.turn_batch import TurnBatch
 
 _SITE = 20_000
-_PADDING = 4  # times the rows that groups may be padded to before they are split by size
+_PADDING = 4  # groups may be padded to this many times their rows before they are split by size
 
 
 class HierarchicalContext(ContextEncoder):
-    """A turn's vector plus what a GRU over the conversation and a GRU over its speaker's turns make of it and of the turns before."""
+    """A turn's vector plus the projected states of a GRU over the conversation and a GRU over its speaker."""
 
     in_passes = True
 
@@ -45,8 +46,18 @@ class HierarchicalContext(ContextEncoder):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
+    @classmethod
+    def from_settings(cls, settings: EmoNetSettings, *, encoder: AnyEncoder) -> Self:
+        """See `ContextEncoder.from_settings`."""
+        return cls(
+            encoder=encoder,
+            pooling=settings.pooling,
+            width=settings.context_width,
+            dropout=settings.dropout,
+        )
+
     def turn_vectors(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Vectors (U, P) of turns (U, T) alone under a mask (U, T), as a batch may bring them; they hang on no other turn."""
+        """Vectors (U, P) of turns (U, T) under a mask (U, T), each encoded alone; a batch may bring them."""
         return complete_rows(
             self.encoder,
             begin_rows(self.encoder, input_ids=input_ids, mask=mask, split=0),
@@ -56,13 +67,15 @@ class HierarchicalContext(ContextEncoder):
         )
 
     def begin(self, batch: TurnBatch, *, split: int) -> tuple[list[Rows], TurnBatch]:
-        if batch.vectors is not None:  # another pass of the same encoder has read these turns
+        """Run the layers below `split` over each turn, unless the batch brings the turns' vectors."""
+        if batch.vectors is not None:
             return [], batch
         return begin_rows(
             self.encoder, input_ids=batch.input_ids, mask=batch.attention_mask, split=split
         ), batch
 
     def complete(self, begun: tuple[list[Rows], TurnBatch], *, split: int, copies: int) -> Tensor:
+        """Vectors (copies * U, P) of the turns in their context."""
         rows, batch = begun
         vectors = self._vectors(rows, batch, split, copies)
         inputs = self.input_dropout(self.norm(vectors)).view(copies, len(batch), -1)
@@ -74,6 +87,7 @@ class HierarchicalContext(ContextEncoder):
     def append(
         self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Encode one more turn; the state is the last GRU state of the conversation and of each speaker."""
         rows, _ = self.begin(turn, split=split)
         copies, speaker = copies_of(draw), int(turn.local_speaker[0])
         with maybe_drawn(draw):
@@ -89,7 +103,7 @@ class HierarchicalContext(ContextEncoder):
         return joined, {"turn_state": turns, "speaker_states": known.index_copy(0, turn.local_speaker, own)}
 
     def _vectors(self, rows: Sequence[Rows], batch: TurnBatch, split: int, copies: int) -> Tensor:
-        """Vectors (S * U, P) of the turns alone."""
+        """Vectors (S * U, P) of the turns without context."""
         if batch.vectors is not None:
             return batch.vectors.repeat(copies, 1)
         return complete_rows(self.encoder, rows, pooling=self.pooling, split=split, copies=copies)
@@ -100,10 +114,10 @@ class HierarchicalContext(ContextEncoder):
 
 
 def _run_groups(gru: nn.GRU, inputs: Tensor, group: Tensor) -> Tensor:
-    """Runs `gru` over the rows of each group in their order: inputs (S, U, P), group (U,) -> (S, U, G).
+    """Run `gru` over the rows of each group in order: inputs (S, U, P), group (U,) -> (S, U, G).
 
-    Groups of like sizes are padded together. Where one is much larger than most, as in a chat of many people,
-    they go through in several parts, each of which pads to less than twice its rows.
+    Groups are padded to the largest. If one is much larger than the others, as in a chat of many people, they
+    are run in several parts of similar sizes, each padded to less than twice its rows.
     """
     rows = inputs.shape[1]
     numbers, row_of = torch.unique(group, return_inverse=True)

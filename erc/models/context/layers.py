@@ -1,8 +1,8 @@
-"""The inside of one encoder layer, family by family: what attention reads and what is made of its answer.
+"""One encoder layer in two halves, for each encoder family: before attention and after it.
 
-A conversation model needs attention of its own (over earlier turns), but the encoder's weights. So each layer
-is taken apart into `project` (queries, keys, values) and `merge` (all that follows attention);
-`context_packed` puts another attention between them.
+`turn_causal` needs its own attention, over earlier turns, with the encoder's weights. `project` gives the
+queries, keys and values of a layer, and `merge` computes everything after attention.
+`erc.models.context.packed` puts its attention between the two.
 
 Shapes: X tokens in a row, D hidden width, H heads, F width of a head. Leading dimensions are free.
 """
@@ -22,7 +22,7 @@ Rotary = dict[str, tuple[Tensor, Tensor]]
 
 
 class Projected(NamedTuple):
-    """Queries, keys and values (..., X, H, F), rotated where the family rotates them."""
+    """Queries, keys and values (..., X, H, F), with rotary positions applied if the family has them."""
 
     query: Tensor
     key: Tensor
@@ -30,12 +30,12 @@ class Projected(NamedTuple):
 
 
 def heads_of(encoder: AnyEncoder) -> int:
-    """H, the attention heads of each layer."""
+    """H, the number of attention heads of a layer."""
     return int(encoder.config.num_attention_heads)
 
 
 def embed(encoder: AnyEncoder, input_ids: Tensor, positions: Tensor) -> tuple[Tensor, Rotary]:
-    """Embeds a row of several texts: input_ids and positions (1, X), positions counting from 0 in each text."""
+    """Embed a row of several texts: input_ids and positions (1, X); positions start at 0 in each text."""
     if isinstance(encoder, EmCoderEncoder):
         return encoder.embed(input_ids), {"full_attention": encoder.rotary_at(positions)}
     model = encoder.backbone
@@ -44,15 +44,14 @@ def embed(encoder: AnyEncoder, input_ids: Tensor, positions: Tensor) -> tuple[Te
         return hidden, {
             kind: model.rotary_emb(hidden, positions, kind) for kind in set(model.config.layer_types)
         }
-    if hasattr(
-        model.embeddings, "create_position_ids_from_input_ids"
-    ):  # RoBERTa numbers positions from behind the padding id
+    if hasattr(model.embeddings, "create_position_ids_from_input_ids"):
+        # RoBERTa's positions start after the padding id.
         positions = positions + model.embeddings.padding_idx + 1
     return model.embeddings(input_ids=input_ids, position_ids=positions), {}
 
 
 def project(layer: Any, hidden: Tensor, rotary: Rotary, *, heads: int) -> Projected:
-    """hidden (..., X, D) -> queries, keys and values of `layer`."""
+    """Queries, keys and values of `layer` for hidden (..., X, D)."""
     if isinstance(layer, EmCoderBlock):
         return Projected(*layer.project(hidden, rotary["full_attention"]))
     if hasattr(layer, "attn_norm"):  # ModernBERT
@@ -70,7 +69,7 @@ def project(layer: Any, hidden: Tensor, rotary: Rotary, *, heads: int) -> Projec
 
 
 def merge(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
-    """What follows attention: hidden and attended (..., X, D) -> the layer's output (..., X, D)."""
+    """The rest of a layer after attention: hidden and attended (..., X, D) -> (..., X, D)."""
     if isinstance(layer, EmCoderBlock):
         return layer.merge(hidden, attended)
     if hasattr(layer, "attn_norm"):
@@ -80,13 +79,13 @@ def merge(layer: Any, hidden: Tensor, attended: Tensor) -> Tensor:
 
 
 def finish(encoder: AnyEncoder, hidden: Tensor) -> Tensor:
-    """The final norm, where the family has one."""
+    """Apply the final norm, if the family has one."""
     if isinstance(encoder, EmCoderEncoder):
         return encoder.final_norm(hidden)
     return encoder.backbone.final_norm(hidden) if encoder.rotary else hidden
 
 
 def reach(layer: Any) -> int | None:
-    """How far a token sees to either side within its own text, None for all of it (ModernBERT's local layers)."""
+    """Tokens that a token attends to on either side (ModernBERT's local layers); None for the whole text."""
     window = getattr(getattr(layer, "attn", None), "sliding_window", None)
     return None if window is None else int(window) - 1

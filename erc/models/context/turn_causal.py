@@ -1,39 +1,35 @@
-"""`turn_causal`: one pass over the conversation, in which tokens also attend to the tokens of the W turns before theirs.
+"""Context mode `turn_causal`: one pass a conversation; tokens also attend to those of the W turns before.
 
-Positions restart at each turn, and what looks back is gated and begins closed, so the model starts as the
-utterance model and opens from there. All turns are predicted at once; a live conversation keeps keys and
-values of the last W turns.
+Positions restart at each turn. Attention to earlier turns passes gates that start closed, so the untrained
+model equals the utterance model. All turns are encoded at once. A live conversation keeps the keys and values
+of the last W turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from erc.models.context.base import ContextEncoder, copies_of, maybe_drawn
+from erc.models.context.cross_turn import CrossTurn
 from erc.models.context.layers import AnyEncoder, heads_of
-from erc.models.context.packed import (
-    CrossTurn,
-    PackedState,
-    Packing,
-    Row,
-    pool_packed,
-    run_packed,
-    start_packed,
-)
+from erc.models.context.packed import PackedState, pool_packed, run_packed, start_packed
+from erc.models.context.packing import Packing, Row
 from erc.models.dropout import Draw
+from erc.models.emonet.settings import EmoNetSettings
 from erc.models.encoder.pooling import Pooling
 from erc.models.turn_batch import TurnBatch
 
 
 class TurnCausalContext(ContextEncoder):
-    """Attention over the own turn and, through a gate, over the `turn_window` turns before it.
+    """Attention within a turn and, through a gate, over the `turn_window` turns before it.
 
-    `gate` is the initial bias of the sigmoid gates (-3 is nearly closed); None closes them exactly. A
-    `turn_window` of 0 sees no past.
+    `gate` is the initial bias of the sigmoid gates (-3 is nearly closed); None starts them exactly closed.
+    With a `turn_window` of 0 no past is read.
     """
 
     def __init__(
@@ -53,17 +49,30 @@ class TurnCausalContext(ContextEncoder):
             else None
         )
 
+    @classmethod
+    def from_settings(cls, settings: EmoNetSettings, *, encoder: AnyEncoder) -> Self:
+        """See `ContextEncoder.from_settings`."""
+        return cls(
+            encoder=encoder,
+            pooling=settings.pooling,
+            turn_window=settings.turn_window,
+            gate=settings.gate_bias,
+        )
+
     def begin(self, batch: TurnBatch, *, split: int) -> PackedState:
+        """Run the layers below `split` over all turns, packed into one row."""
         state = self._start(batch, before=None)
         return run_packed(self.encoder, self.cross, state, last=split)[0] if split else state
 
     def complete(self, begun: PackedState, *, split: int, copies: int) -> Tensor:
+        """Vectors (copies * U, P) of the turns."""
         state, _ = run_packed(self.encoder, self.cross, begun.repeat(copies), first=split)
         return pool_packed(self.encoder, state, self.pooling)
 
     def append(
         self, turn: TurnBatch, tensors: Mapping[str, Tensor], *, split: int = 0, draw: Draw | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Encode one more turn; the state is each layer's keys and values of the last W turns."""
         layers = len(self.encoder.layers)
         state = self._start(turn, before=_kept_row(tensors) if tensors else None)
         earlier = [(tensors[f"key.{i}"], tensors[f"value.{i}"]) for i in range(layers)] if tensors else None
@@ -88,7 +97,7 @@ class TurnCausalContext(ContextEncoder):
     def _kept(
         self, turn: TurnBatch, before: Mapping[str, Tensor], fresh: list[tuple[Tensor, Tensor]]
     ) -> dict[str, Tensor]:
-        """Keys and values of the last W turns, this one included, and whose turn each token belongs to."""
+        """Keys and values of the last W turns, this one included, with the turn and speaker of each token."""
         if not self.turn_window:
             return {}
         tokens = int(turn.attention_mask.sum())
@@ -110,7 +119,7 @@ class TurnCausalContext(ContextEncoder):
 
 
 def _kept_row(tensors: Mapping[str, Tensor]) -> Row:
-    """The row of the kept tokens; no query is compared with their positions, which are therefore not kept."""
+    """The row of the kept tokens. Their positions are not kept, because no query is compared with them."""
     turn = tensors["turn"]
     return Row(
         turn=turn,

@@ -1,0 +1,1 @@
+"""EmoNet: context encoder, speaker memory and head, built from plain settings."""

@@ -1,52 +1,126 @@
-"""How what is known of a speaker joins a turn's context vector.
+"""How a speaker's memory and bio are added to a turn's context vector.
 
-Shapes: U turns (or S * U for S drawn networks), P width of the context, G width of the memory, R bios, K
-width of a bio.
+Shapes: U turns (or S * U for S drawn networks), P width of the context, G width of the memory, R bios,
+K width of a bio.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
 
+from erc.models.emonet.settings import BioKind, JoinKind
 from erc.models.turn_batch import TurnBatch
 
-JoinKind = Literal["sum", "concat"]
-BioKind = Literal["linear", "attention"]
+
+class MemoryJoin(nn.Module, ABC):
+    """Joins the memory's state with the context vector: context (U, P), memory (U, G) -> (U, P)."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, *, width: int, memory: int, zero_start: bool) -> Self:
+        """Build the join for context width P and memory width G.
+
+        With `zero_start`, the memory contributes exactly nothing before training.
+
+        Raises:
+            ValueError: If this join cannot have these widths or this start.
+        """
+
+    @abstractmethod
+    def forward(self, context: Tensor, memory: Tensor) -> Tensor:
+        """Context (U, P), memory (U, G) -> (U, P)."""
 
 
-class MemoryJoin(nn.Module):
-    """Projects the memory's state to the context's width and joins the two: a sum, or a linear layer over both.
+class ProjectedSum(MemoryJoin):
+    """`sum`: context + W memory, without a bias, so that a memory of zeros never contributes anything."""
 
-    With `zero_start` the memory contributes exactly nothing until it is trained. A memory of zeros
-    contributes nothing to a sum ever.
-    """
-
-    def __init__(self, *, kind: JoinKind, width: int, memory: int, zero_start: bool = True) -> None:
+    def __init__(self, *, width: int, memory: int, zero_start: bool = True) -> None:
         super().__init__()
-        self.kind: JoinKind = kind
         self.projection = nn.Linear(memory, width, bias=False)
-        self.both = nn.Linear(2 * width, width) if kind == "concat" else None
-        if self.both is not None:
-            _pass_through(self.both)
-        if zero_start and self.both is None:
+        if zero_start:
             nn.init.zeros_(self.projection.weight)
-        if not zero_start and self.both is not None:
-            nn.init.xavier_uniform_(self.both.weight[:, width:])
+
+    @classmethod
+    def build(cls, *, width: int, memory: int, zero_start: bool) -> Self:
+        """See `MemoryJoin.build`."""
+        return cls(width=width, memory=memory, zero_start=zero_start)
 
     def forward(self, context: Tensor, memory: Tensor) -> Tensor:
-        """context (U, P), memory (U, G) -> (U, P)."""
-        known = self.projection(memory)
-        return context + known if self.both is None else self.both(torch.cat([context, known], dim=-1))
+        """Context (U, P), memory (U, G) -> (U, P)."""
+        return context + self.projection(memory)
+
+
+class ConcatJoin(MemoryJoin):
+    """`concat`: a linear layer over context and projected memory; it starts by passing the context on."""
+
+    def __init__(self, *, width: int, memory: int, zero_start: bool = True) -> None:
+        super().__init__()
+        self.projection = nn.Linear(memory, width, bias=False)
+        self.both = nn.Linear(2 * width, width)
+        _pass_through(self.both)
+        if not zero_start:
+            nn.init.xavier_uniform_(self.both.weight[:, width:])
+
+    @classmethod
+    def build(cls, *, width: int, memory: int, zero_start: bool) -> Self:
+        """See `MemoryJoin.build`."""
+        return cls(width=width, memory=memory, zero_start=zero_start)
+
+    def forward(self, context: Tensor, memory: Tensor) -> Tensor:
+        """Context (U, P), memory (U, G) -> (U, P)."""
+        return self.both(torch.cat([context, self.projection(memory)], dim=-1))
+
+
+class DirectSum(MemoryJoin):
+    """`direct_sum`: context + memory, with no weights, as published for CoMPM (2022)."""
+
+    @classmethod
+    def build(cls, *, width: int, memory: int, zero_start: bool) -> Self:
+        """See `MemoryJoin.build`."""
+        if width != memory:
+            raise ValueError(
+                f"join 'direct_sum' needs a memory as wide as the context: they are {memory} and {width} wide"
+            )
+        if zero_start:
+            raise ValueError(
+                "join 'direct_sum' has no weights that could start at zero: set zero_start to false"
+            )
+        return cls()
+
+    def forward(self, context: Tensor, memory: Tensor) -> Tensor:
+        """Context (U, P), memory (U, P) -> (U, P)."""
+        return context + memory
+
+
+JOINS: Final[dict[str, type[MemoryJoin]]] = {
+    "sum": ProjectedSum,
+    "concat": ConcatJoin,
+    "direct_sum": DirectSum,
+}
+"""The class of each join."""
+
+
+def build_join(kind: JoinKind, *, width: int, memory: int, zero_start: bool = True) -> MemoryJoin:
+    """Build a join of context width P and memory width G.
+
+    Raises:
+        ValueError: If the kind is unknown, or does not allow these widths or this start.
+    """
+    if kind not in JOINS:
+        raise ValueError(f"join '{kind}' is unknown: use {', '.join(JOINS)}")
+    return JOINS[kind].build(width=width, memory=memory, zero_start=zero_start)
 
 
 class BioJoin(nn.Module):
-    """Adds what a speaker's bio says (the encoder variant of BiosERC 2024): its own bio through a linear layer over both, or
-    attention of the turn over its own bio and those of the others heard so far. Begins at zero; no bio
-    contributes nothing, and where the speaker has none the linear layer adds nothing, whatever is known of
-    others.
+    """Adds speaker bios to the context vector, as the encoder variant of BiosERC (2024).
+
+    `linear` reads the speaker's own bio through a linear layer over context and bio. `attention` lets the
+    turn attend to the speaker's bio and to those of the others heard so far. Both start at zero. A missing
+    bio contributes nothing: without the speaker's own bio, `linear` adds nothing even if others have one.
     """
 
     def __init__(self, *, kind: BioKind, width: int, bio_width: int, heads: int = 4) -> None:
@@ -61,7 +135,7 @@ class BioJoin(nn.Module):
         nn.init.zeros_(self.both.bias)
 
     def forward(self, context: Tensor, batch: TurnBatch) -> Tensor:
-        """context (S * U, P) and the batch's bios (U, R, K) -> (S * U, P)."""
+        """Context (S * U, P) and the batch's bios (U, R, K) -> (S * U, P)."""
         if batch.bios is None or batch.bio_mask is None:
             return context
         copies = context.shape[0] // len(batch)
@@ -70,9 +144,9 @@ class BioJoin(nn.Module):
             present, known = mask[:, 0], bios[:, 0]
         else:
             present, hidden = mask.any(dim=1), ~mask
-            hidden[:, 0] &= (
-                present  # a row without any bio attends to its first place; its answer is dropped below
-            )
+            # A row without any bio attends to its first place, because softmax over nothing is NaN. Its
+            # answer is dropped below.
+            hidden[:, 0] &= present
             known, _ = self.attention(
                 context.unsqueeze(1), bios, bios, key_padding_mask=hidden, need_weights=False
             )
@@ -82,7 +156,7 @@ class BioJoin(nn.Module):
 
 
 def _pass_through(layer: nn.Linear) -> None:
-    """Makes a layer over (context, other) return the context."""
+    """Make a layer over (context, other) return the context."""
     width = layer.out_features
     with torch.no_grad():
         layer.weight.zero_()

@@ -1,7 +1,7 @@
-"""EmoNet: a context encoder, what is known of the speaker, and a head over exclusive emotions.
+"""EmoNet: a context encoder, a speaker memory, and a head over exclusive emotions (EmoNet, 2024).
 
-CoMPM and BiosERC's encoder variant are configurations of the same parts (`window` with an own memory within
-the dialogue; a bio join).
+CoMPM and the encoder variant of BiosERC are configurations of the same parts: `window` with an own memory
+within the dialogue, and a bio join.
 
 Shapes: B conversations, U turns, T tokens, P width of a turn's vector, C emotions, S drawn networks.
 """
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from erc.errors import ArtefactError
 from erc.models.context.base import ContextEncoder, maybe_drawn
-from erc.models.dropout import Draw, drawn, require_dropout
-from erc.models.emonet.fusion import BioJoin, JoinKind, MemoryJoin
+from erc.models.dropout import Draw, drawn, has_dropout, require_dropout
+from erc.models.emonet.fusion import BioJoin, build_join
+from erc.models.emonet.settings import JoinKind
 from erc.models.emonet.speaker_history import BehaviourMemory, OwnMemory
-from erc.models.heads import EmotionHead, HeadKind, LinearHead
+from erc.models.heads import EmotionHead, HeadKind, LinearHead, sample_head
 from erc.models.mc_modes import McMode, first_sampled_layer
 from erc.models.outputs import EmoNetOutput, LiveState
 from erc.models.speaker_embedding import SpeakerTable
@@ -27,11 +28,27 @@ from erc.models.turn_batch import TurnBatch
 from erc.models.utterance import UtteranceClassifier
 
 _HEAD_SITE = 50_000
-_ROWS_AT_ONCE = 1024
+_HEAD_ROWS = 1024  # turns whose head samples are computed at once in `mc_head`
 
 
 class EmoNet(nn.Module):
-    """Labels every turn of whole conversations from its past and its speaker's past, in one pass or turn by turn."""
+    """Labels each turn of a conversation from the turns before it and its speaker's past, at once or live.
+
+    Args:
+        context: Encodes each turn with the turns before it.
+        emotions: Number of classes.
+        memory: Encodes the speaker's past; None for no memory.
+        join: How the memory's state is added to the context vector.
+        zero_start: Whether the memory contributes exactly nothing before training.
+        speakers: Embeddings of known speakers; None for none.
+        bio: Adds the speaker's bio; None for no bios.
+        head: `mlp` or `linear`.
+        head_hidden: Width of the hidden layer of `mlp`; None for the encoder's width.
+        dropout: Rate of the head.
+
+    Raises:
+        ValueError: If the join does not allow these widths or this start.
+    """
 
     def __init__(
         self,
@@ -53,7 +70,7 @@ class EmoNet(nn.Module):
         self.join = (
             None
             if memory is None
-            else MemoryJoin(kind=join, width=context.width, memory=memory.width, zero_start=zero_start)
+            else build_join(join, width=context.width, memory=memory.width, zero_start=zero_start)
         )
         self.speakers = speakers
         self.bio = bio
@@ -72,14 +89,18 @@ class EmoNet(nn.Module):
         return self.context.width
 
     def forward(self, *, batch: TurnBatch) -> EmoNetOutput:
-        """Whole conversations -> logits (U, C), embedding (U, P)."""
+        """Logits (U, C) and joined vectors (U, P) of whole conversations."""
         embedding = self._joined(self._begin(batch, 0), 0, 1)
         return EmoNetOutput(logits=self.head(embedding), embedding=embedding)
 
     def init_from(self, classifier: UtteranceClassifier) -> Self:
-        """Takes over a trained utterance classifier: its encoder (also for an own memory) and the head's first layer where it fits.
+        """Copy the encoder of a trained utterance classifier, and the head's first layer if its shape fits.
 
-        The output layer is new, because the emotions are others. Raises ArtefactError for another encoder.
+        An own memory's encoder receives the same weights. The output layer is not copied, because the classes
+        differ.
+
+        Raises:
+            ArtefactError: If the classifier has another encoder.
         """
         weights = classifier.encoder.state_dict()
         encoders = [
@@ -93,7 +114,8 @@ class EmoNet(nn.Module):
             ]
             if differing:
                 raise ArtefactError(
-                    f"the classifier to start from has another encoder: {len(differing)} weights differ, first {differing[0]}"
+                    "the classifier to start from has another encoder: "
+                    f"{len(differing)} weights differ, first {differing[0]}"
                 )
             encoder.load_state_dict(weights)
         if (
@@ -104,20 +126,41 @@ class EmoNet(nn.Module):
         return self
 
     def live_state(self) -> LiveState:
-        """The state of a conversation that has not begun."""
+        """The state before the first turn of a conversation."""
         return LiveState(turns=0, tensors={})
 
     @torch.no_grad()
     def append(self, state: LiveState, turn: TurnBatch) -> tuple[EmoNetOutput, LiveState]:
-        """Answers one more turn, the same as the batch pass over the whole conversation would, and gives the state after it."""
+        """Label one more turn of a live conversation; the result equals that of the batch pass.
+
+        Returns:
+            The output of the turn, and the state for the next one.
+
+        Raises:
+            ValueError: If `turn` is not the single turn that follows the state.
+        """
         output, state = self._append(state, turn, split=0, draw=None)
         return output, state
 
+    @property
+    def sampling_modes(self) -> tuple[McMode, ...]:
+        """The Monte-Carlo modes this network allows, cheapest first; `head` needs dropout in the head."""
+        modes = (McMode.HEAD, McMode.TOP_K, McMode.FULL)
+        return modes if has_dropout(self.head) else modes[1:]
+
     def mc_head(self, embedding: Tensor, *, n_samples: int, seed: int) -> Tensor:
-        """Samples of the head alone over embeddings (U, P) already at hand: logits (S, U, C)."""
-        require_dropout(self.head, name="this head")
-        parts = embedding.split(_ROWS_AT_ONCE)  # what S networks make of a long conversation would be large
-        return torch.cat([self.head.sample(part, n_samples=n_samples, seed=seed) for part in parts], dim=1)
+        """Logits (S, U, C) of samples of the head alone over given joined vectors (U, P).
+
+        Raises:
+            NoDropoutError: If the head has no dropout.
+        """
+        return sample_head(
+            self.head,
+            embedding,
+            n_samples=n_samples,
+            seed=seed,
+            max_batch_size=min(_HEAD_ROWS, max(1, len(embedding))) * n_samples,
+        )
 
     @torch.no_grad()
     def mc_forward(
@@ -125,24 +168,37 @@ class EmoNet(nn.Module):
         batch: TurnBatch,
         n_samples: int,
         seed: int = 0,
-        mode: McMode = McMode.HEAD,
+        mode: McMode = McMode.FULL,
         top_k: int = 1,
         max_batch_size: int = 256,
     ) -> Tensor:
-        """Monte-Carlo-dropout logits (S, U, C): joint samples through context encoder, behaviour memory and head.
+        """Monte-Carlo-dropout logits (S, U, C): joint samples of context encoder, speaker memory and head.
 
-        `full` samples every dropout behind the embeddings, `top-k` those of the `top_k` upper layers of each
-        encoder and all above them, `head` those of the head. Sample s of a seed is the same network for every
-        turn of every conversation, so the answer depends neither on the batch nor on `max_batch_size` (turns
-        times samples that share a pass). The model must be in evaluation mode and is left as it was. Raises
-        NoDropoutError for a model without dropout, ValueError for n_samples < 1.
+        Sample s of a seed is the same network for every turn of every conversation. So the result does not
+        depend on the batch or on `max_batch_size`. The model is left as it was.
+
+        Args:
+            batch: The conversations.
+            n_samples: S.
+            seed: Of the samples.
+            mode: `full` samples every dropout after the token embeddings; `top-k` those of the `top_k` upper
+                layers of each encoder and all after them; `head` those of the head.
+            top_k: Sampled encoder layers in mode `top-k`.
+            max_batch_size: Most turns times samples in a pass; a pass has at least one sample of all turns.
+
+        Raises:
+            NoDropoutError: If the model has no dropout that is sampled.
+            ValueError: If `n_samples` is below 1.
+            RuntimeError: If the model is in training mode.
         """
         split = self._first_sampled_layer(n_samples, mode, top_k)
         if split is None:
-            return self.mc_head(self(batch=batch).embedding, n_samples=n_samples, seed=seed)
-        begun = self._begin(
-            replace(batch, vectors=None), split
-        )  # vectors at hand are those of one network, not of S
+            embedding = self(batch=batch).embedding
+            return sample_head(
+                self.head, embedding, n_samples=n_samples, seed=seed, max_batch_size=max_batch_size
+            )
+        # Vectors that come with the batch are those of one network, not of S.
+        begun = self._begin(replace(batch, vectors=None), split)
         at_once = max(1, max_batch_size // len(batch))
         logits = []
         for start in range(0, n_samples, at_once):
@@ -160,13 +216,18 @@ class EmoNet(nn.Module):
         turn: TurnBatch,
         n_samples: int,
         seed: int = 0,
-        mode: McMode = McMode.HEAD,
+        mode: McMode = McMode.FULL,
         top_k: int = 1,
     ) -> tuple[Tensor, LiveState]:
-        """`mc_forward` turn by turn: logits (S, 1, C) and the state after the turn, which belongs to this seed, mode and S alone.
+        """`mc_forward` for one more turn of a live conversation: logits (S, 1, C) and the state after it.
 
-        In mode `head` the state is the deterministic one; in the others it holds the past of S networks and
-        is S times as large.
+        The state is valid for the same seed, mode and S only. In mode `head` it is the deterministic state;
+        in the others it holds the past of S networks and is S times as large.
+
+        Raises:
+            NoDropoutError: If the model has no dropout that is sampled.
+            ValueError: If `n_samples` is below 1, or `turn` is not the single turn that follows the state.
+            RuntimeError: If the model is in training mode.
         """
         split = self._first_sampled_layer(n_samples, mode, top_k)
         if split is None:
@@ -181,7 +242,7 @@ class EmoNet(nn.Module):
         self, state: LiveState, turn: TurnBatch, *, split: int, draw: Draw | None
     ) -> tuple[EmoNetOutput, LiveState]:
         if len(turn) != 1 or int(turn.turn[0]) != state.turns:
-            raise ValueError(f"this state awaits turn {state.turns} alone, got turns {turn.turn.tolist()}")
+            raise ValueError(f"this state awaits turn {state.turns}, got turns {turn.turn.tolist()}")
         copies = 1 if draw is None else len(draw.samples)
         vectors, tensors = self.context.append(turn, state.tensors, split=split, draw=draw)
         begun = None if self.memory is None else self.memory.begin(turn, split=split)
@@ -200,7 +261,7 @@ class EmoNet(nn.Module):
         return self._add_speaker(vectors, memory, batch, split, copies)
 
     def _add_speaker(self, vectors: Tensor, memory: Any, batch: TurnBatch, split: int, copies: int) -> Tensor:
-        """Joins memory, identity and bio to context vectors (S * U, P)."""
+        """Add memory, identity and bio to context vectors (S * U, P)."""
         if self.memory is not None and self.join is not None:
             vectors = self.join(vectors, self.memory.complete(memory, split=split, copies=copies))
         if self.speakers is not None:

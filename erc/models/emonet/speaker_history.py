@@ -1,7 +1,9 @@
-"""The speaker-behaviour module: a GRU over what a speaker said before, across conversations (EmoNet 2024; CoMPM 2022 within one).
+"""The speaker memory: a GRU over a speaker's past turns.
 
-Shapes: U turns, N past turns of the speaker, E width of an observation, M distinct past turns or texts, D
-hidden width, G width of the GRU, S drawn networks.
+EmoNet (2024) reads those of all conversations, CoMPM (2022) those of the same one.
+
+Shapes: U turns, N past turns of the speaker, E width of an observation (embedding and probabilities), M
+distinct past turns or texts, D hidden width, G width of the GRU, S drawn networks.
 """
 
 from __future__ import annotations
@@ -21,12 +23,15 @@ _SITE = 30_000
 _OWN_ENCODER_SITE = 40_000
 _ROWS_AT_ONCE = 1024
 
+PROBABILITY_FLOOR = 1e-4
+"""Log-odds are taken of probabilities of at least this much, and of at most 1 minus it."""
+
 
 class GruStack(nn.Module):
-    """GRU layers with seeded dropout before each: sequences (R, N, E) under a mask of leading real steps -> last states (R, G).
+    """GRU layers with seeded dropout before each; the result is the last state of each sequence.
 
-    Every step of a sequence is dropped alike (a drawn network is one network at all steps). An empty sequence
-    gives zeros.
+    All steps of a sequence have the same dropout mask, because a drawn network is one network at all steps.
+    An empty sequence gives zeros.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class GruStack(nn.Module):
         )
 
     def forward(self, steps: Tensor, mask: Tensor) -> Tensor:
-        """steps (R, N, E), mask (R, N) bool -> (R, G)."""
+        """Steps (R, N, E) under a mask (R, N) bool of leading real steps -> last states (R, G)."""
         rows, count, _ = steps.shape
         for dropout, layer in zip(self.dropouts, self.layers, strict=True):
             steps, _ = layer(dropout(steps.flatten(0, 1)).view(rows, count, -1))
@@ -51,12 +56,13 @@ class GruStack(nn.Module):
 
 
 class BehaviourMemory(nn.Module, ABC):
-    """What is made of a speaker's past: one state (G,) a turn, zeros for a speaker without any.
+    """Encodes a speaker's past as one state (G,) a turn; zeros without a past.
 
-    In two halves like a context encoder: `begin` computes what Monte-Carlo samples share.
+    A pass has two halves, as for a context encoder: `begin` computes what Monte-Carlo samples share.
     """
 
     width: int
+    """G."""
 
     def forward(self, batch: TurnBatch) -> Tensor:
         """States (U, G)."""
@@ -64,25 +70,41 @@ class BehaviourMemory(nn.Module, ABC):
 
     @abstractmethod
     def begin(self, batch: TurnBatch, *, split: int) -> Any:
-        """What lies below the sampled layers; its result is for `complete` alone."""
+        """Run the layers below `split`; only `complete` reads the result."""
 
     @abstractmethod
     def complete(self, begun: Any, *, split: int, copies: int) -> Tensor:
-        """States for `copies` networks, sample-major: (copies * U, G)."""
+        """Run the rest for `copies` networks, sample-major: (copies * U, G)."""
 
 
 class SharedMemory(BehaviourMemory):
-    """Reads the stored observations: the shared classifier's embedding and its probabilities (`memory_encoder: shared`)."""
+    """A GRU over stored observations of the shared classifier (`memory_encoder: shared`).
+
+    An observation is an embedding and the probabilities of the classifier's labels. Each is normalised
+    apart, because the embedding is much wider: under one LayerNorm the probabilities keep less than one
+    percent of the variance. The embedding is projected to `projection` values; the probabilities become
+    log-odds, clamped to those of `PROBABILITY_FLOOR` and 1 - `PROBABILITY_FLOOR`.
+    """
 
     def __init__(
-        self, *, observation_width: int, width: int = 256, layers: int = 1, dropout: float = 0.1
+        self,
+        *,
+        embedding_width: int,
+        labels: int,
+        projection: int = 32,
+        width: int = 256,
+        layers: int = 1,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.width = width
-        self.observation_width = observation_width
-        self.norm = nn.LayerNorm(observation_width)
+        self.embedding_width = embedding_width
+        self.labels = labels
+        self.embedding_norm = nn.LayerNorm(embedding_width)
+        self.projection = nn.Linear(embedding_width, projection)
+        self.label_norm = nn.LayerNorm(labels)
         self.gru = GruStack(
-            inputs=observation_width,
+            inputs=projection + labels,
             width=width,
             layers=layers,
             input_dropout=dropout,
@@ -91,18 +113,30 @@ class SharedMemory(BehaviourMemory):
         )
 
     def begin(self, batch: TurnBatch, *, split: int) -> TurnBatch:
+        """The batch: there is no encoder to run."""
         return batch
 
     def complete(self, begun: TurnBatch, *, split: int, copies: int) -> Tensor:
+        """States (copies * U, G)."""
         if begun.observations is None:
-            return self.norm.weight.new_zeros(copies * len(begun), self.width)
-        return _last_states(self.gru, self.norm(begun.observations).unsqueeze(0), begun, copies)
+            return self.projection.weight.new_zeros(copies * len(begun), self.width)
+        return _last_states(self.gru, self.steps(begun.observations).unsqueeze(0), begun, copies)
+
+    def steps(self, observations: Tensor) -> Tensor:
+        """The GRU's input of each observation: (M, E) -> (M, projection + labels)."""
+        embedding, probabilities = observations.split([self.embedding_width, self.labels], dim=-1)
+        # In float32: bfloat16 rounds a probability near 1 to 1, whose log-odds are infinite.
+        log_odds = probabilities.float().clamp(PROBABILITY_FLOOR, 1.0 - PROBABILITY_FLOOR).logit()
+        weights = self.projection.weight
+        projected = self.projection(self.embedding_norm(embedding.to(weights.dtype)))
+        return torch.cat([projected, self.label_norm(log_odds.to(weights.dtype))], dim=-1)
 
 
 class OwnMemory(BehaviourMemory):
-    """Trains a second encoder over the past texts: each one's CLS vector, then the GRU (`memory_encoder: own`, as published).
+    """A second encoder over the past texts, then a GRU over their CLS vectors (`memory_encoder: own`).
 
-    Two layers and dropout 0.3 are CoMPM's. A text that several turns remember is encoded once.
+    Published so for CoMPM (2022), with two layers and dropout 0.3, and for EmoNet (2024). A text that several
+    turns remember is encoded once.
     """
 
     def __init__(self, *, encoder: AnyEncoder, layers: int = 2, dropout: float = 0.3) -> None:
@@ -110,19 +144,21 @@ class OwnMemory(BehaviourMemory):
         self.encoder = encoder
         self.width = encoder.hidden_size
         for module in encoder.modules():
-            if isinstance(module, SeededDropout):  # its masks are not those of the first encoder
+            if isinstance(module, SeededDropout):  # its masks must differ from those of the first encoder
                 module.site += _OWN_ENCODER_SITE
         self.gru = GruStack(
             inputs=self.width, width=self.width, layers=layers, input_dropout=0.0, dropout=dropout, site=_SITE
         )
 
     def begin(self, batch: TurnBatch, *, split: int) -> tuple[PackedState | None, TurnBatch]:
+        """Run the layers below `split` over the distinct past texts."""
         if batch.memory_ids is None or batch.memory_mask is None:
             return None, batch
         state = start_packed(self.encoder, input_ids=batch.memory_ids, attention_mask=batch.memory_mask)
         return run_packed(self.encoder, None, state, last=split)[0] if split else state, batch
 
     def complete(self, begun: tuple[PackedState | None, TurnBatch], *, split: int, copies: int) -> Tensor:
+        """States (copies * U, G)."""
         state, batch = begun
         if state is None:
             return next(self.gru.parameters()).new_zeros(copies * len(batch), self.width)
@@ -134,8 +170,8 @@ class OwnMemory(BehaviourMemory):
 def _last_states(gru: GruStack, known: Tensor, batch: TurnBatch, copies: int) -> Tensor:
     """The GRU's states (S * U, G) after each turn's past, whose steps are rows of `known` (S or 1, M, E).
 
-    A step is as wide as an embedding and stands in up to N pasts: they are laid out for some turns at a time,
-    unless gradients keep them anyway.
+    A step occurs in up to N pasts. To bound memory, the sequences of a part of the turns are made at a time;
+    training keeps them all for the gradient.
     """
     assert batch.history_index is not None
     assert batch.history_mask is not None

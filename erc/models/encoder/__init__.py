@@ -1,0 +1,1 @@
+"""Text encoders and what surrounds them: tokens, batches, pooling, precision."""

@@ -1,4 +1,4 @@
-"""Batches by token budget: neighbours in length share a batch, so little is computed on padding."""
+"""Batches by token budget; texts of similar length share a batch, so that padding is short."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def length_buckets(lengths: Sequence[int], *, max_tokens: int, max_rows: int = 1024) -> Iterator[list[int]]:
-    """Groups of indices, shortest first, each within `max_tokens` of padded tokens and `max_rows` rows.
+    """Groups of indices, shortest first, of at most `max_tokens` padded tokens and `max_rows` rows.
 
-    An item longer than the budget gets a batch of its own.
+    An item longer than the budget is a group by itself.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):

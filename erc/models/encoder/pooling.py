@@ -1,4 +1,4 @@
-"""From the hidden states of a text to one vector."""
+"""Pooling: from the hidden states of a text to one vector."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Pooling = Literal["mean", "cls", "mean_cls"]
 
 
 def masked_mean(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Mean over real tokens: hidden (B, T, D), attention_mask (B, T) -> (B, D). An empty row gives zeros."""
+    """Mean over real tokens: hidden (B, T, D), attention_mask (B, T) -> (B, D); an empty row gives zeros."""
     weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
-    """(B, T, D) -> (B, D), or (B, 2 D) for `mean_cls`: the masked mean, then the first token's state."""
+    """Pool (B, T, D) to (B, D), or to (B, 2 D) for `mean_cls`: masked mean and first token's state."""
     if pooling == "mean":
         return masked_mean(hidden, attention_mask)
     if pooling == "cls":
@@ -26,5 +26,5 @@ def pool(hidden: Tensor, attention_mask: Tensor, pooling: Pooling) -> Tensor:
 
 
 def pooled_width(hidden_size: int, pooling: Pooling) -> int:
-    """Width of what `pool` returns."""
+    """Width of the vectors that `pool` returns."""
     return 2 * hidden_size if pooling == "mean_cls" else hidden_size

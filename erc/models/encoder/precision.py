@@ -1,4 +1,4 @@
-"""Which number format to compute in: bf16 where the processor has it, fp32 else."""
+"""Number formats: bf16 if the processor supports it natively, else fp32."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @lru_cache(maxsize=1)
 def bf16_is_fast() -> bool:
-    """Whether this machine multiplies bf16 matrices natively (a GPU, or a CPU with AVX512-BF16 or AMX)."""
+    """Whether this machine multiplies bf16 matrices natively: a GPU, or a CPU with AVX512-BF16 or AMX."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     try:
@@ -26,7 +26,11 @@ def bf16_is_fast() -> bool:
 
 
 def resolve_precision(precision: str) -> str:
-    """`auto` becomes `bf16` or `fp32`; anything else must be one of the two."""
+    """`bf16` or `fp32`; `auto` is resolved by what this machine supports.
+
+    Raises:
+        ConfigError: If the precision is unknown, or is one for language models.
+    """
     if precision == "auto":
         return "bf16" if bf16_is_fast() else "fp32"
     if precision == "4bit":
@@ -39,14 +43,19 @@ def resolve_precision(precision: str) -> str:
 
 
 def torch_dtype(precision: str) -> torch.dtype:
-    """The torch dtype of a resolved or `auto` precision."""
+    """The torch dtype of a precision.
+
+    Raises:
+        ConfigError: As `resolve_precision`.
+    """
     return torch.bfloat16 if resolve_precision(precision) == "bf16" else torch.float32
 
 
 def in_precision(network: _Module, *, device: torch.device | str, dtype: torch.dtype) -> _Module:
-    """The network on `device` in `dtype`, in evaluation mode: itself where it is so already, else a copy.
+    """The network on `device` in `dtype`, in evaluation mode.
 
-    A module is cast in place, which would round the weights of everybody else who holds it.
+    It is the same object if nothing changes, else a copy: casting in place would round the weights of other
+    owners of the network.
     """
     weights = next(network.parameters())
     if (weights.device, weights.dtype) != (torch.device(device), dtype):

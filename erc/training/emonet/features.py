@@ -1,7 +1,8 @@
 """What the shared utterance classifier makes of a corpus, computed once and kept on disk.
 
-The classifier was trained on another corpus (GoEmotions), so its features are as good on train as on dev and
-need no cross-fitting.
+The shipped classifier was trained on another corpus (GoEmotions), so its features are as good on train as on
+dev. A classifier that was trained on the training turns is surer of them than of new ones; histories must
+then hold the features of another classifier (`Features.replaced_by`).
 
 Shapes: N utterances, P width of the embedding, C labels.
 """
@@ -38,22 +39,38 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """embeddings (N, P) float16 and probabilities (N, C) float32; `rows` finds an utterance by (conversation id, index)."""
+    """Features of utterances.
+
+    Attributes:
+        embeddings: (N, P) float16.
+        probabilities: (N, C) float32.
+        rows: The row of an utterance, by (conversation id, index).
+    """
 
     embeddings: np.ndarray
     probabilities: np.ndarray
     rows: Mapping[tuple[str, int], int]
-
-    @property
-    def width(self) -> int:
-        """P + C, the width of one observation."""
-        return int(self.embeddings.shape[1] + self.probabilities.shape[1])
 
     def vectors(self, conversation: Conversation) -> np.ndarray:
         """Embeddings (L, P) of a conversation's utterances."""
         return self.embeddings[
             [self.rows[conversation.conversation_id, utterance.index] for utterance in conversation]
         ]
+
+    def replaced_by(self, other: Features) -> Features:
+        """These features, with those of `other` for the utterances that it has.
+
+        Raises:
+            ValueError: If `other` has other widths.
+        """
+        places = [(self.rows[place], row) for place, row in other.rows.items() if place in self.rows]
+        own, others = (list(column) for column in zip(*places, strict=True)) if places else ([], [])
+        embeddings, probabilities = self.embeddings.copy(), self.probabilities.copy()
+        for mine, theirs in ((embeddings, other.embeddings), (probabilities, other.probabilities)):
+            if mine.shape[1] != theirs.shape[1]:
+                raise ValueError(f"features are {mine.shape[1]} and {theirs.shape[1]} wide")
+            mine[own] = theirs[others]
+        return Features(embeddings=embeddings, probabilities=probabilities, rows=self.rows)
 
 
 def corpus_features(
@@ -68,12 +85,25 @@ def corpus_features(
     precision: str = "auto",
     batch_tokens: int = 8_192,
 ) -> Features:
-    """Features of every utterance, from `cache_dir` where they were computed before; probabilities as `calibrator` has them (None: sigmoids).
+    """Features of every utterance, read from `cache_dir` if they were computed before.
 
-    The file is found by a digest of the texts, the corpus files' `checksums`, the classifier's weights, the
-    precision and `max_tokens`; another one of these makes another file. It is written whole or not at all. A
-    file that does not hold what its name promises is computed anew. Raises InputError for conversations of
-    one id.
+    The file's name is a digest of the texts, the corpus files' `checksums`, the classifier's weights, the
+    calibrator, the precision and `max_tokens`. A file with other contents than its name says is computed
+    anew.
+
+    Args:
+        classifier: The shared classifier.
+        tokenizer: Its tokenizer.
+        conversations: The conversations.
+        cache_dir: Folder of the files; None keeps none.
+        checksums: SHA-256 of the corpus files.
+        calibrator: Makes probabilities of logits; None for sigmoids.
+        max_tokens: Tokens that are read of an utterance.
+        precision: Of the pass.
+        batch_tokens: Tokens of a pass.
+
+    Raises:
+        InputError: If two conversations have the same id.
     """
     texts = [utterance.text for conversation in conversations for utterance in conversation]
     places = [
@@ -85,7 +115,8 @@ def corpus_features(
     if len(rows) < len(places):
         twice = next(place for place, count in Counter(places).items() if count > 1)[0]
         raise InputError(
-            f"conversation id {twice} stands twice, so its utterances cannot be told apart: give each conversation an id of its own"
+            f"two conversations have the id {twice}, so their utterances cannot be distinguished: "
+            "give each conversation its own id"
         )
     kind = resolve_precision(precision)
     calibration = "" if calibrator is None else json.dumps(calibrator.to_dict())
@@ -123,7 +154,7 @@ def corpus_features(
 def observations(
     conversations: Iterable[Conversation], times: Mapping[str, float], features: Features | None
 ) -> list[tuple[str, PastUtterance]]:
-    """Every turn as it is remembered, with its speaker's key; without features only the text is."""
+    """Every turn as a history holds it, with its speaker's key; without features it holds the text alone."""
     nothing = np.zeros(0, dtype=np.float32)
     remembered = []
     for conversation in conversations:
@@ -144,7 +175,7 @@ def observations(
 
 
 def filled(history: InMemoryHistory, turns: Iterable[tuple[str, PastUtterance]]) -> InMemoryHistory:
-    """`history` with `turns` in it."""
+    """Add `turns` to `history` and return it."""
     for speaker, turn in turns:
         history.add(speaker, turn)
     return history

@@ -1,0 +1,1 @@
+"""Training the shared classifier and conversation models over one encoder."""

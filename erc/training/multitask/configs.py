@@ -1,4 +1,4 @@
-"""The configurations that a multitask run trains together, and what none of them may learn from."""
+"""The configurations that a multitask run trains together, and the texts that none may be trained on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from erc.resources import resource_dir
 from erc.training.inputs import load_splits
 
 LEAKS = "leaks.json"
-"""The file in a run's folder that says what was kept out of its training."""
+"""The file in a run's folder that lists the splits whose texts were kept out of its training."""
 
 
 def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
-    """The configuration of each part: its own model, over the encoder, the data root and the schedule of the whole.
+    """The configuration of each part, with the encoder, data root and schedule of the whole.
 
-    Raises ConfigError for parts that cannot share an encoder, and for sections of the whole that no part
-    would read.
+    Raises:
+        ConfigError: If the parts cannot share an encoder, or the whole has a section that no part reads.
     """
     assert config.multitask is not None
     parts = [_adopted(config, _read(name)) for name in config.multitask.parts]
     kinds = [part.task for part in parts]
     if kinds != ["utterance"] + ["emonet"] * (len(parts) - 1):
         raise ConfigError(
-            f"multitask.parts are of the tasks {', '.join(kinds)}: give one utterance classifier first, then conversation models"
+            f"multitask.parts are of the tasks {', '.join(kinds)}: "
+            "give one utterance classifier first, then conversation models"
         )
     names = [part.name for part in parts]
     if len(set(names)) < len(names) or any("." in name for name in names):
@@ -35,7 +36,7 @@ def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
             f"multitask.parts are named {', '.join(names)}: their names must differ and hold no dot"
         )
     for part in parts[1:]:
-        _check_talk(part)
+        _check_conversation_model(part)
     _check_whole(config, parts[0])
     return parts
 
@@ -70,15 +71,17 @@ def _adopted(config: ExperimentConfig, part: ExperimentConfig) -> ExperimentConf
     return part.model_copy(update=update)
 
 
-def _check_talk(part: ExperimentConfig) -> None:
+def _check_conversation_model(part: ExperimentConfig) -> None:
     assert part.emonet is not None
     if part.emonet.encoder != "shared":
         raise ConfigError(
-            f"multitask.parts: {part.name} has an encoder of its own: set emonet.encoder=shared in its configuration"
+            f"multitask.parts: {part.name} has an encoder of its own: "
+            "set emonet.encoder=shared in its configuration"
         )
     if part.emonet.bio != "none" or part.emonet.join != "sum":
         raise ConfigError(
-            f"multitask.parts: {part.name} is trained without its memory first, which takes emonet.join=sum and emonet.bio=none"
+            f"multitask.parts: {part.name} is first trained without its memory, "
+            "which needs emonet.join=sum and emonet.bio=none"
         )
 
 
@@ -91,24 +94,31 @@ def _check_whole(config: ExperimentConfig, first: ExperimentConfig) -> None:
     ]
     if unread:
         raise ConfigError(
-            f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: write it into theirs"
+            f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: "
+            "write it into their configurations"
         )
     for name in ("corpus", "train_split", "dev_split"):
         if getattr(config.data, name) != getattr(plain, name):
             raise ConfigError(
-                f"data.{name} is '{getattr(config.data, name)}', but {first.name}, the first part, has '{getattr(plain, name)}'"
+                f"data.{name} is '{getattr(config.data, name)}', "
+                f"but {first.name}, the first part, has '{getattr(plain, name)}'"
             )
 
 
 def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
-    """Writes the resolved parts to `run_dir / parts`. Raises ConfigError where others lie there: resuming never mixes two experiments."""
+    """Write the resolved parts to `run_dir / parts`.
+
+    Raises:
+        ConfigError: If the folder holds other parts, so that a resumed run would mix two experiments.
+    """
     folder = run_dir / "parts"
     folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
         path = folder / f"{part.name}.yaml"
         if path.exists() and load_config(path) != part:
             raise ConfigError(
-                f"{path} holds another configuration of {part.name}: give another run folder with --run, or remove this one"
+                f"{path} holds another configuration of {part.name}: "
+                "give another run folder with --run, or remove this one"
             )
         path.write_text(part.to_yaml(), encoding="utf-8")
 
@@ -116,21 +126,30 @@ def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
 def leak_filter(
     parts: Sequence[ExperimentConfig], run_dir: Path, *, init_from: str | None = None, resume: bool = False
 ) -> LeakFilter:
-    """Keeps what any part is judged on out of what the others learn from: their encoder is one.
+    """A filter of training texts: no part is trained on a text that any part is evaluated on.
 
-    Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, where that file is;
-    `run_dir / leaks.json` says which splits were known, and whether the classifier all start from was trained
-    here, under the filter, or is one named by `init_from`. Raises ConfigError where a run would be gone on
-    with that was begun under another filter.
+    Test splits are known by the hashes in `heldout_hashes.json` beside the corpora, if that file exists.
+    `run_dir / leaks.json` records which splits were known, and whether the classifier to start from was
+    trained in this run, under the filter.
+
+    Args:
+        parts: The configurations of all parts.
+        run_dir: Folder of the run.
+        init_from: The classifier to start from; None if it is trained in this run.
+        resume: Whether a run is resumed.
+
+    Raises:
+        ConfigError: If a resumed run was begun with another filter.
     """
     tests = known_held_out(parts[0].data.root)
     found = LeakFilter.of([*tests, *(load_splits(part)[1] for part in parts)])
     kept_out = [f"{split.corpus}/{split.split}" for split in found.held_out]
-    told = {"kept_out": kept_out, "tests_known": bool(tests), "start_filtered": init_from is None}
+    record = {"kept_out": kept_out, "tests_known": bool(tests), "start_filtered": init_from is None}
     path = run_dir / LEAKS
-    if resume and path.exists() and read_json(path) != told:
+    if resume and path.exists() and read_json(path) != record:
         raise ConfigError(
-            f"{path}: the run was begun while other texts were kept out of it: train again with --fresh, or give another --run"
+            f"{path}: the run was begun with other texts kept out of training: "
+            "train again with --fresh, or give another --run"
         )
-    write_json(path, told)
+    write_json(path, record)
     return found

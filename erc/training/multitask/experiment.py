@@ -1,12 +1,15 @@
-"""Training the shared classifier and conversation models together over one encoder, so that labelling reads every turn once.
+"""Training the shared classifier and conversation models over one encoder, which labelling runs once a turn.
 
-Three stages: the classifier alone (or one that was trained before); all tasks together, the conversation
-models without a memory; then, with the encoder as it will be stored, what each conversation model has of its
-own, its memory of speakers among it.
+There are three stages:
 
-None of them learns from what any part is judged on. What the memories read of training turns comes of an
-encoder that was trained on these very turns: it is surer of them than it is of new ones, so figures on train
-are optimistic, and heads are kept by dev alone.
+1. The classifier alone, or one that was trained before.
+2. All models together; the conversation models have no memory yet.
+3. Over the stored encoder, the layers of each conversation model, its memory included.
+
+No model is trained on a text that any model is evaluated on. The encoder of stage 2 has been trained on the
+conversation models' training turns, and is surer of them than of new turns. So in stage 3 the histories of
+training turns hold the features of the classifier of stage 1, which has not seen them. Dev histories hold
+those of the stored classifier, as labelling does.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from erc.models.emonet.network import EmoNet
 from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model
 from erc.persistence.artefact import Artefact, load_artefact
-from erc.training.emonet import experiment as emonet
+from erc.training.emonet.assembly import build_network, make_task
+from erc.training.emonet.finish import finish_emonet
+from erc.training.emonet.ingredients import Ingredients, features_of, gather
 from erc.training.emonet.task import EmoNetTask
 from erc.training.inputs import load_splits
 from erc.training.loop import distributed as processes
@@ -42,12 +47,20 @@ from erc.training.utterance import experiment as utterance
 from erc.training.utterance.task import LabelledText, UtteranceTask, labelled_texts, predict_logits
 
 MODELS = "models"
-"""The folder of a run in which the finished models lie side by side."""
+"""The folder of a run that holds the finished models."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Texts:
-    """The classifier's side: its configuration, what it starts from, its splits and its tokenised examples."""
+    """The classifier's part of a run.
+
+    Attributes:
+        config: Its configuration.
+        start: The classifier that all models start from.
+        corpora: Its training and dev split.
+        examples: Its tokenised training examples.
+        held: Its tokenised dev examples.
+    """
 
     config: ExperimentConfig
     start: Artefact
@@ -56,25 +69,45 @@ class _Texts:
     held: list[LabelledText]
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run: its configuration, the texts that must not be trained on, its folder, and how to train."""
+
+    config: ExperimentConfig
+    leaks: LeakFilter
+    folder: Path
+    resume: bool
+    progress: bool
+
+
 def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool) -> Path:
-    """Trains all parts and saves each as a model of its own in `run_dir / models`, which it returns."""
+    """Train all parts and save each as a model in `run_dir / models`, which is returned.
+
+    Raises:
+        ConfigError: If there is more than one process, the parts do not fit together, the classifier to start
+            from was trained on a part's training turns, or a resumed run was begun with other inputs.
+        ArtefactError: If the classifier to start from cannot be found or read.
+    """
     if processes.count() > 1:
         raise ConfigError(
             "task multitask trains in one process: its models take turns over one encoder within a step"
         )
-    first, *talks = part_configs(config)
-    record_parts([first, *talks], run_dir)
-    begin_from(run_dir, _begun_from(config, [first, *talks]), resume=resume)
-    leaks = leak_filter([first, *talks], run_dir, init_from=config.artefact.init_from, resume=resume)
+    first, *conversation_parts = part_configs(config)
+    record_parts([first, *conversation_parts], run_dir)
+    begin_from(run_dir, _provenance(config, [first, *conversation_parts]), resume=resume)
+    leaks = leak_filter(
+        [first, *conversation_parts], run_dir, init_from=config.artefact.init_from, resume=resume
+    )
+    run = _Run(config, leaks, run_dir, resume, progress)
     whole, dev = load_splits(first)
     splits = _kept(whole, leaks), dev
-    start = _start(config, first, splits, run_dir, resume=resume, progress=progress)
+    start = _start(run, first, splits)
+    for part in conversation_parts:
+        _check_unseen(start, part)
     texts = _texts(config, first, splits, start)
     classifier = utterance.build_classifier(first, len(start.info.labels))
     classifier.load_state_dict(start.network.state_dict())
-    joint = _train_together(
-        config, texts, classifier, talks, leaks, run_dir / "together", resume=resume, progress=progress
-    )
+    joint = _train_together(run, texts, classifier, conversation_parts)
     shelf, emotions = run_dir / MODELS, load_emotion_set(texts.corpora[0].emotion_set)
     report = run_dir / f"report-{first.name}"
     report.mkdir(exist_ok=True)
@@ -89,15 +122,13 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
         joint.figures_of(first.name),
         shelf=shelf,
     )
-    for part in talks:
-        _finish_talk(
-            config, part, saved, joint.networks[part.name], leaks, run_dir, resume=resume, progress=progress
-        )
+    for part in conversation_parts:
+        _finish_conversation_model(run, part, start, saved, joint.networks[part.name])
     return shelf
 
 
-def _begun_from(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> Provenance:
-    """What a run hangs on beside its configurations."""
+def _provenance(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> Provenance:
+    """What a run depends on besides its configurations."""
     start = config.artefact.init_from
     return {
         **{
@@ -110,24 +141,27 @@ def _begun_from(config: ExperimentConfig, parts: Sequence[ExperimentConfig]) -> 
     }
 
 
-def _start(
-    config: ExperimentConfig,
-    part: ExperimentConfig,
-    splits: tuple[Corpus, Corpus],
-    run_dir: Path,
-    *,
-    resume: bool,
-    progress: bool,
-) -> Artefact:
-    """The classifier all begin from: the one named, else one trained on `splits` by its own configuration in `run_dir / start`."""
-    if config.artefact.init_from is not None:
-        return load_artefact(find_model(config.artefact.init_from))
-    folder = run_dir / "start" / part.name
-    if not (resume and (folder / "artefact.json").is_file()):
+def _start(run: _Run, part: ExperimentConfig, splits: tuple[Corpus, Corpus]) -> Artefact:
+    """The classifier that all models start from: the one named, else one trained on `splits` in `start`."""
+    if run.config.artefact.init_from is not None:
+        return load_artefact(find_model(run.config.artefact.init_from))
+    folder = run.folder / "start" / part.name
+    if not (run.resume and (folder / "artefact.json").is_file()):
         folder = utterance.run_utterance(
-            part, run_dir / "start", resume=resume, progress=progress, splits=splits
+            part, run.folder / "start", resume=run.resume, progress=run.progress, splits=splits
         )
     return load_artefact(folder)
+
+
+def _check_unseen(start: Artefact, part: ExperimentConfig) -> None:
+    """Refuse a classifier that was trained on the training turns of a conversation model."""
+    train = load_splits(part)[0]
+    seen = sorted(set(start.info.data.values()) & {file.sha256 for file in train.files})
+    if seen:
+        raise ConfigError(
+            f"artefact.init_from: {start.info.identity} was trained on the training turns of {part.name}, "
+            "whose histories need a classifier that has not seen them: name one trained on other texts"
+        )
 
 
 def _texts(
@@ -146,18 +180,19 @@ def _texts(
     if config.multitask.soft_share:
         assert isinstance(start.network, UtteranceClassifier)
         ids, pad = [example.input_ids for example in examples], utterance.pad_id(start.tokenizer)
-        believed = expit(
+        probabilities = expit(
             predict_logits(start.network, ids, pad_id=pad, precision=config.optim.precision)
         ).astype(np.float32)
         examples = [
-            dataclasses.replace(example, soft=row) for example, row in zip(examples, believed, strict=True)
+            dataclasses.replace(example, soft=row)
+            for example, row in zip(examples, probabilities, strict=True)
         ]
     return _Texts(part, start, splits, examples, held)
 
 
 @dataclass(frozen=True, slots=True)
 class _Joint:
-    """What training together left: the conversation models by name, and the dev figures of all parts."""
+    """The conversation models trained together, by name, and the dev figures of all parts."""
 
     networks: dict[str, EmoNet]
     figures: dict[str, float]
@@ -172,16 +207,9 @@ class _Joint:
 
 
 def _train_together(
-    config: ExperimentConfig,
-    texts: _Texts,
-    classifier: UtteranceClassifier,
-    talks: Sequence[ExperimentConfig],
-    leaks: LeakFilter,
-    run_dir: Path,
-    *,
-    resume: bool,
-    progress: bool,
+    run: _Run, texts: _Texts, classifier: UtteranceClassifier, conversation_parts: Sequence[ExperimentConfig]
 ) -> _Joint:
+    config = run.config
     assert config.multitask is not None
     first = texts.config
     networks: dict[str, EmoNet] = {}
@@ -196,12 +224,12 @@ def _train_together(
             soft_share=config.multitask.soft_share,
         )
     }
-    for part in talks:
+    for part in conversation_parts:
         bare = _without_memory(part)
-        parts = _gathered(bare, leaks, cache_dir=None)
-        networks[part.name] = emonet.build_network(bare, parts)
+        parts = _gathered(bare, run.leaks, cache_dir=None)
+        networks[part.name] = build_network(bare, parts)
         networks[part.name].context.encoder = classifier.encoder
-        tasks[part.name] = emonet.make_task(bare, parts)
+        tasks[part.name] = make_task(bare, parts)
     model = MultiTaskModel({first.name: classifier, **networks})
     weights = dict(zip(tasks, config.multitask.parts.values(), strict=True))
     task = MultiTask(tasks, weights=weights)
@@ -209,16 +237,16 @@ def _train_together(
         model=model,
         task=task,
         optim=optim_settings(config),
-        run_dir=run_dir,
-        resume=resume,
-        progress=progress,
+        run_dir=run.folder / "together",
+        resume=run.resume,
+        progress=run.progress,
     )
     return _Joint(networks, figures)
 
 
-def _gathered(part: ExperimentConfig, leaks: LeakFilter, *, cache_dir: Path | None) -> emonet.Ingredients:
-    """What a conversation model is trained from, less what may not be learnt from."""
-    parts = emonet.gather(part, cache_dir=cache_dir)
+def _gathered(part: ExperimentConfig, leaks: LeakFilter, *, cache_dir: Path | None) -> Ingredients:
+    """What a conversation model is trained from, without the texts that must not be trained on."""
+    parts = gather(part, cache_dir=cache_dir)
     return dataclasses.replace(parts, train=_kept(parts.train, leaks))
 
 
@@ -227,7 +255,7 @@ def _kept(train: Corpus, leaks: LeakFilter) -> Corpus:
 
 
 def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
-    """The part as it is trained with the others: nothing it reads may come of the encoder that is still changing."""
+    """The part as it is trained with the others: no stored vectors, because the encoder still changes."""
     assert part.emonet is not None
     bare = part.emonet.model_copy(update={"memory_encoder": "none", "encoder": "own"})
     return part.model_copy(
@@ -235,46 +263,53 @@ def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
     )
 
 
-def _finish_talk(
-    config: ExperimentConfig,
-    part: ExperimentConfig,
-    saved: Path,
-    trained: EmoNet,
-    leaks: LeakFilter,
-    run_dir: Path,
-    *,
-    resume: bool,
-    progress: bool,
+def _finish_conversation_model(
+    run: _Run, part: ExperimentConfig, start: Artefact, saved: Path, trained: EmoNet
 ) -> None:
-    """Trains on what is the model's own over the stored encoder, keeps it only where it is better on dev, and saves the model."""
-    assert config.multitask is not None
+    """Train the model's own layers over the stored encoder, keep them if dev improves, and save the model."""
+    assert run.config.multitask is not None
     part = part.model_copy(update={"artefact": part.artefact.model_copy(update={"init_from": str(saved)})})
-    parts = _gathered(part, leaks, cache_dir=run_dir / "features")
-    network, task = emonet.build_network(part, parts), emonet.make_task(part, parts)
+    parts = _gathered(part, run.leaks, cache_dir=run.folder / "features")
+    parts = unseen_histories(part, parts, start, cache_dir=run.folder / "features")
+    network, task = build_network(part, parts), make_task(part, parts)
     _take_over(network, trained)
     figures = task.evaluate(network.eval())
-    if config.multitask.head_epochs:
+    if run.config.multitask.head_epochs:
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        optim = dataclasses.replace(optim_settings(part), epochs=config.multitask.head_epochs)
+        optim = dataclasses.replace(optim_settings(part), epochs=run.config.multitask.head_epochs)
         after = train(
             model=network,
             task=task,
             optim=optim,
-            run_dir=run_dir / f"heads-{part.name}",
-            resume=resume,
-            progress=progress,
+            run_dir=run.folder / f"heads-{part.name}",
+            resume=run.resume,
+            progress=run.progress,
         )
         if after[task.primary_metric] > figures[task.primary_metric]:
             figures = after
         else:
             network.load_state_dict(before)
-    report = run_dir / f"report-{part.name}"
+    report = run.folder / f"report-{part.name}"
     report.mkdir(exist_ok=True)
-    emonet.finish_emonet(part, report, network, task, parts, figures, shelf=run_dir / MODELS)
+    finish_emonet(part, report, network, task, parts, figures, shelf=run.folder / MODELS)
+
+
+def unseen_histories(
+    part: ExperimentConfig, parts: Ingredients, start: Artefact, *, cache_dir: Path | None
+) -> Ingredients:
+    """`parts` with histories that hold the features of `start` for training turns, which it has not seen.
+
+    Unchanged for a model that reads no stored observations.
+    """
+    assert part.emonet is not None
+    if parts.features is None or part.emonet.memory_encoder != "shared":
+        return parts
+    unseen = features_of(start, (parts.train,), config=part, cache_dir=cache_dir)
+    return dataclasses.replace(parts, history_features=parts.features.replaced_by(unseen))
 
 
 def _take_over(network: nn.Module, trained: nn.Module) -> None:
-    """Copies every weight both have, except the encoder's, which is the stored one."""
+    """Copy every weight that both have, except those of the encoder, which stays the stored one."""
     own = network.state_dict()
     found = {
         name: value for name, value in trained.state_dict().items() if name in own and ".encoder." not in name

@@ -1,4 +1,4 @@
-"""Several tasks over one encoder: each batch mixes examples of all in proportion to their number, each task with its own head and loss.
+"""Several tasks over one encoder: each batch mixes examples of all tasks in proportion to their number.
 
 Shapes: K tasks, N examples of all.
 """
@@ -22,10 +22,10 @@ class TaskExample(NamedTuple):
 
 
 class MultiTaskModel(nn.Module):
-    """Models by task name that share parts of theirs, such as the encoder; shared weights are trained by all.
+    """Models by task name that share parts, such as the encoder; shared weights are trained by all tasks.
 
-    Its state holds a shared weight once, under the name of the first task that has it, because safetensors
-    refuses it twice.
+    The state holds a shared weight once, under the name of the first task that has it, because safetensors
+    refuses shared tensors.
     """
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
@@ -33,11 +33,11 @@ class MultiTaskModel(nn.Module):
         self.parts = nn.ModuleDict(parts)
 
     def forward(self, *, task: str, **inputs: Any) -> Any:
-        """Runs the model of one task."""
+        """Run the model of one task."""
         return self.parts[task](**inputs)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """All weights, each once."""
+        """All weights, shared ones once."""
         shared = self._shared()
         return {
             name: value for name, value in super().state_dict(*args, **kwargs).items() if name not in shared
@@ -46,12 +46,12 @@ class MultiTaskModel(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Takes up what `state_dict` gave."""
+        """Load what `state_dict` gave."""
         again = {name: state_dict[first] for name, first in self._shared().items() if first in state_dict}
         return super().load_state_dict({**state_dict, **again}, strict=strict, assign=assign)
 
     def _shared(self) -> dict[str, str]:
-        """Further names of shared weights, and the first name of each."""
+        """The first name of each shared weight, by its other names."""
         first: dict[int, str] = {}
         named = [*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)]
         return {name: first[id(value)] for name, value in named if first.setdefault(id(value), name) != name}
@@ -60,10 +60,13 @@ class MultiTaskModel(nn.Module):
 class MultiTask:
     """Trains a `MultiTaskModel`.
 
-    The loss of a batch is the sum over tasks of w * L * n / (B * p): the task's weight, its mean loss over
-    its n examples in this batch of B, and its share p of all examples. So over an epoch every task counts by
-    its weight, however few examples it has. A dev evaluation gives every task's figures under its name, and
-    the mean of their primary metrics, which chooses the checkpoint.
+    The loss of a batch is the sum over tasks of w * L * n / (B * p), with the task's weight w, its mean loss
+    L over its n examples in the batch of B, and its share p of all examples. So over an epoch each task
+    counts by its weight, however few examples it has. A dev evaluation gives the figures of every task under
+    its name, and the mean of the primary metrics, which chooses the checkpoint.
+
+    Raises:
+        ValueError: If a task's name has a slash or dot, or its primary metric is better when smaller.
     """
 
     primary_metric = "mean_primary"
@@ -81,18 +84,21 @@ class MultiTask:
 
     @property
     def examples(self) -> Sequence[TaskExample]:
+        """The training examples of all tasks, task after task."""
         return [TaskExample(name, example) for name, task in self.tasks.items() for example in task.examples]
 
     @property
     def kinds(self) -> list[int]:
-        """The number of each example's task, (N,)."""
+        """Index of each example's task, (N,)."""
         return [number for number, task in enumerate(self.tasks.values()) for _ in task.examples]
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens of each example, (N,)."""
         return [length for task in self.tasks.values() for length in task.lengths]
 
     def collate(self, examples: Sequence[TaskExample]) -> Batch:
+        """One batch a task, with the task's name in front of each key."""
         batch: Batch = {}
         for name, task in self.tasks.items():
             own = [example.example for example in examples if example.task == name]
@@ -102,6 +108,7 @@ class MultiTask:
         return batch
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The weighted sum of the tasks' losses."""
         assert isinstance(model, MultiTaskModel)
         counts = {name: int(batch[f"{name}/#"]) for name in self.tasks if f"{name}/#" in batch}
         sizes = {name: len(task.examples) for name, task in self.tasks.items()}
@@ -119,6 +126,7 @@ class MultiTask:
         return total
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Dev figures of every task under its name, and the mean of their primary metrics."""
         assert isinstance(model, MultiTaskModel)
         figures: dict[str, float] = {}
         primary = []
@@ -129,12 +137,11 @@ class MultiTask:
         return figures | {self.primary_metric: sum(primary) / len(primary)}
 
     def head_parameters(self, model: nn.Module) -> set[str]:
+        """Names of all parameters outside the shared encoder."""
         assert isinstance(model, MultiTaskModel)
         own = {
             f"parts.{name}.{key}"
             for name, task in self.tasks.items()
             for key in task.head_parameters(model.parts[name])
         }
-        return {
-            name for name in own if ".encoder." not in name
-        }  # what one task calls its head is the encoder of none
+        return {name for name in own if ".encoder." not in name}

@@ -1,4 +1,4 @@
-"""Every context mode over every encoder family: causal, indifferent to its batch, the same live, and starting as the utterance model."""
+"""Each context mode over each encoder family: causal, independent of the batch, equal live and in a batch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from conversation_parts import (
 
 from erc.models.context import encoder_rows
 from erc.models.context import hierarchical as context_hierarchical
-from erc.models.context.build import ContextMode, TurnCausalContext, build_context
+from erc.models.context.build import build_context
+from erc.models.context.turn_causal import TurnCausalContext
 from erc.models.dropout import SeededDropout
+from erc.models.emonet.settings import ContextMode, EmoNetSettings
 from erc.models.utterance import UtteranceClassifier
 
 TIMES = {"talk": 0.0, "other": 1.0, "third": 2.0}
@@ -77,7 +79,7 @@ def test_context_an_earlier_turn_within_the_window_is_seen(
 
 
 @torch.no_grad()
-def test_context_answers_do_not_depend_on_the_batch(
+def test_context_outputs_do_not_depend_on_the_batch(
     mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
 ) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
@@ -132,13 +134,14 @@ def test_context_sigmoid_gate_starts_nearly_closed(tiny_encoder_dir: Path) -> No
     encoder = encoder_of(tiny_encoder_dir)
     batch = builder(tiny_encoder_dir).batch([conversation()], times=TIMES)
     closed, ajar, wide = (
-        build_context("turn_causal", encoder=encoder, gate=gate).eval()(batch) for gate in (None, -3.0, 3.0)
+        build_context(EmoNetSettings(context="turn_causal", gate_bias=gate), encoder=encoder).eval()(batch)
+        for gate in (None, -3.0, 3.0)
     )
     assert 0 < (ajar - closed).abs().max() < 0.25 * (wide - closed).abs().max()
 
 
 @torch.no_grad()
-def test_context_turn_causal_forgets_what_its_layers_cannot_reach(tiny_encoder_dir: Path) -> None:
+def test_context_turn_causal_ignores_turns_beyond_its_reach(tiny_encoder_dir: Path) -> None:
     model, turns = emonet("turn_causal", encoder_of(tiny_encoder_dir)).double(), builder(tiny_encoder_dir)
     long = tuple(
         ("Ana", f"I am number {i}.") for i in range(8)
@@ -150,7 +153,7 @@ def test_context_turn_causal_forgets_what_its_layers_cannot_reach(tiny_encoder_d
 
 
 @torch.no_grad()
-def test_context_same_speaker_bias_tells_speakers_apart(tiny_encoder_dir: Path) -> None:
+def test_context_same_speaker_bias_distinguishes_speakers(tiny_encoder_dir: Path) -> None:
     model, turns = (
         emonet("turn_causal", encoder_of(tiny_encoder_dir)),
         builder(tiny_encoder_dir, speaker_text="none"),
@@ -174,8 +177,8 @@ def test_context_live_state_does_not_grow(mode: ContextMode, tiny_encoder_dir: P
     assert sizes[-1] == sizes[11] > 0
 
 
-def test_context_gradient_reaches_gates_that_are_closed(tiny_encoder_dir: Path) -> None:
-    context = build_context("turn_causal", encoder=encoder_of(tiny_encoder_dir))
+def test_context_gradient_reaches_closed_gates(tiny_encoder_dir: Path) -> None:
+    context = build_context(EmoNetSettings(context="turn_causal"), encoder=encoder_of(tiny_encoder_dir))
     batch = builder(tiny_encoder_dir).batch([conversation()], times=TIMES)
     context.eval()(batch).square().sum().backward()
     assert isinstance(context, TurnCausalContext)
@@ -184,8 +187,39 @@ def test_context_gradient_reaches_gates_that_are_closed(tiny_encoder_dir: Path) 
 
 
 def test_context_window_refuses_more_than_the_encoder_reads(tiny_encoder_dir: Path) -> None:
-    with pytest.raises(ValueError, match="more than the 128 tokens"):
-        build_context("window", encoder=encoder_of(tiny_encoder_dir), token_window=128)
+    with pytest.raises(ValueError, match="exceed the 128 tokens"):
+        build_context(
+            EmoNetSettings(context="window", token_window=128), encoder=encoder_of(tiny_encoder_dir)
+        )
+
+
+@torch.no_grad()
+def test_window_without_separators_reads_one_cls_and_the_plain_tokens(
+    tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As published for CoMPM: CLS, then the tagged texts one after the other."""
+    talk = conversation((("Ana", "No."), ("Ben", "Okay."), ("Ana", "Why did nobody tell me?")))
+    turns = builder(tiny_encoder_dir, separators=False)
+    tokenizer = turns.tokenizer
+    context = emonet("window", encoder_of(tiny_encoder_dir)).context
+    rows: list[list[int]] = []
+
+    def begin(
+        encoder: object, *, input_ids: torch.Tensor, mask: torch.Tensor, **rest: object
+    ) -> list[object]:
+        rows.extend(ids[real.bool()].tolist() for ids, real in zip(input_ids, mask, strict=True))
+        return []
+
+    monkeypatch.setattr("erc.models.context.window.begin_rows", begin)
+    context.begin(turns.batch([talk], times=TIMES), split=0)
+
+    def tokens(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    cls, texts = tokenizer.cls_token_id, ("<s1> No.", "<s2> Okay.", "<s1> Why did nobody tell me?")
+    whole = [cls, *tokens(texts[0]), *tokens(texts[1]), *tokens(texts[2])]
+    assert rows == [[cls, *tokens(texts[0])], [cls, *tokens(texts[0]), *tokens(texts[1])], whole]
+    assert tokenizer.sep_token_id not in whole
 
 
 def test_context_dropout_sites_are_distinct(mode: ContextMode, tiny_encoder_dir: Path) -> None:
@@ -195,7 +229,7 @@ def test_context_dropout_sites_are_distinct(mode: ContextMode, tiny_encoder_dir:
 
 
 @torch.no_grad()
-def test_hierarchical_read_in_parts_answers_the_same(
+def test_hierarchical_encoded_in_parts_gives_the_same(
     tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, turns = emonet("hierarchical", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
@@ -220,7 +254,7 @@ def test_hierarchical_read_in_parts_answers_the_same(
 def test_context_window_holds_the_rows_of_one_pass_at_a_time(
     tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A long conversation has a window a turn: were all embedded first, memory would grow with its length."""
+    """A long conversation has one window a turn; embedding all at once would need unbounded memory."""
     model, turns = emonet("window", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
     batch = turns.batch([conversation()], times=TIMES)
     expected = model(batch=batch).logits
@@ -241,10 +275,10 @@ def test_context_window_holds_the_rows_of_one_pass_at_a_time(
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_groups_of_unlike_sizes_are_run_each_by_itself_and_padded_little(
+def test_groups_of_different_sizes_are_run_separately_with_little_padding(
     monkeypatch: pytest.MonkeyPatch, copies: int
 ) -> None:
-    """One person of 60 turns among 40 who speak once or twice: padded together that would be 2,460 rows for 120."""
+    """One speaker with 60 turns and 40 with one or two: padding all to 60 would make 2,460 rows of 120."""
     torch.manual_seed(0)
     gru, padded = torch.nn.GRU(4, 3, batch_first=True), []
     group = (

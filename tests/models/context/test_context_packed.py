@@ -1,4 +1,4 @@
-"""Attention over chunks of turns against the plain square of all tokens, for any conversations, and its cost as they grow."""
+"""Attention over chunks of turns equals attention over all pairs of tokens; its cost grows linearly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from erc.models.context.chunks import cut
+from erc.models.context.cross_turn import CrossTurn
 from erc.models.context.layers import Projected
-from erc.models.context.packed import CrossTurn, Packing, Row, attend, cut
+from erc.models.context.packed import attend
+from erc.models.context.packing import Packing, Row
 
 HEADS, WIDTH = 2, 4
 TALKS = st.lists(
@@ -40,7 +43,7 @@ def layer(window: int) -> CrossTurn:
 
 
 def plainly(parts: Projected, row: Row, cross: CrossTurn, window: int, distance: int | None) -> Tensor:
-    """The same attention, every token against every other of the row."""
+    """The same attention over all pairs of tokens in the row."""
     query, key, value = (part.transpose(1, 2) for part in parts)
     scores = query @ key.transpose(-1, -2) / WIDTH**0.5
     behind = row.turn[:, None] - row.turn[None]
@@ -61,7 +64,7 @@ def plainly(parts: Projected, row: Row, cross: CrossTurn, window: int, distance:
 @settings(deadline=None, max_examples=40)
 @given(talks=TALKS, window=st.integers(1, 4))
 @torch.no_grad()
-def test_attention_over_chunks_equals_the_whole_square(
+def test_attention_over_chunks_equals_attention_over_all_pairs(
     distance: int | None, talks: list[list[tuple[int, int]]], window: int
 ) -> None:
     row, cross = rows(talks), layer(window)
@@ -76,7 +79,7 @@ def test_attention_over_chunks_equals_the_whole_square(
     torch.testing.assert_close(found, plainly(parts, row, cross, window, distance), atol=1e-10, rtol=0)
 
 
-def test_chunks_of_a_conversation_grow_in_number_alone() -> None:
+def test_chunks_of_a_longer_conversation_are_more_not_larger() -> None:
     short, long = (
         cut(row, row, first=0, window=3) for row in (rows([[(10, 0)] * 40]), rows([[(10, 0)] * 400]))
     )
@@ -84,7 +87,7 @@ def test_chunks_of_a_conversation_grow_in_number_alone() -> None:
     assert long.key.shape[0] == pytest.approx(10 * short.key.shape[0], rel=0.1)
 
 
-def test_packing_pads_back_what_it_took() -> None:
+def test_packing_pad_reverses_packing() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]])
     packing = Packing.of(mask)
     packed = torch.arange(1.0, 7.0).view(1, 6, 1)

@@ -1,4 +1,4 @@
-"""EmoNet as a whole: memory, identity, bios, sampling, live conversations and what it starts from."""
+"""EmoNet: memory, speaker identity, bios, sampling, live conversations and initial weights."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from conversation_parts import (
     history_of,
     open_up,
     remembered,
+    shared_memory,
 )
 from safetensors.torch import load_file, save_file
 
@@ -27,13 +28,14 @@ from erc.data.chronology import InMemoryHistory
 from erc.data.history import Moment
 from erc.data.identity import speaker_key
 from erc.errors import ArtefactError, InputError, NoDropoutError
-from erc.models.context.build import ContextMode, build_context
+from erc.models.context.build import build_context
 from erc.models.dropout import SeededDropout
 from erc.models.emonet import network as emonet_module
 from erc.models.emonet import speaker_history as behaviour_module
-from erc.models.emonet.build import EmoNetSettings, build_emonet
-from erc.models.emonet.fusion import BioJoin, BioKind, MemoryJoin
+from erc.models.emonet.build import build_emonet
+from erc.models.emonet.fusion import BioJoin, build_join
 from erc.models.emonet.network import EmoNet
+from erc.models.emonet.settings import BioKind, ContextMode, EmoNetSettings, JoinKind
 from erc.models.emonet.speaker_history import SharedMemory
 from erc.models.encoder.pooling import pool
 from erc.models.mc_modes import McMode
@@ -60,7 +62,7 @@ def memory(request: pytest.FixtureRequest) -> str:
 def parts(
     folder: Path, mode: ContextMode, memory: str, *, opened: bool = True
 ) -> tuple[EmoNet, TurnBatch, list[TurnBatch]]:
-    """A model with everything in it, the talk as a batch, and the same talk turn by turn."""
+    """A model with all parts, a conversation as a batch, and the same conversation turn by turn."""
     own = encoder_of(folder) if memory == "own" else None
     model = emonet(mode, encoder_of(folder), memory=memory, own=own, bio=True, opened=opened)
     turns = builder(folder, history=history_of(EARLIER, TALK), own=memory == "own", bios=True)
@@ -80,7 +82,7 @@ def test_emonet_live_with_memory_equals_the_batch(
         torch.testing.assert_close(output.embedding[0], expected.embedding[row], atol=1e-5, rtol=1e-5)
 
 
-def test_emonet_live_state_can_be_saved_and_gone_back_to(
+def test_emonet_live_state_can_be_saved_and_reused(
     mode: ContextMode, tmp_path: Path, tiny_encoder_dir: Path
 ) -> None:
     model, _, turns = parts(tiny_encoder_dir, mode, "shared")
@@ -102,7 +104,9 @@ def test_emonet_live_state_refuses_a_turn_out_of_order(tiny_encoder_dir: Path) -
 
 
 @torch.no_grad()
-def test_emonet_memory_changes_the_answer_of_those_who_have_one(memory: str, tiny_encoder_dir: Path) -> None:
+def test_emonet_memory_changes_the_output_only_of_speakers_with_a_past(
+    memory: str, tiny_encoder_dir: Path
+) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)
     assert batch.history_mask is not None
     without = model(batch=replace(batch, history_mask=torch.zeros_like(batch.history_mask))).logits
@@ -125,7 +129,7 @@ def test_emonet_closed_memory_contributes_exactly_nothing(memory: str, tiny_enco
 
 
 class _OnlyBen:
-    """A bio for Ben alone, which everybody after him has heard of."""
+    """Only Ben has a bio; the speakers after his first turn know it."""
 
     def bios(self, speaker: str, *, before: Moment) -> list[np.ndarray | None]:
         ben = np.full(6, 2.0, dtype=np.float32)
@@ -134,7 +138,9 @@ class _OnlyBen:
 
 @pytest.mark.parametrize(("kind", "reads"), [("linear", "Ben"), ("attention", "all who have heard of him")])
 @torch.no_grad()
-def test_bio_of_another_is_read_by_attention_alone(kind: BioKind, reads: str, tiny_encoder_dir: Path) -> None:
+def test_bio_of_another_speaker_is_read_by_attention_only(
+    kind: BioKind, reads: str, tiny_encoder_dir: Path
+) -> None:
     turns = builder(tiny_encoder_dir)
     turns.bios = _OnlyBen()
     batch = turns.batch([TALK], times=TIMES)
@@ -216,7 +222,7 @@ def test_emonet_without_dropout_refuses_to_sample(tiny_encoder_dir: Path) -> Non
             model.mc_forward(batch, 2, mode=sampling)  # type: ignore[arg-type]
 
 
-def test_emonet_refuses_to_sample_nothing_or_while_training(tiny_encoder_dir: Path) -> None:
+def test_emonet_refuses_to_sample_zero_times_or_in_training_mode(tiny_encoder_dir: Path) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "turn_causal", "shared")
     with pytest.raises(ValueError, match="at least one"):
         model.mc_forward(batch, 0)
@@ -224,12 +230,13 @@ def test_emonet_refuses_to_sample_nothing_or_while_training(tiny_encoder_dir: Pa
         model.train().mc_forward(batch, 1)
 
 
-def test_emonet_takes_over_encoder_and_head_of_a_classifier(tiny_encoder_dir: Path) -> None:
+def test_emonet_copies_encoder_and_head_of_a_classifier(tiny_encoder_dir: Path) -> None:
     classifier = UtteranceClassifier(encoder=encoder_of(tiny_encoder_dir), emotions=28)  # type: ignore[arg-type]
     fresh = encoder_of(tiny_encoder_dir)
     for parameter in fresh.parameters():
         parameter.data.zero_()
-    model = EmoNet(context=build_context("turn_causal", encoder=fresh), emotions=3).init_from(classifier)
+    context = build_context(EmoNetSettings(context="turn_causal"), encoder=fresh)
+    model = EmoNet(context=context, emotions=3).init_from(classifier)
     assert torch.equal(model.head.dense.weight, classifier.head.dense.weight)
     assert model.head.output.weight.shape[0] == 3
     assert torch.equal(fresh.word_embeddings.weight, classifier.encoder.word_embeddings.weight)
@@ -241,14 +248,17 @@ def test_emonet_refuses_a_classifier_over_another_encoder(
     classifier = UtteranceClassifier(encoder=encoder_of(tiny_roberta_dir), emotions=28)  # type: ignore[arg-type]
     with pytest.raises(ArtefactError, match="another encoder"):
         EmoNet(
-            context=build_context("turn_causal", encoder=encoder_of(tiny_encoder_dir)), emotions=3
+            context=build_context(
+                EmoNetSettings(context="turn_causal"), encoder=encoder_of(tiny_encoder_dir)
+            ),
+            emotions=3,
         ).init_from(classifier)
 
 
 @torch.no_grad()
 def test_shared_memory_reads_the_last_real_observation() -> None:
     torch.manual_seed(0)
-    memory = SharedMemory(observation_width=OBSERVATION, width=8).eval()
+    memory = shared_memory().eval()
     seen = torch.randn(1, 2, OBSERVATION)
     padded = torch.cat([seen, torch.randn(1, 3, OBSERVATION)], dim=1)
     empty = torch.zeros(1, dtype=torch.long)
@@ -274,16 +284,100 @@ def test_shared_memory_reads_the_last_real_observation() -> None:
     assert not torch.allclose(state(seen, 2), state(seen.flip(1), 2))  # order matters
 
 
-def test_concat_join_begins_as_the_context() -> None:
-    join = MemoryJoin(kind="concat", width=4, memory=3)
+@torch.no_grad()
+def test_shared_memory_reads_probabilities_with_a_fair_share_of_the_variance() -> None:
+    """Under one LayerNorm with an embedding of 768 values, 28 probabilities hold less than a percent."""
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.randn(400, 768, generator=generator) * 0.56  # as that of the shipped classifier
+    log_odds = torch.randn(400, 28, generator=generator) - 4.0
+    observations = torch.cat([embedding, log_odds.sigmoid()], dim=1)
+    together = torch.nn.functional.layer_norm(observations, [796]).var(dim=0)
+    assert together[768:].sum() / together.sum() < 0.01
+    torch.manual_seed(0)
+    memory = SharedMemory(embedding_width=768, labels=28).eval()
+    steps = memory.steps(observations).var(dim=0)
+    assert steps.shape == (32 + 28,)
+    assert 0.3 < steps[32:].sum() / steps.sum() < 0.9
+
+
+@torch.no_grad()
+def test_shared_memory_reads_log_odds_that_stay_finite() -> None:
+    memory = SharedMemory(embedding_width=4, labels=3, projection=2, width=8).eval()
+    observations = torch.cat([torch.zeros(1, 4), torch.tensor([[0.0, 0.5, 1.0]])], dim=1)
+    # Clamped log-odds -9.21, 0, 9.21 have mean 0 and standard deviation 7.52.
+    expected = torch.tensor([-1.2247, 0.0, 1.2247])
+    torch.testing.assert_close(memory.steps(observations)[0, 2:], expected, atol=1e-4, rtol=0)
+    rounded = memory.bfloat16().steps(observations.bfloat16())[0, 2:]
+    torch.testing.assert_close(rounded.float(), expected, atol=1e-2, rtol=0)
+
+
+def test_direct_sum_adds_the_memory_as_it_is() -> None:
+    join = build_join("direct_sum", width=3, memory=3, zero_start=False)
+    context, memory = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, -2.0, 0.0]])
+    assert join(context, memory).tolist() == [[1.5, 0.0, 3.0]]
+    assert not list(join.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory", "zero_start", "match"),
+    [
+        ("direct_sum", 4, False, "4 and 3 wide"),
+        ("direct_sum", 3, True, "zero_start"),
+        ("product", 3, False, "use sum, concat, direct_sum"),
+    ],
+)
+def test_build_join_refuses_what_it_cannot_build(
+    kind: JoinKind, memory: int, zero_start: bool, match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        build_join(kind, width=3, memory=memory, zero_start=zero_start)
+
+
+@torch.no_grad()
+def test_compm_adds_the_gru_state_to_the_context_vector(tiny_encoder_dir: Path) -> None:
+    """The published model: context + last GRU state, one linear layer, no dropout in the head."""
+    settings = EmoNetSettings(
+        context="window",
+        pooling="cls",
+        token_window=60,
+        memory_encoder="own",
+        join="direct_sum",
+        zero_start=False,
+        head="linear",
+        dropout=0.0,
+    )
+    model = build_emonet(
+        settings,
+        encoder=encoder_of(tiny_encoder_dir),
+        emotions=3,
+        memory_encoder=encoder_of(tiny_encoder_dir, seed=8),
+    ).eval()
+    batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK), own=True).batch([TALK], times=TIMES)
+    assert model.memory is not None
+    expected = model.context(batch) + model.memory(batch)
+    torch.testing.assert_close(model(batch=batch).embedding, expected, atol=0, rtol=0)
+    weights = model.head.output
+    torch.testing.assert_close(
+        model(batch=batch).logits, expected @ weights.weight.t() + weights.bias, atol=1e-5, rtol=1e-5
+    )
+    assert model.sampling_modes == ("top-k", "full")
+
+
+def test_emonet_with_head_dropout_allows_every_sampling_mode(tiny_encoder_dir: Path) -> None:
+    model = emonet("hierarchical", encoder_of(tiny_encoder_dir))
+    assert model.sampling_modes == ("head", "top-k", "full")
+
+
+def test_concat_join_starts_as_the_context() -> None:
+    join = build_join("concat", width=4, memory=3)
     context = torch.randn(5, 4)
     assert torch.equal(join(context, torch.randn(5, 3)), context)
     assert not torch.allclose(
-        MemoryJoin(kind="concat", width=4, memory=3, zero_start=False)(context, torch.ones(5, 3)), context
+        build_join("concat", width=4, memory=3, zero_start=False)(context, torch.ones(5, 3)), context
     )
 
 
-def test_speaker_table_hides_a_share_of_speakers_in_training_alone() -> None:
+def test_speaker_table_hides_a_share_of_speakers_in_training_only() -> None:
     table = SpeakerTable(rows=3, width=1, dropout=0.25)
     table.embedding.weight.data.copy_(torch.tensor([[0.0], [1.0], [1.0]]))
     rows = torch.tensor([1, 2]).repeat(4000)
@@ -292,7 +386,7 @@ def test_speaker_table_hides_a_share_of_speakers_in_training_alone() -> None:
     assert float(table.eval()(rows).detach().mean()) == 1.0
 
 
-def test_speaker_vocabulary_keeps_to_its_corpus() -> None:
+def test_speaker_vocabulary_knows_names_of_its_corpus_only() -> None:
     talks = [conversation(name=f"t{i}") for i in range(2)] + [conversation(corpus="elsewhere", name="x")]
     vocabulary = SpeakerVocabulary.from_conversations(talks, corpus="tiny", min_turns=3)
     assert vocabulary.names == ("Ana", "Ben")
@@ -311,12 +405,12 @@ def test_turn_builder_refuses_observations_of_another_model(tiny_encoder_dir: Pa
     speaker, turn = remembered(EARLIER, time=0.0, width=OBSERVATION + 2)[0]
     history.add(speaker, turn)
     assert speaker == speaker_key("tiny", "Ben", "any")
-    with pytest.raises(InputError, match=r"10 \+ 4 values, this model reads 12"):
+    with pytest.raises(InputError, match=r"10 \+ 4 values, this model reads 8"):
         builder(tiny_encoder_dir, history=history).batch([TALK], times=TIMES)
 
 
-def test_turn_builder_hides_a_share_of_the_speakers_behind_the_unknown_tag(tiny_encoder_dir: Path) -> None:
-    """Whole conversations' speakers, the same ones every time: a model that never saw the unknown's tag would meet it first in use."""
+def test_turn_builder_writes_a_share_of_the_speakers_as_unknown(tiny_encoder_dir: Path) -> None:
+    """The same speakers each time, for whole conversations, so that training shows the unknown's tag."""
     talks = [replace(TALK, conversation_id=f"talk{number}") for number in range(60)]
 
     def tagged(share: float) -> list[dict[str, set[tuple[int, ...]]]]:
@@ -387,7 +481,7 @@ def test_emonet_live_in_bf16_stays_near_the_batch(
 
 
 @torch.no_grad()
-def test_emonet_given_the_vectors_of_its_own_encoder_answers_the_same(
+def test_emonet_given_vectors_of_its_encoder_gives_the_same_output(
     memory: str, tiny_encoder_dir: Path
 ) -> None:
     model, batch, turns = parts(tiny_encoder_dir, "hierarchical", memory)
@@ -418,10 +512,10 @@ def test_emonet_reads_the_vectors_given_and_not_the_tokens(tiny_encoder_dir: Pat
 
 
 @pytest.mark.parametrize("sampled", ["full", "top-k"])
-def test_emonet_samples_its_encoder_even_where_vectors_are_given(
+def test_emonet_samples_its_encoder_even_if_vectors_are_given(
     sampled: McMode, tiny_encoder_dir: Path
 ) -> None:
-    """Vectors at hand are those of the undisturbed encoder; where the encoder is sampled they say nothing."""
+    """Given vectors are those of the deterministic encoder, so they are ignored if the encoder is sampled."""
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
     with_vectors = replace(batch, vectors=torch.zeros(len(batch), model.context.width))
     expected = model.mc_forward(batch, 3, mode=sampled)
@@ -430,11 +524,11 @@ def test_emonet_samples_its_encoder_even_where_vectors_are_given(
 
 def test_build_emonet_shared_encoder_is_for_the_hierarchical_context(tiny_encoder_dir: Path) -> None:
     settings = EmoNetSettings(context="window", encoder="shared", memory_encoder="none", token_window=40)
-    with pytest.raises(ValueError, match="'shared' is for hierarchical"):
+    with pytest.raises(ValueError, match="use context 'hierarchical'"):
         build_emonet(settings, encoder=encoder_of(tiny_encoder_dir), emotions=3)
 
 
-def test_turn_builder_lays_out_a_past_turn_once(tiny_encoder_dir: Path) -> None:
+def test_turn_builder_stores_a_past_turn_once(tiny_encoder_dir: Path) -> None:
     batch = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK)).batch([EARLIER, TALK], times=TIMES)
     assert batch.observations is not None
     assert batch.history_mask is not None
@@ -449,7 +543,7 @@ def test_turn_builder_lays_out_a_past_turn_once(tiny_encoder_dir: Path) -> None:
 
 
 @torch.no_grad()
-def test_long_conversation_is_answered_in_parts_as_whole(
+def test_long_conversation_computed_in_parts_gives_the_same(
     memory: str, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)
@@ -462,7 +556,7 @@ def test_long_conversation_is_answered_in_parts_as_whole(
         )
 
     whole = answers()
-    for module in (behaviour_module, emonet_module):
-        monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(behaviour_module, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(emonet_module, "_HEAD_ROWS", 2)
     for one, other in zip(whole, answers(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Encoders: the backbone's own answer, whole or in parts; nothing that is altered, foreign or wants to run code is loaded."""
+"""Encoders: equal to the backbone, whole or in parts; altered or code-running ones are refused."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_encoder_seeds_each_hidden_dropout_once_and_no_attention_dropout(encoder
     assert not any(ordinary)
 
 
-def test_encoder_without_pretrained_weights_keeps_the_architecture_alone(tiny_encoder_dir: Path) -> None:
+def test_encoder_without_pretrained_weights_keeps_only_the_architecture(tiny_encoder_dir: Path) -> None:
     trained, fresh = (
         load_encoder(str(tiny_encoder_dir)),
         load_encoder(str(tiny_encoder_dir), pretrained=False),
@@ -263,6 +263,6 @@ def test_encoder_with_a_truncated_weight_file_gives_an_artefact_error(
         load_encoder(str(folder))
 
 
-def test_encoder_takes_only_one_family_face() -> None:
+def test_encoder_reads_supported_families_only() -> None:
     with pytest.raises(ArtefactError, match="distilbert"):
         Encoder(_distilbert(), hidden_dropout=0.1)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def test_length_buckets_hold_everything_once_within_the_budget(
         assert len(bucket) == 1 or max(lengths[i] for i in bucket) * len(bucket) <= max_tokens
 
 
-def test_length_buckets_put_neighbours_in_length_together() -> None:
+def test_length_buckets_group_similar_lengths() -> None:
     assert list(length_buckets([9, 2, 8, 2, 50], max_tokens=18)) == [[1, 3], [2, 0], [4]]
 
 
@@ -35,7 +35,7 @@ def test_pad_tokens_pads_on_the_right() -> None:
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
-def test_pooling_reads_real_tokens_alone() -> None:
+def test_pooling_reads_real_tokens_only() -> None:
     hidden = torch.tensor(
         [[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[7.0, 8.0], [100.0, 100.0], [100.0, 100.0]]]
     )

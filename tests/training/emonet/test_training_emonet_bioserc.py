@@ -1,4 +1,4 @@
-"""BiosERC's encoder variant from the command: trained on bios of the past, labelling with a memory and without one."""
+"""BiosERC's encoder variant through the commands: training, and labelling with and without a memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from erc.memory.training_inputs import supply_maker
 from erc.models.emonet.network import EmoNet
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
-from erc.training.emonet.experiment import gather, make_task
+from erc.training.emonet.assembly import make_task
+from erc.training.emonet.ingredients import gather
 from speakers import Registry
 
 FAST = InferenceSettings(precision="fp32", uncertainty="off")
@@ -84,7 +85,7 @@ def probabilities(predictions) -> np.ndarray:
     )
 
 
-def test_training_reads_bios_of_the_past_alone(overrides: list[str], tmp_path: Path) -> None:
+def test_training_reads_bios_of_the_past_only(overrides: list[str], tmp_path: Path) -> None:
     config = load_config(resource_dir("configs") / "bioserc-encoder-meld.yaml", overrides)
     with supply_maker(config, tmp_path) as maker:
         parts = gather(config, cache_dir=None, supplies=maker)
@@ -134,7 +135,7 @@ def test_model_remembers_that_it_reads_bios(model: Path) -> None:
     assert artefact.network.bio is not None
 
 
-def test_label_command_takes_bios_from_the_memory_and_goes_without(model: Path, tmp_path: Path) -> None:
+def test_label_command_reads_bios_from_the_memory_or_does_without(model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(f"{who}: {text}\n" for who, text in ANA), encoding="utf-8")
     (tmp_path / "b.txt").write_text("".join(f"{who}: {text}\n" for who, text in BEN), encoding="utf-8")
 
@@ -165,7 +166,7 @@ def test_label_command_takes_bios_from_the_memory_and_goes_without(model: Path, 
 
 @pytest.mark.parametrize("known", [len(BEN), 0])
 def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: Path, known: int) -> None:
-    """However many of its turns were known when it began, and when it went on."""
+    """Whatever number of its turns was known before."""
     predictor = load_predictor(str(model), settings=FAST)
     with Registry.open(tmp_path / "speakers.db") as registry:
         remembering = RememberingPredictor(predictor, registry)
@@ -182,7 +183,7 @@ def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: 
     np.testing.assert_allclose(probabilities(found), probabilities(whole), atol=1e-5)
 
 
-def test_passage_of_a_bio_is_read_once_however_many_conversations_follow(
+def test_passage_of_a_bio_is_encoded_once_for_many_conversations(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor, read = load_predictor(str(model), settings=FAST), list[str]()
@@ -246,7 +247,7 @@ def test_evaluate_command_gives_the_dev_figures_of_training(
     )
 
 
-def test_evaluate_command_finds_the_memory_that_training_left(
+def test_evaluate_command_finds_the_memory_of_training(
     model: Path, overrides: list[str], tmp_path: Path
 ) -> None:
     supplies = model.parent.parent / "inputs"
@@ -255,7 +256,7 @@ def test_evaluate_command_finds_the_memory_that_training_left(
     assert sorted(supplies.iterdir()) == before
 
 
-def test_evaluate_command_knows_nobody_of_a_transcript(
+def test_evaluate_command_knows_no_speaker_of_a_transcript(
     model: Path, overrides: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "chat.csv"

@@ -1,8 +1,8 @@
-"""Training conversation models: the task, its histories and controls, features on disk, several tasks at once, and every configuration."""
+"""Training conversation models: task, histories, controls, stored features, several tasks, configurations."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,22 +11,26 @@ import pytest
 import torch
 
 from erc.config import ExperimentConfig, load_config
+from erc.config.emonet import EmoNetConfig
 from erc.data.chronology import sequence_numbers
 from erc.data.conversation import Conversation, Utterance
 from erc.data.history import HistoryProvider, Moment
 from erc.data.identity import speaker_key
 from erc.errors import ConfigError, InputError
 from erc.models.dropout import SeededDropout
-from erc.models.emonet.build import EmoNetSettings, build_emonet
+from erc.models.emonet.build import build_emonet
 from erc.models.emonet.network import EmoNet
+from erc.models.emonet.reads import HistoryKind
+from erc.models.emonet.settings import EmoNetSettings
 from erc.models.encoder.encoder import Encoder, load_encoder, load_tokenizer
 from erc.models.speaker_embedding import SpeakerVocabulary
-from erc.models.turn_batch import TurnBatch, TurnBuilder
+from erc.models.turn_batch import TurnBatch
+from erc.models.turn_builder import TurnBuilder
 from erc.models.utterance import UtteranceClassifier
 from erc.resources import resource_dir
 from erc.training.emonet.features import Features, corpus_features, module_digest
 from erc.training.emonet.settings import emonet_settings
-from erc.training.emonet.task import EmoNetTask, HistoryKind, corpus_history, predict_turns, turn_figures
+from erc.training.emonet.task import EmoNetTask, corpus_history, predict_turns
 from erc.training.loop.settings import OptimSettings
 from erc.training.loop.trainer import train
 from erc.training.multitask.task import MultiTask, MultiTaskModel
@@ -63,15 +67,22 @@ def tiny_classifier(folder: Path) -> UtteranceClassifier:
     return UtteranceClassifier(encoder=encoder(folder), emotions=4).eval()
 
 
+def widths(features: Features) -> dict[str, int]:
+    return {
+        "embedding_width": features.embeddings.shape[1],
+        "observed_labels": features.probabilities.shape[1],
+    }
+
+
 def make_builder(
-    folder: Path, history: HistoryProvider, *, width: int | None = None, own: bool = False
+    folder: Path, history: HistoryProvider, *, features: Features | None = None, own: bool = False
 ) -> TurnBuilder:
     return TurnBuilder(
         tokenizer=load_tokenizer(str(folder)),
         max_tokens=40,
         speakers=SpeakerVocabulary(corpus="tiny", names=("A", "B")),
         history=history,
-        observation_width=width,
+        **({} if features is None else widths(features)),
         memory_texts=own,
         labels=LABELS,
     )
@@ -89,12 +100,17 @@ def features(tiny_encoder_dir: Path) -> Features:
 
 
 def make_task(
-    folder: Path, features: Features, *, history: HistoryKind = "global", dev_sees_train: bool = False
+    folder: Path,
+    features: Features,
+    *,
+    dev: list[Conversation] = DEV,
+    history: HistoryKind = "global",
+    dev_sees_train: bool = False,
 ) -> EmoNetTask:
-    builder = partial(make_builder, folder, width=features.width)
+    builder = partial(make_builder, folder, features=features)
     return EmoNetTask(
         train=TRAIN,
-        dev=DEV,
+        dev=dev,
         builder=builder,
         features=features,
         history=history,
@@ -109,7 +125,7 @@ def make_model(folder: Path, features: Features) -> EmoNet:
     settings = EmoNetSettings(
         context="hierarchical",
         context_width=16,
-        observation_width=features.width,
+        **widths(features),
         memory_width=8,
         speaker_rows=3,
     )
@@ -132,10 +148,10 @@ def test_emonet_task_trains_by_the_trainer(
     before = task.evaluate(model.eval())
     figures = train(model=model, task=task, optim=optim, run_dir=tmp_path, progress=False)
     assert figures["weighted_f1"] == 1.0
-    assert figures["nll"] < before["nll"]
+    assert figures["loss"] < before["loss"]
 
 
-def test_emonet_task_learns_from_labelled_turns_alone(tiny_encoder_dir: Path, features: Features) -> None:
+def test_emonet_task_trains_on_labelled_turns_only(tiny_encoder_dir: Path, features: Features) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features).eval()
     batch = task.collate(task.examples)
     assert batch["labels"].tolist() == [0, 1, -100, 0, 1, 1, 0, 0, 0, 1]
@@ -146,11 +162,11 @@ def test_emonet_task_learns_from_labelled_turns_alone(tiny_encoder_dir: Path, fe
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 2.0])])
-def test_emonet_task_losses_weighed_by_their_turns_make_the_loss_of_all(
+def test_emonet_task_losses_weighted_by_turns_equal_the_loss_of_all(
     weights: torch.Tensor | None, tiny_encoder_dir: Path, features: Features
 ) -> None:
-    """As processes that share a step need it: conversations of one and of three labelled turns weigh by their turns."""
-    builder = partial(make_builder, tiny_encoder_dir, width=features.width)
+    """Processes that share a step need it: a conversation counts by the number of its labelled turns."""
+    builder = partial(make_builder, tiny_encoder_dir, features=features)
     task = EmoNetTask(
         train=TRAIN, dev=DEV, builder=builder, features=features, class_weights=weights, precision="fp32"
     )
@@ -175,7 +191,7 @@ def test_emonet_task_second_epoch_sees_what_the_first_saw(tiny_encoder_dir: Path
         assert all(torch.equal(value, again[name]) for name, value in before.items())
 
 
-def test_emonet_task_gives_the_head_rate_to_all_but_encoders(
+def test_emonet_task_gives_the_head_rate_to_all_parameters_but_encoders(
     tiny_encoder_dir: Path, features: Features
 ) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
@@ -186,14 +202,14 @@ def test_emonet_task_gives_the_head_rate_to_all_but_encoders(
     assert body == {f"context.encoder.{name}" for name, _ in model.context.encoder.named_parameters()}
 
 
-def test_predict_turns_keeps_order_and_is_indifferent_to_the_budget(
+def test_predict_turns_keeps_order_whatever_the_token_budget(
     tiny_encoder_dir: Path, features: Features
 ) -> None:
     model = make_model(tiny_encoder_dir, features).eval()
     builder = make_builder(
         tiny_encoder_dir,
         corpus_history("global", TRAIN, sequence_numbers(TRAIN), features),
-        width=features.width,
+        features=features,
     )
     prepared = [builder.prepare(conversation, time=float(i)) for i, conversation in enumerate(TRAIN)]
     small, large = (
@@ -231,7 +247,7 @@ def test_emonet_task_dev_history_is_chronological(
     task = EmoNetTask(
         train=TRAIN,
         dev=DEV,
-        builder=lambda history: make_builder(tiny_encoder_dir, Watching(history), width=features.width),
+        builder=lambda history: make_builder(tiny_encoder_dir, Watching(history), features=features),
         features=features,
         history=kind,
         dev_sees_train=dev_sees_train,
@@ -241,7 +257,7 @@ def test_emonet_task_dev_history_is_chronological(
     assert [count for _, _, count in sorted(asked)] == expected
 
 
-def test_controls_give_the_same_amount_of_somebody_elses_history(features: Features) -> None:
+def test_controls_give_as_much_history_of_another_speaker(features: Features) -> None:
     times = sequence_numbers(TRAIN)
     before = Moment(9.0, "end", 0)
     own, other = (corpus_history(kind, TRAIN, times, features) for kind in ("global", "other_speaker"))
@@ -256,18 +272,73 @@ def test_controls_give_the_same_amount_of_somebody_elses_history(features: Featu
     assert moments(shuffled, a) != moments(own, a)
 
 
-def test_turn_figures_by_hand_and_without_unlabelled_turns() -> None:
-    logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [5.0, 0.0]], dtype=np.float32)
-    figures = turn_figures(logits, np.array([0, 1, 1, -100]))
-    assert figures["accuracy"] == pytest.approx(2 / 3)
-    assert figures["weighted_f1"] == pytest.approx(2 / 3)  # F1 of both classes is 2/3
-    right, wrong = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
-    assert figures["nll"] == pytest.approx((2 * right + wrong) / 3)
+def test_emonet_task_figures_by_hand_and_without_unlabelled_turns(
+    tiny_encoder_dir: Path, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DEV has the labels a j j and j - a; the turn without a label does not count."""
+    task = make_task(tiny_encoder_dir, features)
+    right, wrong = [2.0, 0.0], [0.0, 2.0]  # joy is class 0
+    logits = [np.array([wrong, right, wrong]), np.array([right, [5.0, 0.0], wrong])]
+    monkeypatch.setattr("erc.training.emonet.task.predict_turns", lambda *_, **__: logits)
+    figures = task.evaluate(make_model(tiny_encoder_dir, features))
+    assert figures["accuracy"] == pytest.approx(4 / 5)
+    assert figures["weighted_f1"] == pytest.approx(4 / 5)  # F1 of joy (3 turns) and anger (2 turns): 4/5 each
+    likely, unlikely = np.log1p(np.exp(-2.0)), np.log1p(np.exp(2.0))
+    assert figures["loss"] == pytest.approx((4 * likely + unlikely) / 5)
+
+
+def test_emonet_task_refuses_a_dev_split_without_labels(tiny_encoder_dir: Path, features: Features) -> None:
+    task = make_task(tiny_encoder_dir, features, dev=[talk("d2", "---", episode=2)])
+    with pytest.raises(ValueError, match="no labelled turn"):
+        task.evaluate(make_model(tiny_encoder_dir, features).eval())
+
+
+def test_emonet_task_histories_hold_the_features_made_for_them(
+    tiny_encoder_dir: Path, features: Features
+) -> None:
+    other = Features(
+        embeddings=features.embeddings + np.float16(1),
+        probabilities=features.probabilities / 2,
+        rows=features.rows,
+    )
+    task = EmoNetTask(
+        train=TRAIN,
+        dev=DEV,
+        builder=partial(make_builder, tiny_encoder_dir, features=features),
+        features=features,
+        history_features=other,
+        precision="fp32",
+    )
+    observed = task.collate(task.examples)["observations"].numpy()
+    rows = {
+        tuple(np.concatenate([e, p], dtype=np.float32))
+        for e, p in zip(other.embeddings, other.probabilities, strict=True)
+    }
+    assert len(observed) > 0
+    assert all(tuple(row) in rows for row in observed)
+
+
+def test_features_replaced_by_others_change_only_their_utterances(features: Features) -> None:
+    one = TRAIN[1].conversation_id
+    other = Features(
+        embeddings=np.full((2, features.embeddings.shape[1]), 7, dtype=np.float16),
+        probabilities=np.full((2, features.probabilities.shape[1]), 0.25, dtype=np.float32),
+        rows={(one, 0): 1, ("elsewhere", 0): 0},
+    )
+    found = features.replaced_by(other)
+    row = features.rows[one, 0]
+    assert (found.embeddings[row] == 7).all()
+    assert (found.probabilities[row] == 0.25).all()
+    rest = [place for place in features.rows.values() if place != row]
+    assert (found.embeddings[rest] == features.embeddings[rest]).all()
+    assert (features.embeddings[row] != 7).any()  # the features given are not changed
+    with pytest.raises(ValueError, match="wide"):
+        features.replaced_by(Features(other.embeddings[:, 1:], other.probabilities, rows=other.rows))
 
 
 def test_features_of_two_conversations_of_one_id_are_refused(tiny_encoder_dir):
     twice = [*TRAIN, TRAIN[1]]
-    with pytest.raises(InputError, match=f"conversation id {TRAIN[1].conversation_id} stands twice"):
+    with pytest.raises(InputError, match=f"two conversations have the id {TRAIN[1].conversation_id}"):
         corpus_features(
             tiny_classifier(tiny_encoder_dir),
             load_tokenizer(str(tiny_encoder_dir)),
@@ -315,7 +386,7 @@ def test_features_are_those_of_the_classifier(tiny_encoder_dir: Path, features: 
 
 
 @pytest.mark.parametrize("change", ["text", "checksum", "weights"])
-def test_features_of_something_else_are_computed_anew(
+def test_features_of_other_inputs_are_computed_anew(
     change: str, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
@@ -335,8 +406,8 @@ def test_features_of_something_else_are_computed_anew(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_multitask_loss_counts_every_task_by_its_weight(tiny_encoder_dir: Path, features: Features) -> None:
-    """Three examples of six in all, half of them expected of each task: the first has 1 of 1.5, the second 2 of 1.5."""
+def test_multitask_loss_counts_each_task_by_its_weight(tiny_encoder_dir: Path, features: Features) -> None:
+    """A batch of three with 1.5 expected of each task: the first task has 1, the second 2."""
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
     model = MultiTaskModel(
@@ -405,7 +476,7 @@ CONFIGS = sorted(
 
 
 def shrunk(name: str) -> ExperimentConfig:
-    """A shipped configuration with windows a tiny encoder can read."""
+    """A shipped configuration with windows short enough for a tiny encoder."""
     small = [
         "emonet.token_window=60",
         "data.max_tokens=30",
@@ -429,7 +500,7 @@ def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(
         else "encoder"
     )
     folder: Path = request.getfixturevalue(f"tiny_{family}_dir")
-    settings = emonet_settings(config, observation_width=features.width, speaker_rows=3, bio_width=6)
+    settings = emonet_settings(config, **widths(features), speaker_rows=3, bio_width=6)
     model = build_emonet(
         settings,
         encoder=encoder(folder),
@@ -438,7 +509,7 @@ def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(
     )
 
     def builder(history: HistoryProvider) -> TurnBuilder:
-        made = make_builder(folder, history, width=features.width, own=settings.memory_encoder == "own")
+        made = make_builder(folder, history, features=features, own=settings.memory_encoder == "own")
         made.bios = _Bios() if settings.bio != "none" else None
         return made
 
@@ -455,10 +526,54 @@ def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(
     loss.backward()
     assert torch.isfinite(loss)
     assert all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in model.parameters())
-    assert set(task.evaluate(model.eval())) == {"weighted_f1", "macro_f1", "accuracy", "nll"}
+    assert set(task.evaluate(model.eval())) == {"weighted_f1", "macro_f1", "accuracy", "loss"}
     samples = model.mc_forward(TurnBatch(**batch), 2, mode="full")
     assert float(samples.std(dim=0).min()) > 0
     assert any(isinstance(module, SeededDropout) for module in model.context.encoder.modules())
+
+
+def test_emonet_settings_have_the_defaults_of_the_configuration() -> None:
+    """Fields are copied by name, so fields of one name must have one default."""
+    shared = {one.name for one in fields(EmoNetSettings)} & set(EmoNetConfig.model_fields)
+    assert shared >= {"context", "memory_projection", "memory_width", "join", "gate_bias", "bio"}
+    for name in shared:
+        assert getattr(EmoNetSettings(), name) == EmoNetConfig.model_fields[name].default, name
+
+
+def test_emonet_settings_copy_what_the_configuration_changes() -> None:
+    config = load_config(
+        resource_dir("configs") / "emonet-meld.yaml",
+        ["emonet.memory_projection=7", "emonet.gate_bias=-3", "emonet.join=concat", "head.dropout=0.4"],
+    )
+    settings = emonet_settings(config, embedding_width=10, observed_labels=4, speaker_rows=9, bio_width=6)
+    assert (settings.memory_projection, settings.gate_bias, settings.join) == (7, -3.0, "concat")
+    assert (settings.dropout, settings.embedding_width, settings.observed_labels) == (0.4, 10, 4)
+    assert (settings.speaker_rows, settings.bio_width) == (0, None)  # neither is asked for
+
+
+def test_compm_configurations_have_the_published_parts() -> None:
+    for corpus in ("meld", "emorynlp"):
+        config = load_config(resource_dir("configs") / f"compm-{corpus}.yaml")
+        settings = emonet_settings(config)
+        assert (settings.join, settings.head, settings.dropout) == ("direct_sum", "linear", 0.0)
+        assert (settings.context, settings.pooling, settings.token_window) == ("window", "cls", 511)
+        assert config.emonet is not None
+        assert not config.emonet.separators
+        assert config.data.max_tokens == 512  # a CLS and the 511 tokens of the window
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("compm-meld.yaml", "emonet.zero_start=true", "zero_start"),
+        ("emonet-meld-shared.yaml", "emonet.separators=false", "separators"),
+        ("emonet-meld-shared.yaml", "emonet.context=window", "hierarchical"),
+        ("compm-meld.yaml", "head.hidden=8", "leave head.hidden out"),
+    ],
+)
+def test_emonet_settings_refuse_contradictions(name: str, change: str, match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        emonet_settings(load_config(resource_dir("configs") / name, [change]))
 
 
 def test_emonet_settings_say_what_is_missing() -> None:

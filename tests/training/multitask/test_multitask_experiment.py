@@ -1,8 +1,9 @@
-"""Several models trained over one encoder, from corpus files to models that lie side by side and label together."""
+"""Several models trained over one encoder, from corpus files to models that label together."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,28 @@ from safetensors.torch import load_file
 from tiny_corpora import SAID, write_corpora
 
 from erc.config import ExperimentConfig, load_config
-from erc.data.corpora import load_corpus
+from erc.data.corpora import Corpus, load_corpus
 from erc.data.leaks import LeakFilter, text_hash
 from erc.errors import ConfigError
 from erc.inference.loading import load_predictor
 from erc.inference.scorers.settings import InferenceSettings
+from erc.models.emonet.network import EmoNet
+from erc.models.turn_batch import TurnBatch
 from erc.persistence import load_model
+from erc.persistence.artefact import Artefact, load_artefact
+from erc.training.emonet.assembly import make_task
+from erc.training.emonet.ingredients import features_of, gather
 from erc.training.experiment import run_experiment
 from erc.training.loop.trainer import _Mixed, train
 from erc.training.multitask import experiment as multitask_experiment
 from erc.training.multitask.configs import leak_filter, part_configs, record_parts
+from erc.training.multitask.experiment import unseen_histories
 from erc.training.utterance import experiment as utterance_experiment
 
-CLASSIFIER = "name: tiny-fine\ntask: utterance\ndata: {corpus: goemotions}\nhead: {hidden: 16}\nloss: {class_weights: emcoder}\n"
+CLASSIFIER = (
+    "name: tiny-fine\ntask: utterance\ndata: {corpus: goemotions}\nhead: {hidden: 16}\n"
+    "loss: {class_weights: emcoder}\n"
+)
 TALK = """
 name: tiny-NAME
 task: emonet
@@ -53,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_unlike(folder: Path) -> Path:
-    """Corpora that share no sentence: what one is judged on may not be learnt from another."""
+    """Corpora without a common sentence, so that the leak filter keeps all of them."""
     root = write_corpora(folder)
     for path in (root / "emorynlp").iterdir():
         text = path.read_text(encoding="utf-8")
@@ -65,7 +75,7 @@ def write_unlike(folder: Path) -> Path:
 
 
 def configured(folder: Path, data: Path, backbone: Path, **parts: str) -> ExperimentConfig:
-    """The whole with `parts` (name: YAML), or with the classifier and both corpora."""
+    """The multitask configuration with `parts` (name: YAML), or with the classifier and both corpora."""
     texts = parts or {
         "fine": CLASSIFIER,
         "meld": TALK.replace("NAME", "meld"),
@@ -86,12 +96,12 @@ def configured(folder: Path, data: Path, backbone: Path, **parts: str) -> Experi
 
 @pytest.fixture(scope="module")
 def models(data: Path, tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of models that a finished run left."""
+    """The folder of models of a finished run."""
     folder = tmp_path_factory.mktemp("together")
     return run_experiment(configured(folder, data, tiny_encoder_dir), folder / "run", progress=False)
 
 
-def test_multitask_run_leaves_every_model_side_by_side(models: Path) -> None:
+def test_multitask_run_saves_every_model_in_one_folder(models: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["tiny-emorynlp", "tiny-fine", "tiny-meld"]
     fine = load_model(str(models / "tiny-fine"))
     for name in ("tiny-meld", "tiny-emorynlp"):
@@ -101,14 +111,14 @@ def test_multitask_run_leaves_every_model_side_by_side(models: Path) -> None:
         assert not [key for key in load_file(models / name / "weights.safetensors") if ".encoder." in key]
 
 
-def test_multitask_run_moves_the_encoder_from_where_it_started(models: Path) -> None:
+def test_multitask_run_trains_the_encoder(models: Path) -> None:
     start = load_model(str(models.parent / "start" / "tiny-fine")).network.encoder.state_dict()  # type: ignore[union-attr]
     end = load_model(str(models / "tiny-fine")).network.encoder.state_dict()  # type: ignore[union-attr]
     assert any(not torch.allclose(value, end[name], atol=1e-5) for name, value in start.items())
 
 
 def test_multitask_conversation_model_labels_as_its_card_says(models: Path, data: Path) -> None:
-    """Found beside it, the classifier of the run is the one that is read, not one of a shelf."""
+    """The classifier beside the model is read, not one from a catalog."""
     predictor = load_predictor(
         str(models / "tiny-meld"), settings=InferenceSettings(precision="fp32", uncertainty="off")
     )
@@ -125,7 +135,7 @@ def test_multitask_conversation_model_labels_as_its_card_says(models: Path, data
 
 
 @pytest.mark.parametrize(("figure", "kept"), [(0.0, False), (1.0, True)])
-def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
+def test_multitask_heads_are_kept_only_if_they_are_better_on_dev(
     figure: float,
     kept: bool,
     models: Path,
@@ -144,18 +154,59 @@ def test_multitask_heads_are_kept_only_where_they_are_better_on_dev(
     config = configured(tmp_path, data, tiny_encoder_dir)
     trained = load_model(str(models / "tiny-meld")).network
     part = next(part for part in part_configs(config) if part.name == "tiny-meld")
-    run: dict[str, Any] = {
-        "leaks": LeakFilter.of([]),
-        "run_dir": tmp_path,
-        "resume": False,
-        "progress": False,
-    }
-    multitask_experiment._finish_talk(config, part, models / "tiny-fine", trained, **run)  # type: ignore[arg-type]
+    run = multitask_experiment._Run(config, LeakFilter.of([]), tmp_path, resume=False, progress=False)
+    start = load_artefact(models.parent / "start" / "tiny-fine")
+    assert isinstance(trained, EmoNet)
+    multitask_experiment._finish_conversation_model(run, part, start, models / "tiny-fine", trained)
     saved = load_file(tmp_path / "models" / "tiny-meld" / "weights.safetensors")
     assert bool(saved["head.output.weight"].any()) is not kept
 
 
-def test_multitask_run_says_what_was_kept_out(models: Path) -> None:
+def test_multitask_training_histories_come_from_a_classifier_that_has_not_seen_them(
+    models: Path, data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    """The stored encoder was trained on the training turns; dev histories hold what labelling reads."""
+    start, saved = (load_artefact(path / "tiny-fine") for path in (models.parent / "start", models))
+    config = configured(tmp_path, data, tiny_encoder_dir)
+    part = next(part for part in part_configs(config) if part.name == "tiny-meld")
+    part = part.model_copy(
+        update={"artefact": part.artefact.model_copy(update={"init_from": str(models / "tiny-fine")})}
+    )
+    parts = unseen_histories(part, gather(part, cache_dir=None), start, cache_dir=None)
+    task = make_task(part, parts)
+
+    def known(artefact: Artefact, corpus: Corpus) -> set[bytes]:
+        made = features_of(artefact, (corpus,), config=part, cache_dir=None)
+        pairs = zip(made.embeddings, made.probabilities, strict=True)
+        return {np.concatenate(pair, dtype=np.float32).tobytes() for pair in pairs}
+
+    def observed(batch: TurnBatch) -> set[bytes]:
+        assert batch.observations is not None
+        return {row.numpy().tobytes() for row in batch.observations}
+
+    train = observed(TurnBatch(**task.collate(task.examples)))
+    dev = observed(task.dev_builder.collate(task.dev))
+    assert train <= known(start, parts.train)
+    assert not train & known(saved, parts.train)
+    assert dev <= known(saved, parts.dev)
+    assert train
+    assert dev
+
+
+def test_multitask_refuses_a_classifier_that_has_seen_the_training_turns(
+    data: Path, tiny_utterance_artefact: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    config = configured(tmp_path, data, tiny_encoder_dir)
+    part = next(part for part in part_configs(config) if part.name == "tiny-meld")
+    start = load_artefact(tiny_utterance_artefact)
+    multitask_experiment._check_unseen(start, part)
+    [file] = load_corpus("meld", "train", root=data).files
+    seen = replace(start, info=replace(start.info, data={"meld/train_sent_emo.csv": file.sha256}))
+    with pytest.raises(ConfigError, match="trained on the training turns of tiny-meld"):
+        multitask_experiment._check_unseen(seen, part)
+
+
+def test_multitask_run_records_what_was_kept_out(models: Path) -> None:
     told = json.loads((models.parent / "leaks.json").read_text(encoding="utf-8"))
     assert told == {
         "kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"],
@@ -187,10 +238,10 @@ def test_multitask_keeps_test_splits_out_by_their_hashes(
 LEAKED = "I am happy today and it hurts no more"
 
 
-def test_multitask_learns_from_no_text_that_a_part_is_judged_on_at_any_stage(
+def test_multitask_trains_on_no_text_that_a_part_is_evaluated_on(
     tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the classifier that all begin from nor the layers that conversation models have of their own."""
+    """At no stage: neither the classifier to start from nor the layers of the conversation models."""
     data = write_unlike(tmp_path / "data")
     comments, talks = data / "goemotions" / "train.tsv", data / "meld" / "train_sent_emo.csv"
     comments.write_text(comments.read_text(encoding="utf-8") + f"{LEAKED}\t3\tcleaked\n", encoding="utf-8")
@@ -210,7 +261,7 @@ def test_multitask_learns_from_no_text_that_a_part_is_judged_on_at_any_stage(
     assert seen == {"start": 56, "together": 28 + 7 + 8, "heads-tiny-meld": 7, "heads-tiny-emorynlp": 8}
 
 
-def test_multitask_says_of_a_named_start_that_it_was_not_filtered_here(
+def test_multitask_records_that_a_named_start_was_not_filtered_here(
     data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
@@ -218,7 +269,7 @@ def test_multitask_says_of_a_named_start_that_it_was_not_filtered_here(
     assert json.loads((tmp_path / "leaks.json").read_text(encoding="utf-8"))["start_filtered"] is False
 
 
-def test_multitask_refuses_to_go_on_under_another_filter(
+def test_multitask_refuses_to_resume_with_another_filter(
     data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
@@ -229,7 +280,7 @@ def test_multitask_refuses_to_go_on_under_another_filter(
     leak_filter(parts[:-1], tmp_path, resume=False)
 
 
-def test_multitask_refuses_to_go_on_with_other_parts(
+def test_multitask_refuses_to_resume_with_other_parts(
     data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
@@ -251,7 +302,7 @@ def test_multitask_refuses_to_go_on_with_other_parts(
         ("data.corpus=meld", r"data\.corpus is 'meld', but tiny-fine"),
     ],
 )
-def test_multitask_refuses_what_no_part_would_read(
+def test_multitask_refuses_a_section_that_no_part_reads(
     change: str, message: str, data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     configured(tmp_path, data, tiny_encoder_dir)
@@ -294,7 +345,7 @@ def test_multitask_refuses_parts_that_cannot_share_an_encoder(
         part_configs(configured(tmp_path, data, tiny_encoder_dir, **parts))
 
 
-def test_multitask_names_a_part_that_is_not_there(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_names_a_missing_part(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
     configured(tmp_path, data, tiny_encoder_dir)
     with pytest.raises(
         ConfigError, match="'nowhere' is neither a configuration file nor the name of a shipped one"
@@ -311,7 +362,7 @@ def test_multitask_without_parts_is_refused(tmp_path: Path) -> None:
 
 
 def test_mixed_sampler_spreads_every_kind_and_visits_each_example_once() -> None:
-    """Of 90 + 10 examples each twenty in a row hold two of the second kind, and the order is another one in the next epoch."""
+    """With 90 + 10 examples, every twenty in a row hold two of the second kind; epochs differ in order."""
     kinds = [0] * 90 + [1] * 10
     sampler = _Mixed(20, list(range(1, 101)), kinds=kinds, seed=3)
     first = list(sampler)

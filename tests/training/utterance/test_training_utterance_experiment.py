@@ -23,7 +23,9 @@ from erc.inference.scorers.settings import InferenceSettings
 from erc.persistence import load_model
 from erc.persistence.artefact import Artefact, load_artefact
 from erc.resources import resource_dir
-from erc.training.emonet.experiment import build_network, gather, make_task
+from erc.training.emonet.assembly import build_network, make_task
+from erc.training.emonet.card import emonet_card
+from erc.training.emonet.ingredients import gather
 from erc.training.experiment import run_experiment
 from erc.training.loop.settings import optim_settings
 from erc.training.loop.trainer import train
@@ -82,7 +84,8 @@ def test_run_experiment_emonet_says_what_it_reads(emonet: Artefact, tiny_utteran
     assert (info.kind, info.emotion_set, info.labels) == ("emonet", "meld", load_emotion_set("meld").labels)
     assert info.reads["utterance_sha256"] == shared.sha256
     assert info.reads["utterance_model"] == "tiny-utterance"
-    assert info.reads["observation_width"] == shared.network.embedding_width + 28  # type: ignore[operator]
+    assert info.reads["embedding_width"] == shared.network.embedding_width
+    assert info.reads["observed_labels"] == 28
     assert set(info.data) == {"meld/train_sent_emo.csv", "meld/dev_sent_emo.csv"}
     assert info.config["optim"]["epochs"] == 1.0
 
@@ -118,6 +121,14 @@ def test_run_experiment_emonet_card_has_the_figures(emonet: Artefact) -> None:
         assert expected in card
     assert set(emonet.policy or {}) == {"meld", "ekman", "sentiment"}
     assert emonet.info.uncertainty["mode"] == emonet.metrics["monte_carlo"]["mode"]
+
+
+@pytest.mark.parametrize(("target", "stated"), [("risk", True), ("coverage", False)])
+def test_emonet_card_states_what_limits_a_bound(target: str, stated: bool, emonet: Artefact) -> None:
+    fitted = {"target": target, "level": 0.3, "delta": 0.1, "risk": 0.2, "coverage": 0.6}
+    card = emonet_card(emonet.info, emonet.metrics, {"meld": {"fitted": fitted}})
+    assert ("fitted on the dev split that also chose the checkpoint" in card) is stated
+    assert ("15%, 20%, 25%, 30%, 35%, 40%" in card) is stated
 
 
 @pytest.fixture(scope="module")
@@ -296,10 +307,26 @@ def test_shipped_configuration_trains_from_corpus_files(
         run_dir=tmp_path,
         progress=False,
     )
-    assert np.isfinite(figures["nll"])
+    assert np.isfinite(figures["loss"])
     assert (parts.features is not None) == (
         config.emonet is not None and config.emonet.memory_encoder == "shared"
     )
+
+
+def test_direct_sum_needs_a_memory_as_wide_as_the_context(
+    data: Path, tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
+    config = load_config(
+        resource_dir("configs") / "compm-meld.yaml",
+        [
+            f"data.root={data}",
+            f"backbone.name={tiny_encoder_dir}",
+            "emonet.token_window=60",
+            "head.pooling=mean_cls",
+        ],
+    )
+    with pytest.raises(ConfigError, match=r"direct_sum.*are 32 and 64 wide"):
+        build_network(config, gather(config, cache_dir=None))
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if "roberta" in name or "modernbert" in name])
