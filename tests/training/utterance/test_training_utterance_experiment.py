@@ -325,7 +325,7 @@ def test_direct_sum_needs_a_memory_as_wide_as_the_context(
             "head.pooling=mean_cls",
         ],
     )
-    with pytest.raises(ConfigError, match="direct_sum.*are 32 and 64 wide"):
+    with pytest.raises(ConfigError, match=r"direct_sum.*are 32 and 64 wide"):
         build_network(config, gather(config, cache_dir=None))
 
 
