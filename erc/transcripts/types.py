@@ -118,3 +118,23 @@ class Reader(Protocol):
     def __call__(self, lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
         """Yield the turns of `lines` in file order; `mapping` is field to column, empty for formats without columns."""
         ...
+
+
+class RecordWriter(Protocol):
+    """Writes records in the order it gets them. The caller ends with `finish`, or with `discard` after a failure."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write one record.
+
+        Raises:
+            InputError: for a record that the format cannot hold.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Write what is still buffered."""
+        ...
+
+    def discard(self) -> None:
+        """Write nothing more and release everything."""
+        ...

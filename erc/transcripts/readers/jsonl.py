@@ -55,6 +55,21 @@ def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -
     rows.finish()
 
 
+def sniff_jsonl(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """JSON Lines if the first line is an object, or the file opens an array of objects."""
+    if lines[0].lstrip().startswith("{") and _is_object(lines[0], alone=len(lines) == 1):
+        return 0.95, "the first line is a JSON object"
+    return (0.95, "opens a JSON array of objects") if opens_array(lines) else None
+
+
+def _is_object(line: str, *, alone: bool) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        # A single long record may be cut off at the end of the sniffed bytes.
+        return alone and re.match(r'\s*\{\s*"', line) is not None
+
+
 def opens_array(lines: Sequence[str]) -> bool:
     """Whether lines that are not blank open an array of objects; a line such as `[1]` is a broken one of JSON Lines."""
     return re.match(r"\s*\[\s*(?:\{|\]\s*$)", "".join(lines[:2]).lstrip("\ufeff")) is not None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from erc.errors import InputError
 from erc.transcripts.readers.columns import Columns, Rows, check_mapping
+from erc.transcripts.readers.hints import TABLE_SUFFIXES, chat_senders
 from erc.transcripts.spreadsheet_safety import restore
 from erc.transcripts.types import Draft, Line, Log
 
@@ -17,6 +18,32 @@ LONGEST_RECORD = 10_000
 
 _LONGEST_HEADER = 50_000
 _LONGEST_CELL = 2**31 - 1
+
+
+def sniff_csv(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """CSV if the first line is a header that names a text column."""
+    return None if delimiter_of(lines[0]) == "\t" else _sniff(lines, suffix)
+
+
+def sniff_tsv(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """As `sniff_csv` for tabs."""
+    return _sniff(lines, suffix) if delimiter_of(lines[0]) == "\t" else None
+
+
+def _sniff(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    names = [cell.strip().strip('"') for cell in lines[0].split(delimiter_of(lines[0]))]
+    is_table = suffix in TABLE_SUFFIXES
+    if len(names) < 2 and not is_table:
+        return None
+    try:
+        chosen = Columns(names, {}).chosen
+    except InputError:
+        return None
+    if chat_senders(lines, suffix):
+        return None
+    if not is_table and "speaker" not in chosen:
+        return 0.6, f"the first line reads like a header ({', '.join(names[:6])})"
+    return 0.9, f"a header with {len(names)} columns, the text in {chosen['text']!r}"
 
 
 def read_csv(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:

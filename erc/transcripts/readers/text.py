@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from erc.transcripts.readers.hints import TABLE_SUFFIXES, chat_senders
 from erc.transcripts.readers.speaker_names import CLOCK, Named, Speakers, split_name
 from erc.transcripts.readers.timestamps import Dates, Stamp, take_damaged, take_stamp
 from erc.transcripts.readers.values import clock_seconds
@@ -38,6 +39,17 @@ class _Row:
     def dated(self) -> bool:
         """Whether a date stands in front, be it a damaged one."""
         return self.stamp is not None or self.damaged is not None
+
+
+def sniff_text(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """Plain text if at least every fifth line opens with a date and a sender, or with a speaker."""
+    if senders := chat_senders(lines, suffix):
+        return 0.9, f"{senders} of the first {len(lines)} lines open with a date and a sender"
+    speakers = Speakers(lines)
+    share = sum(speakers.match(line) is not None for line in lines) / len(lines)
+    if share < 0.2 or suffix in TABLE_SUFFIXES:
+        return None
+    return round(0.5 + share / 2, 2), f"{share:.0%} of the lines open with a speaker (NAME: text)"
 
 
 def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:

@@ -1,36 +1,11 @@
-"""The record of one labelled turn, as all writers take it: a plain mapping of the keys below."""
+"""Helpers of the writers: the values of a record as plain JSON values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from erc.data import Conversation, Utterance
 from erc.transcripts.decoding import scrub
-
-
-def utterance_record(
-    conversation: Conversation, utterance: Utterance, *, cues: bool = False
-) -> dict[str, Any]:
-    """The part of a record that the transcript gives; the labels are for the predictor to add.
-
-    With `cues` the caption cues of the turn come too, for writing WebVTT with the times of the source.
-    """
-    record: dict[str, Any] = {
-        "conversation_id": conversation.conversation_id,
-        "utterance_id": utterance.utterance_id,
-        "index": utterance.index,
-        "speaker": utterance.speaker,
-        "text": utterance.text,
-        "start": utterance.start,
-        "end": utterance.end,
-        "timestamp": utterance.timestamp,
-    }
-    if len(utterance.speakers) > 1:
-        record["speakers"] = list(utterance.speakers)
-    if cues and utterance.meta.get("cues"):
-        record["cues"] = [dict(cue) for cue in utterance.meta["cues"]]
-    return record
 
 
 def plain(value: Any) -> Any:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from erc.errors import InputError
-from erc.transcripts.readers.vtt import cue_fields, cue_time
+from erc.transcripts.cue_times import vtt_time
+from erc.transcripts.readers.vtt import cue_fields
 from erc.transcripts.writers.records import name_of, plain
 
 _CHARACTERS_PER_SECOND = 15.0
@@ -77,7 +78,7 @@ class VttWriter:
         ):
             pending.lines.append(line)
             return
-        cue_time(start)  # refuse an impossible time at its own record
+        vtt_time(start)  # refuse an impossible time at its own record
         if pending is not None:
             self._flush(pending, start)
         self._pending = _Pending(cue_id, start, end, [line])
@@ -90,7 +91,7 @@ class VttWriter:
                 end = following
         head = "" if cue.cue_id is None else _one_line(str(cue.cue_id)).replace("-->", "--") + "\n"
         payload = "\n".join(cue.lines)
-        self._stream.write(f"{head}{cue_time(cue.start)} --> {cue_time(end)}\n{payload}\n\n".encode())
+        self._stream.write(f"{head}{vtt_time(cue.start)} --> {vtt_time(end)}\n{payload}\n\n".encode())
 
 
 def _voiced(record: Mapping[str, Any], text: str) -> str:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.errors import InputError
-from erc.transcripts import READERS, read_transcript
+from erc.transcripts import read_transcript
+from erc.transcripts.formats import input_formats
 
 
 def turns(text, **options):
@@ -91,7 +92,7 @@ def test_plain_5000_turns_are_all_read():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.sampled_from(sorted(READERS)),
+    st.sampled_from(sorted(entry.name for entry in input_formats())),
     st.text(alphabet=st.characters(codec=None) | st.sampled_from(":\n\r\"',;{}[]()<>-.0123"), max_size=300),
 )
 def test_any_text_raises_nothing_but_input_error(format, text):
