@@ -32,7 +32,7 @@ class EmotionSet:
     `neutral` is the label for no emotion, None where its absence is shown by no label at all. `multi_label`
     says that several labels may hold at once (probabilities are independent), else exactly one holds (they
     are a distribution). `aliases` maps other spellings to labels; `same_labels_as` names a set with the same
-    labels in the same order, whose maps serve this one too. `licence` is that of the data the set comes from.
+    labels in the same order, whose maps serve this one too.
     """
 
     name: str
@@ -40,7 +40,6 @@ class EmotionSet:
     neutral: str | None
     multi_label: bool
     source: str
-    licence: str
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     same_labels_as: str | None = None
 

@@ -109,7 +109,6 @@ def test_emotion_set_refuses_inconsistent_records(wrong: dict) -> None:
                 "neutral": None,
                 "multi_label": False,
                 "source": "",
-                "licence": "",
             }
             | wrong
         )

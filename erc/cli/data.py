@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("import")
 def import_(
-    name: Annotated[str, typer.Argument(help="emorynlp, meld, goemotions, semeval2018 or dailydialog.")],
+    name: Annotated[str, typer.Argument(help="Name of a corpus; `erc data list` shows them.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="A file, folder, zip or tar. Default: the Hugging Face hub.")
     ] = None,
@@ -35,7 +35,7 @@ def import_(
 ) -> None:
     """Copy a corpus into the data folder, checked by its reader and with checksums."""
     from erc.data.corpora.importing import import_corpus
-    from erc.emotions import load_emotion_set
+    from erc.data.corpora.registry import corpus_spec
 
     imported = import_corpus(name, source=source, root=root, replace=replace)
     for summary in imported.summaries:
@@ -46,7 +46,7 @@ def import_(
         highlight=False,
         markup=False,
     )
-    stderr.print(f"licence: {load_emotion_set(name).licence}", highlight=False, markup=False)
+    stderr.print(f"licence: {corpus_spec(name).licence}", highlight=False, markup=False)
     for file in imported.files:
         stdout.print(f"{file.sha256}  {file.name}", soft_wrap=True, highlight=False, markup=False)
 

@@ -7,9 +7,8 @@ corpora, whose names are few.
 from __future__ import annotations
 
 from erc.data.conversation import Conversation, Utterance
+from erc.data.corpora.registry import CORPORA
 
-_ANONYMOUS = frozenset({"dailydialog", "goemotions", "semeval2018"})
-"""Corpora that say nothing of who speaks: every dialogue of DailyDialog has an A and a B."""
 _STRANGERS_TEXT = (
     "all|both|everyone|everybody|guys|kids|friends|her friends|group|crowd|audience|"
     "man|woman|guy|boy|girl|kid|lady|voice|stranger|friend|passerby|customer|client|host|guest|interviewer|student|teacher|professor|doctor|"
@@ -22,8 +21,9 @@ _STRANGERS = frozenset(_STRANGERS_TEXT.split("|"))
 def is_stranger(corpus: str | None, name: str) -> bool:
     """Whether a name means nobody beyond its conversation; case, spacing, `#...#` and an article in front do not count."""
     plain = " ".join(name.strip("# ").split()).casefold()
+    spec = CORPORA.get(corpus or "")
     return (
-        corpus in _ANONYMOUS
+        (spec is not None and not spec.names_speakers)
         or plain in _STRANGERS
         or plain.removeprefix("the ").removeprefix("a ") in _STRANGERS
     )

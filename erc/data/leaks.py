@@ -17,6 +17,7 @@ from pathlib import Path
 
 from erc.data.conversation import Conversation
 from erc.data.corpora.corpus import Corpus
+from erc.data.corpora.registry import CORPORA
 from erc.data.root import search_roots
 from erc.errors import InputError
 
@@ -24,7 +25,6 @@ HASH_FILE = "heldout_hashes.json"
 MINIMUM_WORDS = 5  # shorter texts ("Oh my God!") recur by chance
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc", "'"))
 _OTHER = re.compile(r"[^a-z0-9']+")
-_SPLIT_BY_EPISODE = frozenset({"emorynlp"})  # whole episodes are held out; MELD's splits share episodes
 
 
 def normalise(text: str) -> str:
@@ -54,7 +54,8 @@ class HeldOut:
         """The held-out record of a split at hand."""
         hashes = (text_hash(turn.text) for conversation in corpus.conversations for turn in conversation)
         episodes: frozenset[str] = frozenset()
-        if corpus.name in _SPLIT_BY_EPISODE:
+        spec = CORPORA.get(corpus.name)
+        if spec is not None and spec.split_by_episode:
             episodes = frozenset(
                 name for conversation in corpus.conversations if (name := _episode(conversation)) is not None
             )
@@ -123,7 +124,13 @@ class LeakFilter:
             return []
         hashes = {text_hash(turn.text) for turn in conversation}
         episode = _episode(conversation)
-        return [split for split in others if not hashes.isdisjoint(split.hashes) or episode in split.episodes]
+        series = _series(conversation.corpus)
+        return [
+            split
+            for split in others
+            if not hashes.isdisjoint(split.hashes)
+            or (series is not None and series == _series(split.corpus) and episode in split.episodes)
+        ]
 
 
 def known_held_out(root: Path | None = None) -> tuple[HeldOut, ...]:
@@ -158,6 +165,11 @@ def load_held_out(path: Path) -> tuple[HeldOut, ...]:
             HeldOut(corpus, split, frozenset(lists[name]), frozenset(lists.get(f"{name}_episodes", ())))
         )
     return tuple(splits)
+
+
+def _series(corpus: str | None) -> str | None:
+    spec = CORPORA.get(corpus or "")
+    return None if spec is None else spec.series
 
 
 def _episode(conversation: Conversation) -> str | None:

@@ -78,7 +78,7 @@ def test_import_overwrites_another_version_only_when_told(folder: Path, own_root
 
 
 def test_import_refuses_a_source_of_another_corpus(folder: Path, own_root: Path) -> None:
-    with pytest.raises(InputError, match="nothing there reads as the corpus 'meld'"):
+    with pytest.raises(InputError, match="no file of the corpus 'meld' is there"):
         import_corpus("meld", source=folder)
 
 
