@@ -211,9 +211,9 @@ def test_apply_refuses_wrong_width_and_logits() -> None:
     chosen = load_emotion_map("goemotions", "ekman")
     with pytest.raises(ValueError, match=r"shape \(2, 7\).*28"):
         chosen.apply(np.zeros((2, 7)))
-    with pytest.raises(ValueError, match="no logits"):
+    with pytest.raises(ValueError, match="not logits"):
         chosen.apply(np.full(28, 3.0))
-    with pytest.raises(ValueError, match="no logits"):
+    with pytest.raises(ValueError, match="not logits"):
         chosen.apply(np.full(28, np.nan))
 
 

@@ -22,7 +22,7 @@ def srt_times(line: str) -> list[float]:
 
 
 def vtt_seconds(text: str) -> float | None:
-    """Seconds of a WebVTT time; None if `text` is not one. Fields may be shorter than the standard requires."""
+    """Seconds of a WebVTT time, also with shorter fields than the standard has; None for other text."""
     match = _VTT_TIME.fullmatch(text)
     if match is None or int(match["minutes"]) > 59 or int(match["seconds"]) > 59:
         return None

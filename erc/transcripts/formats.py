@@ -1,7 +1,7 @@
-"""The table of transcript formats. Sniffing, reading, writing and the help of the command line derive from it.
+"""The table of transcript formats, from which sniffing, reading, writing and help texts derive.
 
-To add a format, write a reader (`Reader`), a writer (`RecordWriter`) or both in a module of its own, and add one
-`Format` to `FORMATS`.
+To add a format, write a reader (`Reader`), a writer (`RecordWriter`) or both in a module of its own, and add
+one `Format` to `FORMATS`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading a transcript of any format."""
+"""Reads a transcript of any format."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_transcript(
     strict: bool = False,
     name: str | None = None,
 ) -> Transcript:
-    """All conversations of one file, given as a path, or of a binary stream.
+    """Read all conversations of a file or a binary stream.
 
     Args:
         source: A path, or a binary stream, which stays open.
@@ -72,9 +72,9 @@ def iter_conversations(
 ) -> Iterator[Conversation]:
     """As `read_transcript`, one conversation at a time; problems and notes go to the callbacks.
 
-    CSV, TSV and JSON Lines are read lazily and hold one conversation in memory. If the turns of a conversation
-    are not consecutive in a file, the whole file is held. In a stream, which can be read only once, later turns
-    of an earlier conversation become a new conversation `<id>~2`, with a problem.
+    CSV, TSV and JSON Lines are read lazily and hold one conversation in memory. If the turns of a
+    conversation are not consecutive in a file, the whole file is held. In a stream, which can be read only
+    once, later turns of an earlier conversation become a new conversation `<id>~2`, with a problem.
 
     Raises:
         InputError: as `read_transcript`, while iterating.
@@ -105,7 +105,7 @@ def iter_conversations(
 def _comes_back(
     source: Path, *, format: str | None, mapping: Mapping[str, str] | None, name: str | None
 ) -> bool:
-    """Whether a conversation of a file has turns that are not consecutive. Reads the file; False for a pipe."""
+    """Whether some conversation of a file has turns that are not consecutive; False for a pipe."""
     if not source.is_file():
         return False
     with _drafts(

@@ -81,7 +81,7 @@ def test_history_cleared_knows_nobody() -> None:
 def test_sequence_numbers_follow_the_order_given_and_refuse_a_repeated_id() -> None:
     talks = [Conversation(name, ()) for name in ("b", "a")]
     assert sequence_numbers(talks) == {"b": 0.0, "a": 1.0}
-    with pytest.raises(ValueError, match="b stands twice"):
+    with pytest.raises(ValueError, match="b is repeated"):
         sequence_numbers([*talks, talks[0]])
 
 

@@ -25,8 +25,8 @@ def read_dailydialog(path: Path, split: str) -> Corpus:
     """Read one split from a Parquet file, or from a text file with its emotion file beside it.
 
     In a text file `__eou__` ends each turn. The emotion file is named after it: `dialogues_text.txt` has
-    `dialogues_emotion.txt`, `dialogues_train.txt` has `dialogues_emotion_train.txt`. If a dialogue has more or
-    fewer labels than turns, it is dropped and reported.
+    `dialogues_emotion.txt`, `dialogues_train.txt` has `dialogues_emotion_train.txt`. If a dialogue has more
+    or fewer labels than turns, it is dropped and reported.
 
     Raises:
         InputError: for a missing emotion file, files of different length, or an unknown label id; names the

@@ -1,7 +1,7 @@
 """EmoryNLP emotion detection: the official JSON, and the smaller CSV copy in circulation.
 
-A scene is a conversation with its own id (`s01_e15_c01`). Scenes keep the order of the file, which is the order
-of broadcast. A turn of several speakers belongs to the first one named and keeps the list.
+A scene is a conversation with its own id (`s01_e15_c01`). Scenes keep the order of the file, which is the
+order of broadcast. A turn of several speakers belongs to the first one named and keeps the list.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from erc.errors import InputError
 
 NAME = "emorynlp"
 _REDUCED_NOTE = (
-    "the reduced edition of EmoryNLP (a CSV copy with scenes and turns missing): results are not comparable with "
-    "the full edition"
+    "the reduced edition of EmoryNLP (a CSV copy with scenes and turns missing): results are not comparable "
+    "with the full edition"
 )
 CSV_COLUMNS = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
 _EPISODE = re.compile(r"s(\d+)_e(\d+)")
@@ -33,7 +33,7 @@ _NOBODY = "unknown"
 
 
 def read_emorynlp(path: Path, split: str) -> Corpus:
-    """Read the scenes of one official JSON file (`episodes` > `scenes` > `utterances`). `tokens` are not kept.
+    """Read the scenes of one official JSON file (`episodes` > `scenes` > `utterances`), without `tokens`.
 
     Raises:
         InputError: for a file that is not JSON, a missing key, a value of another type, or an unknown label;
@@ -54,8 +54,8 @@ def read_emorynlp(path: Path, split: str) -> Corpus:
 def read_emorynlp_reduced(path: Path, split: str) -> Corpus:
     """Read the scenes of the reduced CSV edition. The corpus's `note` names the edition.
 
-    `Speaker` is a list written as a Python literal. Scene numbers restart in each episode, so ids are built from
-    season, episode and scene, in the official form.
+    `Speaker` is a list written as a Python literal. Scene numbers restart in each episode, so ids are built
+    from season, episode and scene, in the official form.
 
     Raises:
         InputError: for a missing column, a number or a list of speakers that cannot be read, or an unknown

@@ -29,7 +29,8 @@ def read_goemotions(path: Path, split: str) -> Corpus:
     If there is an `emotions.txt` beside the file, it must list the labels in the order of their ids.
 
     Raises:
-        InputError: for a row without three fields, an unknown label id, a repeated comment id, or another order
+        InputError: for a row without three fields, an unknown label id, a repeated comment id, or another
+        order
             of labels; names the line.
     """
     emotions = load_emotion_set(NAME)

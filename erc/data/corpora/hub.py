@@ -31,8 +31,8 @@ def download(spec: CorpusSpec, folder: Path) -> tuple[Path, ...]:
     except Exception as error:  # the client passes on errors of several HTTP and file-system libraries
         cause = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise ConvemoError(
-            f"cannot download {copy.repository} ({cause}). Without a connection, download '{spec.name}' elsewhere "
-            f"and {by_hand}"
+            f"cannot download {copy.repository} ({cause}). Without a connection, "
+            f"download '{spec.name}' elsewhere and {by_hand}"
         ) from error
     return tuple(
         copy.write(splits[theirs], folder, ours) for theirs, ours in _SPLITS.items() if theirs in splits

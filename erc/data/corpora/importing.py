@@ -30,7 +30,7 @@ from erc.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import: the corpus's folder, the files with checksums, and the figures of each split."""
+    """The result of an import: the corpus's folder, its files, and the figures of each split."""
 
     folder: Path
     files: tuple[CorpusFile, ...]

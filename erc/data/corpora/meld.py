@@ -1,7 +1,7 @@
 """MELD in its official CSV layout, with one row per utterance.
 
-Dialogues keep the order of the file; `chronological` sorts them by broadcast. A joint turn ("Ross and Rachel")
-belongs to the first one named. A role within a role ("Joey/Drake") is one name.
+Dialogues keep the order of the file; `chronological` sorts them by broadcast. A joint turn ("Ross and
+Rachel") belongs to the first one named. A role within a role ("Joey/Drake") is one name.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def read_meld(path: Path, split: str) -> Corpus:
     """Read the dialogues of one CSV file.
 
     Ids are `meld-<split>-<dialogue>` and `meld-<split>-<dialogue>-<utterance>` with the corpus's own numbers,
-    which may have gaps. Times are seconds from the beginning of the episode. Season, episode and sentiment are in
-    `meta`. Wrongly decoded typographic characters are repaired. Empty turns and gaps are kept and reported.
+    which may have gaps. Times are seconds from the beginning of the episode. Season, episode and sentiment
+    are in `meta`. Wrongly decoded typographic characters are repaired. Empty turns and gaps are kept and
+    reported.
 
     Raises:
         InputError: for a missing column, an unknown label, or a time or number that cannot be read; names the

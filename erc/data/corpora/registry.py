@@ -23,7 +23,7 @@ _HEAD_BYTES = 1 << 16
 CORPORA: dict[str, CorpusSpec] = {
     spec.name: spec for spec in (EMORYNLP, MELD, GOEMOTIONS, SEMEVAL2018, DAILYDIALOG)
 }
-"""The table of corpora, by name. To add one, write a module with its readers and `CorpusSpec`, and name it here."""
+"""The table of corpora by name. To add one, write a module with its `CorpusSpec`, and name it here."""
 
 
 @dataclass(frozen=True, slots=True)

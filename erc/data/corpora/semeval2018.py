@@ -25,7 +25,8 @@ def read_semeval2018(path: Path, split: str) -> Corpus:
     """Read the tweets of one file, in file order.
 
     Raises:
-        InputError: for a wrong header, a wrong number of fields, or a cell other than 0 and 1; names the line.
+        InputError: for a wrong header, a wrong number of fields, or a cell other than 0 and 1; names the
+        line.
             The unlabelled test file has NONE in these cells, and only the gold file can be read.
     """
     emotions = load_emotion_set(NAME)

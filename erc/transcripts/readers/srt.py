@@ -22,7 +22,7 @@ def sniff_srt(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
 
 
 def read_srt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a SubRip file. Joins fragments of one speaker (see `erc.transcripts.readers.captions.joined`).
+    """Turns of a SubRip file. Joins fragments of one speaker (see `readers.captions.joined`).
 
     Drops styling tags. A block without times continues the cue before it, because a caption may hold a blank
     line. If the block has a cue number or an arrow, its times are broken: it is skipped, with a problem.

@@ -28,11 +28,11 @@ def sniff_vtt(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
 
 
 def read_vtt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a WebVTT file. Joins fragments of one speaker (see `erc.transcripts.readers.captions.joined`).
+    """Turns of a WebVTT file. Joins fragments of one speaker (see `readers.captions.joined`).
 
-    A cue may hold several voices. Entities such as `&amp;` are decoded, and tags are dropped. A name on a line
-    of its own in round brackets is the speaker until the next such name. NOTE, STYLE and REGION blocks are
-    skipped. A block without times is a problem.
+    A cue may hold several voices. Entities such as `&amp;` are decoded, and tags are dropped. A name on a
+    line of its own in round brackets is the speaker until the next such name. NOTE, STYLE and REGION blocks
+    are skipped. A block without times is a problem.
     """
     del mapping
     cues = list(_cues(lines, log))
@@ -111,7 +111,7 @@ def _voices(cue: Cue, speakers: Speakers) -> Iterator[Part]:
 
 
 def _without_marker(text: str, span: re.Match[str]) -> str:
-    # Our own writer puts the emotion into the voice tag's classes and, in brackets, before the words.
+    # The writer puts the emotion into the classes of the voice tag and, in brackets, before the words.
     for name in span["classes"].split(".")[1:]:
         for marker in (f"({name})", f"({name}?)"):
             if text.startswith(marker):

@@ -9,16 +9,17 @@ from erc.transcripts.decoding import scrub
 
 
 def plain(value: Any) -> Any:
-    """`value` of lists, dicts, strings and numbers alone, its strings fit for UTF-8; NumPy numbers become Python's.
+    """`value` as lists, dicts, valid UTF-8 strings and Python numbers (of NumPy's).
 
-    Raises TypeError for anything else.
+    Raises:
+        TypeError: for a value of another type.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return scrub(value)[0]
     if isinstance(value, int | float):
-        # A subclass such as numpy.float64 is brought back to what JSON and Parquet print.
+        # JSON and Parquet print a subclass such as numpy.float64 in other ways.
         return float(value) if isinstance(value, float) else int(value)
     if isinstance(value, Mapping):
         return {scrub(str(key))[0]: plain(item) for key, item in value.items()}
@@ -26,9 +27,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if callable(item := getattr(value, "tolist", None)):
         return plain(item())
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def name_of(record: Mapping[str, Any]) -> str:
-    """How messages call a record."""
+    """The name of a record in messages."""
     return f"the record {record.get('utterance_id', '?')!r}"

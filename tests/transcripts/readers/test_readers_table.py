@@ -219,7 +219,7 @@ def test_csv_other_numbers_are_no_moments_and_are_told(written):
     transcript = read(f"speaker,text,timestamp\nAna,hi,{written}\n")
     [turn] = transcript.conversations[0]
     assert (turn.timestamp, turn.meta["timestamp"]) == (None, written)
-    assert "no moments" in transcript.notes[-1]
+    assert "neither ISO 8601 nor" in transcript.notes[-1]
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -244,13 +244,13 @@ def test_json_array_elements_that_are_no_turns_are_told_by_number_and_line():
     [
         (
             '[{"text": "a"},\n{"text": NaN}, {"text": "b"}]',
-            "2: element 2 of the array: NaN is no JSON number",
+            "2: element 2 of the array: NaN is not a JSON number",
         ),
         ('[{"text": "a"}\n{"text": "b"}]', "2: no comma after element 1 of the array"),
         ('[{"text": "a"},\n{"text": "b"', "2: element 2 of the array: not JSON"),
         ('[{"text": "a"},\n' + "[" * 100_000, "2: element 2 of the array: nested too deeply"),
-        ('[{"text": "a"},', "1: the array does not end"),
-        ('[{"text": "a"}]\nmore', "2: the array does not end, or something stands behind its end"),
+        ('[{"text": "a"},', "1: the array has no end"),
+        ('[{"text": "a"}]\nmore', "2: the array has no end, or there is text after its end"),
     ],
 )
 def test_json_array_that_is_broken_is_read_up_to_there(broken, told):
@@ -269,7 +269,7 @@ def test_csv_columns_of_one_name_are_told_and_kept_apart():
     transcript = read(text)
     assert pairs(transcript) == [("Ana", "hi")]
     assert transcript.conversations[0].utterances[0].meta["record"] == {"text (2)": "there"}
-    assert "'text' stands more than once" in transcript.notes[0]
+    assert "'text' is repeated" in transcript.notes[0]
     assert pairs(read(text, mapping={"text": "text (2)"})) == [("Ana", "there")]
 
 
@@ -291,4 +291,4 @@ def test_json_array_of_slack_has_its_moments_and_no_comings_and_goings():
     assert [(u.text, u.timestamp) for c in transcript.conversations for u in c] == [
         ("hi", "2024-03-09T16:00:00.000100+00:00")
     ] * 2
-    assert "2 message(s) of people who came or went" in transcript.notes[-1]
+    assert "2 message(s) about people who joined or left" in transcript.notes[-1]

@@ -68,7 +68,7 @@ def test_stamp_is_missing_before_a_line_that_continues_a_message():
         ("Ana", "ok"),
     ]
     assert len(transcript.notes) == 1
-    assert "2 line(s) with a name and no date" in transcript.notes[0]
+    assert "2 line(s) with a name but no date" in transcript.notes[0]
     assert "line 2 ('PS')" in transcript.notes[0]
 
 
@@ -89,7 +89,7 @@ def test_stamp_without_a_sender_is_passed_over_and_told_once():
     assert [(name, words) for _, name, words in turns(transcript)] == [("Ana", "hi"), ("Bob", "yo")]
     assert (transcript.problems, transcript.notes) == (
         (),
-        ("2 dated line(s) name no sender and are passed over, the first is line 1",),
+        ("2 dated line(s) name no sender and are skipped, the first is line 1",),
     )
 
 
@@ -171,7 +171,9 @@ def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_told(date):
         (None, "Ben", "two PS: three"),
         ("2024-03-14T09:17:00", "Ana", "four"),
     ]
-    assert [(problem.line, "no date" in problem.message) for problem in transcript.problems] == [(2, True)]
+    assert [(problem.line, "is not a valid date" in problem.message) for problem in transcript.problems] == [
+        (2, True)
+    ]
 
 
 def test_stamp_that_is_damaged_before_words_is_part_of_the_message():
