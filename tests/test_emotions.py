@@ -75,7 +75,8 @@ def test_canonical_resolves_case_space_and_aliases() -> None:
 def test_canonical_refuses_unknown_label_and_lists_the_labels() -> None:
     with pytest.raises(
         InputError,
-        match="'bliss' is not an emotion of 'sentiment'; its labels are positive, negative, neutral, ambiguous",
+        match="'bliss' is not an emotion of 'sentiment'; "
+        "its labels are positive, negative, neutral, ambiguous",
     ):
         load_emotion_set("sentiment").canonical("bliss")
 

@@ -82,10 +82,6 @@ class InMemoryHistory:
         """Store `turn` for the key `speaker`; replaces a turn at the same moment."""
         self._timelines.setdefault(self._place(speaker, turn.moment), _Timeline()).add(turn)
 
-    def clear(self) -> None:
-        """Remove every turn."""
-        self._timelines.clear()
-
     @property
     def speakers(self) -> tuple[str, ...]:
         """The keys with turns, those with most turns first."""

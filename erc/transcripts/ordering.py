@@ -25,8 +25,8 @@ def in_time_order(conversation_id: str, drafts: Sequence[Draft], log: Log) -> li
     if not known:
         starts = [draft.start for draft in given if draft.start is not None]
         if len(starts) == len(given) and _is_newest_first(starts):
-            why = _KEPT.format(what="start times", why="it has no timestamps")
-            log.problem(given[0].line, f"conversation {conversation_id!r}: {why}")
+            kept = _KEPT.format(what="start times", why="it has no timestamps")
+            log.problem(given[0].line, f"conversation {conversation_id!r}: {kept}")
         return given
     if not _runs_back(known):
         return given

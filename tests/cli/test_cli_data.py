@@ -35,7 +35,7 @@ def test_data_check_prints_figures_checksum_and_irregularities(source: Path) -> 
         assert expected in result.stdout
 
 
-def test_data_check_talks_of_other_files_on_standard_error(source: Path) -> None:
+def test_data_check_reports_other_files_on_standard_error(source: Path) -> None:
     result = runner.invoke(app, ["check", str(source)])
     assert "notes.txt" in result.stderr
     assert "notes.txt" not in result.stdout

@@ -67,7 +67,7 @@ def test_import_adds_a_split_and_keeps_the_recorded_ones(folder: Path, own_root:
     assert len((own_root / "goemotions" / "SHA256SUMS").read_text(encoding="utf-8").splitlines()) == 2
 
 
-def test_import_overwrites_another_version_only_when_told(folder: Path, own_root: Path) -> None:
+def test_import_overwrites_another_version_only_with_replace(folder: Path, own_root: Path) -> None:
     import_corpus("goemotions", source=folder)
     (folder / "dev.tsv").write_text("four\t1\tc\n", encoding="utf-8")
     with pytest.raises(InputError, match="--replace"):
@@ -185,7 +185,7 @@ def test_unpack_reports_a_damaged_archive(tmp_path: Path) -> None:
 
 
 class FakeHub(ModuleType):
-    """Stands for the `datasets` package: gives rows, or fails as a machine without a connection does."""
+    """Replaces the `datasets` package: returns rows, or fails as without a connection."""
 
     def __init__(self, splits: dict[str, list[dict[str, Any]]] | Exception) -> None:
         super().__init__("datasets")

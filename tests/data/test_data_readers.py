@@ -1,4 +1,4 @@
-"""Every reader on a few self-written lines that hold one irregularity each."""
+"""Every reader on a few invented lines with one irregularity each."""
 
 import json
 from collections.abc import Callable

@@ -11,7 +11,10 @@ from erc.data.corpora.registry import guess_split
 from erc.data.root import corpus_dir, data_root, search_roots, user_data_dir
 from erc.errors import InputError
 
-SEMEVAL_HEADER = "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust\n"
+SEMEVAL_HEADER = (
+    "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust"
+    "\n"
+)
 MELD_HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
 )

@@ -11,7 +11,8 @@ from erc.transcripts import FORMATS, Draft, Format, open_writer, output_format, 
 SHOW_HELP = """
 import sys
 from erc.transcripts import FORMATS, Format
-FORMATS["toy"] = Format(name="toy", help="toy dialogue", output_suffixes=(".toy",), reader=print, writer=print)
+toy = Format(name="toy", help="toy dialogue", output_suffixes=(".toy",), reader=print, writer=print)
+FORMATS["toy"] = toy
 from erc.cli.app import app
 app(sys.argv[1:])
 """
@@ -104,7 +105,7 @@ def test_formats_that_only_write_are_not_offered_for_input():
         output_format("-", "srt")
 
 
-def test_caption_files_are_told_by_header_and_first_time():
+def test_caption_files_are_recognised_by_header_and_first_time():
     assert sniff(b"WEBVTT\n\n00:00:01,000 --> 00:00:02,000\nhi\n").format == "vtt"
     assert sniff(b"1\n00:00:01,000 --> 00:00:02,000\nhi\n").format == "srt"
     assert sniff(b"00:00:01.000 --> 00:00:02.000\nhi\n").format == "vtt"

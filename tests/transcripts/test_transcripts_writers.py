@@ -26,10 +26,13 @@ TEXT = st.text(
 
 def record(**changes):
     base = {
-        "conversation_id": "c", "utterance_id": "c-0000", "index": 0, "speaker": "Ana", "speaker_id": "spk_1", "text": "hi",
-        "start": 1.0, "end": 2.5, "timestamp": None, "emotion": "joy", "confidence": 0.75, "probabilities": {"joy": 0.75, "neutral": 0.25},
+        "conversation_id": "c", "utterance_id": "c-0000", "index": 0,
+        "speaker": "Ana", "speaker_id": "spk_1", "text": "hi",
+        "start": 1.0, "end": 2.5, "timestamp": None,
+        "emotion": "joy", "confidence": 0.75, "probabilities": {"joy": 0.75, "neutral": 0.25},
         "fine": [{"emotion": "amusement", "probability": 0.5, "epistemic": 0.125}],
-        "uncertainty": {"total": 0.5, "aleatoric": 0.25, "epistemic": 0.25}, "decision": "accept", "model": "m@1",
+        "uncertainty": {"total": 0.5, "aleatoric": 0.25, "epistemic": 0.25},
+        "decision": "accept", "model": "m@1",
         "history": {"utterances": 12, "conversations": 3},
     }  # fmt: skip
     return base | changes
@@ -145,8 +148,8 @@ def test_parquet_goes_to_a_stream_that_cannot_tell_its_place():
 def test_vtt_cue_carries_emotion_class_and_voice():
     data = written("vtt", record(text="a < b\n\n--> c", decision="review")).decode()
     assert (
-        data
-        == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n<v.joy.review Ana>(joy?) a &lt; b --&gt; c</v>\n\n"
+        data == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n"
+        "<v.joy.review Ana>(joy?) a &lt; b --&gt; c</v>\n\n"
     )
 
 
@@ -203,7 +206,7 @@ def test_writer_follows_a_link_instead_of_replacing_it(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_writer_full_disk_is_told_and_the_old_file_stands(tmp_path, monkeypatch, where):
+def test_writer_full_disk_is_reported_and_the_old_file_is_kept(tmp_path, monkeypatch, where):
     (tmp_path / "out.jsonl").write_text("old")
 
     def full(*_):
@@ -216,12 +219,12 @@ def test_writer_full_disk_is_told_and_the_old_file_stands(tmp_path, monkeypatch,
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_writer_full_device_is_told():
+def test_writer_full_device_is_reported():
     with pytest.raises(InputError, match="No space left"):
         write([record()], "/dev/full", "jsonl")
 
 
-def test_writer_missing_folder_is_told(tmp_path):
+def test_writer_missing_folder_is_reported(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         write([record()], tmp_path / "none" / "out.jsonl")
 
