@@ -19,6 +19,9 @@ def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -
 
     Keys without a field go to `meta["record"]`. A mapped key may be a path into nested objects:
     `--map speaker=author.name`. Slack's messages about who joined or left are skipped.
+
+    Raises:
+        InputError: for a mapping of an unknown field.
     """
     check_mapping(mapping)
     rows = Rows(log)

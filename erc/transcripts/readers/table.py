@@ -47,12 +47,20 @@ def _sniff(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
 
 
 def read_csv(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a table, separated by the comma, semicolon, tab or bar that gives the most header cells."""
+    """Turns of a table, separated by the comma, semicolon, tab or bar that gives the most header cells.
+
+    Raises:
+        InputError: for a file without a header line, an unknown field or column, or no column of texts.
+    """
     return _read(lines, None, mapping, log)
 
 
 def read_tsv(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """As `read_csv`, separated by tabs."""
+    """As `read_csv`, separated by tabs.
+
+    Raises:
+        InputError: as `read_csv`.
+    """
     return _read(lines, "\t", mapping, log)
 
 

@@ -76,7 +76,11 @@ class ParquetWriter:
             self._flush()
 
     def finish(self) -> None:
-        """Write the last row group and the footer."""
+        """Write the last row group and the footer.
+
+        Raises:
+            InputError: for a value that does not fit its column.
+        """
         if self._rows:
             self._flush()
         self._writer.close()
