@@ -1,8 +1,9 @@
-"""Label sets of emotions, and maps between them that act on probabilities.
+"""Label sets of emotions, and maps of probabilities between them.
 
-Sets and maps are data (`erc/ontology`): every one names its source, and every map says whether it was
-published with a corpus or chosen by this project, and whether it loses something. A map is never applied to a
-bare label: merging classes after the argmax gives another answer than merging their probabilities first.
+Sets and maps are JSON files in `erc/ontology`. Each names its source. A map also says whether it was
+published with a corpus or chosen by this project, and whether it loses information. Maps apply to
+probabilities, not to labels, because merging classes after the argmax gives other results than merging their
+probabilities.
 """
 
 from __future__ import annotations
@@ -29,10 +30,18 @@ Provenance = Literal["published", "project"]
 class EmotionSet:
     """The labels of one taxonomy, in the order of a model's outputs.
 
-    `neutral` is the label for no emotion, None where its absence is shown by no label at all. `multi_label`
-    says that several labels may hold at once (probabilities are independent), else exactly one holds (they
-    are a distribution). `aliases` maps other spellings to labels; `same_labels_as` names a set with the same
-    labels in the same order, whose maps serve this one too. `licence` is that of the data the set comes from.
+    Attributes:
+        name: The name of its file.
+        labels: The labels, each once.
+        neutral: The label for no emotion; None if a turn without emotion has no label.
+        multi_label: Whether several labels may hold at once, so that probabilities are independent. Otherwise
+            they are a distribution.
+        source: Where the set comes from.
+        aliases: Other spellings of labels.
+        same_labels_as: A set with the same labels in the same order, whose maps are used for this one too.
+
+    Raises:
+        ConfigError: for missing or repeated labels, an unknown neutral label, or a wrong alias.
     """
 
     name: str
@@ -40,13 +49,12 @@ class EmotionSet:
     neutral: str | None
     multi_label: bool
     source: str
-    licence: str
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     same_labels_as: str | None = None
 
     def __post_init__(self) -> None:
         if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise ConfigError(f"emotion set {self.name}: labels must be there and differ, got {self.labels}")
+            raise ConfigError(f"emotion set {self.name}: labels must exist and differ, got {self.labels}")
         if self.neutral is not None and self.neutral not in self.labels:
             raise ConfigError(
                 f"emotion set {self.name}: the neutral label {self.neutral!r} is not one of {self.labels}"
@@ -54,16 +62,18 @@ class EmotionSet:
         for alias, label in self.aliases.items():
             if label not in self.labels or alias in self.labels:
                 raise ConfigError(
-                    f"emotion set {self.name}: alias {alias!r} -> {label!r} must lead from a new spelling to a label"
+                    f"emotion set {self.name}: alias {alias!r} -> {label!r} "
+                    "must map a new spelling to a label"
                 )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def canonical(self, label: str) -> str:
-        """The label as this set spells it, whatever the case or known alias of `label`.
+        """The label in this set's spelling, for any case and known alias.
 
-        Raises InputError, listing the labels, when there is none.
+        Raises:
+            InputError: for an unknown label; lists the labels.
         """
         spelled = label.strip().casefold()
         if spelled in self.labels:
@@ -75,17 +85,30 @@ class EmotionSet:
         )
 
     def index(self, label: str) -> int:
-        """The position of `label` (any known spelling) among the outputs."""
+        """The position of `label`, in any known spelling, among the outputs.
+
+        Raises:
+            InputError: for an unknown label.
+        """
         return self.labels.index(self.canonical(label))
 
 
 @dataclass(frozen=True, slots=True)
 class EmotionMap:
-    """Carries probabilities over `source` to probabilities over `target`.
+    """Maps probabilities over `source` to probabilities over `target`.
 
-    `assignment[i]` is the target position of source label i, None where it is dropped (multi-label sources
-    only: a distribution may not lose mass). `rest`, for multi-label sources, is the target position that
-    receives the probability that no source label holds.
+    Attributes:
+        source: The set of the input.
+        target: The set of the output.
+        provenance: `published` with a corpus, or chosen by this `project`.
+        lossy: Whether it merges or drops labels.
+        notes: Remarks for readers.
+        assignment: The target position of each source label. None drops the label, which only multi-label
+            sources may do, because a distribution must keep its total.
+        rest: For multi-label sources, the target position of the probability that no source label holds.
+
+    Raises:
+        ConfigError: for an assignment that contradicts the sets, or a lossy map that does not say so.
     """
 
     source: EmotionSet
@@ -109,28 +132,31 @@ class EmotionMap:
         ):
             raise ConfigError(f"{where}: an assignment points outside the {len(self.target)} target labels")
         if not self.source.multi_label and (None in self.assignment or self.rest is not None):
-            raise ConfigError(f"{where}: a single-label source gives every label a place and leaves no rest")
+            raise ConfigError(
+                f"{where}: every label of a single-label source needs a target, and there is no rest"
+            )
         merges = len(set(self.assignment)) < len(self.assignment) or None in self.assignment
         if merges and not self.lossy:
-            raise ConfigError(f"{where}: it merges or drops labels, so it must say lossy")
+            raise ConfigError(f"{where}: it merges or drops labels, so it must be lossy")
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
-        """Probabilities of shape (..., C_source) to (..., C_target).
+        """Map probabilities of shape (..., C_source) to shape (..., C_target).
 
-        Classes of a single-label source exclude each other, so their probabilities add up and totals stay.
-        Labels of a multi-label source are taken as independent, so a group holds with 1 - prod(1 - p). Values
-        stay within [0, 1].
+        Classes of a single-label source exclude each other, so their probabilities are added. Labels of a
+        multi-label source are treated as independent, so a group has the probability 1 - prod(1 - p).
 
-        Raises ValueError for another last dimension or for values outside [0, 1].
+        Raises:
+            ValueError: for another last dimension, or for values outside [0, 1].
         """
         values = np.asarray(probabilities)
         if values.ndim == 0 or values.shape[-1] != len(self.source):
             raise ValueError(
-                f"probabilities of shape {values.shape}: the last dimension must be {len(self.source)} ({self.source.name})"
+                f"probabilities of shape {values.shape}: the last dimension must be {len(self.source)} "
+                f"({self.source.name})"
             )
         if not np.all((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE)):
             raise ValueError(
-                f"probabilities must lie in [0, 1] for the map {self.source.name} -> {self.target.name}; give it no logits"
+                f"probabilities must be in [0, 1], not logits (map {self.source.name} -> {self.target.name})"
             )
         values = np.clip(values, 0.0, 1.0)
         if not np.issubdtype(values.dtype, np.floating):
@@ -150,12 +176,13 @@ class EmotionMap:
     def then(self, other: EmotionMap, *, provenance: Provenance, lossy: bool, notes: str) -> EmotionMap:
         """This map followed by `other`, as one map.
 
-        Raises ConfigError when a single-label target would be read back as multi-label or the sets do not
-        meet.
+        Raises:
+            ConfigError: when `other` has other source labels, or a `rest`.
         """
         if other.source.labels != self.target.labels or other.rest is not None:
             raise ConfigError(
-                f"maps {self.source.name} -> {self.target.name} and {other.source.name} -> {other.target.name} do not compose"
+                f"maps {self.source.name} -> {self.target.name} and "
+                f"{other.source.name} -> {other.target.name} do not compose"
             )
         assignment = tuple(None if place is None else other.assignment[place] for place in self.assignment)
         rest = None if self.rest is None else other.assignment[self.rest]
@@ -169,7 +196,11 @@ def emotion_sets() -> tuple[str, ...]:
 
 @cache
 def load_emotion_set(name: str) -> EmotionSet:
-    """The label set `name`. Raises ConfigError, listing the sets, for another name."""
+    """Load the label set `name`.
+
+    Raises:
+        ConfigError: for an unknown name (lists the sets), or an invalid file.
+    """
     if name not in emotion_sets():
         raise ConfigError(f"no emotion set '{name}'; there are {', '.join(emotion_sets())}")
     record = _read(_ONTOLOGY / "sets" / f"{name}.json")
@@ -178,23 +209,25 @@ def load_emotion_set(name: str) -> EmotionSet:
     loaded = EmotionSet(name=name, **record)
     twin = loaded.same_labels_as
     if twin is not None and load_emotion_set(twin).labels != loaded.labels:
-        raise ConfigError(f"emotion set {name}: it claims the labels of {twin} but differs from them")
+        raise ConfigError(f"emotion set {name}: its labels differ from those of {twin}")
     return loaded
 
 
 def emotion_maps() -> tuple[tuple[str, str], ...]:
-    """Declared (source, target) pairs, without identities and those a twin set inherits."""
+    """The (source, target) pairs of the map files."""
     stems = sorted(path.stem for path in (_ONTOLOGY / "maps").glob("*.json"))
     return tuple((source, target) for source, _, target in (stem.partition("__") for stem in stems))
 
 
 @cache
 def load_emotion_map(source: str, target: str) -> EmotionMap:
-    """The map from `source` to `target`; the identity where both have the same labels.
+    """Load the map from `source` to `target`; the identity if both have the same labels.
 
-    A set with the labels of another (`meld` and `ekman`) takes the other's maps. Nothing is composed unless a
-    map declares the set it goes through. Raises ConfigError, listing what there is from `source`, when no map
-    is declared.
+    A set with the labels of another (`meld` and `ekman`) uses the other's maps. Maps are composed only if a
+    map file names the set in between.
+
+    Raises:
+        ConfigError: for an unknown set, or when there is no map (lists those from `source`).
     """
     from_set, to_set = load_emotion_set(source), load_emotion_set(target)
     if _base(from_set) == _base(to_set):
@@ -212,7 +245,8 @@ def load_emotion_map(source: str, target: str) -> EmotionMap:
         ]
         reachable = [name for name in (*bases, *twins) if name != source]
         raise ConfigError(
-            f"no map from '{source}' to '{target}'; from '{source}' there are maps to {', '.join(reachable) or 'no other set'}"
+            f"no map from '{source}' to '{target}'; from '{source}' there are maps to "
+            f"{', '.join(reachable) or 'no other set'}"
         )
     return _build_map(_read(_ONTOLOGY / "maps" / f"{pair[0]}__{pair[1]}.json"), from_set, to_set)
 
@@ -235,9 +269,7 @@ def _build_map(record: dict[str, Any], source: EmotionSet, target: EmotionSet) -
     ]
     placed += [(label, None) for label in record.get("dropped", [])]
     if sorted(label for label, _ in placed) != sorted(source.labels):
-        raise ConfigError(
-            f"{where}: every label of {source.name} must stand exactly once among groups and dropped"
-        )
+        raise ConfigError(f"{where}: every label of {source.name} must be in groups or dropped exactly once")
     places = dict(placed)
     rest = target.labels.index(record["rest"]) if "rest" in record else None
     return EmotionMap(

@@ -1,6 +1,6 @@
-"""Errors that speak to the person who ran the command.
+"""Errors for the person who ran the command.
 
-Every message says what was wrong, where (file, line, key) and what to do about it.
+Messages say what is wrong, where (file, line, key) and how to fix it.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 class ConvemoError(Exception):
-    """Base of every error that Convemo raises on purpose.
+    """Base class of Convemo's errors.
 
-    The command line prints the message without a traceback and leaves with `exit_code`.
+    The command line prints the message without a traceback and exits with `exit_code`.
     """
 
     exit_code = 1
 
 
 class InputError(ConvemoError):
-    """A file, a line or a value of the user's cannot be used as it stands."""
+    """A file, line or value of the user cannot be used."""
 
     exit_code = 2
 
@@ -42,13 +42,13 @@ class ArtefactError(ConvemoError):
 
 
 class NoDropoutError(ConvemoError):
-    """Monte-Carlo dropout was asked of a model that was trained without dropout."""
+    """Monte-Carlo dropout was requested for a model that was trained without dropout."""
 
     exit_code = 3
 
 
 class MissingExtraError(ConvemoError):
-    """A feature needs a package that comes with one of the extras."""
+    """A feature needs a package of an optional extra."""
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""Where packaged data lies: in the wheel beside the code, in a checkout beside the packages."""
+"""Names of default models, and folders of packaged data (in a wheel and in a checkout)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from pathlib import Path
 from erc.errors import ConvemoError
 
 DEFAULT_MODEL = "emonet-meld-minilm"
-"""The model that is used where none is named, or `default`."""
+"""The model used for the name `default`, and if no model is named."""
+
+SHARED_MODEL = "goemotions-minilm"
+"""The utterance classifier that names fine emotions and makes the vectors of a speaker memory."""
+
+LLM_PREFIX = "llm:"
+"""The prefix of a language model's name."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource_dir(name: str) -> Path:
-    """The folder of `name` (configs or prompts): the packaged copy first, then the checkout's.
+    """The folder `name` (configs or prompts) of the installed package, else of the checkout.
 
-    Raises ConvemoError when neither is there.
+    Raises:
+        ConvemoError: when neither exists.
     """
     packaged = _PACKAGE / f"_{name}"
     if packaged.is_dir():
@@ -24,12 +31,6 @@ def resource_dir(name: str) -> Path:
     if checkout.is_dir():
         return checkout
     raise ConvemoError(
-        f"the folder '{name}' is neither in {packaged} nor in {checkout}: reinstall convemo or run from a full checkout"
+        f"the folder '{name}' is neither in {packaged} nor in {checkout}: "
+        "reinstall convemo or run from a full checkout"
     )
-
-
-SHARED_MODEL = "goemotions-minilm"
-"""The utterance classifier beside a language model: it names the fine emotions and makes what a speaker memory keeps."""
-
-
-LLM_PREFIX = "llm:"

@@ -75,7 +75,8 @@ def test_canonical_resolves_case_space_and_aliases() -> None:
 def test_canonical_refuses_unknown_label_and_lists_the_labels() -> None:
     with pytest.raises(
         InputError,
-        match="'bliss' is not an emotion of 'sentiment'; its labels are positive, negative, neutral, ambiguous",
+        match="'bliss' is not an emotion of 'sentiment'; "
+        "its labels are positive, negative, neutral, ambiguous",
     ):
         load_emotion_set("sentiment").canonical("bliss")
 
@@ -109,7 +110,6 @@ def test_emotion_set_refuses_inconsistent_records(wrong: dict) -> None:
                 "neutral": None,
                 "multi_label": False,
                 "source": "",
-                "licence": "",
             }
             | wrong
         )
@@ -212,9 +212,9 @@ def test_apply_refuses_wrong_width_and_logits() -> None:
     chosen = load_emotion_map("goemotions", "ekman")
     with pytest.raises(ValueError, match=r"shape \(2, 7\).*28"):
         chosen.apply(np.zeros((2, 7)))
-    with pytest.raises(ValueError, match="no logits"):
+    with pytest.raises(ValueError, match="not logits"):
         chosen.apply(np.full(28, 3.0))
-    with pytest.raises(ValueError, match="no logits"):
+    with pytest.raises(ValueError, match="not logits"):
         chosen.apply(np.full(28, np.nan))
 
 

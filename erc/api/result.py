@@ -12,7 +12,7 @@ from erc.api.html import result_html
 from erc.errors import ConvemoError
 from erc.inference.prediction import Prediction
 from erc.inference.predictor import Labelled
-from erc.transcripts import Problem, open_writer, write_jsonl
+from erc.transcripts import Problem, open_writer
 from erc.transcripts.writers.csv_jsonl import CSV_COLUMNS
 from erc.transcripts.writers.records import plain
 from erc.uncertainty.policy import REVIEW
@@ -78,12 +78,11 @@ class LabelResult(Sequence[Prediction]):
         Raises:
             InputError: When `path` cannot be written.
         """
-        if path is not None:
-            write_jsonl(self.to_dict(), path)
-            return None
         buffer = io.BytesIO()
-        write_jsonl(self.to_dict(), buffer)
-        return buffer.getvalue().decode()
+        with open_writer(buffer if path is None else path, "jsonl") as writer:
+            for record in self.to_dict():
+                writer.write(record)
+        return buffer.getvalue().decode() if path is None else None
 
     def save(self, path: str | Path) -> None:
         """Writes a .jsonl, .csv, .parquet or .vtt file, by its suffix. A file is complete or untouched.

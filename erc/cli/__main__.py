@@ -1,4 +1,4 @@
-"""`python -m erc.cli`, for launchers that start a module, such as `accelerate launch -m erc.cli train CONFIG`."""
+"""`python -m erc.cli`, for launchers such as `accelerate launch -m erc.cli train CONFIG`."""
 
 from erc.cli import main
 

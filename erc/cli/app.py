@@ -1,6 +1,6 @@
-"""The root of the command `erc`: one module per verb is mounted here.
+"""The command `erc` with its subcommands, one module each.
 
-Verb modules import torch and transformers inside their functions, so that help and completion answer at once.
+The modules import torch and transformers inside their functions, so that help and completion are fast.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Options that stand before the verb."""
+    """Options before the subcommand."""
 
 
 app.command()(label)

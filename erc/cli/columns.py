@@ -1,4 +1,4 @@
-"""`--map` of every verb that reads transcripts."""
+"""The option `--map` of commands that read transcripts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterable
 
 from erc.errors import ConfigError
 
-# A comma parts two pairs where a pair follows it; within quotes, and anywhere else, it belongs to the name of
-# a column.
+# A comma separates two pairs only if a pair follows it. Otherwise it belongs to the name of a column.
 _PAIRS = re.compile(r'(?:"(?:[^"]|"")*"|[^,]|,(?!\s*\w+\s*=))+')
 
 
 def column_mapping(pairs: Iterable[str]) -> dict[str, str]:
-    """The columns that `--map field=column` names, several in one option parted by commas.
+    """Parse `--map field=column`; one option may have several pairs, separated by commas.
 
-    A column may have commas, and stand in quotes as in CSV. Raises ConfigError for what is no such pair and
-    for a field that is given twice.
+    A column's name may contain commas, and may be quoted as in CSV.
+
+    Raises:
+        ConfigError: for an item that is not a pair, and for a field with two columns.
     """
     mapping: dict[str, str] = {}
     for item in (part for pair in pairs for part in _PAIRS.findall(pair) or [pair]):

@@ -1,4 +1,4 @@
-"""Where the command talks: results to standard output, everything else to standard error."""
+"""Output of the command: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from rich.progress import (
 )
 
 _PIPED_WIDTH = 130
-"""Columns of a table where no terminal and no COLUMNS sets a width; the 80 that are usual would squeeze the text away."""
+"""Width of tables without a terminal and COLUMNS. The usual 80 columns leave no room for texts."""
 stdout = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH)
-"""For results only, so that they can be piped."""
+"""For results, so that they can be piped."""
 stderr = Console(stderr=True)
-"""For talk, warnings and progress."""
+"""For messages, warnings and progress."""
 
 
 def tell(message: str) -> None:
-    """Prints a message to standard error as it is: no markup, no highlighting, no wrapping."""
+    """Print a message to standard error without markup, highlighting and wrapping."""
     stderr.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -35,10 +35,9 @@ def tell(message: str) -> None:
 def progress_bar(
     description: str, total: int | None = None, *, console: Console = stderr
 ) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error for the time of the `with` block; yields a function that advances it by n steps.
+    """Show a progress bar during the `with` block; yields a function that advances it by n steps.
 
-    With `total` unknown the bar shows a spinner and the count. Draws nothing where standard error is not a
-    terminal.
+    Without `total` it shows a spinner and the count. Draws nothing if `console` is not a terminal.
     """
     columns = (
         SpinnerColumn(),

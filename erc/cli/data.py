@@ -1,4 +1,4 @@
-"""`erc data`: bring corpora in, list them, and check what is in a file before anything is trained on it."""
+"""`erc data`: import, list and check corpora."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("import")
 def import_(
-    name: Annotated[str, typer.Argument(help="emorynlp, meld, goemotions, semeval2018 or dailydialog.")],
+    name: Annotated[str, typer.Argument(help="Name of a corpus; `erc data list` shows them.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="A file, folder, zip or tar. Default: the Hugging Face hub.")
     ] = None,
     root: Root = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite files of another version.")] = False,
 ) -> None:
-    """Copy a corpus into the data folder, checked by its reader and with checksums."""
+    """Copy a corpus into the data folder, after a check by its reader, and record checksums."""
     from erc.data.corpora.importing import import_corpus
-    from erc.emotions import load_emotion_set
+    from erc.data.corpora.registry import corpus_spec
 
     imported = import_corpus(name, source=source, root=root, replace=replace)
     for summary in imported.summaries:
-        _talk(summary)
+        _print_note(summary)
     stderr.print(
         f"imported {len(imported.files)} files into {imported.folder}",
         soft_wrap=True,
         highlight=False,
         markup=False,
     )
-    stderr.print(f"licence: {load_emotion_set(name).licence}", highlight=False, markup=False)
+    stderr.print(f"licence: {corpus_spec(name).licence}", highlight=False, markup=False)
     for file in imported.files:
         stdout.print(f"{file.sha256}  {file.name}", soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command("list")
 def list_(root: Root = None, as_json: AsJson = False) -> None:
-    """The corpora there are readers for, and which splits of them lie in the data folder."""
+    """List the known corpora, and their splits in the data folder."""
     from erc.data.corpora.inventory import list_corpora
 
     entries = list_corpora(root=root)
@@ -75,11 +75,11 @@ def list_(root: Root = None, as_json: AsJson = False) -> None:
 def check(
     path: Annotated[
         Path,
-        typer.Argument(help="A corpus file or a folder of them; what each is, is judged by its content."),
+        typer.Argument(help="A corpus file or a folder of them; files are recognised by content."),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Read corpus files and print their figures, checksums and everything irregular."""
+    """Read corpus files and print their figures, checksums and irregularities."""
     from erc.data.corpora.inventory import check_path
 
     checked = check_path(path)
@@ -91,13 +91,13 @@ def check(
         )
         return
     for summary in checked.summaries:
-        _talk(summary)
+        _print_note(summary)
     _print_figures(checked.summaries)
     for summary in checked.summaries:
         _print_details(summary)
 
 
-def _talk(summary: CorpusSummary) -> None:
+def _print_note(summary: CorpusSummary) -> None:
     if summary.note:
         stderr.print(
             f"note: {summary.corpus} {summary.split} is {summary.note}",

@@ -13,6 +13,7 @@ from erc.cli.columns import column_mapping
 from erc.cli.console import stderr, stdout, tell
 from erc.errors import ConfigError, InputError, MissingExtraError
 from erc.models.mc_modes import UNCERTAINTY_HELP
+from erc.transcripts.formats import format_help
 
 if TYPE_CHECKING:
     from erc.evaluation.candidates import Candidate
@@ -50,7 +51,7 @@ def evaluate(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option("--format", help="Format of a transcript: text, csv, tsv, jsonl, vtt or srt."),
+        typer.Option("--format", help=f"Format of a transcript: {format_help()}."),
     ] = None,
     map: Annotated[
         list[str] | None,

@@ -15,6 +15,7 @@ from erc.cli.console import progress_bar, stderr, stdout, tell
 from erc.errors import ConfigError, InputError
 from erc.models.mc_modes import UNCERTAINTY_HELP
 from erc.resources import DEFAULT_MODEL
+from erc.transcripts.formats import FORMATS, format_help, input_help, output_help
 
 if TYPE_CHECKING:
     from erc.data import Conversation
@@ -31,13 +32,11 @@ _TABLE_TURNS = 400  # A longer table does not help at a terminal; the output fil
 def label(
     files: Annotated[
         list[str],
-        typer.Argument(
-            help="Text, CSV, TSV, JSON (Lines), WebVTT or SRT; `-` is standard input.", show_default=False
-        ),
+        typer.Argument(help=f"Transcripts: {input_help()}; `-` is standard input.", show_default=False),
     ],
     output: Annotated[
         str | None,
-        typer.Option("-o", "--output", help="A .jsonl, .csv, .parquet or .vtt file; `-` is standard output."),
+        typer.Option("-o", "--output", help=f"A {output_help()} file; `-` is standard output."),
     ] = None,
     model: Annotated[
         str,
@@ -99,9 +98,7 @@ def label(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(
-            "--format", help="Input format instead of the detected one: text, csv, tsv, jsonl, vtt or srt."
-        ),
+        typer.Option("--format", help=f"Input format instead of the detected one: {format_help()}."),
     ] = None,
     map: Annotated[
         list[str] | None,
@@ -134,15 +131,15 @@ def label(
     mapping = column_mapping(map or [])
     _refuse_unused(memory, tenant, names, samples, uncertainty)
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)
-    timed = _check_output(files, output) == "vtt"
+    written = FORMATS[_check_output(files, output)]
     predictor = _predictor(
         model, second, settings=settings, emotions=emotions, adapter=adapter, server=server, cache=cache
     )
     for remark in predictor.remarks(memory=memory is not None):
         tell(remark)
     talk = RunLog()
-    if timed:
-        _check_times(files, format=format, mapping=mapping)
+    if written.needs_times:
+        _check_times(files, written.help, format=format, mapping=mapping)
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
     hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
     with (
@@ -298,10 +295,10 @@ def _check_output(files: list[str], output: str | None) -> str:
     return output_format(output or "-")
 
 
-def _check_times(files: list[str], **reading: Any) -> None:
+def _check_times(files: list[str], output: str, **reading: Any) -> None:
     """Raises InputError for the first turn without a time, before any is labelled or recorded.
 
-    WebVTT needs times. Pipes are not checked since they can be read only once; unreadable files are reported
+    The output format needs times. Pipes are not checked since they can be read only once; unreadable files are reported
     when they are labelled.
     """
     from erc.transcripts import iter_conversations
@@ -317,7 +314,7 @@ def _check_times(files: list[str], **reading: Any) -> None:
         if untimed is not None:
             line = untimed.meta["line"]
             raise InputError(
-                "this turn has no start, and WebVTT needs times: name a .jsonl or .csv file with -o",
+                f"this turn has no start, and {output} needs times: name a .jsonl or .csv file with -o",
                 path=name,
                 line=line,
             )

@@ -1,4 +1,4 @@
-"""`erc models`: which models there are, what they are, where they lie."""
+"""`erc models`: list models, show their cards, print their folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Name = Annotated[str, typer.Argument(help="Name or folder of a model.")]
 
 @app.command("list")
 def list_(json: _Json = False) -> None:
-    """Every model that can be named."""
+    """List the models that can be used by name."""
     from erc.persistence.catalog import list_models
     from erc.persistence.layout import read_json
 
@@ -53,7 +53,7 @@ def list_(json: _Json = False) -> None:
 
 @app.command()
 def show(name: _Name, json: _Json = False) -> None:
-    """The card of a model, or with --json its whole description and dev figures."""
+    """Show the card of a model, or with --json its full description and dev figures."""
     from erc.persistence.catalog import find_model
     from erc.persistence.layout import LAYOUT, read_json
 
@@ -73,7 +73,7 @@ def show(name: _Name, json: _Json = False) -> None:
 
 @app.command()
 def path(name: _Name) -> None:
-    """The folder of a model."""
+    """Print the folder of a model."""
     from erc.persistence.catalog import find_model
 
     typer.echo(str(find_model(name)))

@@ -1,4 +1,4 @@
-"""Conversations, their causal contexts, and the corpora they come from."""
+"""Conversations, their causal contexts, speaker histories and corpora."""
 
 from erc.data.conversation import Context, Conversation, Utterance
 from erc.data.history import (

@@ -1,7 +1,7 @@
-"""Speaker history held in memory, for training and evaluation on a corpus.
+"""Speaker history in memory, for training and evaluation on a corpus.
 
-Every look-up is strictly before a moment, so filling the history with a whole corpus at once, or turn by turn
-as the corpus goes by, gives the same answers: a model never reads a turn that was not yet spoken.
+Every look-up returns turns strictly before a moment. So a history filled with a whole corpus gives the same
+answers as one filled turn by turn, and a model never reads a later turn.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ _NOBODY = SpeakerHistory(turns=(), utterances=0, conversations=0)
 
 
 def sequence_numbers(conversations: Iterable[Conversation]) -> dict[str, float]:
-    """The time of each conversation, by id: its place in the order given, which must be chronological.
+    """The time of each conversation by id: its position in the given order, which must be chronological.
 
-    Raises ValueError for an id that stands twice, since the order of its turns would be undefined.
+    Raises:
+        ValueError: for a repeated id.
     """
     numbers: dict[str, float] = {}
     for number, conversation in enumerate(conversations):
         if conversation.conversation_id in numbers:
-            raise ValueError(f"conversation id {conversation.conversation_id} stands twice")
+            raise ValueError(f"conversation id {conversation.conversation_id} is repeated")
         numbers[conversation.conversation_id] = float(number)
     return numbers
 
@@ -50,11 +51,11 @@ class _Timeline:
         self.turns.insert(place, turn)
 
     def before(self, moment: Moment) -> int:
-        """How many turns lie strictly before `moment`."""
+        """How many turns are strictly before `moment`."""
         return bisect_left(self._moments, moment)
 
     def conversations(self, count: int) -> int:
-        """How many conversations the first `count` turns come from."""
+        """How many conversations the first `count` turns belong to."""
         if self._counts is None:
             seen: set[str] = set()
             self._counts = [0]
@@ -65,10 +66,10 @@ class _Timeline:
 
 
 class InMemoryHistory:
-    """A `HistoryProvider` over a corpus: `add` every turn, ask for what came before.
+    """A `HistoryProvider` over a corpus, filled with `add`.
 
-    With scope `dialogue` a look-up sees only the conversation of its `before` (CoMPM's memory), with `global`
-    all of them.
+    With scope `dialogue` a look-up sees only the conversation of its `before`, as in CoMPM. With `global` it
+    sees all conversations.
     """
 
     def __init__(self, *, scope: MemoryScope = "global") -> None:
@@ -78,25 +79,25 @@ class InMemoryHistory:
         ] = {}  # by speaker, and within a dialogue by conversation id
 
     def add(self, speaker: str, turn: PastUtterance) -> None:
-        """Files `turn` under the key `speaker`; a turn at the same moment is replaced."""
+        """Store `turn` for the key `speaker`; replaces a turn at the same moment."""
         self._timelines.setdefault(self._place(speaker, turn.moment), _Timeline()).add(turn)
-
-    def clear(self) -> None:
-        """Forgets every turn."""
-        self._timelines.clear()
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """Keys that have turns, most turns first."""
+        """The keys with turns, those with most turns first."""
         counts: Counter[str] = Counter()
         for (speaker, _), timeline in self._timelines.items():
             counts[speaker] += len(timeline.turns)
         return tuple(sorted(counts, key=lambda key: (-counts[key], key)))
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """At most `limit` turns of `speaker` strictly before `before`, oldest first."""
+        """At most `limit` turns of `speaker` strictly before `before`, oldest first.
+
+        Raises:
+            ValueError: for a negative `limit`.
+        """
         if limit < 0:
-            raise ValueError(f"limit={limit}: a history cannot be negative")
+            raise ValueError(f"limit={limit}: must not be negative")
         timeline = self._timelines.get(self._place(speaker, before))
         if timeline is None:
             return _NOBODY
@@ -109,18 +110,17 @@ class InMemoryHistory:
 
 
 class NoHistory:
-    """The control without memory: every history is empty."""
+    """Control condition without memory: every history is empty."""
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """Nothing, whoever is asked for."""
+        """An empty history."""
         return _NOBODY
 
 
 class OtherSpeakerHistory:
-    """The control with someone else's memory: each speaker reads, at the same moment, that of one fixed other speaker.
+    """Control condition with the wrong memory: each speaker gets the history of one fixed other speaker.
 
-    Speakers are paired with a neighbour in number of turns, so that the amount of memory stays comparable
-    while its owner is wrong.
+    Speakers are paired with a neighbour in number of turns, so that the amount of history is comparable.
     """
 
     def __init__(self, provider: HistoryProvider, speakers: Sequence[str]) -> None:
@@ -131,7 +131,7 @@ class OtherSpeakerHistory:
         }
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """The other speaker's turns before `before`; nothing where there is no other."""
+        """The other speaker's turns before `before`; empty if there is no other speaker."""
         other = self._other.get(speaker, speaker)
         return _NOBODY if other == speaker else self._provider.history(other, before=before, limit=limit)
 
@@ -139,9 +139,9 @@ class OtherSpeakerHistory:
 def shuffled_speakers(
     turns: Iterable[tuple[str, PastUtterance]], *, seed: int, scope: MemoryScope = "global"
 ) -> InMemoryHistory:
-    """The control with a memory of nobody: owners are dealt out anew among all turns.
+    """Control condition with random memory: the speakers of all turns are shuffled by `seed`.
 
-    Each speaker keeps as many turns as before, at moments when somebody spoke; whose they are is random.
+    Each speaker keeps the same number of turns.
     """
     given = list(turns)
     owners = [speaker for speaker, _ in given]

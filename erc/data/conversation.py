@@ -1,4 +1,4 @@
-"""The nouns: an utterance, a conversation, and what a prediction may see of it."""
+"""Utterances, conversations, and the context that a prediction may see."""
 
 from __future__ import annotations
 
@@ -20,9 +20,20 @@ def _nothing() -> Mapping[str, Any]:
 class Utterance:
     """One turn of a conversation.
 
-    `speaker` is the name as written and owns the turn; `speakers` lists every name of a turn spoken by
-    several (the first is the owner). `start` and `end` are seconds from the beginning of the recording,
-    `timestamp` is an ISO 8601 moment. `emotions` holds gold labels where the source has them.
+    Attributes:
+        utterance_id: Unique in the conversation.
+        index: Position in the conversation, from 0.
+        speaker: Name of the owner of the turn, as written.
+        text: What was said.
+        speakers: All names of a turn spoken by several; the first is the owner.
+        start: Seconds from the beginning of the recording.
+        end: Seconds from the beginning of the recording.
+        timestamp: An ISO 8601 moment.
+        emotions: Gold labels, if the source has them.
+        meta: Other values of the source.
+
+    Raises:
+        InputError: when the first of `speakers` is not `speaker`.
     """
 
     utterance_id: str
@@ -41,16 +52,19 @@ class Utterance:
             object.__setattr__(self, "speakers", (self.speaker,))
         elif self.speakers[0] != self.speaker:
             raise InputError(
-                f"utterance {self.utterance_id}: the first of speakers={self.speakers} must be speaker={self.speaker!r}"
+                f"utterance {self.utterance_id}: the first of speakers={self.speakers} must be "
+                f"speaker={self.speaker!r}"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """An ordered run of utterances; ids are unique and `index` counts from 0 without gaps.
+    """Utterances in order. Their ids are unique, and `index` counts from 0 without gaps.
 
-    `corpus` names the corpus it came from (None for a user's transcript); global speaker ids live in that
-    namespace.
+    `corpus` is the name of its corpus, None for a user's transcript. It is the namespace of speaker names.
+
+    Raises:
+        InputError: for a repeated utterance id or a wrong index.
     """
 
     conversation_id: str
@@ -66,7 +80,7 @@ class Conversation:
                 raise InputError(f"{where} has index {utterance.index} at position {position}")
             if utterance.utterance_id in seen:
                 raise InputError(
-                    f"conversation {self.conversation_id}: utterance id {utterance.utterance_id} stands twice"
+                    f"conversation {self.conversation_id}: utterance id {utterance.utterance_id} is repeated"
                 )
             seen.add(utterance.utterance_id)
 
@@ -78,32 +92,25 @@ class Conversation:
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        """Owners of turns in order of first appearance."""
+        """The owners of turns, in order of first appearance."""
         return tuple(dict.fromkeys(utterance.speaker for utterance in self.utterances))
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the prediction for `target` may see: the turns before it, oldest first.
-
-    `future` stays empty unless a caller asked for it by name (`Context.with_future`).
-    """
+    """What the prediction for `target` may see: the turns before it, oldest first."""
 
     past: tuple[Utterance, ...]
     target: Utterance
-    future: tuple[Utterance, ...] = ()
 
     @classmethod
     def causal(cls, conversation: Conversation, index: int, *, turns: int | None = None) -> Context:
-        """The context of turn `index`: at most `turns` earlier turns (all of them for None)."""
+        """The context of turn `index`: at most `turns` earlier turns, or all for None.
+
+        Raises:
+            ValueError: for negative `turns`.
+        """
         if turns is not None and turns < 0:
-            raise ValueError(f"turns={turns}: a window cannot be negative")
+            raise ValueError(f"turns={turns}: must not be negative")
         first = 0 if turns is None else max(0, index - turns)
         return cls(past=conversation.utterances[first:index], target=conversation.utterances[index])
-
-    @classmethod
-    def with_future(cls, conversation: Conversation, index: int, *, turns: int | None = None) -> Context:
-        """As `causal`, with the later turns too. Figures made this way must say so."""
-        causal = cls.causal(conversation, index, turns=turns)
-        last = len(conversation) if turns is None else index + 1 + turns
-        return cls(past=causal.past, target=causal.target, future=conversation.utterances[index + 1 : last])

@@ -1,38 +1,40 @@
-"""Who a speaker's name means: one person of the whole corpus, or somebody of this conversation alone.
+"""Decides whether a speaker's name in a corpus means one person everywhere, or in one conversation only.
 
-A user's speakers are told apart by the speaker memory, which knows more about names; this is the rule for
-corpora, whose names are few.
+Speakers of a user's transcripts are identified by the speaker memory instead.
 """
 
 from __future__ import annotations
 
 from erc.data.conversation import Conversation, Utterance
+from erc.data.corpora.registry import CORPORA
 
-_ANONYMOUS = frozenset({"dailydialog", "goemotions", "semeval2018"})
-"""Corpora that say nothing of who speaks: every dialogue of DailyDialog has an A and a B."""
 _STRANGERS_TEXT = (
     "all|both|everyone|everybody|guys|kids|friends|her friends|group|crowd|audience|"
     "man|woman|guy|boy|girl|kid|lady|voice|stranger|friend|passerby|customer|client|host|guest|interviewer|student|teacher|professor|doctor|"
     "nurse|waiter|waitress|clerk|receptionist|secretary|director|producer|fireman|policeman|cop|janitor|vendor|announcer|singer"
 )
 _STRANGERS = frozenset(_STRANGERS_TEXT.split("|"))
-"""Several people at once, and roles that another conversation gives to somebody else."""
+"""Groups of people, and roles that different people have in different conversations."""
 
 
 def is_stranger(corpus: str | None, name: str) -> bool:
-    """Whether a name means nobody beyond its conversation; case, spacing, `#...#` and an article in front do not count."""
+    """Whether a name has a meaning in its conversation only.
+
+    Case, spacing, `#...#` and an article in front are ignored.
+    """
     plain = " ".join(name.strip("# ").split()).casefold()
+    spec = CORPORA.get(corpus or "")
     return (
-        corpus in _ANONYMOUS
+        (spec is not None and not spec.names_speakers)
         or plain in _STRANGERS
         or plain.removeprefix("the ").removeprefix("a ") in _STRANGERS
     )
 
 
 def speaker_key(corpus: str | None, name: str, conversation_id: str) -> str:
-    """The key a speaker's history is filed under: the corpus is the namespace, case and spacing of the name do not count.
+    """The key of a speaker's history: corpus and name, without differences in case and spacing.
 
-    Where the name means nobody beyond its conversation, the conversation is part of the key.
+    For a name that has a meaning in its conversation only, the conversation is part of the key.
     """
     key = f"{corpus or ''}/{' '.join(name.split()).casefold()}"
     return f"{key}\0{conversation_id}" if is_stranger(corpus, name) else key

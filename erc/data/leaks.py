@@ -1,8 +1,8 @@
-"""Keeps texts of an evaluated split out of training on another corpus.
+"""Removes texts of an evaluated split from the training data of another corpus.
 
-EmoryNLP and MELD are cut from one series, so turns of one corpus's evaluation episodes stand in the other's
-training split. A filter drops whole dialogues: a dialogue with one known turn gives its neighbours away too.
-Held-out splits are known by hashes of normalised texts, so a filter can be shipped and applied without them.
+EmoryNLP and MELD come from one series, so the training split of one contains turns of the other's evaluation
+episodes. The filter drops whole dialogues, because the neighbours of a known turn are known too. It
+identifies texts by hashes, so it can be distributed without the evaluated splits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from erc.data.conversation import Conversation
 from erc.data.corpora.corpus import Corpus
+from erc.data.corpora.registry import CORPORA
 from erc.data.root import search_roots
 from erc.errors import InputError
 
@@ -24,16 +25,15 @@ HASH_FILE = "heldout_hashes.json"
 MINIMUM_WORDS = 5  # shorter texts ("Oh my God!") recur by chance
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc", "'"))
 _OTHER = re.compile(r"[^a-z0-9']+")
-_SPLIT_BY_EPISODE = frozenset({"emorynlp"})  # whole episodes are held out; MELD's splits share episodes
 
 
 def normalise(text: str) -> str:
-    """NFKC, lower case, plain apostrophes; runs of anything but a-z, 0-9 and apostrophes become one space."""
+    """`text` in NFKC and lower case; all but a-z, 0-9 and apostrophes becomes single spaces."""
     return _OTHER.sub(" ", unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES)).strip()
 
 
 def text_hash(text: str) -> str | None:
-    """The first 16 hex digits of the SHA-256 of the normalised text, None for a text under five words."""
+    """The first 16 hex digits of the SHA-256 of the normalised text; None for fewer than five words."""
     normalised = normalise(text)
     if len(normalised.split()) < MINIMUM_WORDS:
         return None
@@ -42,7 +42,10 @@ def text_hash(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """An evaluated split: its corpus and name, the hashes of its texts, and its episodes (`s01_e15`) where those are held out whole."""
+    """An evaluated split: its corpus, its name and the hashes of its texts.
+
+    `episodes` (`s01_e15`) are those that are held out as a whole.
+    """
 
     corpus: str
     split: str
@@ -51,10 +54,11 @@ class HeldOut:
 
     @classmethod
     def of(cls, corpus: Corpus) -> HeldOut:
-        """The held-out record of a split at hand."""
+        """The record of a split that was read."""
         hashes = (text_hash(turn.text) for conversation in corpus.conversations for turn in conversation)
         episodes: frozenset[str] = frozenset()
-        if corpus.name in _SPLIT_BY_EPISODE:
+        spec = CORPORA.get(corpus.name)
+        if spec is not None and spec.split_by_episode:
             episodes = frozenset(
                 name for conversation in corpus.conversations if (name := _episode(conversation)) is not None
             )
@@ -65,7 +69,14 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class LeakReport:
-    """What a filter did: `dropped` of `total` conversations, and how many each evaluated split ('meld/test') gave reason for."""
+    """The result of a filter.
+
+    Attributes:
+        total: Conversations before the filter.
+        dropped: Conversations that were dropped.
+        dropped_utterances: Utterances of the dropped conversations.
+        reasons: For each evaluated split (`meld/test`), how many conversations were dropped because of it.
+    """
 
     total: int
     dropped: int
@@ -77,28 +88,30 @@ class LeakReport:
             ", ".join(f"{count} for {name}" for name, count in self.reasons.items() if count)
             or "no text is shared"
         )
-        return f"dropped {self.dropped} of {self.total} conversations ({self.dropped_utterances} utterances): {why}"
+        counts = f"{self.dropped} of {self.total} conversations ({self.dropped_utterances} utterances)"
+        return f"dropped {counts}: {why}"
 
 
 @dataclass(frozen=True, slots=True)
 class LeakFilter:
-    """Drops every conversation that holds a text, or comes from a held-out episode, of the evaluated splits.
+    """Drops every conversation with a text, or from a held-out episode, of the evaluated splits.
 
-    A corpus's own evaluated splits are not applied to it: official splits are kept as published, so that
-    results stay comparable.
+    A corpus is not filtered by its own splits: official splits are kept as published, so that results are
+    comparable. Episodes are compared between corpora of the same series only.
     """
 
     held_out: tuple[HeldOut, ...]
 
     @classmethod
     def of(cls, evaluated: Iterable[Corpus | HeldOut]) -> LeakFilter:
-        """A filter for splits at hand, splits known by hashes, or both."""
+        """A filter for splits that were read, for records of splits, or both."""
         return cls(tuple(split if isinstance(split, HeldOut) else HeldOut.of(split) for split in evaluated))
 
     def apply(self, conversations: Sequence[Conversation]) -> tuple[tuple[Conversation, ...], LeakReport]:
         """The conversations that may be trained on, in their order, and the report.
 
-        Raises InputError for a conversation without a corpus name: whose splits to spare would be a guess.
+        Raises:
+            InputError: for a conversation without a corpus name.
         """
         kept: list[Conversation] = []
         reasons = {f"{split.corpus}/{split.split}": 0 for split in self.held_out}
@@ -106,7 +119,7 @@ class LeakFilter:
         for conversation in conversations:
             if conversation.corpus is None:
                 raise InputError(
-                    f"conversation {conversation.conversation_id} has no corpus name: the leak filter cannot tell whose splits to spare"
+                    f"conversation {conversation.conversation_id} has no corpus name: the filter needs it"
                 )
             hits = self._hits(conversation)
             for split in hits:
@@ -123,19 +136,32 @@ class LeakFilter:
             return []
         hashes = {text_hash(turn.text) for turn in conversation}
         episode = _episode(conversation)
-        return [split for split in others if not hashes.isdisjoint(split.hashes) or episode in split.episodes]
+        series = _series(conversation.corpus)
+        return [
+            split
+            for split in others
+            if not hashes.isdisjoint(split.hashes)
+            or (series is not None and series == _series(split.corpus) and episode in split.episodes)
+        ]
 
 
 def known_held_out(root: Path | None = None) -> tuple[HeldOut, ...]:
-    """The test splits known by the hash file beside the corpora; none where there is no such file."""
+    """The test splits of the hash file beside the corpora; empty if there is no such file.
+
+    Raises:
+        InputError: when the file is not a hash file.
+    """
     paths = (place / HASH_FILE for place in search_roots(root))
     return next((load_held_out(path) for path in paths if path.is_file()), ())
 
 
 def load_held_out(path: Path) -> tuple[HeldOut, ...]:
-    """The held-out splits of a hash file: lists under `<corpus>_<split>`, episodes under `<corpus>_<split>_episodes`.
+    """Read the held-out splits of a hash file.
 
-    Raises InputError when the file is no such record.
+    It is a JSON object of lists: hashes as `<corpus>_<split>`, episodes as `<corpus>_<split>_episodes`.
+
+    Raises:
+        InputError: when the file cannot be read or has another form.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -158,6 +184,11 @@ def load_held_out(path: Path) -> tuple[HeldOut, ...]:
             HeldOut(corpus, split, frozenset(lists[name]), frozenset(lists.get(f"{name}_episodes", ())))
         )
     return tuple(splits)
+
+
+def _series(corpus: str | None) -> str | None:
+    spec = CORPORA.get(corpus or "")
+    return None if spec is None else spec.series
 
 
 def _episode(conversation: Conversation) -> str | None:

@@ -1,4 +1,4 @@
-"""Where the corpora lie: one setting, `CONVEMO_DATA`, with sensible places when it is not set."""
+"""Folders of corpora: the setting `CONVEMO_DATA`, else the user's data folder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ def user_data_dir() -> Path:
 
 
 def user_cache_dir() -> Path:
-    """What can be made again at any time: `$XDG_CACHE_HOME/convemo`, by default under `~/.cache`."""
+    """The folder for files that can be made again: `$XDG_CACHE_HOME/convemo`, by default under `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "convemo"
 
 
 def data_root(root: Path | None = None) -> Path:
-    """The folder new corpora are written to: `root`, else `CONVEMO_DATA`, else the user's data folder. It need not exist."""
+    """The folder for new corpora: `root`, else `CONVEMO_DATA`, else the user's data folder.
+
+    It need not exist.
+    """
     if root is not None:
         return root
     setting = os.environ.get(VARIABLE)
@@ -33,10 +36,10 @@ def data_root(root: Path | None = None) -> Path:
 
 
 def search_roots(root: Path | None = None) -> tuple[Path, ...]:
-    """The folders corpora are looked for in, first match wins.
+    """The folders to search for corpora, in order.
 
-    `root` or `CONVEMO_DATA` alone where given; otherwise the user's data folder and then, for a checkout,
-    `../shared/data` beside it.
+    This is `root` or `CONVEMO_DATA` alone, if given. Otherwise it is the user's data folder and, in a
+    checkout, `../shared/data`.
     """
     first = data_root(root)
     if root is not None or os.environ.get(VARIABLE) or not (_CHECKOUT / "pyproject.toml").is_file():
@@ -47,7 +50,8 @@ def search_roots(root: Path | None = None) -> tuple[Path, ...]:
 def corpus_dir(name: str, root: Path | None = None) -> Path:
     """The folder of corpus `name` in the first root that has it.
 
-    Raises InputError, naming the places and the command that mends it, when none has.
+    Raises:
+        InputError: when no root has it; names the command that imports it.
     """
     roots = search_roots(root)
     for place in roots:
@@ -55,5 +59,6 @@ def corpus_dir(name: str, root: Path | None = None) -> Path:
             return place / name
     looked = " or ".join(str(place / name) for place in roots)
     raise InputError(
-        f"corpus '{name}' is not in {looked}: run `erc data import {name} --from PATH`, or set {VARIABLE} to the folder that holds it"
+        f"corpus '{name}' is not in {looked}: run `erc data import {name} --from PATH`, "
+        f"or set {VARIABLE} to the data folder"
     )

@@ -1,6 +1,6 @@
-"""What of a conversation reaches the text encoder: speaker tags, and the window of past tokens before a target.
+"""Input of the text encoder: speaker tags, and the window of past tokens before a target.
 
-Everything here is causal: the answer for turn i is a function of turns 0 to i.
+All functions are causal: the result for turn i depends on turns 0 to i only.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ SpeakerText = Literal["none", "name", "local_tag", "global_tag"]
 
 
 def local_numbers(speakers: Iterable[str]) -> list[int]:
-    """Each turn's speaker as a number: 0 for the first to speak in this conversation, 1 for the second, ..."""
+    """Each turn's speaker as a number, in order of first appearance: 0, 1, ..."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(speaker, len(numbers)) for speaker in speakers]
 
 
 def spoken_text(text: str, kind: SpeakerText, *, name: str, local: int, row: int) -> str:
-    """The text of a turn as the encoder reads it, with its speaker in front.
+    """The text of a turn for the encoder, with its speaker in front.
 
-    `name` writes `Ana: ...`; `local_tag` writes `<s1> ...` by order of appearance, in plain text (CoMPM
-    2022); `global_tag` writes `<s17> ...` with the speaker's row in the corpus's table, `<s0>` for a speaker
-    unknown there (EmoNet 2024).
+    - `name` gives `Ana: ...`.
+    - `local_tag` gives `<s1> ...` in order of appearance, as plain text (CoMPM, 2022).
+    - `global_tag` gives `<s17> ...`, the speaker's row in the corpus's table, or `<s0>` for an unknown
+      speaker
+      (EmoNet, 2024).
+    - `none` gives the text alone.
     """
     if kind == "name":
         return f"{name}: {text}"
@@ -36,18 +39,21 @@ def spoken_text(text: str, kind: SpeakerText, *, name: str, local: int, row: int
 
 @dataclass(frozen=True, slots=True)
 class TokenWindow:
-    """Token ids of past and target behind one leading token, and where the target's own tokens begin."""
+    """Token ids: one leading token, the past, then the target, which begins at `target_start`."""
 
     ids: tuple[int, ...]
     target_start: int
 
 
 def token_window(past: Sequence[Sequence[int]], target: Sequence[int], *, limit: int) -> TokenWindow:
-    """The last `limit` tokens of past and target behind the target's first token (CLS), which is not counted.
+    """The last `limit` tokens of past and target, after the target's CLS token, which is not counted.
 
-    Every text comes as the tokenizer gives it, CLS first and its closing token last; of earlier texts the CLS
-    is left out. The target is always kept: one that is longer than the window loses its end, and the past
-    loses its beginning.
+    Texts are token ids as the tokenizer gives them, with CLS first and the closing token last. The CLS of
+    past texts is left out. If there is no room, the past loses its beginning. A target that is longer than
+    the window loses its end.
+
+    Raises:
+        ValueError: for a `limit` below 1.
     """
     if limit < 1:
         raise ValueError(f"a token window of {limit} has no room for the target")

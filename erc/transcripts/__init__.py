@@ -1,73 +1,58 @@
-r"""Transcripts in, labelled transcripts out: one reader and one writer per format people have.
+r"""Read transcripts and write labelled transcripts.
 
-Read: `text` (`NAME: text`), `csv`, `tsv`, `jsonl` (or one JSON array), `vtt`, `srt`. Write: `jsonl`, `csv`,
-`parquet`, `vtt`.
+`erc.transcripts.formats.FORMATS` lists the formats. They read `text` (`NAME: text`), `csv`, `tsv`, `jsonl`
+(or one JSON array), `vtt` and `srt`, and write `csv`, `jsonl`, `vtt` and `parquet`.
 
-What happens to input that is not as it should be:
+Readers skip what they cannot use and report it as a problem with file and line; with `strict` the first
+problem raises InputError. Choices made for the user are reported as notes. In detail:
 
-=============================  =====================================================================================
-input                          what happens
-=============================  =====================================================================================
-a broken line, row or cue      told with file and line and skipped, the rest is read; with `strict` InputError
-empty file, no turn at all     InputError that says so, with the first problem
-one line                       one turn (a table needs its header line too)
-binary file                    InputError that names what it looks like
-encoding                       the byte-order mark decides (UTF-8, UTF-16, UTF-32); else UTF-8, and Windows-1252 with a
-                               note for the lines that are not; UTF-16 without a mark is told by its zero
-                               bytes
-lone surrogates, NUL           U+FFFD with a problem; the turn stays
-a turn of 200,000 characters   kept whole; readers do not truncate
-a turn without text            told and skipped
-a turn without a speaker       the speaker is `unknown`, with a note
-`http://x`, `12:30`, `great :D` no speakers; `Note: so` is none either
-`Ben:so`, `**Ben:** so`        speakers, where others speak or `Ben` looks like a name
-`> Ana: so`, `ben: so`         more of the turn above, as they may be words; with a note that gives the lines
-an utterance id standing twice a fresh id for the later one, with a problem
-NaN, Infinity, deep nesting,   a broken line
-numbers of 4,300 digits
-a broken element of an array   it and what follows are not read, with a problem
-a time that is none            left out with a problem; the turn stays
-a timestamp that is no moment   kept in `meta["timestamp"]`, with a note; the order of the file stands
-`[13/05/2024, 10:01] Ana: hi`  a turn with its timestamp, as chat programs export it: ISO 8601, or the day
-first unless a day beyond
-                               the twelfth or the order of the lines says that months come first; 12-hour
-                               clocks too
-a date that there is not       left out with a problem; the turn stays
-a dated line without a name    a message of the chat program: passed over, with one note for all
-an undated line in an export   more of the message above, though it begins with `PS:`; with one note for all
-timestamps that run backwards  the turns are read in order of time, with a note; where some have none or they
-contradict
-                               each other, the order of the file stands, with a problem; up to 5 seconds count
-                               as jitter
-a quote left open in CSV       costs its own line, not the rest of the file
-a labelled file of ours        read again; its predicted emotions are in `meta["record"]`, never gold labels
-=============================  =====================================================================================
+- Empty and binary files, and files without a single turn, raise InputError.
+- The byte-order mark decides the encoding. Without one, a line is UTF-8, else Windows-1252 with a note.
+- Lone surrogates and NUL become U+FFFD, with a problem. Long turns are not truncated.
+- A turn without text is skipped. A turn without a speaker gets the speaker `unknown`, with a note.
+- `Ben:so` and `**Ben:** so` name a speaker if `Ben` speaks elsewhere or looks like a name. `http://x`,
+  `12:30`,
+  `great :D` and `Note: so` never do.
+- `> Ana: so` and `ben: so` continue the turn above; a note lists the lines.
+- Chat exports (`[13/05/2024, 10:01] Ana: hi`) give timestamps. Days come before months unless a number above
+  12
+  or the order of the lines shows otherwise.
+- In a chat export, a dated line without a name is skipped, and an undated line continues the message above.
+- Turns are sorted by timestamp if these run backwards by more than 5 seconds, with a note. If a timestamp is
+  missing or the timestamps contradict each other, the file order is kept, with a problem.
+- Invalid times and dates are left out, with a problem. An unreadable timestamp stays in `meta["timestamp"]`.
+- A repeated utterance id is replaced by a new one, with a problem.
+- An open quote in CSV costs its own line only. After a broken element of a JSON array, the rest is not read.
+- Files written by this package can be read again. Their predicted emotions are in `meta["record"]`, never
+  among
+  the gold labels.
 
-The conversation id is the file's name without its suffix unless a column gives one; utterance ids count from
-0: `standup-0007` has index 7.
+The conversation id is the file name without its suffix unless a column gives one. Utterance ids count from 0:
+`standup-0007` has index 7.
 """
 
-from erc.transcripts.reading import READERS, iter_conversations, read_transcript
+from erc.transcripts.formats import FORMATS, Format, format_help, input_help, output_help
+from erc.transcripts.reading import iter_conversations, read_transcript
 from erc.transcripts.sniffing import sniff
-from erc.transcripts.types import UNKNOWN_SPEAKER, Draft, Line, Log, Problem, Reader, Sniffed, Transcript
-from erc.transcripts.unique_ids import UniqueIds
-from erc.transcripts.writers.records import utterance_record
-from erc.transcripts.writing import (
-    WRITERS,
+from erc.transcripts.types import (
+    UNKNOWN_SPEAKER,
+    Draft,
+    Line,
+    Log,
+    Problem,
+    Reader,
     RecordWriter,
-    open_writer,
-    output_format,
-    write_csv,
-    write_jsonl,
-    write_parquet,
-    write_vtt,
+    Sniffed,
+    Transcript,
 )
+from erc.transcripts.unique_ids import UniqueIds
+from erc.transcripts.writing import open_writer, output_format
 
 __all__ = [
-    "READERS",
+    "FORMATS",
     "UNKNOWN_SPEAKER",
-    "WRITERS",
     "Draft",
+    "Format",
     "Line",
     "Log",
     "Problem",
@@ -76,14 +61,12 @@ __all__ = [
     "Sniffed",
     "Transcript",
     "UniqueIds",
+    "format_help",
+    "input_help",
     "iter_conversations",
     "open_writer",
     "output_format",
+    "output_help",
     "read_transcript",
     "sniff",
-    "utterance_record",
-    "write_csv",
-    "write_jsonl",
-    "write_parquet",
-    "write_vtt",
 ]

@@ -1,4 +1,4 @@
-"""From drafts to conversations: order, ids, indices, clean strings."""
+"""Builds conversations from drafts: order, ids, indices and clean strings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from erc.transcripts.types import UNKNOWN_SPEAKER, Draft, Log
 
 
 def utterance_id(conversation_id: str, index: int) -> str:
-    """The id of a turn that brings none: `standup-0007` for index 7."""
+    """The id of a turn without an id of its own: `standup-0007` for index 7."""
     return f"{conversation_id}-{index:04d}"
 
 
 def gather(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Conversation]:
-    """Conversations in order of first appearance; turns of one id come together wherever they stand in the file."""
+    """Yield conversations in order of first appearance. The turns of one may be anywhere in the file."""
     groups: dict[str, list[Draft]] = {}
     for draft in _clean(drafts, default_id, log):
         groups.setdefault(draft.conversation or default_id, []).append(draft)
@@ -26,9 +26,9 @@ def gather(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Co
 
 
 def stream(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Conversation]:
-    """As `gather`, holding one conversation at a time: a conversation ends where the id changes.
+    """As `gather`, but hold one conversation in memory: it ends where the id changes.
 
-    An id that comes back later begins a new conversation `<id>~2`, and the log says so.
+    An id that occurs again later starts a new conversation `<id>~2`, with a problem.
     """
     seen: dict[str, int] = {}
     for conversation_id, group in itertools.groupby(
@@ -40,14 +40,15 @@ def stream(drafts: Iterable[Draft], *, default_id: str, log: Log) -> Iterator[Co
             fresh = f"{conversation_id}~{times}"
             log.problem(
                 turns[0].line,
-                f"conversation {conversation_id!r} comes back after others: kept apart as {fresh!r}; give a file, or sort by conversation",
+                f"conversation {conversation_id!r} continues after others: its later turns are conversation "
+                f"{fresh!r}; give a file, or sort by conversation",
             )
             conversation_id = fresh
         yield _build(conversation_id, turns, log)
 
 
 def comes_back(drafts: Iterable[Draft], *, default_id: str, log: Log) -> bool:
-    """Whether the turns of some conversation do not all stand together."""
+    """Whether the turns of some conversation are not consecutive."""
     ended: set[str] = set()
     current = None
     for draft in _clean(drafts, default_id, log):
@@ -75,9 +76,7 @@ def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft
             setattr(draft, field, value or None)
             replaced += count
         if replaced:
-            log.problem(
-                draft.line, f"{replaced} character(s) that are no text (lone surrogates or NUL) became U+FFFD"
-            )
+            log.problem(draft.line, f"{replaced} invalid character(s) (lone surrogates or NUL) became U+FFFD")
         if not draft.text.strip():
             log.problem(draft.line, "this turn has no text", "skipped")
             continue
@@ -88,7 +87,7 @@ def _clean(drafts: Iterable[Draft], default_id: str, log: Log) -> Iterator[Draft
         yield draft
     if nameless:
         log.note(
-            f"{nameless} turn(s) name no speaker, the first at line {first}: {UNKNOWN_SPEAKER!r} stands in"
+            f"{nameless} turn(s) have no speaker, the first at line {first}: they get {UNKNOWN_SPEAKER!r}"
         )
 
 
@@ -97,12 +96,12 @@ def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
     utterances = []
     for index, draft in enumerate(in_time_order(conversation_id, drafts, log)):
         wanted = draft.utterance_id or utterance_id(conversation_id, index)
-        given = _free(wanted, utterance_id(conversation_id, index), taken)
+        given = _unused(wanted, utterance_id(conversation_id, index), taken)
         if given != wanted:
             log.problem(
                 draft.line,
-                f"the utterance id {wanted!r} stands twice in conversation {conversation_id!r}",
-                f"this turn is now {given!r}",
+                f"the utterance id {wanted!r} is repeated in conversation {conversation_id!r}",
+                f"this turn gets {given!r}",
             )
         taken.add(given)
         utterances.append(
@@ -122,7 +121,7 @@ def _build(conversation_id: str, drafts: list[Draft], log: Log) -> Conversation:
     return Conversation(conversation_id=conversation_id, utterances=tuple(utterances))
 
 
-def _free(wanted: str, regular: str, taken: set[str]) -> str:
+def _unused(wanted: str, regular: str, taken: set[str]) -> str:
     if wanted not in taken:
         return wanted
     candidates = itertools.chain([regular], (f"{regular}~{copy}" for copy in itertools.count(2)))

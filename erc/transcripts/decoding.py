@@ -1,4 +1,4 @@
-"""From bytes to lines: encodings, byte-order marks, and files that are not text at all."""
+"""Decodes bytes to lines: encodings, byte-order marks, and detection of binary files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erc.errors import InputError
 from erc.transcripts.types import Line, Log
 
 HEAD_BYTES = 64 * 1024
-"""How much of a file is looked at before it is read."""
+"""Bytes at the start of a file from which its format and encoding are detected."""
 
 # Longest mark first: the UTF-32 little-endian mark begins with the UTF-16 one.
 _MARKS = (
@@ -27,7 +27,7 @@ _MARKS = (
 _MAGIC = (
     (
         b"PK\x03\x04",
-        "a ZIP archive (a Word, Excel or OpenDocument file is one too: save it as plain text or CSV)",
+        "a ZIP archive (also Word, Excel and OpenDocument: save as plain text or CSV)",
     ),
     (b"%PDF-", "a PDF document: export its text first"),
     (b"\xd0\xcf\x11\xe0", "an old Word or Excel file: save it as plain text or CSV"),
@@ -53,16 +53,14 @@ _NOT_TEXT = re.compile("[\ud800-\udfff\x00]")
 
 
 def what_it_looks_like(head: bytes) -> str | None:
-    """The kind of binary file `head` opens, in words; None for text.
+    """The kind of binary file that starts with `head`, in words; None for text.
 
-    Without a known signature, more than one control character in ten bytes counts as binary; a stray NUL does
-    not.
+    Without a known signature, a head is binary if more than a tenth of it are control characters.
     """
     if head.startswith(tuple(mark for mark, _ in _MARKS)) or _utf16_without_mark(head):
         return None
     for magic, words in _MAGIC:
-        # A speaker may be called RIFF: a signature of letters alone counts only with unprintable bytes behind
-        # it.
+        # A speaker may be called RIFF, so a signature of letters needs unprintable bytes after it.
         if head.startswith(magic) and (
             not magic.isalnum() or any(byte < 9 or byte > 126 for byte in head[len(magic) : 32])
         ):
@@ -74,10 +72,10 @@ def what_it_looks_like(head: bytes) -> str | None:
 
 
 def scrub(text: str) -> tuple[str, int]:
-    """`text` fit for UTF-8, and how many characters had to be replaced by U+FFFD.
+    """`text` that UTF-8 can encode, and the number of characters replaced by U+FFFD.
 
-    Halves of a surrogate pair that stand side by side are joined; lone ones and NUL, which databases and
-    encoders refuse, are replaced.
+    Joins the halves of a surrogate pair. Replaces lone surrogates and NUL, which databases and encoders
+    refuse.
     """
     if not _NOT_TEXT.search(text):
         return text, 0
@@ -87,9 +85,10 @@ def scrub(text: str) -> tuple[str, int]:
 
 @contextmanager
 def opened(source: Path | BinaryIO) -> Iterator[tuple[bytes, BinaryIO]]:
-    """The first `HEAD_BYTES` of `source` and a stream over all of it; pipes work, and a caller's stream stays open.
+    """Yield the first `HEAD_BYTES` of `source` and a stream over all of it. A caller's stream stays open.
 
-    Raises InputError when a path cannot be opened or read.
+    Raises:
+        InputError: when a path cannot be opened or read.
     """
     if not isinstance(source, Path):
         yield _with_head(source)
@@ -106,8 +105,8 @@ def opened(source: Path | BinaryIO) -> Iterator[tuple[bytes, BinaryIO]]:
 def decoded_lines(stream: BinaryIO, head: bytes, log: Log) -> Iterator[Line]:
     r"""The lines of `stream` with their endings; `\n`, `\r\n` and a lone `\r` end a line.
 
-    A byte-order mark decides the encoding. Without one every line is UTF-8, or Windows-1252 where it is not,
-    so that one damaged line leaves the others as they are.
+    A byte-order mark decides the encoding. Without one, each line is decoded as UTF-8, else as Windows-1252,
+    so a damaged line does not affect the others.
     """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
@@ -119,7 +118,7 @@ def decoded_lines(stream: BinaryIO, head: bytes, log: Log) -> Iterator[Line]:
     else:
         wide = _utf16_without_mark(head)
         if wide:
-            log.note(f"no byte-order mark, but the zero bytes look like {wide.upper()}: read as such")
+            log.note(f"no byte-order mark; read as {wide.upper()} because of its zero bytes")
             yield from _wide_lines(stream, wide, log)
             return
     yield from _narrow_lines(stream, log)
@@ -139,13 +138,13 @@ def _narrow_lines(stream: BinaryIO, log: Log) -> Iterator[Line]:
             yield Line(number, text)
     if foreign:
         log.note(
-            f"{foreign} line(s) are not UTF-8 and were read as Windows-1252, the first is line {first}; save as UTF-8 if letters look wrong"
+            f"{foreign} line(s) are not UTF-8 and were read as Windows-1252, the first is line {first}; "
+            "save as UTF-8 if letters look wrong"
         )
 
 
 def _decode_damaged(piece: bytes) -> tuple[str, bool]:
-    # Some exporters write surrogates as three bytes each; they are UTF-8 in spirit, and `scrub` deals with
-    # them.
+    # Some exporters encode each surrogate as three bytes. `scrub` joins or replaces them later.
     try:
         return piece.decode("utf-8", "surrogatepass"), False
     except UnicodeDecodeError:
@@ -157,12 +156,12 @@ def _wide_lines(stream: BinaryIO, encoding: str, log: Log) -> Iterator[Line]:
         io.TextIOWrapper(stream, encoding=encoding, errors="replace", newline=""), start=1
     ):
         if "\ufffd" in text:
-            log.problem(number, f"holds characters that are not valid {encoding.upper()}; they became U+FFFD")
+            log.problem(number, f"characters that are not valid {encoding.upper()} became U+FFFD")
         yield Line(number, text)
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """Text of mostly Western letters in UTF-16 has a zero in nearly every second byte and in no other."""
+    """UTF-16 in which every second byte is nearly always zero, as in text of mostly Western letters."""
     pairs = len(head) // 2
     if pairs < 2:
         return None
@@ -174,7 +173,7 @@ def _utf16_without_mark(head: bytes) -> str | None:
 
 def _with_head(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
     parts, missing = [], HEAD_BYTES
-    while missing and (part := stream.read(missing)):  # a pipe may give less than was asked for
+    while missing and (part := stream.read(missing)):  # a pipe may return fewer bytes than requested
         parts.append(part)
         missing -= len(part)
     head = b"".join(parts)
@@ -182,7 +181,7 @@ def _with_head(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
 
 
 class _Rejoined(io.RawIOBase):
-    """A head that was already read, then the rest of the stream, which it does not own."""
+    """The head that was already read, then the rest of the stream, which is not closed."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = memoryview(head)

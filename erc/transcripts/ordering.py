@@ -1,4 +1,4 @@
-"""The order of a conversation's turns: that of their timestamps, for a turn may only see its past."""
+"""Sorts the turns of a conversation by their timestamps, because a turn may only see its past."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from erc.transcripts.types import Draft, Log
 
 JITTER = 5.0
-"""Seconds by which a turn may be dated before one above it: clocks differ, and people speak at the same time."""
+"""Seconds by which a timestamp may precede an earlier turn's: clocks differ, and speakers overlap."""
 
 
 def in_time_order(conversation_id: str, drafts: Sequence[Draft], log: Log) -> list[Draft]:
-    """The turns of a conversation by their timestamps where these run backwards in the file (by more than `JITTER`), with a note.
+    """Sort turns by timestamp if the timestamps run backwards by more than `JITTER`, with a note.
 
-    A file that is newest first is turned round, so that turns of one moment come right too. Where some turn
-    has no timestamp, or the timestamps contradict each other or the seconds of the recording, the order of
-    the file stands, and that is a problem.
+    A newest-first file is reversed first, so that turns with equal timestamps are also in order. If a
+    timestamp is missing, or the timestamps contradict each other or the seconds of the recording, the file
+    order is kept, with a problem.
     """
     given = list(drafts)
     times = [_seconds(draft.timestamp) for draft in given]
@@ -25,10 +25,8 @@ def in_time_order(conversation_id: str, drafts: Sequence[Draft], log: Log) -> li
     if not known:
         starts = [draft.start for draft in given if draft.start is not None]
         if len(starts) == len(given) and _is_newest_first(starts):
-            log.problem(
-                given[0].line,
-                f"conversation {conversation_id!r}: {_KEPT.format(what='start times', why='it has no timestamps')}",
-            )
+            kept = _KEPT.format(what="start times", why="it has no timestamps")
+            log.problem(given[0].line, f"conversation {conversation_id!r}: {kept}")
         return given
     if not _runs_back(known):
         return given
@@ -44,18 +42,22 @@ def in_time_order(conversation_id: str, drafts: Sequence[Draft], log: Log) -> li
         draft for _, draft in sorted(reversed(dated) if newest_first else dated, key=lambda pair: pair[0])
     ]
     moved = sum(one is not other for one, other in zip(given, ordered, strict=True))
-    how = "newest first" if newest_first else "not in order of time"
+    how = "newest first" if newest_first else "not sorted by time"
     log.note(
-        f"conversation {conversation_id!r} is {how}: its turns are read by their timestamps, {moved} of {len(given)} change places"
+        f"conversation {conversation_id!r} is {how}: its turns are sorted by timestamp, "
+        f"{moved} of {len(given)} change places"
     )
     return ordered
 
 
-_KEPT = "{what} run backwards, but {why}: the order of the file stands, and turns are read as the past of earlier ones; sort the file by time"
+_KEPT = (
+    "{what} run backwards, but {why}: the file order is kept, so turns may precede their past; "
+    "sort the file by time"
+)
 
 
 def _contradiction(drafts: Sequence[Draft], known: Sequence[float]) -> str | None:
-    """Why timestamps that run backwards are not to be sorted by, in words."""
+    """Why turns cannot be sorted by timestamps that run backwards, in words; None if they can."""
     if len(known) < len(drafts):
         return f"{len(drafts) - len(known)} of {len(drafts)} turns have none"
     if (
@@ -65,7 +67,7 @@ def _contradiction(drafts: Sequence[Draft], known: Sequence[float]) -> str | Non
         return "some name their time zone and others do not"
     starts = [draft.start for draft in drafts if draft.start is not None]
     if len(starts) == len(drafts) and starts[-1] > starts[0] and not _runs_back(starts):
-        return "the seconds of the recording (start) rise"
+        return "the seconds of the recording (start) increase"
     return None
 
 
@@ -76,7 +78,7 @@ def _runs_back(times: Sequence[float]) -> bool:
 
 
 def _is_newest_first(times: Sequence[float]) -> bool:
-    """Whether more steps go back than forward; a single step back of two turns has to exceed the jitter."""
+    """Whether more steps go back than forward. A single step back must exceed the jitter."""
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
     back, forward = sum(step < 0 for step in steps), sum(step > 0 for step in steps)
     return back > forward and (back > 1 or min(steps) < -JITTER)

@@ -1,4 +1,4 @@
-"""Reading a transcript of any format."""
+"""Reads a transcript of any format."""
 
 from __future__ import annotations
 
@@ -13,25 +13,10 @@ from erc.data import Conversation
 from erc.errors import InputError
 from erc.transcripts.assembling import comes_back, gather, stream
 from erc.transcripts.decoding import decoded_lines, opened, what_it_looks_like
-from erc.transcripts.readers.jsonl import read_jsonl
-from erc.transcripts.readers.srt import read_srt
-from erc.transcripts.readers.table import read_csv, read_tsv
-from erc.transcripts.readers.text import read_text
-from erc.transcripts.readers.vtt import read_vtt
+from erc.transcripts.formats import FORMATS, input_formats
 from erc.transcripts.sniffing import sniff
-from erc.transcripts.types import Draft, Log, Problem, Reader, Sniffed, Transcript
+from erc.transcripts.types import Draft, Log, Problem, Sniffed, Transcript
 
-READERS: dict[str, Reader] = {
-    "text": read_text,
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "jsonl": read_jsonl,
-    "vtt": read_vtt,
-    "srt": read_srt,
-}
-"""Format to reader. Add an entry to read another format."""
-
-_WITHOUT_COLUMNS = frozenset(("text", "vtt", "srt"))
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,13 +28,19 @@ def read_transcript(
     strict: bool = False,
     name: str | None = None,
 ) -> Transcript:
-    """All conversations of one file, given as a path, or of a binary stream.
+    """Read all conversations of a file or a binary stream.
 
-    `format` is a key of `READERS`, sniffed when None; `mapping` goes from field
-    (`erc.transcripts.readers.columns.FIELDS`) to column; `name` stands for the file in messages and, without its
-    suffix, as the conversation id, where `source` is a stream. With `strict` the first problem raises
-    InputError; without it lines that cannot be read are skipped and told in `Transcript.problems`. Raises
-    InputError too for an empty file, a binary file and a file without a single turn.
+    Args:
+        source: A path, or a binary stream, which stays open.
+        format: The name of an input format; None detects it.
+        mapping: Field (`erc.transcripts.readers.columns.FIELDS`) to column, for formats with columns.
+        strict: Raise InputError at the first problem. Otherwise such lines are skipped and reported in
+            `Transcript.problems`.
+        name: The name of a stream, for messages and, without its suffix, as the conversation id.
+
+    Raises:
+        InputError: for an unknown format or column, a file that cannot be opened, an empty or binary file, a
+            file without a single turn, and with `strict` for the first problem.
     """
     source = Path(source) if isinstance(source, str) else source
     problems: list[Problem] = []
@@ -79,12 +70,14 @@ def iter_conversations(
     on_problem: Callable[[Problem], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Iterator[Conversation]:
-    """As `read_transcript`, one conversation at a time.
+    """As `read_transcript`, one conversation at a time; problems and notes go to the callbacks.
 
-    CSV, TSV and JSON Lines are read as they are consumed, so memory holds one conversation, where the turns
-    of each stand together. Where they do not, as in an export in order of time, a file is held whole. A
-    stream can only be read once: a conversation that comes back later in it is kept apart as `<id>~2` and
-    told. The other formats hold one conversation anyway.
+    CSV, TSV and JSON Lines are read lazily and hold one conversation in memory. If the turns of a
+    conversation are not consecutive in a file, the whole file is held. In a stream, which can be read only
+    once, later turns of an earlier conversation become a new conversation `<id>~2`, with a problem.
+
+    Raises:
+        InputError: as `read_transcript`, while iterating.
     """
     source = Path(source) if isinstance(source, str) else source
     arrange = (
@@ -112,13 +105,13 @@ def iter_conversations(
 def _comes_back(
     source: Path, *, format: str | None, mapping: Mapping[str, str] | None, name: str | None
 ) -> bool:
-    """Whether a file, which is read for it once more, has conversations whose turns do not stand together; False for a pipe."""
+    """Whether some conversation of a file has turns that are not consecutive; False for a pipe."""
     if not source.is_file():
         return False
     with _drafts(
         source, format=format, mapping=mapping, strict=False, name=name, on_problem=None, on_note=None
     ) as reading:
-        return reading.format not in _WITHOUT_COLUMNS and comes_back(
+        return FORMATS[reading.format].has_columns and comes_back(
             reading.drafts, default_id=reading.default_id, log=reading.log
         )
 
@@ -143,35 +136,34 @@ def _drafts(
     on_problem: Callable[[Problem], None] | None,
     on_note: Callable[[str], None] | None,
 ) -> Iterator[_Reading]:
-    if format is not None and format not in READERS:
-        raise InputError(f"there is no format {format!r} to read; the formats are {', '.join(READERS)}")
+    names = [entry.name for entry in input_formats()]
+    if format is not None and format not in names:
+        raise InputError(f"no input format {format!r}; the formats are {', '.join(names)}")
     place = str(source) if isinstance(source, Path) else name or "<stream>"
     log = Log(place, strict=strict, on_problem=on_problem, on_note=on_note)
     with opened(source) as (head, binary):
         if not head:
-            raise InputError("the file is empty: there is no turn to read", path=place)
+            raise InputError("the file is empty", path=place)
         if (kind := what_it_looks_like(head)) is not None:
-            raise InputError(f"this is no text but looks like {kind}", path=place)
+            raise InputError(f"not text, but {kind}", path=place)
         filename = name or (source.name if isinstance(source, Path) else None)
         sniffed = sniff(head, filename) if format is None else None
         chosen = format or (sniffed.format if sniffed else "text")
-        if mapping and chosen in _WITHOUT_COLUMNS:
+        reader = FORMATS[chosen].reader
+        assert reader is not None  # `sniff` and the check above give formats with a reader
+        if mapping and not FORMATS[chosen].has_columns:
             raise InputError(
-                f"--map is for files with columns, and this is read as {chosen} (name another format with --format)",
+                f"--map needs columns, and this is read as {chosen} (--format names another format)",
                 path=place,
             )
-        drafts = READERS[chosen](decoded_lines(binary, head, log), mapping=mapping or _NOTHING, log=log)
+        drafts = reader(decoded_lines(binary, head, log), mapping=mapping or _NOTHING, log=log)
         default_id = PurePath(filename).stem if filename else ""
         yield _Reading(drafts, default_id or "transcript", chosen, sniffed, log)
 
 
 def _nothing(reading: _Reading) -> InputError:
     log = reading.log
-    why = {
-        "text": "no line has the form 'NAME: text'",
-        "vtt": "no cue has a text",
-        "srt": "no cue has a text",
-    }.get(reading.format, "no record has a text")
+    why = FORMATS[reading.format].no_turn
     if log.first is not None:
         why = f"{log.problems} problem(s), the first is: {log.first}"
     guess = (

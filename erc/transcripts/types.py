@@ -1,4 +1,4 @@
-"""What reading a transcript gives: conversations, and everything that was odd on the way."""
+"""Types of reading and writing transcripts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from erc.data import Conversation
 from erc.errors import InputError
 
 UNKNOWN_SPEAKER = "unknown"
-"""The name of a turn's speaker where the source gives none."""
+"""The speaker of a turn whose source names none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a file that could not be used as it stood; `line` counts from 1, None means the whole file."""
+    """A part of a file that could not be used as written. `line` counts from 1; None means the whole file."""
 
     path: str
     line: int | None
@@ -28,7 +28,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sniffed:
-    """A guess at a format: `confidence` in [0, 1] and the `reason` in words."""
+    """A detected format, with a `confidence` in [0, 1] and the `reason` in words."""
 
     format: str
     confidence: float
@@ -39,8 +39,12 @@ class Sniffed:
 class Transcript:
     """The conversations of one file.
 
-    `problems` are lines that were skipped or mended, `notes` are choices the reader made (columns, encoding);
-    `sniffed` is the guess the format came from, None where the caller named it.
+    Attributes:
+        conversations: In the order of the file.
+        format: The name of the format it was read as.
+        problems: Lines that were skipped or repaired.
+        notes: Choices the reader made, such as columns and encoding.
+        sniffed: How the format was detected; None if the caller named it.
     """
 
     conversations: tuple[Conversation, ...]
@@ -56,7 +60,7 @@ class Transcript:
 
 
 class Line(NamedTuple):
-    """One physical line, its ending kept; `number` counts from 1."""
+    """One physical line with its line ending; `number` counts from 1."""
 
     number: int
     text: str
@@ -64,7 +68,20 @@ class Line(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """A turn as one reader found it, before it has an id, an index and clean text."""
+    """A turn as a reader found it, before it has an index and clean text.
+
+    Attributes:
+        line: The line where it begins.
+        text: Its text, not cleaned.
+        speakers: Its speakers; empty if the source names none.
+        conversation: Its conversation id, if the source has one.
+        utterance_id: Its own id, if the source has one.
+        start: Seconds from the beginning of the recording.
+        end: Seconds from the beginning of the recording.
+        timestamp: An ISO 8601 moment.
+        emotions: Gold labels.
+        meta: Other values of the source.
+    """
 
     line: int
     text: str
@@ -79,7 +96,7 @@ class Draft:
 
 
 class Log:
-    """Takes down problems and notes while a file is read; in strict mode the first problem ends the reading."""
+    """Passes on problems and notes of reading. In strict mode the first problem raises InputError."""
 
     def __init__(
         self,
@@ -97,7 +114,11 @@ class Log:
         self._on_note = on_note
 
     def problem(self, line: int | None, message: str, done: str | None = None) -> None:
-        """Report what is wrong at `line`, and what is `done` about it. Raises InputError, of what is wrong alone, in strict mode."""
+        """Report what is wrong at `line`, and what the reader has `done` about it.
+
+        Raises:
+            InputError: in strict mode.
+        """
         if self.strict:
             raise InputError(message, path=self.path, line=line)
         problem = Problem(self.path, line, message if done is None else f"{message}: {done}")
@@ -107,14 +128,40 @@ class Log:
             self._on_problem(problem)
 
     def note(self, message: str) -> None:
-        """Tell the user of a choice that was made for them."""
+        """Report a choice that the reader made for the user."""
         if self._on_note is not None:
             self._on_note(message)
 
 
 class Reader(Protocol):
-    """One format: lines in, drafts out, problems to the log. Raises nothing but InputError."""
+    """Reads one format: turns lines into drafts and reports problems to the log."""
 
     def __call__(self, lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-        """Yield the turns of `lines` in file order; `mapping` is field to column, empty for formats without columns."""
+        """Yield the turns of `lines` in file order.
+
+        `mapping` goes from field to column and is empty for formats without columns.
+
+        Raises:
+            InputError: for a mapping or a file that cannot be used at all, and in strict mode.
+        """
+        ...
+
+
+class RecordWriter(Protocol):
+    """Writes records in the order given. The caller ends with `finish`, or after a failure with `discard`."""
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write one record.
+
+        Raises:
+            InputError: for a record that the format cannot hold.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Write what is still buffered."""
+        ...
+
+    def discard(self) -> None:
+        """Write nothing more and release everything."""
         ...

@@ -1,4 +1,4 @@
-"""Conversations of several files of one run: no two of them have one id."""
+"""Makes conversation ids unique across the files of one run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from erc.transcripts.assembling import utterance_id
 
 
 class UniqueIds:
-    """Gives conversations of later files another id where an earlier file has one of that id.
+    """Renames conversations of later files whose id an earlier file already has.
 
-    The first keeps it, so that one file gives the same ids alone and before others. A later one is put under
-    its nearest folder that no other file of that name lies in (`d2/talk`), or numbered where no folder tells
-    (`talk-2`): the names given decide, in their order. `files` are those names.
+    The first file keeps its ids. A later conversation gets the nearest folder of its file that distinguishes
+    it (`d2/standup`), or a number if no folder does (`standup-2`). `files` are the names as given, in their
+    order.
     """
 
     def __init__(self, files: Sequence[str]) -> None:
@@ -26,20 +26,23 @@ class UniqueIds:
     def among(
         self, conversations: Iterable[Conversation], place: int
     ) -> Iterator[tuple[Conversation, str | None]]:
-        """The conversations of the file at `place`, each with a note for the first that had to be called otherwise, else None."""
-        earlier, told = frozenset(self._taken), False
+        """The conversations of file number `place`, each with None or, for the first renamed one, a note."""
+        earlier, noted = frozenset(self._taken), False
         for conversation in conversations:
             identifier = conversation.conversation_id
             note = None
             if identifier in earlier:
-                conversation = _called(conversation, self._free(identifier, place))
-                if not told:
-                    note = f"{self._files[place]}: an earlier file has a conversation {identifier!r}: this one is {conversation.conversation_id!r}"
-                told = True
+                conversation = _renamed(conversation, self._unused_id(identifier, place))
+                if not noted:
+                    note = (
+                        f"{self._files[place]}: an earlier file has a conversation {identifier!r}: "
+                        f"this one is {conversation.conversation_id!r}"
+                    )
+                noted = True
             self._taken.add(conversation.conversation_id)
             yield conversation, note
 
-    def _free(self, identifier: str, place: int) -> str:
+    def _unused_id(self, identifier: str, place: int) -> str:
         numbered = (f"{identifier}-{copy}" for copy in itertools.count(2))
         return next(
             found
@@ -57,8 +60,8 @@ class UniqueIds:
                 return
 
 
-def _called(conversation: Conversation, identifier: str) -> Conversation:
-    """The conversation under another id, and with it those of its turns that brought no id of their own."""
+def _renamed(conversation: Conversation, identifier: str) -> Conversation:
+    """The conversation with another id. Turn ids that were built from the old id change with it."""
     old = conversation.conversation_id
     turns = tuple(
         replace(turn, utterance_id=utterance_id(identifier, turn.index))

@@ -23,7 +23,7 @@ def test_data_import_then_list_shows_the_split(source: Path) -> None:
     imported = runner.invoke(app, ["import", "goemotions", "--from", str(source)])
     assert imported.exit_code == 0
     assert imported.stdout.endswith("  train.tsv\n")
-    assert "licence: CC-BY-4.0" in imported.stderr
+    assert "licence: GoEmotions: Apache-2.0 code, CC BY 4.0 data" in imported.stderr
     listed = json.loads(runner.invoke(app, ["list", "--json"]).stdout)
     assert [entry["splits"] for entry in listed if entry["corpus"] == "goemotions"] == [["train"]]
 
@@ -35,7 +35,7 @@ def test_data_check_prints_figures_checksum_and_irregularities(source: Path) -> 
         assert expected in result.stdout
 
 
-def test_data_check_talks_of_other_files_on_standard_error(source: Path) -> None:
+def test_data_check_reports_other_files_on_standard_error(source: Path) -> None:
     result = runner.invoke(app, ["check", str(source)])
     assert "notes.txt" in result.stderr
     assert "notes.txt" not in result.stdout

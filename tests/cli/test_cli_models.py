@@ -125,7 +125,7 @@ def test_table_text_cannot_redraw_the_terminal_nor_style_itself() -> None:
     assert all(part in out for part in ("<U+001B>", "<U+202E>", "[bold]not[/bold]", "A<U+0007>na"))
 
 
-def test_table_shortens_a_long_text_and_stops_where_told() -> None:
+def test_table_shortens_a_long_text_and_stops_at_the_limit() -> None:
     out = rendered("x" * 5000)
     assert out.count("x") == 239 + 1  # one is in the word "text"
     assert "…" in out

@@ -1,4 +1,4 @@
-"""The chronological history: strictly before, bounded, by speaker and corpus, whatever the order of filling; and its controls."""
+"""The history in memory: bounded, strictly before a moment, in any order of filling."""
 
 from __future__ import annotations
 
@@ -70,19 +70,11 @@ def test_history_replaces_a_turn_at_the_same_moment() -> None:
     assert found.turns[0].embedding[0] == 2.0
 
 
-def test_history_cleared_knows_nobody() -> None:
-    history = InMemoryHistory()
-    history.add("ana", turn(at(0, 0)))
-    history.clear()
-    assert history.speakers == ()
-    assert history.history("ana", before=at(1, 0), limit=5).utterances == 0
-
-
 def test_sequence_numbers_follow_the_order_given_and_refuse_a_repeated_id() -> None:
-    talks = [Conversation(name, ()) for name in ("b", "a")]
-    assert sequence_numbers(talks) == {"b": 0.0, "a": 1.0}
-    with pytest.raises(ValueError, match="b stands twice"):
-        sequence_numbers([*talks, talks[0]])
+    conversations = [Conversation(name, ()) for name in ("b", "a")]
+    assert sequence_numbers(conversations) == {"b": 0.0, "a": 1.0}
+    with pytest.raises(ValueError, match="b is repeated"):
+        sequence_numbers([*conversations, conversations[0]])
 
 
 def test_no_history_forgets_everybody() -> None:

@@ -1,4 +1,4 @@
-"""Who a name means: a person of the corpus, or somebody of one conversation."""
+"""Whether a name means one person of the corpus, or has a meaning in one conversation only."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_import_adds_a_split_and_keeps_the_recorded_ones(folder: Path, own_root:
     assert len((own_root / "goemotions" / "SHA256SUMS").read_text(encoding="utf-8").splitlines()) == 2
 
 
-def test_import_overwrites_another_version_only_when_told(folder: Path, own_root: Path) -> None:
+def test_import_overwrites_another_version_only_with_replace(folder: Path, own_root: Path) -> None:
     import_corpus("goemotions", source=folder)
     (folder / "dev.tsv").write_text("four\t1\tc\n", encoding="utf-8")
     with pytest.raises(InputError, match="--replace"):
@@ -78,7 +78,7 @@ def test_import_overwrites_another_version_only_when_told(folder: Path, own_root
 
 
 def test_import_refuses_a_source_of_another_corpus(folder: Path, own_root: Path) -> None:
-    with pytest.raises(InputError, match="nothing there reads as the corpus 'meld'"):
+    with pytest.raises(InputError, match="no file of the corpus 'meld' is there"):
         import_corpus("meld", source=folder)
 
 
@@ -152,7 +152,7 @@ def test_unpack_stops_a_bomb_by_its_ratio(tmp_path: Path) -> None:
 
 def test_unpack_counts_the_limit_over_all_members(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {f"{i}.txt": "x" * 600 for i in range(3)}, zipfile.ZIP_STORED)
-    with pytest.raises(InputError, match=r"stopped in member '1\.txt'"):
+    with pytest.raises(InputError, match=r"stopped at '1\.txt'"):
         unpack(archive, tmp_path / "into", ArchiveLimits(total_bytes=1000))
 
 
@@ -171,7 +171,7 @@ def test_unpack_refuses_a_member_twice(tmp_path: Path) -> None:
             info = tarfile.TarInfo("x.txt")
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    with pytest.raises(InputError, match="stands twice"):
+    with pytest.raises(InputError, match="is repeated"):
         unpack(tmp_path / "a.tar", tmp_path / "into")
 
 
@@ -185,7 +185,7 @@ def test_unpack_reports_a_damaged_archive(tmp_path: Path) -> None:
 
 
 class FakeHub(ModuleType):
-    """Stands for the `datasets` package: gives rows, or fails as a machine without a connection does."""
+    """Replaces the `datasets` package: returns rows, or fails as without a connection."""
 
     def __init__(self, splits: dict[str, list[dict[str, Any]]] | Exception) -> None:
         super().__init__("datasets")

@@ -1,4 +1,4 @@
-"""Every reader on a few self-written lines that hold one irregularity each."""
+"""Every reader on a few invented lines with one irregularity each."""
 
 import json
 from collections.abc import Callable
@@ -294,7 +294,7 @@ def test_goemotions_refuses_bad_rows_with_their_line(
 
 
 def test_goemotions_refuses_a_comment_id_twice(write: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match="comment id a stands twice"):
+    with pytest.raises(InputError, match="comment id a is repeated"):
         read_goemotions(write("train.tsv", "x\t0\ta", "y\t1\ta"), "train")
 
 
@@ -359,7 +359,7 @@ def test_dailydialog_refuses_files_of_different_length(write: Callable[..., Path
 
 
 def test_dailydialog_names_the_missing_label_file(write: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match=r"dialogues_emotion_dev\.txt should lie beside"):
+    with pytest.raises(InputError, match=r"dialogues_emotion_dev\.txt are missing beside"):
         read_dailydialog(write("dialogues_dev.txt", "a __eou__"), "dev")
 
 

@@ -4,14 +4,17 @@ from pathlib import Path
 import pytest
 
 from erc.data.conversation import Conversation, Utterance
-from erc.data.corpora import chronological, find_sources, iter_splits, load_corpus, sniff, summarise
+from erc.data.corpora import chronological, find_sources, load_corpus, sniff, summarise
 from erc.data.corpora.corpus import split_of
 from erc.data.corpora.inventory import check_path, list_corpora
 from erc.data.corpora.registry import guess_split
 from erc.data.root import corpus_dir, data_root, search_roots, user_data_dir
 from erc.errors import InputError
 
-SEMEVAL_HEADER = "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust\n"
+SEMEVAL_HEADER = (
+    "ID\tTweet\tanger\tanticipation\tdisgust\tfear\tjoy\tlove\toptimism\tpessimism\tsadness\tsurprise\ttrust"
+    "\n"
+)
 MELD_HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
 )
@@ -52,7 +55,7 @@ def test_sniff_knows_each_layout_and_split(
 ) -> None:
     source = sniff(put(tmp_path / "x" / name, text))
     assert source is not None
-    assert (source.layout.corpus, source.split) == expected
+    assert (source.corpus, source.split) == expected
 
 
 @pytest.mark.parametrize(
@@ -87,10 +90,6 @@ def test_load_corpus_takes_other_names_of_a_split(goemotions: Path) -> None:
         load_corpus("goemotions", "validation").conversations
         == load_corpus("goemotions", "dev").conversations
     )
-
-
-def test_iter_splits_reads_train_then_dev(goemotions: Path) -> None:
-    assert [(corpus.split, len(corpus)) for corpus in iter_splits("goemotions")] == [("train", 2), ("dev", 1)]
 
 
 def test_load_corpus_names_the_splits_there_are(goemotions: Path) -> None:

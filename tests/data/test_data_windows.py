@@ -1,4 +1,4 @@
-"""What of a conversation reaches the encoder: speaker tags and token windows, against values worked out by hand."""
+"""Input of the encoder: speaker tags and token windows, against values computed by hand."""
 
 from __future__ import annotations
 

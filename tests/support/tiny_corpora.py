@@ -1,4 +1,4 @@
-"""A few dialogues in the layouts of MELD's and EmoryNLP's files, and comments in that of GoEmotions'."""
+"""Writes small corpora in the file layouts of MELD, EmoryNLP and GoEmotions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAID = {
 
 
 def write_corpora(root: Path) -> Path:
-    """Train and dev splits of the three corpora under `root`."""
+    """Write train and dev splits of the three corpora under `root`."""
     for name in ("meld", "emorynlp", "goemotions"):
         (root / name).mkdir(parents=True)
     for split, count in (("train", 8), ("dev", 10)):

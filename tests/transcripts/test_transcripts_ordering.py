@@ -1,4 +1,4 @@
-"""The order of turns is that of their timestamps."""
+"""Turns are sorted by their timestamps."""
 
 import io
 import random
@@ -17,7 +17,7 @@ def texts(transcript):
     return [(u.index, u.text) for u in transcript.conversations[0]]
 
 
-def test_order_newest_first_is_turned_round_and_told():
+def test_order_newest_first_is_reversed_with_a_note():
     rows = [
         "Bob,fourth,2024-05-03T10:00:00",
         "Ana,third,2024-05-02T10:00:00",
@@ -51,15 +51,18 @@ def test_order_of_one_moment_is_that_of_the_file():
 
 
 @pytest.mark.parametrize("seconds", [[0, 10, 8.5, 20], [0, -1.5], [0, 0, 0]])
-def test_order_stands_without_a_word_where_clocks_jitter(seconds):
+def test_order_is_kept_silently_where_clocks_jitter(seconds):
     rows = [f"Ana,turn {n},{1714550400 + second}" for n, second in enumerate(seconds)]
     transcript = read(rows)
     assert texts(transcript) == [(n, f"turn {n}") for n in range(len(seconds))]
     assert (transcript.problems, len(transcript.notes)) == ((), 1)
 
 
-def test_order_of_overlapping_captions_stands_without_a_word():
-    cues = "1\n00:00:01,000 --> 00:00:09,000\nAna: So.\n\n2\n00:00:08,000 --> 00:00:12,000\nBen: No.\n\n3\n00:00:02,000 --> 00:00:03,000\nCy: Ha.\n"
+def test_order_of_overlapping_captions_is_kept_silently():
+    cues = (
+        "1\n00:00:01,000 --> 00:00:09,000\nAna: So.\n\n2\n00:00:08,000 --> 00:00:12,000\nBen: No.\n\n"
+        "3\n00:00:02,000 --> 00:00:03,000\nCy: Ha.\n"
+    )
     transcript = read_transcript(io.BytesIO(cues.encode()), format="srt")
     assert (texts(transcript), transcript.problems, transcript.notes) == (
         [(0, "So."), (1, "No."), (2, "Ha.")],

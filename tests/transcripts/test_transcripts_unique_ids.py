@@ -38,7 +38,7 @@ def test_ids_of_files_of_one_name_tell_the_nearest_folder_or_a_number(files, ids
     assert named(files)[0] == ids
 
 
-def test_ids_that_were_changed_are_told_once_a_file():
+def test_ids_that_were_changed_are_noted_once_per_file():
     found, notes = named(["a.csv", "d/b.csv"], [["x", "y"], ["x", "y", "z"]])
     assert found == ["x", "y", "d/x", "d/y", "z"]
     assert notes == ["d/b.csv: an earlier file has a conversation 'x': this one is 'd/x'"]

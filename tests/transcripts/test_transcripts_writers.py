@@ -11,16 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.errors import InputError
-from erc.transcripts import (
-    open_writer,
-    output_format,
-    read_transcript,
-    utterance_record,
-    write_csv,
-    write_jsonl,
-    write_parquet,
-    write_vtt,
-)
+from erc.transcripts import open_writer, output_format, read_transcript
 from erc.transcripts.spreadsheet_safety import defuse, restore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,27 +26,35 @@ TEXT = st.text(
 
 def record(**changes):
     base = {
-        "conversation_id": "c", "utterance_id": "c-0000", "index": 0, "speaker": "Ana", "speaker_id": "spk_1", "text": "hi",
-        "start": 1.0, "end": 2.5, "timestamp": None, "emotion": "joy", "confidence": 0.75, "probabilities": {"joy": 0.75, "neutral": 0.25},
+        "conversation_id": "c", "utterance_id": "c-0000", "index": 0,
+        "speaker": "Ana", "speaker_id": "spk_1", "text": "hi",
+        "start": 1.0, "end": 2.5, "timestamp": None,
+        "emotion": "joy", "confidence": 0.75, "probabilities": {"joy": 0.75, "neutral": 0.25},
         "fine": [{"emotion": "amusement", "probability": 0.5, "epistemic": 0.125}],
-        "uncertainty": {"total": 0.5, "aleatoric": 0.25, "epistemic": 0.25}, "decision": "accept", "model": "m@1",
+        "uncertainty": {"total": 0.5, "aleatoric": 0.25, "epistemic": 0.25},
+        "decision": "accept", "model": "m@1",
         "history": {"utterances": 12, "conversations": 3},
     }  # fmt: skip
     return base | changes
 
 
-def written(write, *records):
+def write(records, target, format=None):
+    with open_writer(target, format) as writer:
+        for one in records:
+            writer.write(one)
+
+
+def written(format, *records):
     stream = io.BytesIO()
-    assert write(records, stream) == len(records)
+    write(records, stream, format)
     return stream.getvalue()
 
 
 @settings(deadline=None, max_examples=100)
 @given(TEXT, TEXT, st.sampled_from(["jsonl", "csv"]))
 def test_writers_text_comes_back_through_the_reader(text, name, format):
-    write = {"jsonl": write_jsonl, "csv": write_csv}[format]
     transcript = read_transcript(
-        io.BytesIO(written(write, record(text=text, speaker=name))), format=format, strict=True
+        io.BytesIO(written(format, record(text=text, speaker=name))), format=format, strict=True
     )
     (utterance,) = transcript.conversations[0]
     assert (utterance.text, utterance.speaker, utterance.start) == (text, " ".join(name.split()), 1.0)
@@ -70,13 +69,13 @@ def test_formulas_restore_is_the_inverse_of_defuse(text):
 @settings(deadline=None)
 @given(st.sampled_from(RISKY), st.text(max_size=5))
 def test_csv_no_cell_of_text_opens_like_a_formula(sign, rest):
-    data = written(write_csv, record(text=sign + rest, speaker=sign + rest, emotion=sign + rest)).decode()
+    data = written("csv", record(text=sign + rest, speaker=sign + rest, emotion=sign + rest)).decode()
     row = next(csv.DictReader(io.StringIO(data, newline="")))
     assert not any(row[column][:1] in RISKY for column in ("text", "speaker", "emotion") if row[column])
 
 
 def test_csv_negative_number_stays_a_number():
-    row = next(csv.DictReader(io.StringIO(written(write_csv, record(confidence=-0.5)).decode())))
+    row = next(csv.DictReader(io.StringIO(written("csv", record(confidence=-0.5)).decode())))
     assert row["confidence"] == "-0.5"
 
 
@@ -84,9 +83,9 @@ def test_csv_negative_number_stays_a_number():
 def test_tables_say_whether_a_text_was_cut(cut, tmp_path):
     import pyarrow.parquet as pq
 
-    row = next(csv.DictReader(io.StringIO(written(write_csv, record(truncated=cut)).decode())))
+    row = next(csv.DictReader(io.StringIO(written("csv", record(truncated=cut)).decode())))
     assert json.loads(row["truncated"]) is cut
-    write_parquet([record(truncated=cut)], tmp_path / "t.parquet")
+    write([record(truncated=cut)], tmp_path / "t.parquet")
     assert pq.read_table(tmp_path / "t.parquet").to_pylist()[0]["truncated"] is cut
 
 
@@ -94,9 +93,9 @@ def test_tables_say_whether_a_text_was_cut(cut, tmp_path):
 def test_tables_say_what_a_language_model_was_asked(asked, tmp_path):
     import pyarrow.parquet as pq
 
-    row = next(csv.DictReader(io.StringIO(written(write_csv, record(**asked)).decode())))
+    row = next(csv.DictReader(io.StringIO(written("csv", record(**asked)).decode())))
     assert {name: row[name] for name in ("prompt", "score_kind") if row[name]} == asked
-    write_parquet([record(**asked)], tmp_path / "t.parquet")
+    write([record(**asked)], tmp_path / "t.parquet")
     kept = pq.read_table(tmp_path / "t.parquet").to_pylist()[0]
     assert {name: kept[name] for name in ("prompt", "score_kind") if kept[name] is not None} == asked
 
@@ -106,24 +105,22 @@ def test_csv_of_others_keeps_its_apostrophes():
     assert transcript.conversations[0].utterances[0].text == "'=yes"
 
 
-@pytest.mark.parametrize("write", [write_jsonl, write_csv])
-def test_writers_refuse_nan_and_name_the_record(write):
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_writers_refuse_nan_and_name_the_record(format):
     with pytest.raises(InputError, match="c-0000"):
-        written(write, record(confidence=float("nan")))
+        written(format, record(confidence=float("nan")))
 
 
 def test_jsonl_takes_numpy_numbers_and_replaces_surrogates():
-    line = json.loads(
-        written(write_jsonl, record(confidence=np.float32(0.5), index=np.int64(3), text="a\ud800"))
-    )
+    line = json.loads(written("jsonl", record(confidence=np.float32(0.5), index=np.int64(3), text="a\ud800")))
     assert (line["confidence"], line["index"], line["text"]) == (0.5, 3, "a\ufffd")
 
 
 def test_parquet_schema_is_the_same_for_full_and_bare_records(tmp_path):
     import pyarrow.parquet as pq
 
-    write_parquet([record()], tmp_path / "full.parquet")
-    write_parquet([{"utterance_id": "u", "text": "hi"}], tmp_path / "bare.parquet")
+    write([record()], tmp_path / "full.parquet")
+    write([{"utterance_id": "u", "text": "hi"}], tmp_path / "bare.parquet")
     full, bare = pq.read_table(tmp_path / "full.parquet"), pq.read_table(tmp_path / "bare.parquet")
     assert full.schema == bare.schema
     assert full.to_pylist()[0]["history"] == {"utterances": 12, "conversations": 3}
@@ -142,34 +139,37 @@ def test_parquet_goes_to_a_stream_that_cannot_tell_its_place():
             raise OSError(errno.ESPIPE, "Illegal seek")
 
     pipe = Pipe()
-    write_parquet([record()] * 2500, pipe)
+    write([record()] * 2500, pipe, "parquet")
     import pyarrow.parquet as pq
 
     assert pq.ParquetFile(io.BytesIO(pipe.data)).metadata.num_rows == 2500
 
 
 def test_vtt_cue_carries_emotion_class_and_voice():
-    data = written(write_vtt, record(text="a < b\n\n--> c", decision="review")).decode()
+    data = written("vtt", record(text="a < b\n\n--> c", decision="review")).decode()
     assert (
-        data
-        == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n<v.joy.review Ana>(joy?) a &lt; b --&gt; c</v>\n\n"
+        data == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n"
+        "<v.joy.review Ana>(joy?) a &lt; b --&gt; c</v>\n\n"
     )
 
 
 def test_vtt_turn_without_end_lasts_until_the_next():
-    data = written(write_vtt, record(end=None, text="x" * 300), record(start=3.0, end=4.0)).decode()
+    data = written("vtt", record(end=None, text="x" * 300), record(start=3.0, end=4.0)).decode()
     assert "00:00:01.000 --> 00:00:03.000" in data
 
 
 def test_vtt_record_without_times_is_refused():
     with pytest.raises(InputError, match=r"c-0000.*no start"):
-        written(write_vtt, record(start=None))
+        written("vtt", record(start=None))
 
 
 def test_vtt_labelled_file_has_the_cues_and_the_turns_of_its_source():
     source = read_transcript(EXAMPLES / "dinner.vtt").conversations[0]
-    records = [utterance_record(source, utterance, cues=True) | {"emotion": "joy"} for utterance in source]
-    data = written(write_vtt, *records)
+    records = [
+        {"speaker": turn.speaker, "start": turn.start, "cues": turn.meta["cues"], "emotion": "joy"}
+        for turn in source
+    ]
+    data = written("vtt", *records)
     again = read_transcript(io.BytesIO(data), strict=True).conversations[0]
     assert [(u.speaker, u.text, u.start, u.end) for u in again] == [
         (u.speaker, u.text, u.start, u.end) for u in source
@@ -191,7 +191,7 @@ def test_writer_success_replaces_the_file_and_keeps_its_permissions(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("old")
     path.chmod(0o640)
-    write_jsonl([record()], path)
+    write([record()], path)
     assert json.loads(path.read_text()) == record()
     assert path.stat().st_mode & 0o777 == 0o640
     assert [child.name for child in tmp_path.iterdir()] == ["out.jsonl"]
@@ -200,13 +200,13 @@ def test_writer_success_replaces_the_file_and_keeps_its_permissions(tmp_path):
 def test_writer_follows_a_link_instead_of_replacing_it(tmp_path):
     (tmp_path / "real.jsonl").write_text("old")
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
-    write_jsonl([record()], tmp_path / "link.jsonl")
+    write([record()], tmp_path / "link.jsonl")
     assert (tmp_path / "link.jsonl").is_symlink()
     assert json.loads((tmp_path / "real.jsonl").read_text())["text"] == "hi"
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_writer_full_disk_is_told_and_the_old_file_stands(tmp_path, monkeypatch, where):
+def test_writer_full_disk_is_reported_and_the_old_file_is_kept(tmp_path, monkeypatch, where):
     (tmp_path / "out.jsonl").write_text("old")
 
     def full(*_):
@@ -214,19 +214,19 @@ def test_writer_full_disk_is_told_and_the_old_file_stands(tmp_path, monkeypatch,
 
     monkeypatch.setattr(os, where, full)
     with pytest.raises(InputError, match="No space left"):
-        write_jsonl([record()], tmp_path / "out.jsonl")
+        write([record()], tmp_path / "out.jsonl")
     assert [child.name for child in tmp_path.iterdir()] == ["out.jsonl"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
-def test_writer_full_device_is_told():
+def test_writer_full_device_is_reported():
     with pytest.raises(InputError, match="No space left"):
-        write_jsonl([record()], "/dev/full")
+        write([record()], "/dev/full", "jsonl")
 
 
-def test_writer_missing_folder_is_told(tmp_path):
+def test_writer_missing_folder_is_reported(tmp_path):
     with pytest.raises(InputError, match="no folder"):
-        write_jsonl([record()], tmp_path / "none" / "out.jsonl")
+        write([record()], tmp_path / "none" / "out.jsonl")
 
 
 def test_writer_leaves_errors_of_the_callers_work_alone(tmp_path):
@@ -235,7 +235,7 @@ def test_writer_leaves_errors_of_the_callers_work_alone(tmp_path):
 
 
 def test_writer_dash_is_standard_output(capfdbinary):
-    write_jsonl([record()], "-")
+    write([record()], "-")
     assert json.loads(capfdbinary.readouterr().out)["utterance_id"] == "c-0000"
 
 

@@ -1,7 +1,7 @@
-"""Unpacks a corpus archive without trusting it.
+"""Unpacks a corpus archive safely.
 
-Member names may not leave the folder, links and devices are refused, and sizes are counted while the bytes
-stream: the figures in an archive's own headers are a claim.
+Member names must stay within the folder, links and devices are refused, and sizes are counted while the data
+is written, because the sizes in an archive's headers can be wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import IO
 from erc.errors import InputError
 
 _BLOCK = 1 << 16
-# RuntimeError is zipfile's word for an encrypted member; the last two mean that a member's folder is another
+# zipfile raises RuntimeError for an encrypted member. The last two mean that a member's folder is another
 # member's file.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -38,7 +38,14 @@ _SUFFIXES = frozenset({".json", ".csv", ".tsv", ".txt", ".parquet", ".zip"})
 
 @dataclass(frozen=True, slots=True)
 class ArchiveLimits:
-    """What an archive may unpack to: bytes in all, members, and bytes for each packed byte beyond a free allowance."""
+    """Limits of an archive.
+
+    Attributes:
+        total_bytes: Unpacked bytes.
+        members: Number of members.
+        ratio: Unpacked bytes per packed byte, beyond `free_bytes`.
+        free_bytes: Unpacked bytes that are always allowed.
+    """
 
     total_bytes: int = 1 << 30
     members: int = 10_000
@@ -60,10 +67,12 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, into: Path, limits: ArchiveLimits = ArchiveLimits()) -> None:
-    """Writes the data files of `archive` (JSON, CSV, TSV, TXT, Parquet, inner zips) below `into`; others are passed over.
+    """Write the data files of `archive` (JSON, CSV, TSV, TXT, Parquet, inner zips) below `into`; skip others.
 
-    Raises InputError for a name that leads elsewhere, a link or a device anywhere in the archive, a limit
-    passed, or a damaged file.
+    Raises:
+        InputError: for a member name outside the folder, a link, a device, a repeated member, an exceeded
+        limit, or
+            a damaged archive.
     """
     packed = archive.stat().st_size
     allowed = min(limits.total_bytes, limits.free_bytes + limits.ratio * packed)
@@ -77,7 +86,7 @@ def unpack(archive: Path, into: Path, limits: ArchiveLimits = ArchiveLimits()) -
                 continue
             if not member.is_plain_file:
                 raise InputError(
-                    f"member {member.name!r} is a link or a device: unpack the archive yourself and import the folder",
+                    f"member {member.name!r} is a link or a device: unpack it yourself and import the folder",
                     path=archive,
                 )
             if target.suffix.casefold() in _SUFFIXES:
@@ -90,18 +99,18 @@ def unpack(archive: Path, into: Path, limits: ArchiveLimits = ArchiveLimits()) -
 
 def _write(member: _Member, target: Path, allowed: int, archive: Path) -> int:
     if target.exists():
-        raise InputError(f"member {member.name!r} stands twice", path=archive)
+        raise InputError(f"member {member.name!r} is repeated", path=archive)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     stream = member.open()
     if stream is None:
-        raise InputError(f"member {member.name!r} has no content that can be read", path=archive)
+        raise InputError(f"member {member.name!r} has no readable content", path=archive)
     with stream as source, target.open("xb") as sink:
         while block := source.read(_BLOCK):
             written += len(block)
             if written > allowed:
                 raise InputError(
-                    f"it unpacks to far more than its size (stopped in member {member.name!r}): not a corpus archive",
+                    f"unpacks to far more than its size (stopped at {member.name!r}): not a corpus archive",
                     path=archive,
                 )
             sink.write(block)
@@ -134,7 +143,5 @@ def _safe_name(name: str, archive: Path) -> PurePosixPath:
         or "\0" in name
         or PureWindowsPath(name).drive
     ):
-        raise InputError(
-            f"member {name!r} points outside the archive: the archive is not to be trusted", path=archive
-        )
+        raise InputError(f"member {name!r} points outside the archive: the archive is unsafe", path=archive)
     return path

@@ -1,4 +1,4 @@
-"""What every corpus reader returns, and the small tools that readers share."""
+"""The result of a corpus reader, and helpers that readers share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ _CP1252 = {code: bytes([code]).decode("cp1252") for code in (0x85, *range(0x91, 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """Something irregular in a corpus file: what, what the reader did about it, how often, and where it first stood."""
+    """An irregularity in a corpus file.
+
+    Attributes:
+        kind: Its kind, as one word.
+        action: What the reader did.
+        count: How often it occurs.
+        detail: A description.
+        first: Where it first occurs.
+    """
 
     kind: str
     action: Action
@@ -32,7 +40,7 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A file the corpus was read from, by name within its folder, with the SHA-256 of its bytes."""
+    """A file of a corpus, by its name in its folder, and the SHA-256 of its contents."""
 
     name: str
     sha256: str
@@ -42,9 +50,15 @@ class CorpusFile:
 class Corpus:
     """One split of a corpus.
 
-    `conversations` stand in the order of the file, which for the broadcast corpora is chronological up to
-    what `chronological` sorts. Gold labels are in `Utterance.emotions`, spelled as in `emotion_set`.
-    `edition` tells versions of one corpus apart whose results are not comparable; `note` says so to a reader.
+    Attributes:
+        name: The corpus.
+        split: `train`, `dev`, `test` or `all`.
+        conversations: In the order of the file; `chronological` sorts them by broadcast.
+        emotion_set: The set of the gold labels in `Utterance.emotions`.
+        edition: The version of the corpus. Results on different editions are not comparable.
+        anomalies: Irregularities in the files.
+        files: The files that were read.
+        note: A warning about the edition.
     """
 
     name: str
@@ -66,14 +80,14 @@ class Corpus:
 
 
 class AnomalyLog:
-    """Counts the irregularities a reader meets, by kind, action and detail."""
+    """Counts irregularities by kind, action and detail."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, Action, str]] = Counter()
         self._first: dict[tuple[str, Action, str], str] = {}
 
     def add(self, kind: str, action: Action, detail: str, *, where: str = "", count: int = 1) -> None:
-        """Counts `count` more of this irregularity; the first `where` is remembered."""
+        """Add `count` to this irregularity. The first `where` is kept."""
         if count < 1:
             return
         key = (kind, action, detail)
@@ -81,7 +95,7 @@ class AnomalyLog:
         self._first.setdefault(key, where)
 
     def report(self) -> tuple[Anomaly, ...]:
-        """Everything met, sorted by kind and detail."""
+        """All irregularities, sorted by kind and detail."""
         return tuple(
             Anomaly(
                 kind=kind,
@@ -95,13 +109,13 @@ class AnomalyLog:
 
 
 def chronological(conversations: Iterable[Conversation]) -> tuple[Conversation, ...]:
-    """Conversations in order of broadcast: season, episode, start of the first turn.
+    """Sort conversations by season, episode and start of the first turn.
 
-    MELD numbers its dialogues in no such order. Where start times are absent (EmoryNLP) the given order is
-    kept within an episode, and a corpus without seasons (single comments, everyday dialogues) is returned as
-    given.
+    MELD's files are not in this order. Without start times (EmoryNLP) the given order is kept within an
+    episode. Corpora without seasons are returned as given.
 
-    Raises InputError when only some conversations have a season and an episode.
+    Raises:
+        InputError: when only some conversations have a season and an episode.
     """
     given = tuple(conversations)
     dated = [
@@ -113,7 +127,8 @@ def chronological(conversations: Iterable[Conversation]) -> tuple[Conversation, 
         return given
     if len(dated) < len(given):
         raise InputError(
-            f"{len(given) - len(dated)} of {len(given)} conversations have no season and episode: sort each corpus alone"
+            f"{len(given) - len(dated)} of {len(given)} conversations have no season and episode: "
+            "sort each corpus alone"
         )
     return tuple(
         sorted(
@@ -133,7 +148,11 @@ def _start(conversation: Conversation) -> float:
 
 
 def split_of(name: str) -> str:
-    """The split (train, dev or test) that `name` means; raises InputError for another word."""
+    """The split (train, dev or test) for a name such as `trn` or `validation`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
     known = {
         "train": "train",
         "trn": "train",
@@ -151,13 +170,17 @@ def split_of(name: str) -> str:
 
 
 def corpus_file(path: Path) -> CorpusFile:
-    """The checksum of `path`, read in blocks."""
+    """The name and checksum of `path`."""
     with path.open("rb") as stream:
         return CorpusFile(name=path.name, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
 
 
 def read_text(path: Path, log: AnomalyLog) -> str:
-    """The text of `path`: UTF-8 with or without a byte-order mark, else Windows-1252, which is logged."""
+    """Read a file as UTF-8, with or without a byte-order mark, else as Windows-1252, which is logged.
+
+    Raises:
+        InputError: for a file in neither encoding.
+    """
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")
@@ -177,7 +200,7 @@ def read_text(path: Path, log: AnomalyLog) -> str:
 
 
 def repair_cp1252(text: str, log: AnomalyLog, *, where: str) -> str:
-    """Puts back typographic characters that stand as U+0085 and U+0091 to U+0097, counting each code point."""
+    """Repair typographic characters that were decoded as U+0085 and U+0091 to U+0097, and count them."""
     found = Counter(character for character in text if ord(character) in _CP1252)
     for character, count in found.items():
         detail = f"U+{ord(character):04X} stood for {_CP1252[ord(character)]}"

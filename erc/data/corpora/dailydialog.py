@@ -1,16 +1,17 @@
 """DailyDialog: the text files of the original archive, and the Parquet files of the hub.
 
-Speakers are not named in the corpus; the two take turns, so they are `A` and `B`, names that mean nothing
-outside their dialogue.
+The corpus does not name speakers. Two people take turns, so they are called `A` and `B` in each dialogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora.corpus import AnomalyLog, Corpus, corpus_file, read_text
+from erc.data.corpora.spec import CorpusLayout, CorpusSpec, HubCopy
 from erc.emotions import load_emotion_set
 from erc.errors import InputError
 
@@ -21,12 +22,15 @@ _EMOTION_COLUMNS = ("emotion", "emotions")
 
 
 def read_dailydialog(path: Path, split: str) -> Corpus:
-    """One split from `path`: a Parquet file, or a text file of `__eou__`-ended turns with its emotion file beside it.
+    """Read one split from a Parquet file, or from a text file with its emotion file beside it.
 
-    The emotion file is named after the text file (`dialogues_text.txt`: `dialogues_emotion.txt`,
-    `dialogues_train.txt`: `dialogues_emotion_train.txt`). A dialogue with another number of labels than turns
-    is dropped and reported, since no one can tell which label is missing. Raises InputError naming the line
-    for files of different length or an unknown label id.
+    In a text file `__eou__` ends each turn. The emotion file is named after it: `dialogues_text.txt` has
+    `dialogues_emotion.txt`, `dialogues_train.txt` has `dialogues_emotion_train.txt`. If a dialogue has more
+    or fewer labels than turns, it is dropped and reported.
+
+    Raises:
+        InputError: for a missing emotion file, files of different length, or an unknown label id; names the
+            line.
     """
     log = AnomalyLog()
     files: tuple[Path, ...] = (path,)
@@ -35,7 +39,7 @@ def read_dailydialog(path: Path, split: str) -> Corpus:
     else:
         beside = emotion_file(path)
         if not beside.is_file():
-            raise InputError(f"the emotion labels {beside.name} should lie beside it", path=path)
+            raise InputError(f"the emotion labels {beside.name} are missing beside it", path=path)
         dialogues, files = _read_texts(path, beside, log), (path, beside)
     conversations = []
     for number, (texts, ids) in enumerate(dialogues):
@@ -63,7 +67,7 @@ def read_dailydialog(path: Path, split: str) -> Corpus:
 
 
 def emotion_file(path: Path) -> Path:
-    """Where the labels of a text file lie."""
+    """The path of the labels of a text file."""
     stem = path.stem.replace("dialogues_text", "dialogues_emotion")
     if stem == path.stem:
         stem = path.stem.replace("dialogues_", "dialogues_emotion_", 1)
@@ -76,7 +80,7 @@ def _turns(
     labels = load_emotion_set(NAME).labels
     if not all(0 <= label < len(labels) for label in ids):
         raise InputError(
-            f"label ids {list(ids)} must lie between 0 and {len(labels) - 1}", path=path, line=line
+            f"label ids {list(ids)} must be between 0 and {len(labels) - 1}", path=path, line=line
         )
     return tuple(
         Utterance(
@@ -120,3 +124,46 @@ def _column(names: Iterable[str], there: Sequence[str], path: Path) -> str:
         if name in there:
             return name
     raise InputError(f"none of the columns {', '.join(names)} is in it; it has {', '.join(there)}", path=path)
+
+
+def _recognises_text(path: Path, head: str) -> bool:
+    return "dialogues_" in path.name and END in head
+
+
+def _recognises_parquet(path: Path, head: str) -> bool:
+    import pyarrow.parquet as pq  # only Parquet files need Arrow
+
+    try:
+        columns = set(pq.read_schema(path).names)
+    except (OSError, ValueError):
+        return False
+    return {"dialog", "emotion"} <= columns or {"utterances", "emotions"} <= columns
+
+
+def _write_hub_rows(rows: Iterable[Mapping[str, Any]], folder: Path, split: str) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    records = [{"dialog": list(row["dialog"]), "emotion": list(row["emotion"])} for row in rows]
+    path = folder / f"{split}.parquet"
+    schema = pa.schema({"dialog": pa.list_(pa.string()), "emotion": pa.list_(pa.int64())})
+    pq.write_table(pa.Table.from_pylist(records, schema=schema), path)
+    return path
+
+
+DAILYDIALOG = CorpusSpec(
+    name=NAME,
+    emotion_set=NAME,
+    licence="DailyDialog: CC BY-NC-SA 4.0",
+    layouts=(
+        CorpusLayout(
+            suffix=".txt",
+            recognises=_recognises_text,
+            read=read_dailydialog,
+            companions=lambda path: (emotion_file(path),),
+        ),
+        CorpusLayout(suffix=".parquet", recognises=_recognises_parquet, read=read_dailydialog),
+    ),
+    hub=HubCopy(repository="OpenRL/daily_dialog", write=_write_hub_rows),
+    names_speakers=False,
+)

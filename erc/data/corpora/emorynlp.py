@@ -1,7 +1,7 @@
 """EmoryNLP emotion detection: the official JSON, and the smaller CSV copy in circulation.
 
-A scene is a conversation under its own id (`s01_e15_c01`). Scenes stand in the order of the file, which is
-that of broadcast. A turn of several speakers belongs to the first-named and keeps the list.
+A scene is a conversation with its own id (`s01_e15_c01`). Scenes keep the order of the file, which is the
+order of broadcast. A turn of several speakers belongs to the first one named and keeps the list.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from typing import Any
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora.corpus import AnomalyLog, Corpus, corpus_file, read_text, repair_cp1252
+from erc.data.corpora.spec import CorpusLayout, CorpusSpec
 from erc.emotions import load_emotion_set
 from erc.errors import InputError
 
 NAME = "emorynlp"
-REDUCED_NOTE = "the reduced edition of EmoryNLP (a CSV copy with scenes and turns missing): results are not comparable with the full edition"
+_REDUCED_NOTE = (
+    "the reduced edition of EmoryNLP (a CSV copy with scenes and turns missing): results are not comparable "
+    "with the full edition"
+)
 CSV_COLUMNS = ("Utterance", "Speaker", "Emotion", "Scene_ID", "Utterance_ID", "Season", "Episode")
 _EPISODE = re.compile(r"s(\d+)_e(\d+)")
 _TURN_NUMBER = re.compile(r"_u(\d+)$")
@@ -29,30 +33,33 @@ _NOBODY = "unknown"
 
 
 def read_emorynlp(path: Path, split: str) -> Corpus:
-    """The scenes of one official JSON file (`episodes` > `scenes` > `utterances`).
+    """Read the scenes of one official JSON file (`episodes` > `scenes` > `utterances`), without `tokens`.
 
-    `tokens` is optional and not kept. Raises InputError naming the place by its id when a key is missing, has
-    another type, or a label is unknown.
+    Raises:
+        InputError: for a file that is not JSON, a missing key, a value of another type, or an unknown label;
+            names the place by its id.
     """
     log = AnomalyLog()
     try:
         document = json.loads(read_text(path, log))
     except json.JSONDecodeError as error:
-        raise InputError(f"no JSON: {error.msg}", path=path, line=error.lineno) from None
+        raise InputError(f"not JSON: {error.msg}", path=path, line=error.lineno) from None
     conversations = tuple(_scene(episode, scene, path, log) for episode, scene in _scenes(document, path))
     places = [(conversation.meta["season"], conversation.meta["episode"]) for conversation in conversations]
     if places != sorted(places):
-        log.add(
-            "episode_order", "kept", "episodes do not stand in order of broadcast; `chronological` sorts them"
-        )
+        log.add("episode_order", "kept", "episodes are not in order of broadcast; `chronological` sorts them")
     return Corpus(NAME, split, conversations, NAME, "full", log.report(), (corpus_file(path),))
 
 
 def read_emorynlp_reduced(path: Path, split: str) -> Corpus:
-    """The scenes of the reduced CSV edition, marked as such.
+    """Read the scenes of the reduced CSV edition. The corpus's `note` names the edition.
 
-    `Speaker` is a list written as a Python literal, and scene numbers restart in each episode, so a scene is
-    known by season, episode and scene together. Ids are built in the official form from those numbers.
+    `Speaker` is a list written as a Python literal. Scene numbers restart in each episode, so ids are built
+    from season, episode and scene, in the official form.
+
+    Raises:
+        InputError: for a missing column, a number or a list of speakers that cannot be read, or an unknown
+            label; names the line.
     """
     log = AnomalyLog()
     reader = csv.DictReader(io.StringIO(read_text(path, log), newline=""))
@@ -88,7 +95,7 @@ def read_emorynlp_reduced(path: Path, split: str) -> Corpus:
     for conversation in conversations:
         _check_numbers(conversation, log)
     return Corpus(
-        NAME, split, conversations, NAME, "reduced", log.report(), (corpus_file(path),), REDUCED_NOTE
+        NAME, split, conversations, NAME, "reduced", log.report(), (corpus_file(path),), _REDUCED_NOTE
     )
 
 
@@ -134,7 +141,10 @@ def _turn(identifier: str, index: int, record: dict[str, Any], where: str, log: 
         speakers = (_NOBODY,)
     if len(speakers) > 1:
         log.add(
-            "joint_speakers", "kept", "turns of several speakers; the first-named owns them", where=identifier
+            "joint_speakers",
+            "kept",
+            "turns of several speakers; the first one named owns them",
+            where=identifier,
         )
     if not text:
         log.add("empty_utterance", "kept", "turns without text", where=identifier)
@@ -184,3 +194,25 @@ def _text(record: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{where}: '{key}' must be a text, got {value!r}")
     return value
+
+
+EMORYNLP = CorpusSpec(
+    name=NAME,
+    emotion_set=NAME,
+    licence="EmoryNLP emotion detection: Apache-2.0",
+    layouts=(  # if both editions are present, the full one is read
+        CorpusLayout(
+            suffix=".json",
+            recognises=lambda _, head: '"episodes"' in head and '"scenes"' in head,
+            read=read_emorynlp,
+        ),
+        CorpusLayout(
+            suffix=".csv",
+            recognises=lambda _, head: "Scene_ID" in head.split("\n", 1)[0],
+            read=read_emorynlp_reduced,
+        ),
+    ),
+    home="github.com/emorynlp/emotion-detection",
+    series="Friends",
+    split_by_episode=True,
+)

@@ -1,27 +1,37 @@
 """GoEmotions in its official 'simplified' TSV layout: text, label ids, comment id; no header.
 
-The corpus holds no dialogues: every comment is a conversation of one turn, spoken by `anonymous`. Authors are
-not in these files, and one shared name that nobody owns keeps a speaker memory from joining strangers.
+The corpus has no dialogues: each comment is a conversation of one turn. The files do not name authors, so the
+speaker of every comment is `anonymous`, a name that a speaker memory ignores.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora.corpus import AnomalyLog, Corpus, corpus_file, read_text
+from erc.data.corpora.hub import one_line, write_lines
+from erc.data.corpora.spec import CorpusLayout, CorpusSpec, HubCopy
 from erc.emotions import EmotionSet, load_emotion_set
 from erc.errors import InputError
 
 NAME = "goemotions"
 SPEAKER = "anonymous"
+_LABEL_IDS = re.compile(r"\d+(,\d+)*")
 
 
 def read_goemotions(path: Path, split: str) -> Corpus:
-    """The comments of one TSV file, in file order.
+    """Read the comments of one TSV file, in file order.
 
-    An `emotions.txt` beside the file must list the labels in the order the ids count. Raises InputError
-    naming the line when a row has not three fields, an id is no label, or a comment id stands twice.
+    If there is an `emotions.txt` beside the file, it must list the labels in the order of their ids.
+
+    Raises:
+        InputError: for a row without three fields, an unknown label id, a repeated comment id, or another
+        order
+            of labels; names the line.
     """
     emotions = load_emotion_set(NAME)
     _check_order(path.with_name("emotions.txt"), emotions)
@@ -35,13 +45,13 @@ def read_goemotions(path: Path, split: str) -> Corpus:
         fields = row.rstrip("\r").split("\t")
         if len(fields) != 3:
             raise InputError(
-                f"{len(fields)} tab-separated fields where text, label ids and comment id should stand",
+                f"{len(fields)} tab-separated fields instead of three (text, label ids, comment id)",
                 path=path,
                 line=number,
             )
         text, ids, comment = fields
         if comment in seen:
-            raise InputError(f"comment id {comment} stands twice", path=path, line=number)
+            raise InputError(f"comment id {comment} is repeated", path=path, line=number)
         seen.add(comment)
         labels = _labels(ids, emotions, path, number)
         if not text.strip():
@@ -82,6 +92,38 @@ def _check_order(path: Path, emotions: EmotionSet) -> None:
         pairs = enumerate(zip(listed, emotions.labels, strict=False))
         odd = next((i for i, (there, here) in pairs if there != here), min(len(listed), len(emotions)))
         raise InputError(
-            f"not the labels of '{NAME}' in their order (id {odd} differs): the ids of the split would be misread",
+            f"not the labels of '{NAME}' in their order (id {odd} differs)",
             path=path,
         )
+
+
+def _recognises(path: Path, head: str) -> bool:
+    fields = head.split("\n", 1)[0].rstrip("\r").split("\t")
+    return len(fields) == 3 and _LABEL_IDS.fullmatch(fields[1]) is not None
+
+
+def _label_file(path: Path) -> tuple[Path, ...]:
+    labels = path.with_name("emotions.txt")
+    return (labels,) if labels.is_file() else ()
+
+
+def _write_hub_rows(rows: Iterable[Mapping[str, Any]], folder: Path, split: str) -> Path:
+    lines = (
+        f"{one_line(row['text'])}\t{','.join(str(label) for label in row['labels'])}\t{row['id']}"
+        for row in rows
+    )
+    return write_lines(folder / f"{split}.tsv", lines)
+
+
+GOEMOTIONS = CorpusSpec(
+    name=NAME,
+    emotion_set=NAME,
+    licence="GoEmotions: Apache-2.0 code, CC BY 4.0 data",
+    layouts=(
+        CorpusLayout(suffix=".tsv", recognises=_recognises, read=read_goemotions, companions=_label_file),
+    ),
+    hub=HubCopy(
+        repository="google-research-datasets/go_emotions", configuration="simplified", write=_write_hub_rows
+    ),
+    names_speakers=False,
+)

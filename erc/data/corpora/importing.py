@@ -1,7 +1,6 @@
-"""Brings a corpus into the data root: from a file, a folder, an archive, or the hub.
+"""Imports a corpus into the data root from a file, a folder, an archive or the hub.
 
-Everything is read once by the corpus's reader before a byte reaches the root, and each file appears there
-whole or not at all.
+The corpus's reader checks all files first. Each file is written to the root completely or not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +14,15 @@ from pathlib import Path
 from erc.data.corpora.archives import is_archive, unpack
 from erc.data.corpora.corpus import CorpusFile, corpus_file
 from erc.data.corpora.hub import download
-from erc.data.corpora.registry import CHECKSUMS, Source, corpora, find_sources, guess_split, read_checksums
+from erc.data.corpora.registry import (
+    CHECKSUMS,
+    Source,
+    corpus_spec,
+    find_sources,
+    guess_split,
+    read_checksums,
+)
+from erc.data.corpora.spec import CorpusSpec
 from erc.data.corpora.summary import CorpusSummary, summarise
 from erc.data.root import data_root
 from erc.errors import InputError
@@ -23,7 +30,7 @@ from erc.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import brought: the corpus's folder, the files with their checksums, and the figures of each split."""
+    """The result of an import: the corpus's folder, its files, and the figures of each split."""
 
     folder: Path
     files: tuple[CorpusFile, ...]
@@ -33,26 +40,30 @@ class Imported:
 def import_corpus(
     name: str, *, source: Path | None = None, root: Path | None = None, replace: bool = False
 ) -> Imported:
-    """Copies corpus `name` into the data root (`root`, else the configured one) and records checksums in `SHA256SUMS`.
+    """Copy a corpus into the data root and record checksums in `SHA256SUMS`.
 
-    `source` is a file, a folder or a zip or tar archive; None downloads from the Hugging Face hub where a
-    copy in Parquet lies there. Files of other corpora in `source` are left alone. A file that is there
-    already with other bytes is only overwritten with `replace`.
+    Args:
+        name: A name of the table of corpora.
+        source: A file, a folder, or a zip or tar archive; None downloads from the Hugging Face hub. Files of
+            other corpora are ignored.
+        root: The data root; None uses the configured one.
+        replace: Overwrite files that are there with other contents.
 
-    Raises InputError when nothing of the corpus is found, a file cannot be read as the corpus, an archive is
-    not to be trusted, or a file would be overwritten; ConvemoError when the hub cannot be reached.
+    Raises:
+        InputError: for an unknown name, a source without files of the corpus, a file that cannot be read, an
+            unsafe archive, or a file that would be overwritten without `replace`.
+        ConvemoError: when the download fails.
     """
-    if name not in corpora():
-        raise InputError(f"no corpus '{name}': there are readers for {', '.join(corpora())}")
+    spec = corpus_spec(name)
     folder = data_root(root) / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Staged inside the root, so that the final move stays on one file system.
     with tempfile.TemporaryDirectory(prefix=".import-", dir=folder.parent) as scratch:
-        place = _gather(name, source, Path(scratch) / "source")
-        sources = [found for found in find_sources(place)[0] if found.layout.corpus == name]
+        place = _gather(spec, source, Path(scratch) / "source")
+        sources = [found for found in find_sources(place)[0] if found.corpus == name]
         if not sources:
             raise InputError(
-                f"nothing there reads as the corpus '{name}'", path=place if source is None else source
+                f"no file of the corpus '{name}' is there", path=place if source is None else source
             )
         summaries = tuple(summarise(found.read()) for found in sources)
         staged = _stage(sources, Path(scratch) / "staged")
@@ -60,10 +71,10 @@ def import_corpus(
     return Imported(folder, files, summaries)
 
 
-def _gather(name: str, source: Path | None, scratch: Path) -> Path:
+def _gather(spec: CorpusSpec, source: Path | None, scratch: Path) -> Path:
     scratch.mkdir()
     if source is None:
-        download(name, scratch)
+        download(spec, scratch)
         return scratch
     if not is_archive(source):
         return source
@@ -75,13 +86,13 @@ def _gather(name: str, source: Path | None, scratch: Path) -> Path:
 
 
 def _stage(sources: list[Source], staging: Path) -> tuple[Path, ...]:
-    """Copies each file and what must lie beside it under a name that tells its split, away from the user's folder."""
+    """Copy each file and its companions into `staging`, under names that contain the split."""
     staging.mkdir()
     staged: dict[str, str] = {}
     for source in sources:
-        tells = source.split == "all" or guess_split(Path(source.path.name)) == source.split
+        has_split = source.split == "all" or guess_split(Path(source.path.name)) == source.split
         for path in (source.path, *source.layout.companions(source.path)):
-            target = staging / (path.name if tells else f"{source.split}-{path.name}")
+            target = staging / (path.name if has_split else f"{source.split}-{path.name}")
             digest = corpus_file(path).sha256
             if staged.setdefault(target.name, digest) != digest:
                 raise InputError(
@@ -97,7 +108,7 @@ def _publish(staged: tuple[Path, ...], folder: Path, *, replace: bool) -> tuple[
         present = folder / file.name
         if present.is_file() and not replace and corpus_file(present).sha256 != file.sha256:
             raise InputError(
-                "another version of this file is there already: import with --replace to overwrite it",
+                "another version of this file exists: import with --replace to overwrite it",
                 path=present,
             )
     checksums = read_checksums(folder) | {file.name: file.sha256 for file in files}

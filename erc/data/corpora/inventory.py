@@ -1,4 +1,4 @@
-"""Which corpora lie in the data folder, and what given files hold."""
+"""Lists the corpora of the data folder, and checks given files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from erc.data.corpora.corpus import SPLITS
-from erc.data.corpora.registry import corpora, find_sources
+from erc.data.corpora.registry import CORPORA, corpora, find_sources
+from erc.data.corpora.spec import CorpusSpec
 from erc.data.corpora.summary import CorpusSummary, summarise
 from erc.data.root import search_roots
 from erc.errors import InputError
@@ -15,7 +16,7 @@ from erc.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class CorpusEntry:
-    """One corpus: its emotion set, and the folder and splits where it is there."""
+    """One corpus: its emotion set, and its folder and splits if it was imported."""
 
     corpus: str
     emotion_set: str
@@ -29,21 +30,22 @@ class CorpusEntry:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The figures of every corpus file found, and the files that are none."""
+    """The figures of every corpus file found, and the other files."""
 
     summaries: tuple[CorpusSummary, ...]
     ignored: tuple[Path, ...]
 
 
 def list_corpora(*, root: Path | None = None) -> tuple[CorpusEntry, ...]:
-    """Every corpus there is a reader for, with the splits that `load_corpus` would find."""
-    return tuple(_entry(name, root) for name in corpora())
+    """Every corpus of the table, with the splits that `load_corpus` would find."""
+    return tuple(_entry(spec, root) for spec in CORPORA.values())
 
 
 def check_path(path: Path) -> Checked:
-    """Reads every corpus file at `path` (a file or a folder).
+    """Read every corpus file at `path`, a file or a folder.
 
-    Raises InputError when none is recognised, or as the reader does for a file that cannot be read.
+    Raises:
+        InputError: when no file is recognised, or as the reader.
     """
     sources, ignored = find_sources(path)
     if not sources:
@@ -51,12 +53,13 @@ def check_path(path: Path) -> Checked:
     return Checked(tuple(summarise(source.read()) for source in sources), ignored)
 
 
-def _entry(name: str, root: Path | None) -> CorpusEntry:
+def _entry(spec: CorpusSpec, root: Path | None) -> CorpusEntry:
+    name = spec.name
     for place in search_roots(root):
         folder = place / name
         if folder.is_dir():
-            found = {source.split for source in find_sources(folder)[0] if source.layout.corpus == name}
+            found = {source.split for source in find_sources(folder)[0] if source.corpus == name}
             return CorpusEntry(
-                name, name, folder, tuple(split for split in (*SPLITS, "all") if split in found)
+                name, spec.emotion_set, folder, tuple(split for split in (*SPLITS, "all") if split in found)
             )
-    return CorpusEntry(name, name, None, ())
+    return CorpusEntry(name, spec.emotion_set, None, ())

@@ -1,7 +1,7 @@
-"""MELD in its official CSV layout, one row an utterance.
+"""MELD in its official CSV layout, with one row per utterance.
 
-Dialogues stand in the order of the file; `chronological` puts them in order of broadcast. A joint turn ("Ross
-and Rachel") belongs to the first-named; a role in a role ("Joey/Drake") stays one name.
+Dialogues keep the order of the file; `chronological` sorts them by broadcast. A joint turn ("Ross and
+Rachel") belongs to the first one named. A role within a role ("Joey/Drake") is one name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora.corpus import AnomalyLog, Corpus, corpus_file, read_text, repair_cp1252
+from erc.data.corpora.spec import CorpusLayout, CorpusSpec
 from erc.emotions import load_emotion_set
 from erc.errors import InputError
 
@@ -38,14 +39,16 @@ Row = tuple[int, dict[str, str]]
 
 
 def read_meld(path: Path, split: str) -> Corpus:
-    """The dialogues of one CSV file.
+    """Read the dialogues of one CSV file.
 
-    Ids are `meld-<split>-<dialogue>` and `...-<utterance>` with the corpus's own numbers, gaps and all. Times
-    are seconds from the beginning of the episode; season, episode and the sentiment column are in `meta`.
-    Misread typographic characters are put back; empty turns and gaps are kept and reported.
+    Ids are `meld-<split>-<dialogue>` and `meld-<split>-<dialogue>-<utterance>` with the corpus's own numbers,
+    which may have gaps. Times are seconds from the beginning of the episode. Season, episode and sentiment
+    are in `meta`. Wrongly decoded typographic characters are repaired. Empty turns and gaps are kept and
+    reported.
 
-    Raises InputError naming the line for a missing column, an unknown label, a time or a number that cannot
-    be read.
+    Raises:
+        InputError: for a missing column, an unknown label, or a time or number that cannot be read; names the
+            line.
     """
     log = AnomalyLog()
     reader = csv.DictReader(io.StringIO(read_text(path, log), newline=""))
@@ -119,7 +122,9 @@ def _turn(
     speakers = tuple(_JOINT.split(written))
     meta: dict[str, Any] = {"sentiment": row["Sentiment"].strip().casefold()}
     if len(speakers) > 1:
-        log.add("joint_speakers", "kept", "turns of several speakers; the first-named owns them", where=where)
+        log.add(
+            "joint_speakers", "kept", "turns of several speakers; the first one named owns them", where=where
+        )
         meta["speaker_as_written"] = written
     return Utterance(
         utterance_id=f"{dialogue}-{_number(row, 'Utterance_ID', path, line):03d}",
@@ -156,3 +161,19 @@ def _seconds(written: str, path: Path, line: int) -> float:
         raise InputError(f"a time must read hh:mm:ss,mmm, got {written!r}", path=path, line=line)
     hours, minutes, seconds, fraction = match.groups()
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
+
+
+MELD = CorpusSpec(
+    name=NAME,
+    emotion_set=NAME,
+    licence="MELD: GPL-3.0",
+    layouts=(
+        CorpusLayout(
+            suffix=".csv",
+            recognises=lambda _, head: "Dialogue_ID" in head.split("\n", 1)[0],
+            read=read_meld,
+        ),
+    ),
+    home="github.com/declare-lab/MELD (data/MELD)",
+    series="Friends",  # the splits share episodes, so whole episodes are not held out
+)

@@ -1,134 +1,78 @@
-"""Finding corpus files by what is in them, and reading a split by the corpus's name."""
+"""The table of corpora, the detection of corpus files by content, and reading a split by name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from erc.data.corpora import dailydialog, emorynlp, goemotions, meld, semeval2018
 from erc.data.corpora.corpus import Corpus, split_of
+from erc.data.corpora.dailydialog import DAILYDIALOG
+from erc.data.corpora.emorynlp import EMORYNLP
+from erc.data.corpora.goemotions import GOEMOTIONS
+from erc.data.corpora.meld import MELD
+from erc.data.corpora.semeval2018 import SEMEVAL2018
+from erc.data.corpora.spec import CorpusLayout, CorpusSpec
 from erc.data.root import corpus_dir
 from erc.errors import InputError
 
 CHECKSUMS = "SHA256SUMS"
 _HEAD_BYTES = 1 << 16
-_LABEL_IDS = re.compile(r"\d+(,\d+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusLayout:
-    """One file layout of a corpus: how it is recognised, how it is read, and which files must stay beside it."""
-
-    corpus: str
-    title: str
-    suffix: str
-    recognises: Callable[[Path, str], bool]
-    read: Callable[[Path, str], Corpus]
-    companions: Callable[[Path], tuple[Path, ...]] = lambda path: ()
+CORPORA: dict[str, CorpusSpec] = {
+    spec.name: spec for spec in (EMORYNLP, MELD, GOEMOTIONS, SEMEVAL2018, DAILYDIALOG)
+}
+"""The table of corpora by name. To add one, write a module with its `CorpusSpec`, and name it here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A recognised file and the split it holds (`all` when neither its name nor its folder's says which)."""
+    """A recognised file. `split` is `all` if neither the file's nor the folder's name contains a split."""
 
     path: Path
+    corpus: str
     layout: CorpusLayout
     split: str
 
     def read(self) -> Corpus:
-        """Reads the split. Raises InputError as the reader does."""
+        """Read the split.
+
+        Raises:
+            InputError: as the reader of the layout.
+        """
         return self.layout.read(self.path, self.split)
 
 
-def _is_goemotions(path: Path, head: str) -> bool:
-    fields = head.split("\n", 1)[0].rstrip("\r").split("\t")
-    return len(fields) == 3 and _LABEL_IDS.fullmatch(fields[1]) is not None
-
-
-def _is_semeval(path: Path, head: str) -> bool:
-    header, _, rows = head.partition("\n")
-    return header.casefold().startswith("id\ttweet\t") and "\tNONE" not in rows.split("\n", 1)[0]
-
-
-def _is_dailydialog_text(path: Path, head: str) -> bool:
-    return "dialogues_" in path.name and dailydialog.END in head
-
-
-def _is_dailydialog_parquet(path: Path, head: str) -> bool:
-    import pyarrow.parquet as pq  # only Parquet files need Arrow
-
-    try:
-        columns = set(pq.read_schema(path).names)
-    except (OSError, ValueError):
-        return False
-    return {"dialog", "emotion"} <= columns or {"utterances", "emotions"} <= columns
-
-
-def _beside_goemotions(path: Path) -> tuple[Path, ...]:
-    labels = path.with_name("emotions.txt")
-    return (labels,) if labels.is_file() else ()
-
-
-# The full edition of EmoryNLP stands before the reduced one: where both lie, the full one is read.
-LAYOUTS = (
-    CorpusLayout(
-        "emorynlp",
-        "official JSON",
-        ".json",
-        lambda _, head: '"episodes"' in head and '"scenes"' in head,
-        emorynlp.read_emorynlp,
-    ),
-    CorpusLayout(
-        "emorynlp",
-        "reduced CSV",
-        ".csv",
-        lambda _, head: "Scene_ID" in head.split("\n", 1)[0],
-        emorynlp.read_emorynlp_reduced,
-    ),
-    CorpusLayout(
-        "meld",
-        "official CSV",
-        ".csv",
-        lambda _, head: "Dialogue_ID" in head.split("\n", 1)[0],
-        meld.read_meld,
-    ),
-    CorpusLayout(
-        "goemotions", "official TSV", ".tsv", _is_goemotions, goemotions.read_goemotions, _beside_goemotions
-    ),
-    CorpusLayout("semeval2018", "official TSV", ".txt", _is_semeval, semeval2018.read_semeval2018),
-    CorpusLayout(
-        "dailydialog",
-        "original text",
-        ".txt",
-        _is_dailydialog_text,
-        dailydialog.read_dailydialog,
-        lambda path: (dailydialog.emotion_file(path),),
-    ),
-    CorpusLayout(
-        "dailydialog", "hub Parquet", ".parquet", _is_dailydialog_parquet, dailydialog.read_dailydialog
-    ),
-)
-
-
 def corpora() -> tuple[str, ...]:
-    """Names of the corpora there are readers for."""
-    return tuple(dict.fromkeys(layout.corpus for layout in LAYOUTS))
+    """Names of the corpora that can be read."""
+    return tuple(CORPORA)
+
+
+def corpus_spec(name: str) -> CorpusSpec:
+    """The entry of corpus `name`.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in CORPORA:
+        raise InputError(f"no corpus '{name}'; the corpora are {', '.join(CORPORA)}")
+    return CORPORA[name]
 
 
 def sniff(path: Path) -> Source | None:
-    """What `path` is, judged by its first bytes; None for a file of no known corpus."""
+    """The corpus and split of a file, by its first bytes; None for other files."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
-    for layout in LAYOUTS:
-        if path.suffix.casefold() == layout.suffix and layout.recognises(path, head):
-            return Source(path, layout, guess_split(path))
+    for spec in CORPORA.values():
+        for layout in spec.layouts:
+            if path.suffix.casefold() == layout.suffix and layout.recognises(path, head):
+                return Source(path, spec.name, layout, guess_split(path))
     return None
 
 
 def guess_split(path: Path) -> str:
-    """The split that the file's name, else its folder's, speaks of; `all` when neither does."""
+    """The split in the file's name, else in its folder's; `all` if there is none."""
     for name in (path.stem, path.parent.name):
         for word in re.split(r"[^a-z]+", name.casefold()):
             try:
@@ -139,9 +83,12 @@ def guess_split(path: Path) -> str:
 
 
 def find_sources(path: Path) -> tuple[tuple[Source, ...], tuple[Path, ...]]:
-    """The corpus files at `path` (a file, or a folder searched through), and the files that are none.
+    """The corpus files at `path`, and the other files. `path` is a file or a folder, searched recursively.
 
-    Links are not followed. Raises InputError when there is nothing at `path`.
+    Links are not followed.
+
+    Raises:
+        InputError: when `path` does not exist.
     """
     if path.is_file():
         files = [path]
@@ -156,43 +103,34 @@ def find_sources(path: Path) -> tuple[tuple[Source, ...], tuple[Path, ...]]:
 
 
 def load_corpus(name: str, split: str, *, root: Path | None = None) -> Corpus:
-    """The split `split` (train, dev, test, or `all` for files of the whole corpus) of corpus `name`.
+    """Read a split (train, dev, test, or `all` for files of the whole corpus) of corpus `name`.
 
-    Looked for under `root`, else where `erc.data.root` says. Raises InputError for an unknown name or split,
-    when the files are absent, when two files claim the split, or when a file is not the one that was
-    imported.
+    Searches `root`, else the folders of `erc.data.root`.
+
+    Raises:
+        InputError: for an unknown name or split, a missing file, two files of the same split, a file that
+            changed since its import, or as the reader.
     """
-    if name not in corpora():
-        raise InputError(f"no corpus '{name}': there are readers for {', '.join(corpora())}")
+    spec = corpus_spec(name)
     wanted = split if split == "all" else split_of(split)
     folder = corpus_dir(name, root)
-    sources = [source for source in find_sources(folder)[0] if source.layout.corpus == name]
+    sources = [source for source in find_sources(folder)[0] if source.corpus == name]
     matching = [source for source in sources if source.split == wanted]
     if not matching:
         there = ", ".join(sorted({source.split for source in sources})) or "none"
         raise InputError(f"no file of the '{wanted}' split of {name}; splits there: {there}", path=folder)
-    best = min(LAYOUTS.index(source.layout) for source in matching)
-    chosen = [source for source in matching if LAYOUTS.index(source.layout) == best]
+    best = min(spec.layouts.index(source.layout) for source in matching)
+    chosen = [source for source in matching if spec.layouts.index(source.layout) == best]
     if len(chosen) > 1:
-        raise InputError(
-            f"{len(chosen)} files claim the '{wanted}' split: {', '.join(source.path.name for source in chosen)}; keep one",
-            path=folder,
-        )
+        names = ", ".join(source.path.name for source in chosen)
+        raise InputError(f"{len(chosen)} files claim the '{wanted}' split: {names}; keep one", path=folder)
     corpus = chosen[0].read()
     _verify(corpus, chosen[0].path.parent)
     return corpus
 
 
-def iter_splits(
-    name: str, splits: Sequence[str] = ("train", "dev"), *, root: Path | None = None
-) -> Iterator[Corpus]:
-    """The named splits one after the other, as `load_corpus` reads them."""
-    for split in splits:
-        yield load_corpus(name, split, root=root)
-
-
 def read_checksums(folder: Path) -> dict[str, str]:
-    """File name to SHA-256 as recorded by the import; empty where nothing was recorded."""
+    """File name to SHA-256, as recorded by the import; empty if nothing was recorded."""
     record = folder / CHECKSUMS
     if not record.is_file():
         return {}
@@ -210,6 +148,6 @@ def _verify(corpus: Corpus, folder: Path) -> None:
     for file in corpus.files:
         if recorded.get(file.name, file.sha256) != file.sha256:
             raise InputError(
-                f"SHA-256 is {file.sha256} but {recorded[file.name]} was imported: import the corpus again",
+                f"SHA-256 is {file.sha256}, the import had {recorded[file.name]}: import the corpus again",
                 path=folder / file.name,
             )

@@ -1,15 +1,19 @@
 """SemEval-2018 Task 1 E-c: tab-separated ID, Tweet and eleven columns of 0 or 1.
 
-Every tweet is a conversation of one turn by `anonymous`; a tweet without any label is neutral and keeps an
-empty tuple.
+Each tweet is a conversation of one turn by `anonymous`. A tweet without labels is neutral; its `emotions` are
+empty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from erc.data.conversation import Conversation, Utterance
 from erc.data.corpora.corpus import AnomalyLog, Corpus, corpus_file, read_text
+from erc.data.corpora.hub import one_line, write_lines
+from erc.data.corpora.spec import CorpusLayout, CorpusSpec, HubCopy
 from erc.emotions import load_emotion_set
 from erc.errors import InputError
 
@@ -18,10 +22,12 @@ SPEAKER = "anonymous"
 
 
 def read_semeval2018(path: Path, split: str) -> Corpus:
-    """The tweets of one file, in file order.
+    """Read the tweets of one file, in file order.
 
-    Raises InputError naming the line for a wrong header or a cell other than 0 and 1; the unlabelled test
-    file has NONE there, and the gold file is the one to read.
+    Raises:
+        InputError: for a wrong header, a wrong number of fields, or a cell other than 0 and 1; names the
+        line.
+            The unlabelled test file has NONE in these cells, and only the gold file can be read.
     """
     emotions = load_emotion_set(NAME)
     log = AnomalyLog()
@@ -36,7 +42,7 @@ def read_semeval2018(path: Path, split: str) -> Corpus:
         fields = row.rstrip("\r").split("\t")
         if len(fields) != len(header):
             raise InputError(
-                f"{len(fields)} tab-separated fields where {len(header)} should stand", path=path, line=number
+                f"{len(fields)} tab-separated fields instead of {len(header)}", path=path, line=number
             )
         identifier, text, *cells = fields
         if not set(cells) <= {"0", "1"}:
@@ -57,3 +63,32 @@ def read_semeval2018(path: Path, split: str) -> Corpus:
             Conversation(conversation_id=f"{NAME}-{identifier}", utterances=(turn,), corpus=NAME)
         )
     return Corpus(NAME, split, tuple(conversations), NAME, "E-c English", log.report(), (corpus_file(path),))
+
+
+def _recognises(path: Path, head: str) -> bool:
+    header, _, rows = head.partition("\n")
+    return header.casefold().startswith("id\ttweet\t") and "\tNONE" not in rows.split("\n", 1)[0]
+
+
+def _write_hub_rows(rows: Iterable[Mapping[str, Any]], folder: Path, split: str) -> Path:
+    labels = load_emotion_set(NAME).labels
+    body = (
+        "\t".join([row["ID"], one_line(row["Tweet"]), *(str(int(row[label])) for label in labels)])
+        for row in rows
+    )
+    return write_lines(folder / f"2018-E-c-En-{split}.txt", ["\t".join(["ID", "Tweet", *labels]), *body])
+
+
+SEMEVAL2018 = CorpusSpec(
+    name=NAME,
+    emotion_set=NAME,
+    licence="SemEval-2018 Task 1 E-c: no clear licence",
+    layouts=(CorpusLayout(suffix=".txt", recognises=_recognises, read=read_semeval2018),),
+    hub=HubCopy(
+        repository="SemEvalWorkshop/sem_eval_2018_task_1",
+        configuration="subtask5.english",
+        revision="refs/convert/parquet",
+        write=_write_hub_rows,
+    ),
+    names_speakers=False,
+)

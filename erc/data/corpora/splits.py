@@ -1,4 +1,4 @@
-"""The two splits of an experiment, whole or as a seeded sample for a quick look."""
+"""Splits of a corpus, complete or as a seeded sample."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from erc.data.corpora.registry import load_corpus
 
 
 def sampled(corpus: Corpus, limit: int | None, *, seed: int = 0) -> Corpus:
-    """`corpus` with at most `limit` conversations (None: all), drawn by `seed` and left in their order."""
+    """`corpus` with at most `limit` conversations (None: all), drawn by `seed`, in their order."""
     if limit is None or len(corpus) <= limit:
         return corpus
     chosen = sorted(random.Random(seed).sample(range(len(corpus)), limit))
@@ -21,5 +21,9 @@ def sampled(corpus: Corpus, limit: int | None, *, seed: int = 0) -> Corpus:
 def load_split(
     name: str, split: str, *, root: Path | None = None, limit: int | None = None, seed: int = 0
 ) -> Corpus:
-    """As `load_corpus`, of which at most `limit` conversations are kept."""
+    """As `load_corpus`, with at most `limit` conversations drawn by `seed`.
+
+    Raises:
+        InputError: as `load_corpus`.
+    """
     return sampled(load_corpus(name, split, root=root), limit, seed=seed)

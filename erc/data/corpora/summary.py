@@ -1,4 +1,4 @@
-"""What a split holds, in figures: for people (`erc data check`) and for result files."""
+"""Figures of a split, for `erc data check` and for result files."""
 
 from __future__ import annotations
 
@@ -14,9 +14,19 @@ from erc.emotions import load_emotion_set
 class CorpusSummary:
     """The figures of one split.
 
-    `speakers` counts distinct owners of turns, `episodes` distinct (season, episode) pairs, None for a corpus
-    without. `labels` has every label of the emotion set in its order, those that never occur too; a
-    multi-label turn counts once for each label.
+    Attributes:
+        corpus: The corpus.
+        split: The split.
+        edition: The version of the corpus.
+        note: A warning about the edition.
+        emotion_set: The set of its labels.
+        episodes: Number of distinct (season, episode) pairs; None for a corpus without episodes.
+        conversations: Number of conversations.
+        utterances: Number of utterances.
+        speakers: Number of distinct owners of turns.
+        labels: Count of every label of the emotion set. A multi-label turn counts once for each label.
+        files: The files it was read from.
+        anomalies: Irregularities in the files.
     """
 
     corpus: str

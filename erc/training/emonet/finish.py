@@ -15,6 +15,7 @@ import numpy as np
 
 from erc.config import ExperimentConfig
 from erc.data import Conversation
+from erc.data.corpora import corpus_spec
 from erc.emotions import EmotionSet, load_emotion_map
 from erc.errors import ConfigError
 from erc.metrics.reports import singlelabel_report
@@ -33,7 +34,6 @@ from erc.training.post_fit import McChoice, choose_mode, compress_in_place, fit_
 from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
 
-_LICENCES = {"meld": "MELD: GPL-3.0", "emorynlp": "EmoryNLP emotion detection: Apache-2.0"}
 
 
 def finish_emonet(
@@ -165,7 +165,6 @@ def _info(
 ) -> ArtefactInfo:
     """The description of the artefact; `mode` is the chosen Monte-Carlo mode, None before it is chosen."""
     inherited = () if parts.shared is None else parts.shared.info.licences
-    own = _LICENCES.get(config.data.corpus)
     return ArtefactInfo(
         kind="emonet",
         name=config.name,
@@ -187,7 +186,7 @@ def _info(
             for corpus in (parts.train, parts.dev)
             for file in corpus.files
         },
-        licences=(*([] if own is None else [own]), *inherited),
+        licences=(corpus_spec(config.data.corpus).licence, *inherited),
         reads=emonet_reads(config, parts, folder=folder).to_dict(),
         versions=installed_versions(),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from erc.config import ExperimentConfig
-from erc.data.corpora import Corpus
+from erc.data.corpora import Corpus, corpus_spec
 from erc.emotions import EmotionSet, load_emotion_map
 from erc.metrics.reports import multilabel_report
 from erc.models.utterance import UtteranceClassifier
@@ -26,7 +26,6 @@ from erc.uncertainty.losses import hamming_loss
 
 REPORTED_SETS = ("goemotions", "ekman", "sentiment")
 """Emotion sets that the classifier can report in; each has its own decision policy."""
-_LICENCES = {"goemotions": ("GoEmotions: Apache-2.0 code, CC BY 4.0 data",)}
 
 
 def finish_utterance(
@@ -153,6 +152,6 @@ def _info(
         },
         config=config.model_dump(mode="json"),
         data={f"{corpus.name}/{file.name}": file.sha256 for corpus in corpora for file in corpus.files},
-        licences=_LICENCES.get(config.data.corpus, ()),
+        licences=(corpus_spec(config.data.corpus).licence,),
         versions=installed_versions(),
     )

@@ -1,7 +1,7 @@
-"""What the two caption formats share: blocks of lines, cues, their speakers, and the joining of fragments.
+"""Code shared by the two caption formats: blocks of lines, cues, speakers, and joining of fragments.
 
-The libraries' whole-file parsers drop a broken cue, or put its words into the cue before it, without a word
-and without line numbers. So blocks are cut here, one by one; the libraries read the times.
+Blocks are parsed one by one, so that a broken cue is reported with its line and the others are read. Caption
+libraries drop a broken cue, or append its words to the cue before it, without an error.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from erc.transcripts.readers.speaker_names import Named, Speakers
 from erc.transcripts.types import Draft, Line
 
 LONGEST_PAUSE = 2.0
-"""Seconds between two cues of one speaker that may still be one turn."""
+"""Longest pause in seconds between two cues of one turn."""
 LONGEST_TURN = 30.0
-"""Seconds after which captions without punctuation are cut all the same."""
+"""Longest turn in seconds that is joined from cues without punctuation."""
 
 _SENTENCE_END = re.compile(r"[.?!…。！？؟][\"'’”»)\]]{0,3}$")
 _DASH = re.compile(r"[-–—]\s*(?=\S)")
@@ -25,7 +25,15 @@ _DASH = re.compile(r"[-–—]\s*(?=\S)")
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One caption: `lines` are its payload, `start` and `end` seconds, `line` where its times stand in the file."""
+    """One caption.
+
+    Attributes:
+        line: The number of the line with its times.
+        cue_id: Its number or id.
+        start: In seconds.
+        end: In seconds.
+        lines: Its text.
+    """
 
     line: int
     cue_id: str | None
@@ -36,18 +44,25 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one speaker says in one cue; `speaker` None where the cue names nobody."""
+    """What one speaker says in one cue.
+
+    Attributes:
+        cue: The cue.
+        speaker: The speaker's name; None if the cue names nobody.
+        text: The words.
+        aside: What stands in brackets after the name.
+        opens: Whether a dash or a second voice shows that the speaker changed.
+    """
 
     cue: Cue
     speaker: str | None
     text: str
     aside: str | None = None
     opens: bool = False
-    """A dash or a second voice says that this is somebody else than before."""
 
 
 def blocks(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    """Runs of lines with blank lines between them, line endings taken off."""
+    """Runs of lines separated by blank lines, without line endings."""
     block: list[Line] = []
     for number, text in lines:
         text = text.rstrip("\r\n")
@@ -61,7 +76,10 @@ def blocks(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def split_at_times(block: Sequence[Line]) -> Iterator[list[Line]]:
-    """A block with several time lines (a blank line was lost) as one block per cue; a number before a time line is its cue's id."""
+    """Split a block with several time lines (a blank line is missing) into one block per cue.
+
+    A number before a time line is the id of its cue.
+    """
     starts = [position for position, line in enumerate(block) if "-->" in line.text]
     cuts = [0]
     for position in starts[1:]:
@@ -72,7 +90,7 @@ def split_at_times(block: Sequence[Line]) -> Iterator[list[Line]]:
 
 
 def spoken_parts(cue: Cue, texts: Sequence[str], speakers: Speakers) -> Iterator[Part]:
-    """Cut clean lines of a cue by `NAME: text` and by the dashes of two speakers in one cue."""
+    """Split the lines of a cue, without tags, at `NAME: text` and at the dashes of two speakers."""
     dashed = sum(bool(_DASH.match(text)) for text in texts) > 1
     current: Named | None = None
     words: list[str] = []
@@ -92,12 +110,11 @@ def spoken_parts(cue: Cue, texts: Sequence[str], speakers: Speakers) -> Iterator
 
 
 def joined(parts: Iterable[Part]) -> Iterator[Draft]:
-    """Turns: consecutive parts of one speaker become one while the pause is at most `LONGEST_PAUSE`, no sentence has ended and
-    the turn is shorter than `LONGEST_TURN`. A part that names nobody belongs to the speaker before it on the
-    same terms.
+    """Join consecutive parts of one speaker into turns.
 
-    The cues a turn came from are kept in `meta["cues"]` (id, start, end, text of this speaker) for writing
-    back.
+    A part continues the turn if the pause is at most `LONGEST_PAUSE`, no sentence has ended, and the turn
+    stays within `LONGEST_TURN`. A part without a speaker may continue any turn. The source cues are kept in
+    `meta["cues"]` (id, start, end, text of this speaker), so that they can be written again.
     """
     draft: Draft | None = None
     for part in parts:

@@ -1,4 +1,4 @@
-"""Which column holds what: an explicit mapping first, then obvious names, and always told back to the user."""
+"""Finds out which column holds what: by an explicit mapping, then by common names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from erc.transcripts.readers.values import labels, moment, seconds
 from erc.transcripts.types import Draft, Log
 
 FIELDS = ("text", "speaker", "conversation", "timestamp", "start", "end", "emotion", "id")
-"""What a column can be mapped to, as in `--map text=message`."""
+"""The fields a column can be mapped to, as in `--map text=message`."""
 
-# Compared without case and punctuation; the first that is there wins.
+# Compared without case and punctuation. The first name that exists is used.
 _OBVIOUS: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "utterance", "message", "content", "body", "transcript", "msg", "sentence"),
     "speaker": (
@@ -52,18 +52,18 @@ _PREDICTED = frozenset({"utterance_id", "emotion", "decision", "model"})
 
 
 def is_own_record(columns: Iterable[str]) -> bool:
-    """Whether the columns are those of a record this program wrote.
+    """Whether the columns are those of a record that this package wrote.
 
-    Its `emotion` is a prediction: read again, it is kept in `meta["record"]` and never passes for a gold
-    label.
+    Its `emotion` is a prediction. It is kept in `meta["record"]` and is never a gold label.
     """
     return set(columns) >= _PREDICTED
 
 
 class Columns:
-    """Fields found among `names`: `mapping` first (field to column), obvious names for the rest.
+    """The column of each field, in `chosen`: by `mapping` (field to column), else by common names.
 
-    Raises InputError for a field or a column that does not exist, and where no column holds the text.
+    Raises:
+        InputError: for an unknown field or column, and if no column holds the text.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Columns:
         for field, column in mapping.items():
             if column not in names:
                 raise InputError(
-                    f"--map {field}={column}: no such column; there are {_listed(names)}",
+                    f"--map {field}={column}: no such column; the columns are {_listed(names)}",
                     path=path,
                     line=line,
                 )
@@ -99,28 +99,30 @@ class Columns:
                 self.chosen[field] = found
         if "text" not in self.chosen:
             raise InputError(
-                f"no column holds the text of a turn; there are {_listed(names)}; name it with --map text=COLUMN",
+                f"no column of texts was found among {_listed(names)}; name it with --map text=COLUMN",
                 path=path,
                 line=line,
             )
 
-    def told(self) -> str:
-        """The choice in words."""
+    def describe(self) -> str:
+        """The chosen columns in words."""
         pairs = ", ".join(f"{field}={self.chosen[field]}" for field in FIELDS if field in self.chosen)
         return f"columns: {pairs} (change with --map FIELD=COLUMN)"
 
 
 def check_mapping(mapping: Mapping[str, str]) -> None:
-    """Raises InputError for a mapping of something that is no field."""
+    """Check the fields of a mapping.
+
+    Raises:
+        InputError: for an unknown field.
+    """
     for field in mapping:
         if field not in FIELDS:
-            raise InputError(
-                f"--map {field}=...: there is no field {field!r}; the fields are {', '.join(FIELDS)}"
-            )
+            raise InputError(f"--map {field}=...: no field {field!r}; the fields are {', '.join(FIELDS)}")
 
 
 class Rows:
-    """Makes drafts of rows (column to value), counting what had to be left out."""
+    """Makes drafts from rows (column to value), and counts unreadable timestamps."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -128,7 +130,7 @@ class Rows:
         self._first_moment = ""
 
     def draft(self, columns: Columns, row: Mapping[str, Any], line: int) -> Draft | None:
-        """The turn of one row; None, with a problem told, where its text is no text."""
+        """The turn of one row; None, with a problem, if its text is not a string."""
         chosen = columns.chosen
         text = row.get(chosen["text"])
         if not isinstance(text, str):
@@ -149,11 +151,11 @@ class Rows:
         return draft
 
     def finish(self) -> None:
-        """Tell what was left out over the whole file."""
+        """Report the unreadable timestamps of the whole file."""
         if self._moments:
             self._log.note(
-                f"{self._moments} timestamp(s) are no moments (ISO 8601, or seconds or milliseconds since 1970), {self._first_moment}: "
-                "kept in meta only, the order of the file stands"
+                f"{self._moments} timestamp(s) are neither ISO 8601 nor seconds or milliseconds since 1970, "
+                f"{self._first_moment}: kept in meta only, the file order is used"
             )
 
     def _times(self, draft: Draft, chosen: Mapping[str, str], row: Mapping[str, Any]) -> None:
@@ -165,7 +167,7 @@ class Rows:
             if number is None:
                 self._log.problem(
                     draft.line,
-                    f"{chosen[field]}={_short(value)} is no time (seconds or hh:mm:ss.fff)",
+                    f"{chosen[field]}={_short(value)} is not a time (seconds or hh:mm:ss.fff)",
                     "left out, the turn stays",
                 )
             setattr(draft, field, number)

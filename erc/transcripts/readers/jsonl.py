@@ -1,4 +1,4 @@
-"""JSON Lines: one object per turn, our own records among them; and one JSON array of such objects."""
+"""JSON Lines with one object per turn, such as this package writes, or one JSON array of objects."""
 
 from __future__ import annotations
 
@@ -15,53 +15,72 @@ from erc.transcripts.types import Draft, Line, Log
 
 
 def read_jsonl(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """One turn per line, or per element of one array of objects, which is read whole; keys that map to no field go to `meta["record"]`.
+    """One turn per line, or per element of one array of objects, which is read as a whole.
 
-    A mapped key may be a path into nested objects: `--map speaker=author.name`. Messages of Slack that say
-    who came or went are left out.
+    Keys without a field go to `meta["record"]`. A mapped key may be a path into nested objects:
+    `--map speaker=author.name`. Slack's messages about who joined or left are skipped.
+
+    Raises:
+        InputError: for a mapping of an unknown field.
     """
     check_mapping(mapping)
     rows = Rows(log)
     unseen = dict(mapping)
     columns: Columns | None = None
-    told = False
-    passed: list[int] = []
+    described = False
+    skipped: list[int] = []
     for number, place, value in _values(lines, log):
         try:
             record = _object(value)
-            if record.get("subtype") in _COME_AND_GO:
-                passed.append(number)
+            if record.get("subtype") in _JOIN_OR_LEAVE:
+                skipped.append(number)
                 continue
             for field, key in mapping.items():
                 if record.setdefault(key, _inside(record, key.split("."))) is not None:
                     unseen.pop(field, None)
-            # Objects of one file mostly share their keys, so the choice of the line before is tried first.
+            # The objects of a file mostly share their keys, so the columns of the line before are reused.
             if columns is None or columns.names != tuple(record):
                 columns = Columns(tuple(record), mapping)
         except InputError as error:
             log.problem(number, f"{place}{error}", "skipped")
             continue
-        if not told:
-            told = True
-            log.note(columns.told().replace("columns", "keys", 1))
+        if not described:
+            described = True
+            log.note(columns.describe().replace("columns", "keys", 1))
         if (draft := rows.draft(columns, record, number)) is not None:
             yield draft
     for field, key in unseen.items():
         log.problem(None, f"--map {field}={key}: no line has this key")
-    if passed:
+    if skipped:
         log.note(
-            f"{len(passed)} message(s) of people who came or went are passed over, the first is line {passed[0]}"
+            f"{len(skipped)} message(s) about people who joined or left are skipped, "
+            f"the first is line {skipped[0]}"
         )
     rows.finish()
 
 
+def sniff_jsonl(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """JSON Lines if the first line is an object, or the file opens an array of objects."""
+    if lines[0].lstrip().startswith("{") and _is_object(lines[0], alone=len(lines) == 1):
+        return 0.95, "the first line is a JSON object"
+    return (0.95, "opens a JSON array of objects") if opens_array(lines) else None
+
+
+def _is_object(line: str, *, alone: bool) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        # A single long record may be cut off at the end of the sniffed bytes.
+        return alone and re.match(r'\s*\{\s*"', line) is not None
+
+
 def opens_array(lines: Sequence[str]) -> bool:
-    """Whether lines that are not blank open an array of objects; a line such as `[1]` is a broken one of JSON Lines."""
+    """Whether non-blank lines open an array of objects; `[1]` is a broken line of JSON Lines."""
     return re.match(r"\s*\[\s*(?:\{|\]\s*$)", "".join(lines[:2]).lstrip("\ufeff")) is not None
 
 
 def _values(lines: Iterable[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
-    """(line, place in words for a complaint, value) of every line or element that is JSON."""
+    """(line, place in words for messages, value) of every line or element that is JSON."""
     source = (line for line in lines if line.text.strip())
     head = list(itertools.islice(source, 2))
     if opens_array([line.text for line in head]):
@@ -75,7 +94,7 @@ def _values(lines: Iterable[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
 
 
 def _elements(lines: Sequence[Line], log: Log) -> Iterator[tuple[int, str, Any]]:
-    """The elements of one array. Where one is broken it cannot be said where the next begins: the rest is a problem and is not read."""
+    """The elements of one array. After a broken element the next cannot be found, so the rest is not read."""
     text = "".join(line.text for line in lines)
     starts = list(itertools.accumulate((len(line.text) for line in lines), initial=0))[:-1]
     at, count = text.index("[") + 1, 0
@@ -103,7 +122,7 @@ def _elements(lines: Sequence[Line], log: Log) -> Iterator[tuple[int, str, Any]]
     if text[at:].strip() != "]":
         log.problem(
             lines[-1].number,
-            "the array does not end, or something stands behind its end: what is missing was not read",
+            "the array has no end, or there is text after its end, which was not read",
         )
 
 
@@ -114,23 +133,21 @@ def _skip(text: str, at: int) -> int:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(
-            'not a JSON object (one object per turn is needed, as in {"speaker": "Ana", "text": "Hi"})'
-        )
+        raise InputError('not a JSON object; each turn is an object such as {"speaker": "Ana", "text": "Hi"}')
     return value
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise InputError(f"{constant} is no JSON number")
+    raise InputError(f"{constant} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
-_COME_AND_GO = (
+_JOIN_OR_LEAVE = (
     "channel_join",
     "channel_leave",
     "group_join",
     "group_leave",
-)  # what Slack's export calls them
+)  # names in Slack's exports
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 

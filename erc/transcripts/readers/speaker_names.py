@@ -1,4 +1,8 @@
-"""Who speaks: telling `Ana: hello`, `Ana:hello` and `**Ana:** hello` from `12:30`, `http://x`, `great :D` and `one thing: no`."""
+"""Finds the speaker at the start of a line.
+
+Accepts `Ana: hello`, `Ana:hello` and `**Ana:** hello`, but not `12:30`, `http://x`, `great :D` and `one
+thing: no`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LONGEST_NAME = 60
-"""Characters; a longer run before a colon is text."""
+"""Characters. A longer run before a colon is text."""
 
-# Every repetition is bounded, so that a line of any length costs the same to refuse.
+# Every repetition is bounded, so that refusing a long line costs no more than a short one.
 CLOCK = r"\d{1,3}:\d{2}(?::\d{2}(?:[.,]\d{1,3})?)?"
 """A pattern for `mm:ss` and `hh:mm:ss.fff`."""
 _FULL_CLOCK = r"\d{1,3}:\d{2}:\d{2}(?:[.,]\d{1,3})?"
@@ -22,10 +26,9 @@ _PREFIX = re.compile(
 )
 _TIGHT = re.compile(r"(?P<name>[^\s:：\[\](][^:：\r\n]{0,59}):(?P<text>[^\s:：/\\)(|].*)", re.DOTALL)
 _MARKDOWN = re.compile(r"(?P<mark>\*{1,3}|_{1,3})(?P<name>[^\s*][^*\r\n]{0,99}?)(?P=mark)")
-# `great:D`, `Thanks:heart:`, `John 3:16`: no words of a speaker stand behind these colons.
+# After the colons of `great:D`, `Thanks:heart:` and `John 3:16` there are no words of a speaker.
 _SMILEY = re.compile(r"([DPpOo03SsXx()\[\]{}|/\\*$@#<>^-])\1{0,3}(?:\s|$)|[\w+-]{1,40}:(?:\s|$)")
-# What may stand before a name and does not belong to it: marks of quotes, headings and lists, brackets, a
-# clock.
+# What may precede a name without being part of it: marks of quotes, headings and lists, brackets, a clock.
 _DECORATION = re.compile(
     rf"\s{{0,8}}(?:[>*_#|~•–—-]{{1,6}}|[(\[][^()\[\]\r\n]{{1,60}}[)\]]|{CLOCK}(?=\s)|\d{{1,3}}[.)](?=\s))\s{{0,8}}"
 )
@@ -62,14 +65,14 @@ _PARTICLES = frozenset(
         "+",
     )
 )
-# Symbols such as arrows, bullets and the telephone sign lie below this range: they open lines of prose and of
-# signatures. What joins emoji into one (👩‍⚕️) counts after an emoji only.
+# Symbols such as arrows and bullets are below this range, because they open lines of prose and signatures.
+# What joins several emoji into one (👩‍⚕️) is accepted after an emoji only.
 _EMOJI = re.compile("(?:[\U0001f000-\U0001faff][\u200d\ufe0f\u2600-\u27bf]* ?)+")
-# The sender of a message who is in nobody's address book.
+# A sender without a name in the address book.
 _PHONE = re.compile(r"\+?\d(?:[\s().\u2010\u2011-]{0,2}\d){5,17}", re.ASCII)
 _NEVER = frozenset(("http", "https", "ftp", "file", "mailto", "www"))
 _SENTENCE = frozenset('!?;"“”…<>{}=|\\')
-# Words that open a remark of the speaker above.
+# Words that open a remark of the speaker above, not a turn.
 _REMARKS = frozenset(
     (
         "note",
@@ -99,23 +102,29 @@ _NUMBERED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A line that seems to open with a speaker: `aside` is what stood in brackets after the name."""
+    """A line split into speaker and text.
+
+    Attributes:
+        name: The speaker.
+        text: The text after the colon.
+        aside: What stands in brackets after the name.
+        labelled: Whether the name is in square brackets, as speaker diarisation writes it.
+        clock: A time after the name: `Ana (00:01:05): hi`.
+    """
 
     name: str
     text: str
     aside: str | None = None
     labelled: bool = False
-    """The name stood in square brackets, as speaker diarisation writes it."""
     clock: str | None = None
-    """A time that stood behind the name, in brackets or not: `Ana (00:01:05): hi`."""
 
 
 def split_name(line: str, *, phones: bool = False) -> Named | None:
-    """The part before the colon and the part after it, or None where the line cannot open with a speaker.
+    """Split a line at the colon; None if it cannot open with a speaker.
 
-    The colon must be followed by white space or end the line (the full-width colon needs neither), and the
-    name must hold a letter or be made of emoji, or with `phones` be a telephone number. Marks that set the
-    name in bold or italics are taken off. Whether it is a speaker after all is for `Speakers` to say.
+    White space or the end of the line must follow the colon, except for a full-width colon. The name must
+    contain a letter, consist of emoji, or with `phones` be a telephone number. Marks of bold and italics are
+    removed. `Speakers` decides whether the name is a speaker.
     """
     line = _unmarked(line)
     match = _PREFIX.match(line)
@@ -139,7 +148,7 @@ def split_name(line: str, *, phones: bool = False) -> Named | None:
 
 
 def _split_tight(line: str) -> Named | None:
-    """As `split_name` for `NAME:text`, without white space before or behind the colon; None too where a smiley or a number follows it."""
+    """As `split_name`, without white space around the colon; None if a smiley or number follows."""
     match = _TIGHT.match(_unmarked(line))
     if match is None or match["name"][-1].isspace() or _SMILEY.match(match["text"]):
         return None
@@ -154,14 +163,19 @@ def _split_tight(line: str) -> Named | None:
 
 
 class Speakers:
-    """Which of the prefixes of a file are speakers.
+    """Decides which prefixes of the lines of a file are speakers.
 
-    One is when it is in square brackets, when it looks like a name (at most four words, each with a capital,
-    a digit, an emoji or a letter of a script without capitals; or `speaker 2`), when it opens at least two
-    lines (at most four words), when it opens the file, or when it differs from such a one in capitals or
-    numbers alone. What opens remarks (`Note: ...`) is none. Without white space behind the colon only what
-    speaks elsewhere or looks like a name counts, and the latter in a file of such lines: one that has other
-    speakers, or opens so.
+    A prefix of at most four words is a speaker if one of these holds:
+
+    - It looks like a name: each word has a capital, a digit, an emoji or a letter of a script without
+      capitals, or
+      it reads like `speaker 2`.
+    - It opens at least two lines, or the file.
+    - It differs from a speaker in capitals or numbers only.
+
+    A prefix in square brackets is always a speaker, and a remark (`Note: ...`) never is. Without white space
+    after the colon, a prefix counts if it speaks elsewhere. If it only looks like a name, the file must also
+    have other speakers or open with such a line.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -187,7 +201,7 @@ class Speakers:
         self._tight = bool(self._families) or (self._opening in tight and tight.total() > 1)
 
     def match(self, line: str) -> Named | None:
-        """`line` split into speaker and text, or None where it opens with no speaker."""
+        """Split `line` into speaker and text; None if it does not open with a speaker."""
         named = split_name(line)
         if named is not None:
             return named if named.labelled or self._is_speaker(named.name) else None
@@ -202,11 +216,11 @@ class Speakers:
         )
 
     def known(self, name: str) -> bool:
-        """Whether a name opens lines elsewhere too, or the file."""
+        """Whether a name opens several lines, or the file."""
         return name == self._opening or name in self._recurring
 
     def doubtful(self, line: str) -> str | None:
-        """What seems a name before the colon of a line that was not taken for a speaker's, though it might be (`ben: no`, `> Ana: no`); else None."""
+        """The possible name in a line that `match` refuses (`ben: no`, `> Ana: no`); None if none."""
         if self.match(line) is not None:
             return None
         line = _unmarked(line)
@@ -244,7 +258,7 @@ class Speakers:
 
 
 def _unmarked(line: str) -> str:
-    """The line from its first visible character on, with the name as it is without Markdown: `Ana: hi` for `**Ana:** hi`."""
+    """The line without invisible marks at its start and without Markdown: `Ana: hi` for `**Ana:** hi`."""
     line = line.strip().lstrip(_MARKS).lstrip()
     match = _MARKDOWN.match(line)
     if match is None:
@@ -262,14 +276,14 @@ def _is_no_name(name: str) -> bool:
 
 
 def _may_follow(words: list[str], text: str) -> bool:
-    """Whether `text`, with no white space between, may be what the name of these words says."""
+    """Whether `text` may be the words of a speaker whose name directly precedes it."""
     if _SMILEY.match(text) or (words[-1][-1].isdigit() and text[0].isdigit()):
         return False
     return text[0].isalpha() or _looks_like_name(words)
 
 
 def _family(name: str) -> str:
-    """What names have in common that differ in capitals and numbers alone."""
+    """The same text for names that differ in capitals and numbers only."""
     return re.sub(r"\d+", "0", name.casefold())
 
 

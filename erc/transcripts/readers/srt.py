@@ -1,25 +1,31 @@
-"""SubRip: `[SPEAKER_00]: text`, `NAME: text`, or `- a` and `- b` for two speakers in one cue."""
+"""SubRip captions: `[SPEAKER_00]: text`, `NAME: text`, or `- a` and `- b` for two speakers in one cue."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pysubs2.time import TIMESTAMP, timestamp_to_ms
-
+from erc.transcripts.cue_times import srt_times
 from erc.transcripts.readers.captions import Cue, Part, blocks, joined, split_at_times, spoken_parts
+from erc.transcripts.readers.hints import caption_sign
 from erc.transcripts.readers.speaker_names import Speakers
 from erc.transcripts.types import Draft, Line, Log
 
 _TAG = re.compile(r"</?(?:i|b|u|s|font)(?:\s[^<>]{0,200})?>|\{\\[^{}]{0,200}\}", re.IGNORECASE)
 
 
-def read_srt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a SubRip file; fragments of one speaker are joined (see `erc.transcripts.readers.captions.joined`).
+def sniff_srt(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """SubRip if the first cue time has a comma."""
+    if caption_sign(lines) != "comma":
+        return None
+    return 0.95, "cue times with a comma (00:00:01,000 -->)"
 
-    Styling tags are dropped. A block without times belongs to the cue before it, because a caption may hold a
-    blank line, unless it opens with a cue number or an arrow: then its times are broken, it is a problem and
-    is skipped.
+
+def read_srt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
+    """Turns of a SubRip file. Joins fragments of one speaker (see `readers.captions.joined`).
+
+    Drops styling tags. A block without times continues the cue before it, because a caption may hold a blank
+    line. If the block has a cue number or an arrow, its times are broken: it is skipped, with a problem.
     """
     del mapping
     cues = list(_cues(lines, log))
@@ -38,7 +44,7 @@ def _cues(lines: Iterable[Line], log: Log) -> Iterator[Cue]:
             elif cue is None:
                 log.problem(
                     piece[0].number,
-                    "a block without times that can be read (00:00:01,000 --> 00:00:02,000)",
+                    "a block without readable times (00:00:01,000 --> 00:00:02,000)",
                     "skipped",
                 )
             else:
@@ -53,18 +59,15 @@ def _cue(block: list[Line]) -> Cue | None:
     at = next((index for index, line in enumerate(block) if "-->" in line.text), None)
     if at is None:
         return None
-    stamps = TIMESTAMP.findall(block[at].text)
-    if len(stamps) != 2:
-        return None
-    start, end = (timestamp_to_ms(stamp) / 1000 for stamp in stamps)
-    if end < start:
+    times = srt_times(block[at].text)
+    if len(times) != 2 or times[1] < times[0]:
         return None
     payload = tuple(text for text in (_plain(line.text) for line in block[at + 1 :]) if text)
     return Cue(
         line=block[at].number,
         cue_id=block[at - 1].text.strip() if at else None,
-        start=start,
-        end=end,
+        start=times[0],
+        end=times[1],
         lines=payload,
     )
 

@@ -1,4 +1,7 @@
-"""Plain text: `NAME: text`, `NAME (aside): text`, `[SPEAKER_00]: text`, `00:01:02 NAME: text`, with continuation lines, and chat exports."""
+"""Plain text and chat exports, with continuation lines.
+
+A turn opens with `NAME: text`, `NAME (aside): text`, `[SPEAKER_00]: text` or `00:01:02 NAME: text`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from erc.transcripts.readers.hints import TABLE_SUFFIXES, chat_senders
 from erc.transcripts.readers.speaker_names import CLOCK, Named, Speakers, split_name
 from erc.transcripts.readers.timestamps import Dates, Stamp, take_damaged, take_stamp
 from erc.transcripts.readers.values import clock_seconds
@@ -14,14 +18,23 @@ from erc.transcripts.types import Draft, Line, Log
 _CLOCK = re.compile(
     rf"\s{{0,8}}(?:(?P<open>[(\[])(?P<within>{CLOCK})[)\]]\s{{0,8}}|(?P<bare>{CLOCK})\s{{1,8}}(?:[|–—-]\s{{1,4}})?)"
 )
-_TOLD = 20  # lines of one kind that are told one by one; the rest are counted
+_LISTED = 20  # lines of one kind that a note lists; the rest are counted
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line: what stood in front of its `text`, and who says it; `undated` is a name that does not count, for a date is missing before it.
+    """One line, split into its parts.
 
-    `damaged` is what has the form of a date and is none, `written` the text with the clock before it.
+    Attributes:
+        number: The number of the line.
+        text: The text after date and clock.
+        written: The text with the clock in front of it.
+        stamp: The date in front of it.
+        damaged: Text shaped like a date but invalid.
+        clock: A time such as `00:01:02` in front of it.
+        named: The speaker and their words.
+        undated: A name that does not count because the line has no date, as all others have.
+        doubtful: A name that may be a speaker but was not accepted.
     """
 
     number: int
@@ -36,54 +49,66 @@ class _Row:
 
     @property
     def dated(self) -> bool:
-        """Whether a date stands in front, be it a damaged one."""
+        """Whether the line begins with a date, valid or not."""
         return self.stamp is not None or self.damaged is not None
 
 
-def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """One turn per speaker line; a line that opens with no speaker continues the turn above it, joined by a space.
+def sniff_text(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """Plain text if at least every fifth line opens with a date and a sender, or with a speaker."""
+    if senders := chat_senders(lines, suffix):
+        return 0.9, f"{senders} of the first {len(lines)} lines open with a date and a sender"
+    speakers = Speakers(lines)
+    share = sum(speakers.match(line) is not None for line in lines) / len(lines)
+    if share < 0.2 or suffix in TABLE_SUFFIXES:
+        return None
+    return round(0.5 + share / 2, 2), f"{share:.0%} of the lines open with a speaker (NAME: text)"
 
-    Every line of a date, a time and a name begins a turn, and the moment becomes its timestamp (see
-    `erc.transcripts.readers.timestamps`). Among such lines, one with a date and no name is a message of the chat program
-    and is passed over; where they are the most, a line without a date continues the message above whatever it
-    begins with. `hh:mm:ss` before the name or behind it, in brackets or not, becomes the turn's start;
-    `[12:30]`, which may be a time of day or an offset, is kept as `meta["clock"]`. What stood in brackets
-    after the name is kept as `meta["aside"]`. A line that seems to open with a name and continues the turn
-    above is told with its number, and so is a date that there is not.
+
+def read_text(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
+    """One turn per line with a speaker. A line without a speaker continues the turn above, joined by a space.
+
+    A line with date, time and name begins a turn with a timestamp (see `erc.transcripts.readers.timestamps`).
+    Among such lines, a line with a date but no name is a message of the chat program and is skipped. If most
+    turns are dated, every undated line continues the message above.
+
+    `hh:mm:ss` before or after the name, with or without brackets, becomes the turn's start. `[12:30]` may be
+    a time of day or an offset, and is kept as `meta["clock"]`. Brackets after the name are kept as
+    `meta["aside"]`. Lines that seem to open with a name but continue the turn above are listed in a note.
+    Invalid dates are problems.
     """
     del mapping
     rows = _rows(lines)
     dates = Dates(row.stamp for row in rows if row.stamp is not None)
     draft: Draft | None = None
     parts: list[str] = []
-    passing = False  # over a message of the chat program
+    skipping = False  # the lines of a message of the chat program
     for row in rows:
         if row.named is not None:
             if draft is not None:
                 yield _with_text(draft, parts)
             if row.damaged is not None:
-                log.problem(row.number, f"{row.damaged!r} is no date", "left out, the turn stays")
-            draft, parts, passing = _begun(row, row.named, dates), [row.named.text], False
+                log.problem(row.number, f"{row.damaged!r} is not a valid date", "left out, the turn stays")
+            draft, parts, skipping = _begun(row, row.named, dates), [row.named.text], False
         elif row.stamp is not None:
-            passing = True
-        elif not row.text.strip() or passing:
+            skipping = True
+        elif not row.text.strip() or skipping:
             continue
         elif draft is not None:
             parts.append(row.written.strip())
         else:
             log.problem(
-                row.number, "stands before the first speaker (a turn begins with 'NAME: text')", "skipped"
+                row.number, "text before the first speaker (a turn begins with 'NAME: text')", "skipped"
             )
     if draft is not None:
         yield _with_text(draft, parts)
-    _tell(rows, dates, log)
+    _note_choices(rows, dates, log)
 
 
 def _rows(lines: Iterable[Line]) -> list[_Row]:
     given = list(lines)
     rows = [_dated(line) or _plain(line) for line in given]
     first = next((place for place, row in enumerate(rows) if row.dated and row.named is not None), None)
-    if first is None:  # dates alone make no turns: they are words
+    if first is None:  # dates without names are part of the text
         rows = [_plain(line) for line in given]
     speakers = Speakers(row.text for row in rows)
     rows = _without_times_of_day(
@@ -92,7 +117,7 @@ def _rows(lines: Iterable[Line]) -> list[_Row]:
     )
     undated = sum(not row.dated and row.named is not None for row in rows[first:]) if first is not None else 0
     if first is not None and undated < sum(row.dated and row.named is not None for row in rows):
-        # An export dates each message, so here `PS: bring wine` is one more line of a message.
+        # An export dates each message, so an undated `PS: bring wine` continues one.
         rows[first:] = [row if row.dated else _undated(row, speakers) for row in rows[first:]]
         return rows
     begun = next((place for place, row in enumerate(rows) if row.named is not None), len(rows))
@@ -109,12 +134,15 @@ def _undated(row: _Row, speakers: Speakers) -> _Row:
 
 
 def _doubtful(row: _Row, speakers: Speakers) -> str | None:
-    named = speakers.match(row.text)  # one that was taken for a speaker but for the time of day before it
+    named = speakers.match(row.text)  # set if only the time of day in front ruled the speaker out
     return speakers.doubtful(row.text) if named is None else named.name
 
 
 def _without_times_of_day(rows: list[_Row], speakers: Speakers) -> list[_Row]:
-    """`12:30 Lunch: soup` begins a turn where that name speaks elsewhere too or most turns are written so; else its time of day is words."""
+    """Remove speakers after a bare time of day (`12:30 Lunch: soup`), unless the name speaks elsewhere.
+
+    If most turns are written so, all speakers are kept.
+    """
     bare = [row.named is not None and _is_bare(row) for row in rows]
     if sum(bare) * 2 > sum(row.named is not None for row in rows):
         return rows
@@ -127,7 +155,7 @@ def _without_times_of_day(rows: list[_Row], speakers: Speakers) -> list[_Row]:
 
 
 def _is_bare(row: _Row) -> bool:
-    """Whether hours and minutes (or minutes and seconds) stand before the name without brackets."""
+    """Whether hours and minutes (or minutes and seconds) precede the name without brackets."""
     return row.clock is not None and row.clock.count(":") == 1 and row.written.lstrip()[:1].isdigit()
 
 
@@ -169,32 +197,34 @@ def _begun(row: _Row, named: Named, dates: Dates) -> Draft:
     return draft
 
 
-def _tell(rows: Sequence[_Row], dates: Dates, log: Log) -> None:
-    """Notes on what was read one way and might have been meant another."""
+def _note_choices(rows: Sequence[_Row], dates: Dates, log: Log) -> None:
+    """Note everything that was read in one way and may have another meaning."""
     if (stamp := dates.doubtful) is not None:
         log.note(
-            f"dates are read {'day' if dates.day_first else 'month'} first, as nothing speaks against it: {stamp.written} is {dates.moment(stamp)}"
+            f"dates are read {'day' if dates.day_first else 'month'} first, as no date decides it: "
+            f"{stamp.written} is {dates.moment(stamp)}"
         )
     if messages := [
         row.number for row in rows if row.stamp is not None and row.named is None and row.text.strip()
     ]:
         log.note(
-            f"{len(messages)} dated line(s) name no sender and are passed over, the first is line {messages[0]}"
+            f"{len(messages)} dated line(s) name no sender and are skipped, the first is line {messages[0]}"
         )
     if undated := [(row.number, row.undated) for row in rows if row.undated is not None]:
         log.note(
-            f"{len(undated)} line(s) with a name and no date are read as more of the message above: {_listed(undated)}"
+            f"{len(undated)} line(s) with a name but no date continue the message above: {_listed(undated)}"
         )
     if doubtful := [(row.number, row.doubtful) for row in rows if row.doubtful is not None]:
         log.note(
-            f"{len(doubtful)} line(s) that seem to open with a name are read as more of the turn above: {_listed(doubtful)}; "
-            "if that is a speaker, write 'NAME: text', with a capital letter or the name in square brackets"
+            f"{len(doubtful)} line(s) that seem to open with a name continue the turn above: "
+            f"{_listed(doubtful)}; if it is a speaker, write 'NAME: text' "
+            "with a capital letter, or the name in square brackets"
         )
 
 
 def _listed(lines: Sequence[tuple[int, str]]) -> str:
-    more = f" and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
-    return ", ".join(f"line {number} ({name!r})" for number, name in lines[:_TOLD]) + more
+    more = f" and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return ", ".join(f"line {number} ({name!r})" for number, name in lines[:_LISTED]) + more
 
 
 def _with_text(draft: Draft, parts: list[str]) -> Draft:

@@ -1,4 +1,7 @@
-"""Dates in front of lines, as chat programs export them: `[01/05/2024, 10:00:00] Ana: hi`, `5/1/24, 10:00 PM - Ana: hi`, ISO 8601."""
+"""Dates at the start of lines, as in chat exports.
+
+Examples are `[01/05/2024, 10:00:00] Ana: hi`, `5/1/24, 10:00 PM - Ana: hi` and ISO 8601.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 _INVISIBLE = "\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069\ufeff"
-# Every repetition is bounded. iOS writes direction marks before the bracket and a narrow space before AM and
-# PM.
+# Every repetition is bounded, to limit backtracking. iOS writes direction marks before the bracket, and a
+# narrow space before AM and PM.
 _STAMP = re.compile(
     rf"[\s{_INVISIBLE}]{{0,8}}(?P<open>[\[(])?\s?"
     r"(?:(?P<year>\d{4})(?P<iso>[-/.])(?P<month>\d{1,2})(?P=iso)(?P<day>\d{1,2})"
@@ -25,7 +28,18 @@ _STAMP = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A date and time as written: `one` and `two` are day and month in an order that the line does not say, unless it is `iso`."""
+    """A date and time as written.
+
+    Attributes:
+        written: The text.
+        year: With four digits.
+        one: The first of day and month; the month if `iso`.
+        two: The second of day and month; the day if `iso`.
+        iso: Whether the year comes first.
+        dotted: Whether dots separate the numbers.
+        time: The time of day.
+        zone: The time zone; None if not given.
+    """
 
     written: str
     year: int
@@ -37,7 +51,7 @@ class Stamp:
     zone: timezone | None
 
     def moment(self, *, day_first: bool) -> datetime | None:
-        """The moment, with the month last where `day_first` holds; None where there is no such day."""
+        """The moment, read day first or month first; None if there is no such day."""
         month, day = (self.two, self.one) if day_first and not self.iso else (self.one, self.two)
         try:
             return datetime(self.year, month, day, tzinfo=self.zone) + self.time
@@ -46,14 +60,14 @@ class Stamp:
 
 
 def take_stamp(line: str) -> tuple[Stamp, str] | None:
-    """The date in front of a line and what follows it; None where no date and time stands there, or no possible one."""
+    """The valid date and time at the start of a line, and the rest of the line; None if there is none."""
     match = _STAMP.match(line)
     stamp = None if match is None else _stamp(match)
     return None if match is None or stamp is None else (stamp, line[match.end() :])
 
 
 def take_damaged(line: str) -> tuple[str, str] | None:
-    """What stands in front of a line in the form of a date that there is not (`[32/13/2024, 09:16]`), as written, and what follows it."""
+    """Text shaped like a date but invalid (`[32/13/2024, 09:16]`), and the rest of the line."""
     match = _STAMP.match(line)
     return None if match is None or _stamp(match) is not None else (_written(match), line[match.end() :])
 
@@ -63,7 +77,7 @@ def _written(match: re.Match[str]) -> str:
 
 
 def _stamp(match: re.Match[str]) -> Stamp | None:
-    """The date of a match; None where there is no such day or hour."""
+    """The date of a match; None if there is no such day or hour."""
     hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
     if hour > 23 or minute > 59 or second > 59 or (match["half"] and not 1 <= hour <= 12):
         return None
@@ -81,10 +95,11 @@ def _stamp(match: re.Match[str]) -> Stamp | None:
 
 
 class Dates:
-    """How the dates of one file are read: `day_first`, unless a day beyond the twelfth or the order of the lines says that months come first.
+    """The order of day and month in one file.
 
-    Points between the numbers (`1.5.2024`) are written with the day first. `doubtful` is a date for which
-    only the order of the lines, or nothing at all, decides it; None where there is none.
+    `day_first` holds unless numbers above 12 or the order of the lines show that the month comes first. Dates
+    with dots (`1.5.2024`) have the day first. `doubtful` is the first date that no number decides; None if
+    there is none.
     """
 
     def __init__(self, stamps: Iterable[Stamp]) -> None:
@@ -98,9 +113,9 @@ class Dates:
         self.doubtful = None if settled else next((stamp for stamp in local if stamp.one != stamp.two), None)
 
     def moment(self, stamp: Stamp) -> str:
-        """The moment in ISO 8601; a date that is impossible in the order of the file is read in the other."""
+        """The moment in ISO 8601. A date that is invalid in the file's order is read in the other one."""
         found = stamp.moment(day_first=self.day_first) or stamp.moment(day_first=not self.day_first)
-        assert found is not None  # `take_stamp` gives no other
+        assert found is not None  # `take_stamp` returns valid dates only
         return found.isoformat()
 
 

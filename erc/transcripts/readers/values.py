@@ -1,4 +1,4 @@
-"""Times, moments and labels as people write them."""
+"""Parses times, moments and labels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ _CLOCK = re.compile(
 )
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,12})?", re.ASCII)
-# What Python reads as ISO 8601 takes any character between date and time: `1712121200000` would be a December
-# evening in 1712.
+# Python's parser accepts any character between date and time, so `1712121200000` would be a day in 1712.
 _ISO_DATE = re.compile(r"\d{4}-|\d{8}T", re.ASCII)
 
 
 def clock_seconds(text: str) -> float | None:
-    """Seconds of `[hh:]mm:ss[.fff]`, None where the text is no clock time."""
+    """Seconds of `[hh:]mm:ss[.fff]`; None for other text."""
     match = _CLOCK.fullmatch(text.strip())
     if match is None:
         return None
@@ -27,7 +26,7 @@ def clock_seconds(text: str) -> float | None:
 
 
 def seconds(value: object) -> float | None:
-    """Seconds from the beginning of the recording: a number not below 0, `12.5` or `00:00:12.500`; None for anything else."""
+    """Seconds of a number that is not negative, of `12.5` or of `00:00:12.500`; None for other values."""
     if isinstance(value, str):
         text = value.strip()
         return float(text) if _SECONDS.fullmatch(text) else clock_seconds(text)
@@ -41,11 +40,11 @@ def seconds(value: object) -> float | None:
 
 
 def moment(value: object) -> str | None:
-    """An ISO 8601 moment from ISO text or from a number of seconds (or milliseconds) since 1970; None for anything else.
+    """An ISO 8601 moment from ISO text or from seconds or milliseconds since 1970; None for other values.
 
-    Text keeps its offset, or its lack of one; numbers, also those that are written as text (`1712121200000`,
-    `1712121200.5`), are UTC. Numbers below 100,000,000 (March 1973) are no moments: `20240501` is none, a
-    date needs its dashes (or, without them, a `T` and a time).
+    Text keeps its offset if it has one. Numbers, also as text (`1712121200000`, `1712121200.5`), are UTC.
+    Numbers below 100,000,000 (March 1973) are refused, because `20240501` may be a date. A date needs dashes,
+    or a `T` and a time.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -70,6 +69,6 @@ def _iso(text: str) -> str | None:
 
 
 def labels(value: object) -> tuple[str, ...]:
-    """Labels from a list of strings or from one string with `|`, `;` or `,` between them."""
+    """Labels from a list of strings, or from one string separated by `|`, `;` or `,`."""
     parts = re.split(r"[|;,]", value) if isinstance(value, str) else value if isinstance(value, list) else []
     return tuple(dict.fromkeys(part.strip() for part in parts if isinstance(part, str) and part.strip()))

@@ -1,16 +1,15 @@
-"""WebVTT as Teams (`<v Name>`), Zoom (`Name: text`) and others (`(Name)` on a line of its own) write it."""
+"""WebVTT captions of Teams (`<v Name>`), Zoom (`Name: text`) and others (`(Name)` on a line of its own)."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import webvtt
-from webvtt.models import Timestamp
-
+from erc.transcripts.cue_times import vtt_seconds
 from erc.transcripts.readers.captions import Cue, Part, blocks, joined, split_at_times, spoken_parts
+from erc.transcripts.readers.hints import caption_sign
 from erc.transcripts.readers.speaker_names import LONGEST_NAME, Speakers
 from erc.transcripts.types import Draft, Line, Log
 
@@ -20,12 +19,20 @@ _TAG = re.compile(r"</?(?:c|i|b|u|v|ruby|rt|lang)(?:[.\s][^<>]{0,200})?>|<\d[\d:
 _BRACKETED = re.compile(rf"\((?P<name>[^():]{{1,{LONGEST_NAME}}})\)$")
 
 
-def read_vtt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
-    """Turns of a WebVTT file; fragments of one speaker are joined (see `erc.transcripts.readers.captions.joined`).
+def sniff_vtt(lines: Sequence[str], suffix: str) -> tuple[float, str] | None:
+    """WebVTT by its header, else by a point in the first cue time."""
+    sign = caption_sign(lines)
+    if sign == "header":
+        return 1.0, "opens with WEBVTT"
+    return (0.8, "cue times with a point (00:00:01.000 -->)") if sign == "point" else None
 
-    A cue may hold several voices, entities such as `&amp;` are decoded, other tags are dropped. A name alone
-    in round brackets holds until the next one. NOTE, STYLE and REGION blocks are passed over; a block without
-    times is a problem.
+
+def read_vtt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> Iterator[Draft]:
+    """Turns of a WebVTT file. Joins fragments of one speaker (see `readers.captions.joined`).
+
+    A cue may hold several voices. Entities such as `&amp;` are decoded, and tags are dropped. A name on a
+    line of its own in round brackets is the speaker until the next such name. NOTE, STYLE and REGION blocks
+    are skipped. A block without times is a problem.
     """
     del mapping
     cues = list(_cues(lines, log))
@@ -37,7 +44,7 @@ def _cues(lines: Iterable[Line], log: Log) -> Iterator[Cue]:
     for position, block in enumerate(blocks(lines)):
         head = block[0].text.lstrip("\ufeff")
         if position == 0 and not head.startswith("WEBVTT"):
-            log.note("no WEBVTT line at the top: read all the same")
+            log.note("no WEBVTT line at the top; the file is read anyway")
         elif position == 0:
             if not any("-->" in line.text for line in block):
                 continue
@@ -56,15 +63,8 @@ def _cue(block: list[Line], log: Log) -> Cue | None:
         log.problem(block[0].number, "a block without times (00:00:01.000 --> 00:00:02.000)", "skipped")
         return None
     match = _TIMES.match(block[at].text)
-    try:
-        times = (
-            [Timestamp.from_string(value).in_milliseconds() / 1000 for value in match.groups()]
-            if match
-            else None
-        )
-    except webvtt.errors.MalformedCaptionError:
-        times = None
-    if times is None or times[1] < times[0]:
+    start, end = map(vtt_seconds, match.groups()) if match else (None, None)
+    if start is None or end is None or end < start:
         log.problem(
             block[at].number, f"the times {block[at].text.strip()[:60]!r} cannot be read", "cue skipped"
         )
@@ -73,14 +73,14 @@ def _cue(block: list[Line], log: Log) -> Cue | None:
     return Cue(
         line=block[at].number,
         cue_id=block[at - 1].text.strip() if at else None,
-        start=times[0],
-        end=times[1],
+        start=start,
+        end=end,
         lines=payload,
     )
 
 
 def _parts(cues: Iterable[Cue], speakers: Speakers) -> Iterator[Part]:
-    standing: str | None = None
+    speaker: str | None = None
     for cue in cues:
         if any(_VOICE.search(line) for line in cue.lines):
             yield from _voices(cue, speakers)
@@ -88,12 +88,12 @@ def _parts(cues: Iterable[Cue], speakers: Speakers) -> Iterator[Part]:
         texts = [_plain(line) for line in cue.lines]
         named = _BRACKETED.match(texts[0]) if len(texts) > 1 else None
         if named is not None and not named["name"][0].islower():
-            standing, texts = " ".join(named["name"].split()), texts[1:]
+            speaker, texts = " ".join(named["name"].split()), texts[1:]
         for part in spoken_parts(cue, texts, speakers):
             yield (
                 part
-                if part.speaker or part.opens or standing is None
-                else Part(cue=cue, speaker=standing, text=part.text)
+                if part.speaker or part.opens or speaker is None
+                else Part(cue=cue, speaker=speaker, text=part.text)
             )
 
 
@@ -111,7 +111,7 @@ def _voices(cue: Cue, speakers: Speakers) -> Iterator[Part]:
 
 
 def _without_marker(text: str, span: re.Match[str]) -> str:
-    # Our own writer puts the emotion into the voice tag's classes and, in brackets, before the words.
+    # The writer puts the emotion into the classes of the voice tag and, in brackets, before the words.
     for name in span["classes"].split(".")[1:]:
         for marker in (f"({name})", f"({name}?)"):
             if text.startswith(marker):
@@ -123,12 +123,13 @@ def _plain(line: str) -> str:
     return html.unescape(_TAG.sub("", line)).replace("\xa0", " ").strip()
 
 
-def cue_time(seconds: float) -> str:
-    """`hh:mm:ss.mmm`."""
-    return str(Timestamp.from_seconds(seconds))
-
-
 def cue_fields(cue: Mapping[str, Any]) -> tuple[str | None, float, float | None, str]:
-    """(id, start, end, text) of one entry of `meta["cues"]`. Raises KeyError, TypeError or ValueError when it is none."""
+    """(id, start, end, text) of one entry of `meta["cues"]`.
+
+    Raises:
+        KeyError: when the start or the text is missing.
+        TypeError: when a time is not a number.
+        ValueError: when a time is a string that is not a number.
+    """
     end = cue.get("end")
     return cue.get("id"), float(cue["start"]), None if end is None else float(end), str(cue["text"])

@@ -1,4 +1,4 @@
-"""JSON Lines and CSV."""
+"""Writers of JSON Lines and CSV."""
 
 from __future__ import annotations
 
@@ -38,34 +38,40 @@ CSV_COLUMNS = (
     "prompt",
     "score_kind",
 )
-"""The columns of a CSV file, always all of them; `probabilities` and `fine` are JSON texts, `truncated` is true or false.
+"""The columns of every CSV file.
 
-The last two are empty but for language models.
+`probabilities` and `fine` are JSON texts, `truncated` is true or false. The last two are empty except for
+language models.
 """
 _NESTED = ("uncertainty", "history")
 
 
 class JsonlWriter:
-    """One JSON object per line in UTF-8, all keys of the record, no NaN and no Infinity."""
+    """Writes one JSON object per line in UTF-8 with all keys of the record. Refuses NaN and Infinity."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write one record. Raises InputError for a value that JSON does not have."""
+        """Write one record.
+
+        Raises:
+            InputError: for a value that JSON cannot hold.
+        """
         self._stream.write((_json(record, record) + "\n").encode())
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no record is buffered."""
 
     def discard(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is open."""
 
 
 class CsvWriter:
-    """CSV in UTF-8 with `CSV_COLUMNS`; texts that a spreadsheet would run are defused (see `erc.transcripts.spreadsheet_safety`).
+    """Writes CSV in UTF-8 with `CSV_COLUMNS`; other keys of a record are left out.
 
-    Numbers are written as numbers, negative ones too. Other keys of a record are left out.
+    Texts are protected from being run as formulas (see `erc.transcripts.spreadsheet_safety`). Numbers, also
+    negative ones, are written as numbers.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -75,14 +81,18 @@ class CsvWriter:
         self._row(CSV_COLUMNS)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write one record. Raises InputError for a number that is not finite."""
+        """Write one record.
+
+        Raises:
+            InputError: for a number that is not finite.
+        """
         self._row([self._cell(record, column) for column in CSV_COLUMNS])
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no record is buffered."""
 
     def discard(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is open."""
 
     def _row(self, cells: Any) -> None:
         self._rows.writerow(cells)
@@ -105,7 +115,7 @@ class CsvWriter:
         except TypeError as error:
             raise InputError(f"{name_of(record)}: {column}: {error}") from error
         if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{name_of(record)}: {column} is {value}, which no reader takes for a number")
+            raise InputError(f"{name_of(record)}: {column} is {value}, not a finite number")
         return defuse(value) if isinstance(value, str) else value
 
 

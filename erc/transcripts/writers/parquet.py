@@ -1,4 +1,4 @@
-"""Parquet with one fixed schema, so that files of different runs can be read together."""
+"""Writer of Parquet with one fixed schema, so that files of different runs can be read together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROWS_PER_GROUP = 1000
 
 
 def record_schema() -> pa.Schema:
-    """Columns of a labelled turn, in the order of the JSON record; every one may be null."""
+    """The columns of a labelled turn, in the order of the JSON record. All may be null."""
     import pyarrow as pa
 
     number, text = pa.float64(), pa.string()
@@ -49,7 +49,7 @@ def record_schema() -> pa.Schema:
 
 
 class ParquetWriter:
-    """Row groups of `ROWS_PER_GROUP` records with `record_schema`; other keys of a record are left out."""
+    """Writes row groups of `ROWS_PER_GROUP` records with `record_schema`; other keys are left out."""
 
     def __init__(self, stream: BinaryIO) -> None:
         import pyarrow.parquet as pq
@@ -60,7 +60,11 @@ class ParquetWriter:
         self._rows: list[dict[str, Any]] = []
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Take one record. Raises InputError for a value that does not fit its column."""
+        """Buffer one record.
+
+        Raises:
+            InputError: for a value that does not fit its column.
+        """
         try:
             row = {name: plain(record.get(name)) for name in self._schema.names}
         except TypeError as error:
@@ -72,13 +76,17 @@ class ParquetWriter:
             self._flush()
 
     def finish(self) -> None:
-        """Write the last row group and the footer."""
+        """Write the last row group and the footer.
+
+        Raises:
+            InputError: for a value that does not fit its column.
+        """
         if self._rows:
             self._flush()
         self._writer.close()
 
     def discard(self) -> None:
-        """Let go of the stream without a footer, so that nobody takes the half for a whole."""
+        """Release the stream without writing a footer, so that the partial file is invalid."""
         self._sink.muted = True
         self._writer.close()
 
@@ -89,14 +97,14 @@ class ParquetWriter:
             table = pa.Table.from_pylist(self._rows, schema=self._schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise InputError(
-                f"among the records from {name_of(self._rows[0])} on a value does not fit its Parquet column: {error}"
+                f"a value does not fit its Parquet column, in or after {name_of(self._rows[0])}: {error}"
             ) from error
         self._writer.write_table(table)
         self._rows = []
 
 
 class _Counting:
-    """A stream that knows how far it is, which a pipe does not; closing it leaves the caller's stream open."""
+    """Counts the bytes written, because a pipe has no position. Leaves the caller's stream open."""
 
     closed = False
     mode = "wb"

@@ -1,7 +1,7 @@
-"""WebVTT with the emotion in every cue: visible to viewers, and in a class for style sheets and programs.
+"""Writer of WebVTT with the emotion in every cue, both as text and as a class for style sheets.
 
-`<v.joy Ana>(joy) What a day!</v>`; a turn whose decision is `review` is marked `(joy?)` and gets the class
-`review`. Our reader takes the marks off again.
+A cue reads `<v.joy Ana>(joy) What a day!</v>`. A turn whose decision is `review` is marked `(joy?)` and gets
+the class `review`. The reader of this package removes the marks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from erc.errors import InputError
-from erc.transcripts.readers.vtt import cue_fields, cue_time
+from erc.transcripts.cue_times import vtt_time
+from erc.transcripts.readers.vtt import cue_fields
 from erc.transcripts.writers.records import name_of, plain
 
 _CHARACTERS_PER_SECOND = 15.0
@@ -29,10 +30,10 @@ class _Pending:
 
 
 class VttWriter:
-    """One cue per source cue where the record has `cues` (or `meta["cues"]`), else one cue per turn from `start` and `end`.
+    """Writes one cue per source cue (`cues` or `meta["cues"]`), else one from `start` and `end`.
 
-    A turn without an end lasts until the next one begins, at most as long as it takes to read. Turns that
-    shared a source cue share it again.
+    A turn without an end lasts as long as it takes to read, but not beyond the start of the next. Turns that
+    share a source cue share the written one.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -41,7 +42,11 @@ class VttWriter:
         stream.write(b"WEBVTT\n\n")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Take one record. Raises InputError where it has no time."""
+        """Write one record.
+
+        Raises:
+            InputError: for a record without a time or with an invalid one.
+        """
         try:
             record = plain(record)
             cues = [
@@ -54,21 +59,21 @@ class VttWriter:
                     )
                 cues = [cue_fields({**record, "id": record.get("utterance_id")})]
             for cue_id, start, end, text in cues:
-                self._take(cue_id, start, end, _voiced(record, text))
+                self._add(cue_id, start, end, _voiced(record, text))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{name_of(record)} cannot be written as WebVTT: {error!r}") from error
 
     def finish(self) -> None:
-        """Write the cue that was held back."""
+        """Write the last cue."""
         if self._pending is not None:
             self._flush(self._pending, None)
             self._pending = None
 
     def discard(self) -> None:
-        """Drop the cue that was held back."""
+        """Drop the last cue."""
         self._pending = None
 
-    def _take(self, cue_id: str | None, start: float, end: float | None, line: str) -> None:
+    def _add(self, cue_id: str | None, start: float, end: float | None, line: str) -> None:
         pending = self._pending
         if (
             pending is not None
@@ -77,7 +82,7 @@ class VttWriter:
         ):
             pending.lines.append(line)
             return
-        cue_time(start)  # refuse an impossible time at its own record
+        vtt_time(start)  # reject an impossible time in its own record
         if pending is not None:
             self._flush(pending, start)
         self._pending = _Pending(cue_id, start, end, [line])
@@ -90,7 +95,7 @@ class VttWriter:
                 end = following
         head = "" if cue.cue_id is None else _one_line(str(cue.cue_id)).replace("-->", "--") + "\n"
         payload = "\n".join(cue.lines)
-        self._stream.write(f"{head}{cue_time(cue.start)} --> {cue_time(end)}\n{payload}\n\n".encode())
+        self._stream.write(f"{head}{vtt_time(cue.start)} --> {vtt_time(end)}\n{payload}\n\n".encode())
 
 
 def _voiced(record: Mapping[str, Any], text: str) -> str:

@@ -57,7 +57,7 @@ def test_vtt_bracketed_name_holds_until_the_next():
     assert pairs(text) == [("Ann Lee", "One."), ("Ann Lee", "Two."), ("Bo", "Three.")]
 
 
-def test_vtt_broken_times_are_told_with_their_line():
+def test_vtt_broken_times_are_reported_with_their_line():
     transcript = read(
         vtt((1, 2, "<v Jo>Yes.</v>"))
         + "\n00:00:xx --> 00:00:05.000\nlost\n\n00:00:06.000 --> 00:00:07.000\n<v Jo>Still here.</v>\n"
@@ -87,7 +87,10 @@ def test_srt_dashes_part_two_speakers():
 
 
 def test_srt_blank_line_in_a_caption_loses_nothing():
-    text = "1\n00:00:01,000 --> 00:00:02,000\nANA: one\n\ntwo 42\n\n2\n00:00:02,500 --> 00:00:04,000\nANA: three\n42\n"
+    text = (
+        "1\n00:00:01,000 --> 00:00:02,000\nANA: one\n\ntwo 42\n\n"
+        "2\n00:00:02,500 --> 00:00:04,000\nANA: three\n42\n"
+    )
     assert pairs(text) == [("ANA", "one two 42 three 42")]
 
 

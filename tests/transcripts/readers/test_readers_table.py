@@ -17,7 +17,7 @@ def pairs(transcript):
     return [(u.speaker, u.text) for c in transcript.conversations for u in c]
 
 
-def test_csv_obvious_columns_are_found_and_told():
+def test_csv_obvious_columns_are_found_and_reported():
     transcript = read("who;message;sent_at\nAna;hi, you;2026-03-03 09:15\n")
     assert pairs(transcript) == [("Ana", "hi, you")]
     assert transcript.conversations[0].utterances[0].timestamp == "2026-03-03T09:15:00"
@@ -48,7 +48,7 @@ def test_csv_line_break_in_quotes_stays_in_the_text():
     assert pairs(read('speaker,text\nAna,"one\ntwo"\n')) == [("Ana", "one\ntwo")]
 
 
-def test_csv_row_with_too_many_cells_is_skipped_and_told():
+def test_csv_row_with_too_many_cells_is_skipped_and_reported():
     transcript = read("speaker,text\nAna,well, no\nBen,ok\n")
     assert pairs(transcript) == [("Ben", "ok")]
     assert [p.line for p in transcript.problems] == [2]
@@ -89,7 +89,7 @@ def test_csv_streamed_conversation_that_returns_is_kept_apart():
     ],
 )
 def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, content):
-    """Each broken line is told once, though the file is looked through before."""
+    """Each broken line is reported once, though the file is read twice."""
     path, problems = tmp_path / name, []
     path.write_text(content)
     whole = read_transcript(path)
@@ -99,7 +99,7 @@ def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, conte
 
 
 def test_sorted_file_is_read_no_further_than_the_conversation_given_out(tmp_path):
-    """The broken line is told when the reading comes to it."""
+    """A broken line is reported when the reader reaches it."""
     path, problems = tmp_path / "talk.csv", []
     path.write_text("conversation_id,text\na,1\na,2\nb,3\nc,4\nc,5,too,many\n")
     found = iter_conversations(path, on_problem=problems.append)
@@ -134,7 +134,7 @@ def test_csv_streaming_reads_no_further_than_it_must():
     stream.close()
 
 
-def test_jsonl_broken_lines_are_told_and_the_rest_is_read():
+def test_jsonl_broken_lines_are_reported_and_the_rest_is_read():
     huge = '{"text": "b", "start": ' + "9" * 5000 + "}"
     lines = [
         '{"text": "a"}',
@@ -215,11 +215,11 @@ def test_csv_numbers_are_moments_since_1970_as_in_json(written, moment):
 @pytest.mark.parametrize(
     "written", ["20240501", "10:00", "17121212 1200", "99999999999999999999", "1714550400000000"]
 )
-def test_csv_other_numbers_are_no_moments_and_are_told(written):
+def test_csv_other_numbers_are_no_moments_and_are_reported(written):
     transcript = read(f"speaker,text,timestamp\nAna,hi,{written}\n")
     [turn] = transcript.conversations[0]
     assert (turn.timestamp, turn.meta["timestamp"]) == (None, written)
-    assert "no moments" in transcript.notes[-1]
+    assert "neither ISO 8601 nor" in transcript.notes[-1]
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -232,7 +232,7 @@ def test_json_array_is_read_as_json_lines_are(indent, name):
     assert transcript.conversations[0].utterances[1].timestamp == "2024-05-01T08:00:00+00:00"
 
 
-def test_json_array_elements_that_are_no_turns_are_told_by_number_and_line():
+def test_json_array_elements_that_are_no_turns_are_reported_by_number_and_line():
     transcript = read('[\n{"text": "a"},\n5,\n{"text": 7},\n{"text":\n"b"}\n]\n', name="a.json")
     assert [text for _, text in pairs(transcript)] == ["a", "b"]
     assert [problem.line for problem in transcript.problems] == [3, 4]
@@ -244,13 +244,13 @@ def test_json_array_elements_that_are_no_turns_are_told_by_number_and_line():
     [
         (
             '[{"text": "a"},\n{"text": NaN}, {"text": "b"}]',
-            "2: element 2 of the array: NaN is no JSON number",
+            "2: element 2 of the array: NaN is not a JSON number",
         ),
         ('[{"text": "a"}\n{"text": "b"}]', "2: no comma after element 1 of the array"),
         ('[{"text": "a"},\n{"text": "b"', "2: element 2 of the array: not JSON"),
         ('[{"text": "a"},\n' + "[" * 100_000, "2: element 2 of the array: nested too deeply"),
-        ('[{"text": "a"},', "1: the array does not end"),
-        ('[{"text": "a"}]\nmore', "2: the array does not end, or something stands behind its end"),
+        ('[{"text": "a"},', "1: the array has no end"),
+        ('[{"text": "a"}]\nmore', "2: the array has no end, or there is text after its end"),
     ],
 )
 def test_json_array_that_is_broken_is_read_up_to_there(broken, told):
@@ -264,12 +264,12 @@ def test_json_array_without_elements_holds_no_turn():
         read("[]\n", name="a.json")
 
 
-def test_csv_columns_of_one_name_are_told_and_kept_apart():
+def test_csv_columns_of_one_name_are_reported_and_renamed():
     text = "speaker,text,text\nAna,hi,there\n"
     transcript = read(text)
     assert pairs(transcript) == [("Ana", "hi")]
     assert transcript.conversations[0].utterances[0].meta["record"] == {"text (2)": "there"}
-    assert "'text' stands more than once" in transcript.notes[0]
+    assert "'text' is repeated" in transcript.notes[0]
     assert pairs(read(text, mapping={"text": "text (2)"})) == [("Ana", "there")]
 
 
@@ -291,4 +291,4 @@ def test_json_array_of_slack_has_its_moments_and_no_comings_and_goings():
     assert [(u.text, u.timestamp) for c in transcript.conversations for u in c] == [
         ("hi", "2024-03-09T16:00:00.000100+00:00")
     ] * 2
-    assert "2 message(s) of people who came or went" in transcript.notes[-1]
+    assert "2 message(s) about people who joined or left" in transcript.notes[-1]

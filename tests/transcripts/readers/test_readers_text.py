@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erc.errors import InputError
-from erc.transcripts import READERS, read_transcript
+from erc.transcripts import read_transcript
+from erc.transcripts.formats import input_formats
 
 
 def turns(text, **options):
@@ -64,7 +65,7 @@ def test_plain_ids_count_from_zero_and_carry_the_file_stem():
     assert transcript.conversations[0].utterances[7].utterance_id == "talk-0007"
 
 
-def test_plain_line_before_the_first_speaker_is_told_with_its_number():
+def test_plain_line_before_the_first_speaker_is_reported_with_its_number():
     found, transcript = turns("minutes of monday\nAna: hi\n")
     assert found == [("Ana", "hi")]
     assert [(p.path, p.line) for p in transcript.problems] == [("talk.txt", 1)]
@@ -91,7 +92,7 @@ def test_plain_5000_turns_are_all_read():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.sampled_from(sorted(READERS)),
+    st.sampled_from(sorted(entry.name for entry in input_formats())),
     st.text(alphabet=st.characters(codec=None) | st.sampled_from(":\n\r\"',;{}[]()<>-.0123"), max_size=300),
 )
 def test_any_text_raises_nothing_but_input_error(format, text):
@@ -114,7 +115,7 @@ def test_any_bytes_raise_nothing_but_input_error(data):
     assert transcript.turns > 0
 
 
-def test_plain_line_that_might_be_a_speakers_is_told():
+def test_plain_line_that_might_be_a_speakers_is_reported():
     found, transcript = turns("Ana: hi there\nben: go away!\nsee http://x.org: it is all there\nAna: why?\n")
     assert found == [("Ana", "hi there ben: go away! see http://x.org: it is all there"), ("Ana", "why?")]
     [note] = transcript.notes
@@ -122,7 +123,7 @@ def test_plain_line_that_might_be_a_speakers_is_told():
     assert "line 2 ('ben')" in note
 
 
-def test_plain_name_alone_on_its_line_that_might_be_a_speakers_is_told():
+def test_plain_name_alone_on_its_line_that_might_be_a_speakers_is_reported():
     found, transcript = turns("Ana:\nhi there\nben:\ngo away!\n")
     assert found == [("Ana", "hi there ben: go away!")]
     assert "line 3 ('ben')" in transcript.notes[0]
@@ -233,7 +234,7 @@ def test_plain_text_with_a_colon_continues_the_turn_as_it_was_written(line):
         "Thanks:heart:",
     ],
 )
-def test_plain_links_times_and_smileys_are_not_told(line):
+def test_plain_links_times_and_smileys_are_not_noted(line):
     assert turns(f"Ana: hi\n{line}\n")[1].notes == ()
 
 
@@ -252,13 +253,13 @@ def test_plain_links_times_and_smileys_are_not_told(line):
         ("Ana Maria Clara Eva Ida: no", "Ana Maria Clara Eva Ida"),
     ],
 )
-def test_plain_line_that_seems_to_open_with_a_name_is_told_with_its_number(line, name):
+def test_plain_line_that_seems_to_open_with_a_name_is_reported_with_its_number(line, name):
     found, transcript = turns(f"Ana: hi\n{line}\nAna: bye\n")
     assert found == [("Ana", f"hi {line}"), ("Ana", "bye")]
     assert f"line 2 ({name!r})" in transcript.notes[0]
 
 
-def test_plain_every_line_that_might_be_a_speakers_is_told_the_first_twenty_by_number():
+def test_plain_every_line_that_might_be_a_speakers_is_reported_the_first_twenty_by_number():
     _, transcript = turns("Ana: hi\n" + "".join(f"> Ana: quote {n}\n" for n in range(25)))
     assert all(f"line {number} ('Ana')" in transcript.notes[0] for number in range(2, 22))
     assert "25 line(s)" in transcript.notes[0]
@@ -287,7 +288,7 @@ FORMS = st.sampled_from(
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(FORMS, NAMES, WORDS), min_size=1, max_size=10), st.booleans())
-def test_plain_line_of_a_name_and_a_text_never_vanishes_untold(lines, dated):
+def test_plain_line_of_a_name_and_a_text_never_vanishes_silently(lines, dated):
     opening = "[13/05/2024, 10:01:00] Zoe: hi\n" * 12 if dated else "Zoe: hi\n"
     above = opening.count("\n")
     _, transcript = turns(opening + "".join(form.format(name, words) + "\n" for form, name, words in lines))

@@ -1,4 +1,4 @@
-"""Dates in front of lines: what chat programs export, and logs with ISO dates."""
+"""Dates at the start of lines: chat exports, and logs with ISO dates."""
 
 import io
 
@@ -60,7 +60,10 @@ def test_stamp_after_a_line_without_one_begins_a_turn():
 
 
 def test_stamp_is_missing_before_a_line_that_continues_a_message():
-    text = "[13/05/2024, 10:00:00] Ana: hi\nPS: bring wine\n\nPS: and bread\n[13/05/2024, 10:01:00] Bob: yo\n[13/05/2024, 10:02:00] Ana: ok\n"
+    text = (
+        "[13/05/2024, 10:00:00] Ana: hi\nPS: bring wine\n\nPS: and bread\n"
+        "[13/05/2024, 10:01:00] Bob: yo\n[13/05/2024, 10:02:00] Ana: ok\n"
+    )
     transcript = read(text)
     assert [(name, words) for _, name, words in turns(transcript)] == [
         ("Ana", "hi PS: bring wine PS: and bread"),
@@ -68,7 +71,7 @@ def test_stamp_is_missing_before_a_line_that_continues_a_message():
         ("Ana", "ok"),
     ]
     assert len(transcript.notes) == 1
-    assert "2 line(s) with a name and no date" in transcript.notes[0]
+    assert "2 line(s) with a name but no date" in transcript.notes[0]
     assert "line 2 ('PS')" in transcript.notes[0]
 
 
@@ -80,16 +83,17 @@ def test_stamp_before_few_lines_leaves_the_others_their_speakers():
     ]
 
 
-def test_stamp_without_a_sender_is_passed_over_and_told_once():
+def test_stamp_without_a_sender_is_skipped_with_one_note():
     text = (
-        "13/05/2024, 09:59 - Messages are end-to-end encrypted.\nTap to learn more.\n13/05/2024, 10:00 - Ana: hi\n"
+        "13/05/2024, 09:59 - Messages are end-to-end encrypted.\nTap to learn more.\n"
+        "13/05/2024, 10:00 - Ana: hi\n"
         "13/05/2024, 10:01 - Ana changed the subject from “A” to “B: c”\n13/05/2024, 10:02 - Bob: yo\n"
     )
     transcript = read(text)
     assert [(name, words) for _, name, words in turns(transcript)] == [("Ana", "hi"), ("Bob", "yo")]
     assert (transcript.problems, transcript.notes) == (
         (),
-        ("2 dated line(s) name no sender and are passed over, the first is line 1",),
+        ("2 dated line(s) name no sender and are skipped, the first is line 1",),
     )
 
 
@@ -162,7 +166,7 @@ def test_stamp_and_name_always_begin_a_turn(lines):
 
 
 @pytest.mark.parametrize("date", ["[32/13/2024, 09:16:00]", "[14/03/2024, 25:61:00]", "2024-13-45 10:01 -"])
-def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_told(date):
+def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_reported(date):
     transcript = read(
         f"[14/03/2024, 09:15:00] Ana: one\n{date} Ben: two\nPS: three\n[14/03/2024, 09:17:00] Ana: four\n"
     )
@@ -171,7 +175,9 @@ def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_told(date):
         (None, "Ben", "two PS: three"),
         ("2024-03-14T09:17:00", "Ana", "four"),
     ]
-    assert [(problem.line, "no date" in problem.message) for problem in transcript.problems] == [(2, True)]
+    assert [(problem.line, "is not a valid date" in problem.message) for problem in transcript.problems] == [
+        (2, True)
+    ]
 
 
 def test_stamp_that_is_damaged_before_words_is_part_of_the_message():
