@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from erc.errors import ConfigError
 from erc.inference.scorers.settings import InferenceSettings
-from erc.resources import LLM_PREFIX
 
 if TYPE_CHECKING:
-    from erc.evaluation.candidates import Candidate
     from erc.evaluation.evaluate import Evaluation
 
 
@@ -58,10 +55,11 @@ def evaluate(
         InputError: When the data is missing, holds unknown labels, or has too few labelled turns.
     """
     from erc.evaluation.evaluate import evaluate as evaluate_candidate
+    from erc.evaluation.find import find_candidate
     from erc.evaluation.labelled_data import load_gold
 
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)
-    candidate = _candidate(model, adapter=_path(adapter), server=server, cache=_path(cache))
+    candidate = find_candidate(model, adapter=_path(adapter), server=server, cache=_path(cache))
     gold = load_gold(
         str(data),
         model_set=candidate.emotion_set,
@@ -73,21 +71,6 @@ def evaluate(
         mapping=columns,
     )
     return evaluate_candidate(candidate, gold, settings=settings, seed=seed)
-
-
-def _candidate(model: str, **given: Any) -> Candidate:
-    if model.startswith(LLM_PREFIX):
-        from erc.evaluation.llm_candidate import of_language_model
-
-        return of_language_model(model, **given)
-    if any(value is not None for value in given.values()):
-        raise ConfigError(
-            f"adapter, server and cache are for language models, as in {LLM_PREFIX}FOLDER; {model} is not one"
-        )
-    from erc.evaluation.candidates import of_artefact
-    from erc.persistence import load_model
-
-    return of_artefact(load_model(model))
 
 
 def _path(value: str | Path | None) -> Path | None:

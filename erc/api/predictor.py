@@ -149,7 +149,8 @@ class LoadedPredictor:
             labelled = list((self.remembering or self.predictor).stream(found.conversations))
         finally:
             self._notes = None
-        return LabelResult(labelled, problems=found.problems, notes=found.notes)
+        remarks = self.predictor.remarks(memory=self.remembering is not None)
+        return LabelResult(labelled, problems=found.problems, notes=[*remarks, *found.notes])
 
     @property
     def emotions(self) -> tuple[str, ...]:

@@ -11,12 +11,11 @@ import typer
 
 from erc.cli.columns import column_mapping
 from erc.cli.console import stderr, stdout, tell
-from erc.errors import ConfigError, InputError, MissingExtraError
+from erc.errors import InputError, MissingExtraError
 from erc.models.mc_modes import UNCERTAINTY_HELP
 from erc.transcripts.formats import format_help
 
 if TYPE_CHECKING:
-    from erc.evaluation.candidates import Candidate
     from erc.evaluation.evaluate import Evaluation
 
 
@@ -114,6 +113,7 @@ def evaluate(
     """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, value of its uncertainty."""
     from erc.cli.evaluate_tables import report_tables
     from erc.evaluation.evaluate import evaluate as evaluate_model
+    from erc.evaluation.find import find_candidate, report_name
     from erc.evaluation.labelled_data import load_gold
     from erc.inference.scorers.settings import InferenceSettings
 
@@ -128,9 +128,10 @@ def evaluate(
     settings = InferenceSettings(uncertainty=uncertainty, samples=samples, seed=seed, precision=precision)
     if output is not None:
         _check_folder(output)
-    candidate, name = _candidate(
-        model, inputs, adapter=adapter, server=server, cache=cache, writer_server=writer_server
+    candidate = find_candidate(
+        model, inputs=inputs, adapter=adapter, server=server, cache=cache, writer_server=writer_server
     )
+    name = report_name(model, candidate, adapter=adapter)
     gold = load_gold(data, model_set=candidate.emotion_set, **reading)
     folder = output or Path("runs") / "evaluate" / f"{name}-{'-'.join(filter(None, (gold.name, gold.split)))}"
     _check_folder(folder)
@@ -173,25 +174,3 @@ def _written(evaluation: Evaluation, folder: Path) -> tuple[dict[str, Any], list
     else:
         write_json(folder / "report.json", report)
     return report, undrawn
-
-
-def _candidate(model: str, inputs: Path | None, **given: Any) -> tuple[Candidate, str]:
-    """The model to evaluate, and the name of its report folder."""
-    from erc.resources import LLM_PREFIX
-
-    if model.startswith(LLM_PREFIX):
-        from erc.evaluation.llm_candidate import of_language_model
-
-        return of_language_model(model, inputs=inputs, **given), (
-            given["adapter"] or Path(model.removeprefix(LLM_PREFIX))
-        ).name
-    if any(value is not None for value in given.values()):
-        raise ConfigError(
-            "--adapter, --server, --cache and --writer-server are for language models, as in "
-            f"{LLM_PREFIX}FOLDER; {model} is none"
-        )
-    from erc.evaluation.candidates import of_artefact
-    from erc.persistence import load_model
-
-    artefact = load_model(model)
-    return of_artefact(artefact, inputs=inputs), artefact.info.name

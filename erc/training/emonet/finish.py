@@ -35,7 +35,6 @@ from erc.uncertainty.calibration import Temperature
 from erc.uncertainty.crossfit import CrossFitted, cross_fitted_classes
 
 
-
 def finish_emonet(
     config: ExperimentConfig,
     run_dir: Path,
