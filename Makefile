@@ -39,6 +39,7 @@ demo: $(VENV)/.core  ## Label the conversations in examples/, print the table, w
 	$(BIN)/erc label $(DEMO) -o out/demo.jsonl
 
 lint: $(VENV)/.dev  ## Check style, types and the order of the layers
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
