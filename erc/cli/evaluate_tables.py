@@ -50,6 +50,8 @@ def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _calibration_of_classes(
             {"as the model gives them": fitted["as_given"], "cross-fitted": fitted["cross_fitted"]}
         )
+    if report["prediction_sets"] is not None:
+        yield _sets(report["prediction_sets"])
     for loss, signals in report["selective"].items():
         yield _selective(loss, signals)
 
@@ -170,6 +172,14 @@ def _calibration_of_classes(parts: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, part in parts.items():
         cells = (part[key] for key in ("top_ece", "classwise_ece", "mean_confidence", "brier", "nll"))
         table.add_row(name, *(f"{value:.4f}" for value in cells))
+    return table
+
+
+def _sets(scores: Mapping[str, float]) -> Table:
+    """Coverage and size of the prediction sets."""
+    table = _table("Prediction sets, cross-fitted here", "sets", "coverage", "mean size", "empty")
+    cells = f"{scores['coverage']:.3f}", f"{scores['mean_size']:.2f}", f"{scores['empty']:.1%}"
+    table.add_row(f"{1 - scores['alpha']:.0%} of true labels", *cells)
     return table
 
 

@@ -107,32 +107,6 @@ def f1_intervals(
     }
 
 
-def paired_f1_differences(
-    first: np.ndarray,
-    second: np.ndarray,
-    targets: np.ndarray,
-    *,
-    groups: Any | None = None,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[F1Average, PairedDifference]:
-    """Macro, micro and weighted F1 of `first` minus that of `second` (B, C) on the same resamples."""
-    points, replicates = [], []
-    for decisions in (first, second):
-        counts = _group_counts(decisions, targets, groups)
-        points.append(_f1_averages(counts.sum(axis=0, keepdims=True)))
-        replicates.append(_f1_replicates(counts, resamples, seed))
-    return {
-        average: PairedDifference.of(
-            points[0][average][0] - points[1][average][0],
-            replicates[0][average] - replicates[1][average],
-            level=level,
-        )
-        for average in F1_AVERAGES
-    }
-
-
 def _replicates(
     metric: Metric, arrays: tuple[np.ndarray, ...], groups: Any | None, resamples: int, seed: int
 ) -> np.ndarray:

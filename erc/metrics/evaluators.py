@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, log_softmax
@@ -18,18 +18,6 @@ from erc.uncertainty.checks import as_classes, as_matrix, as_multi_hot
 from erc.uncertainty.counts import f1, label_counts
 from erc.uncertainty.crossfit import cross_fitted
 from erc.uncertainty.thresholds import LabelThresholds
-
-
-class Evaluator(Protocol):
-    """Called with logits and targets; the value under `primary_metric` chooses between checkpoints."""
-
-    @property
-    def primary_metric(self) -> str: ...
-
-    @property
-    def greater_is_better(self) -> bool: ...
-
-    def __call__(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)

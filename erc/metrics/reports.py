@@ -1,7 +1,7 @@
-"""Everything about one model on one split as one JSON-able dictionary.
+"""All figures of one model on one split, as one JSON-able dictionary.
 
-What is fitted on the split itself (calibrator, thresholds) is reported cross-fitted by dialogue; the
-in-sample figures stand beside it, marked, because most published ones are of that kind.
+A calibrator and thresholds that are fitted on the split itself are reported cross-fitted by dialogue. The
+in-sample figures are given too, and marked, because most published figures are in-sample.
 
 Shapes: B utterances, C labels.
 """
@@ -29,6 +29,7 @@ from erc.metrics.selective_report import (
 )
 from erc.uncertainty.calibration import Calibrator, PerLabelPlatt, Temperature
 from erc.uncertainty.checks import as_classes, as_matrix, as_multi_hot, as_probabilities, group_index
+from erc.uncertainty.conformal import cross_fitted_sets
 from erc.uncertainty.counts import one_hot
 from erc.uncertainty.crossfit import cross_fitted, cross_fitted_classes
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
@@ -36,7 +37,7 @@ from erc.uncertainty.losses import hamming_loss, jaccard_loss, zero_one_loss
 from erc.uncertainty.thresholds import LabelThresholds, fit_thresholds
 
 _SMALLEST = 1e-12
-_SELECTIVE_RESAMPLES = 1_000  # sorting is dearer than counting; the percentiles of an area need no more
+_SELECTIVE_RESAMPLES = 1_000  # sorting is slow, and the percentiles of an area need no more
 _LOSSES = {"hamming": hamming_loss, "jaccard": jaccard_loss, "zero_one": zero_one_loss}
 
 
@@ -54,10 +55,13 @@ def multilabel_report(
 ) -> dict[str, Any]:
     """The report of dev logits and multi-hot targets (B, C).
 
-    `mc` is the per-label Monte-Carlo uncertainty (B, C) of the same utterances. `at_half` is the plain
-    sigmoid at 0.5; `tuned.cross_fitted` is the honest figure, `tuned.in_sample` is marked optimistic.
-    `fitted` holds the calibrator and the thresholds fitted on the whole split: the ones to ship. Selective
-    figures are of the cross-fitted decisions.
+    `mc` is the per-label Monte-Carlo uncertainty (B, C) of the same utterances. `at_half` scores the plain
+    sigmoid at 0.5. `tuned.cross_fitted` is unbiased, `tuned.in_sample` is marked optimistic. `fitted` has the
+    calibrator and the thresholds fitted on the whole split: the ones to ship. `prediction_sets` scores 90%
+    sets (None with too few dialogues). Selective figures use the cross-fitted decisions.
+
+    Raises:
+        ValueError: For arrays of other shapes or ranges, or fewer rows or groups than folds.
     """
     values = as_matrix(logits, name="logits", columns=len(labels))
     observed = as_multi_hot(targets, shape=values.shape)
@@ -94,6 +98,7 @@ def multilabel_report(
             "uncalibrated": multilabel_calibration(expit(values), observed, labels=labels).to_dict(),
             "cross_fitted": multilabel_calibration(held.probabilities, observed, labels=labels).to_dict(),
         },
+        "prediction_sets": _sets(expit(values), observed, held.fold, groups),
         "selective": selective_comparison(
             signals, losses, groups=groups, resamples=min(resamples, _SELECTIVE_RESAMPLES), seed=seed
         ),
@@ -134,10 +139,13 @@ def singlelabel_report(
 ) -> dict[str, Any]:
     """The report of dev softmax probabilities (B, C) and class indices (B,).
 
-    The decision is the most probable class of the probabilities as given. `mc` is the utterance-level
-    uncertainty (B,), `subsets` are named masks (B,) (first utterance of the speaker, known speakers, ...)
-    that get scores and intervals of their own. Calibration is shown as given and after the calibrator
-    cross-fitted by dialogue on the log-probabilities.
+    The decision is the most probable class of the given probabilities. `mc` is the utterance-level uncertainty
+    (B,). `subsets` are named masks (B,), such as the first utterance of each speaker; each gets scores and
+    intervals. Calibration is given for these probabilities and after a calibrator that is cross-fitted by
+    dialogue on the log-probabilities. `prediction_sets` scores 90% sets (None with too few dialogues).
+
+    Raises:
+        ValueError: For arrays of other shapes or ranges, or fewer rows or groups than folds.
     """
     array = as_probabilities(probabilities)
     if array.shape[1] != len(labels):
@@ -191,6 +199,7 @@ def singlelabel_report(
             "cross_fitted": singlelabel_calibration(held.probabilities, classes, labels=labels).to_dict(),
             "cross_fitted_nll": nll.to_dict(),
         },
+        "prediction_sets": _sets(array, classes, held.fold, groups),
         "selective": selective_comparison(
             signals,
             {"zero_one": wrong},
@@ -203,6 +212,14 @@ def singlelabel_report(
         ),
         "discrimination": {"utterance": discrimination_comparison(signals, wrong > 0)},
     }
+
+
+def _sets(
+    probabilities: np.ndarray, targets: np.ndarray, fold: np.ndarray, groups: Any | None
+) -> dict[str, float] | None:
+    """Scores of prediction sets on the model's own probabilities, which nothing on this split was fitted to."""
+    scores = cross_fitted_sets(probabilities, targets, fold, groups=groups)
+    return None if scores is None else scores.to_dict()
 
 
 def _data(observed: np.ndarray, labels: Sequence[str], groups: Any | None) -> dict[str, Any]:

@@ -1,67 +1,66 @@
-"""Sets of labels with a guarantee: conformal prediction per class, and risk control of the false-negative rate.
+"""Prediction sets with a guarantee: conformal prediction per class, and control of the share of missed labels.
 
-Turns of one dialogue are not exchangeable, dialogues are. Both methods give each dialogue a total weight of
-one, so the guarantee is for a random turn of a random *new dialogue* (hierarchical conformal prediction, Lee,
-Barber and Willett 2023). Without groups every row is its own group, which is the textbook method. The
-guarantee ends where dialogues stop being alike: another domain, or a memory that has drifted.
+Turns of one dialogue are not exchangeable, dialogues are. Both methods give every dialogue a total weight of
+one. Their guarantee is then for a random turn of a random new dialogue (hierarchical conformal prediction,
+Lee, Barber and Willett 2023). Without groups every row is its own group, which is the textbook method. The
+guarantee needs new dialogues that are like the calibration dialogues; it does not hold for another domain.
 
 Shapes: B utterances, C labels, G groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from erc.errors import ArtefactError, InputError
+from erc.errors import InputError
 from erc.uncertainty.checks import as_classes, as_multi_hot, as_probabilities, group_index
-from erc.uncertainty.records import JsonDict, read_record, write_record
+from erc.uncertainty.counts import one_hot
+
+ALPHA = 0.1
+"""Share of misses that the reported sets allow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConformalSets:
-    """Prediction sets for one label per utterance: class c is in the set where its probability is at least `thresholds[c]`.
+    """Prediction sets for one label per utterance: class c is in the set if its probability >= `thresholds[c]`.
 
-    Least ambiguous set-valued classifier (Sadinle et al. 2019). With `mondrian` the coverage 1 - `alpha`
-    holds for each class by itself, else on average over classes. A class with too few calibration groups
-    (fewer than 1/alpha - 1) has the threshold 0 and stands in every set: the only honest answer. Sets may be
+    Least ambiguous set-valued classifier (Sadinle et al. 2019). The coverage 1 - `alpha` holds for each class.
+    A class with fewer than 1/alpha - 1 calibration groups has the threshold 0 and is in every set. Sets may be
     empty.
     """
 
     thresholds: tuple[float, ...]
     alpha: float
-    mondrian: bool
-    kind: ClassVar[str] = "conformal-sets"
 
     @classmethod
     def fit(
-        cls,
-        probabilities: np.ndarray,
-        targets: np.ndarray,
-        *,
-        alpha: float = 0.1,
-        mondrian: bool = True,
-        groups: Any | None = None,
+        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = ALPHA, groups: Any | None = None
     ) -> ConformalSets:
-        """Calibrated on dev probabilities (B, C) and class indices (B,) that trained nothing."""
+        """Fits the sets on probabilities (B, C) and class indices (B,) of data that trained nothing.
+
+        Raises:
+            InputError: For an `alpha` outside (0, 1).
+            ValueError: For arrays of other shapes or ranges.
+        """
         _check_alpha(alpha)
         array = as_probabilities(probabilities)
         classes = as_classes(targets, rows=array.shape[0], classes=array.shape[1])
         index, _ = group_index(groups, rows=len(classes))
         true = array[np.arange(len(classes)), classes]
-        if mondrian:
-            limits = [
-                _group_quantile(true[classes == c], index[classes == c], alpha) for c in range(array.shape[1])
-            ]
-        else:
-            limits = [_group_quantile(true, index, alpha)] * array.shape[1]
-        return cls(thresholds=tuple(limits), alpha=alpha, mondrian=mondrian)
+        limits = [
+            _group_quantile(true[classes == c], index[classes == c], alpha) for c in range(array.shape[1])
+        ]
+        return cls(thresholds=tuple(limits), alpha=alpha)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Booleans (B, C): which classes stand in each utterance's set."""
+        """Booleans (B, C): the classes in each utterance's set.
+
+        Raises:
+            ValueError: For probabilities over another number of classes.
+        """
         array = as_probabilities(probabilities)
         if array.shape[1] != len(self.thresholds):
             raise ValueError(
@@ -69,50 +68,32 @@ class ConformalSets:
             )
         return array >= np.array(self.thresholds)
 
-    def to_dict(self) -> JsonDict:
-        """The JSON record."""
-        return write_record(
-            self.kind,
-            1,
-            {"thresholds": list(self.thresholds), "alpha": self.alpha, "mondrian": self.mondrian},
-        )
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> ConformalSets:
-        """The sets of a record; ArtefactError if it cannot be read."""
-        read = read_record(record, kind=cls.kind, version=1, fields=("thresholds", "alpha", "mondrian"))
-        try:
-            return cls(
-                thresholds=tuple(map(float, read["thresholds"])),
-                alpha=float(read["alpha"]),
-                mondrian=bool(read["mondrian"]),
-            )
-        except (TypeError, ValueError) as error:
-            raise ArtefactError(f"{cls.kind} cannot be read: {error}") from error
-
 
 @dataclass(frozen=True, slots=True)
 class FalseNegativeControl:
-    """Label sets whose expected share of missed true labels is at most `alpha`: every label with probability >= `threshold`.
+    """Sets of labels whose expected share of missed true labels is at most `alpha`.
 
-    Conformal risk control (Angelopoulos et al. 2024) of the false-negative rate, which falls as the threshold
-    falls.
+    A set has every label with probability >= `threshold`. Conformal risk control (Angelopoulos et al. 2024) of
+    the false-negative rate, which falls with the threshold.
     """
 
     threshold: float
     alpha: float
-    kind: ClassVar[str] = "false-negative-control"
 
     @classmethod
     def fit(
-        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = 0.1, groups: Any | None = None
+        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = ALPHA, groups: Any | None = None
     ) -> FalseNegativeControl:
-        """Calibrated on dev probabilities and multi-hot targets (B, C) that trained nothing.
+        """Fits the threshold on probabilities and multi-hot targets (B, C) of data that trained nothing.
 
-        Takes the largest threshold with `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <=
-        alpha`. The rate only steps at the probabilities of true labels, so the search is exact. An utterance
-        without true labels misses none. InputError with fewer than 1/alpha - 1 groups: not even the set of
-        all labels could be certified.
+        Takes the largest threshold with
+        `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <= alpha`. The rate changes only at
+        the probabilities of true labels, so the search is exact. An utterance without true labels misses none.
+
+        Raises:
+            InputError: For an `alpha` outside (0, 1), or fewer than 1/alpha - 1 groups: not even the set of
+                all labels has the guarantee then.
+            ValueError: For arrays of other shapes or ranges.
         """
         _check_alpha(alpha)
         array = as_probabilities(probabilities)
@@ -120,45 +101,91 @@ class FalseNegativeControl:
         index, count = group_index(groups, rows=len(array))
         if 1.0 / (count + 1) > alpha + 1e-12:
             raise InputError(
-                f"alpha={alpha} needs at least {int(np.ceil(1 / alpha - 1e-9)) - 1} groups to calibrate on, there are {count}"
+                f"alpha={alpha} needs at least {int(np.ceil(1 / alpha - 1e-9)) - 1} groups to calibrate on, "
+                f"there are {count}"
             )
         rows, _ = np.nonzero(observed)
-        # Each missed cell costs 1/(labels of its utterance) / (turns of its group) / (G + 1) of the bound.
+        # Each missed cell adds 1/(labels of its utterance) / (turns of its group) / (G + 1) to the bound.
         cost = 1.0 / (
             observed.sum(axis=1)[rows] * np.bincount(index, minlength=count)[index[rows]] * (count + 1.0)
         )
         scores = array[observed]
         order = np.argsort(scores)
         levels, first = np.unique(scores[order], return_index=True)
-        missed = np.concatenate(([0.0], np.cumsum(cost[order])))[
-            first
-        ]  # at the threshold levels[k]: everything below it
+        # missed[k]: the bound at the threshold levels[k], which misses everything below it.
+        missed = np.concatenate(([0.0], np.cumsum(cost[order])))[first]
         allowed = levels[missed + 1.0 / (count + 1) <= alpha + 1e-12]
         return cls(threshold=float(allowed.max(initial=0.0)), alpha=alpha)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Booleans (B, C): which labels stand in each utterance's set."""
+        """Booleans (B, C): the labels in each utterance's set."""
         return as_probabilities(probabilities) >= self.threshold
 
-    def to_dict(self) -> JsonDict:
-        """The JSON record."""
-        return write_record(self.kind, 1, {"threshold": self.threshold, "alpha": self.alpha})
 
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> FalseNegativeControl:
-        """The control of a record; ArtefactError if it cannot be read."""
-        read = read_record(record, kind=cls.kind, version=1, fields=("threshold", "alpha"))
-        try:
-            return cls(threshold=float(read["threshold"]), alpha=float(read["alpha"]))
-        except (TypeError, ValueError) as error:
-            raise ArtefactError(f"{cls.kind} cannot be read: {error}") from error
+@dataclass(frozen=True, slots=True)
+class SetScores:
+    """Scores of cross-fitted prediction sets.
+
+    Attributes:
+        alpha: The share of misses that the sets allow.
+        coverage: Share of true labels in the sets, with equal weight for every group.
+        mean_size: Mean number of labels in a set.
+        empty: Share of empty sets.
+    """
+
+    alpha: float
+    coverage: float
+    mean_size: float
+    empty: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The JSON form."""
+        return asdict(self)
 
 
-def false_negative_rate(sets: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(B,): the share of an utterance's true labels that its set (B, C) misses; 0 where it has none."""
-    observed = as_multi_hot(targets, shape=np.shape(sets))
+def cross_fitted_sets(
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    fold: np.ndarray,
+    *,
+    groups: Any | None = None,
+    alpha: float = ALPHA,
+) -> SetScores | None:
+    """Scores of sets for each fold, fitted on the other folds; None with too few groups to fit them on.
+
+    `targets` are class indices (B,) for `ConformalSets` or multi-hot (B, C) for `FalseNegativeControl`.
+    `fold` (B,) keeps groups whole. `probabilities` (B, C) must not come from anything fitted on these rows.
+
+    Raises:
+        InputError: For an `alpha` outside (0, 1).
+        ValueError: For arrays of other shapes or ranges.
+    """
+    _check_alpha(alpha)
+    array, truth = as_probabilities(probabilities), np.asarray(targets)
+    index, _ = group_index(groups, rows=len(array))
+    sets = np.zeros(array.shape, dtype=bool)
+    for number in np.unique(fold):
+        held = fold == number
+        if 1.0 / (len(np.unique(index[~held])) + 1) > alpha + 1e-12:
+            return None
+        kind = ConformalSets if truth.ndim == 1 else FalseNegativeControl
+        fitted = kind.fit(array[~held], truth[~held], alpha=alpha, groups=index[~held])
+        sets[held] = fitted.sets(array[held])
+    observed = one_hot(truth, array.shape[1]) if truth.ndim == 1 else truth.astype(bool)
+    missed = np.bincount(index, weights=_missed_share(sets, observed)) / np.bincount(index)
+    sizes = sets.sum(axis=1)
+    return SetScores(
+        alpha=alpha,
+        coverage=float(1.0 - missed.mean()),
+        mean_size=float(sizes.mean()),
+        empty=float((sizes == 0).mean()),
+    )
+
+
+def _missed_share(sets: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """(B,): the share of an utterance's true labels that its set misses; 0 for one without true labels."""
     true = observed.sum(axis=1)
-    return np.where(true == 0, 0.0, (observed & ~np.asarray(sets)).sum(axis=1) / np.maximum(true, 1))
+    return np.where(true == 0, 0.0, (observed & ~sets).sum(axis=1) / np.maximum(true, 1))
 
 
 def _check_alpha(alpha: float) -> None:
@@ -167,10 +194,10 @@ def _check_alpha(alpha: float) -> None:
 
 
 def _group_quantile(scores: np.ndarray, groups: np.ndarray, alpha: float) -> float:
-    """The largest threshold t with weighted share of scores below t at most alpha, one further group lying below everything.
+    """The largest threshold with a weighted share of at most `alpha` scores below it.
 
-    A score of a group with n of them weighs 1/(n (G + 1)); the weight 1/(G + 1) of the new group counts as
-    missed.
+    A score of a group with n scores has the weight 1/(n (G + 1)). The new group has the weight 1/(G + 1) and
+    counts as missed.
     """
     if not len(scores):
         return 0.0

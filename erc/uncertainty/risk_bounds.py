@@ -8,14 +8,7 @@ turns are.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import beta, binom
-
-
-def clopper_pearson_upper(errors: int, trials: int, *, delta: float) -> float:
-    """The upper limit that the error rate stays under with probability at least 1 - delta; 1 for no trials."""
-    if not 0 <= errors <= trials:
-        raise ValueError(f"errors={errors} of trials={trials}")
-    return 1.0 if errors == trials else float(beta.ppf(1.0 - delta, errors + 1, trials - errors))
+from scipy.stats import binom
 
 
 def binomial_p_value(errors: int, trials: int, *, limit: float) -> float:

@@ -111,12 +111,6 @@ def fit_thresholds(
     )
 
 
-def pooled_threshold(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    """The one threshold for all labels that maximises the smoothed macro-F1 over the labels with dev positives."""
-    observed, curves = _curves(probabilities, targets)
-    return float(expit(_pooled_logit(curves, observed.sum(axis=0))))
-
-
 def _curves(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Targets (B, C) as booleans and the smoothed F1 curves (C, T) over the candidate thresholds."""
     array = as_probabilities(probabilities)
