@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig
 
+    from erc.models.utterance import UtteranceClassifier
+
 
 pytest_plugins = ["lm_fixtures", "required_groups"]
 
@@ -245,3 +247,11 @@ def tiny_shelf(tiny_utterance_artefact: Path) -> Path:
         save_tiny_emonet(shelf / f"tiny-{context}", shared, context=context)
     save_tiny_emonet(shelf / "tiny-shared", shared, context="hierarchical", encoder="shared")
     return shelf
+
+
+@pytest.fixture
+def tiny_classifier(tiny_encoder_dir: Path) -> UtteranceClassifier:
+    """An utterance classifier with 28 labels over the tiny BERT, in evaluation mode."""
+    from tiny_parts import build_classifier
+
+    return build_classifier(tiny_encoder_dir)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from doc_blocks import ROOT
 
-from erc.config import sections
+from erc.config import emonet, llm, multitask, sections, utterance
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,15 @@ def test_pages_load_no_script_style_or_picture_from_elsewhere(site: Path) -> Non
 
 def test_reference_names_every_key_of_the_configuration(site: Path) -> None:
     page = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
-    kinds = [
+    modules = (sections, emonet, llm, multitask, utterance)
+    kinds = {
         kind
-        for kind in vars(sections).values()
-        if isinstance(kind, type) and issubclass(kind, sections.Section) and kind is not sections.Section
-    ]
-    keys = {f"erc.config.sections.{kind.__name__}.{key}" for kind in kinds for key in kind.model_fields}
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, sections.Section)
+    }
+    own = [kind for kind in kinds if kind.__module__ in {module.__name__ for module in modules}]
+    keys = {f"{kind.__module__}.{kind.__name__}.{key}" for kind in own for key in kind.model_fields}
     assert len(keys) > 50
     assert [key for key in sorted(keys) if f'id="{key}"' not in page] == []
 

@@ -370,6 +370,7 @@ def test_kept_scores_are_those_of_the_classifier(tiny_utterance_artefact, scorer
 def test_kept_scores_ask_the_classifier_once(scorer, monkeypatch):
     texts = [turn.text for turn in talk("a")]
     scorer.score_texts(texts)
-    monkeypatch.setattr(scorer, "_pass", lambda *arguments: pytest.fail("read again"))
+    encode = "erc.inference.scorers.utterance.encode_utterances"
+    monkeypatch.setattr(encode, lambda *given, **named: pytest.fail("read again"))
     assert scorer.embed(texts[:2]).shape == (2, scorer.network.embedding_width)
     assert scorer.embed([]).shape == (0, scorer.network.embedding_width)

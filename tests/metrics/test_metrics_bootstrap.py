@@ -7,7 +7,6 @@ from erc.metrics.bootstrap import (
     bootstrap_interval,
     f1_intervals,
     paired_bootstrap,
-    paired_f1_differences,
 )
 from erc.uncertainty.resampling import group_draws
 
@@ -72,19 +71,6 @@ def test_names_of_groups_do_not_matter(labelled):
     assert f1_intervals(decisions, targets, groups=named, resamples=50) == f1_intervals(
         decisions, targets, groups=groups, resamples=50
     )
-
-
-def test_equal_systems_do_not_differ(labelled):
-    decisions, targets, groups = labelled
-    difference = paired_f1_differences(decisions, decisions, targets, groups=groups, resamples=100)["macro"]
-    assert (difference.difference, difference.low, difference.high, difference.p_value) == (0, 0, 0, 1)
-
-
-def test_better_system_is_found_by_the_paired_test(labelled):
-    decisions, targets, groups = labelled
-    difference = paired_f1_differences(targets, decisions, targets, groups=groups, resamples=500)["micro"]
-    assert difference.low > 0
-    assert difference.p_value == pytest.approx(2 / 501)
 
 
 def test_paired_test_is_sharper_than_the_noise_both_systems_share():

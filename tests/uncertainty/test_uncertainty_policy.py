@@ -2,10 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from erc.errors import ArtefactError, InputError
 from erc.uncertainty.policy import DecisionPolicy
-from erc.uncertainty.risk_bounds import betting_p_value, binomial_p_value, clopper_pearson_upper
+from erc.uncertainty.risk_bounds import betting_p_value, binomial_p_value
 
 
 def turns(dialogues, length, seed):
@@ -88,13 +89,9 @@ def test_policy_record_it_does_not_understand_is_refused(change):
         DecisionPolicy.from_dict({**DecisionPolicy(0.5).to_dict(), **change})
 
 
-def test_clopper_pearson_of_no_errors_is_the_rule_of_three():
-    assert clopper_pearson_upper(0, 100, delta=0.05) == pytest.approx(1 - 0.05 ** (1 / 100))
-    assert clopper_pearson_upper(5, 5, delta=0.1) == 1.0
-
-
-def test_binomial_test_and_clopper_pearson_agree():
-    bound = clopper_pearson_upper(7, 60, delta=0.1)
+def test_binomial_test_agrees_with_the_clopper_pearson_bound():
+    assert binomial_p_value(0, 100, limit=1 - 0.05 ** (1 / 100)) == pytest.approx(0.05)
+    bound = beta.ppf(0.9, 7 + 1, 60 - 7)
     assert binomial_p_value(7, 60, limit=bound) == pytest.approx(0.1)
 
 

@@ -6,7 +6,7 @@ from scipy.special import expit, logit
 
 from erc.errors import ArtefactError
 from erc.uncertainty.counts import f1, label_counts
-from erc.uncertainty.thresholds import PRIOR_POSITIVES, LabelThresholds, fit_thresholds, pooled_threshold
+from erc.uncertainty.thresholds import PRIOR_POSITIVES, LabelThresholds, fit_thresholds
 
 
 def scored(rates, n=4_000, seed=0, separation=2.5):
@@ -93,12 +93,6 @@ def test_in_sample_optimism_is_below_that_of_the_raw_f1_curve():
             )
     gaps = np.subtract(*np.array(optimism).T).reshape(4, 2).mean(axis=0)
     assert gaps[0] < 0.5 * gaps[1]
-
-
-def test_pooled_threshold_of_identical_labels_is_their_common_one():
-    probabilities, targets = scored([0.3])
-    doubled = fit_thresholds(np.hstack([probabilities] * 2), np.hstack([targets] * 2))
-    assert pooled_threshold(probabilities, targets) == pytest.approx(doubled.values[0])
 
 
 def test_fit_refuses_targets_without_any_positive():

@@ -279,7 +279,9 @@ def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(
 ) -> None:
     shared = load_artefact(shelf / "tiny-utterance")
     folder = save_tiny_emonet(tmp_path / "strange", replace(shared, sha256="0" * 64), context="window")
-    with pytest.raises(ArtefactError, match="was trained with a tiny-utterance of SHA-256 000000000000"):
+    with pytest.raises(
+        ArtefactError, match="was trained with the classifier 'tiny-utterance' with SHA-256 000000000000"
+    ):
         load_predictor(str(folder), settings=FP32)
 
 

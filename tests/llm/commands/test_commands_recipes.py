@@ -2,155 +2,40 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from itertools import cycle
 
 import numpy as np
 import pytest
 from lm_server import Behaviour, running
+from recipe_parts import FAST, RECIPES, invoke
 from typer.testing import CliRunner
 
 from erc.cli.app import app
 from erc.config import load_config
 from erc.data.conversation import Context
-from erc.data.corpora.meld import COLUMNS
 from erc.data.leaks import LeakFilter
 from erc.emotions import load_emotion_set
-from erc.errors import ArtefactError, ConfigError, InputError
-from erc.evaluation.labelled_data import load_gold
-from erc.evaluation.memory import evaluated_memory
-from erc.inference import loading
+from erc.errors import ArtefactError, ConfigError
 from erc.inference.demonstrations import trained_demonstrations
 from erc.inference.loading import load_predictor
-from erc.inference.scorers.caching import CachedScorer
-from erc.inference.scorers.settings import InferenceSettings
 from erc.inference.scorers.utterance import UtteranceScorer
-from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
 from erc.llm.base.digests import known_weights
 from erc.llm.embedding import SentenceEmbedder
-from erc.llm.generation import text_store as writing
 from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
-from erc.llm.prompts.encoding import PromptEncoder
-from erc.llm.scoring.calibration import ContextualCalibrator
-from erc.llm.scoring.scores import LabelScores
-from erc.memory import bio_writer as bio_writing
 from erc.memory.predictor import RememberingPredictor
 from erc.memory.training_inputs import supply_maker
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training.inputs import load_splits
-from erc.training.llm import experiment as llm_experiment
-from erc.training.llm.answers import predict_answers
 from speakers import END, Observation, Registry
 
-RECIPES = ("bioserc", "ckerc", "instructerc", "laercs", "speaker-memory")
-SAID = {
-    "joy": "I am so happy, thank you",
-    "anger": "This is not what we agreed on",
-    "neutral": "Okay, let us start",
-}
-FAST = InferenceSettings(precision="fp32", uncertainty="off")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A data root with a few dialogues of one season in MELD's layout."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "meld").mkdir()
-    for split, count in (("train", 4), ("dev", 3)):
-        moods = cycle(SAID)
-        with (root / "meld" / f"{split}_sent_emo.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["Sr No.", *COLUMNS])
-            writer.writeheader()
-            for dialogue in reversed(range(count)):  # MELD's numbers are in no order of broadcast
-                for turn in range(3):
-                    mood = next(moods)
-                    row = {
-                        "Utterance": f"{SAID[mood]} {split} {dialogue}",
-                        "Speaker": ("Ross", "Rachel")[turn % 2],
-                        "Emotion": mood,
-                        "Sr No.": 1,
-                    }
-                    place = {
-                        "Dialogue_ID": dialogue,
-                        "Utterance_ID": turn,
-                        "Season": 1,
-                        "Episode": 1 + dialogue,
-                        "Sentiment": "neutral",
-                    }
-                    writer.writerow(
-                        {**row, **place, "StartTime": f"00:00:0{turn},000", "EndTime": f"00:00:0{turn},900"}
-                    )
-    return root
-
-
-@pytest.fixture(autouse=True)
-def shelf(tiny_shelf, monkeypatch):
-    monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
-    monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
-    monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
-    monkeypatch.setattr(writing, "MOST_TOKENS", dict.fromkeys(writing.MOST_TOKENS, 4))
-    monkeypatch.setattr(bio_writing, "MOST_TOKENS", 4)
-
-
-@pytest.fixture
-def overrides(data, tiny_lm_dir):
-    small = (
-        "llm.max_tokens=1600",
-        "llm.turns=4",
-        "llm.pack_tokens=",
-        "llm.lora.r=2",
-        "llm.neftune=0.0",
-        "optim.batch_size=8",
-        "optim.epochs=1.0",
-        "optim.micro_batch_size=",
-    )
-    return [
-        f"data.root={data}",
-        f"llm.base={tiny_lm_dir}",
-        "llm.precision=fp32",
-        "optim.precision=fp32",
-        *small,
-    ]
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The folder of shared runs, and the results of each."""
-    return tmp_path_factory.mktemp("runs"), {}
-
-
-@pytest.fixture
-def trained(runs, overrides, monkeypatch):
-    """Trains a recipe by the command once: its adapter, and the arguments of its `finish_llm`."""
-    folder, ended = runs
-    finish = llm_experiment.finish_llm
-
-    def train(name):
-        if name not in ended:
-            with monkeypatch.context() as patch:
-                patch.setattr(
-                    llm_experiment,
-                    "finish_llm",
-                    lambda *parts: ended.setdefault(name, parts) and finish(*parts),
-                )
-                invoke("train", f"llm-{name}-meld", *overrides, "--run", folder / name, "--quiet")
-        return folder / name / f"{name}-meld", ended[name]
-
-    return train
+pytestmark = pytest.mark.usefixtures("short_texts")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -393,141 +278,6 @@ def test_recipe_trains_and_labels_with_a_sentence_transformers_model(
 def test_adapter_without_demonstrations_needs_no_corpus(shown):
     record, scorer = shown
     assert trained_demonstrations(altered(record, config={"llm": {"demonstrations": 0}}), scorer) is None
-
-
-# --- evaluation
-
-
-@pytest.fixture
-def heard(monkeypatch):
-    """The prompts that local models are asked to score."""
-    prompts = []
-    score = LocalScorer.score
-    monkeypatch.setattr(
-        LocalScorer, "score", lambda self, asked, labels: prompts.extend(asked) or score(self, asked, labels)
-    )
-    return prompts
-
-
-def evaluated(model, data, folder, *more):
-    call = (
-        "evaluate",
-        model,
-        "meld",
-        "--root",
-        data,
-        "--uncertainty",
-        "off",
-        "--precision",
-        "fp32",
-        "-o",
-        folder,
-        "--json",
-        *more,
-    )
-    return json.loads(invoke(*call).stdout)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, tmp_path, monkeypatch, heard):
-    """Notes, demonstrations and calibrated scores of the last dev evaluation of training."""
-    adapter, (_, _, model, tokenizer, _, splits, examples, _, _) = trained(name)
-    heard.clear()
-    monkeypatch.setenv("CONVEMO_DATA", str(data))
-    report = evaluated(f"llm:{adapter}", data, tmp_path / "out", "--inputs", adapter.parent.parent / "inputs")
-    encoder = PromptEncoder(tokenizer)
-    assert [tuple(encoder.prompt_ids(prompt)) for prompt in heard] == [
-        tuple(example.prompt) for example in examples
-    ]
-    record = AdapterRecord.load(adapter)
-    scores = LabelScores.of(record.labels, predict_answers(model, examples).numpy())
-    calibrated = ContextualCalibrator.from_dict(record.calibrator).calibrated(scores).probabilities
-    gold = [record.labels.index(turn.emotions[0]) for talk in splits[1].conversations for turn in talk]
-    assert report["calibration"]["as_given"]["nll"] == pytest.approx(
-        -np.log(calibrated[np.arange(9), gold]).mean(), abs=1e-4
-    )
-    assert report["scores"]["accuracy"] == pytest.approx((calibrated.argmax(axis=1) == gold).mean())
-    assert (report["model"]["kind"], report["model"]["emotion_set"], report["map"]) == ("llm", "meld", None)
-    assert report["seen_in_training"] == {"files": ["meld/dev_sent_emo.csv"], "as": "tuned"}
-    assert {"weighted", "macro"} <= set(report["scores"])
-    assert {"entropy", "max_probability"} <= set(report["selective"]["zero_one"])
-
-
-def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_lm_dir, tmp_path, heard):
-    report = evaluated(
-        f"llm:{tiny_lm_dir}", data, tmp_path / "out", "--limit", "6", "--inputs", tmp_path / "inputs"
-    )
-    assert report["labels"] == list(load_emotion_set("meld").labels)
-    assert (report["map"], report["seen_in_training"], report["evaluated_on"]["turns"]) == (None, None, 6)
-    assert any("is not calibrated" in note for note in report["notes"])
-    assert not (tmp_path / "inputs").exists()
-    assert len(heard) == 7  # the turns, and the prompt without content
-
-
-def test_evaluate_command_refuses_a_language_model_several_labels_a_turn(tiny_lm_dir, tmp_path):
-    path = tmp_path / "test.tsv"
-    path.write_text("".join(f"I am happy {i}\t{i % 28}\tc{i}\n" for i in range(30)), encoding="utf-8")
-    result = CliRunner().invoke(app, ["evaluate", f"llm:{tiny_lm_dir}", str(path)])
-    assert isinstance(result.exception, InputError)
-
-
-def test_evaluate_command_refuses_a_server_without_a_language_model():
-    result = CliRunner().invoke(
-        app, ["evaluate", "tiny-utterance", "meld", "--server", "http://localhost:1/v1"]
-    )
-    assert isinstance(result.exception, ConfigError)
-
-
-def test_evaluation_knows_of_training_where_training_on_dev_did(
-    overrides, data, tmp_path, tiny_utterance_artefact
-):
-    config = load_config(
-        resource_dir("configs") / "llm-speaker-memory-meld.yaml", [*overrides, "llm.dev_sees_train=true"]
-    )
-    train, dev = load_splits(config)
-    files = {file.name: file.sha256 for corpus in (train, dev) for file in corpus.files}
-    scorer = CachedScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
-    gold = load_gold("meld", model_set="meld", root=data)
-    made = {"config": json.loads(config.model_dump_json()), "section": "llm", "files": files}
-    with evaluated_memory(gold, scorer, tmp_path, **made) as registry:
-        texts = [
-            registry.texts(talk.conversation_id) for corpus in (train, dev) for talk in corpus.conversations
-        ]
-        told = {text.split()[-2] for by_id in texts for text in by_id.values()}
-    assert told == {"train", "dev"}
-
-
-@pytest.mark.parametrize("writer", ["base", "TINY"])
-def test_evaluation_reads_bios_by_the_writer_of_training(
-    overrides, data, tmp_path, tiny_lm, tiny_lm_dir, tiny_utterance_artefact, writer
-):
-    more = [*overrides, f"llm.writer={writer.replace('TINY', str(tiny_lm_dir))}"]
-    config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", more)
-    with (
-        running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url,
-        supply_maker(config, tmp_path, server=url) as maker,
-    ):
-        maker(*load_splits(config))
-    scorer = CachedScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
-    made = {"config": json.loads(config.model_dump_json()), "section": "llm", "files": {}}
-    with evaluated_memory(
-        load_gold("meld", model_set="meld", root=data), scorer, tmp_path, **made
-    ) as registry:
-        assert {
-            registry.context(person.speaker_id, before=END).bio.text for person in registry.speakers()
-        } == {"A friend."}
-    assert len(list(tmp_path.glob("speakers-*.db"))) == 2
-
-
-def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, data, tmp_path, tiny_lm, heard):
-    """Without the training inputs, bios are written again and are the same as in training."""
-    adapter, _ = trained("bioserc")
-    behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
-    with running(behaviour) as url:
-        more = ("--inputs", tmp_path / "inputs", "--writer-server", url)
-        report = evaluated(f"llm:{adapter}", data, tmp_path / "out", *more)
-    assert any("A friend." in prompt.user for prompt in heard)
-    assert report["evaluated_on"]["turns"] == 9
 
 
 # --- what a language model writes

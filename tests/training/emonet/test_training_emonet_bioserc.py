@@ -115,8 +115,8 @@ def test_training_reads_bios_that_a_language_model_wrote(
         supply_maker(written, tmp_path / "written", server=url) as maker,
     ):
         parts = gather(written, cache_dir=None, supplies=maker)
-    assert str(tiny_lm_dir) in parts.bios_by["writer"]
-    assert without.bios_by == {}
+    assert str(tiny_lm_dir) in parts.bios_provenance["writer"]
+    assert without.bios_provenance == {}
     bios = [
         make_task(config, found).collate(make_task(config, found).examples)["bios"]
         for config, found in ((written, parts), (counted, without))
