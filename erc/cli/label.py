@@ -281,7 +281,8 @@ def _refuse_unused(
         raise ConfigError("--tenant is a part of a speaker memory: give --memory too")
     if samples is not None and uncertainty == "off":
         raise ConfigError(
-            "--samples sets how often dropout is sampled, and --uncertainty off samples nothing: leave one out"
+            "--samples sets how often dropout is sampled, and --uncertainty off samples nothing: leave one "
+            "out"
         )
 
 
@@ -298,8 +299,9 @@ def _check_output(files: list[str], output: str | None) -> str:
 def _check_times(files: list[str], output: str, **reading: Any) -> None:
     """Raises InputError for the first turn without a time, before any is labelled or recorded.
 
-    The output format needs times. Pipes are not checked since they can be read only once; unreadable files are reported
-    when they are labelled.
+    The output format needs times. Pipes are not checked since they can be read only once. Unreadable files
+    are
+    reported when they are labelled.
     """
     from erc.transcripts import iter_conversations
 

@@ -48,14 +48,17 @@ class EmoNetConfig(TaskSection):
     global_speakers: bool = False
     """Whether every speaker of the training corpus gets an embedding, the same in all conversations."""
     speaker_dropout: Rate = 0.3
-    """Share of training turns (with `speaker_text: global_tag`, of speakers per conversation) shown as unknown.
+    """Share of training turns, or of speakers with `global_tag`, that are shown as unknown.
 
     This trains the row of the unknown speaker.
     """
     separators: bool = True
     """Whether the tokens of each turn end with the tokenizer's separator; CoMPM (2022) has none."""
     join: Literal["sum", "concat", "direct_sum"] = "sum"
-    """How the memory is added: projected and summed, through a layer over both, or summed as it is (CoMPM 2022)."""
+    """How the memory is added.
+
+    projected and summed, through a layer over both, or summed as is (CoMPM 2022).
+    """
     zero_start: bool = True
     """Whether the memory's contribution is exactly zero before training."""
     bio: Literal["none", "linear", "attention"] = "none"

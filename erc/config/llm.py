@@ -75,7 +75,7 @@ class LlmConfig(TaskSection):
     """Turns dropped at once, so that consecutive prompts share their beginning."""
     bios: bool = False
     history: Annotated[int, Field(ge=0)] = 0
-    """Most past turns of the speaker in the prompt, of this and earlier dialogues, with predicted emotions."""
+    """Most past turns of the speaker in the prompt, with predicted emotions."""
     retrieval: Literal["recency", "similarity", "both", "none"] = "recency"
     demonstrations: Annotated[int, Field(ge=0)] = 0
     dev_sees_train: bool = False
@@ -85,7 +85,7 @@ class LlmConfig(TaskSection):
     balanced_demonstrations: bool = False
     """Whether demonstrations come from a subset of the corpus with equally many turns of each label."""
     embedder: Name = "shared"
-    """What finds demonstrations: the shared classifier, or a sentence-transformers model (folder or hub id)."""
+    """What finds demonstrations: the shared classifier, or a sentence-transformers model."""
     writer: Name | None = None
     """The language model that writes a recipe's texts: a folder, a hub id, or `base` for the base model.
 

@@ -96,7 +96,7 @@ def f1_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[F1Average, Interval]:
-    """Macro, micro and weighted F1 of boolean matrices (B, C), the classes of a single-label model one-hot."""
+    """Macro, micro and weighted F1 of boolean matrices (B, C); classes are one-hot."""
     counts = _group_counts(decisions, targets, groups)
     point, replicates = (
         _f1_averages(counts.sum(axis=0, keepdims=True)),

@@ -27,7 +27,13 @@ Scheme = Literal["mass", "width"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reliability:
-    """The points of a reliability diagram: mean `probability`, `frequency` of positives and `count`, each (K,), of non-empty bins."""
+    """The non-empty bins of a reliability diagram, each array (K,).
+
+    Attributes:
+        probability: Mean probability of the cells in each bin.
+        frequency: Share of positives in each bin.
+        count: Cells in each bin.
+    """
 
     probability: np.ndarray
     frequency: np.ndarray
@@ -35,7 +41,10 @@ class Reliability:
 
     @property
     def error(self) -> float | None:
-        """The expected calibration error: mean |probability - frequency| weighted by count; None without cells."""
+        """Expected calibration error.
+
+        mean |probability - frequency|, weighted by count; None without cells.
+        """
         total = self.count.sum()
         return (
             float((self.count * np.abs(self.probability - self.frequency)).sum() / total) if total else None
@@ -44,8 +53,12 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class LabelCalibration:
-    """One label. `ece` has bins of equal mass, `ece_width` of equal width; `brier_skill` is the share of the base rate's Brier
-    score that is saved (None where all targets are equal, which leaves nothing to save)."""
+    """Calibration of one label.
+
+    `ece` has bins of equal mass, `ece_width` bins of equal width. `brier_skill` is the share of the base
+    rate's
+    Brier score that is saved; None if all targets are equal.
+    """
 
     label: str
     ece: float
@@ -78,8 +91,10 @@ class MultiLabelCalibration:
 
 @dataclass(frozen=True, slots=True)
 class SingleLabelCalibration:
-    """`top_ece` compares the confidence of the decision with its accuracy; `classwise_ece` is the mean over classes.
+    """Calibration of exclusive classes.
 
+    `top_ece` compares the confidence of decisions with their accuracy, `classwise_ece` is the mean over
+    classes.
     `brier` sums over classes (0 to 2), `nll` is in nats per utterance.
     """
 
@@ -139,7 +154,7 @@ def binary_ece(
 def restricted_ece(
     probabilities: np.ndarray, targets: np.ndarray, *, least: float = RESTRICTED_FROM, bins: int = BINS
 ) -> tuple[float | None, int]:
-    """(error, cells) over the cells of (B, C) with probability >= `least`; the error is None without such cells."""
+    """(error, cells) over the cells of (B, C) with probability >= `least`; error None without cells."""
     array = np.asarray(probabilities, dtype=np.float64)
     chosen = array >= least
     return reliability(array[chosen], np.asarray(targets)[chosen], bins=bins).error, int(chosen.sum())

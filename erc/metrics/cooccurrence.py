@@ -16,7 +16,7 @@ from erc.uncertainty.counts import safe_ratio
 
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
-    """`decided` stands at `share` of the utterances whose true labels hold `true` and not `decided` (`count` of them)."""
+    """A label `decided` instead of `true`, in `share` of the `count` utterances that have only `true`."""
 
     true: str
     decided: str
@@ -27,11 +27,13 @@ class ConfusedPair:
 def cooccurrence_confusion(
     decisions: np.ndarray, targets: np.ndarray, *, only_errors: bool = False
 ) -> np.ndarray:
-    """(C, C): entry [i, j] is the share of utterances with true label i at which label j was decided; the diagonal is the recall.
+    """Confusion of labels (C, C) when several can be true; the diagonal is the recall.
 
-    Two labels that are often true together show off the diagonal although nothing is wrong. With
-    `only_errors`, utterances at which j is true as well are left out of both the numerator and the
-    denominator of [i, j]; the diagonal stays the recall. Rows without support are 0.
+    Entry [i, j] is the share of utterances with true label i for which label j was decided. Labels that are
+    often
+    true together have entries off the diagonal without an error. With `only_errors`, utterances that also
+    have
+    label j are left out of [i, j]. Rows without support are 0.
     """
     observed = as_multi_hot(targets, shape=np.shape(targets)).astype(np.float64)
     decided = as_multi_hot(decisions, shape=observed.shape, name="decisions").astype(np.float64)
@@ -55,7 +57,7 @@ def confused_pairs(
     limit: int = 10,
     least_count: int = 3,
 ) -> tuple[ConfusedPair, ...]:
-    """The pairs with the largest share of wrong decisions, largest first; fewer than `least_count` errors are no pattern."""
+    """The pairs with the largest share of wrong decisions; pairs below `least_count` errors are left out."""
     observed = as_multi_hot(targets, shape=(len(np.asarray(targets)), len(labels)))
     decided = as_multi_hot(decisions, shape=observed.shape, name="decisions")
     counts = observed.T.astype(int) @ (decided & ~observed).astype(int)

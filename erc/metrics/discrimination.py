@@ -1,7 +1,8 @@
-"""How well an uncertainty finds the errors: AUROC and AUPR, always with the share of errors they were measured at.
+"""How well an uncertainty finds errors: AUROC and AUPR, with the share of errors beside them.
 
-Over all cells of a multi-label task the AUROC is inflated by the mass of easy negatives, so the cell-level
-figures are restricted to ambiguous cells and to decided ones.
+Over all cells of a multi-label task the AUROC is inflated by easy negatives. So cell-level figures are
+limited
+to ambiguous cells and to decided ones.
 
 Shapes: B utterances, C labels.
 """
@@ -21,7 +22,10 @@ AMBIGUOUS = (0.05, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Discrimination:
-    """`auroc` and `aupr` of "this is wrong" (0.5 and `prevalence` for a useless score; None unless there are right and wrong ones)."""
+    """AUROC and AUPR of finding errors.
+
+    A useless score has 0.5 and `prevalence`. Both are None unless there are right and wrong decisions.
+    """
 
     auroc: float | None
     aupr: float | None
@@ -34,7 +38,7 @@ class Discrimination:
 
 
 def error_discrimination(uncertainty: np.ndarray, errors: np.ndarray) -> Discrimination:
-    """Of uncertainties (B,) and booleans (B,) that say what was wrong: at utterance level, any wrong label."""
+    """From uncertainties (B,) and booleans (B,) that mark errors; an utterance errs if any label does."""
     scores = as_vector(uncertainty, name="uncertainty")
     wrong = as_multi_hot(errors, shape=scores.shape, name="errors")
     count = len(wrong)
@@ -51,7 +55,7 @@ def error_discrimination(uncertainty: np.ndarray, errors: np.ndarray) -> Discrim
 def cell_discrimination(
     uncertainty: np.ndarray, probabilities: np.ndarray, decisions: np.ndarray, targets: np.ndarray
 ) -> dict[str, Discrimination]:
-    """Of per-label uncertainties (B, C): over `all` cells, the `ambiguous` ones (p in [0.05, 0.95]) and the `decided` ones."""
+    """From uncertainties (B, C): over `all` cells, `ambiguous` ones (p in [0.05, 0.95]), `decided` ones."""
     wrong = np.asarray(decisions).astype(bool) != np.asarray(targets).astype(bool)
     low, high = AMBIGUOUS
     chosen = {

@@ -38,7 +38,11 @@ class MultiLabelEvaluator:
     greater_is_better: ClassVar[bool] = True
 
     def __call__(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """macro_f1, micro_f1, weighted_f1, samples_f1 (cross-fitted thresholds), macro_f1_at_half, micro_f1_at_half, loss (mean over cells, nats)."""
+        """Macro, micro, weighted and samples F1 with cross-fitted thresholds, F1 at 0.5, and loss.
+
+        The loss is the mean over cells in nats. The keys are macro_f1, micro_f1, weighted_f1, samples_f1,
+        macro_f1_at_half, micro_f1_at_half and loss.
+        """
         values = as_matrix(logits, name="logits", columns=len(self.labels))
         observed = as_multi_hot(targets, shape=values.shape)
         fitted = cross_fitted(
@@ -64,7 +68,7 @@ class MultiLabelEvaluator:
 
 @dataclass(frozen=True, slots=True)
 class SingleLabelEvaluator:
-    """Scores softmax logits (B, C) against class indices (B,); the primary metric is weighted F1, as the field's tables have it."""
+    """Scores softmax logits (B, C) against classes (B,); the primary metric is weighted F1."""
 
     labels: tuple[str, ...]
     primary_metric: ClassVar[str] = "weighted_f1"

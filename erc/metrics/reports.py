@@ -139,10 +139,12 @@ def singlelabel_report(
 ) -> dict[str, Any]:
     """The report of dev softmax probabilities (B, C) and class indices (B,).
 
-    The decision is the most probable class of the given probabilities. `mc` is the utterance-level uncertainty
+    The decision is the most probable class of the given probabilities. `mc` is the utterance-level
+    uncertainty
     (B,). `subsets` are named masks (B,), such as the first utterance of each speaker; each gets scores and
-    intervals. Calibration is given for these probabilities and after a calibrator that is cross-fitted by
-    dialogue on the log-probabilities. `prediction_sets` scores 90% sets (None with too few dialogues).
+    intervals. Calibration is given as is and after a calibrator cross-fitted by dialogue on the
+    log-probabilities.
+    `prediction_sets` scores 90% sets (None with too few dialogues).
 
     Raises:
         ValueError: For arrays of other shapes or ranges, or fewer rows or groups than folds.
@@ -217,7 +219,7 @@ def singlelabel_report(
 def _sets(
     probabilities: np.ndarray, targets: np.ndarray, fold: np.ndarray, groups: Any | None
 ) -> dict[str, float] | None:
-    """Scores of prediction sets on the model's own probabilities, which nothing on this split was fitted to."""
+    """Scores of prediction sets on the model's own probabilities."""
     scores = cross_fitted_sets(probabilities, targets, fold, groups=groups)
     return None if scores is None else scores.to_dict()
 

@@ -46,7 +46,7 @@ class Averages:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelReport:
-    """Scores of decisions that may hold several labels; `subset_accuracy` is the share of utterances with every label right."""
+    """Scores of multi-label decisions; `subset_accuracy` counts utterances with every label right."""
 
     utterances: int
     per_label: tuple[PerLabelScores, ...]

@@ -67,9 +67,13 @@ def selective_comparison(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Per loss and signal: AURC, E-AURC and AUGRC with intervals, risk at fixed coverages, coverage at three quarters and half of the full risk,
-    and the paired differences of AURC and AUGRC to the entropy of the deterministic pass (negative: better
-    than it)."""
+    """Compares uncertainty signals by selective prediction.
+
+    For each loss and signal: AURC, E-AURC and AUGRC with intervals, risk at fixed coverages, coverage at
+    three
+    quarters and half of the full risk, and paired differences of AURC and AUGRC to the entropy of the
+    deterministic pass (negative: better).
+    """
     comparison: dict[str, Any] = {}
     for loss_name, loss in losses.items():
         draws = {
@@ -121,6 +125,7 @@ def discrimination_comparison(signals: Mapping[str, np.ndarray], errors: np.ndar
 def _mc_signals(mc: Uncertainty, *, rows: int) -> dict[str, np.ndarray]:
     if mc.total.shape != (rows,):
         raise ValueError(
-            f"the Monte-Carlo uncertainty has shape {mc.total.shape} per utterance where {(rows,)} is expected"
+            f"the Monte-Carlo uncertainty has shape {mc.total.shape} per utterance where {(rows,)} is "
+            "expected"
         )
     return {"mc_total": mc.total, "mc_epistemic": mc.epistemic}

@@ -1,7 +1,6 @@
-"""Boolean masks of the turns of conversations, in reading order: conversation after conversation, turn after turn.
+"""Boolean masks over the turns of conversations, in reading order.
 
-The same order as the rows of every matrix that is scored; a mask has as many entries as there are turns in
-all.
+A mask has one entry per turn, in the order of the rows of every scored matrix.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def dialogue_ids(conversations: Iterable[Conversation]) -> np.ndarray:
 
 
 def first_of_speaker(conversations: Iterable[Conversation]) -> np.ndarray:
-    """True at the first turn of each speaker in the conversation, where only other conversations tell anything about them."""
+    """True at each speaker's first turn in a conversation; only other conversations inform about them."""
     mask = []
     for conversation in conversations:
         heard: set[str] = set()
@@ -44,7 +43,7 @@ def first_in_conversation(conversations: Iterable[Conversation]) -> np.ndarray:
 def position_buckets(
     conversations: Iterable[Conversation], *, edges: Sequence[int] = POSITION_EDGES
 ) -> dict[str, np.ndarray]:
-    """Masks by the turn's index: with edges 1, 3, 6, 11 the buckets are '0', '1-2', '3-5', '6-10' and '11+'."""
+    """Masks by the turn's index; edges 1, 3, 6, 11 give buckets '0', '1-2', '3-5', '6-10', '11+'."""
     if not edges or list(edges) != sorted(set(edges)) or edges[0] < 1:
         raise ValueError(f"edges={tuple(edges)}: expected rising positive turn numbers")
     positions = np.array(
@@ -60,7 +59,7 @@ def position_buckets(
 
 
 def known_speakers(conversations: Iterable[Conversation], known: SpeakerVocabulary) -> np.ndarray:
-    """True where the turn's owner is a speaker of `known`, for instance of the training split; `~mask` is the unknown ones."""
+    """True where the speaker is one of `known`, for example of the training split."""
     rows = [
         known.row(conversation.corpus, utterance.speaker)
         for conversation in conversations

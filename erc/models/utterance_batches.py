@@ -22,7 +22,9 @@ from erc.models.utterance import UtteranceClassifier, UtteranceOutput
 class BatchRunner(Protocol):
     """Calls `work` once for every batch, in any order and from any thread, without gradients."""
 
-    def __call__(self, work: Callable[[list[int]], None], batches: Sequence[list[int]], /) -> None: ...
+    def __call__(self, work: Callable[[list[int]], None], batches: Sequence[list[int]], /) -> None:
+        """Calls `work` with each of `batches`, which are lists of text numbers."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,8 @@ def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     if "auto_map" in read_json(folder / "tokenizer_config.json"):
         raise ArtefactError(
-            f"{folder / 'tokenizer_config.json'} would run its own code (auto_map); such tokenizers are refused"
+            f"{folder / 'tokenizer_config.json'} would run its own code (auto_map); such tokenizers are "
+            "refused"
         )
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

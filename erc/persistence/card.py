@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from erc.persistence.info import ArtefactInfo
 
 INTENDED_USE = """\
-Intended: text of conversations, in English, to help people read them. A label is a guess about how words read, not about what a person
-feels. Not intended: judging people at work or in education, hiring, credit, law enforcement, or any decision about a person
-without a human who reads the text. The training texts hold slurs and the biases of their source."""
+Intended: text of conversations, in English, to help people read them. A label is a guess about how words
+read, not about what a person feels. Not intended: judging people at work or in education, hiring, credit, law
+enforcement, or any decision about a person without a human who reads the text. The training texts hold slurs
+and the biases of their source."""
 """What every card says of what a model is for."""
 _TEMPLATE = """---
 license: apache-2.0
@@ -30,14 +31,15 @@ datasets: [{{ corpora | join(", ") }}]
 | | |
 | --- | --- |
 | emotions | {{ info.emotion_set }}: {{ info.labels | join(", ") }} |
-| base encoder | {{ info.base }} ({{ "weights stored as an " ~ info.delta ~ " difference" if info.delta != "none" else "weights stored whole" }}) |
-| uncertainty | Monte-Carlo dropout, {{ info.uncertainty.samples }} samples, mode `{{ info.uncertainty.mode }}`; dropout {{ info.hidden_dropout }} |
+| base encoder | {{ info.base }} ({{ weights }}) |
+| uncertainty | Monte-Carlo dropout, {{ sampling }}; dropout {{ info.hidden_dropout }} |
 | reads | the first {{ info.max_tokens }} tokens of a turn |
 | libraries | {{ versions }} |
 
 ## Figures on {{ metrics.split }}
 
-Trained on the train split only; the checkpoint was chosen on dev. What is fitted on dev is reported **cross-fitted**.
+Trained on the train split only; the checkpoint was chosen on dev. What is fitted on dev is reported
+**cross-fitted**.
 
 | figure | value |
 | --- | --- |
@@ -81,7 +83,10 @@ def write_card(
     policy: Mapping[str, Any] | None = None,
     policy_note: str = "",
 ) -> str:
-    """Markdown with the metadata block of the Hugging Face hub; `figures` are rows of name and value, `per_label` a finished table."""
+    """A model card in Markdown with the metadata block of the Hugging Face hub.
+
+    `figures` are rows of name and value, `per_label` is a finished table.
+    """
     import yaml
 
     environment = Environment(
@@ -91,6 +96,10 @@ def write_card(
         info=info,
         metrics=metrics,
         summary=summary,
+        weights="weights stored whole"
+        if info.delta == "none"
+        else f"weights stored as an {info.delta} difference",
+        sampling=f"{info.uncertainty['samples']} samples, mode `{info.uncertainty['mode']}`",
         use=INTENDED_USE,
         figures=figures,
         per_label=per_label,
@@ -109,7 +118,10 @@ def policy_lines(policy: Mapping[str, Any]) -> str:
         fitted = record.get("fitted") or {}
         coverage = f"{fitted.get('coverage', 1.0):.0%} of dev turns are accepted"
         if fitted.get("target") == "risk":
-            promise = f"error among accepted turns at most {fitted['level']:.0%} with probability {1 - fitted['delta']:.0%}"
+            promise = (
+                f"error among accepted turns at most {fitted['level']:.0%} with probability "
+                f"{1 - fitted['delta']:.0%}"
+            )
             lines.append(f"- `{name}`: {promise}; {coverage}, error among them {fitted['risk']:.1%}")
         else:
             lines.append(

@@ -33,7 +33,7 @@ def user_models() -> Path:
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """All models that have a name, shipped ones first; a user's model cannot hide a shipped one of its name."""
+    """All named models, shipped ones first; a user's model never hides a shipped one."""
     entries: dict[str, ModelEntry] = {}
     for folder, shipped in ((SHIPPED, True), (user_models(), False)):
         if folder.is_dir():

@@ -22,15 +22,17 @@ _LARGE = 4096  # entries; smaller new matrices, such as an output layer, are wor
 
 
 def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind) -> dict[str, Tensor]:
-    """Tensors to store for `weights` given the `base` they started from (missing keys of base are new parameters).
+    """Tensors to store for `weights`, as differences to `base`; keys missing in base are new parameters.
 
-    Raises ArtefactError for weights that are not finite.
+    Raises:
+        ArtefactError: A weight is not finite.
     """
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
             raise ArtefactError(
-                f"'{name}' holds values that are not finite: the training has diverged, there is nothing to save"
+                f"'{name}' holds values that are not finite: the training has diverged, there is nothing to "
+                "save"
             )
         start = base.get(name)
         if start is not None and torch.equal(value, start):
@@ -51,7 +53,11 @@ def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind)
 
 
 def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All weights in fp32 from what `encode` stored and the same base. Raises ArtefactError where they do not fit."""
+    """All weights in fp32 from what `encode` stored and the same base.
+
+    Raises:
+        ArtefactError: The two do not fit.
+    """
     weights = {name: value.clone() for name, value in base.items()}
     for name, value in stored.items():
         stem, mark, _ = name.partition("::")
@@ -72,7 +78,8 @@ def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
             codes = value if columns is None else _unpack(value, int(columns))
             if codes.shape != base[stem].shape:
                 raise ArtefactError(
-                    f"the difference for '{stem}' has shape {tuple(codes.shape)}, the base encoder has {tuple(base[stem].shape)}"
+                    f"the difference for '{stem}' has shape {tuple(codes.shape)}, the base encoder has "
+                    f"{tuple(base[stem].shape)}"
                 )
             weights[stem] = base[stem] + codes.float() * stored[stem + _SCALES].float()
     return weights

@@ -71,9 +71,12 @@ def write_manifest(folder: Path) -> None:
 
 
 def check_manifest(folder: Path) -> str:
-    """Compares every file with the manifest before anything is parsed; returns one SHA-256 over weights, calibrator and tokenizer.
+    """Compares every file with the manifest before anything is parsed.
 
-    Raises ArtefactError for a file that is missing, altered or not listed.
+    Returns one SHA-256 over weights, calibrator and tokenizer.
+
+    Raises:
+        ArtefactError: A file is missing, altered or not listed.
     """
     if not folder.is_dir():
         raise ArtefactError(f"{folder} is not a model folder")
@@ -89,7 +92,8 @@ def check_manifest(folder: Path) -> str:
         found = hashlib.sha256(content).hexdigest()
         if found != entry.get("sha256"):
             raise ArtefactError(
-                f"{folder / name} has SHA-256 {found} ({len(content)} bytes), the manifest says {entry.get('sha256')} ({entry.get('bytes')} bytes): "
+                f"{folder / name} has SHA-256 {found} ({len(content)} bytes), the manifest says "
+                f"{entry.get('sha256')} ({entry.get('bytes')} bytes): "
                 "the file was altered or cut off; install or train the model again"
             )
     strangers = sorted(present - set(entries))
@@ -122,7 +126,8 @@ def replace_folder(temporary: Path, target: Path) -> None:
     if target.exists():
         if not LAYOUT.is_artefact(target) and (not target.is_dir() or any(target.iterdir())):
             raise ArtefactError(
-                f"{target} is not a model folder and is not empty: it is left as it is, save the model elsewhere"
+                f"{target} is not a model folder and is not empty: it is left as it is, save the model "
+                "elsewhere"
             )
         if old.exists():  # of a save that was killed at its very end
             shutil.rmtree(old)

@@ -1,8 +1,8 @@
-"""What a training run would take, from its configuration alone: parameters, and for language models memory. No weights are loaded.
+"""What a training run needs, from its configuration alone; no weights are loaded.
 
-Of a hub model its description is read from the hub's cache. Where it is not there, the shape stands in that
-the bases of the shipped configurations were published with (`published.json`), and for other models the hub
-is asked.
+This is the number of parameters and, for language models, memory. A hub model's description is read from the
+hub's cache. If it is not there, the published shapes of the shipped configurations' bases are used
+(`published.json`); other models are looked up on the hub.
 """
 
 from __future__ import annotations
@@ -36,10 +36,17 @@ _NOTE = "the description of {} is not at hand: these are the numbers of the shap
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`base` names the pretrained model, `parameters` counts its values (of two encoders where a speaker memory has its own), `trained` those of
-    an adapter (None: the task has none), `frozen` those of an encoder that stay as they are; `memory` is the
-    estimate in bytes and `precision` the one it is for, both None where the task is no language model's.
-    `note` says where the base's description comes from, if not from the base."""
+    """What a run needs.
+
+    Attributes:
+        base: The pretrained model.
+        parameters: Its number of values, of both encoders if the speaker memory has its own.
+        trained: Values of an adapter; None for tasks without one.
+        frozen: Values of an encoder that are not trained.
+        memory: Estimate in bytes, for language models only.
+        precision: Precision of the estimate.
+        note: Where the base's description comes from, if not from the base.
+    """
 
     base: str
     parameters: int
@@ -57,19 +64,26 @@ class Plan:
         elif self.frozen == self.parameters:
             trains = "none of them trained, only the layers over them"
         elif self.frozen:
-            trains = f"{self.parameters - self.frozen:,} of them trained (word embeddings stay as they are), with a head on top"
+            trains = (
+                f"{self.parameters - self.frozen:,} of them trained (word embeddings stay as they are), "
+                "with a head on top"
+            )
         else:
             trains = "all of them trained, with a head on top"
         return f"{self.base}: {self.parameters:,} parameters, {trains}"
 
 
 def plan_training(config: ExperimentConfig) -> Plan:
-    """The plan of one run; of a hub model only its description is read. Raises ArtefactError where the base cannot be described."""
+    """The plan of one run; only a hub model's description is read.
+
+    Raises:
+        ArtefactError: The base cannot be described.
+    """
     return _llm_plan(config) if config.task == "llm" else _encoder_plan(config)
 
 
 def published_shape(name: str) -> dict[str, Any] | None:
-    """The Hugging Face configuration, as far as it says what has how many values, with which the model of this hub id was published."""
+    """The published configuration of a hub id, as far as it determines the number of values."""
     shapes: dict[str, dict[str, Any]] = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
     return shapes.get(name)
 

@@ -1,4 +1,7 @@
-"""Which dropouts are worth sampling: the cheapest mode whose utterance-level AURC stays within 2% of sampling everything."""
+"""Fits after training: sampling mode, decision policy, compression.
+
+The sampling mode is the cheapest whose utterance-level AURC is within 2% of sampling everything.
+"""
 
 from __future__ import annotations
 
@@ -115,11 +118,16 @@ def sampled_entropy(
 
 
 def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None = None) -> DecisionPolicy:
-    """The strictest promise that still accepts half of the turns: error among accepted turns at most r, with 90% confidence.
+    """The policy with the strictest error rate r that still accepts half of the turns.
 
-    `confidence` (N,) is the calibrated probability of the predicted emotion out of fold, `wrong` (N,) 1 where
-    that emotion is not gold, `groups` (N,) the dialogue of each turn. Where no r can be certified, the policy
-    accepts the surer half and promises nothing.
+    The error rate of accepted turns is at most r with 90% confidence. If no r can be certified, the more
+    confident
+    half is accepted without a bound.
+
+    Args:
+        confidence: (N,) calibrated out-of-fold probability of the predicted emotion.
+        wrong: (N,) 1 where the emotion is not the gold label.
+        groups: (N,) dialogue of each turn.
     """
     for risk in RISKS:
         try:

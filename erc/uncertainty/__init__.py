@@ -1,5 +1,4 @@
-"""Belief, calibration and decision: what the model does not know, what its numbers mean, and what to do about it.
+"""Uncertainty estimates, calibration and decisions.
 
-Everything here is numpy: an array in, an array or a small frozen object out. Import from the files
-themselves.
+Everything is numpy: arrays in, arrays or small frozen objects out. Import from the modules.
 """

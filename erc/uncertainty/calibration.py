@@ -28,9 +28,13 @@ _SMALLEST_SLOPE = 0.05  # a slope of 0 or less would throw the ranking away or t
 class Calibrator(Protocol):
     """Logits (B, C) to probabilities (B, C), with a JSON form that `load_calibrator` reads."""
 
-    def __call__(self, logits: np.ndarray) -> np.ndarray: ...
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities (B, C) of `logits` (B, C)."""
+        ...
 
-    def to_dict(self) -> JsonDict: ...
+    def to_dict(self) -> JsonDict:
+        """The fitted parameters as JSON values."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,10 @@ def load_calibrator(record: Mapping[str, Any]) -> Calibrator:
 
 
 def _pooled_shift(logits: np.ndarray, targets: np.ndarray) -> float:
-    """The shift b of all logits at which mean sigmoid(logit + b) is the rate of positives (half a pseudo-count each way keeps it finite)."""
+    """The shift b of all logits for which mean sigmoid(logit + b) is the rate of positives.
+
+    Half a pseudo-count on each side keeps it finite.
+    """
     rate = (targets.sum() + 0.5) / (targets.size + 1.0)
     return float(
         brentq(
@@ -239,6 +246,9 @@ def _fit_platt(
 
 
 def calibrate_samples(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
-    """Calibrated probabilities (S, B, C) of Monte-Carlo logits (S, B, C): every sample is calibrated as the single pass is."""
+    """Calibrated probabilities (S, B, C) of logits (S, B, C).
+
+    each sample is calibrated like the mean pass.
+    """
     samples, rows, labels = logits.shape
     return calibrator(logits.reshape(samples * rows, labels)).reshape(samples, rows, labels)

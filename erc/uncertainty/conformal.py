@@ -1,9 +1,9 @@
-"""Prediction sets with a guarantee: conformal prediction per class, and control of the share of missed labels.
+"""Prediction sets with a guarantee: conformal prediction, and control of missed labels.
 
 Turns of one dialogue are not exchangeable, dialogues are. Both methods give every dialogue a total weight of
 one. Their guarantee is then for a random turn of a random new dialogue (hierarchical conformal prediction,
 Lee, Barber and Willett 2023). Without groups every row is its own group, which is the textbook method. The
-guarantee needs new dialogues that are like the calibration dialogues; it does not hold for another domain.
+guarantee needs new dialogues like the calibration dialogues; it does not hold for another domain.
 
 Shapes: B utterances, C labels, G groups.
 """
@@ -25,10 +25,11 @@ ALPHA = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ConformalSets:
-    """Prediction sets for one label per utterance: class c is in the set if its probability >= `thresholds[c]`.
+    """Prediction sets: class c is in the set if its probability is at least `thresholds[c]`.
 
-    Least ambiguous set-valued classifier (Sadinle et al. 2019). The coverage 1 - `alpha` holds for each class.
-    A class with fewer than 1/alpha - 1 calibration groups has the threshold 0 and is in every set. Sets may be
+    Least ambiguous set-valued classifier (Sadinle et al. 2019). The coverage 1 - `alpha` holds for each
+    class. A
+    class with fewer than 1/alpha - 1 calibration groups has threshold 0 and is in every set. Sets may be
     empty.
     """
 
@@ -37,7 +38,12 @@ class ConformalSets:
 
     @classmethod
     def fit(
-        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = ALPHA, groups: Any | None = None
+        cls,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        *,
+        alpha: float = ALPHA,
+        groups: Any | None = None,
     ) -> ConformalSets:
         """Fits the sets on probabilities (B, C) and class indices (B,) of data that trained nothing.
 
@@ -73,8 +79,8 @@ class ConformalSets:
 class FalseNegativeControl:
     """Sets of labels whose expected share of missed true labels is at most `alpha`.
 
-    A set has every label with probability >= `threshold`. Conformal risk control (Angelopoulos et al. 2024) of
-    the false-negative rate, which falls with the threshold.
+    A set has every label with probability >= `threshold`. Conformal risk control (Angelopoulos et al. 2024)
+    of the false-negative rate, which falls with the threshold.
     """
 
     threshold: float
@@ -82,13 +88,19 @@ class FalseNegativeControl:
 
     @classmethod
     def fit(
-        cls, probabilities: np.ndarray, targets: np.ndarray, *, alpha: float = ALPHA, groups: Any | None = None
+        cls,
+        probabilities: np.ndarray,
+        targets: np.ndarray,
+        *,
+        alpha: float = ALPHA,
+        groups: Any | None = None,
     ) -> FalseNegativeControl:
         """Fits the threshold on probabilities and multi-hot targets (B, C) of data that trained nothing.
 
         Takes the largest threshold with
         `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <= alpha`. The rate changes only at
-        the probabilities of true labels, so the search is exact. An utterance without true labels misses none.
+        the probabilities of true labels, so the search is exact. An utterance without true labels misses
+        none.
 
         Raises:
             InputError: For an `alpha` outside (0, 1), or fewer than 1/alpha - 1 groups: not even the set of

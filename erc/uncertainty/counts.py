@@ -1,4 +1,4 @@
-"""True and false positives and the F1 made of them, with 0/0 = 0 as scikit-learn's `zero_division=0` has it."""
+"""True and false positives and F1 from them, with 0/0 = 0 as in scikit-learn's `zero_division=0`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ FitThresholds = Callable[[np.ndarray, np.ndarray], LabelThresholds]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossFitted:
-    """Out-of-fold `probabilities` (B, C), `decisions` ((B, C) booleans, or (B,) classes) and the `fold` (B,) each row was held out in."""
+    """Out-of-fold results.
+
+    `probabilities` are (B, C), `decisions` (B, C) booleans or (B,) classes, `fold` (B,) is the held-out fold.
+    """
 
     probabilities: np.ndarray
     decisions: np.ndarray
@@ -42,7 +45,8 @@ def assign_folds(
     index, count = group_index(groups, rows=len(labels))
     if not 2 <= folds <= count:
         raise ValueError(
-            f"folds={folds}: expected at least 2 and at most the {count} {'rows' if groups is None else 'groups'} there are"
+            f"folds={folds}: expected at least 2 and at most the {count} "
+            f"{'rows' if groups is None else 'groups'} there are"
         )
     splitter: Any
     if groups is None:
@@ -70,7 +74,7 @@ def cross_fitted(
     calibrate: FitCalibrator = PerLabelPlatt.fit,
     threshold: FitThresholds = fit_thresholds,
 ) -> CrossFitted:
-    """Multi-label: calibrator, then thresholds, fitted on the other folds; logits and multi-hot targets are (B, C)."""
+    """Multi-label: calibrator and thresholds fitted on the other folds; logits and targets are (B, C)."""
     values = as_matrix(logits, name="logits")
     observed = as_multi_hot(targets, shape=values.shape)
     fold = assign_folds(observed, groups=groups, folds=folds, seed=seed)

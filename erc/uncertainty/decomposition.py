@@ -1,9 +1,9 @@
-"""Splitting the entropy of Monte-Carlo samples into what the data leave open and what the model does not know.
+"""Decomposes the entropy of Monte-Carlo samples into aleatoric and epistemic parts.
 
 total = H(mean over samples), aleatoric = mean over samples of H, epistemic = total - aleatoric, the mutual
 information between the label and the model's weights (Depeweg et al. 2018). All entropies are in nats. The
-epistemic part is biased low for few samples, and says little about errors inside the training domain: total
-is the primary number.
+epistemic part is biased low for few samples and says little about errors inside the training domain: total is
+the primary number.
 
 Shapes: S samples, B utterances, C labels.
 """
@@ -20,7 +20,10 @@ from erc.uncertainty.checks import as_probabilities
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Uncertainty:
-    """Three read-only float64 arrays of one shape, in nats, with `total == aleatoric + epistemic` and `epistemic >= 0`."""
+    """Three read-only float64 arrays of one shape, in nats.
+
+    `total == aleatoric + epistemic` and `epistemic >= 0`.
+    """
 
     total: np.ndarray
     aleatoric: np.ndarray
@@ -69,7 +72,8 @@ def categorical_decomposition(probabilities: np.ndarray) -> Uncertainty:
     sums = samples.sum(axis=-1, keepdims=True)
     if samples.size and np.abs(sums - 1.0).max() > 1e-2:
         raise ValueError(
-            f"rows sum to [{sums.min():.4g}, {sums.max():.4g}]: expected 1; for a multi-label head use binary_decomposition"
+            f"rows sum to [{sums.min():.4g}, {sums.max():.4g}]: expected 1; for a multi-label head use "
+            "binary_decomposition"
         )
     samples = samples / sums
     return _split(categorical_entropy(samples.mean(axis=0)), categorical_entropy(samples).mean(axis=0))

@@ -47,7 +47,7 @@ class PolicyFit:
 
 @dataclass(frozen=True, slots=True)
 class DecisionPolicy:
-    """Accept where confidence >= `min_confidence` and uncertainty <= `max_uncertainty`; None sets no such condition."""
+    """Accepts if confidence >= `min_confidence` and uncertainty <= `max_uncertainty`; None sets no limit."""
 
     min_confidence: float | None = None
     max_uncertainty: float | None = None
@@ -82,20 +82,25 @@ class DecisionPolicy:
         groups: Any | None = None,
         seed: int = 0,
     ) -> DecisionPolicy:
-        """The policy of largest coverage whose risk is at most `risk` with probability at least 1 - `delta` over dev sets.
+        """The policy of largest coverage whose risk is at most `risk` with probability at least 1 - `delta`.
 
-        Learn then Test (Angelopoulos et al. 2021): thresholds are tested from strict to loose in three walks
-        that start at fixed coverages and stop at their first failure, each at delta/3, so the chance that any
-        accepted threshold breaks the limit is at most delta.
+        Learn then Test (Angelopoulos et al. 2021): thresholds are tested from strict to loose in three
+        sequences that
+        start at fixed coverages and stop at their first failure, each at delta/3. So any accepted threshold
+        breaks the
+        limit with probability at most delta.
 
-        - With `groups` (dialogue ids), the guarantee is for a random turn of a random *new dialogue*: each
-          dialogue gives one number, the mean over its turns of (loss if accepted, else `risk`), whose
-          expectation exceeds `risk` exactly when the accepted turns' risk does. `losses` (B,) may be anything
-          in [0, 1].
-        - Without, utterances are taken as independent; 0/1 losses get the exact binomial test of Clopper and
+        - With `groups` (dialogue ids) the guarantee is for a random turn of a random *new dialogue*: each
+          dialogue
+          gives one number, the mean over its turns of (loss if accepted, else `risk`), whose expectation
+          exceeds
+          `risk` exactly when the accepted turns' risk does. `losses` (B,) may be anything in [0, 1].
+        - Without groups, utterances are taken as independent; 0/1 losses get the exact binomial test of
+          Clopper and
           Pearson.
 
-        InputError if no threshold can be certified; nothing weaker is returned in its place.
+        Raises:
+            InputError: No threshold can be certified.
         """
         certainty = _certainty(scores, signal)
         values = as_vector(losses, name="losses", rows=len(certainty))
@@ -110,8 +115,10 @@ class DecisionPolicy:
         limit = _loosest(certainty, p_value, delta / len(_STARTS))
         if limit is None:
             raise InputError(
-                f"no threshold on the {signal} keeps the risk at or below {risk} with probability {1 - delta:g} on {len(values)} utterances of "
-                f"{count} groups (risk of accepting all: {values.mean():.3f}); allow a higher risk or delta, or fit on more data"
+                f"no threshold on the {signal} keeps the risk at or below {risk} with probability "
+                f"{1 - delta:g} on {len(values)} utterances of "
+                f"{count} groups (risk of accepting all: {values.mean():.3f}); allow a higher risk or "
+                "delta, or fit on more data"
             )
         accepted = certainty >= limit
         turns = np.bincount(index, minlength=count)[index]
@@ -131,7 +138,11 @@ class DecisionPolicy:
     def accepts(
         self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None
     ) -> np.ndarray:
-        """Booleans (B,): True where the prediction is accepted. ValueError if a signal that the policy needs is not given."""
+        """Booleans (B,): True where a prediction is accepted.
+
+        Raises:
+            ValueError: A signal that the policy needs is not given.
+        """
         shapes = {np.shape(signal) for signal in (confidence, uncertainty) if signal is not None}
         if len(shapes) != 1:
             raise ValueError(

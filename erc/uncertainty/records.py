@@ -29,7 +29,8 @@ def read_record(record: Mapping[str, Any], *, kind: str, version: int, fields: t
     if record.get("version") != version:
         found = record.get("version")
         raise ArtefactError(
-            f"{kind}: version {found!r} cannot be read, this release reads version {version}: fit it again or update convemo"
+            f"{kind}: version {found!r} cannot be read, this release reads version {version}: fit it again "
+            "or update convemo"
         )
     given = set(record) - {"kind", "version"}
     if given != set(fields):

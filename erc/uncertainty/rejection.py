@@ -25,9 +25,9 @@ COVERAGES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RejectionCurve:
-    """Figures (P,) at falling coverage; `supports` (P, C) are the positives left, `random_*` the mean over random rejections.
+    """Figures (P,) at falling coverage, with supports (P, C) and the mean over random rejections.
 
-    Macro-F1 is over the labels that have a positive among all utterances: the same labels at every point.
+    Macro F1 is over the labels that have a positive among all utterances, the same labels at every point.
     """
 
     coverage: np.ndarray

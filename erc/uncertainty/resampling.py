@@ -15,7 +15,7 @@ _CELLS = 1_000_000  # cells of one chunk: 8 MB of float64, so that the temporari
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A percentile interval [`low`, `high`] of coverage `level` around the `estimate` on the data themselves."""
+    """A percentile interval [`low`, `high`] of coverage `level` around `estimate`."""
 
     estimate: float
     low: float

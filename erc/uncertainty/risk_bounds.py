@@ -12,7 +12,10 @@ from scipy.stats import binom
 
 
 def binomial_p_value(errors: int, trials: int, *, limit: float) -> float:
-    """P(at most `errors` of `trials`) if the error rate were `limit`; below delta exactly when Clopper-Pearson's bound is below the limit."""
+    """P(at most `errors` of `trials`) if the error rate were `limit`.
+
+    It is below delta exactly if the Clopper-Pearson bound is below the limit.
+    """
     return 1.0 if trials == 0 else float(binom.cdf(errors, trials, limit))
 
 

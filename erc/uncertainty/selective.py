@@ -40,7 +40,7 @@ class RiskCoverageCurve:
 
 @dataclass(frozen=True, slots=True)
 class SelectiveScores:
-    """Areas of one uncertainty score against one loss, with bootstrap intervals; `risk` is that of keeping everything."""
+    """Areas of one uncertainty score against one loss, with intervals; `risk` is that at full coverage."""
 
     risk: float
     aurc: Interval
@@ -106,7 +106,7 @@ def selective_replicates(
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """(R, 3) bootstrap replicates of AURC, E-AURC and AUGRC over groups; equal seeds give paired replicates."""
+    """Bootstrap replicates (R, 3) of AURC, E-AURC and AUGRC over groups; equal seeds give paired ones."""
     index, count = group_index(groups, rows=len(np.asarray(losses)))
     chunks = []
     for draws in group_draws(count, resamples, seed=seed, width=len(index)):
@@ -118,14 +118,14 @@ def selective_replicates(
 def selective_scores(
     uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95
 ) -> SelectiveScores:
-    """The three areas with the intervals of their bootstrap `replicates` (R, 3), which `selective_replicates` draws."""
+    """The three areas with intervals from bootstrap `replicates` (R, 3)."""
     point = _scores(uncertainty, losses, np.ones((1, len(np.asarray(losses)))))[0]
     areas = [Interval.of(point[column], replicates[:, column], level=level) for column in range(3)]
     return SelectiveScores(risk=float(np.mean(losses)), aurc=areas[0], e_aurc=areas[1], augrc=areas[2])
 
 
 def keep_most_certain(uncertainty: np.ndarray, coverages: Sequence[float]) -> list[np.ndarray]:
-    """For each coverage the mask (B,) of the most certain; ties at the border are all kept, so coverage may come out higher."""
+    """Mask (B,) of the most certain utterances for each coverage; ties at the border are all kept."""
     values = as_vector(uncertainty, name="uncertainty")
     ranked = np.sort(values)
     return [
@@ -143,7 +143,7 @@ def _scores(uncertainty: np.ndarray, losses: np.ndarray, weights: np.ndarray) ->
 def _blocks(
     uncertainty: np.ndarray, losses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(order, starts, sorted uncertainties, losses in that order); `starts` (K,) are the first positions of the ties."""
+    """(order, starts, sorted uncertainties, losses in that order); `starts` (K,) begin the ties."""
     values = as_vector(losses, name="losses")
     scores = as_vector(uncertainty, name="uncertainty", rows=len(values))
     if not len(values):

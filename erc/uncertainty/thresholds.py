@@ -93,9 +93,9 @@ class LabelThresholds:
 def fit_thresholds(
     probabilities: np.ndarray, targets: np.ndarray, *, prior_positives: float = PRIOR_POSITIVES
 ) -> LabelThresholds:
-    """Thresholds for dev probabilities and multi-hot targets (B, C), smoothed and shrunk as the module describes.
+    """Thresholds for dev probabilities and targets (B, C), smoothed and shrunk as the module describes.
 
-    `prior_positives` is k; 0 switches the shrinkage off for labels that have positives.
+    `prior_positives` is k; 0 switches off the shrinkage for labels that have positives.
     """
     if prior_positives < 0:
         raise ValueError(f"prior_positives={prior_positives}: must not be negative")
@@ -123,7 +123,7 @@ def _curves(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
 
 
 def smoothed_f1_curve(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """F1 at each candidate threshold (T,) of logit scores and boolean targets (B,), from Gaussian-smoothed counts."""
+    """F1 at each candidate threshold (T,) of scores and targets (B,), from Gaussian-smoothed counts."""
     positions = np.clip(np.floor((scores - _EDGES[0]) / _STEP + 1e-9).astype(int), 0, len(_EDGES) - 1)
     sigma = _bandwidth(scores[targets]) / _STEP
     # Kept counts at a threshold = everything in its own bin or above.
@@ -136,7 +136,7 @@ def smoothed_f1_curve(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _bandwidth(positives: np.ndarray) -> float:
-    """Silverman's rule, 0.9 min(sd, IQR/1.34) n^(-1/5), within [0.05, 1] logits; 1 for a label with one positive or none."""
+    """Silverman's rule, 0.9 min(sd, IQR/1.34) n^(-1/5), within [0.05, 1]; 1 for at most one positive."""
     if len(positives) < 2:
         return 1.0
     low, high = np.quantile(positives, (0.25, 0.75))
@@ -145,7 +145,7 @@ def _bandwidth(positives: np.ndarray) -> float:
 
 
 def _middle_of_maximum(curve: np.ndarray) -> float:
-    """The middle of the candidates within rounding of the maximum, so that a plateau gives its centre and not its edge."""
+    """The middle of the candidates within rounding of the maximum: the centre of a plateau."""
     best = np.flatnonzero(curve >= curve.max() - 1e-12)
     return float(_EDGES[best].mean())
 

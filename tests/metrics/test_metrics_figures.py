@@ -98,5 +98,8 @@ def test_missing_matplotlib_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_importing_the_figures_leaves_matplotlib_alone():
-    code = "import sys, erc.metrics.figures, erc.metrics.reports; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    code = (
+        "import sys, erc.metrics.figures, erc.metrics.reports; sys.exit('matplotlib' in sys.modules or "
+        "'torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

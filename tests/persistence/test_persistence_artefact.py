@@ -1,4 +1,4 @@
-"""Artefact folders: they come back as they were, and one that is damaged, foreign or wants to run code does not come back at all."""
+"""Artefact folders: round trips, and refusal of damaged, foreign or code-carrying ones."""
 
 from __future__ import annotations
 
@@ -81,7 +81,6 @@ def _reseal(folder: Path) -> None:
 
 
 # --- round trips
-# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("delta", "share"), [("none", 0.0), ("int8", 0.08), ("int4", 0.4)])
@@ -89,7 +88,7 @@ def _reseal(folder: Path) -> None:
 def test_artefact_round_trip_gives_the_network_back(
     request: pytest.FixtureRequest, tmp_path: Path, fixture: str, delta: DeltaKind, share: float
 ) -> None:
-    """What is lost is measured against what training changed; these random changes are the hardest to compress."""
+    """Loss is measured against what training changed; random changes are the hardest to compress."""
     base: Path = request.getfixturevalue(fixture)
     network = _moved(base)
     loaded = load_artefact(_save(tmp_path / "m", base, network=network, delta=delta))
@@ -163,7 +162,6 @@ def test_artefact_figures_that_are_not_numbers_are_refused(tiny_encoder_dir: Pat
 
 
 # --- writing at once
-# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("broken", ["write_manifest", "replace_folder", "encode"])
@@ -233,7 +231,6 @@ def test_artefact_folder_has_the_permissions_of_any_other(tiny_encoder_dir: Path
 
 
 # --- what does not come back
-# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from erc.persistence.loading import classifier_reference, load_shared
 
 
 def _apart(tmp_path: Path, classifier: Path) -> tuple[Artefact, Artefact, Path]:
-    """A copy of the classifier, and a conversation model saved in an unrelated folder as training saves it."""
+    """A copy of the classifier, and a conversation model in an unrelated folder, as training saves it."""
     home = tmp_path / "classifiers" / classifier.name
     shutil.copytree(classifier, home)
     shared, folder = load_artefact(home), tmp_path / "runs" / "one" / "model"

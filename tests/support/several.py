@@ -30,9 +30,11 @@ def free_port() -> int:
 def together(
     work: Callable[..., Any], *arguments: Any, processes: int = 2, seconds: float = 60.0
 ) -> list[Any]:
-    """What `work(rank, *arguments)` gives in each of `processes` processes; where one ended without a result, its exit code.
+    """Results of `work(rank, *arguments)` in each of `processes` processes.
 
-    Processes that are still at work after `seconds` are killed, which leaves -9.
+    A process that ended without a result gives its exit code. Processes still running after `seconds` are
+    killed
+    and give -9.
     """
     port, ends, children = free_port(), [], []
     for rank in range(processes):

@@ -1,4 +1,4 @@
-"""A task small enough to be trained in a second: which of three words a text holds, read by one layer over token counts."""
+"""A task that trains in a second: which of three words a text has, by one layer over token counts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SETTINGS = OptimSettings(
     ema_decay=0.9,
     evaluations_per_epoch=2,
 )
-"""Six steps an epoch over 24 examples, evaluated and saved at steps 3, 6, ... 18: in the middle and at the end of each epoch."""
+"""Six steps per epoch over 24 examples, evaluated and saved every three steps."""
 
 
 class ToyNet(nn.Module):
-    """Counts of tokens (B, V) through dropout to logits (B, 3); `head` has the matrix and vector the head's learning rate is for."""
+    """Token counts (B, V) through dropout to logits (B, 3); `head` gets the head's learning rate."""
 
     def __init__(self, dropout: float = 0.2) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class ToyNet(nn.Module):
 
 @dataclass
 class ToyTask:
-    """Texts of 2 to 9 tokens; `on_step` is called with the number of the training batch, from 1, before its loss."""
+    """Texts of 2 to 9 tokens; `on_step` gets the number of the training batch, from 1, before its loss."""
 
     on_step: Callable[[int], None] = lambda step: None
     score: Callable[[int, float], float] = lambda evaluation, loss: -loss

@@ -101,8 +101,8 @@ def test_cross_fitted_sets_by_hand():
     probabilities = np.column_stack([scores, 1 - scores])
     fold = np.repeat([0, 1], 9)
     found = cross_fitted_sets(probabilities, np.zeros(18, dtype=int), fold, alpha=0.1)
-    # Class 0: threshold 0.4 for fold 0, 0.5 for fold 1, which misses its score of 0.4. Class 1 has no examples
-    # and is in every set.
+    # Class 0: threshold 0.4 for fold 0, 0.5 for fold 1, which misses its score of 0.4. Class 1 has no
+    # examples and is in every set.
     assert found.coverage == pytest.approx(17 / 18)
     assert found.mean_size == pytest.approx((17 + 18) / 18)
     assert found.empty == 0.0

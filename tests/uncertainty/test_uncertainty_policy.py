@@ -10,7 +10,7 @@ from erc.uncertainty.risk_bounds import betting_p_value, binomial_p_value
 
 
 def turns(dialogues, length, seed):
-    """Confidences, 0/1 losses whose rate is 0.6 (1 - confidence) + a dialogue's own shift, and dialogue ids."""
+    """Confidences, 0/1 losses with rate 0.6 (1 - confidence) + a dialogue's shift, and dialogue ids."""
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(dialogues), length)
     confidence = rng.random(len(groups))

@@ -19,10 +19,11 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 def reliability_figure(
     curves: Mapping[str, Reliability], path: str | Path, *, title: str = "Reliability"
 ) -> Path:
-    """Frequency against probability for each named set of points, with binomial 95% bars; the diagonal is perfect calibration.
+    """Frequency against probability of named sets of points, with 95% binomial bars.
 
-    Below, how many cells each bin holds. Over all cells of a multi-label task take bins of equal width:
-    nearly all bins of equal mass lie next to 0.
+    The diagonal is perfect calibration. The lower panel shows the number of cells per bin. Use bins of equal
+    width
+    over all cells of a multi-label task: most bins of equal mass are near 0.
     """
     figure, (axes, below) = new_figure(5.4, 6.4, rows=2, columns=1, height_ratios=(4, 1), sharex=True)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
@@ -64,9 +65,10 @@ def rejection_figure(
     *,
     title: str = "F1 when the most uncertain utterances are rejected",
 ) -> Path:
-    """Macro and micro F1 against the rejected share for each named uncertainty, with random rejection as the baseline.
+    """Macro and micro F1 against the rejected share of named uncertainties, with random rejection.
 
-    Below, how many labels still have at least ten positives: a macro-F1 that rises while labels run empty
+    The lower panel shows how many labels keep at least ten positives: a macro F1 that rises while labels run
+    empty
     means little.
     """
     figure, grid = new_figure(9.0, 5.4, rows=2, columns=2, height_ratios=(4, 1), sharex=True)
@@ -121,7 +123,10 @@ def risk_coverage_figure(
     loss: str = "loss",
     title: str = "Risk and coverage",
 ) -> Path:
-    """Mean loss of the kept against coverage; the dotted line is random rejection, the thin one the oracle; `areas` go into the legend."""
+    """Mean loss of the kept turns against coverage, with random rejection and the oracle.
+
+    `areas` go into the legend.
+    """
     figure, axes = new_figure(6.4, 5.0)
     for number, (name, curve) in enumerate(curves.items()):
         colour, dash, _ = _style(number)

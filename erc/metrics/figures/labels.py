@@ -30,7 +30,10 @@ def label_distribution_figure(
     utterances: int,
     title: str = "Label distribution",
 ) -> Path:
-    """Horizontal bars of how many of the `utterances` hold each label, most frequent on top; log scale when they span two orders of magnitude."""
+    """Horizontal bars of the number of `utterances` per label, most frequent first.
+
+    The scale is logarithmic if the counts span two orders of magnitude.
+    """
     values = np.asarray(counts, dtype=np.int64)
     order = np.argsort(-values, kind="stable")
     figure, axes = new_figure(7.0, 1.2 + 0.22 * len(values))
@@ -59,7 +62,10 @@ def per_class_f1_figure(
     intervals: Sequence[tuple[float, float]] | None = None,
     title: str = "F1 per label",
 ) -> Path:
-    """Bars of F1 by falling F1, coloured by tier, with supports and, if given, intervals; the dashed line is the macro average."""
+    """Bars of F1 by label in falling order, with supports, and intervals if given.
+
+    The dashed line is the macro average; colours are tiers.
+    """
     values = np.asarray(f1, dtype=np.float64)
     order = np.argsort(-values, kind="stable")
     figure, axes = new_figure(7.0, 1.6 + 0.22 * len(values))
@@ -102,7 +108,10 @@ def per_class_f1_figure(
 def confusion_figure(
     confusion: np.ndarray, labels: Sequence[str], path: str | Path, *, title: str = "Confusion matrix"
 ) -> Path:
-    """Counts (C, C), rows true and columns decided, coloured by the share of the row; each cell shows the share and, for few classes, the count."""
+    """Confusion counts (C, C), rows true and columns decided, coloured by share of the row.
+
+    Each cell shows the share and, with few classes, the count.
+    """
     counts = np.asarray(confusion, dtype=np.int64)
     shares = safe_ratio(counts, counts.sum(axis=1, keepdims=True))
     many = len(labels) > 12

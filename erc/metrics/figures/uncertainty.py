@@ -28,10 +28,9 @@ def probability_uncertainty_figure(
     name: str = "epistemic uncertainty (nats)",
     seed: int = 0,
 ) -> Path:
-    """One small panel per emotion: each cell of (B, C) by its mean probability and its uncertainty, true labels in front.
+    """One panel per emotion: each cell of (B, C) by mean probability and uncertainty, positives in front.
 
-    The vertical line is the label's threshold. Of a label's negatives a seeded sample is drawn; every
-    positive is shown.
+    The vertical line is the label's threshold. Every positive is shown, of the negatives a seeded sample.
     """
     observed = np.asarray(targets).astype(bool)
     columns = min(7, len(labels))
@@ -81,9 +80,9 @@ def uncertainty_ridges_figure(
     *,
     title: str = "Aleatoric and epistemic uncertainty",
 ) -> Path:
-    """Per emotion, the smoothed distribution over utterances of the aleatoric and the epistemic part (B, C), widest mean on top.
+    """Smoothed distributions of the aleatoric and epistemic parts (B, C), one ridge per emotion.
 
-    Each ridge is scaled to its own height; the tick is the mean.
+    The emotion with the largest mean is on top. Each ridge has its own height; the tick is the mean.
     """
     order = np.argsort(-uncertainty.total.mean(axis=0), kind="stable")
     figure, panels = new_figure(9.0, 1.3 + 0.27 * len(labels), rows=1, columns=2, sharey=True)
@@ -106,7 +105,10 @@ def uncertainty_ridges_figure(
 
 
 def _ridge(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """A histogram density smoothed over 1/50 of the scale, reflected at the ends, square-rooted so that tails show, its peak at 1."""
+    """A histogram density smoothed over 1/50 of the scale, with peak 1.
+
+    It is reflected at the ends; its square root is taken so that tails show.
+    """
     from scipy.ndimage import gaussian_filter1d
 
     step = scale[1] - scale[0]

@@ -1,9 +1,8 @@
-"""Training by several processes, as `torchrun` and `accelerate launch` start them: one writes and judges, the others hear what came of it.
+"""Training by several processes, as `torchrun` and `accelerate launch` start them.
 
-Every process runs the same program. What leaves something on disk, and what all must agree on (the dev
-figures, where to go on), is done by the main process through `on_main`; the others wait and get its result,
-or its error. The folder of a run has to be on a disk that all of them see. Started without a launcher a
-process is the main one and the only one, and nothing here does anything.
+Every process runs the same program. The main one alone writes files and decides what all must agree on (dev
+figures, where to resume), through `on_main`; the others wait for its result or error. All must see the run
+folder. Without a launcher the process is the main and only one, and this module does nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Result = TypeVar("Result")
 _STEP_TIMEOUT = timedelta(minutes=30)
 """How long a step of training may wait for the other processes."""
 _WORK_TIMEOUT = timedelta(days=2)
-"""How long the others wait for the main process to judge, calibrate or save. A process that died ends the wait at once."""
+"""How long others wait for the main process to evaluate or save; a dead process ends the wait at once."""
 
 
 def count() -> int:
@@ -75,7 +74,7 @@ def main_first(work: Callable[[], Result]) -> Result:
 
 
 def require_same(value: Any, *, what: str) -> None:
-    """Raises ConfigError in every process where `value`, which should be small and plain, is not the same in all: they would wait in vain."""
+    """Raises ConfigError in every process if `value`, small and plain, differs between processes."""
     if count() == 1:
         return
     import torch
@@ -84,7 +83,8 @@ def require_same(value: Any, *, what: str) -> None:
     torch.distributed.all_gather_object(found, value, group=_patient_group())
     if any(other != found[0] for other in found):
         raise ConfigError(
-            f"the processes have other {what} ({', '.join(map(str, found))}): let all of them read the same files, on a common disk"
+            f"the processes have other {what} ({', '.join(map(str, found))}): let all of them read the same "
+            "files, on a common disk"
         )
 
 
@@ -124,7 +124,7 @@ def _state() -> PartialState:
 
 @functools.cache
 def _patient_group() -> Any:
-    """All processes once more, over the CPU: GPUs are not kept busy by waiting, and long work is no reason to give up."""
+    """A group of all processes over the CPU, with a long timeout, so that waiting does not occupy GPUs."""
     import torch
 
     return torch.distributed.new_group(backend="gloo", timeout=_WORK_TIMEOUT)

@@ -13,9 +13,11 @@ from erc.files import load_whole, save_whole
 
 
 class WeightAverage:
-    """Average of the trained parameters: a <- d a + (1 - d) w after every step, with d = min(decay, (1 + t) / (10 + t)).
+    """Average of the trained parameters: a <- d a + (1 - d) w after every step.
 
-    The warm-up of d keeps the first steps from weighing on a short run.
+    The decay d = min(decay, (1 + t) / (10 + t)) rises from small values, so that the first steps of a short
+    run
+    weigh little.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:

@@ -16,7 +16,10 @@ ClassWeights = Literal["none", "emcoder", "min_over_count", "inverse", "sqrt_inv
 
 
 def emcoder_weights(positives: np.ndarray, total: int, *, epsilon: float = 1.0) -> np.ndarray:
-    """Weight of each label's positives, (C,): 1 + ln((N_neg + eps) / (N_pos + eps)), kept within [0.1, 20] (EmCoder 2026)."""
+    """Weight of each label's positives (C,), as in EmCoder (2026).
+
+    1 + ln((N_neg + eps) / (N_pos + eps)), limited to [0.1, 20].
+    """
     negatives = total - positives
     return np.clip(1.0 + np.log((negatives + epsilon) / (positives + epsilon)), 0.1, 20.0)
 
@@ -46,14 +49,14 @@ def class_weights(counts: np.ndarray, kind: ClassWeights, *, beta: float = 0.999
 
 
 def weighted_bce(logits: Tensor, targets: Tensor, positive_weights: Tensor | None) -> Tensor:
-    """Binary cross entropy over independent labels: logits and targets (B, C), positive_weights (C,). A scalar mean."""
+    """Mean binary cross entropy of logits and targets (B, C), with positive_weights (C,). A scalar."""
     return F.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=positive_weights)
 
 
 def weighted_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor | None, *, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross entropy over exclusive classes: logits (B, C), targets (B,) with -100 for turns without a label."""
+    """Cross entropy of logits (B, C) and targets (B,); -100 marks turns without a label."""
     if bool((targets == -100).all()):
         return logits.sum() * 0.0
     return F.cross_entropy(

@@ -22,16 +22,17 @@ BEST_RECORD = "best.json"
 
 
 def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) -> Path | None:
-    """Makes the folder ready for a run with these settings and returns the checkpoint to go on from, None for the start.
+    """Prepares the folder for a run and returns the checkpoint to resume from; None starts anew.
 
-    Raises ConfigError where the run was begun by another number of processes: its batches, and so its steps,
-    are others.
+    Raises:
+        ConfigError: The run was begun by another number of processes, so its steps would differ.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     begun = _processes_of(run_dir / SETTINGS_FILE)
     if resume and begun not in (None, processes) and _checkpoints(run_dir):
         raise ConfigError(
-            f"the run in {run_dir} was begun by {begun} process(es), now there are {processes}: start as many, or train with --fresh"
+            f"the run in {run_dir} was begun by {begun} process(es), now there are {processes}: start as "
+            "many, or train with --fresh"
         )
     checkpoint = (
         last_checkpoint(run_dir, averaged=optim.ema_decay is not None, processes=processes)

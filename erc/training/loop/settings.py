@@ -32,7 +32,7 @@ class OptimSettings:
 
     @property
     def parts(self) -> int:
-        """How many equal parts, one after the other, a batch is computed in: the fewest that are within `micro_batch_size`."""
+        """The smallest number of equal parts of a batch that fit `micro_batch_size`."""
         most = (
             self.batch_size if self.micro_batch_size is None else min(self.micro_batch_size, self.batch_size)
         )

@@ -55,10 +55,11 @@ class MixedTask(Protocol):
 
 @runtime_checkable
 class WeighedTask(Protocol):
-    """A task whose loss is a mean, or a sum of means, over something that batches hold unequally much of, such as labelled turns.
+    """A task whose loss is a sum of means over varying numbers of items, such as labelled turns.
 
-    Where several processes, or several parts one after the other, make a step, each mean is weighed by it, so
-    that the step is that of all their batches as one. Losses of other tasks are averaged as they are.
+    If several processes or parts make one step, each mean is weighted by its number of items, so the step
+    equals
+    that of one batch. Losses of other tasks are averaged.
     """
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> Sequence[tuple[Tensor, Tensor]]:

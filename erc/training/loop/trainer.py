@@ -1,4 +1,4 @@
-"""The one Trainer: Hugging Face's, told by a `Task` how to batch, what the loss is and how a model is judged."""
+"""The one Trainer: Hugging Face's, with a `Task` that makes batches, losses and figures."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class _MetricsLog(TrainerCallback):
 
 
 class _Bar(ProgressCallback):
-    """The progress bar on standard error; the library's own also prints every figure to standard output, where results belong."""
+    """The progress bar on standard error; the library's own also prints figures to standard output."""
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -165,7 +165,7 @@ class ErcTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
-        """The batches that make one step. How much each mean rests on in all of them, and in all processes, is known before the first."""
+        """The batches of one step, with the number of items behind each mean, over all processes."""
         parts, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.step_weights = None
         if parts and isinstance(self.task, WeighedTask) and (len(parts) > 1 or self.args.world_size > 1):
@@ -176,6 +176,7 @@ class ErcTrainer(Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
+        """The task's loss; over several parts or processes, the mean over all their items."""
         if self.step_weights is None:
             return self.task.loss(model, inputs)
         assert isinstance(self.task, WeighedTask)
@@ -186,6 +187,7 @@ class ErcTrainer(Trainer):
         return (torch.stack(means) * shares).sum()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW with the task's learning rates and its rules for weight decay."""
         target: nn.Module = self.model if model is None else model  # type: ignore[assignment]
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(
@@ -194,6 +196,7 @@ class ErcTrainer(Trainer):
         return self.optimizer
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Judges the model on dev and gives every process the same figures."""
         metrics = processes.on_main(self._judge)  # by one for all, so that all stop and keep at the same step
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -313,7 +316,7 @@ def train(
         model=model,
         args=_arguments(optim, run_dir, steps_per_epoch, task, progress),
         train_dataset=task.examples,
-        eval_dataset=task.examples,  # never read: `evaluate` asks the task, but the library refuses to evaluate without one
+        eval_dataset=task.examples,  # never read, but the library refuses to evaluate without one
         data_collator=task.collate,
         callbacks=callbacks,
     )

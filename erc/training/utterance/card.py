@@ -9,8 +9,10 @@ from erc.persistence.card import write_card
 from erc.persistence.info import ArtefactInfo
 
 _SUMMARY = (
-    "Says for a single text which of the emotions it expresses: one encoder pass, one independent sigmoid per emotion, calibrated "
-    "per label. It is the shared utterance classifier of Convemo: its embedding and probabilities are what the conversation "
+    "Says for a single text which of the emotions it expresses: one encoder pass, one independent sigmoid "
+    "per emotion, calibrated "
+    "per label. It is the shared utterance classifier of Convemo: its embedding and probabilities are what "
+    "the conversation "
     "models and the speaker memory read."
 )
 
@@ -56,7 +58,8 @@ def utterance_card(info: ArtefactInfo, metrics: Mapping[str, Any], policies: Map
 def _per_label(rows: list[Mapping[str, Any]]) -> str:
     lines = ["| emotion | precision | recall | F1 | MCC | support |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {r['label']} | {r['precision']:.3f} | {r['recall']:.3f} | {r['f1']:.3f} | {r['mcc']:.3f} | {r['support']} |"
+        f"| {r['label']} | {r['precision']:.3f} | {r['recall']:.3f} | {r['f1']:.3f} | {r['mcc']:.3f} | "
+        f"{r['support']} |"
         for r in rows
     ]
     return "\n".join(lines)

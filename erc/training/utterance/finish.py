@@ -1,4 +1,4 @@
-"""Turns a trained utterance classifier into a model folder: compression, calibration, thresholds, policies."""
+"""Makes a trained utterance classifier a model folder: compression, calibration, thresholds, policies."""
 
 from __future__ import annotations
 

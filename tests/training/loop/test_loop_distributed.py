@@ -1,4 +1,4 @@
-"""Training by several processes: the same steps as by one, one that writes, an end for all when one dies, and the command under torchrun."""
+"""Training by several processes: equal steps, one writer, errors for all, and torchrun."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def train_toy(rank: int, folder: Path, kind: type[ToyTask], changes: dict[str, A
 
 
 def trained(folder: Path, task: ToyTask, **changes: Any) -> dict[str, Any]:
-    """The trained weights as lists, the batches this process saw, how often it judged, the figures, and what its dropout would draw next."""
+    """Trained weights, batches seen, evaluations, figures, and the next dropout draw."""
     net, task, figures = run(folder, task, **changes)
     weights = {name: value.tolist() for name, value in net.state_dict().items()}
     return {
@@ -69,7 +69,6 @@ def assert_close(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 
 # --- the steps
-# ------------------------------------------------------------------------------------------------------------------
 
 
 def train_both(rank: int, folder: Path, changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +100,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
 def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(
     pair: tuple[Path, list[dict[str, Any]]],
 ) -> None:
-    """24 examples, four in each process: three steps an epoch instead of six, so that two evaluations an epoch are one a step."""
+    """24 examples, four per process: three steps per epoch, so two evaluations per epoch are one per step."""
     folder, (first, second) = pair
     for epoch in range(3):
         seen = [
@@ -152,7 +151,7 @@ def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> 
 def train_unequal(
     rank: int, folder: Path, batch_size: int, at_once: int | None = None
 ) -> dict[str, dict[str, list[float]]]:
-    """An adapter's weights by kind of loss, after steps over batches that hold unequally many answers and tokens."""
+    """An adapter's weights by kind of loss, after batches with unequal numbers of answers and tokens."""
     from test_training_llm_task import LABELS, build_model, unequal
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
@@ -235,7 +234,6 @@ def test_processes_that_hold_other_examples_are_told_at_once(tmp_path: Path) -> 
 
 
 # --- errors and deaths
-# ----------------------------------------------------------------------------------------------------------
 
 
 def dying(rank: int, folder: Path) -> dict[str, Any]:
@@ -301,7 +299,6 @@ def test_on_main_alone_only_runs_its_work() -> None:
 
 
 # --- the command
-# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def test_class_weights_by_hand(kind: str, expected: list[float]) -> None:
 
 
 def test_class_weights_effective_number_by_hand() -> None:
-    """With beta = 0.5, 1 and 2 examples count as 1 and 1.5: raw weights 1 and 2/3, scaled by 3 / (1 + 4/3)."""
+    """With beta = 0.5, 1 and 2 examples count 1 and 1.5: weights 1 and 2/3, scaled by 3 / (1 + 4/3)."""
     assert class_weights(np.array([1, 2]), "effective_number", beta=0.5) == pytest.approx([9 / 7, 6 / 7])
 
 
@@ -124,7 +124,6 @@ def test_weighted_cross_entropy_of_no_labels_is_zero_and_trains_nothing() -> Non
 
 
 # --- the average of the weights
-# -------------------------------------------------------------------------------------------------
 
 
 class _One(nn.Module):
@@ -139,7 +138,7 @@ class _One(nn.Module):
 
 
 def test_weight_average_by_hand() -> None:
-    """Decays are 2/11 and 3/12 while warming up: 1 -> 2/11 + 9/11 * 3 -> a quarter of that and three quarters of 5."""
+    """Decays 2/11 and 3/12 while warming up: 1 -> 2/11 + 9/11 * 3 -> 1/4 of that + 3/4 of 5."""
     model = _One(1.0)
     average = WeightAverage(model, decay=0.999)
     model.set(3.0)

@@ -1,4 +1,4 @@
-"""The one Trainer: it learns, writes down what it did, keeps the best weights and goes on after a kill as if nothing had happened."""
+"""The one Trainer: it learns, records figures, keeps the best weights and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from erc.training.loop.trainer import _parameter_groups
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick_collections() -> Iterator[None]:
-    """Each run ends with a full garbage collection; what the imports made need not be walked through every time."""
+    """Skips the full garbage collection at the end of each run, which walks all imports."""
     gc.collect()
     gc.freeze()
     yield
@@ -100,7 +100,6 @@ def test_training_in_bf16_leaves_a_model_that_computes_in_fp32(tmp_path: Path) -
 
 
 # --- going on after a kill
-# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [2, 5, 8, 14, 18])
@@ -204,7 +203,6 @@ def test_training_without_resume_starts_anew_in_a_used_folder(tmp_path: Path) ->
 
 
 # --- which weights are kept
-# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -242,7 +240,6 @@ def test_training_stops_early_where_dev_no_longer_improves(tmp_path: Path) -> No
 
 
 # --- batches and groups
-# ---------------------------------------------------------------------------------------------------------
 
 
 def _spread(batches: list[list[int]]) -> float:

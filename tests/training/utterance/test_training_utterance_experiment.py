@@ -97,7 +97,7 @@ def test_run_experiment_emonet_predicts_from_its_folder_what_it_was_calibrated_o
     tiny_utterance_artefact: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Accuracy over dev through the Predictor is the one in the card: training and labelling read the same past."""
+    """Accuracy on dev through the Predictor equals the card's: both read the same past."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
     predictor = load_predictor(
         str(emonet.folder), settings=InferenceSettings(precision="fp32", uncertainty="off")
@@ -168,7 +168,7 @@ def test_run_experiment_shared_encoder_cannot_be_loaded_without_it(shared_encode
 def test_run_experiment_shared_encoder_labels_as_it_was_calibrated(
     shared_encoder_run: Path, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vectors training took from the cache are those that labelling takes from the shared classifier's pass."""
+    """The cached vectors of training equal those of the shared classifier's pass when labelling."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
     predictor = load_predictor(
         str(shared_encoder_run), settings=InferenceSettings(precision="fp32", uncertainty="off")
@@ -333,7 +333,7 @@ def test_direct_sum_needs_a_memory_as_wide_as_the_context(
 def test_shipped_configuration_of_a_large_backbone_ends_in_a_model_that_labels(
     name: str, data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Random weights of the architecture, trained whole and stored whole: what is loaded labels dev as the card says."""
+    """Random weights, trained and stored whole: the loaded model labels dev as the card says."""
     backbone = request.getfixturevalue("tiny_modernbert_dir" if "modernbert" in name else "tiny_roberta_dir")
     folder = run_experiment(
         configured(name, data, backbone, *PARTS, "optim.epochs=0.5"), tmp_path / "run", progress=False

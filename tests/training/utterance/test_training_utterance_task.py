@@ -30,7 +30,7 @@ def tokenizer(tiny_encoder_dir: Path) -> PreTrainedTokenizerBase:
 
 
 def _examples(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[LabelledText]:
-    """Texts of fillers among which each of three words stands with probability one half, and stands for its label."""
+    """Texts of fillers with each of three words at probability one half; each word is its label."""
     generator = np.random.default_rng(seed)
     fillers = ["i", "was", "about", "it", "and", "then", "she", "us", "report"]
     texts, targets = [], []
@@ -93,7 +93,7 @@ def test_utterance_task_puts_the_head_alone_in_the_heads_group(
 def test_utterance_task_loss_mixes_labels_and_teachers(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Where the teachers say what the labels say, the weighted and the plain part differ by the positives' weight alone."""
+    """If teachers equal the labels, the two loss parts differ by the positives' weight alone."""
     examples = [LabelledText(e.input_ids, e.targets, soft=e.targets) for e in _examples(tokenizer, 8, 0)]
     model = _classifier(tiny_encoder_dir).eval()
 
