@@ -138,7 +138,7 @@ def train_recipe(config: ExperimentConfig, world: World, folder: Path) -> Path:
         folder,
         resume=False,
         progress=False,
-        supplies=lambda train, dev: world.inputs,
+        inputs=lambda train, dev: world.inputs,
         splits=(world.train, world.dev),
     )
 

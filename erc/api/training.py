@@ -38,14 +38,14 @@ def train(
         ConfigError: When the configuration is unknown or invalid, or the run folder holds another one.
         InputError: When the corpus cannot be found or read.
     """
-    from erc.memory.training_inputs import refuse_idle_server, supply_maker
+    from erc.memory.training_inputs import input_maker, refuse_idle_server
     from erc.training.experiment import run_experiment
 
     experiment = _experiment(config, overrides)
     refuse_idle_server(experiment, server)
     folder = Path("runs") / experiment.name if run is None else Path(run)
-    with supply_maker(experiment, folder.parent / "inputs", server=server, note=note) as inputs:
-        return run_experiment(experiment, folder, resume=resume, progress=progress, supplies=inputs)
+    with input_maker(experiment, folder.parent / "inputs", server=server, note=note) as inputs:
+        return run_experiment(experiment, folder, resume=resume, progress=progress, inputs=inputs)
 
 
 def _experiment(config: str | Path | ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:

@@ -45,7 +45,7 @@ def train(
     """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
     from erc.api.training import find_config
     from erc.config import load_config
-    from erc.memory.training_inputs import refuse_idle_server, supply_maker
+    from erc.memory.training_inputs import input_maker, refuse_idle_server
     from erc.persistence.layout import read_json
     from erc.training.experiment import run_experiment
     from erc.training.loop import distributed as processes
@@ -56,10 +56,10 @@ def train(
         _show(experiment)
         return
     run_dir = run or Path("runs") / experiment.name
-    with supply_maker(
+    with input_maker(
         experiment, run_dir.parent / "inputs", server=server, progress=progress_bar, note=tell
     ) as inputs:
-        artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet, supplies=inputs)
+        artefact = run_experiment(experiment, run_dir, resume=not fresh, progress=not quiet, inputs=inputs)
     if processes.is_main():
         for folder in sorted(artefact.iterdir()) if experiment.task == "multitask" else [artefact]:
             name = f"llm:{folder}" if experiment.task == "llm" else folder

@@ -101,7 +101,7 @@ def _embedder(record: AdapterRecord, utterance: UtteranceScorer) -> TextEmbedder
         revision=scorer.artefact.sha256,
         width=scorer.network.embedding_width,
     )
-    made = record.extra.get("supplies", {})
+    made = record.extra.get("inputs", {})
     embedder = open_embedder(
         record.extra.get("config", {}).get("llm", {}).get("embedder", SHARED), shared=shared
     )

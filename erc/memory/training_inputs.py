@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from erc.llm.generation.text_store import WrittenTexts
     from erc.llm.generation.writer import Writer
     from erc.memory.past import CorpusPast
-    from erc.training.inputs import SupplyMaker, TrainingInputs
+    from erc.training.inputs import InputMaker, TrainingInputs
     from speakers import Registry
 
 
 @contextmanager
-def supply_maker(
+def input_maker(
     config: ExperimentConfig,
     folder: Path,
     *,
     server: str | None = None,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda text: None,
-) -> Iterator[SupplyMaker]:
+) -> Iterator[InputMaker]:
     """Yields a function that makes the training inputs of `config` from its splits.
 
     Args:

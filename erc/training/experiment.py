@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from erc.config import ExperimentConfig, load_config
 from erc.errors import ConfigError
-from erc.training.inputs import SupplyMaker, no_supplies
+from erc.training.inputs import InputMaker, no_inputs
 from erc.training.loop.distributed import on_main
 
 
@@ -22,15 +22,17 @@ class TaskRunner(Protocol):
         *,
         resume: bool,
         progress: bool,
-        supplies: SupplyMaker,
-    ) -> Path: ...
+        inputs: InputMaker,
+    ) -> Path:
+        """Trains in `run_dir`; with `resume`, goes on from the last checkpoint there."""
+        ...
 
 
 # Every runner imports its module when it is called: a run should not import the parts of other tasks.
 
 
 def _run_utterance(
-    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, inputs: InputMaker
 ) -> Path:
     from erc.training.utterance.experiment import run_utterance
 
@@ -38,23 +40,23 @@ def _run_utterance(
 
 
 def _run_emonet(
-    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, inputs: InputMaker
 ) -> Path:
     from erc.training.emonet.experiment import run_emonet
 
-    return run_emonet(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+    return run_emonet(config, run_dir, resume=resume, progress=progress, inputs=inputs)
 
 
 def _run_llm(
-    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, inputs: InputMaker
 ) -> Path:
     from erc.training.llm.experiment import run_llm
 
-    return run_llm(config, run_dir, resume=resume, progress=progress, supplies=supplies)
+    return run_llm(config, run_dir, resume=resume, progress=progress, inputs=inputs)
 
 
 def _run_multitask(
-    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, supplies: SupplyMaker
+    config: ExperimentConfig, run_dir: Path, *, resume: bool, progress: bool, inputs: InputMaker
 ) -> Path:
     from erc.training.multitask.experiment import run_multitask
 
@@ -76,7 +78,7 @@ def run_experiment(
     *,
     resume: bool = True,
     progress: bool = True,
-    supplies: SupplyMaker = no_supplies,
+    inputs: InputMaker = no_inputs,
 ) -> Path:
     """Trains the model that `config` describes, in `run_dir`.
 
@@ -88,7 +90,7 @@ def run_experiment(
         run_dir: The run folder.
         resume: Whether an interrupted run continues from its last checkpoint; otherwise it starts again.
         progress: Whether to show a progress bar.
-        supplies: Makes the training inputs that the recipe needs beside the corpus.
+        inputs: Makes the training inputs that the recipe needs beside the corpus.
 
     Returns:
         The model folder `run_dir / config.name`; for task `multitask` the folder `run_dir / "models"` with
@@ -96,12 +98,12 @@ def run_experiment(
 
     Raises:
         ConfigError: If the run folder has another configuration, the run cannot be resumed from the present
-            inputs, or the recipe needs an input that `supplies` does not make.
+            inputs, or the recipe needs an input that `inputs` does not make.
         ArtefactError: If a model that training starts from cannot be used, or the result cannot be saved.
         InputError: If a corpus cannot be read.
     """
     on_main(lambda: _record(config, run_dir))
-    return TASK_RUNNERS[config.task](config, run_dir, resume=resume, progress=progress, supplies=supplies)
+    return TASK_RUNNERS[config.task](config, run_dir, resume=resume, progress=progress, inputs=inputs)
 
 
 def _record(config: ExperimentConfig, run_dir: Path) -> None:

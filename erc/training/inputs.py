@@ -49,14 +49,14 @@ class TrainingInputs:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-SupplyMaker = Callable[[Corpus, Corpus], TrainingInputs]
+InputMaker = Callable[[Corpus, Corpus], TrainingInputs]
 """Makes the inputs of a run from its training and dev split.
 
 Every process calls it once before a model is loaded, the main process first.
 """
 
 
-def no_supplies(train: Corpus, dev: Corpus) -> TrainingInputs:
+def no_inputs(train: Corpus, dev: Corpus) -> TrainingInputs:
     """No inputs beside the corpus."""
     return TrainingInputs()
 

@@ -139,10 +139,10 @@ def test_unfinished_memory_is_not_read(tmp_path, scorer, monkeypatch):
 
 
 def test_memory_is_closed_to_others(tmp_path, scorer):
-    with corpus_memory(tmp_path / "supplies", SCENES, scorer):
-        kept = list((tmp_path / "supplies").iterdir())
+    with corpus_memory(tmp_path / "inputs", SCENES, scorer):
+        kept = list((tmp_path / "inputs").iterdir())
         assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
-    assert (tmp_path / "supplies").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "inputs").stat().st_mode & 0o777 == 0o700
 
 
 def test_memory_leaves_a_folder_of_the_user_as_open_as_it_was(tmp_path, scorer):

@@ -8,7 +8,7 @@ from erc.config import ExperimentConfig
 from erc.training.emonet.assembly import build_network, make_task
 from erc.training.emonet.finish import finish_emonet
 from erc.training.emonet.ingredients import gather, provenance_of
-from erc.training.inputs import SupplyMaker, no_supplies
+from erc.training.inputs import InputMaker, no_inputs
 from erc.training.loop.distributed import main_first, on_main
 from erc.training.loop.settings import optim_settings
 from erc.training.loop.trainer import train
@@ -21,7 +21,7 @@ def run_emonet(
     *,
     resume: bool,
     progress: bool,
-    supplies: SupplyMaker = no_supplies,
+    inputs: InputMaker = no_inputs,
 ) -> Path:
     """Train, compress, calibrate and save; return the artefact folder.
 
@@ -31,7 +31,7 @@ def run_emonet(
         ArtefactError: If an encoder or the shared classifier cannot be loaded.
         InputError: If a turn has a label that is not one of the model's.
     """
-    parts = main_first(lambda: gather(config, cache_dir=run_dir.parent / "features", supplies=supplies))
+    parts = main_first(lambda: gather(config, cache_dir=run_dir.parent / "features", inputs=inputs))
     on_main(lambda: begin_from(run_dir, provenance_of(config, parts), resume=resume))
     network = build_network(config, parts)
     task = make_task(config, parts)

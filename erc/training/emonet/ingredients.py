@@ -21,7 +21,7 @@ from erc.models.utterance import UtteranceClassifier
 from erc.persistence import find_model, load_artefact
 from erc.persistence.artefact import Artefact
 from erc.training.emonet.features import Features, corpus_features
-from erc.training.inputs import SupplyMaker, TrainingInputs, load_splits, no_supplies
+from erc.training.inputs import InputMaker, TrainingInputs, load_splits, no_inputs
 from erc.training.provenance import (
     Provenance,
     corpora_provenance,
@@ -96,14 +96,14 @@ def provenance_of(config: ExperimentConfig, parts: Ingredients) -> Provenance:
 
 
 def gather(
-    config: ExperimentConfig, *, cache_dir: Path | None, supplies: SupplyMaker = no_supplies
+    config: ExperimentConfig, *, cache_dir: Path | None, inputs: InputMaker = no_inputs
 ) -> Ingredients:
     """Load the splits and the shared classifier, and compute its features if the model reads them.
 
     Args:
         config: The experiment.
         cache_dir: Where features are kept; None keeps none.
-        supplies: Makes the training inputs besides the corpus; called only for a model that reads bios.
+        inputs: Makes the training inputs besides the corpus; called only for a model that reads bios.
 
     Raises:
         ConfigError: If the model reads bios, and there is no shared classifier or no bio.
@@ -117,7 +117,7 @@ def gather(
             "emonet.bio reads bios as vectors of the shared classifier: name it with artefact.init_from"
         )
     splits = load_splits(config)
-    given = supplies(*splits) if emonet.bio != "none" else TrainingInputs()
+    given = inputs(*splits) if emonet.bio != "none" else TrainingInputs()
     if emonet.bio != "none" and given.bios is None:
         raise ConfigError(
             "emonet.bio needs bios of the corpus's speakers: train with `erc train`, "

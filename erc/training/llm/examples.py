@@ -24,13 +24,13 @@ class Examples:
     Attributes:
         prompts: Makes the prompts.
         recipe: What prompts show.
-        supplies: Notes, embeddings and generated texts.
+        inputs: Notes, embeddings and generated texts.
         demonstrations: Demonstrations of the training split, where the recipe shows any.
     """
 
     prompts: TaskPrompts
     recipe: Recipe
-    supplies: TrainingInputs
+    inputs: TrainingInputs
     demonstrations: DemonstrationIndex | None = None
     _vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -53,7 +53,7 @@ class Examples:
 
     def _made(self, conversation: Conversation, task: TaskName, stage: Stage) -> Iterator[LabelledPrompt]:
         if task in GENERATED:
-            texts = self.supplies.generated[answers_of(task, stage)]
+            texts = self.inputs.generated[answers_of(task, stage)]
             for turn in conversation:
                 text = texts.get((conversation.conversation_id, turn.index))
                 if text:
@@ -63,9 +63,7 @@ class Examples:
         else:
             for turn in self._labelled(conversation):
                 notes = (
-                    NO_NOTES
-                    if self.supplies.notes is None
-                    else self.supplies.notes.of(conversation, turn.index)
+                    NO_NOTES if self.inputs.notes is None else self.inputs.notes.of(conversation, turn.index)
                 )
                 shown = self._shown(conversation, turn.text)
                 yield self.prompts.emotion(
@@ -95,8 +93,8 @@ class Examples:
     def _embed(self, texts: Sequence[str]) -> None:
         """Computes the vectors of a corpus together, since single texts would not fill a batch."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if fresh and self.demonstrations is not None and self.supplies.embed is not None:
-            self._vectors.update(zip(fresh, self.supplies.embed(fresh), strict=True))
+        if fresh and self.demonstrations is not None and self.inputs.embed is not None:
+            self._vectors.update(zip(fresh, self.inputs.embed(fresh), strict=True))
 
     def _shown(self, conversation: Conversation, text: str) -> tuple[Demonstration, ...]:
         if self.demonstrations is None:

@@ -28,7 +28,7 @@ from erc.llm.prompts.tasks import TaskPrompts
 from erc.llm.recipes import GENERATED, Recipe, Stage, answers_of, require_one_of
 from erc.llm.scoring.calibration import ContextualCalibrator, content_free_prior
 from erc.persistence.artefact import installed_versions
-from erc.training.inputs import SupplyMaker, TrainingInputs, load_splits, no_supplies
+from erc.training.inputs import InputMaker, TrainingInputs, load_splits, no_inputs
 from erc.training.llm.answers import predict_answers
 from erc.training.llm.batches import LlmExample, dialogue_groups
 from erc.training.llm.calibration import fit_policies
@@ -55,7 +55,7 @@ def run_llm(
     *,
     resume: bool,
     progress: bool,
-    supplies: SupplyMaker = no_supplies,
+    inputs: InputMaker = no_inputs,
     splits: tuple[Corpus, Corpus] | None = None,
 ) -> Path:
     """Trains every stage in its own folder and writes the adapter folder `run_dir / config.name`.
@@ -63,7 +63,7 @@ def run_llm(
     `splits` are train and dev where they are not those of `config.data`, such as generated ones.
 
     Raises:
-        ConfigError: the recipe needs something that `supplies` does not make, or cannot be trained so.
+        ConfigError: the recipe needs something that `inputs` does not make, or cannot be trained so.
         ArtefactError: the base cannot be loaded or trained.
     """
     recipe = llm_recipe(config)
@@ -71,8 +71,8 @@ def run_llm(
     assert llm is not None
     splits = load_splits(config) if splits is None else splits
     labels = require_one_of(load_emotion_set(splits[0].emotion_set))
-    given = _supplied(supplies, splits)
-    check_supplies(recipe, given)
+    given = _made_inputs(inputs, splits)
+    check_inputs(recipe, given)
     base, tokenizer = load_base(llm.base, revision=llm.revision, precision=llm.precision, use="training")
     prompts = TaskPrompts(
         PromptBuilder(
@@ -113,12 +113,12 @@ def run_llm(
     )
 
 
-def _supplied(supplies: SupplyMaker, splits: tuple[Corpus, Corpus]) -> TrainingInputs:
+def _made_inputs(inputs: InputMaker, splits: tuple[Corpus, Corpus]) -> TrainingInputs:
     """The training inputs of a run, equal in every process: the main one hands its generated texts over.
 
     A missing text makes no example, so with other texts the processes would have other batches.
     """
-    made = main_first(lambda: supplies(*splits))
+    made = main_first(lambda: inputs(*splits))
     return replace(made, generated=on_main(lambda: made.generated))
 
 
@@ -130,7 +130,7 @@ def finish_llm(
     builder: PromptBuilder,
     splits: Sequence[Corpus],
     dev: Sequence[LlmExample],
-    supplies: TrainingInputs,
+    inputs: TrainingInputs,
     figures: dict[str, float],
 ) -> Path:
     """Calibrates the trained adapter on the emotion examples of dev, and saves it."""
@@ -159,7 +159,7 @@ def finish_llm(
             ),
             "base_weights": weights_digest(Path(base)) if local else None,
             "versions": {**installed_versions(), "peft": package_version("peft")},
-            **_origin(config, splits, supplies),
+            **_origin(config, splits, inputs),
         },
     )
     save_adapter(model, folder, record)
@@ -169,14 +169,14 @@ def finish_llm(
 
 
 def _begun_from(
-    config: ExperimentConfig, splits: Sequence[Corpus], supplies: TrainingInputs, prompts: TaskPrompts
+    config: ExperimentConfig, splits: Sequence[Corpus], inputs: TrainingInputs, prompts: TaskPrompts
 ) -> Provenance:
     """What a run's examples, and the model under its adapter, depend on beside the configuration."""
     assert config.llm is not None
-    written = sorted((task, sorted(texts.items())) for task, texts in supplies.generated.items())
+    written = sorted((task, sorted(texts.items())) for task, texts in inputs.generated.items())
     return {
         **corpora_provenance(splits),
-        **inputs_provenance(supplies.provenance),
+        **inputs_provenance(inputs.provenance),
         "base model": model_provenance(config.llm.base, config.llm.revision),
         "prompts": prompts.sha256,
         "tokenizer and chat template": reading_digest(prompts.builder.encoder),
@@ -184,34 +184,34 @@ def _begun_from(
     }
 
 
-def _origin(config: ExperimentConfig, splits: Sequence[Corpus], supplies: TrainingInputs) -> dict[str, Any]:
+def _origin(config: ExperimentConfig, splits: Sequence[Corpus], inputs: TrainingInputs) -> dict[str, Any]:
     """What an adapter was made from; labelling finds its demonstrations by it."""
     return {
         "config": json.loads(config.model_dump_json()),
         "files": corpora_provenance(splits),
-        "supplies": dict(supplies.provenance),
+        "inputs": dict(inputs.provenance),
     }
 
 
-def check_supplies(recipe: Recipe, supplies: TrainingInputs) -> None:
-    """Checks that a recipe can be trained with `supplies`.
+def check_inputs(recipe: Recipe, inputs: TrainingInputs) -> None:
+    """Checks that a recipe can be trained with `inputs`.
 
     Raises:
         ConfigError: something is missing; the message says what.
     """
-    if recipe.needs_notes and supplies.notes is None:
+    if recipe.needs_notes and inputs.notes is None:
         raise ConfigError(
-            "llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in supplies "
+            "llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in inputs "
             "with TrainingNotes"
         )
-    if recipe.demonstrations and supplies.embed is None:
+    if recipe.demonstrations and inputs.embed is None:
         raise ConfigError(
             "llm.demonstrations needs an embedding to find them by: train with `erc train`, or hand in "
-            "supplies with embed"
+            "inputs with embed"
         )
     for stage in recipe.stages:
         for task in stage.tasks:
-            if task in GENERATED and not supplies.generated.get(answers_of(task, stage)):
+            if task in GENERATED and not inputs.generated.get(answers_of(task, stage)):
                 raise ConfigError(
                     f"stage '{stage.name}' learns {answers_of(task, stage)}, whose texts a language model "
                     "has to write first: there are none"
@@ -219,13 +219,13 @@ def check_supplies(recipe: Recipe, supplies: TrainingInputs) -> None:
 
 
 def _index(
-    recipe: Recipe, splits: Sequence[Corpus], supplies: TrainingInputs, labels: Sequence[str]
+    recipe: Recipe, splits: Sequence[Corpus], inputs: TrainingInputs, labels: Sequence[str]
 ) -> DemonstrationIndex | None:
-    if not recipe.demonstrations or supplies.embed is None:
+    if not recipe.demonstrations or inputs.embed is None:
         return None
     return DemonstrationIndex.build(
         splits[0].conversations,
-        supplies.embed,
+        inputs.embed,
         leaks=LeakFilter.of(splits[1:]),
         labels=labels,
         names=recipe.demonstration_names,

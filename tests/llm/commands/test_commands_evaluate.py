@@ -22,7 +22,7 @@ from erc.llm.base.adapters import AdapterRecord
 from erc.llm.prompts.encoding import PromptEncoder
 from erc.llm.scoring.calibration import ContextualCalibrator
 from erc.llm.scoring.scores import LabelScores
-from erc.memory.training_inputs import supply_maker
+from erc.memory.training_inputs import input_maker
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training.inputs import load_splits
@@ -139,7 +139,7 @@ def test_evaluation_reads_bios_by_the_writer_of_training(
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", more)
     with (
         running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url,
-        supply_maker(config, tmp_path, server=url) as maker,
+        input_maker(config, tmp_path, server=url) as maker,
     ):
         maker(*load_splits(config))
     scorer = CachedScorer(load_artefact(tiny_utterance_artefact), settings=FAST)

@@ -29,7 +29,7 @@ from erc.llm.base.digests import known_weights
 from erc.llm.embedding import SentenceEmbedder
 from erc.llm.prompts.demonstrations import DemonstrationIndex, TurnSource
 from erc.memory.predictor import RememberingPredictor
-from erc.memory.training_inputs import supply_maker
+from erc.memory.training_inputs import input_maker
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
 from erc.training.inputs import load_splits
@@ -88,18 +88,18 @@ def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, 
     with Registry.open(tmp_path / "dev.db") as registry:
         for talk in sorted(dev.conversations, key=lambda one: one.meta["episode"]):
             RememberingPredictor(predictor, registry).label(talk)
-    with supply_maker(config, tmp_path / "runs" / "inputs") as maker:
-        supplies = maker(train, dev)
+    with input_maker(config, tmp_path / "runs" / "inputs") as maker:
+        inputs = maker(train, dev)
         index = DemonstrationIndex.build(
-            train.conversations, supplies.embed, leaks=LeakFilter.of([dev]), labels=model.builder.labels
+            train.conversations, inputs.embed, leaks=LeakFilter.of([dev]), labels=model.builder.labels
         )
         expected = []
         for talk in sorted(dev.conversations, key=lambda one: one.meta["episode"]):
             for turn in talk:
                 shown = index.search(
-                    supplies.embed([turn.text])[0], text=turn.text, origin=TurnSource.of(talk), k=2
+                    inputs.embed([turn.text])[0], text=turn.text, origin=TurnSource.of(talk), k=2
                 )
-                notes = supplies.notes.of(talk, turn.index)
+                notes = inputs.notes.of(talk, turn.index)
                 expected.append(
                     model.builder.emotion(Context.causal(talk, turn.index), notes=notes, demonstrations=shown)
                 )
@@ -120,7 +120,7 @@ def shown(tmp_path, data, tiny_lm_dir, tiny_utterance_artefact):
     files = {file.name: file.sha256 for corpus in load_splits(config) for file in corpus.files}
     labels = load_emotion_set("meld").labels
     made = {"utterance_model": "tiny-utterance", "utterance_sha256": scorer.artefact.sha256}
-    extra = {"config": json.loads(config.model_dump_json()), "files": files, "supplies": made}
+    extra = {"config": json.loads(config.model_dump_json()), "files": files, "inputs": made}
     return AdapterRecord(str(tiny_lm_dir), None, "p", "", None, labels, "meld", None, extra), scorer
 
 
@@ -219,16 +219,16 @@ def test_demonstrations_of_another_file_or_classifier_are_refused(shown):
         trained_demonstrations(altered(record, files={"train_sent_emo.csv": "0" * 64}), scorer)
     with pytest.raises(ArtefactError, match="train the adapter again"):
         trained_demonstrations(
-            altered(record, supplies={"utterance_model": "another", "utterance_sha256": "0" * 64}), scorer
+            altered(record, inputs={"utterance_model": "another", "utterance_sha256": "0" * 64}), scorer
         )
 
 
 def with_embedder(record, folder, revision):
     """The record as training with this embedder leaves it."""
     config = record.extra["config"]
-    supplies = {**record.extra["supplies"], "embedder": str(folder), "embedder_revision": revision}
+    inputs = {**record.extra["inputs"], "embedder": str(folder), "embedder_revision": revision}
     return altered(
-        record, config={**config, "llm": {**config["llm"], "embedder": str(folder)}}, supplies=supplies
+        record, config={**config, "llm": {**config["llm"], "embedder": str(folder)}}, inputs=inputs
     )
 
 
@@ -269,8 +269,8 @@ def test_recipe_trains_and_labels_with_a_sentence_transformers_model(
     folder = tmp_path / "run" / "instructerc-meld"
     record = AdapterRecord.load(folder)
     embedder = SentenceEmbedder.load(str(tiny_sentence_transformer))
-    supplies = record.extra["supplies"]
-    assert (supplies["embedder"], supplies["embedder_revision"]) == (embedder.name, embedder.revision)
+    inputs = record.extra["inputs"]
+    assert (inputs["embedder"], inputs["embedder_revision"]) == (embedder.name, embedder.revision)
     model = load_predictor(f"llm:{folder}", settings=FAST).scorer.model
     assert model.demonstrations.embed(["Okay"]).shape == (1, 32)
 
@@ -318,7 +318,7 @@ def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):
     assert len(behaviour.requests) == asked
     assert (
         AdapterRecord.load(tmp_path / "runs" / "a" / "laercs-meld")
-        .extra["supplies"]["writer"]
+        .extra["inputs"]["writer"]
         .partition("#")[0]
         in overrides[1]
     )
@@ -348,7 +348,7 @@ def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, t
     more = [f"llm.writer=llm:{tiny_lm_dir}", "llm.base=another"] if named else []
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", [*overrides, *more])
     train, dev = load_splits(config)
-    with running(behaviour) as url, supply_maker(config, tmp_path, server=url) as maker:
+    with running(behaviour) as url, input_maker(config, tmp_path, server=url) as maker:
         notes = maker(train, dev).notes
         ordered = sorted(train.conversations, key=lambda one: one.meta["episode"])
         first, last = notes.of(ordered[0], 2), notes.of(ordered[-1], 2)
@@ -375,9 +375,7 @@ def test_half_a_memory_of_a_killed_run_is_taken_away(overrides, tmp_path):
     for path in left:
         path.write_bytes(b"half")
         os.utime(path, (0, 0))
-    with supply_maker(
-        load_config(resource_dir("configs") / "llm-instructerc-meld.yaml", overrides), tmp_path
-    ):
+    with input_maker(load_config(resource_dir("configs") / "llm-instructerc-meld.yaml", overrides), tmp_path):
         assert not any(path.exists() for path in left)
 
 
@@ -389,7 +387,7 @@ def test_dev_knows_of_training_only_where_asked(sees, overrides, tmp_path):
     )
     train, dev = load_splits(config)
     later = max(dev.conversations, key=lambda one: one.meta["episode"])
-    with supply_maker(config, tmp_path) as maker:
+    with input_maker(config, tmp_path) as maker:
         notes = maker(train, dev).notes
         told = {entry.text.split()[-2] for entry in notes.of(later, 0).history}
         assert {

@@ -157,7 +157,7 @@ def test_text_is_kept_by_prompt_model_task_and_settings():
 
 
 def test_written_texts_stay_private_when_a_bad_line_is_removed(tmp_path):
-    path = tmp_path / "supplies" / "w.jsonl"
+    path = tmp_path / "inputs" / "w.jsonl"
     for content in (b"", b"half a line"):
         with WrittenTexts(path) as texts:
             texts.put("k", "a text")

@@ -20,7 +20,7 @@ from erc.inference.loading import load_predictor
 from erc.inference.scorers.bio_vectors import BioVectors
 from erc.inference.scorers.settings import InferenceSettings
 from erc.memory.predictor import RememberingPredictor
-from erc.memory.training_inputs import supply_maker
+from erc.memory.training_inputs import input_maker
 from erc.models.emonet.network import EmoNet
 from erc.persistence.artefact import load_artefact
 from erc.resources import resource_dir
@@ -87,8 +87,8 @@ def probabilities(predictions) -> np.ndarray:
 
 def test_training_reads_bios_of_the_past_only(overrides: list[str], tmp_path: Path) -> None:
     config = load_config(resource_dir("configs") / "bioserc-encoder-meld.yaml", overrides)
-    with supply_maker(config, tmp_path) as maker:
-        parts = gather(config, cache_dir=None, supplies=maker)
+    with input_maker(config, tmp_path) as maker:
+        parts = gather(config, cache_dir=None, inputs=maker)
     task = make_task(config, parts)
     ordered = sorted(range(6), key=lambda i: parts.train.conversations[i].meta["episode"])
     first, last = (task.collate([task.examples[i]]) for i in (ordered[0], ordered[-1]))
@@ -108,13 +108,13 @@ def test_training_reads_bios_that_a_language_model_wrote(
     counted, written = (
         load_config(path, [*overrides, *more]) for more in ([], [f"emonet.writer={tiny_lm_dir}"])
     )
-    with supply_maker(counted, tmp_path / "counted") as maker:
-        without = gather(counted, cache_dir=None, supplies=maker)
+    with input_maker(counted, tmp_path / "counted") as maker:
+        without = gather(counted, cache_dir=None, inputs=maker)
     with (
         running(Behaviour(model=tiny_lm, completions=False, written="A friend.")) as url,
-        supply_maker(written, tmp_path / "written", server=url) as maker,
+        input_maker(written, tmp_path / "written", server=url) as maker,
     ):
-        parts = gather(written, cache_dir=None, supplies=maker)
+        parts = gather(written, cache_dir=None, inputs=maker)
     assert str(tiny_lm_dir) in parts.bios_provenance["writer"]
     assert without.bios_provenance == {}
     bios = [
@@ -250,10 +250,10 @@ def test_evaluate_command_gives_the_dev_figures_of_training(
 def test_evaluate_command_finds_the_memory_of_training(
     model: Path, overrides: list[str], tmp_path: Path
 ) -> None:
-    supplies = model.parent.parent / "inputs"
-    before = sorted(supplies.iterdir())
-    evaluated(model, overrides, tmp_path, "--inputs", str(supplies))
-    assert sorted(supplies.iterdir()) == before
+    inputs = model.parent.parent / "inputs"
+    before = sorted(inputs.iterdir())
+    evaluated(model, overrides, tmp_path, "--inputs", str(inputs))
+    assert sorted(inputs.iterdir()) == before
 
 
 def test_evaluate_command_knows_no_speaker_of_a_transcript(

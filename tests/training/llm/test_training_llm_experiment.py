@@ -34,7 +34,7 @@ from erc.training.inputs import TrainingInputs
 from erc.training.llm import experiment as llm_experiment
 from erc.training.llm.batches import dialogue_groups
 from erc.training.llm.examples import Examples
-from erc.training.llm.experiment import check_supplies
+from erc.training.llm.experiment import check_inputs
 from erc.training.llm.settings import llm_recipe
 from erc.uncertainty.policy import DecisionPolicy
 
@@ -228,7 +228,7 @@ def test_shipped_recipe_ends_by_teaching_emotions(name):
 )
 def test_recipe_without_what_it_needs_says_so(changes, message):
     with pytest.raises(ConfigError, match=message):
-        check_supplies(llm_recipe(config_of("base", **changes)), TrainingInputs())
+        check_inputs(llm_recipe(config_of("base", **changes)), TrainingInputs())
 
 
 def test_writer_who_has_nothing_to_write_is_refused():

@@ -9,7 +9,7 @@ from tiny_corpora import write_corpora
 from erc.config import load_config
 from erc.llm.backends.local import LocalScorer
 from erc.llm.base.adapters import AdapterRecord
-from erc.memory.training_inputs import supply_maker
+from erc.memory.training_inputs import input_maker
 from erc.resources import resource_dir
 from erc.training.experiment import run_experiment
 
@@ -42,8 +42,8 @@ def train(rank, config, folder):
         return ["" if rank == 0 and number % 3 == 0 else "They are glad." for number, _ in enumerate(prompts)]
 
     LocalScorer.generate = written
-    with supply_maker(config, folder / "supplies") as supplies:
-        adapter = run_experiment(config, folder / "run", progress=False, supplies=supplies)
+    with input_maker(config, folder / "inputs") as inputs:
+        adapter = run_experiment(config, folder / "run", progress=False, inputs=inputs)
     return adapter, len(asked), AdapterRecord.load(adapter).extra["figures"]
 
 
