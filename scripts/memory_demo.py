@@ -2,8 +2,8 @@
 
     python scripts/memory_demo.py
 
-Prints the Markdown table of the README: the three likeliest emotions of each line without a memory and for
-each speaker.
+Prints the Markdown table of docs/benchmarks.md: the three likeliest emotions of each line, without a
+memory and for each speaker.
 """
 
 from __future__ import annotations

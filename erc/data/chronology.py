@@ -9,11 +9,14 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from erc.data.conversation import Conversation
+from erc.data.conversation import Conversation, Utterance
 from erc.data.history import HistoryProvider, Moment, PastUtterance, SpeakerHistory
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MemoryScope = Literal["global", "dialogue"]
 _NOBODY = SpeakerHistory(turns=(), utterances=0, conversations=0)
@@ -31,6 +34,34 @@ def sequence_numbers(conversations: Iterable[Conversation]) -> dict[str, float]:
             raise ValueError(f"conversation id {conversation.conversation_id} is repeated")
         numbers[conversation.conversation_id] = float(number)
     return numbers
+
+
+def observed_turns(
+    conversations: Iterable[Conversation],
+    times: Mapping[str, float],
+    *,
+    embeddings: np.ndarray,
+    probabilities: np.ndarray,
+) -> Iterator[tuple[Conversation, Utterance, PastUtterance]]:
+    """Every turn, with what a history keeps of it.
+
+    Args:
+        conversations: Conversations, whose turns are U.
+        times: The time of each conversation, by id.
+        embeddings: (U, P), in the order of the turns.
+        probabilities: (U, 28), in the order of the turns.
+    """
+    row = 0
+    for conversation in conversations:
+        identifier = conversation.conversation_id
+        for turn in conversation:
+            moment = Moment(times[identifier], identifier, turn.index)
+            yield (
+                conversation,
+                turn,
+                PastUtterance.observed(moment, embeddings[row], probabilities[row], turn.text),
+            )
+            row += 1
 
 
 class _Timeline:

@@ -38,6 +38,15 @@ class PastUtterance:
     probabilities: np.ndarray
     text: str | None = None
 
+    @classmethod
+    def observed(
+        cls, moment: Moment, embedding: np.ndarray, probabilities: np.ndarray, text: str | None
+    ) -> PastUtterance:
+        """A turn in the precision of every history: a float16 embedding, float32 probabilities."""
+        return cls(
+            moment, embedding.astype("float16", copy=False), probabilities.astype("float32", copy=False), text
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SpeakerHistory:

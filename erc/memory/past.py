@@ -155,11 +155,11 @@ class RegistryPast:
         point = _point(turn)
         if point not in self._turns:
             weights = [turn.weights.get(label, 0.0) for label in self._labels]
-            self._turns[point] = PastUtterance(
-                moment=Moment(point.time, point.conversation_id, point.index),
-                embedding=np.zeros(0, np.float16) if turn.vector is None else turn.vector,
-                probabilities=np.array(weights, dtype=np.float32),
-                text=turn.text,
+            self._turns[point] = PastUtterance.observed(
+                Moment(point.time, point.conversation_id, point.index),
+                np.zeros(0) if turn.vector is None else turn.vector,
+                np.array(weights),
+                turn.text,
             )
         return self._turns[point]
 

@@ -171,12 +171,7 @@ class LiveEmoNet:
             if self._builder.memory_texts
             else None
         )
-        past = PastUtterance(
-            moment=moment,
-            embedding=embedding.astype(np.float16),
-            probabilities=probabilities.astype(np.float32),
-            text=text,
-        )
+        past = PastUtterance.observed(moment, embedding, probabilities, text)
         self._past.add(self._key(utterance.speaker), past)
 
     def _key(self, name: str) -> str:
@@ -258,7 +253,7 @@ class LiveEmoNet:
                 tensors[f"past.{number}.probabilities"].numpy(),
             )
             self._past.turns[speaker] = tuple(
-                PastUtterance(Moment(time, self.conversation_id, index), embedding, row, text)
+                PastUtterance.observed(Moment(time, self.conversation_id, index), embedding, row, text)
                 for (time, index, text), embedding, row in zip(turns, embeddings, probabilities, strict=True)
             )
         self._meet_again()

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erc.data import Conversation, HistoryProvider, Moment, PastUtterance, SpeakerHistory, SpeakerPast
-from erc.data.chronology import InMemoryHistory, MemoryScope, sequence_numbers
+from erc.data import Conversation, HistoryProvider, Moment, SpeakerHistory, SpeakerPast
+from erc.data.chronology import InMemoryHistory, MemoryScope, observed_turns, sequence_numbers
 from erc.data.corpora.corpus import chronological
 from erc.data.identity import key_of, speaker_key
 from erc.inference.scorers.bio_vectors import BioVectors, Embed, bio_vector
@@ -84,20 +84,16 @@ class ConversationPast:
         self._past = speakers.past if remembers else None
         self.times = _times(conversations, speakers.past, scope)
         self._read = InMemoryHistory(scope=scope)
-        row = 0
         for conversation in conversations:
             identifier, time = conversation.conversation_id, self.times[conversation.conversation_id]
             for name in conversation.speakers:
                 speakers.meet(identifier, corpus=conversation.corpus, name=name, time=time)
-            for utterance in conversation:
-                turn = PastUtterance(
-                    moment=Moment(time, identifier, utterance.index),
-                    embedding=turns.embedding[row].astype(np.float16),
-                    probabilities=turns.probabilities[row].astype(np.float32),
-                    text=utterance.text,
-                )
-                self._read.add(speakers.person(identifier, key_of(conversation, utterance)), turn)
-                row += 1
+        observed = observed_turns(
+            conversations, self.times, embeddings=turns.embedding, probabilities=turns.probabilities
+        )
+        for conversation, utterance, turn in observed:
+            key = key_of(conversation, utterance)
+            self._read.add(speakers.person(conversation.conversation_id, key), turn)
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """At most `limit` turns of a speaker strictly before `before`, oldest first."""

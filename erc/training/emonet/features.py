@@ -22,9 +22,9 @@ from scipy.special import expit
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from erc.data.chronology import InMemoryHistory
+from erc.data.chronology import InMemoryHistory, observed_turns
 from erc.data.conversation import Conversation
-from erc.data.history import Moment, PastUtterance
+from erc.data.history import PastUtterance
 from erc.data.identity import key_of
 from erc.errors import InputError
 from erc.files import read_arrays, save_arrays
@@ -152,26 +152,17 @@ def corpus_features(
 
 
 def observations(
-    conversations: Iterable[Conversation], times: Mapping[str, float], features: Features | None
+    conversations: Sequence[Conversation], times: Mapping[str, float], features: Features | None
 ) -> list[tuple[str, PastUtterance]]:
     """Every turn as a history holds it, with its speaker's key; without features it holds the text alone."""
-    nothing = np.zeros(0, dtype=np.float32)
-    remembered = []
-    for conversation in conversations:
-        for turn in conversation:
-            row = None if features is None else features.rows[conversation.conversation_id, turn.index]
-            past = PastUtterance(
-                moment=Moment(
-                    time=times[conversation.conversation_id],
-                    conversation_id=conversation.conversation_id,
-                    index=turn.index,
-                ),
-                embedding=nothing if features is None else features.embeddings[row],
-                probabilities=nothing if features is None else features.probabilities[row],
-                text=turn.text,
-            )
-            remembered.append((key_of(conversation, turn), past))
-    return remembered
+    places = [(one.conversation_id, turn.index) for one in conversations for turn in one]
+    if features is None:
+        embeddings = probabilities = np.zeros((len(places), 0))
+    else:
+        rows = [features.rows[place] for place in places]
+        embeddings, probabilities = features.embeddings[rows], features.probabilities[rows]
+    turns = observed_turns(conversations, times, embeddings=embeddings, probabilities=probabilities)
+    return [(key_of(conversation, turn), past) for conversation, turn, past in turns]
 
 
 def filled(history: InMemoryHistory, turns: Iterable[tuple[str, PastUtterance]]) -> InMemoryHistory:

@@ -120,7 +120,7 @@ def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(
 
 def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]]:
     """Whether a language model's adapter has moved, and its weights."""
-    from test_training_llm_task import LABELS, build_model, example
+    from lm_examples import LABELS, build_model, example
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
     from erc.training.llm.hooks import enable_checkpointing
@@ -152,7 +152,7 @@ def train_unequal(
     rank: int, folder: Path, batch_size: int, at_once: int | None = None
 ) -> dict[str, dict[str, list[float]]]:
     """An adapter's weights by kind of loss, after batches with unequal numbers of answers and tokens."""
-    from test_training_llm_task import LABELS, build_model, unequal
+    from lm_examples import LABELS, build_model, unequal
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
     from erc.training.llm.task import LlmTask
