@@ -77,5 +77,5 @@ def test_evaluate_gives_the_report_of_the_command(transcript: bool, corpora: Pat
 
 
 def test_evaluate_refuses_options_of_language_models_for_others() -> None:
-    with pytest.raises(ConfigError, match="not one"):
+    with pytest.raises(ConfigError, match="tiny-hierarchical is none"):
         erc.evaluate("tiny-hierarchical", "meld", server="http://localhost:1/v1")
