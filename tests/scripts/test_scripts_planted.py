@@ -75,7 +75,7 @@ def test_world_without_its_ingredient_keeps_the_other_notes(ingredient):
         ("speaker-memory", "history", (160, 12, 40), 2.5),
         ("speaker-memory", "bio", (200, 12, 40), 4.0),
         ("speaker-memory", "demonstration", (220, 12, 40), 4.0),
-        ("speaker-memory", "dialogue", (200, 12, 40), 3.5),
+        ("speaker-memory", "dialogue", (240, 12, 40), 5.0),
     ],
 )
 def test_recipe_learns_from_its_ingredient_and_guesses_without_it(
