@@ -106,7 +106,7 @@ def check_manifest(folder: Path) -> str:
     for name, entry in entries.items():
         if name not in present:
             raise ArtefactError(
-                f"{folder / name} is in the manifest but missing: install or train the model again"
+                f"{folder / name} is missing, but the manifest lists it: install or train the model again"
             )
         content = (folder / name).read_bytes()
         found = hashlib.sha256(content).hexdigest()
@@ -149,7 +149,7 @@ def replace_folder(temporary: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.old")
     if target.exists():
         if not LAYOUT.is_artefact(target) and (not target.is_dir() or any(target.iterdir())):
-            raise ArtefactError(f"{target} is neither empty nor a model folder: save the model elsewhere")
+            raise ArtefactError(f"{target} is not a model folder and is not empty: save the model elsewhere")
         if old.exists():  # left by a save that was killed at its end
             shutil.rmtree(old)
         os.replace(target, old)

@@ -230,7 +230,9 @@ def train_unlike(rank: int, folder: Path) -> str:
 def test_processes_that_hold_other_examples_are_told_at_once(tmp_path: Path) -> None:
     told = together(train_unlike, tmp_path)
     assert told[0] == told[1]
-    assert told[0].startswith("the processes have other training examples and tokens ((24, 132), (23, 123))")
+    assert told[0].startswith(
+        "the processes have different training examples and tokens ((24, 132), (23, 123))"
+    )
 
 
 # --- errors and deaths
