@@ -254,7 +254,7 @@ def test_process_that_dies_ends_the_others_and_the_run_can_be_gone_on_with(
     survivor, dead = together(dying, tmp_path / "cut", seconds=30)
     assert dead == -signal.SIGKILL
     assert survivor == 1  # an error of its own, not the end of our patience
-    with pytest.raises(ConfigError, match=r"begun by 2 process\(es\), now there are 1"):
+    with pytest.raises(ConfigError, match=r"started with 2 process\(es\), now there are 1"):
         run(tmp_path / "cut")
     resumed, other = together(train_toy, tmp_path / "cut", ToyTask, {})
     assert len(resumed["batches"]) == len(other["batches"]) == 9 - 4
