@@ -1,8 +1,8 @@
-"""Atomic writes: a file is the old one or the whole new one, never half of one.
+"""Atomic writes: a file has either its old or its complete new content.
 
-Every write of the package goes through `replacing`: a temporary file `NAME.PID.part` in the same folder takes
-the file's place once it is complete and on disk. `sweep` removes temporary files that killed processes left.
-Importing this module imports neither numpy nor torch.
+Every write of the package uses `replacing`. It writes a temporary file `NAME.PID.part` in the same folder,
+which replaces the file once it is complete and on disk. `sweep` removes temporary files that killed processes
+left. Importing this module imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _DISK = frozenset((errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(er
 
 
 def part_of(path: Path) -> Path:
-    """The temporary file of this process for `path`; a database adds `-wal` and the like to it."""
+    """The temporary file of this process for `path`; SQLite adds suffixes such as `-wal` to its name."""
     return path.with_name(f"{path.name}.{os.getpid()}.part")
 
 
@@ -51,15 +51,15 @@ def part_of(path: Path) -> Path:
 def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yields the path of an empty temporary file that replaces `path` if the block succeeds.
 
-    A symlink keeps pointing where it did: the file it points to is replaced. On any exception, Ctrl-C
-    included, `path` stays as it was and the temporary file is removed.
+    If `path` is a symlink, its target is replaced. On any exception, Ctrl-C included, `path` is not changed
+    and the temporary file is removed.
 
     Args:
         path: The file to write.
-        private: Give the file mode 0600. Otherwise it keeps its mode, a new one gets the user's default.
+        private: Give the file mode 0600. Otherwise it keeps its mode, and a new one gets the user's default.
 
     Raises:
-        OSError: The folder is missing or cannot be written to, or the disk is full.
+        OSError: If the folder is missing or cannot be written to, or the disk is full.
     """
     path = path.resolve()
     part = path.with_name(f"{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part")
@@ -79,9 +79,9 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 def keep_first(part: Path, path: Path) -> None:
-    """Moves the finished `part` to `path`, unless another process put a file there first.
+    """Moves the finished `part` to `path`, unless another process has created `path` first.
 
-    That file may be open and stays; `part` is removed.
+    The existing file may be open, so it stays, and `part` is removed.
     """
     try:
         os.link(part, path)
@@ -101,19 +101,19 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-# --- streams, for what users write
+# --- streams, for output that users ask for
 
 
 @contextmanager
 def opened_for_writing(target: Path | str | BinaryIO) -> Iterator[BinaryIO]:
     """Opens a binary stream into `target`.
 
-    `-` is standard output; a stream is written through and stays open; devices and pipes are written
-    directly; a path is replaced once the block succeeds.
+    `-` is standard output. An open stream is written to and stays open. Devices and pipes are written
+    directly. Any other path is replaced once the block succeeds.
 
     Raises:
-        InputError: The path is a folder, cannot be written, or the disk is full.
-        BrokenPipeError: The reader of a pipe is gone.
+        InputError: If the path is a folder or cannot be written, or the disk is full.
+        BrokenPipeError: If the reader of a pipe has closed it.
     """
     if not isinstance(target, Path | str):
         yield target
@@ -146,7 +146,7 @@ def opened_for_writing(target: Path | str | BinaryIO) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _reported(path: Path, *, only: frozenset[int] | None = None) -> Iterator[None]:
-    """Turns an OSError into an InputError; `only` restricts it, since others may come from the caller."""
+    """Turns an OSError into an InputError; `only` limits this to the given values of `errno`."""
     try:
         yield
     except BrokenPipeError:
@@ -161,7 +161,7 @@ def _reported(path: Path, *, only: frozenset[int] | None = None) -> Iterator[Non
         ) from error
 
 
-# --- JSON and tensors, for what the package writes
+# --- JSON and tensors, for files of the package
 
 
 def save_record(record: Mapping[str, Any], path: Path) -> None:
@@ -174,7 +174,7 @@ def load_record(path: Path) -> dict[str, Any]:
     """Reads what `save_record` wrote in a run folder.
 
     Raises:
-        ArtefactError: The file is missing or damaged.
+        ArtefactError: If the file is missing or damaged.
     """
     record = _loaded(path, lambda: json.loads(path.read_text(encoding="utf-8")))
     if not isinstance(record, dict):
@@ -200,7 +200,7 @@ def load_whole(path: Path) -> dict[str, Tensor]:
     """Reads what `save_whole` wrote in a run folder.
 
     Raises:
-        ArtefactError: The file is missing or damaged.
+        ArtefactError: If the file is missing or damaged.
     """
     from safetensors.torch import load_file
 
@@ -209,7 +209,7 @@ def load_whole(path: Path) -> dict[str, Tensor]:
 
 
 def save_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Writes arrays atomically as safetensors, making the folder where it is missing."""
+    """Writes arrays atomically as safetensors; creates a missing folder."""
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -245,10 +245,10 @@ def _not_resumable(path: Path, why: str) -> ArtefactError:
 
 
 def private_folder(folder: Path) -> Path:
-    """Makes the folder with mode 0700 if it is missing; an existing one keeps its mode.
+    """Creates the folder with mode 0700 if it is missing; an existing one keeps its mode.
 
     Raises:
-        ArtefactError: The folder cannot be made or written to.
+        ArtefactError: If the folder cannot be created or written to.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -262,9 +262,9 @@ def private_folder(folder: Path) -> Path:
 
 
 def private_file(path: Path) -> Path:
-    """Makes the file (0600) and its folder (0700) if they are missing, and closes it to others.
+    """Creates the file (0600) and its folder (0700) if they are missing; an existing file gets mode 0600.
 
-    Files that SQLite adds beside it take over its mode.
+    Files that SQLite adds beside it get the same mode.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600, exist_ok=True)
@@ -275,8 +275,8 @@ def private_file(path: Path) -> Path:
 def sweep(folder: Path) -> list[Path]:
     """Removes temporary files in `folder` whose process is gone and that are unchanged for `STALE` seconds.
 
-    Returns the removed files. A file that cannot be examined or removed stays. Other processes may sweep or
-    write at the same time.
+    Returns the removed files. A file that cannot be examined or removed stays. This is safe while other
+    processes sweep or write.
     """
     families: dict[tuple[str, int], list[Path]] = defaultdict(list)
     try:
@@ -313,5 +313,5 @@ def _alive(process: int) -> bool:
 def _unchanged(paths: list[Path]) -> bool:
     try:
         return time.time() - max(path.stat().st_mtime for path in paths) > STALE
-    except OSError:  # one of them was just finished
+    except OSError:  # a process has just renamed or removed one
         return False

@@ -7,10 +7,10 @@ from pathlib import Path
 from erc.errors import ConvemoError
 
 DEFAULT_MODEL = "emonet-meld-minilm"
-"""The model used for the name `default`, and if no model is named."""
+"""The model for the name `default`, also used if no model is named."""
 
 SHARED_MODEL = "goemotions-minilm"
-"""The utterance classifier that names fine emotions and makes the vectors of a speaker memory."""
+"""The utterance classifier for fine emotions and for the vectors of a speaker memory."""
 
 LLM_PREFIX = "llm:"
 """The prefix of a language model's name."""
@@ -22,7 +22,7 @@ def resource_dir(name: str) -> Path:
     """The folder `name` (configs or prompts) of the installed package, else of the checkout.
 
     Raises:
-        ConvemoError: when neither exists.
+        ConvemoError: If neither exists.
     """
     packaged = _PACKAGE / f"_{name}"
     if packaged.is_dir():

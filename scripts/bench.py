@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Run the named benchmarks, or all. Returns the number of failures; 2 for an unknown name."""
+    """Run the named benchmarks, or all. Returns the number of failures, or 2 for an unknown name."""
     available = {
         path.stem.removeprefix("bench_"): path
         for path in sorted(HERE.glob("bench_*.py"))

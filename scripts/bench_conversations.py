@@ -1,4 +1,4 @@
-"""Measures what conversation context costs.
+"""Measures the cost of conversation context.
 
     python scripts/bench_conversations.py [--model NAME] [--dialogues N] [--steps N] [--turns N] [--repeats N]
 
@@ -6,10 +6,10 @@ Prints five tables: labelling and training against CoMPM as published, a live tu
 conversation, the cost of a turn as conversations grow, and the cost of a speaker memory. Also writes the plot
 docs/cost_per_turn.png.
 
-The baseline is `configs/compm-emorynlp.yaml` over the same backbone. It labels one target at a time, encodes
-the whole past again, runs a second encoder over each earlier utterance of the speaker, and caches nothing.
-It labels only a sample of the dialogues, because it is slow. Ratios are of wall-clock time. Processor time is
-printed as well, because other load on the machine does not change it.
+The baseline is `configs/compm-emorynlp.yaml` over the same backbone. It labels one target at a time and
+encodes the whole past again. It runs a second encoder over each earlier utterance of the speaker, and caches
+nothing. It labels only a sample of the dialogues, because it is slow. Ratios are of wall-clock time.
+Processor time is printed as well, because other load on the machine does not change it.
 """
 
 from __future__ import annotations
@@ -138,14 +138,14 @@ def print_rates(title: str, seconds: Mapping[str, Seconds], counts: Mapping[str,
 
 
 def evenly(prepared: Sequence[Sequence[PreparedTurn]], count: int) -> list[Sequence[PreparedTurn]]:
-    """Sample `count` dialogues evenly spaced in order of length, so that lengths match the corpus."""
+    """Sample `count` dialogues, evenly spaced in order of length, so that their lengths match the corpus."""
     ordered = sorted(prepared, key=len)
     step = len(ordered) // count
     return ordered[step // 2 :: step][:count]
 
 
 def one_by_one(network: EmoNet, task: EmoNetTask, dialogues: Sequence[Sequence[PreparedTurn]]) -> None:
-    """Label each target by itself. This mode keeps only the token ids of the past between targets."""
+    """Label one target at a time. Between targets, this mode keeps only the token ids of the past."""
     for dialogue in dialogues:
         state = network.live_state()
         for turn in dialogue:
@@ -153,7 +153,7 @@ def one_by_one(network: EmoNet, task: EmoNetTask, dialogues: Sequence[Sequence[P
 
 
 def training(tasks: Mapping[str, tuple[EmoNet, EmoNetTask, Ingredients]], *, steps: int) -> None:
-    """Print the seconds per turn over some optimiser steps, and an epoch extrapolated from them."""
+    """Print seconds per turn over some optimiser steps, and the time of an epoch extrapolated from them."""
     network, task, parts = tasks["emonet-emorynlp"]
     baseline, other, _ = tasks["compm-emorynlp"]
     turns = parts.train.utterance_count
@@ -355,7 +355,7 @@ def plot(lengths: Sequence[int], clock: Sequence[float], cpu: Sequence[float], t
 
 
 def memory(p: Predictor, repeats: int) -> None:
-    """Print what a speaker memory adds: 40 conversations of 20 turns, with an empty memory each time."""
+    """Print the added cost of a speaker memory: 40 conversations of 20 turns, each time an empty memory."""
     from erc.memory.predictor import RememberingPredictor
     from speakers import Registry
 

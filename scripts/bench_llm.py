@@ -1,4 +1,4 @@
-"""Measures the language-model path against the simple way to do the same.
+"""Compares the speed of the language-model path with a simple implementation of the same.
 
     python scripts/bench_llm.py [--model FOLDER_OR_ID] [--adapter FOLDER] [--repeats 7] [--conversations 12]
         [--parts scoring live training cascade]
@@ -11,10 +11,10 @@ Each part prints a table:
     cascade   a conversation model, a language model, and the cascade of both
 
 `--model` and `--adapter` name the language model of the cascade. The default is the newest reference model
-under runs/, or random weights where there is none. The other parts use a small Llama with random weights,
-because speed does not depend on the weights. Each part first checks that both ways give the same result.
-Seconds are medians of interleaved rounds. Ratios are of processor time, which other load on the machine
-affects less.
+under runs/, or random weights if there is none. The other parts use a small Llama with random weights,
+because speed does not depend on the weights. Each part first checks that both implementations give the same
+result. Seconds are medians of interleaved rounds. Ratios are of processor time, which other load on the
+machine affects less.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def scoring(given: argparse.Namespace) -> None:
 
 
 def live(given: argparse.Namespace) -> None:
-    """Compare a live turn with its cache to the same turn after loading, which reads everything again.
+    """Compare a live turn with a cache to the same turn after loading, which reads everything again.
 
     The conversation has about 1,000 tokens and runs through `LiveConversation`.
     """
@@ -344,9 +344,10 @@ def meld_dev(count: int) -> list[Conversation]:
 
 
 def check_cascade(labelled: Mapping[str, Sequence[Labelled]]) -> int:
-    """Return how many turns were sent on, after comparing each answer with that of the model that gave it.
+    """Return how many turns were sent to the language model.
 
-    Exits with a message where they differ by more than bf16 in other batch sizes explains.
+    Compares each answer with that of the model that gave it. Exits with a message if they differ by more than
+    other batch sizes in bf16 can explain.
     """
     first, second, both = (
         [p for one in labelled[name] for p in one.predictions]

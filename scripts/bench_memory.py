@@ -1,9 +1,9 @@
-"""Measures memory while a long stream of turns is labelled, and while single long conversations are.
+"""Measures memory while a long stream of turns is labelled, and for single long conversations.
 
     python scripts/bench_memory.py [--model NAME] [--turns N]
 
-First labels a stream of short conversations and prints resident memory after each tenth of it; memory should
-stay level. Then runs `erc label` on files with one conversation each, which is held in memory as a whole, and
+First labels a stream of short conversations and prints resident memory after each tenth of it. Memory should
+not grow. Then runs `erc label` on files with one conversation each, which is held in memory as a whole, and
 prints peak memory by length.
 """
 

@@ -48,7 +48,7 @@ def conversation(
 
 
 def speaker_id_of(registry: Registry, name: str) -> SpeakerId:
-    """Return the id of a name, which is registered where it is new."""
+    """Return the id of a name; registers a new name."""
     speaker = registry.resolve(name, conversation_id="bench").speaker
     assert speaker is not None
     return speaker.speaker_id

@@ -1,4 +1,4 @@
-"""Measures which share of the machine's matrix-product rate a labelling run reaches.
+"""Measures the share of the machine's matrix-product rate that a labelling run reaches.
 
     python scripts/bench_utilisation.py [--model NAME] [--repeats N]
 

@@ -6,7 +6,7 @@ Each run starts two processes on one store. They record conversations, rename, m
 the index, and report every acknowledged transaction over a pipe. Both are killed (SIGKILL) at a random time.
 Then the store is reopened and checked: acknowledged observations are there, conversations are complete or
 absent, no observation is stored twice, forgotten speakers are gone, and the vector index agrees with the
-rows. Prints a JSON object with the number of runs and problems; exits with 1 where there is a problem.
+rows. Prints a JSON object with the number of runs and problems; exits with 1 if there is a problem.
 """
 
 from __future__ import annotations

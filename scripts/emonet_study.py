@@ -8,9 +8,9 @@ the shipped configuration with a 95% interval over resampled dialogues.
 
 Each cell trains the shipped configuration with the overrides of one variant and saves its dev predictions in
 the output folder. A stopped study resumes; a cell is trained again if its configuration, classifier or corpus
-changed. Two variants are controls that read another speaker's past: if the memory helps for the right reason,
-they lose its gain. Checkpoints are chosen on dev for all variants, so levels are slightly too high but
-differences are fair.
+changed. Two variants are controls that read another speaker's past: if the memory uses the speaker's own
+past, they lose its gain. Checkpoints are chosen on dev for all variants. So levels are slightly too high, but
+differences can be compared.
 """
 
 from __future__ import annotations

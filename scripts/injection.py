@@ -1,7 +1,7 @@
 """Measures prompt injection: how often a stranger's hostile text changes the labels of other speakers.
 
-The text is a turn, a name or a bio. Any new turn may change a label for good reason, so the same is measured
-with neutral text of the same length. The difference is the effect of the hostile words.
+The text is a turn, a name or a bio. Any new turn may correctly change a label, so the same is measured with
+neutral text of the same length. The difference is the effect of the hostile words.
 `scripts/injection_report.py` prints the figures for a given language model.
 """
 
@@ -101,7 +101,7 @@ def flips_by_text(
     a stranger who has a plain name and no bio.
 
     Raises:
-        ValueError: there are no turns or no texts.
+        ValueError: If there are no turns or no texts.
     """
     turns = [(conversation, index) for conversation in conversations for index in range(len(conversation))]
     if not turns or not texts:

@@ -28,9 +28,9 @@ from typing import Any
 
 INGREDIENTS = ("history", "demonstration", "dialogue", "bio")
 LEARNT = 0.9
-"""Least accuracy on held-out turns that shows an ingredient is learnt from."""
+"""Minimum accuracy on held-out turns to conclude that a recipe learns from an ingredient."""
 GOOD_BASE = 0.95
-"""Accuracy on the trial split from which no further base is tried."""
+"""Accuracy on the trial split above which no further base is tried."""
 BASES = 3
 
 
@@ -121,7 +121,7 @@ def base_number(out: Path, number: int) -> Path:
 
 
 def emptied(folder: Path) -> Path:
-    """Remove a folder that an earlier run left; returns its path."""
+    """Remove a folder of an earlier run; returns its path."""
     shutil.rmtree(folder, ignore_errors=True)
     return folder
 

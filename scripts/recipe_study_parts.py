@@ -156,7 +156,7 @@ class Study:
         return tuple(load_emotion_set(self.dev.emotion_set).labels)
 
     def untuned(self) -> dict[str, Any]:
-        """Return the figures of the base without training, with prompts that show the dialogue alone."""
+        """Return the figures of the base without training, with prompts that show only the dialogue."""
         config = cell_config(self.corpus, "laercs", (), base=self.base, seed=0)
         model, tokenizer = load_base(self.base, precision="auto")
         prompts = self._prompts(config, tokenizer)

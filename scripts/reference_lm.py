@@ -4,9 +4,9 @@ It exists to test and demonstrate the language-model path; its labels are not go
 byte-level BPE over the training corpora and the chat template follows ChatML, so a few million parameters
 exercise what a large model needs: system role, end of turn, control tokens in texts.
 
-It reads plain dialogues, and dialogues inside task prompts, so that an adapter finds the words and control
-tokens of a prompt already known. Then it learns to answer the emotion prompt for single comments of another
-corpus. It never sees an emotion label of a dialogue turn.
+It is trained on plain dialogues and on dialogues inside task prompts, so that it knows the words and control
+tokens of a prompt before an adapter is trained. Then it learns to answer the emotion prompt for single
+comments of another corpus. It never sees an emotion label of a dialogue turn.
 """
 
 from __future__ import annotations

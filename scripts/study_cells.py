@@ -44,7 +44,7 @@ def digest(value: Any) -> str:
 
 
 def read_cell(path: Path) -> dict[str, Any] | None:
-    """Read a finished cell; None where the file is missing or damaged."""
+    """Read a finished cell; None if the file is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def read_cell(path: Path) -> dict[str, Any] | None:
 
 
 def current_cell(path: Path, made: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read a finished cell that was made from the inputs `made`; None where there is none."""
+    """Read a finished cell that was made from the inputs `made`; None if there is none."""
     found = read_cell(path)
     return found if found is not None and placeless(found.get(MADE)) == placeless(made) else None
 

@@ -1,7 +1,7 @@
-"""The configuration of an experiment: frozen, typed, unknown keys refused.
+"""The configuration of an experiment: frozen and typed; unknown keys are refused.
 
 A YAML file states only how an experiment differs from the defaults here. Builders read these fields and pass
-plain arguments on; nothing that a builder calls imports this package.
+plain arguments to the code they call, which does not import this package.
 
     config = load_config("configs/goemotions-minilm.yaml", ["optim.epochs=1", "head.hidden=256"])
 """

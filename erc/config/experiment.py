@@ -1,4 +1,4 @@
-"""The whole configuration of one experiment, and which section belongs to which task."""
+"""The whole configuration of one experiment, and the section of each task."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class ExperimentConfig(SharedSections):
 
     task: Annotated[str, AfterValidator(_known_task)]
     distillation: DistillationConfig | None = None
-    """Present where an utterance classifier learns from teachers."""
+    """Present if an utterance classifier learns from teachers."""
     emonet: EmoNetConfig | None = None
-    """Present exactly when `task` is `emonet`."""
+    """Present exactly if `task` is `emonet`."""
     llm: LlmConfig | None = None
-    """Present exactly when `task` is `llm`."""
+    """Present exactly if `task` is `llm`."""
     multitask: MultitaskConfig | None = None
-    """Present exactly when `task` is `multitask`."""
+    """Present exactly if `task` is `multitask`."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        """Adds the task's own section and kind of loss where they are left out."""
+        """Adds the task's own section and kind of loss if they are left out."""
         task = values.get("task") if isinstance(values, Mapping) else None
         section = TASK_SECTIONS.get(task) if isinstance(task, str) else None
         if section is None:

@@ -20,14 +20,14 @@ def place_of(
     lines: Mapping[tuple[str, ...], int],
     overridden: Mapping[tuple[str, ...], str],
 ) -> str:
-    """Where the refused value is written: an override, a line of the file, or the file."""
+    """The place of the refused value: an override, a line of the file, or the file."""
     path = tuple(str(part) for part in loc)
     for length in range(len(path), 0, -1):
         if path[:length] in overridden:
             return f"override '{overridden[path[:length]]}'"
         if path[:length] in lines:
             return f"{source}:{lines[path[:length]]}"
-        # A section that is in no line of the file comes from the override of one of its keys.
+        # A section that is not in the file comes from an override of one of its keys.
         if (
             within := next((text for key, text in overridden.items() if key[:length] == path[:length]), None)
         ) is not None:
@@ -36,7 +36,7 @@ def place_of(
 
 
 def explain(found: ErrorDetails) -> str:
-    """What is wrong with the value, with known keys or a similar name where there are any."""
+    """Describes what is wrong with the value, with known keys or a similar name if there are any."""
     path = [str(part) for part in found["loc"]]
     key, value, context = ".".join(path), found["input"], found.get("ctx", {})
     if found["type"] == "extra_forbidden":

@@ -10,14 +10,14 @@ from erc.config.sections import Name, NonNegativeFloat, PositiveFloat, PositiveI
 from erc.config.tasks import SharedSections, TaskSection
 
 _ENCODER_SECTIONS: Final = {
-    "backbone": "a language model's base is llm.base",
+    "backbone": "the base of a language model is llm.base",
     "head": "a language model answers in words and has no head",
-    "uncertainty": "an adapter's dropout is sampled as `erc label --samples` says",
-    "artefact": "an adapter is saved whole, and starts from llm.base",
+    "uncertainty": "the number of dropout samples is set with `erc label --samples`",
+    "artefact": "an adapter is always saved whole and starts from llm.base",
 }
 _ENCODER_KEYS: Final = {
     "data.max_tokens": "the length of a prompt is llm.max_tokens",
-    "optim.head_learning_rate": "adapters learn at optim.learning_rate",
+    "optim.head_learning_rate": "adapters use optim.learning_rate",
 }
 
 
@@ -72,10 +72,10 @@ class LlmConfig(TaskSection):
     """Tokens of a whole prompt; the oldest turns are dropped first, the target never."""
     turns: Annotated[int, Field(ge=0)] | None = 12
     block: PositiveInt = 4
-    """Turns dropped at once, so that consecutive prompts share their beginning."""
+    """Turns that are dropped together, so that consecutive prompts have the same beginning."""
     bios: bool = False
     history: Annotated[int, Field(ge=0)] = 0
-    """Most past turns of the speaker in the prompt, with predicted emotions."""
+    """Maximum number of past turns of the speaker in the prompt, with predicted emotions."""
     retrieval: Literal["recency", "similarity", "both", "none"] = "recency"
     demonstrations: Annotated[int, Field(ge=0)] = 0
     dev_sees_train: bool = False
@@ -85,7 +85,7 @@ class LlmConfig(TaskSection):
     balanced_demonstrations: bool = False
     """Whether demonstrations come from a subset of the corpus with equally many turns of each label."""
     embedder: Name = "shared"
-    """What finds demonstrations: the shared classifier, or a sentence-transformers model."""
+    """The model that finds demonstrations: `shared` (the classifier) or a sentence-transformers model."""
     writer: Name | None = None
     """The language model that writes a recipe's texts: a folder, a hub id, or `base` for the base model.
 
@@ -103,10 +103,10 @@ class LlmConfig(TaskSection):
 
     @classmethod
     def check(cls, shared: SharedSections, section: Self | None) -> None:
-        """Refuses settings of encoders, and retrieval among past turns without past turns.
+        """Checks that no setting is for encoders, and that retrieval has past turns to select from.
 
         Raises:
-            ValueError: For such a setting.
+            ValueError: If one of these fails.
         """
         for name, instead in _ENCODER_SECTIONS.items():
             if getattr(shared, name) != type(shared).model_fields[name].default:

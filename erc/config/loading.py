@@ -19,7 +19,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     An override with nothing after `=` sets null. A later override replaces an earlier one.
 
     Raises:
-        ConfigError: For a file that cannot be read, an unknown or repeated key, and a value of the wrong type
+        ConfigError: For a file that cannot be read, an unknown or repeated key, or a value of the wrong type
             or out of range. The message names file, line and key.
     """
     source = str(path)

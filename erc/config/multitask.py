@@ -22,7 +22,7 @@ class MultitaskConfig(TaskSection):
     text_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of the classifier's training texts that is used.
 
-    A part of them is enough to keep the quality of a trained classifier.
+    A small share is enough to keep the quality of a classifier that is already trained.
     """
     soft_share: Rate = 0.0
     """Share of the classifier's loss against the output of the classifier that it starts from."""

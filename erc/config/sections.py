@@ -47,9 +47,9 @@ class DataConfig(Section):
     root: FilePath | None = None
     """The data root; None takes the one of the user's settings."""
     train_limit: PositiveInt | None = None
-    """Most conversations of the training split, sampled with `optim.seed`; None takes all."""
+    """Maximum number of training conversations, sampled with `optim.seed`; None takes all."""
     dev_limit: PositiveInt | None = None
-    """The same for the dev split."""
+    """Maximum number of dev conversations, sampled in the same way; None takes all."""
 
 
 class BackboneConfig(Section):
@@ -91,7 +91,7 @@ class OptimConfig(Section):
     epochs: PositiveFloat = 3.0
     batch_size: PositiveInt = 32
     micro_batch_size: PositiveInt | None = None
-    """Most examples computed at once: a batch is computed in equal parts, one at a time.
+    """Maximum number of examples computed at once: a batch is computed in equal parts, one after another.
 
     The result of a step does not change.
     """
@@ -122,6 +122,6 @@ class ArtefactConfig(Section):
     """How the artefact is stored, and which artefact training starts from."""
 
     delta: Literal["int8", "int4", "none"] = "int4"
-    """How the difference to the pretrained weights is stored; `none` stores the trained weights whole."""
+    """How the difference to the pretrained weights is stored; `none` stores all trained weights instead."""
     init_from: Name | None = None
     """A model name or folder whose weights training starts from."""

@@ -23,7 +23,7 @@ class PlainLoader(yaml.SafeLoader):
         seen: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # refused by the base class where unhashable, else by the schema
+                continue  # the base class refuses unhashable keys, the schema all others
             if key.value in seen:
                 first = seen[key.value]
                 problem = (
@@ -68,7 +68,7 @@ def parse(text: str, source: str) -> tuple[dict[str, Any], dict[tuple[str, ...],
 def _collect_lines(
     node: yaml.Node | None, prefix: tuple[str, ...], lines: dict[tuple[str, ...], int]
 ) -> None:
-    if isinstance(node, yaml.MappingNode) and len(prefix) < 8:  # an alias may point at its own parent
+    if isinstance(node, yaml.MappingNode) and len(prefix) < 8:  # an alias may point to its own parent
         for key, value in node.value:
             path = (*prefix, str(key.value))
             lines[path] = key.start_mark.line + 1
@@ -85,7 +85,8 @@ def apply_override(tree: dict[str, Any], override: str) -> tuple[str, ...]:
     """Writes one `a.b=value` into `tree` and returns its key path.
 
     Raises:
-        ConfigError: For an override of another form, a value that is not YAML, or a path through a value.
+        ConfigError: For an override of another form, a value that is not YAML, or a path that leads through a
+            value.
     """
     key, equals, text = override.partition("=")
     path = tuple(part.strip() for part in key.split("."))

@@ -56,7 +56,7 @@ class TaskSection(Section):
 
     @classmethod
     def check(cls, shared: SharedSections, section: Self | None) -> None:
-        """Checks the experiment for settings that the task ignores; the base class accepts all.
+        """Refuses settings that the task does not read; the base class accepts all.
 
         Raises:
             ValueError: For such a setting.

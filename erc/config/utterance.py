@@ -9,7 +9,7 @@ from erc.config.tasks import TaskSection
 
 
 class DistillationConfig(TaskSection):
-    """Teachers of the same architecture, trained first with other seeds; a second target for the loss."""
+    """Teachers of the same architecture, trained first with other seeds; they add a second loss term."""
 
     field: ClassVar[str] = "distillation"
     loss_kind: ClassVar[LossKind] = "bce"

@@ -1,7 +1,7 @@
 """Dropout with a learnt rate (Gal, Hron, Kendall 2017, "Concrete dropout").
 
-In training, a relaxed Bernoulli variable gives the rate a gradient. Afterwards the module is a
-`SeededDropout` with the learnt rate, and is sampled in the same way.
+In training, a relaxed Bernoulli variable gives the rate a gradient. After training, the module works as a
+`SeededDropout` with the learnt rate.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ConcreteDropout(SeededDropout):
 
 
 def learn_dropout(model: nn.Module) -> list[ConcreteDropout]:
-    """Replace each `SeededDropout` with a rate above 0 by a `ConcreteDropout` of its site; return these."""
+    """Replace each `SeededDropout` with a rate above 0 by a `ConcreteDropout` with its site; return them."""
     made: list[ConcreteDropout] = []
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

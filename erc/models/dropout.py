@@ -1,11 +1,11 @@
 """Dropout for Monte-Carlo sampling, with seeded masks (Gal and Ghahramani 2016).
 
-Sample s of seed r is one Bernoulli draw of the whole network: a mask depends on (seed, sample, site, token
-position, feature) only. So a prediction does not depend on the other utterances of its batch, their order,
-padding or the size of the batch, and samples of different turns belong to the same drawn network.
+Each sample of a seed is one Bernoulli draw of the whole network: a mask depends only on (seed, sample, site,
+token position, feature). So a prediction does not depend on the other utterances of its batch, their order,
+padding or the size of the batch. Samples of different turns belong to the same drawn network.
 
-The model stays in evaluation mode. The active draw is a context variable, so each thread has its own, and a
-deterministic pass in another thread or afterwards is not affected.
+The model stays in evaluation mode. The active draw is a context variable, so each thread has its own. It does
+not affect a deterministic pass in another thread or after the block.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def _keep(seed: int, sample: int, site: int, tokens: int, features: int, p: floa
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The drawn networks of a pass, whose rows are the same B inputs for each sample in turn.
+    """The drawn networks of a pass; its rows are the same B inputs, repeated for each sample.
 
     Attributes:
-        seed: Of the masks.
+        seed: Seed of the masks.
         samples: Numbers of the samples.
         positions: Position of each token, (B, T), if it is not its column (several utterances in one row).
     """

@@ -1,8 +1,8 @@
 """EmCoder's encoder: a small pre-norm transformer with rotary positions, designed for Monte-Carlo dropout.
 
 It has RMSNorm before each sub-layer, no biases and SwiGLU. Dropout is applied after the attention output,
-after the feed-forward output and in the head: 13 sites. With its head it has 81,772,828 parameters. That
-published count implies one norm more than those of the blocks and the final one; here it follows the
+after the feed-forward output and in the head: 13 sites. With its head it has 81,772,828 parameters, as
+published. This count implies one norm besides those of the blocks and the final one; here it follows the
 embedding. The number of heads is not published; 12 heads of width 64 are used. No weights are published under
 a licence that allows shipping them, so the encoder starts from random weights.
 
@@ -24,7 +24,21 @@ from erc.models.utterance import UtteranceClassifier
 
 @dataclass(frozen=True, slots=True)
 class EmCoderConfig:
-    """Sizes of the architecture, named as by Hugging Face; the defaults are the published ones."""
+    """Sizes of the architecture, named as in Hugging Face configurations; the defaults are as published.
+
+    Attributes:
+        vocab_size: Size of the vocabulary.
+        hidden_size: D.
+        num_hidden_layers: Number of blocks.
+        num_attention_heads: H.
+        intermediate_size: Width of the feed-forward layers.
+        dropout: Rate of all dropouts.
+        rope_theta: Base of the rotary frequencies.
+        norm_eps: Epsilon of the RMSNorms.
+        pad_token_id: Id of the padding token.
+        max_position_embeddings: Most tokens of a row.
+        model_type: Name of the architecture.
+    """
 
     vocab_size: int = 50_368
     hidden_size: int = 768

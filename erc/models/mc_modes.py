@@ -1,7 +1,7 @@
 """The Monte-Carlo dropout estimators: one enum of modes, and one table of what each mode samples.
 
-Configurations, artefacts, inference settings, networks and the help of the command read this module. It
-imports neither torch nor numpy.
+Configurations, artefacts, inference settings, networks and the command's help use this module. It imports
+neither torch nor numpy.
 """
 
 from __future__ import annotations

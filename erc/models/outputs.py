@@ -21,8 +21,8 @@ class EmoNetOutput:
 class LiveState:
     """The state after `turns` turns of a conversation, from which the next turn is labelled.
 
-    Its size is bounded by the model's windows (in mode `hierarchical`, by the number of speakers), not by the
-    length of the conversation. A state is immutable: `append` returns a new one, so an earlier one can be
+    Its size depends on the model's windows (in mode `hierarchical`, on the number of speakers), not on the
+    length of the conversation. A state is immutable: `append` returns a new one, so an earlier state can be
     used again.
     """
 

@@ -26,7 +26,7 @@ class SpeakerVocabulary:
     A name is known in its own corpus only: a user's "Ross" is unknown.
 
     Raises:
-        ValueError: If two names differ in case and spacing only.
+        ValueError: If two names differ only in case and spacing.
     """
 
     corpus: str
@@ -36,7 +36,7 @@ class SpeakerVocabulary:
     def __post_init__(self) -> None:
         rows = {_key(self.corpus, name): row for row, name in enumerate(self.names, start=1)}
         if len(rows) < len(self.names):
-            raise ValueError(f"speaker names of {self.corpus} repeat, case and spacing aside")
+            raise ValueError(f"speaker names of {self.corpus} differ only in case or spacing")
         object.__setattr__(self, "_rows", rows)
 
     def __len__(self) -> int:
@@ -75,8 +75,8 @@ def _key(corpus: str | None, name: str) -> str:
 class SpeakerTable(nn.Module):
     """An embedding (P,) for each row, which is added to the turn's vector.
 
-    In training, a share `dropout` of the turns gets the unknown speaker's row, so that it is learnt too. All
-    rows start at zero.
+    In training, a share `dropout` of the turns gets the unknown speaker's row, so that this row is trained
+    too. All rows start at zero.
     """
 
     def __init__(self, *, rows: int, width: int, dropout: float) -> None:

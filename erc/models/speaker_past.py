@@ -16,7 +16,7 @@ from erc.data.history import Moment, PastUtterance, SpeakerHistory
 from erc.errors import InputError
 from erc.models.encoder.batching import pad_tokens
 
-# Token ids of past texts are kept, up to this many texts: a live conversation may never end.
+# Token ids of at most this many past texts are cached, because a live conversation may never end.
 _TEXTS_KEPT = 10_000
 
 

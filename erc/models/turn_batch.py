@@ -89,7 +89,7 @@ class PreparedTurn:
         moment: When the turn was said, in the order of turns.
         label: Gold class.
         vector: The shared classifier's vector of the turn, (P,).
-        truncated: Whether the text with its speaker tag was longer than the model reads.
+        truncated: Whether the text with its speaker tag has more tokens than the model reads.
     """
 
     input_ids: tuple[int, ...]

@@ -26,7 +26,7 @@ from erc.models.speaker_past import PastTexts, bio_tensors, history_mask, observ
 from erc.models.turn_batch import NO_LABEL, PreparedTurn, TurnBatch
 
 Person = Callable[[str, str], str]
-"""From a conversation's id and a speaker's key to the key that all names of the person share."""
+"""Maps a conversation's id and a speaker's key to one key for all names of the person."""
 
 
 def own_key(conversation_id: str, key: str) -> str:
@@ -50,7 +50,7 @@ class TurnBuilder:
 
     Args:
         tokenizer: The tokenizer of the model's encoder.
-        max_tokens: Tokens that are read of a turn, special tokens included.
+        max_tokens: Maximum number of tokens of a turn, special tokens included.
         speaker_text: How the speaker is written in front of the text.
         separators: Whether a turn's tokens end with the tokenizer's separator.
         speakers: The speakers with a row in the global table.
@@ -62,7 +62,7 @@ class TurnBuilder:
         bios: Where bios are looked up; None for no bios.
         labels: Gold labels in the order of the model's outputs.
         hidden_speakers: Share of a conversation's speakers that are written as unknown (`global_tag`), so
-            that training shows the unknown speaker too.
+            that the unknown speaker is trained too.
         person: Which names belong to one person.
 
     Raises:

@@ -86,7 +86,7 @@ class UtteranceClassifier(nn.Module):
             attention_mask: 1 for real tokens, (B, T).
             n_samples: S.
             max_batch_size: Most rows times samples in a pass, in every mode.
-            seed: Of the samples.
+            seed: Seed of the samples.
             mode: `full` samples every dropout, as EmCoder does; `top-k` those of the `top_k` upper layers and
                 of the head, and runs the layers below once; `head` those of the head.
             top_k: Sampled encoder layers in mode `top-k`.
@@ -114,7 +114,7 @@ class UtteranceClassifier(nn.Module):
             )
         samples_at_once = max(1, max_batch_size // chunk)
         logits = []
-        for cut in cuts:  # utterances first, so that the layers below `split` run once for all samples
+        for cut in cuts:  # outer loop, so that the layers below `split` run once for all samples
             ids, mask = input_ids[cut], attention_mask[cut]
             prefix = self.encoder.run(self.encoder.start(input_ids=ids, attention_mask=mask), last=split)
             parts = []

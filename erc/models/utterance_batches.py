@@ -89,7 +89,7 @@ def encode_utterances(
         batch_tokens: Most padded tokens of a batch; a longer text gets a batch of its own.
         precision: `auto`, `bf16` or `fp32`: the precision of autocast over the weights as they are. None
             computes in the precision of the weights.
-        draw: Monte-Carlo samples to draw beside the deterministic pass.
+        draw: Monte-Carlo samples to draw in addition to the deterministic pass.
         run: Runs the batches, for example in parallel threads.
 
     Raises:

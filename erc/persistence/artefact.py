@@ -1,6 +1,6 @@
 """Saves and loads a trained model as a self-describing folder.
 
-Weights, calibrator, thresholds and decision policy are separate files that can be refitted one by one. A
+Weights, calibrator, thresholds and decision policy are separate files, so each can be replaced alone. The
 folder has no code: weights are safetensors, the rest is JSON. Every file is checked against the manifest
 before it is parsed.
 """
@@ -50,7 +50,7 @@ class Artefact:
         policy: The JSON records of the decision policies by emotion set, if any.
         metrics: Figures of the training run.
         folder: The model folder.
-        sha256: Digest of weights, calibrator, tokenizer and architecture: all that its output depends on.
+        sha256: Digest of everything the output depends on: weights, calibrator, tokenizer, architecture.
         shared: The classifier whose encoder the network uses (the same object), if it has none of its own.
     """
 
@@ -89,8 +89,8 @@ def save_artefact(
     """Writes a model folder and returns it; after a crash the folder is either the old or the new one.
 
     Raises:
-        ArtefactError: For weights that are not finite, a base encoder that is not there or has other weights,
-            or a folder with other content.
+        ArtefactError: For weights that are not finite, a base encoder that is missing or has other weights,
+            or a `folder` that is neither empty nor a model folder.
         OSError: If the folder cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def load_artefact(folder: Path, *, shared: Artefact | None = None) -> Artefact:
 
     Raises:
         ArtefactError: For a folder that is incomplete, altered or of another format, and for a model that
-            needs `shared` and was not given it.
+            needs `shared` if it is None.
     """
     stored = check_manifest(folder)
     info = load_info(folder)
@@ -188,16 +188,16 @@ def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder.
 
     Raises:
-        ArtefactError: For a tokenizer that cannot be read, or that would run its own code.
+        ArtefactError: For a tokenizer that cannot be read, or that asks to run its own code.
     """
     if "auto_map" in read_json(folder / "tokenizer_config.json"):
         raise ArtefactError(
-            f"{folder / 'tokenizer_config.json'} would run its own code (auto_map); such tokenizers are "
+            f"{folder / 'tokenizer_config.json'} asks to run its own code (auto_map); such tokenizers are "
             "refused"
         )
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # the library lets every exception of its parsers through
+    except Exception as error:  # the library's parsers raise many kinds of exceptions
         raise ArtefactError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
@@ -209,7 +209,11 @@ def _encoder_of(network: nn.Module) -> Encoder:
 
 
 def base_file(base: str) -> Path:
-    """The weights file of a base encoder, if the encoder is a local folder."""
+    """The path of a base encoder's weights; it exists only if the encoder is a local folder.
+
+    Raises:
+        ArtefactError: If the default encoder is not installed, or its weights have another SHA-256.
+    """
     return Path(resolve_encoder(base)) / "model.safetensors"
 
 
@@ -217,10 +221,10 @@ def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
     """The weights that the model started from, under their names in `network`.
 
     Empty for a model that is stored whole. For a model that uses its classifier's encoder, these are the
-    encoder's present weights, which training does not change.
+    encoder's current weights, which training does not change.
 
     Raises:
-        ArtefactError: If the base encoder has no local weights, or not the recorded ones.
+        ArtefactError: If the base encoder has no local weights, or other weights than the recorded ones.
     """
     if shares_encoder(info):
         within = {f"{name}." for name, module in network.named_modules() if isinstance(module, Encoder)}
@@ -239,8 +243,8 @@ def base_weights(info: ArtefactInfo, network: nn.Module) -> dict[str, Tensor]:
         )
     if info.base_sha256 is not None and file_sha256(path) != info.base_sha256:
         raise ArtefactError(
-            f"{info.identity} is a difference to a {info.base} of SHA-256 {info.base_sha256[:12]}..., "
-            f"{path} has {file_sha256(path)[:12]}...: use the base encoder it was trained from"
+            f"{info.identity} was trained from {info.base} with SHA-256 {info.base_sha256[:12]}..., "
+            f"but {path} has {file_sha256(path)[:12]}...: use the base encoder it was trained from"
         )
     base = load_file(path)
     names: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""The model card, written from the run: nothing in it is typed by hand."""
+"""The model card, generated from the figures and the configuration of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Intended: text of conversations, in English, to help people read them. A label i
 read, not about what a person feels. Not intended: judging people at work or in education, hiring, credit, law
 enforcement, or any decision about a person without a human who reads the text. The training texts hold slurs
 and the biases of their source."""
-"""What every card says of what a model is for."""
+"""The intended use, the same in every card."""
 _TEMPLATE = """---
 license: apache-2.0
 language: en
@@ -85,7 +85,14 @@ def write_card(
 ) -> str:
     """A model card in Markdown with the metadata block of the Hugging Face hub.
 
-    `figures` are rows of name and value, `per_label` is a finished table.
+    Args:
+        info: The description of the model.
+        metrics: Figures of the run; the card reads `split`.
+        summary: The first paragraph.
+        figures: Rows of name and value.
+        per_label: A Markdown table of figures per label.
+        policy: Records of the decision policies by emotion set.
+        policy_note: A paragraph on the limits of the policies.
     """
     import yaml
 
@@ -112,7 +119,7 @@ def write_card(
 
 
 def policy_lines(policy: Mapping[str, Any]) -> str:
-    """A line per emotion set: what is promised of accepted turns."""
+    """One line per emotion set, with the error rate and the coverage of its policy."""
     lines = []
     for name, record in policy.items():
         fitted = record.get("fitted") or {}

@@ -47,10 +47,10 @@ def find_model(name: str) -> Path:
     """The folder of a model given by name, `name@version`, path, or `default` for the default model.
 
     Raises:
-        ArtefactError: For a model that is not there; the message lists the known ones.
+        ArtefactError: For a model that does not exist; the message lists the known ones.
     """
     path = Path(os.path.expanduser(name))
-    if os.path.isfile(path / LAYOUT.info):  # unlike Path.is_file, False for names that no file can have
+    if os.path.isfile(path / LAYOUT.info):  # unlike Path.is_file, False for invalid file names
         return path
     bare, at, version = name.partition("@")
     models = list_models()

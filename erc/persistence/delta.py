@@ -1,9 +1,11 @@
-"""Weights as a small difference to the public encoder they were trained from.
+"""Stores weights as a compressed difference to the public encoder they were trained from.
 
-A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or in 4 bits; a large new matrix
-likewise with W0 = 0, in 8 bits; vectors and small new matrices are stored in half precision, and what
-training never touched is not stored at all. The scale of each row minimises the squared error over a few
-clipping points, which matters at 4 bits, where the largest entry is a poor guide.
+A matrix W is stored as round((W - W0) / s) with one scale s per row, in 8 or 4 bits. A large new matrix is
+stored in the same way with W0 = 0, in 8 bits. Vectors and small new matrices are stored in half precision.
+Weights that training did not change are not stored.
+
+With 4 bits, a scale from the largest entry of a row is often poor. So a few clipping points are tried, and
+the one with the smallest squared error is taken.
 """
 
 from __future__ import annotations
@@ -18,21 +20,20 @@ from erc.errors import ArtefactError
 DeltaKind = Literal["int8", "int4", "none"]
 _LEVELS = {"int8": 127, "int4": 7}
 _CODES, _SCALES, _SHAPE, _NEW = "::codes", "::scales", "::columns", "::new"
-_LARGE = 4096  # entries; smaller new matrices, such as an output layer, are worth their full half precision
+_LARGE = 4096  # entries; smaller new matrices, such as an output layer, are stored in half precision
 
 
 def encode(weights: dict[str, Tensor], base: dict[str, Tensor], kind: DeltaKind) -> dict[str, Tensor]:
-    """Tensors to store for `weights`, as differences to `base`; keys missing in base are new parameters.
+    """Tensors to store for `weights`, as differences to `base`; keys missing in `base` are new parameters.
 
     Raises:
-        ArtefactError: A weight is not finite.
+        ArtefactError: If a weight is not finite.
     """
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         if not bool(value.isfinite().all()):
             raise ArtefactError(
-                f"'{name}' holds values that are not finite: the training has diverged, there is nothing to "
-                "save"
+                f"'{name}' holds values that are not finite: training has diverged, so nothing is saved"
             )
         start = base.get(name)
         if start is not None and torch.equal(value, start):
@@ -56,7 +57,7 @@ def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
     """All weights in fp32 from what `encode` stored and the same base.
 
     Raises:
-        ArtefactError: The two do not fit.
+        ArtefactError: If `stored` is incomplete or does not fit `base`.
     """
     weights = {name: value.clone() for name, value in base.items()}
     for name, value in stored.items():
@@ -86,7 +87,7 @@ def decode(stored: dict[str, Tensor], base: dict[str, Tensor]) -> dict[str, Tens
 
 
 def _quantise(difference: Tensor, levels: int) -> tuple[Tensor, Tensor]:
-    """Codes int8 (R, K) and scales (R, 1) in fp16 range; the best of a few clipping points per row."""
+    """Codes int8 (R, K) and scales (R, 1) in fp16 range, with the best of a few clipping points per row."""
     peak = difference.abs().amax(dim=1, keepdim=True)
     best_error = torch.full_like(peak, float("inf"))
     best_scale = torch.ones_like(peak)

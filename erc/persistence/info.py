@@ -35,7 +35,7 @@ class ArtefactInfo:
         licences: Licences of the training data.
         base_sha256: SHA-256 of the base encoder's weights. A difference to other weights gives wrong results
             without an error.
-        reads: Inputs of a conversation model beside the text: its utterance classifier, how speakers are
+        reads: Inputs of a conversation model besides the text: its utterance classifier, how speakers are
             written, how long a history is.
         versions: Versions of libraries.
         format: Format of the folder.
@@ -88,6 +88,6 @@ def load_info(folder: Path) -> ArtefactInfo:
         raise ArtefactError(f"{folder / LAYOUT.info} does not describe a model ({error})") from error
     if info.delta not in get_args(DeltaKind):
         raise ArtefactError(
-            f"{folder / LAYOUT.info} says delta '{info.delta}', known are: {', '.join(get_args(DeltaKind))}"
+            f"{folder / LAYOUT.info} has delta '{info.delta}', known are: {', '.join(get_args(DeltaKind))}"
         )
     return info

@@ -15,7 +15,19 @@ from erc.errors import ArtefactError
 
 @dataclass(frozen=True, slots=True)
 class ArtefactLayout:
-    """Names of the files an artefact folder has."""
+    """Names of the files in an artefact folder.
+
+    Attributes:
+        info: The description of the model.
+        weights: The weights.
+        calibrator: The calibrator.
+        thresholds: The decision thresholds per label.
+        policy: The decision policies.
+        metrics: Figures of the training run.
+        card: The model card.
+        manifest: Sizes and hashes of all other files.
+        encoder_config: Folder of the encoder's configuration, for a model that is stored whole.
+    """
 
     info: str = "artefact.json"
     weights: str = "weights.safetensors"
@@ -28,7 +40,7 @@ class ArtefactLayout:
     encoder_config: str = "encoder"
 
     def is_artefact(self, folder: Path) -> bool:
-        """Whether `folder` is a model's, whole or not: only such a folder may be replaced."""
+        """Whether `folder` is a model folder, complete or not; only such a folder may be replaced."""
         return (folder / self.info).is_file() or (folder / self.manifest).is_file()
 
 
@@ -36,12 +48,20 @@ LAYOUT = ArtefactLayout()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes strict JSON (no NaN), readable by people."""
+    """Writes strict, indented JSON.
+
+    Raises:
+        ValueError: For NaN or infinity.
+    """
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; a missing or broken file is an ArtefactError that names it."""
+    """Reads JSON.
+
+    Raises:
+        ArtefactError: If the file is missing or is not valid JSON; the message names it.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -76,7 +96,7 @@ def check_manifest(folder: Path) -> str:
     Returns one SHA-256 over weights, calibrator and tokenizer.
 
     Raises:
-        ArtefactError: A file is missing, altered or not listed.
+        ArtefactError: If a file is missing, altered or not listed.
     """
     if not folder.is_dir():
         raise ArtefactError(f"{folder} is not a model folder")
@@ -86,7 +106,7 @@ def check_manifest(folder: Path) -> str:
     for name, entry in entries.items():
         if name not in present:
             raise ArtefactError(
-                f"{folder / name} is missing though the manifest lists it: install or train the model again"
+                f"{folder / name} is missing, but the manifest lists it: install or train the model again"
             )
         content = (folder / name).read_bytes()
         found = hashlib.sha256(content).hexdigest()
@@ -94,7 +114,7 @@ def check_manifest(folder: Path) -> str:
             raise ArtefactError(
                 f"{folder / name} has SHA-256 {found} ({len(content)} bytes), the manifest says "
                 f"{entry.get('sha256')} ({entry.get('bytes')} bytes): "
-                "the file was altered or cut off; install or train the model again"
+                "the file was altered or truncated; install or train the model again"
             )
     strangers = sorted(present - set(entries))
     if strangers:
@@ -108,28 +128,29 @@ def check_manifest(folder: Path) -> str:
 
 
 def _entries(manifest: Path) -> dict[str, dict[str, Any]]:
-    """What a manifest says of each file."""
+    """The entry of each file in a manifest."""
     content = read_json(manifest)
     entries = content.get("files") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ArtefactError(f"{manifest} is not the manifest of a model: install or train the model again")
+        raise ArtefactError(f"{manifest} is not a model's manifest: install or train the model again")
     return entries
 
 
 def replace_folder(temporary: Path, target: Path) -> None:
-    """Puts a finished folder in the place of `target`, and the old one back where that fails.
+    """Replaces the folder `target` with a finished one; on an error the old folder stays.
 
-    A kill between the two renames leaves the old folder beside it under a hidden name, `.NAME.old`. Raises
-    ArtefactError where `target` is a folder with other things in it.
+    If the process is killed between the two renames, the old folder is left beside `target` under the hidden
+    name `.NAME.old`.
+
+    Raises:
+        ArtefactError: If `target` is neither empty nor a model folder.
+        OSError: If a folder cannot be moved.
     """
     old = target.with_name(f".{target.name}.old")
     if target.exists():
         if not LAYOUT.is_artefact(target) and (not target.is_dir() or any(target.iterdir())):
-            raise ArtefactError(
-                f"{target} is not a model folder and is not empty: it is left as it is, save the model "
-                "elsewhere"
-            )
-        if old.exists():  # of a save that was killed at its very end
+            raise ArtefactError(f"{target} is not a model folder and is not empty: save the model elsewhere")
+        if old.exists():  # left by a save that was killed at its end
             shutil.rmtree(old)
         os.replace(target, old)
     try:

@@ -23,7 +23,7 @@ def load_model(name: str) -> Artefact:
     For a conversation model that uses its classifier's encoder, `shared` of the result is that classifier.
 
     Raises:
-        ArtefactError: For a model that is not there or cannot be used.
+        ArtefactError: For a model that does not exist or cannot be used.
     """
     folder = find_model(name)
     info = load_info(folder)
@@ -33,11 +33,11 @@ def load_model(name: str) -> Artefact:
 def load_shared(artefact: Artefact) -> Artefact:
     """The utterance classifier that a conversation model reads.
 
-    It is looked for beside the model's folder, in the places that training recorded, and in the catalog. The
-    first one with the recorded SHA-256 is taken.
+    Searches the folder that holds the model's folder, the paths that training recorded, and the catalog. The
+    first classifier with the recorded SHA-256 is used.
 
     Raises:
-        ArtefactError: If no place has the classifier that the model was trained with; the message lists them.
+        ArtefactError: If the classifier is not found; the message lists the searched paths.
     """
     return artefact.shared or _find_classifier(artefact.info, artefact.folder)
 
@@ -45,8 +45,8 @@ def load_shared(artefact: Artefact) -> Artefact:
 def classifier_reference(classifier: Artefact, folder: Path) -> dict[str, Any]:
     """The entries of `ArtefactInfo.reads` by which a model in `folder` finds its utterance classifier.
 
-    The path is recorded relative to `folder` and absolute. It is left out where it is not needed: for a
-    classifier beside `folder`, and for a shipped one, which the catalog has.
+    The path is recorded relative to `folder` and absolute. It is left out for a classifier beside `folder`,
+    and for a shipped one, which the catalog finds.
     """
     reference: dict[str, Any] = {
         "utterance_model": classifier.info.name,
@@ -83,11 +83,11 @@ def _find_classifier(info: ArtefactInfo, folder: Path) -> Artefact:
 
 
 def _places(info: ArtefactInfo, folder: Path) -> Iterator[Path]:
-    """Folders that may have the classifier, each once, the most likely first."""
+    """Folders that may have the classifier, without repetition, most likely first."""
     name, recorded = str(info.reads["utterance_model"]), info.reads.get(_PATHS, ())
     places = [folder.resolve().parent / name, *(folder.resolve() / str(path) for path in recorded)]
     try:
         places.append(find_model(name))
     except ArtefactError:
-        places.append(Path(name))  # named in the error as a place without a model
+        places.append(Path(name))  # so that the error message lists it
     yield from dict.fromkeys(Path(os.path.normpath(place)) for place in places)

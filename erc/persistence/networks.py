@@ -18,9 +18,9 @@ from erc.persistence.info import ArtefactInfo
 
 @dataclass(frozen=True, slots=True)
 class ModelKind:
-    """All that persistence needs to know of a kind of model.
+    """What saving and loading need to know about a kind of model.
 
-    `build` makes the untrained network over an encoder. `shares_encoder` says whether a model of this kind
+    `build` makes the untrained network over an encoder. `shares_encoder` returns whether a model of this kind
     uses the encoder of its utterance classifier and stores none.
     """
 

@@ -1,1 +1,1 @@
-"""Training: one trainer for all tasks; a task gives batches, a loss and an evaluation."""
+"""Training: one trainer for all tasks. A task provides batches, a loss and an evaluation."""

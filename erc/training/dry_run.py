@@ -1,8 +1,8 @@
-"""What a training run needs, from its configuration alone; no weights are loaded.
+"""Estimates what a training run needs from its configuration alone; no weights are loaded.
 
-This is the number of parameters and, for language models, memory. A hub model's description is read from the
-hub's cache. If it is not there, the published shapes of the shipped configurations' bases are used
-(`published.json`); other models are looked up on the hub.
+The estimate is the number of parameters and, for language models, the memory. A hub model's configuration is
+read from the local cache. If it is missing there, the published shapes of the shipped configurations' bases
+are used (`published.json`). Other models are looked up on the hub.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 _PUBLISHED = Path(__file__).with_name("published.json")
 _LABEL_TOKENS = 4
-"""Of a label, its end included; few take more."""
+"""Tokens of a label, with its end token; few labels have more."""
 _SPEAKER_TOKENS = 40
-"""Of the names of a dialogue that may have said a turn."""
-_NOTE = "the description of {} is not at hand: these are the numbers of the shape it was published with"
+"""Tokens of all names that may have said a turn of a dialogue."""
+_NOTE = "the configuration of {} is not in the local cache: these are the numbers of its published shape"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Plan:
 
     Attributes:
         base: The pretrained model.
-        parameters: Its number of values, of both encoders if the speaker memory has its own.
-        trained: Values of an adapter; None for tasks without one.
-        frozen: Values of an encoder that are not trained.
+        parameters: Its number of parameters; that of both encoders if the speaker memory has its own.
+        trained: Parameters of an adapter; None for tasks without one.
+        frozen: Parameters of an encoder that are not trained.
         memory: Estimate in bytes, for language models only.
         precision: Precision of the estimate.
-        note: Where the base's description comes from, if not from the base.
+        note: Source of the base's configuration, if it is not the base itself.
     """
 
     base: str
@@ -58,14 +58,14 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """What is trained of what, as one line."""
+        """The base, its number of parameters, and which of them are trained, as one line."""
         if self.trained is not None:
             trains = f"{self.trained:,} trained in the adapter"
         elif self.frozen == self.parameters:
             trains = "none of them trained, only the layers over them"
         elif self.frozen:
             trains = (
-                f"{self.parameters - self.frozen:,} of them trained (word embeddings stay as they are), "
+                f"{self.parameters - self.frozen:,} of them trained (word embeddings are frozen), "
                 "with a head on top"
             )
         else:
@@ -74,16 +74,17 @@ class Plan:
 
 
 def plan_training(config: ExperimentConfig) -> Plan:
-    """The plan of one run; only a hub model's description is read.
+    """The plan of one run; only the configuration of the base model is read.
 
     Raises:
-        ArtefactError: The base cannot be described.
+        ConfigError: If the experiment cannot be trained.
+        ArtefactError: If the base's configuration cannot be read.
     """
     return _llm_plan(config) if config.task == "llm" else _encoder_plan(config)
 
 
 def published_shape(name: str) -> dict[str, Any] | None:
-    """The published configuration of a hub id, as far as it determines the number of values."""
+    """The published configuration of a hub id: the part that determines the number of parameters."""
     shapes: dict[str, dict[str, Any]] = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
     return shapes.get(name)
 
@@ -91,15 +92,15 @@ def published_shape(name: str) -> dict[str, Any] | None:
 def _llm_plan(config: ExperimentConfig) -> Plan:
     llm = config.llm
     assert llm is not None
-    recipe = llm_recipe(config)  # a recipe that cannot be trained is refused here as in training
+    recipe = llm_recipe(config)  # raises for a recipe that cannot be trained
     require_place(llm.base)
     base, note = _described(llm.base, llm.revision)
     lora, shape = lora_settings(config), Shape.of(base)
-    if note is None:  # a shape that was published says nothing of positions
+    if note is None:  # a published shape has no positions
         prompt_budget(config, base=base)
-    # As training on this machine would resolve it.
+    # Training on this machine resolves `auto` in the same way.
     precision: Any = resolve_precision("auto") if llm.precision == "auto" else llm.precision
-    # Memory holds one part of a step. Packed or not, B prompts never fill more than B rows of the longest.
+    # Memory holds one part of a step. Packed or not, B prompts fill at most B rows of the longest prompt.
     prompts = config.optim.batch_size // optim_settings(config).parts
     row_tokens = llm.max_tokens if llm.pack_tokens is None else max(llm.pack_tokens, llm.max_tokens)
     tokens = prompts * llm.max_tokens
@@ -118,7 +119,7 @@ def _llm_plan(config: ExperimentConfig) -> Plan:
 
 
 def _answer_tokens(recipe: Recipe, labels: int) -> int:
-    """Most tokens that the answers of one example have together: all labels, all speakers, or one text."""
+    """Most tokens of all answers of one example: all labels, all speakers, or one text."""
     return max(WRITTEN_TOKENS if recipe.generated else 0, labels * _LABEL_TOKENS, _SPEAKER_TOKENS)
 
 
@@ -128,7 +129,7 @@ def _encoder_plan(config: ExperimentConfig) -> Plan:
     size = sum(parameter.numel() for parameter in encoder.parameters())
     frozen = encoder.word_embeddings.weight.numel() if backbone.freeze_word_embeddings else 0
     if config.task == "emonet" and emonet is not None:
-        if emonet.encoder == "shared":  # that of the shared classifier, which stays as it is
+        if emonet.encoder == "shared":  # that of the shared classifier, which is frozen
             frozen = size
         elif emonet.memory_encoder == "own":
             size, frozen = 2 * size, 2 * frozen
@@ -136,7 +137,7 @@ def _encoder_plan(config: ExperimentConfig) -> Plan:
 
 
 def _shaped(config: ExperimentConfig) -> tuple[Encoder, str | None]:
-    """The encoder as shapes without memory, and where they come from, if not from the encoder."""
+    """The encoder as shapes without memory, and the source of the shapes if it is not the encoder."""
     import torch
 
     from erc.models.encoder.encoder import load_encoder
@@ -158,7 +159,7 @@ def _shaped(config: ExperimentConfig) -> tuple[Encoder, str | None]:
 
 
 def _described(name: str, revision: str | None) -> tuple[object, str | None]:
-    """The Hugging Face configuration of a base, and where it comes from, if not from the base."""
+    """The Hugging Face configuration of a base, and its source if it is not the base."""
     from transformers import AutoConfig
 
     known = published_shape(name)
@@ -169,5 +170,5 @@ def _described(name: str, revision: str | None) -> tuple[object, str | None]:
         return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False), None
     except (OSError, ValueError) as error:
         raise ArtefactError(
-            f"the base model '{name}' cannot be described, so nothing can be estimated: {error}"
+            f"the configuration of base model '{name}' cannot be read, so nothing can be estimated: {error}"
         ) from error

@@ -24,11 +24,11 @@ class TaskRunner(Protocol):
         progress: bool,
         inputs: InputMaker,
     ) -> Path:
-        """Trains in `run_dir`; with `resume`, goes on from the last checkpoint there."""
+        """Trains in `run_dir`; with `resume`, continues from the last checkpoint there."""
         ...
 
 
-# Every runner imports its module when it is called: a run should not import the parts of other tasks.
+# Every runner imports its module when it is called, so that a run does not import the other tasks.
 
 
 def _run_utterance(
@@ -82,23 +82,23 @@ def run_experiment(
 ) -> Path:
     """Trains the model that `config` describes, in `run_dir`.
 
-    The resolved configuration is written to the run folder first. Where several processes train, the main one
-    writes and all return the same folder.
+    The resolved configuration is written to the run folder first. If several processes train, only the main
+    one writes, and all return the same folder.
 
     Args:
         config: The experiment.
         run_dir: The run folder.
         resume: Whether an interrupted run continues from its last checkpoint; otherwise it starts again.
         progress: Whether to show a progress bar.
-        inputs: Makes the training inputs that the recipe needs beside the corpus.
+        inputs: Makes the training inputs that the recipe needs besides the corpus.
 
     Returns:
         The model folder `run_dir / config.name`; for task `multitask` the folder `run_dir / "models"` with
         one model folder per part.
 
     Raises:
-        ConfigError: If the run folder has another configuration, the run cannot be resumed from the present
-            inputs, or the recipe needs an input that `inputs` does not make.
+        ConfigError: If the run folder has another configuration, a resumed run was started with other inputs,
+            or the recipe needs an input that `inputs` does not make.
         ArtefactError: If a model that training starts from cannot be used, or the result cannot be saved.
         InputError: If a corpus cannot be read.
     """
@@ -110,7 +110,7 @@ def _record(config: ExperimentConfig, run_dir: Path) -> None:
     """Writes the configuration into the run folder, so that two experiments are never mixed there."""
     run_dir.mkdir(parents=True, exist_ok=True)
     record = run_dir / "config.yaml"
-    # Compared after parsing: a key that is newer than the record has its default there.
+    # Compared after parsing, so that a key that is newer than the record gets its default.
     if record.exists() and load_config(record) != config:
         raise ConfigError(
             f"{record} holds another configuration: give another run folder with --run, or remove this one"

@@ -1,7 +1,7 @@
-"""Training inputs beside the corpus: notes on speakers, demonstrations, generated texts and bios.
+"""Training inputs besides the corpus: notes on speakers, demonstrations, generated texts and bios.
 
-Training does not import the speaker memory. The caller of a run makes these inputs from the run's splits,
-with the same code that labels later. A prompt in training is then the prompt that labelling builds.
+Training does not import the speaker memory. The caller of a run makes these inputs from the run's splits with
+the code that is used for labelling. So prompts are the same in training and in labelling.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from erc.data.conversation import Conversation
 from erc.data.corpora import Corpus
 from erc.data.corpora.splits import load_split
 
-if TYPE_CHECKING:  # a run needs either the language model's modules or the encoder's
+if TYPE_CHECKING:  # so that a run imports only the modules of its own task
     from erc.llm.prompts.demonstrations import Embed
     from erc.llm.prompts.notes import SpeakerNotes
     from erc.models.turn_builder import BioProvider
@@ -31,7 +31,7 @@ class TrainingNotes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingInputs:
-    """Training inputs of a recipe beside the corpus.
+    """Training inputs of a recipe besides the corpus.
 
     Attributes:
         notes: Bios and history for prompts.
@@ -39,7 +39,7 @@ class TrainingInputs:
         generated: Texts that a language model wrote, by task (for characteristics:
             `speaker_characteristic/oReact`) and then by (conversation id, index).
         bios: Bios of the speakers as vectors, for an encoder.
-        provenance: What made these inputs; recorded with the model.
+        provenance: Names and digests of the models that made these inputs; recorded with the model.
     """
 
     notes: TrainingNotes | None = None
@@ -57,7 +57,7 @@ Every process calls it once before a model is loaded, the main process first.
 
 
 def no_inputs(train: Corpus, dev: Corpus) -> TrainingInputs:
-    """No inputs beside the corpus."""
+    """No inputs besides the corpus."""
     return TrainingInputs()
 
 

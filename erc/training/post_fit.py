@@ -27,7 +27,7 @@ from erc.uncertainty.policy import DecisionPolicy
 from erc.uncertainty.selective import aurc
 
 RISKS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
-"""Error rates a policy may promise for accepted turns, strictest first."""
+"""Limits of the error rate of accepted turns that a policy may have, strictest first."""
 _LEAST_COVERAGE = 0.5
 _FALLBACK_COVERAGE = 0.5
 _TOLERANCE = 0.02
@@ -36,7 +36,7 @@ _MC_BATCH_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class ModeFigures:
-    """A mode's AURC of total entropy on dev, and the seconds it took."""
+    """A mode's AURC of total entropy on dev, and its time in seconds."""
 
     mode: str
     samples: int
@@ -46,7 +46,7 @@ class ModeFigures:
 
 @dataclass(frozen=True, slots=True)
 class McChoice:
-    """The chosen mode and the figures it was chosen by."""
+    """The chosen mode, and the figures of all modes."""
 
     mode: str
     figures: tuple[ModeFigures, ...]
@@ -63,13 +63,16 @@ def choose_mode(
     samples: int,
     modes: Sequence[McMode] = SAMPLED_MODES,
 ) -> McChoice:
-    """Measures each of `modes` on dev, cheapest first.
+    """Measures each of `modes` on dev and chooses the cheapest that is about as good as the last.
 
     Args:
-        entropy: Gives a mode's total predictive entropy (N,).
-        losses: (N,).
+        entropy: Returns a mode's total predictive entropy (N,).
+        losses: The loss of each utterance, (N,).
         samples: Number of samples per mode.
-        modes: The modes.
+        modes: The modes, cheapest first.
+
+    Raises:
+        ValueError: For no utterances, or arrays of different lengths.
     """
     figures = []
     for mode in modes:
@@ -98,7 +101,7 @@ def sampled_entropy(
 ) -> np.ndarray:
     """Total predictive entropy (N,) in nats, summed over labels, of N tokenised texts in input order.
 
-    Samples are drawn from a copy of the network in `precision`, as labelling draws them.
+    As in labelling, samples are drawn from a copy of the network in `precision`.
 
     Raises:
         ConfigError: For an unknown precision.
@@ -120,14 +123,16 @@ def sampled_entropy(
 def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None = None) -> DecisionPolicy:
     """The policy with the strictest error rate r that still accepts half of the turns.
 
-    The error rate of accepted turns is at most r with 90% confidence. If no r can be certified, the more
-    confident
-    half is accepted without a bound.
+    The error rate of accepted turns is at most r with 90% confidence. If no r can be certified, the half with
+    the higher confidence is accepted without a bound.
 
     Args:
-        confidence: (N,) calibrated out-of-fold probability of the predicted emotion.
-        wrong: (N,) 1 where the emotion is not the gold label.
-        groups: (N,) dialogue of each turn.
+        confidence: Calibrated out-of-fold probability of the predicted emotion, (N,).
+        wrong: 1 where the emotion is not the gold label, (N,).
+        groups: The dialogue of each turn, (N,).
+
+    Raises:
+        ValueError: For no turns, or arrays of different lengths.
     """
     for risk in RISKS:
         try:
@@ -143,7 +148,11 @@ def fit_policy(confidence: np.ndarray, wrong: np.ndarray, *, groups: Any | None 
 
 @torch.no_grad()
 def compress_in_place(network: nn.Module, base: dict[str, Tensor], kind: DeltaKind) -> int:
-    """Replaces the weights by what a stored difference of this kind restores; returns the bytes it takes."""
+    """Replaces the weights with their stored and restored form; returns the size of the stored form in bytes.
+
+    Raises:
+        ArtefactError: If a weight is not finite.
+    """
     weights = {name: value.detach().cpu().float() for name, value in network.state_dict().items()}
     stored = encode(weights, base, kind)
     if kind != "none":

@@ -22,7 +22,8 @@ def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool)
     """Writes the digests of a run's inputs into its folder.
 
     Raises:
-        ConfigError: If the run is to be resumed and began with other inputs; the message names them.
+        ConfigError: If a resumed run was started with other inputs; the message names them.
+        ArtefactError: If the record of a resumed run is damaged.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ORIGIN_FILE
@@ -31,7 +32,7 @@ def begin_from(run_dir: Path, origin: Mapping[str, str | None], *, resume: bool)
         changed = sorted(name for name in begun.keys() | origin.keys() if begun.get(name) != origin.get(name))
         if changed:
             raise ConfigError(
-                f"the run in {run_dir} began with different inputs ({', '.join(changed)}): "
+                f"the run in {run_dir} was started with different inputs ({', '.join(changed)}): "
                 "give another folder with --run, or train again with --fresh"
             )
     save_record(origin, path)
@@ -43,7 +44,7 @@ def corpora_provenance(corpora: Iterable[Corpus]) -> dict[str, str]:
 
 
 def model_provenance(name: str, revision: str | None = None) -> str | None:
-    """The digest of a pretrained model's weights where it is a folder, else its commit in the local cache."""
+    """The digest of a pretrained model's weights if it is a folder, else its commit in the local cache."""
     folder = Path(resolve_encoder(name))
     return weights_digest(folder) if folder.is_dir() else hub_commit(name, revision)
 

@@ -1,9 +1,10 @@
-"""Calibrators: from logits to probabilities that mean what they say.
+"""Calibrators: from logits to probabilities that match observed frequencies.
 
-A calibrator is fitted on dev, saved and refitted alone, and is monotone per label, so it never changes a
-ranking within a label. Weighted losses inflate probabilities on purpose by different amounts per label, which
-a single temperature cannot undo: multi-label heads get one slope and intercept per label (Platt 1999), held
-back for rare labels.
+A calibrator is fitted on dev. It can be saved and refitted without the other parts of a model. It is monotone
+per label, so it never changes a ranking within a label.
+
+Weighted losses raise the probabilities of each label by a different amount. A single temperature cannot undo
+that. So multi-label heads get a slope and an intercept per label (Platt 1999), regularised for rare labels.
 
 Shapes: B utterances, C labels.
 """
@@ -22,14 +23,18 @@ from erc.errors import ArtefactError
 from erc.uncertainty.checks import as_classes, as_matrix, as_multi_hot
 from erc.uncertainty.records import JsonDict, read_record, write_record
 
-_SMALLEST_SLOPE = 0.05  # a slope of 0 or less would throw the ranking away or turn it round
+_SMALLEST_SLOPE = 0.05  # a slope of 0 or less would lose or reverse the ranking
 
 
 class Calibrator(Protocol):
-    """Logits (B, C) to probabilities (B, C), with a JSON form that `load_calibrator` reads."""
+    """Turns logits (B, C) into probabilities (B, C); `load_calibrator` reads its JSON form."""
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities (B, C) of `logits` (B, C)."""
+        """Probabilities (B, C) of `logits` (B, C).
+
+        Raises:
+            ValueError: For logits of another shape or number of labels, or a value that is not finite.
+        """
         ...
 
     def to_dict(self) -> JsonDict:
@@ -39,7 +44,11 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """No calibration: the plain link, `sigmoid` for multi-label heads and `softmax` for single-label ones."""
+    """No calibration: `link` alone, `sigmoid` for multi-label heads and `softmax` for single-label ones.
+
+    Raises:
+        ValueError: If `link` is neither of them.
+    """
 
     link: Literal["sigmoid", "softmax"]
     kind: ClassVar[str] = "identity"
@@ -59,13 +68,22 @@ class Identity:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Identity:
-        """The calibrator of a record."""
+        """The calibrator of a record.
+
+        Raises:
+            ArtefactError: For another kind, version or set of keys.
+            ValueError: For values out of range.
+        """
         return cls(**read_record(record, kind=cls.kind, version=1, fields=("link",)))
 
 
 @dataclass(frozen=True, slots=True)
 class PerLabelPlatt:
-    """sigmoid(slope_c * logit + intercept_c) for each label c."""
+    """sigmoid(slope_c * logit + intercept_c) for each label c.
+
+    Raises:
+        ValueError: If a slope is not positive, or the numbers of slopes and intercepts differ.
+    """
 
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
@@ -75,7 +93,7 @@ class PerLabelPlatt:
         if len(self.slope) != len(self.intercept):
             raise ValueError(f"{len(self.slope)} slopes and {len(self.intercept)} intercepts")
         if not all(value > 0 for value in self.slope):
-            raise ValueError("every slope must be positive: a calibrator may not turn a ranking round")
+            raise ValueError("every slope must be positive: a calibrator may not reverse a ranking")
 
     @classmethod
     def fit(
@@ -86,14 +104,18 @@ class PerLabelPlatt:
         slope_strength: float = 4.0,
         intercept_strength: float = 4.0,
     ) -> PerLabelPlatt:
-        """Penalised maximum likelihood on dev logits and multi-hot targets (B, C).
+        """Fits by penalised maximum likelihood on dev logits and multi-hot targets (B, C).
 
-        Per label, minimises the log loss summed over utterances plus
-        `slope_strength/2 (slope - 1)^2 + intercept_strength/2 (intercept - pooled)^2`, where `pooled` is the
-        one shift of all logits that makes the expected number of positives equal the observed one. The
-        likelihood's curvature grows with a label's positives, so the penalty acts as that many
-        pseudo-observations: nothing for a frequent label, nearly everything for a label with a handful of
-        positives. The strengths are the precisions of Gaussian priors.
+        For each label it minimises the log loss, summed over utterances, plus
+        `slope_strength/2 (slope - 1)^2 + intercept_strength/2 (intercept - pooled)^2`. `pooled` is the one
+        shift of all logits that makes the expected number of positives equal the observed one.
+
+        The curvature of the likelihood grows with a label's positives. So the penalty hardly changes a
+        frequent label and dominates a label with a few positives. The strengths are the precisions of
+        Gaussian priors.
+
+        Raises:
+            ValueError: For no utterances, a negative strength, or arrays of other shapes or ranges.
         """
         values = as_matrix(logits, name="logits")
         observed = as_multi_hot(targets, shape=values.shape).astype(np.float64)
@@ -121,14 +143,23 @@ class PerLabelPlatt:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> PerLabelPlatt:
-        """The calibrator of a record."""
+        """The calibrator of a record.
+
+        Raises:
+            ArtefactError: For another kind, version or set of keys.
+            ValueError: For values out of range.
+        """
         fields = read_record(record, kind=cls.kind, version=1, fields=("slope", "intercept"))
         return cls(slope=tuple(map(float, fields["slope"])), intercept=tuple(map(float, fields["intercept"])))
 
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """softmax(logits / temperature + bias) with an optional bias per class (empty for none)."""
+    """softmax(logits / temperature + bias) with an optional bias per class (empty for none).
+
+    Raises:
+        ValueError: If the temperature is not positive.
+    """
 
     temperature: float
     bias: tuple[float, ...] = ()
@@ -142,11 +173,14 @@ class Temperature:
     def fit(
         cls, logits: np.ndarray, targets: np.ndarray, *, bias: bool = False, bias_strength: float = 4.0
     ) -> Temperature:
-        """Penalised maximum likelihood on dev logits (B, C) and class indices (B,) (Guo et al. 2017).
+        """Fits by penalised maximum likelihood on dev logits (B, C) and class indices (B,) (Guo et al. 2017).
 
-        The penalty is `bias_strength/2 * sum bias^2 + 1/2 (ln temperature)^2`; the second term keeps the
-        temperature finite when every dev utterance is right, and weighs as much as about one utterance.
-        Without `bias` the argmax stays.
+        The penalty is `bias_strength/2 * sum bias^2 + 1/2 (ln temperature)^2`. The second term keeps the
+        temperature finite if every dev utterance is right. It weighs about as much as one utterance. Without
+        `bias` the argmax does not change.
+
+        Raises:
+            ValueError: For no utterances, or arrays of other shapes or ranges.
         """
         values = as_matrix(logits, name="logits")
         if not len(values):
@@ -187,13 +221,22 @@ class Temperature:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Temperature:
-        """The calibrator of a record."""
+        """The calibrator of a record.
+
+        Raises:
+            ArtefactError: For another kind, version or set of keys.
+            ValueError: For values out of range.
+        """
         fields = read_record(record, kind=cls.kind, version=1, fields=("temperature", "bias"))
         return cls(temperature=float(fields["temperature"]), bias=tuple(map(float, fields["bias"])))
 
 
 def load_calibrator(record: Mapping[str, Any]) -> Calibrator:
-    """The calibrator of a record; ArtefactError for an unknown kind or version."""
+    """The calibrator of a record.
+
+    Raises:
+        ArtefactError: If its kind or version is unknown, or its values cannot be read.
+    """
     kinds: dict[str, Callable[[Mapping[str, Any]], Calibrator]] = {
         Identity.kind: Identity.from_dict,
         PerLabelPlatt.kind: PerLabelPlatt.from_dict,
@@ -246,9 +289,6 @@ def _fit_platt(
 
 
 def calibrate_samples(calibrator: Calibrator, logits: np.ndarray) -> np.ndarray:
-    """Calibrated probabilities (S, B, C) of logits (S, B, C).
-
-    each sample is calibrated like the mean pass.
-    """
+    """Calibrated probabilities (S, B, C) of logits (S, B, C), each sample like the mean pass."""
     samples, rows, labels = logits.shape
     return calibrator(logits.reshape(samples * rows, labels)).reshape(samples, rows, labels)

@@ -1,4 +1,4 @@
-"""Shape and range checks shared by the room, so that each error names the argument and both sizes."""
+"""Shape and range checks of this package; each error names the argument and both sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import numpy as np
 
 
 def as_matrix(values: Any, *, name: str, columns: int | None = None) -> np.ndarray:
-    """`values` as a finite float64 matrix (B, C); ValueError names what is wrong."""
+    """`values` as a finite float64 matrix (B, C).
+
+    Raises:
+        ValueError: For another number of dimensions or columns, or a value that is not finite.
+    """
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2:
         raise ValueError(f"{name} has shape {matrix.shape}: expected two dimensions (utterances, labels)")
@@ -22,8 +26,10 @@ def as_matrix(values: Any, *, name: str, columns: int | None = None) -> np.ndarr
 def as_probabilities(values: Any, *, name: str = "probabilities", ndim: int = 2) -> np.ndarray:
     """`values` as float64 in [0, 1] with `ndim` dimensions.
 
-    Rounding in a softmax of half precision may leave [0, 1] by a little; that much is clamped, more is an
-    error.
+    A softmax in half precision may leave [0, 1] by up to 0.001; such values are clamped.
+
+    Raises:
+        ValueError: For another number of dimensions, or a value that is further outside or not finite.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != ndim:
@@ -38,7 +44,11 @@ def as_probabilities(values: Any, *, name: str = "probabilities", ndim: int = 2)
 
 
 def as_multi_hot(values: Any, *, shape: tuple[int, ...], name: str = "targets") -> np.ndarray:
-    """`values` as booleans of `shape`; soft labels are refused rather than rounded."""
+    """`values` as booleans of `shape`.
+
+    Raises:
+        ValueError: For another shape, or a value other than 0 and 1: soft labels are not rounded.
+    """
     array = np.asarray(values)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape} where {shape} is expected")
@@ -48,7 +58,11 @@ def as_multi_hot(values: Any, *, shape: tuple[int, ...], name: str = "targets") 
 
 
 def as_classes(values: Any, *, rows: int, classes: int, name: str = "targets") -> np.ndarray:
-    """`values` as class indices (B,) in 0..classes-1."""
+    """`values` as class indices (B,) in 0..classes-1.
+
+    Raises:
+        ValueError: For another shape, values that are not integers, or a value out of range.
+    """
     array = np.asarray(values)
     if array.shape != (rows,):
         raise ValueError(f"{name} has shape {array.shape} where {(rows,)} is expected")
@@ -62,7 +76,11 @@ def as_classes(values: Any, *, rows: int, classes: int, name: str = "targets") -
 
 
 def as_vector(values: Any, *, name: str, rows: int | None = None) -> np.ndarray:
-    """`values` as a finite float64 vector (B,)."""
+    """`values` as a finite float64 vector (B,).
+
+    Raises:
+        ValueError: For another shape, or a value that is not finite.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or (rows is not None and len(array) != rows):
         raise ValueError(
@@ -74,10 +92,13 @@ def as_vector(values: Any, *, name: str, rows: int | None = None) -> np.ndarray:
 
 
 def group_index(groups: Any | None, *, rows: int) -> tuple[np.ndarray, int]:
-    """Group numbers (B,) counted from 0 and how many there are; without groups every row is its own.
+    """Group numbers (B,) from 0, and the number of groups; without groups every row is its own group.
 
-    `groups` are dialogue ids of any hashable kind: turns of one dialogue are not independent, so folds,
+    `groups` are dialogue ids of any hashable kind. Turns of one dialogue are not independent, so folds,
     resamples and guarantees are drawn over dialogues.
+
+    Raises:
+        ValueError: If `groups` has another length than `rows`.
     """
     if groups is None:
         return np.arange(rows), rows

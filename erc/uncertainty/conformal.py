@@ -28,9 +28,8 @@ class ConformalSets:
     """Prediction sets: class c is in the set if its probability is at least `thresholds[c]`.
 
     Least ambiguous set-valued classifier (Sadinle et al. 2019). The coverage 1 - `alpha` holds for each
-    class. A
-    class with fewer than 1/alpha - 1 calibration groups has threshold 0 and is in every set. Sets may be
-    empty.
+    class. A class with fewer than 1/alpha - 1 calibration groups has threshold 0 and is in every set. Sets
+    may be empty.
     """
 
     thresholds: tuple[float, ...]
@@ -45,7 +44,7 @@ class ConformalSets:
         alpha: float = ALPHA,
         groups: Any | None = None,
     ) -> ConformalSets:
-        """Fits the sets on probabilities (B, C) and class indices (B,) of data that trained nothing.
+        """Fits the sets on probabilities (B, C) and class indices (B,) of data not used for training.
 
         Raises:
             InputError: For an `alpha` outside (0, 1).
@@ -95,7 +94,7 @@ class FalseNegativeControl:
         alpha: float = ALPHA,
         groups: Any | None = None,
     ) -> FalseNegativeControl:
-        """Fits the threshold on probabilities and multi-hot targets (B, C) of data that trained nothing.
+        """Fits the threshold on probabilities and multi-hot targets (B, C) of data not used for training.
 
         Takes the largest threshold with
         `G/(G+1) * mean over groups of the false-negative rate + 1/(G+1) <= alpha`. The rate changes only at
@@ -130,7 +129,11 @@ class FalseNegativeControl:
         return cls(threshold=float(allowed.max(initial=0.0)), alpha=alpha)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Booleans (B, C): the labels in each utterance's set."""
+        """Booleans (B, C): the labels in each utterance's set.
+
+        Raises:
+            ValueError: For an array that holds no probabilities (B, C).
+        """
         return as_probabilities(probabilities) >= self.threshold
 
 

@@ -1,7 +1,7 @@
-"""Out-of-fold probabilities and decisions: what is fitted on dev is reported on dev as if dev were new.
+"""Out-of-fold probabilities and decisions, to report on dev what is fitted on dev.
 
-The calibrator and the thresholds are fitted on all folds but one and applied to the fold left out. Turns of
-one dialogue never stand on both sides.
+The calibrator and the thresholds are fitted on all folds but one and applied to the held-out fold. All turns
+of a dialogue are in the same fold.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ class CrossFitted:
 def assign_folds(
     targets: np.ndarray, *, groups: Any | None = None, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """The fold (B,) of every row, numbered from 0, seeded.
+    """The fold (B,) of every row, numbered from 0; drawn with `seed`.
 
-    Without groups: shuffled folds of equal size. With groups (dialogue ids): whole groups; for class indices
-    (B,) also stratified as far as the dialogues allow, unless a class has fewer members than there are folds.
+    Without groups, folds are shuffled and of equal size. With groups (dialogue ids), a fold has whole groups.
+    Class indices (B,) are then also stratified as far as the dialogues allow, unless a class has fewer
+    members than there are folds.
+
+    Raises:
+        ValueError: For fewer than 2 folds, or more folds than rows or groups.
     """
     labels = np.asarray(targets)
     index, count = group_index(groups, rows=len(labels))
@@ -74,7 +78,11 @@ def cross_fitted(
     calibrate: FitCalibrator = PerLabelPlatt.fit,
     threshold: FitThresholds = fit_thresholds,
 ) -> CrossFitted:
-    """Multi-label: calibrator and thresholds fitted on the other folds; logits and targets are (B, C)."""
+    """Multi-label: calibrator and thresholds fitted on the other folds; logits and targets are (B, C).
+
+    Raises:
+        ValueError: For arrays of other shapes or ranges, or a number of folds that `assign_folds` refuses.
+    """
     values = as_matrix(logits, name="logits")
     observed = as_multi_hot(targets, shape=values.shape)
     fold = assign_folds(observed, groups=groups, folds=folds, seed=seed)
@@ -97,7 +105,11 @@ def cross_fitted_classes(
     seed: int = 0,
     calibrate: FitCalibrator = Temperature.fit,
 ) -> CrossFitted:
-    """Single-label: as `cross_fitted` with class indices (B,); the decision is the most probable class."""
+    """Single-label: as `cross_fitted` with class indices (B,); the decision is the most probable class.
+
+    Raises:
+        ValueError: For arrays of other shapes or ranges, or a number of folds that `assign_folds` refuses.
+    """
     values = as_matrix(logits, name="logits")
     classes = as_classes(targets, rows=values.shape[0], classes=values.shape[1])
     fold = assign_folds(classes, groups=groups, folds=folds, seed=seed)

@@ -1,9 +1,9 @@
 """Decomposes the entropy of Monte-Carlo samples into aleatoric and epistemic parts.
 
-total = H(mean over samples), aleatoric = mean over samples of H, epistemic = total - aleatoric, the mutual
-information between the label and the model's weights (Depeweg et al. 2018). All entropies are in nats. The
-epistemic part is biased low for few samples and says little about errors inside the training domain: total is
-the primary number.
+total = H(mean over samples), aleatoric = mean over samples of H, epistemic = total - aleatoric. The epistemic
+part is the mutual information between the label and the model's weights (Depeweg et al. 2018). All entropies
+are in nats. The epistemic part is biased low for few samples, and says little about errors inside the
+training domain. So `total` is the primary number.
 
 Shapes: S samples, B utterances, C labels.
 """
@@ -23,6 +23,9 @@ class Uncertainty:
     """Three read-only float64 arrays of one shape, in nats.
 
     `total == aleatoric + epistemic` and `epistemic >= 0`.
+
+    Raises:
+        ValueError: If the shapes differ.
     """
 
     total: np.ndarray
@@ -40,8 +43,7 @@ class Uncertainty:
     def utterance(self) -> Uncertainty:
         """The sum over labels: (B, C) per label becomes (B,) per utterance.
 
-        The sum treats labels as independent given the weights, which is what a multi-label head of sigmoids
-        asserts.
+        The sum treats labels as independent given the weights, as a multi-label head of sigmoids does.
         """
         return Uncertainty(self.total.sum(axis=-1), self.aleatoric.sum(axis=-1), self.epistemic.sum(axis=-1))
 
@@ -61,13 +63,20 @@ def binary_decomposition(probabilities: np.ndarray) -> Uncertainty:
     """Per-label uncertainty (B, C) of sigmoid samples (S, B, C); `.utterance()` sums it over labels.
 
     One sample gives an epistemic part of exactly 0.
+
+    Raises:
+        ValueError: For no samples, or an array that holds no probabilities (S, B, C).
     """
     samples = _samples(probabilities)
     return _split(binary_entropy(samples.mean(axis=0)), binary_entropy(samples).mean(axis=0))
 
 
 def categorical_decomposition(probabilities: np.ndarray) -> Uncertainty:
-    """Per-utterance uncertainty (B,) of softmax samples (S, B, C); each row of C must sum to 1."""
+    """Per-utterance uncertainty (B,) of softmax samples (S, B, C); each row of C must sum to 1.
+
+    Raises:
+        ValueError: For no samples, an array that holds no probabilities (S, B, C), or other sums.
+    """
     samples = _samples(probabilities)
     sums = samples.sum(axis=-1, keepdims=True)
     if samples.size and np.abs(sums - 1.0).max() > 1e-2:
@@ -80,8 +89,7 @@ def categorical_decomposition(probabilities: np.ndarray) -> Uncertainty:
 
 
 def _samples(probabilities: np.ndarray) -> np.ndarray:
-    # Half-precision samples are widened before any logarithm is taken: in 16 bits 1 - p is 0 for p above
-    # 0.9998.
+    # Half-precision samples are converted before any logarithm: in 16 bits 1 - p is 0 for p above 0.9998.
     samples = as_probabilities(probabilities, ndim=3)
     if samples.shape[0] == 0:
         raise ValueError("probabilities hold no samples")
@@ -89,7 +97,6 @@ def _samples(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _split(total: np.ndarray, expected: np.ndarray) -> Uncertainty:
-    # Entropy is concave, so expected <= total up to rounding; the minimum removes the rounding and keeps the
-    # sum exact.
+    # Entropy is concave, so expected <= total up to rounding. The minimum removes the rounding error.
     aleatoric = np.minimum(expected, total)
     return Uncertainty(total=total, aleatoric=aleatoric, epistemic=total - aleatoric)

@@ -1,8 +1,8 @@
-"""The decision policy: which predictions are accepted and which go to a person.
+"""The decision policy: which predictions are accepted, and which a person reviews.
 
-A policy is a threshold on a confidence, on an uncertainty, or on both, fitted on dev for a wanted coverage or
-for a wanted risk with a finite-sample guarantee, and saved alone. It knows nothing of how the numbers were
-made; a policy fitted on one kind of uncertainty does not transfer to another.
+A policy is a threshold on a confidence, on an uncertainty, or on both. It is fitted on dev for a given
+coverage, or for a given risk with a finite-sample guarantee. It is saved in a file of its own. A policy does
+not record how confidences and uncertainties are computed. It is valid only for the kind it was fitted on.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ ACCEPT = "accept"
 REVIEW = "review"
 Signal = Literal["confidence", "uncertainty"]
 
-_STARTS = (0.2, 0.4, 0.6)  # coverages at which a walk of tests begins
+_STARTS = (0.2, 0.4, 0.6)  # coverages at which the three sequences of tests start
 _GRID = tuple(round(0.02 * step, 2) for step in range(10, 51))  # coverages 0.20 to 1.00
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFit:
-    """How a policy came about: its target and what it gave on the dev data it was fitted on.
+    """The target of a policy, and its figures on the dev data it was fitted on.
 
-    `delta` is the probability with which a risk guarantee may fail (None for a coverage target, which
-    guarantees nothing). `risk` is the mean loss of the accepted, averaged over dialogues' turns; None where
-    no loss was given.
+    Attributes:
+        target: What was asked for.
+        level: The wanted coverage or the limit of the risk.
+        signal: What the threshold is on.
+        delta: The probability with which the risk guarantee may fail; None for a coverage target, which has
+            no guarantee.
+        utterances: Number of dev utterances.
+        groups: Number of dialogues, or of utterances without groups.
+        coverage: Share of accepted utterances.
+        risk: Mean loss of the accepted, each weighted by 1 / (turns of its dialogue); None without losses.
     """
 
     target: Literal["coverage", "risk"]
@@ -59,6 +66,10 @@ class DecisionPolicy:
         """The policy that accepts at least the share `coverage` of dev `scores` (B,), and more only for ties.
 
         `signal` says whether the scores are confidences (high is accepted) or uncertainties (low is).
+
+        Raises:
+            InputError: For a `coverage` outside (0, 1].
+            ValueError: For no scores, scores of another shape, or an unknown signal.
         """
         certainty = _certainty(scores, signal)
         if not 0.0 < coverage <= 1.0:
@@ -85,22 +96,19 @@ class DecisionPolicy:
         """The policy of largest coverage whose risk is at most `risk` with probability at least 1 - `delta`.
 
         Learn then Test (Angelopoulos et al. 2021): thresholds are tested from strict to loose in three
-        sequences that
-        start at fixed coverages and stop at their first failure, each at delta/3. So any accepted threshold
-        breaks the
-        limit with probability at most delta.
+        sequences. Each starts at a fixed coverage, stops at its first failure, and tests at delta/3. So a
+        certified threshold exceeds the limit with probability at most delta.
 
-        - With `groups` (dialogue ids) the guarantee is for a random turn of a random *new dialogue*: each
-          dialogue
-          gives one number, the mean over its turns of (loss if accepted, else `risk`), whose expectation
-          exceeds
-          `risk` exactly when the accepted turns' risk does. `losses` (B,) may be anything in [0, 1].
-        - Without groups, utterances are taken as independent; 0/1 losses get the exact binomial test of
-          Clopper and
-          Pearson.
+        - With `groups` (dialogue ids) the guarantee is for a random turn of a random *new dialogue*. Each
+          dialogue gives one number: the mean over its turns of (loss if accepted, else `risk`). Its
+          expectation exceeds `risk` exactly if the risk of the accepted turns does. `losses` (B,) may be
+          anything in [0, 1].
+        - Without groups, utterances are treated as independent. 0/1 losses are tested with the exact binomial
+          test of Clopper and Pearson.
 
         Raises:
-            InputError: No threshold can be certified.
+            InputError: If no threshold can be certified, or `risk` or `delta` is outside (0, 1).
+            ValueError: For no scores, arrays of other shapes or ranges, or an unknown signal.
         """
         certainty = _certainty(scores, signal)
         values = as_vector(losses, name="losses", rows=len(certainty))
@@ -141,7 +149,7 @@ class DecisionPolicy:
         """Booleans (B,): True where a prediction is accepted.
 
         Raises:
-            ValueError: A signal that the policy needs is not given.
+            ValueError: If a signal that the policy needs is not given, or the shapes differ.
         """
         shapes = {np.shape(signal) for signal in (confidence, uncertainty) if signal is not None}
         if len(shapes) != 1:
@@ -159,7 +167,11 @@ class DecisionPolicy:
     def decide(
         self, confidence: np.ndarray | None = None, uncertainty: np.ndarray | None = None
     ) -> np.ndarray:
-        """Strings (B,): 'accept' or 'review'."""
+        """Strings (B,): 'accept' or 'review'.
+
+        Raises:
+            ValueError: As `accepts`.
+        """
         return np.where(self.accepts(confidence, uncertainty), ACCEPT, REVIEW)
 
     def to_dict(self) -> JsonDict:
@@ -177,7 +189,11 @@ class DecisionPolicy:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> DecisionPolicy:
-        """The policy of a record; ArtefactError if it cannot be read."""
+        """The policy of a record.
+
+        Raises:
+            ArtefactError: If the record cannot be read.
+        """
         read = read_record(
             record, kind=cls.kind, version=1, fields=("min_confidence", "max_uncertainty", "fitted")
         )
@@ -214,11 +230,11 @@ def _limit(certainty: np.ndarray, coverage: float) -> float:
 def _tester(
     losses: np.ndarray, index: np.ndarray, count: int, *, grouped: bool, risk: float, delta: float, seed: int
 ) -> Callable[[np.ndarray], float]:
-    """The p-value of "accepting these (B,) booleans breaks the limit"."""
+    """The p-value of the hypothesis that accepting the given utterances (B,) exceeds the limit."""
     if not grouped and np.isin(losses, (0.0, 1.0)).all():
         return lambda accepted: binomial_p_value(int(losses[accepted].sum()), int(accepted.sum()), limit=risk)
     turns = np.bincount(index, minlength=count)
-    order = np.random.default_rng(seed).permutation(count)  # the bets must not follow the order of the corpus
+    order = np.random.default_rng(seed).permutation(count)  # the order must not depend on the corpus
 
     def p_value(accepted: np.ndarray) -> float:
         means = np.bincount(index, weights=np.where(accepted, losses, risk), minlength=count) / turns
@@ -228,7 +244,7 @@ def _tester(
 
 
 def _loosest(certainty: np.ndarray, p_value: Callable[[np.ndarray], float], delta: float) -> float | None:
-    """The loosest threshold that any walk certifies."""
+    """The loosest threshold that any sequence of tests certifies."""
     passed: list[float] = []
     for start in _STARTS:
         for coverage in (point for point in _GRID if point >= start):

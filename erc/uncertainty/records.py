@@ -1,7 +1,7 @@
-"""Reading back the small JSON records that calibrators, thresholds and policies are saved as.
+"""Writes and reads the JSON records of calibrators, thresholds and policies.
 
-A record is `{"kind": ..., "version": ..., fields...}`. Unknown kinds, versions and keys are refused: a file
-that is half understood would change decisions without a word.
+A record is `{"kind": ..., "version": ..., fields...}`. Unknown kinds, versions and keys are refused, because
+ignoring a key could change decisions silently.
 """
 
 from __future__ import annotations
@@ -16,14 +16,22 @@ JsonDict = dict[str, Any]
 
 
 def write_record(kind: str, version: int, fields: Mapping[str, Any]) -> JsonDict:
-    """The record of `fields`; ValueError if a value has no JSON form (NaN and infinity have none)."""
+    """The record of `fields`.
+
+    Raises:
+        ValueError: If a value is NaN or infinite.
+    """
     record = {"kind": kind, "version": version, **fields}
     json.dumps(record, allow_nan=False)
     return record
 
 
 def read_record(record: Mapping[str, Any], *, kind: str, version: int, fields: tuple[str, ...]) -> JsonDict:
-    """The fields of a record of exactly this kind, version and set of keys."""
+    """The fields of a record of exactly this kind, version and set of keys.
+
+    Raises:
+        ArtefactError: If the kind, the version or the keys differ.
+    """
     if record.get("kind") != kind:
         raise ArtefactError(f"kind={record.get('kind')!r} where {kind!r} is expected")
     if record.get("version") != version:

@@ -1,9 +1,9 @@
-"""F1 of what is kept when the most uncertain utterances are rejected, next to rejection at random.
+"""F1 of the kept utterances if the most uncertain ones are rejected, compared with random rejection.
 
-Whole utterances are rejected, never single label cells: dropping cells raises the F1 of any calibrated model,
-with or without an uncertainty. Macro-F1 under rejection is not monotone and can rise merely because rare
-labels run empty, so the supports stand beside it; `erc.uncertainty.selective` has the figures to compare
-scores by.
+Whole utterances are rejected, never single labels: dropping single labels raises the F1 of any calibrated
+model, whether its uncertainty is informative or not. Macro-F1 under rejection is not monotone. It can rise
+only because rare labels have no utterances left, so the curve also has the supports. To compare uncertainty
+scores, use the figures of `erc.uncertainty.selective`.
 
 Shapes: B utterances, C labels, P points.
 """
@@ -25,9 +25,17 @@ COVERAGES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RejectionCurve:
-    """Figures (P,) at falling coverage, with supports (P, C) and the mean over random rejections.
+    """Figures at falling coverage.
 
-    Macro F1 is over the labels that have a positive among all utterances, the same labels at every point.
+    Macro F1 is over the labels that have a positive among all utterances: the same labels at every point.
+
+    Attributes:
+        coverage: Share of kept utterances, (P,).
+        macro_f1: Macro F1 of the kept utterances, (P,).
+        micro_f1: Micro F1 of the kept utterances, (P,).
+        supports: Positives of each label among the kept utterances, (P, C).
+        random_macro_f1: Mean macro F1 over random rejections, (P,).
+        random_micro_f1: Mean micro F1 over random rejections, (P,).
     """
 
     coverage: np.ndarray
@@ -53,8 +61,11 @@ def rejection_curve(
 ) -> RejectionCurve:
     """The curve of uncertainties (B,), boolean decisions and multi-hot targets (B, C).
 
-    One-hot the classes of a single-label model (`erc.uncertainty.counts.one_hot`). All utterances tied at a
-    border are kept.
+    Convert the classes of a single-label model with `erc.uncertainty.counts.one_hot`. Utterances that tie
+    with the last kept one are kept.
+
+    Raises:
+        ValueError: For arrays of other shapes or values.
     """
     scores = as_vector(uncertainty, name="uncertainty")
     observed = as_multi_hot(targets, shape=np.shape(targets))

@@ -1,15 +1,15 @@
-"""Selective prediction: how fast the risk falls when the most uncertain utterances are handed to a person.
+"""Selective prediction: how fast the risk falls if the most uncertain utterances are rejected.
 
-Utterances are kept in order of rising uncertainty. Utterances of equal uncertainty have no order among them,
-so every figure here is its mean over all orders of the ties: it never depends on the order of the input, and
-an uninformative constant score gets exactly what random rejection gets.
+Utterances are kept in order of rising uncertainty. Every figure is the mean over all orders of utterances
+with equal uncertainty. So it does not depend on the order of the input, and a constant score gives exactly
+the figures of random rejection.
 
 - AURC (Geifman and El-Yaniv 2017): mean over k = 1..n of the mean loss of the k most certain.
 - E-AURC (Geifman et al. 2019): AURC minus that of the best possible order, by the loss itself.
-- AUGRC (Traub et al. 2024): area under (loss of the kept, summed, over all n) against coverage. For a 0/1
-  loss with error rate e it equals `(1 - AUROC) e (1 - e) + e^2 / 2`: the chance that a random pair holds a
-  failure that would be accepted; unlike AURC it does not weigh the few most certain utterances above all
-  others.
+- AUGRC (Traub et al. 2024): area under (summed loss of the kept, divided by n) against coverage. For a 0/1
+  loss with error rate e it equals `(1 - AUROC) e (1 - e) + e^2 / 2`, the probability that a random pair holds
+  a failure that would be accepted. Unlike AURC it does not give most weight to the few most certain
+  utterances.
 
 Shapes: B utterances, R resamples, K distinct uncertainties.
 """
@@ -28,7 +28,7 @@ from erc.uncertainty.resampling import Interval, group_draws
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RiskCoverageCurve:
-    """Points (K,) one can reach by a threshold on the uncertainty, from the strictest to keeping everything.
+    """Points (K,) of all thresholds on the uncertainty, from the strictest to one that keeps everything.
 
     `coverage` is the kept share, `risk` the mean loss of the kept, `threshold` the largest uncertainty kept.
     """
@@ -40,7 +40,7 @@ class RiskCoverageCurve:
 
 @dataclass(frozen=True, slots=True)
 class SelectiveScores:
-    """Areas of one uncertainty score against one loss, with intervals; `risk` is that at full coverage."""
+    """Areas of one uncertainty score for one loss, with intervals; `risk` is the mean loss of all."""
 
     risk: float
     aurc: Interval
@@ -58,7 +58,11 @@ class SelectiveScores:
 
 
 def risk_coverage_curve(uncertainty: np.ndarray, losses: np.ndarray) -> RiskCoverageCurve:
-    """The curve of uncertainties (B,) and losses (B,)."""
+    """The curve of uncertainties (B,) and losses (B,).
+
+    Raises:
+        ValueError: For no utterances, or arrays of other shapes or values; so do the other functions here.
+    """
     order, starts, scores, values = _blocks(uncertainty, losses)
     kept = np.append(starts[1:], len(order))
     return RiskCoverageCurve(
@@ -88,7 +92,11 @@ def coverage_at_risk(uncertainty: np.ndarray, losses: np.ndarray, risk: float) -
 
 
 def risk_at_coverage(uncertainty: np.ndarray, losses: np.ndarray, coverage: float) -> float:
-    """The mean loss of the ceil(coverage * B) most certain, averaged over the orders of ties."""
+    """The mean loss of the ceil(coverage * B) most certain, averaged over the orders of ties.
+
+    Raises:
+        ValueError: For a `coverage` outside (0, 1], no utterances, or arrays of other shapes or values.
+    """
     if not 0.0 < coverage <= 1.0:
         raise ValueError(f"coverage={coverage}: expected a share above 0 and at most 1")
     order, starts, _, values = _blocks(uncertainty, losses)
@@ -106,7 +114,11 @@ def selective_replicates(
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Bootstrap replicates (R, 3) of AURC, E-AURC and AUGRC over groups; equal seeds give paired ones."""
+    """Bootstrap replicates (R, 3) of AURC, E-AURC and AUGRC over groups; equal seeds give paired replicates.
+
+    Raises:
+        ValueError: For no utterances, arrays of other shapes or values, or `resamples` below 1.
+    """
     index, count = group_index(groups, rows=len(np.asarray(losses)))
     chunks = []
     for draws in group_draws(count, resamples, seed=seed, width=len(index)):
@@ -118,14 +130,18 @@ def selective_replicates(
 def selective_scores(
     uncertainty: np.ndarray, losses: np.ndarray, replicates: np.ndarray, *, level: float = 0.95
 ) -> SelectiveScores:
-    """The three areas with intervals from bootstrap `replicates` (R, 3)."""
+    """The three areas with intervals from bootstrap `replicates` (R, 3).
+
+    Raises:
+        ValueError: For no utterances, arrays of other shapes or values, or a `level` outside (0, 1).
+    """
     point = _scores(uncertainty, losses, np.ones((1, len(np.asarray(losses)))))[0]
     areas = [Interval.of(point[column], replicates[:, column], level=level) for column in range(3)]
     return SelectiveScores(risk=float(np.mean(losses)), aurc=areas[0], e_aurc=areas[1], augrc=areas[2])
 
 
 def keep_most_certain(uncertainty: np.ndarray, coverages: Sequence[float]) -> list[np.ndarray]:
-    """Mask (B,) of the most certain utterances for each coverage; ties at the border are all kept."""
+    """A mask (B,) of the most certain utterances for each coverage; ties with the last one are kept."""
     values = as_vector(uncertainty, name="uncertainty")
     ranked = np.sort(values)
     return [
@@ -157,9 +173,9 @@ def _blocks(
 def _areas(uncertainty: np.ndarray, losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(R, 2): AURC and AUGRC where row b counts weights[r, b] times (whole numbers).
 
-    Inside a tie of mean loss m that follows a utterances of summed loss L, the expected risk at k is
-    (L + (k - a) m) / k = m + (L - a m) / k, so its sum over k = a+1..b is m (b - a) + (L - a m) (H_b - H_a)
-    with the harmonic numbers H. That covers ties and repeated draws in one closed form.
+    Consider a tie of mean loss m after `a` utterances of summed loss L. The expected risk at k is
+    (L + (k - a) m) / k = m + (L - a m) / k. Its sum over k = a+1..b is m (b - a) + (L - a m) (H_b - H_a) with
+    the harmonic numbers H. This holds for ties and for repeated draws.
     """
     order, starts, _, values = _blocks(uncertainty, losses)
     ranked = np.asarray(weights, dtype=np.float64)[:, order]

@@ -1,13 +1,13 @@
-"""Per-label decision thresholds that maximise F1 on dev without chasing its noise.
+"""Per-label decision thresholds that maximise F1 on dev, smoothed and shrunk against overfitting.
 
-The F1 of a label as a function of the threshold is a step function whose highest step is often luck: tuning
-on the split that is scored inflates macro-F1 by about 0.024 on GoEmotions. Two things hold that back:
+The F1 of a label is a step function of the threshold, and its maximum is often due to chance. Tuning on the
+split that is scored inflates macro-F1 by about 0.024 on GoEmotions. Two methods reduce this:
 
-- the curve is smoothed: on the logit scale the counts are convolved with a Gaussian whose width follows
-  Silverman's rule on the label's positives, so that few positives mean a flatter curve;
-- the threshold of a label with n positives is `w * own + (1 - w) * pooled` on the logit scale with `w = n /
-  (n + k)`, the posterior mean of a normal prior worth k positives. With the default k = 5, 30 positives keep
-  six sevenths of their own threshold, 5 keep half and none keep nothing.
+- The curve is smoothed. On the logit scale the counts are convolved with a Gaussian whose width follows
+  Silverman's rule on the label's positives. So few positives give a flatter curve.
+- The threshold of a label with n positives is `w * own + (1 - w) * pooled` on the logit scale, with
+  `w = n / (n + k)`. This is the posterior mean under a normal prior worth k positives. With the default
+  k = 5, the weight of the own threshold is 6/7 for 30 positives, 1/2 for 5 and 0 for none.
 
 Shapes: B utterances, C labels.
 """
@@ -36,10 +36,13 @@ _EDGES = np.arange(
 
 @dataclass(frozen=True, slots=True)
 class LabelThresholds:
-    """A threshold per label: a label is decided where its probability is at least its threshold.
+    """A threshold per label: a label is predicted if its probability is at least its threshold.
 
-    `pooled` is the shared threshold that rare labels were shrunk to, `positives` the dev positives of each
-    label (both empty-handed for constants: None and ()).
+    `pooled` is the shared threshold that rare labels are shrunk to, and `positives` holds the dev positives
+    of each label. Constant thresholds have None and ().
+
+    Raises:
+        ValueError: For a threshold outside [0, 1], or another number of positives than of thresholds.
     """
 
     values: tuple[float, ...]
@@ -59,7 +62,11 @@ class LabelThresholds:
         return cls(values=(value,) * labels)
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Booleans (B, C) for probabilities (B, C)."""
+        """Booleans (B, C) for probabilities (B, C).
+
+        Raises:
+            ValueError: For another number of labels, or values outside [0, 1].
+        """
         array = as_probabilities(probabilities)
         if array.shape[1] != len(self.values):
             raise ValueError(
@@ -77,7 +84,11 @@ class LabelThresholds:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> LabelThresholds:
-        """The thresholds of a record; ArtefactError if it cannot be read."""
+        """The thresholds of a record.
+
+        Raises:
+            ArtefactError: If the record cannot be read.
+        """
         fields = read_record(record, kind=cls.kind, version=1, fields=("values", "pooled", "positives"))
         try:
             pooled = None if fields["pooled"] is None else float(fields["pooled"])
@@ -95,7 +106,11 @@ def fit_thresholds(
 ) -> LabelThresholds:
     """Thresholds for dev probabilities and targets (B, C), smoothed and shrunk as the module describes.
 
-    `prior_positives` is k; 0 switches off the shrinkage for labels that have positives.
+    `prior_positives` is k; 0 disables the shrinkage for labels that have positives.
+
+    Raises:
+        ValueError: For a negative `prior_positives`, no positive of any label, or arrays of other shapes or
+            ranges.
     """
     if prior_positives < 0:
         raise ValueError(f"prior_positives={prior_positives}: must not be negative")
@@ -126,7 +141,7 @@ def smoothed_f1_curve(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """F1 at each candidate threshold (T,) of scores and targets (B,), from Gaussian-smoothed counts."""
     positions = np.clip(np.floor((scores - _EDGES[0]) / _STEP + 1e-9).astype(int), 0, len(_EDGES) - 1)
     sigma = _bandwidth(scores[targets]) / _STEP
-    # Kept counts at a threshold = everything in its own bin or above.
+    # The kept counts at a threshold are those of its own bin and of all above.
     kept = [
         np.bincount(positions[chosen], minlength=len(_EDGES))[::-1].cumsum()[::-1].astype(float)
         for chosen in (targets, ~targets)
@@ -145,7 +160,7 @@ def _bandwidth(positives: np.ndarray) -> float:
 
 
 def _middle_of_maximum(curve: np.ndarray) -> float:
-    """The middle of the candidates within rounding of the maximum: the centre of a plateau."""
+    """The mean of the candidates whose value equals the maximum up to rounding."""
     best = np.flatnonzero(curve >= curve.max() - 1e-12)
     return float(_EDGES[best].mean())
 

@@ -45,7 +45,7 @@ def test_dry_run_of_every_shipped_configuration_asks_the_network_nothing(name, m
     assert plan.parameters == PARAMETERS[plan.base] * (2 if doubled else 1)
     if plan.note is not None:  # else this machine has the description
         assert plan.base != DEFAULT_ENCODER
-        assert plan.note.startswith(f"the description of {plan.base} is not at hand")
+        assert plan.note.startswith(f"the configuration of {plan.base} is not in the local cache")
     if config.llm is not None:
         assert plan.memory.total > plan.memory.weights > 0
 
@@ -62,7 +62,7 @@ def test_dry_run_of_steps_in_parts_holds_the_activations_of_one_part():
 def test_dry_run_of_an_encoder_that_nothing_is_known_of_says_so():
     with pytest.raises(ArtefactError, match="some/encoder"):
         plan_of("utterance", "some/encoder")
-    with pytest.raises(ArtefactError, match=r"some/model.*cannot be described"):
+    with pytest.raises(ArtefactError, match=r"some/model.*cannot be read"):
         plan_training(
             ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm={"base": "some/model"})
         )

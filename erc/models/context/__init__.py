@@ -1,1 +1,1 @@
-"""Context encoders: each turn with the turns before it, in one of three modes."""
+"""Context encoders: encode each turn with the turns before it, in one of three modes."""

@@ -1,4 +1,4 @@
-"""The interface of the context encoders: turns in, one causal vector a turn out, at once or turn by turn.
+"""The interface of the context encoders: turns to one causal vector a turn, at once or turn by turn.
 
 Shapes: U turns, S drawn networks, P width of a turn's vector.
 """
@@ -20,7 +20,7 @@ from erc.models.turn_batch import TurnBatch
 
 
 class ContextEncoder(nn.Module, ABC):
-    """Encodes each turn with the turns before it in its conversation, and never with a later one.
+    """Encodes each turn with the turns before it in its conversation, never with later ones.
 
     A pass has two halves, so that Monte-Carlo samples share the layers that are not sampled. `begin` runs the
     encoder's first `split` layers, `complete` the rest for `copies` networks. `append` encodes one more turn

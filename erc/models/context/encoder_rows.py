@@ -18,7 +18,7 @@ from erc.models.encoder.batching import length_buckets
 from erc.models.encoder.encoder import EncoderState
 from erc.models.encoder.pooling import Pooling, pool
 
-# Activations of more tokens do not fit a core's cache, so a long conversation would cost more a turn.
+# Activations of more tokens do not fit a core's cache, so a long conversation would take more time a turn.
 _CPU_TOKENS = 1_024
 _TOKENS = 8_192
 

@@ -25,7 +25,7 @@ from erc.models.turn_batch import TurnBatch
 
 
 class WindowContext(ContextEncoder):
-    """Encodes past and target anew for each target; a window holds turns of one conversation only.
+    """Encodes past and target again for each target; a window holds turns of one conversation only.
 
     Raises:
         ValueError: If the encoder cannot read `token_window` tokens and a CLS.

@@ -1,4 +1,4 @@
-"""Building EmoNet from its settings, for training and for loading alike.
+"""Building EmoNet from its settings, in training and in loading.
 
 Each kind of context, memory and join is one entry in a table: `CONTEXTS` (in `erc.models.context.build`),
 `MEMORIES` and `JOINS` (in `erc.models.emonet.fusion`).

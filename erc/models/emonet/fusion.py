@@ -55,7 +55,10 @@ class ProjectedSum(MemoryJoin):
 
 
 class ConcatJoin(MemoryJoin):
-    """`concat`: a linear layer over context and projected memory; it starts by passing the context on."""
+    """`concat`: a linear layer over context and projected memory.
+
+    With `zero_start`, the untrained layer returns the context.
+    """
 
     def __init__(self, *, width: int, memory: int, zero_start: bool = True) -> None:
         super().__init__()
@@ -120,7 +123,7 @@ class BioJoin(nn.Module):
 
     `linear` reads the speaker's own bio through a linear layer over context and bio. `attention` lets the
     turn attend to the speaker's bio and to those of the others heard so far. Both start at zero. A missing
-    bio contributes nothing: without the speaker's own bio, `linear` adds nothing even if others have one.
+    bio contributes nothing. Without the speaker's own bio, `linear` adds nothing, even if others have one.
     """
 
     def __init__(self, *, kind: BioKind, width: int, bio_width: int, heads: int = 4) -> None:
@@ -145,7 +148,7 @@ class BioJoin(nn.Module):
         else:
             present, hidden = mask.any(dim=1), ~mask
             # A row without any bio attends to its first place, because softmax over nothing is NaN. Its
-            # answer is dropped below.
+            # result is discarded below.
             hidden[:, 0] &= present
             known, _ = self.attention(
                 context.unsqueeze(1), bios, bios, key_padding_mask=hidden, need_weights=False

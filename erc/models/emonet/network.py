@@ -180,7 +180,7 @@ class EmoNet(nn.Module):
         Args:
             batch: The conversations.
             n_samples: S.
-            seed: Of the samples.
+            seed: Seed of the samples.
             mode: `full` samples every dropout after the token embeddings; `top-k` those of the `top_k` upper
                 layers of each encoder and all after them; `head` those of the head.
             top_k: Sampled encoder layers in mode `top-k`.
@@ -197,7 +197,7 @@ class EmoNet(nn.Module):
             return sample_head(
                 self.head, embedding, n_samples=n_samples, seed=seed, max_batch_size=max_batch_size
             )
-        # Vectors that come with the batch are those of one network, not of S.
+        # Vectors in the batch were computed by one network, not by S networks.
         begun = self._begin(replace(batch, vectors=None), split)
         at_once = max(1, max_batch_size // len(batch))
         logits = []

@@ -1,4 +1,4 @@
-"""What a conversation model reads of a turn and its speaker, as its artefact stores it."""
+"""The inputs of a conversation model from a turn and its speaker, as its artefact stores them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EmoNetReads:
     Attributes:
         utterance_model: Name of the shared classifier.
         utterance_sha256: Hash of the shared classifier's weights, if the model was trained with it.
-        utterance_paths: Where its folder was in training; empty for one beside the model or a shipped one.
+        utterance_paths: Paths of its folder in training; empty if it is beside the model or shipped.
         memory_encoder: What encodes the speaker's past turns.
         history: Whose turns the memory was trained with.
         history_limit: Most recent turns of the speaker that are read.

@@ -22,8 +22,8 @@ class EmoNetSettings:
 
     Attributes:
         context: How a turn is encoded with the turns before it.
-        encoder: `own`, or `shared`: turns are read by the shared classifier's encoder in the pass that serves
-            both (`hierarchical`).
+        encoder: `own`, or `shared` (for `hierarchical`): the shared classifier's encoder, which runs
+            once for both models.
         pooling: How token vectors become one vector a turn.
         token_window: Tokens of past and target behind one CLS (`window`).
         turn_window: Turns a token may look back (`turn_causal`).

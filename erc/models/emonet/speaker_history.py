@@ -24,7 +24,7 @@ _OWN_ENCODER_SITE = 40_000
 _ROWS_AT_ONCE = 1024
 
 PROBABILITY_FLOOR = 1e-4
-"""Log-odds are taken of probabilities of at least this much, and of at most 1 minus it."""
+"""Probabilities are clamped to at least this and at most 1 minus this before log-odds are computed."""
 
 
 class GruStack(nn.Module):
@@ -80,9 +80,9 @@ class BehaviourMemory(nn.Module, ABC):
 class SharedMemory(BehaviourMemory):
     """A GRU over stored observations of the shared classifier (`memory_encoder: shared`).
 
-    An observation is an embedding and the probabilities of the classifier's labels. Each is normalised
-    apart, because the embedding is much wider: under one LayerNorm the probabilities keep less than one
-    percent of the variance. The embedding is projected to `projection` values; the probabilities become
+    An observation is an embedding and the probabilities of the classifier's labels. They are normalised
+    separately, because the embedding is much wider: under one LayerNorm the probabilities keep less than one
+    percent of the variance. The embedding is projected to `projection` values. The probabilities become
     log-odds, clamped to those of `PROBABILITY_FLOOR` and 1 - `PROBABILITY_FLOOR`.
     """
 
@@ -170,8 +170,8 @@ class OwnMemory(BehaviourMemory):
 def _last_states(gru: GruStack, known: Tensor, batch: TurnBatch, copies: int) -> Tensor:
     """The GRU's states (S * U, G) after each turn's past, whose steps are rows of `known` (S or 1, M, E).
 
-    A step occurs in up to N pasts. To bound memory, the sequences of a part of the turns are made at a time;
-    training keeps them all for the gradient.
+    A step occurs in up to N pasts. To limit memory, sequences are built for some of the turns at a time.
+    Training keeps them all for the gradient.
     """
     assert batch.history_index is not None
     assert batch.history_mask is not None

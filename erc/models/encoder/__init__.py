@@ -1,1 +1,1 @@
-"""Text encoders and what surrounds them: tokens, batches, pooling, precision."""
+"""Text encoders, with tokenisation, batches, pooling and precision."""

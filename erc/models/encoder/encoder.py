@@ -40,7 +40,7 @@ _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 _POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
 _ROTARY = ("modernbert",)
 SUPPORTED_TYPES = ("bert", *_POSITIONS_FROM_PADDING, *_ROTARY)
-"""Model types that are read. Others may use the same parts differently: MPNet and DeBERTa pass a relative
+"""Supported model types. Others may use the same parts differently: MPNet and DeBERTa pass a relative
 position bias from layer to layer."""
 _ATTENTION_PROBABILITY_DROPOUTS = ("attention.self.dropout",)
 

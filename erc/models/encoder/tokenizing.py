@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-# A text is cut to this many characters a token before it is tokenised, so that a huge text costs no more.
+# A text is cut to this many characters a token before it is tokenised, so that a huge text is not slower.
 _CHARACTERS_PER_TOKEN = 32
 
 

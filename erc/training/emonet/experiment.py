@@ -26,7 +26,7 @@ def run_emonet(
     """Train, compress, calibrate and save; return the artefact folder.
 
     Raises:
-        ConfigError: If settings contradict each other, an input is missing, or a resumed run was begun with
+        ConfigError: If settings contradict each other, an input is missing, or a resumed run was started with
             other inputs.
         ArtefactError: If an encoder or the shared classifier cannot be loaded.
         InputError: If a turn has a label that is not one of the model's.

@@ -1,8 +1,8 @@
-"""What the shared utterance classifier makes of a corpus, computed once and kept on disk.
+"""Features of a corpus by the shared utterance classifier, computed once and cached on disk.
 
 The shipped classifier was trained on another corpus (GoEmotions), so its features are as good on train as on
-dev. A classifier that was trained on the training turns is surer of them than of new ones; histories must
-then hold the features of another classifier (`Features.replaced_by`).
+dev. A classifier that was trained on the training turns is more confident on them than on new ones. Histories
+must then hold the features of another classifier (`Features.replaced_by`).
 
 Shapes: N utterances, P width of the embedding, C labels.
 """
@@ -88,8 +88,7 @@ def corpus_features(
     """Features of every utterance, read from `cache_dir` if they were computed before.
 
     The file's name is a digest of the texts, the corpus files' `checksums`, the classifier's weights, the
-    calibrator, the precision and `max_tokens`. A file with other contents than its name says is computed
-    anew.
+    calibrator, the precision and `max_tokens`. A file whose contents do not fit is computed again.
 
     Args:
         classifier: The shared classifier.
@@ -97,7 +96,7 @@ def corpus_features(
         conversations: The conversations.
         cache_dir: Folder of the files; None keeps none.
         checksums: SHA-256 of the corpus files.
-        calibrator: Makes probabilities of logits; None for sigmoids.
+        calibrator: Turns logits into probabilities; None for sigmoids.
         max_tokens: Tokens that are read of an utterance.
         precision: Of the pass.
         batch_tokens: Tokens of a pass.
@@ -154,7 +153,7 @@ def corpus_features(
 def observations(
     conversations: Sequence[Conversation], times: Mapping[str, float], features: Features | None
 ) -> list[tuple[str, PastUtterance]]:
-    """Every turn as a history holds it, with its speaker's key; without features it holds the text alone."""
+    """Every turn as an entry of a history, with its speaker's key; without features it has the text alone."""
     places = [(one.conversation_id, turn.index) for one in conversations for turn in one]
     if features is None:
         embeddings = probabilities = np.zeros((len(places), 0))

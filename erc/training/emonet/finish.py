@@ -1,4 +1,4 @@
-"""What is fitted on dev after training a conversation model, and its artefact.
+"""Fits the rest of a trained conversation model on dev, and saves its artefact.
 
 Shapes: U labelled dev turns, C emotions.
 """
@@ -58,6 +58,12 @@ def finish_emonet(
 
     Returns:
         The artefact's folder.
+
+    Raises:
+        ArtefactError: For weights that are not finite, a base encoder without local weights, or a folder with
+            other content.
+        NoDropoutError: For a network without dropout.
+        ValueError: If no dev turn has a label.
     """
     folder = (shelf or run_dir) / config.name
     predict = partial(predict_turns, network, task.dev_builder, task.dev, precision=config.optim.precision)

@@ -41,12 +41,12 @@ class Ingredients:
         emotions: The labels, in the order of the model's outputs.
         tokenizer: Tokenizer of the model's encoder.
         shared: The shared classifier, if one is named.
-        features: What the shared classifier makes of both splits, if the model reads it.
+        features: The shared classifier's features of both splits, if the model reads them.
         history_features: What histories hold instead of `features`, if the shared classifier was trained on
             the turns of the training split.
-        speakers: The training split's speakers, if the model knows them by identity.
+        speakers: The training split's speakers, if the model has embeddings of them.
         bios: Vectors of the speakers' bios, if the model reads them.
-        bios_provenance: By what the bios were made.
+        bios_provenance: Names and digests of what made the bios.
     """
 
     train: Corpus
@@ -62,14 +62,14 @@ class Ingredients:
 
     @property
     def bio_width(self) -> int | None:
-        """Width of a bio's vector, which the shared classifier makes; None without bios."""
+        """Width of a bio's vector, which the shared classifier computes; None without bios."""
         if self.bios is None or self.shared is None:
             return None
         return classifier_of(self.shared).embedding_width
 
     @property
     def widths(self) -> dict[str, int | None]:
-        """The widths that only the data and the shared classifier know, as arguments of `emonet_settings`."""
+        """The widths that depend on the data and the shared classifier, as arguments of `emonet_settings`."""
         found = self.features
         return {
             "embedding_width": None if found is None else found.embeddings.shape[1],

@@ -60,7 +60,7 @@ def _checked(config: ExperimentConfig) -> EmoNetConfig:
     read_alone = (emonet.context, emonet.speaker_text) == ("hierarchical", "none")
     if emonet.encoder == "shared" and (not read_alone or emonet.memory_encoder == "own"):
         raise ConfigError(
-            "emonet.encoder 'shared' takes each turn as the shared classifier read it: it needs "
+            "emonet.encoder 'shared' uses the shared classifier's vector of each turn: it needs "
             "emonet.context=hierarchical, emonet.speaker_text=none and a memory_encoder of shared or none"
         )
     if emonet.encoder == "shared" and not emonet.separators:

@@ -1,8 +1,8 @@
-"""Training a conversation model: whole conversations with one class a turn, judged by weighted F1.
+"""Training a conversation model: whole conversations with one class a turn, evaluated by weighted F1.
 
-History is chronological: a look-up returns turns strictly before the one it is for. So every epoch sees the
-same histories, and no evaluation changes them. On dev a speaker's history holds dev turns only; earlier turns
-of the training split are added with `dev_sees_train`.
+History is chronological: a look-up for a turn returns only earlier turns. So every epoch uses the same
+histories, and no evaluation changes them. On dev a speaker's history holds dev turns only; earlier turns of
+the training split are added with `dev_sees_train`.
 
 Shapes: U turns, L turns of a conversation, C emotions, P width of a turn's vector.
 """
@@ -58,10 +58,10 @@ def corpus_history(
     """The history of a corpus; `shuffled_speakers` and `other_speaker` are controls with a wrong owner.
 
     Args:
-        kind: Whose turns are found.
+        kind: Whose turns a look-up returns.
         conversations: The conversations in the history.
         times: The place of each conversation in the order of conversations, by id.
-        features: What the shared classifier makes of the turns; None for texts alone.
+        features: The shared classifier's features of the turns; None for texts alone.
         seed: For `shuffled_speakers`.
     """
     if kind == "off":
@@ -81,9 +81,9 @@ class EmoNetTask:
         dev: Dev conversations.
         builder: Makes a `TurnBuilder` over a history, with the model's labels.
         train_builder: The same for training, if it differs.
-        features: What the shared classifier makes of train and dev, if the model reads it.
-        history_features: What histories hold, if it is not `features`: those of a classifier that was not
-            trained on these turns.
+        features: The shared classifier's features of train and dev, if the model reads them.
+        history_features: Features that histories hold instead of `features`: those of a classifier that was
+            not trained on these turns.
         shared_encoder: Whether `features` are also the vectors of the turns themselves.
         history: Whose turns histories hold.
         dev_sees_train: Whether a dev history holds training conversations that are earlier in the corpus.
@@ -172,7 +172,7 @@ class EmoNetTask:
         return list(zip([self.loss(model, batch)], self.loss_weights(batch), strict=True))
 
     def loss_weights(self, batch: Batch) -> list[Tensor]:
-        """The divisor of the cross entropy: the summed class weights of the labelled turns."""
+        """The divisor of the cross entropy: the sum of the class weights of the labelled turns."""
         labels = batch["labels"][batch["labels"] != NO_LABEL]
         return [
             torch.tensor(float(len(labels)), device=labels.device)

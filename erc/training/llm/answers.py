@@ -21,21 +21,22 @@ from erc.training.loop.task import Batch
 LlmLoss = Literal["tokens", "labels", "both"]
 """Which losses are summed.
 
-`tokens`: that of the answer's tokens, as language models are usually tuned. `labels`: that of the right
-label against the others, which is what scoring asks; free-text answers, which have no others, take
-`tokens`. `both`: their sum.
+- `tokens`: the loss of the answer's tokens, as in usual fine-tuning of language models.
+- `labels`: the cross entropy of the right label among all labels, as in scoring. Free-text answers have no
+  other labels and use `tokens`.
+- `both`: the sum of the two.
 """
 
 
 def answer_scores(model: Any, batch: Batch, *, neftune: float = 0.0) -> tuple[Tensor, Tensor]:
     """Log-likelihoods (E, K) of every candidate, and their token counts (E, K).
 
-    Places past an example's last candidate hold minus infinity and 0. `neftune` is the alpha of
+    An example with fewer than K candidates is padded with minus infinity and 0. `neftune` is the alpha of
     `embedding_noise`.
     """
     segments, positions = batch["segments"], batch["position_ids"]
     mask = tree_mask(segments=segments, branches=batch["branches"])
-    # With several processes the model is wrapped. The wrapper must be called, so that gradients are shared.
+    # With several processes the model is wrapped. Calling the wrapper synchronises the gradients.
     bare = getattr(model, "module", model)
     argument = attention_argument(
         mask, positions, positions, config=bare.config, dtype=computing_dtype(model)
@@ -78,12 +79,12 @@ def answer_losses(
     """The mean losses of the examples, in nats, each with its divisor; scalars.
 
     The first is the smoothed mean over candidates of minus the log-likelihood, divided by the number of
-    tokens. Under `labels` it covers only examples with a single answer. The second, absent under `tokens`,
-    is the cross entropy of the softmax over candidates, divided by the number of examples with several.
-    Smoothing keeps 1 - s for the right answer and spreads s evenly over the closed set.
+    tokens. With `labels` it covers only examples with a single answer. The second, absent with `tokens`, is
+    the cross entropy of the softmax over candidates, divided by the number of examples with several.
+    Smoothing gives 1 - s to the right answer and spreads s evenly over the closed set.
 
-    Class weights are those of a weighted mean and are part of the divisor. The weight of a task is not: it
-    says how much the task counts, whatever else is in the batch.
+    Class weights are those of a weighted mean and are part of the divisor. The weight of a task is not part
+    of it, so that it does not depend on the other examples of the batch.
     """
     real = counts > 0
     size = real.sum(dim=1)
@@ -111,7 +112,7 @@ def answer_losses(
 def predict_answers(model: Any, examples: Sequence[LlmExample], *, max_tokens: int = PASS_TOKENS) -> Tensor:
     """Log-likelihoods (E, K) float64 of examples that all have K candidates.
 
-    `max_tokens` bounds the new tokens of a pass. What prompts share at the beginning is read once.
+    `max_tokens` limits the new tokens of a pass. A common beginning of several prompts is read once.
     """
     prompts, answers = [example.prompt for example in examples], [example.answers for example in examples]
     scores, reader = torch.zeros(len(examples), len(answers[0]), dtype=torch.double), PrefixReader(model)

@@ -1,8 +1,8 @@
 """Prompts and answers as batches for training a causal language model.
 
-The prompt is the trunk of a tree and every answer a branch. One row therefore holds an example with all its
-candidate answers and, with packing, as many examples as fit; none sees another. What the prompts of a row
-share at the beginning is in the row once. Only answer tokens have a loss.
+A row has the shape of a tree: the prompt is the trunk, and every answer is a branch. So one row holds an
+example with all its candidate answers. With packing it holds as many examples as fit, and no example attends
+to another. A common beginning of the prompts is in the row once. Only answer tokens have a loss.
 
 Shapes: R rows, T tokens in a row, N answer tokens, A answers, E examples.
 """
@@ -22,7 +22,7 @@ from erc.llm.scoring.masks import NO_SEGMENT, SHARED
 from erc.training.loop.task import Batch
 
 _HEAD = 16
-"""Prompts with equal first tokens, this many, are packed together."""
+"""Prompts with this many equal first tokens are packed together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def encode_example(
 
 
 def dialogue_groups(examples: Sequence[LlmExample]) -> np.ndarray:
-    """The number of each example's dialogue, (E,); a number of its own for an example without one."""
+    """The number of each example's dialogue, (E,); an example without one gets a unique number."""
     return np.array(
         [
             -1 - index if example.dialogue is None else example.dialogue
@@ -137,8 +137,8 @@ def rows_of(examples: Sequence[LlmExample], *, row_tokens: int | None) -> list[R
 
 
 def common_beginning(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all prompts share at the beginning; each keeps at least its last one for itself."""
-    first, last = min(prompts), max(prompts)  # all prompts between these share what they share
+    """The number of equal first tokens of all prompts, without the last token of the shortest prompt."""
+    first, last = min(prompts), max(prompts)  # the common prefix of these two is common to all
     limit = min(map(len, prompts)) - 1
     return next((i for i in range(limit) if first[i] != last[i]), max(0, limit))
 
@@ -203,7 +203,7 @@ def _lay(
 ) -> int:
     """Writes an example into its row from column `start`; returns the next column.
 
-    The `shared` first tokens of its prompt are left out, since the row has them already.
+    The `shared` first tokens of its prompt are left out, because the row already has them.
     """
     _write(grids, row, example.prompt[shared:], at=start, position=shared, segment=index, branch=0)
     at = start + len(example.prompt) - shared

@@ -1,4 +1,4 @@
-"""Fits what a trained adapter's scores mean: decision policies on calibrated dev scores."""
+"""Fits decision policies on a trained adapter's calibrated dev scores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ def fit_policies(
 ) -> dict[str, Any]:
     """The record of a decision policy for each label set that can be reported.
 
-    Confidence comes from a calibrator fitted on other dialogues, because one that has seen a turn is
-    overconfident. The result is empty for fewer than two dialogues. `log_likelihood` (N, K), `targets`
-    (N,), `groups` (N,), `prior` (K,).
+    Confidence comes from a calibrator fitted on other dialogues, because a calibrator is overconfident on
+    turns that it was fitted on. The result is empty for fewer than two dialogues.
+
+    Args:
+        log_likelihood: Scores of the labels, (N, K).
+        targets: Index of the right label, (N,).
+        groups: The dialogue of each turn, (N,).
+        label_set: Name of the label set.
+        prior: Scores of the labels without content, (K,).
     """
     emotions = load_emotion_set(label_set)
     dialogues = len(np.unique(groups))

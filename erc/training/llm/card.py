@@ -1,4 +1,4 @@
-"""The model card of an adapter, `README.md` in its folder, made from its record."""
+"""The model card of an adapter, `README.md` in its folder, generated from its record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from erc.persistence.card import INTENDED_USE, policy_lines
 
 CARD = "README.md"
 _OF_THE_RUN = ("seconds", "step")
-"""What the Trainer records beside its figures."""
+"""Keys that the Trainer records in addition to its figures."""
 _TEMPLATE = """---
 library_name: peft
 base_model: {{ record.base }}
@@ -58,8 +58,8 @@ each calibrated on other dialogues.
 {% endfor %}
 ## Use
 
-`erc label --model llm:FOLDER FILES` labels with it and its calibrator. Where the base is elsewhere, use
-`--model llm:BASE --adapter FOLDER`. vLLM and plain PEFT load the folder as it is.
+`erc label --model llm:FOLDER FILES` labels with it and its calibrator. If the base is in another folder, use
+`--model llm:BASE --adapter FOLDER`. vLLM and PEFT load the folder without changes.
 
 {{ use }}
 

@@ -25,7 +25,7 @@ class Examples:
         prompts: Makes the prompts.
         recipe: What prompts show.
         inputs: Notes, embeddings and generated texts.
-        demonstrations: Demonstrations of the training split, where the recipe shows any.
+        demonstrations: Demonstrations of the training split, if the recipe shows any.
     """
 
     prompts: TaskPrompts
@@ -91,7 +91,7 @@ class Examples:
         )
 
     def _embed(self, texts: Sequence[str]) -> None:
-        """Computes the vectors of a corpus together, since single texts would not fill a batch."""
+        """Computes the vectors of all texts of a corpus at once, in full batches."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if fresh and self.demonstrations is not None and self.inputs.embed is not None:
             self._vectors.update(zip(fresh, self.inputs.embed(fresh), strict=True))

@@ -60,11 +60,13 @@ def run_llm(
 ) -> Path:
     """Trains every stage in its own folder and writes the adapter folder `run_dir / config.name`.
 
-    `splits` are train and dev where they are not those of `config.data`, such as generated ones.
+    `splits` are train and dev if they differ from those of `config.data`, such as generated ones.
 
     Raises:
-        ConfigError: the recipe needs something that `inputs` does not make, or cannot be trained so.
-        ArtefactError: the base cannot be loaded or trained.
+        ConfigError: If the recipe needs an input that `inputs` does not make, the base cannot read its
+            prompts, or a resumed run was started with other inputs.
+        ArtefactError: If the base cannot be loaded or trained.
+        InputError: If a corpus cannot be read.
     """
     recipe = llm_recipe(config)
     llm = config.llm
@@ -114,9 +116,9 @@ def run_llm(
 
 
 def _made_inputs(inputs: InputMaker, splits: tuple[Corpus, Corpus]) -> TrainingInputs:
-    """The training inputs of a run, equal in every process: the main one hands its generated texts over.
+    """The training inputs of a run; every process gets the generated texts of the main process.
 
-    A missing text makes no example, so with other texts the processes would have other batches.
+    A missing text makes no example. So different texts would give the processes different batches.
     """
     made = main_first(lambda: inputs(*splits))
     return replace(made, generated=on_main(lambda: made.generated))
@@ -144,7 +146,7 @@ def finish_llm(
     base, local = llm.base, Path(llm.base).is_dir()
     record = AdapterRecord(
         base=base,
-        # A hub name or branch may move on; an adapter fits the commit it was trained with.
+        # A branch on the hub may change; an adapter fits only the commit it was trained with.
         revision=llm.revision if local else hub_commit(base, llm.revision) or llm.revision,
         prompt=builder.prompt_id,
         prompt_sha256=builder.sha256,
@@ -171,7 +173,7 @@ def finish_llm(
 def _begun_from(
     config: ExperimentConfig, splits: Sequence[Corpus], inputs: TrainingInputs, prompts: TaskPrompts
 ) -> Provenance:
-    """What a run's examples, and the model under its adapter, depend on beside the configuration."""
+    """What the examples and the base model of a run depend on besides the configuration."""
     assert config.llm is not None
     written = sorted((task, sorted(texts.items())) for task, texts in inputs.generated.items())
     return {
@@ -185,7 +187,7 @@ def _begun_from(
 
 
 def _origin(config: ExperimentConfig, splits: Sequence[Corpus], inputs: TrainingInputs) -> dict[str, Any]:
-    """What an adapter was made from; labelling finds its demonstrations by it."""
+    """What an adapter was trained from; labelling uses it to find the demonstrations."""
     return {
         "config": json.loads(config.model_dump_json()),
         "files": corpora_provenance(splits),
@@ -197,24 +199,24 @@ def check_inputs(recipe: Recipe, inputs: TrainingInputs) -> None:
     """Checks that a recipe can be trained with `inputs`.
 
     Raises:
-        ConfigError: something is missing; the message says what.
+        ConfigError: If an input is missing; the message names it.
     """
     if recipe.needs_notes and inputs.notes is None:
         raise ConfigError(
-            "llm.bios and llm.history read a speaker memory: train with `erc train`, or hand in inputs "
+            "llm.bios and llm.history read a speaker memory: train with `erc train`, or pass inputs "
             "with TrainingNotes"
         )
     if recipe.demonstrations and inputs.embed is None:
         raise ConfigError(
-            "llm.demonstrations needs an embedding to find them by: train with `erc train`, or hand in "
+            "llm.demonstrations needs an embedding to find them: train with `erc train`, or pass "
             "inputs with embed"
         )
     for stage in recipe.stages:
         for task in stage.tasks:
             if task in GENERATED and not inputs.generated.get(answers_of(task, stage)):
                 raise ConfigError(
-                    f"stage '{stage.name}' learns {answers_of(task, stage)}, whose texts a language model "
-                    "has to write first: there are none"
+                    f"stage '{stage.name}' learns {answers_of(task, stage)}, but a language model has "
+                    "written no texts for it"
                 )
 
 

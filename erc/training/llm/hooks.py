@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def enable_checkpointing(model: Any) -> None:
-    """Computes activations again in the backward pass: less memory for more time."""
+    """Makes the model compute activations again in the backward pass, which saves memory and takes time."""
     # Newer releases of transformers rename the method and warn about the old name.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
@@ -23,8 +23,8 @@ def embedding_noise(model: Any, example_tokens: Tensor, *, alpha: float) -> Iter
     """Adds uniform noise of size alpha / sqrt(L * D) to the input embeddings (NEFTune, Jain et al. 2024).
 
     `example_tokens` (R, T) holds, for each token, the number L of tokens of its own example; 0 is padding.
-    A token that several examples of a packed row share has their mean. D is the embedding width. There is
-    no noise in evaluation mode, nor without gradients.
+    A token that several examples of a packed row share has the mean of their lengths. D is the embedding
+    width. No noise is added in evaluation mode or without gradients.
     """
     if not alpha:
         yield
@@ -46,9 +46,9 @@ def embedding_noise(model: Any, example_tokens: Tensor, *, alpha: float) -> Iter
 
 @contextmanager
 def logits_only_at(model: Any, rows: Tensor, columns: Tensor) -> Iterator[None]:
-    """Makes logits (1, N, V) at N places (row, column) alone within the block.
+    """Within the block, the model computes logits (1, N, V) only at N places (row, column).
 
-    A vocabulary is large and a prompt long, and each row needs other columns.
+    Logits of all tokens would take much memory, and each row needs different columns.
     """
 
     def chosen(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

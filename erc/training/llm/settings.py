@@ -14,17 +14,17 @@ from erc.llm.recipes import Recipe, Stage
 from erc.training.loop.settings import OptimSettings, optim_settings
 
 _CHOSEN_TOKENS = 16
-"""Most tokens of a label, or of a name among those of a dialogue, the end included."""
+"""Most tokens of an answer that is a label or a speaker's name, with its end token."""
 WRITTEN_TOKENS = 96
-"""Of a written answer of the most characters that are learnt."""
+"""Tokens of the longest free-text answer that is learnt."""
 
 
 def llm_recipe(config: ExperimentConfig) -> Recipe:
     """The recipe of `config`.
 
     Raises:
-        ConfigError: its task is not `llm`, its last stage does not train emotions, or a writer is named and
-            has nothing to write.
+        ConfigError: If its task is not `llm`, its last stage does not train emotions, or it names a writer
+            that has nothing to write.
     """
     if config.llm is None:
         raise ConfigError(f"experiment '{config.name}' has no section 'llm': its task is '{config.task}'")
@@ -46,8 +46,7 @@ def llm_recipe(config: ExperimentConfig) -> Recipe:
     if llm.writer is not None and not (recipe.bios or recipe.generated):
         raise ConfigError(
             f"llm.writer={llm.writer}: '{config.name}' has nothing for it to write, neither bios nor texts "
-            "of a task; "
-            "leave it out, or set llm.bios=true"
+            "of a task; leave it out, or set llm.bios=true"
         )
     return recipe
 
@@ -70,7 +69,7 @@ def prompt_budget(config: ExperimentConfig, *, base: Any = None) -> Budget:
     """How much a prompt of `config` may hold; `base` is the Hugging Face configuration of the base model.
 
     Raises:
-        ConfigError: the base has no positions for such a prompt and its answer.
+        ConfigError: If the base has too few positions for such a prompt and its answer.
     """
     llm = config.llm
     assert llm is not None

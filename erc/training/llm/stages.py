@@ -1,7 +1,7 @@
 """Runs the stages of a recipe in order, and resumes a run in the stage that was interrupted.
 
-A finished stage leaves its weights and a record in its folder. When a run is resumed, they are loaded from
-there; the stage's examples are not made again. An interrupted stage resumes from its last whole checkpoint.
+A finished stage writes its weights and a record into its folder. A resumed run loads them and does not make
+the stage's examples again. An interrupted stage resumes from its last complete checkpoint.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ def run_stages(
     resume: bool,
     progress: bool,
 ) -> dict[str, float]:
-    """Trains `model` stage after stage, each in the folder of its name; returns the dev figures of the last.
+    """Trains `model` stage by stage, each in the folder of its name; returns the dev figures of the last.
 
     `task_of` makes a stage's examples and is called only for stages that are trained. Without `resume`,
-    nothing of an earlier run counts.
+    results of an earlier run are ignored.
 
     Raises:
-        ArtefactError: a finished stage has the weights of another adapter.
+        ConfigError: If a run is resumed with another number of processes.
+        ArtefactError: If a finished stage is damaged or has the weights of another adapter.
     """
     done = on_main(lambda: _finished(run_dir, stages, resume=resume))
     figures: dict[str, float] = {}
@@ -88,7 +89,7 @@ def _restore(model: nn.Module, folder: Path) -> dict[str, float]:
     """Loads a finished stage's weights into the model and returns its figures.
 
     Raises:
-        ArtefactError: the weights are those of another adapter.
+        ArtefactError: If the files are damaged, or the weights are those of another adapter.
     """
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     weights, figures = load_whole(folder / WEIGHTS), load_record(folder / RECORD).get("figures")

@@ -31,7 +31,7 @@ from erc.uncertainty.crossfit import cross_fitted_classes
 class LlmTask:
     """Fits an adapter to answers.
 
-    The primary metric is weighted F1 of calibrated scores where dev has emotion examples, else the loss.
+    The primary metric is weighted F1 of calibrated scores if dev has emotion examples, else the loss.
 
     Args:
         train: Training examples.
@@ -123,7 +123,7 @@ class LlmTask:
         """Dev figures: those of calibrated emotion scores, or the loss.
 
         Raises:
-            ValueError: there are no dev examples.
+            ValueError: If there are no dev examples.
         """
         if not self._emotions:
             return {"loss": self._dev_loss(model)}
@@ -134,7 +134,7 @@ class LlmTask:
         )
 
     def head_parameters(self, model: nn.Module) -> set[str]:
-        """Nothing: a language model has no head."""
+        """An empty set, because a language model has no head."""
         return set()
 
     @torch.no_grad()
@@ -157,12 +157,12 @@ class LlmTask:
 
 
 def as_labelled(scores: np.ndarray, targets: np.ndarray, *, groups: np.ndarray) -> np.ndarray:
-    """Log-probabilities (E, K) of dev scores (E, K), calibrated as labelling will calibrate them.
+    """Log-probabilities (E, K) of dev scores (E, K), calibrated as in labelling.
 
-    A sum over tokens favours short labels, above all in a model trained on tokens and still uncertain. The
-    calibrator removes that when labelling, so checkpoints must not be judged by it. A temperature and a
-    bias per label are fitted out of fold; folds keep the dialogues numbered by `groups` (E,) whole. With
-    fewer than two dialogues nothing is fitted.
+    A sum over tokens favours short labels, most of all in a model that is trained on tokens and still
+    uncertain. The calibrator removes this bias in labelling, so it must not affect the choice of a
+    checkpoint. A temperature and a bias per label are fitted on the other folds. All examples of a dialogue,
+    numbered by `groups` (E,), are in the same fold. With fewer than two dialogues nothing is fitted.
     """
     dialogues = len(np.unique(groups))
     if dialogues < 2:

@@ -1,8 +1,9 @@
-"""Training by several processes, as `torchrun` and `accelerate launch` start them.
+"""Training with several processes, as started by `torchrun` or `accelerate launch`.
 
-Every process runs the same program. The main one alone writes files and decides what all must agree on (dev
-figures, where to resume), through `on_main`; the others wait for its result or error. All must see the run
-folder. Without a launcher the process is the main and only one, and this module does nothing.
+Every process runs the same program. Only the main process writes files and computes what all must agree on
+(dev figures, where to resume). It does so through `on_main`, and the others wait for its result or error. All
+must be able to read the run folder. Without a launcher there is one process, and these functions only run
+their argument.
 """
 
 from __future__ import annotations
@@ -21,26 +22,32 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _STEP_TIMEOUT = timedelta(minutes=30)
-"""How long a step of training may wait for the other processes."""
+"""The longest time that a training step waits for the other processes."""
 _WORK_TIMEOUT = timedelta(days=2)
-"""How long others wait for the main process to evaluate or save; a dead process ends the wait at once."""
+"""The longest time that the others wait while the main process evaluates or saves.
+
+If a process dies, the wait ends at once.
+"""
 
 
 def count() -> int:
-    """How many processes train together; the first call of each joins them."""
+    """The number of processes that train together; the first call in a process joins the group."""
     return int(_state().num_processes)
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes."""
+    """Whether this is the main process, which writes files."""
     return bool(_state().is_main_process)
 
 
 def on_main(work: Callable[[], Result]) -> Result:
-    """What `work` gives in the main process, in every process; the others do not run it.
+    """Runs `work` in the main process and returns its result in every process.
 
-    Its errors are raised in all: those meant for the user as they are, a defect with its traceback in the
-    main process alone. The result is sent between processes of this run, so it should be small and plain.
+    The result is sent to the other processes, so it should be small and plain.
+
+    Raises:
+        ConvemoError: In every process, if `work` raises it.
+        Exception: Any other error of `work`: in the main process as it is, elsewhere as a RuntimeError.
     """
     if count() == 1:
         return work()
@@ -64,9 +71,13 @@ def on_main(work: Callable[[], Result]) -> Result:
 
 
 def main_first(work: Callable[[], Result]) -> Result:
-    """What `work` gives, run by the main process and then by the others, who find on disk what it left there.
+    """Runs `work` in the main process first and then in the others, and returns its result in each.
 
-    For results too large to be sent. An error of the main process is raised in all.
+    This is for results too large to send: the main process writes them to disk, and the others read them.
+
+    Raises:
+        ConvemoError: In every process, if `work` raises it in the main process.
+        Exception: Any other error of `work`: in the main process as it is, elsewhere as a RuntimeError.
     """
     made: list[Result] = []
     on_main(lambda: made.append(work()))
@@ -74,7 +85,11 @@ def main_first(work: Callable[[], Result]) -> Result:
 
 
 def require_same(value: Any, *, what: str) -> None:
-    """Raises ConfigError in every process if `value`, small and plain, differs between processes."""
+    """Checks that `value`, which must be small and plain, is equal in all processes.
+
+    Raises:
+        ConfigError: In every process, if the values differ.
+    """
     if count() == 1:
         return
     import torch
@@ -83,13 +98,13 @@ def require_same(value: Any, *, what: str) -> None:
     torch.distributed.all_gather_object(found, value, group=_patient_group())
     if any(other != found[0] for other in found):
         raise ConfigError(
-            f"the processes have other {what} ({', '.join(map(str, found))}): let all of them read the same "
+            f"the processes have different {what} ({', '.join(map(str, found))}): let all read the same "
             "files, on a common disk"
         )
 
 
 def wait() -> None:
-    """Returns when every process has come here."""
+    """Waits until every process has called this function."""
     if count() > 1:
         import torch
 
@@ -107,7 +122,7 @@ def summed(values: Tensor) -> Tensor:
 
 
 def leave() -> None:
-    """Ends the work together, at the end of a program."""
+    """Waits for all processes and ends the group; call it at the end of a program."""
     if count() > 1:
         wait()
         _patient_group.cache_clear()
@@ -118,20 +133,20 @@ def _state() -> PartialState:
     import torch
     from accelerate import PartialState
 
-    # The Trainer makes it anew from the same environment; the processes stay joined.
+    # The Trainer creates the state again from the same environment; the group stays.
     return PartialState(cpu=not torch.cuda.is_available(), timeout=_STEP_TIMEOUT)
 
 
 @functools.cache
 def _patient_group() -> Any:
-    """A group of all processes over the CPU, with a long timeout, so that waiting does not occupy GPUs."""
+    """A CPU group of all processes with a long timeout, so that waiting does not occupy the GPUs."""
     import torch
 
     return torch.distributed.new_group(backend="gloo", timeout=_WORK_TIMEOUT)
 
 
 def _described(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict[str, Any]]:
-    """Class, arguments and attributes of an error, as they are sent."""
+    """The class, arguments and attributes of an error, to send to other processes."""
     if isinstance(error, ConvemoError):
         return (
             type(error),
@@ -142,7 +157,7 @@ def _described(error: Exception) -> tuple[type[Exception], tuple[Any, ...], dict
 
 
 def _again(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
-    """The error, without its constructor, which would make a message of the message."""
+    """Builds the error that was sent, without its constructor, which would format the message again."""
     error = kind.__new__(kind, *arguments)
     vars(error).update(attributes)
     return error

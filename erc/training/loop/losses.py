@@ -16,20 +16,22 @@ ClassWeights = Literal["none", "emcoder", "min_over_count", "inverse", "sqrt_inv
 
 
 def emcoder_weights(positives: np.ndarray, total: int, *, epsilon: float = 1.0) -> np.ndarray:
-    """Weight of each label's positives (C,), as in EmCoder (2026).
+    """The weight of each label's positives (C,), as in EmCoder (2026).
 
-    1 + ln((N_neg + eps) / (N_pos + eps)), limited to [0.1, 20].
+    It is 1 + ln((N_neg + eps) / (N_pos + eps)), limited to [0.1, 20].
     """
     negatives = total - positives
     return np.clip(1.0 + np.log((negatives + epsilon) / (positives + epsilon)), 0.1, 20.0)
 
 
 def class_weights(counts: np.ndarray, kind: ClassWeights, *, beta: float = 0.999) -> np.ndarray | None:
-    """Weights of C exclusive classes from their training counts, (C,), or None.
+    """Weights (C,) of exclusive classes from their training counts (C,); None for other kinds.
 
-    `min_over_count` is smallest count / count (EmoNet 2024); `inverse` and `sqrt_inverse` are scaled to a
-    mean of 1 over examples; `effective_number` is (1 - beta) / (1 - beta^n) scaled alike (Cui et al. 2019). A
-    class without examples gets weight 0.
+    - `min_over_count` is smallest count / count (EmoNet 2024).
+    - `inverse` and `sqrt_inverse` are scaled to a mean of 1 over examples.
+    - `effective_number` is (1 - beta) / (1 - beta^n), scaled in the same way (Cui et al. 2019).
+
+    A class without examples gets weight 0.
     """
     if kind in ("none", "emcoder"):
         return None

@@ -1,4 +1,4 @@
-"""The folder of a run: which of its checkpoints can be gone on from, and what a fresh start takes away."""
+"""The folder of a run: finds the resumable checkpoint, and deletes what the run will write again."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ BEST_RECORD = "best.json"
 
 
 def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) -> Path | None:
-    """Prepares the folder for a run and returns the checkpoint to resume from; None starts anew.
+    """Prepares the folder for a run and returns the checkpoint to resume from, or None to start from scratch.
 
     Raises:
-        ConfigError: The run was begun by another number of processes, so its steps would differ.
+        ConfigError: If the run was started with another number of processes, so its steps would differ.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     begun = _processes_of(run_dir / SETTINGS_FILE)
     if resume and begun not in (None, processes) and _checkpoints(run_dir):
         raise ConfigError(
-            f"the run in {run_dir} was begun by {begun} process(es), now there are {processes}: start as "
-            "many, or train with --fresh"
+            f"the run in {run_dir} was started with {begun} process(es), now there are {processes}: "
+            f"start {begun}, or train with --fresh"
         )
     checkpoint = (
         last_checkpoint(run_dir, averaged=optim.ema_decay is not None, processes=processes)
@@ -46,7 +46,7 @@ def begin(run_dir: Path, optim: OptimSettings, *, processes: int, resume: bool) 
 
 
 def _processes_of(settings: Path) -> int | None:
-    """How many processes wrote a run's settings; None where they do not stand there."""
+    """The number of processes in a run's settings, or None if it is not recorded."""
     try:
         return int(json.loads(settings.read_text(encoding="utf-8"))["processes"])
     except (OSError, ValueError, KeyError):
@@ -54,10 +54,11 @@ def _processes_of(settings: Path) -> int | None:
 
 
 def last_checkpoint(run_dir: Path, *, averaged: bool, processes: int = 1) -> Path | None:
-    """The latest checkpoint that was written to its end, or None.
+    """The latest complete checkpoint, or None.
 
-    The library writes the trainer's state last, and the average follows it; a kill in between leaves a folder
-    without them. Of several processes each adds the state of its random numbers when it comes to it.
+    The library writes the trainer's state last, and the weight average is written after it. So a checkpoint
+    whose process was killed lacks one of them. With several processes, each also writes the state of its
+    random numbers.
     """
     states = [f"rng_state_{number}.pth" for number in range(processes)] if processes > 1 else []
     needed = [TRAINER_STATE_NAME, *([EMA_FILE] if averaged else []), *states]
@@ -66,7 +67,7 @@ def last_checkpoint(run_dir: Path, *, averaged: bool, processes: int = 1) -> Pat
 
 
 def prepare(run_dir: Path, checkpoint: Path | None) -> None:
-    """Takes away what a run that goes on from `checkpoint` (None: from the start) will write again."""
+    """Deletes what a run that resumes from `checkpoint` will write again; None deletes everything."""
     step = 0 if checkpoint is None else _step(checkpoint)
     for path in _checkpoints(run_dir):
         if checkpoint is None or _step(path) > step:

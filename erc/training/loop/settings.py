@@ -1,4 +1,4 @@
-"""The Trainer's settings, as plain values; a configuration file is turned into these at the door."""
+"""The Trainer's settings as plain values, made from a configuration."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from erc.config import ExperimentConfig
 
 @dataclass(frozen=True, slots=True)
 class OptimSettings:
-    """How a run optimises. Learning rates are peaks of the schedule, `warmup_fraction` is of all steps.
+    """The optimiser's settings.
 
-    A step sees `batch_size` examples, at most `micro_batch_size` of them at once.
+    Each field has the meaning of the same field in the `optim` section of a configuration. Learning rates are
+    the peaks of the schedule. A step has `batch_size` examples, at most `micro_batch_size` of them at once.
     """
 
     learning_rate: float = 1e-4

@@ -1,4 +1,4 @@
-"""What a task hands to the Trainer."""
+"""The interface between a training task and the Trainer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Batch = dict[str, Tensor]
 
 
 class Task(Protocol):
-    """A training set, how to batch it, its loss, and how a model is judged on the dev split."""
+    """A training set, its batches, its loss, and its evaluation on the dev split."""
 
     primary_metric: str
     greater_is_better: bool
@@ -23,7 +23,7 @@ class Task(Protocol):
 
     @property
     def lengths(self) -> Sequence[int]:
-        """Tokens of each example; batches are filled with neighbours in length."""
+        """Tokens of each example; batches hold examples of similar length."""
         ...
 
     def collate(self, examples: Sequence[Any]) -> Batch:
@@ -39,17 +39,17 @@ class Task(Protocol):
         ...
 
     def head_parameters(self, model: nn.Module) -> set[str]:
-        """Names of parameters that start from scratch and take the head's learning rate."""
+        """Names of the parameters that take the head's learning rate, because they are not pretrained."""
         ...
 
 
 @runtime_checkable
 class MixedTask(Protocol):
-    """A task of several kinds of examples, each of which is spread evenly over an epoch's batches."""
+    """A task with several kinds of examples; each kind is spread evenly over the batches of an epoch."""
 
     @property
     def kinds(self) -> Sequence[int]:
-        """The kind of each example, from 0; examples of one kind stand together."""
+        """The kind of each example, from 0; examples of one kind are adjacent."""
         ...
 
 
@@ -57,15 +57,14 @@ class MixedTask(Protocol):
 class WeighedTask(Protocol):
     """A task whose loss is a sum of means over varying numbers of items, such as labelled turns.
 
-    If several processes or parts make one step, each mean is weighted by its number of items, so the step
-    equals
-    that of one batch. Losses of other tasks are averaged.
+    If several processes or parts make one step, each mean is weighted by its number of items. So the step
+    equals that of one batch. Losses of other tasks are averaged.
     """
 
     def loss_terms(self, model: nn.Module, batch: Batch) -> Sequence[tuple[Tensor, Tensor]]:
-        """The means whose sum is the loss of a batch, each with what it was divided by; all scalars."""
+        """The means whose sum is the loss of a batch, each with its divisor; all scalars."""
         ...
 
     def loss_weights(self, batch: Batch) -> Sequence[Tensor]:
-        """What the means of `loss_terms` are divided by, without a model."""
+        """The divisors of `loss_terms`, without running the model."""
         ...

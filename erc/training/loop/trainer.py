@@ -1,4 +1,4 @@
-"""The one Trainer: Hugging Face's, with a `Task` that makes batches, losses and figures."""
+"""The Trainer of all tasks: Hugging Face's, with a `Task` that provides batches, losses and figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ with without_bitsandbytes():  # the Trainer imports PEFT, and PEFT imports bitsa
 
 
 class _Average(TrainerCallback):
-    """Feeds the weight average, and keeps it beside each checkpoint so that a killed run goes on with it."""
+    """Updates the weight average, and saves it in each checkpoint so that a killed run can resume with it."""
 
     def __init__(self, average: WeightAverage) -> None:
         self.average = average
@@ -54,18 +54,18 @@ class _Average(TrainerCallback):
 
 
 class _Several(TrainerCallback):
-    """What the library leaves undone where several processes train."""
+    """Corrects random seeds and the order of the data for several processes."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # Dropout masks of its own for each process; the weights and the order of the data came from the
-        # common seed by then.
+        # Each process needs its own dropout masks. The weights and the order of the data have already been
+        # drawn with the common seed.
         torch.manual_seed(args.seed + args.process_index)
 
     def on_epoch_begin(
         self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any
     ) -> None:
-        # A run that is resumed within an epoch would read it in the order of the first one: the epoch's
-        # number does not come through to the sampler when its batches are both shared out and skipped.
+        # The library does not pass the epoch's number to the sampler if batches are both split between
+        # processes and skipped. A run resumed within an epoch would then use the order of the first epoch.
         batches = train_dataloader.batch_sampler
         while hasattr(batches, "batch_sampler"):
             batches = batches.batch_sampler
@@ -89,7 +89,7 @@ class _MetricsLog(TrainerCallback):
 
 
 class _Bar(ProgressCallback):
-    """The progress bar on standard error; the library's own also prints figures to standard output."""
+    """The progress bar on standard error; the library's own bar also prints figures to standard output."""
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -102,10 +102,9 @@ class _Bar(ProgressCallback):
 
 
 class _LengthGrouped(LengthGroupedSampler):
-    """Neighbours in length share a batch, in an order that depends on the seed and the epoch alone.
+    """Batches examples of similar length, in an order that depends on the seed and the epoch alone.
 
-    Drawn from the global generator, the order of an epoch would be another one for a run that is resumed
-    within it.
+    With the global generator, a run that is resumed within an epoch would get another order.
     """
 
     def __init__(self, batch_size: int, lengths: Sequence[int], *, seed: int) -> None:
@@ -123,7 +122,7 @@ class _LengthGrouped(LengthGroupedSampler):
 
 
 class _Mixed(_LengthGrouped):
-    """Every batch holds its share of each kind of examples, neighbours in length among its own kind."""
+    """Gives every batch its share of each kind of examples; those of one kind are of similar length."""
 
     def __init__(self, batch_size: int, lengths: Sequence[int], *, kinds: Sequence[int], seed: int) -> None:
         super().__init__(batch_size, lengths, seed=seed)
@@ -142,7 +141,7 @@ class _Mixed(_LengthGrouped):
 
 
 class ErcTrainer(Trainer):
-    """Hugging Face's Trainer with loss, evaluation and parameter groups taken from a Task."""
+    """Hugging Face's Trainer with loss, evaluation and parameter groups of a `Task`."""
 
     def __init__(
         self, *, task: Task, optim: OptimSettings, average: WeightAverage | None, **kwargs: Any
@@ -156,7 +155,7 @@ class ErcTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         if not self.optim.length_bucketing:
             return super()._get_train_sampler(train_dataset)
-        # Of all processes together: what a step sees is the same however many share it.
+        # The batch of all processes together, so that a step does not depend on how it is split.
         batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         if isinstance(self.task, MixedTask):
             return _Mixed(batch, self.task.lengths, kinds=self.task.kinds, seed=self.optim.seed)
@@ -180,8 +179,8 @@ class ErcTrainer(Trainer):
         if self.step_weights is None:
             return self.task.loss(model, inputs)
         assert isinstance(self.task, WeighedTask)
-        # The library averages over parts and processes; weighed by their share of the whole, the means become
-        # the means of all.
+        # The library averages over parts and processes. Weighted by its share of all items, each mean becomes
+        # the mean over all items.
         means, weights = zip(*self.task.loss_terms(model, inputs), strict=True)
         shares = torch.stack(weights) / self.step_weights.clamp_min(torch.finfo(torch.float32).tiny)
         return (torch.stack(means) * shares).sum()
@@ -196,8 +195,8 @@ class ErcTrainer(Trainer):
         return self.optimizer
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Judges the model on dev and gives every process the same figures."""
-        metrics = processes.on_main(self._judge)  # by one for all, so that all stop and keep at the same step
+        """Evaluates the model on dev and returns the same figures in every process."""
+        metrics = processes.on_main(self._judge)  # by one process, so that all stop at the same step
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -267,8 +266,8 @@ def _arguments(
         dataloader_pin_memory=not use_cpu,
         label_names=[],
     )
-    # Without a launcher the library would split batches over all visible GPUs by threads, which our batches
-    # do not allow.
+    # Without a launcher the library would split batches over all visible GPUs with threads. Batches of tasks
+    # cannot be split that way.
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
@@ -282,18 +281,30 @@ def train(
     resume: bool = True,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Trains `model` in place and leaves the averaged weights in it; returns the last dev figures.
+    """Trains `model` in place, loads the weights that scored best on dev, and returns their figures.
 
-    The run folder receives `settings.json`, `metrics.jsonl` and checkpoints; with `resume` a run that was
-    killed goes on from its last whole checkpoint with the same data order, without it what an earlier run
-    left in the folder is taken away. Where several evaluations fall into the run, the weights that scored
-    best on dev are kept.
+    The run folder gets `settings.json`, `metrics.jsonl` and checkpoints. With `ema_decay`, averaged weights
+    are evaluated and kept instead of the weights themselves.
 
-    A step's `optim.batch_size` examples are computed in `optim.parts`, which changes the memory it takes and
-    nothing else. Started by a launcher, N processes share the work: each takes `optim.batch_size` examples a
-    step, so a step sees N times as many and an epoch has N times fewer steps; the learning rates stay as they
-    are. The main process evaluates and writes, and every process returns with the same weights. A run goes on
-    with as many processes as it began with, else a ConfigError is raised.
+    A step's `optim.batch_size` examples are computed in `optim.parts` parts, which changes only the memory.
+
+    With N processes, each computes `optim.batch_size` examples per step. So a step has N times as many
+    examples, and an epoch has N times fewer steps. Learning rates do not change. The main process evaluates
+    and writes, and every process returns with the same weights.
+
+    Args:
+        model: The network.
+        task: Its task.
+        optim: The optimiser's settings.
+        run_dir: The run folder.
+        resume: Whether a killed run resumes from its last complete checkpoint, with the same order of the
+            data. Otherwise the files of an earlier run are deleted.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ConfigError: If a run is resumed with another number of processes, or the processes have different
+            training examples.
+        ArtefactError: If a file of the run folder that is needed to resume is damaged.
     """
     set_seed(optim.seed)
     processes.require_same((len(task.examples), sum(task.lengths)), what="training examples and tokens")
@@ -316,7 +327,7 @@ def train(
         model=model,
         args=_arguments(optim, run_dir, steps_per_epoch, task, progress),
         train_dataset=task.examples,
-        eval_dataset=task.examples,  # never read, but the library refuses to evaluate without one
+        eval_dataset=task.examples,  # never read, but the library requires it
         data_collator=task.collate,
         callbacks=callbacks,
     )
@@ -332,7 +343,7 @@ def train(
     for patched in (
         "forward",
         "_original_forward",
-    ):  # the library wraps forward in autocast and would leave it so
+    ):  # the library wraps `forward` in autocast; this restores it
         model.__dict__.pop(patched, None)
     best.load_into(model)
     model.eval()
@@ -357,7 +368,7 @@ class _KeepBest(TrainerCallback):
         return self.directory / BEST_RECORD
 
     def restore(self) -> None:
-        """Takes up the record of an earlier part of the same run."""
+        """Reads the best figures so far of a run that is resumed."""
         if self._record.exists() and self._weights.exists():
             self.figures = load_record(self._record)
 
@@ -392,7 +403,7 @@ class _KeepBest(TrainerCallback):
 
     @torch.no_grad()
     def load_into(self, model: nn.Module) -> None:
-        """Leaves the best weights in the model."""
+        """Copies the best weights into the model."""
         if self._weights.exists():
             parameters = dict(model.named_parameters())
             for name, value in load_whole(self._weights).items():

@@ -1,4 +1,4 @@
-"""The configurations that a multitask run trains together, and the texts that none may be trained on."""
+"""The configurations that a multitask run trains together, and the texts that are excluded from training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from erc.resources import resource_dir
 from erc.training.inputs import load_splits
 
 LEAKS = "leaks.json"
-"""The file in a run's folder that lists the splits whose texts were kept out of its training."""
+"""The file in a run's folder that lists the splits whose texts were excluded from training."""
 
 
 def part_configs(config: ExperimentConfig) -> list[ExperimentConfig]:
-    """The configuration of each part, with the encoder, data root and schedule of the whole.
+    """The configuration of each part, with the encoder, data root and schedule of `config`.
 
     Raises:
-        ConfigError: If the parts cannot share an encoder, or the whole has a section that no part reads.
+        ConfigError: If a part cannot be read, the parts cannot share an encoder, or `config` has a section
+            that no part reads.
     """
     assert config.multitask is not None
     parts = [_adopted(config, _read(name)) for name in config.multitask.parts]
@@ -75,7 +76,7 @@ def _check_conversation_model(part: ExperimentConfig) -> None:
     assert part.emonet is not None
     if part.emonet.encoder != "shared":
         raise ConfigError(
-            f"multitask.parts: {part.name} has an encoder of its own: "
+            f"multitask.parts: {part.name} has its own encoder: "
             "set emonet.encoder=shared in its configuration"
         )
     if part.emonet.bio != "none" or part.emonet.join != "sum":
@@ -94,8 +95,8 @@ def _check_whole(config: ExperimentConfig, first: ExperimentConfig) -> None:
     ]
     if unread:
         raise ConfigError(
-            f"the section '{unread[0]}' of a multitask configuration is read by none of its parts: "
-            "write it into their configurations"
+            f"the section '{unread[0]}' of a multitask configuration is not read by any part: "
+            "write it into the configurations of the parts"
         )
     for name in ("corpus", "train_split", "dev_split"):
         if getattr(config.data, name) != getattr(plain, name):
@@ -109,7 +110,7 @@ def record_parts(parts: Sequence[ExperimentConfig], run_dir: Path) -> None:
     """Write the resolved parts to `run_dir / parts`.
 
     Raises:
-        ConfigError: If the folder holds other parts, so that a resumed run would mix two experiments.
+        ConfigError: If the folder holds other parts.
     """
     folder = run_dir / "parts"
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def leak_filter(
         resume: Whether a run is resumed.
 
     Raises:
-        ConfigError: If a resumed run was begun with another filter.
+        ConfigError: If a resumed run was started with another filter.
     """
     tests = known_held_out(parts[0].data.root)
     found = LeakFilter.of([*tests, *(load_splits(part)[1] for part in parts)])
@@ -148,7 +149,7 @@ def leak_filter(
     path = run_dir / LEAKS
     if resume and path.exists() and read_json(path) != record:
         raise ConfigError(
-            f"{path}: the run was begun with other texts kept out of training: "
+            f"{path}: the run was started with other texts excluded from training: "
             "train again with --fresh, or give another --run"
         )
     write_json(path, record)

@@ -1,4 +1,4 @@
-"""Training the shared classifier and conversation models over one encoder, which labelling runs once a turn.
+"""Trains the shared classifier and conversation models over one encoder, which labelling runs once a turn.
 
 There are three stages:
 
@@ -6,10 +6,10 @@ There are three stages:
 2. All models together; the conversation models have no memory yet.
 3. Over the stored encoder, the layers of each conversation model, its memory included.
 
-No model is trained on a text that any model is evaluated on. The encoder of stage 2 has been trained on the
-conversation models' training turns, and is surer of them than of new turns. So in stage 3 the histories of
-training turns hold the features of the classifier of stage 1, which has not seen them. Dev histories hold
-those of the stored classifier, as labelling does.
+No model is trained on a text that any model is evaluated on. Stage 2 trains the encoder on the conversation
+models' training turns, so it is more confident on them than on new turns. In stage 3, histories of training
+turns therefore hold the features of the classifier of stage 1, which was not trained on them. Histories of
+dev turns hold those of the stored classifier, as in labelling.
 """
 
 from __future__ import annotations
@@ -71,7 +71,15 @@ class _Texts:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run: its configuration, the texts that must not be trained on, its folder, and how to train."""
+    """A run.
+
+    Attributes:
+        config: Its configuration.
+        leaks: Finds texts that must not be trained on.
+        folder: The run folder.
+        resume: Whether an interrupted run is resumed.
+        progress: Whether to show progress bars.
+    """
 
     config: ExperimentConfig
     leaks: LeakFilter
@@ -85,12 +93,13 @@ def run_multitask(config: ExperimentConfig, run_dir: Path, *, resume: bool, prog
 
     Raises:
         ConfigError: If there is more than one process, the parts do not fit together, the classifier to start
-            from was trained on a part's training turns, or a resumed run was begun with other inputs.
+            from was trained on a part's training turns, or a resumed run was started with other inputs.
         ArtefactError: If the classifier to start from cannot be found or read.
+        InputError: If a corpus cannot be read.
     """
     if processes.count() > 1:
         raise ConfigError(
-            "task multitask trains in one process: its models take turns over one encoder within a step"
+            "task multitask trains in one process only: all its models share one encoder within a step"
         )
     first, *conversation_parts = part_configs(config)
     record_parts([first, *conversation_parts], run_dir)
@@ -160,7 +169,7 @@ def _check_unseen(start: Artefact, part: ExperimentConfig) -> None:
     if seen:
         raise ConfigError(
             f"artefact.init_from: {start.info.identity} was trained on the training turns of {part.name}, "
-            "whose histories need a classifier that has not seen them: name one trained on other texts"
+            "so it cannot be used for its histories: name a classifier trained on other texts"
         )
 
 
@@ -255,7 +264,7 @@ def _kept(train: Corpus, leaks: LeakFilter) -> Corpus:
 
 
 def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
-    """The part as it is trained with the others: no stored vectors, because the encoder still changes."""
+    """The part's configuration in stage 2: without stored vectors, because the encoder still changes."""
     assert part.emonet is not None
     bare = part.emonet.model_copy(update={"memory_encoder": "none", "encoder": "own"})
     return part.model_copy(
@@ -266,7 +275,7 @@ def _without_memory(part: ExperimentConfig) -> ExperimentConfig:
 def _finish_conversation_model(
     run: _Run, part: ExperimentConfig, start: Artefact, saved: Path, trained: EmoNet
 ) -> None:
-    """Train the model's own layers over the stored encoder, keep them if dev improves, and save the model."""
+    """Train the model's own layers over the stored encoder; keep them if dev improves; save the model."""
     assert run.config.multitask is not None
     part = part.model_copy(update={"artefact": part.artefact.model_copy(update={"init_from": str(saved)})})
     parts = _gathered(part, run.leaks, cache_dir=run.folder / "features")
@@ -297,7 +306,7 @@ def _finish_conversation_model(
 def unseen_histories(
     part: ExperimentConfig, parts: Ingredients, start: Artefact, *, cache_dir: Path | None
 ) -> Ingredients:
-    """`parts` with histories that hold the features of `start` for training turns, which it has not seen.
+    """`parts` whose histories hold, for training turns, the features of `start`, not trained on them.
 
     Unchanged for a model that reads no stored observations.
     """
@@ -309,7 +318,7 @@ def unseen_histories(
 
 
 def _take_over(network: nn.Module, trained: nn.Module) -> None:
-    """Copy every weight that both have, except those of the encoder, which stays the stored one."""
+    """Copy every weight that both have, except those of the encoder: the stored encoder is kept."""
     own = network.state_dict()
     found = {
         name: value for name, value in trained.state_dict().items() if name in own and ".encoder." not in name

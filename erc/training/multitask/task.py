@@ -61,12 +61,12 @@ class MultiTask:
     """Trains a `MultiTaskModel`.
 
     The loss of a batch is the sum over tasks of w * L * n / (B * p), with the task's weight w, its mean loss
-    L over its n examples in the batch of B, and its share p of all examples. So over an epoch each task
-    counts by its weight, however few examples it has. A dev evaluation gives the figures of every task under
-    its name, and the mean of the primary metrics, which chooses the checkpoint.
+    L over its n examples in the batch of B, and its share p of all examples. So over an epoch the influence
+    of a task depends on its weight alone, not on its number of examples. A dev evaluation returns the figures
+    of every task under its name, and the mean of the primary metrics, which chooses the checkpoint.
 
     Raises:
-        ValueError: If a task's name has a slash or dot, or its primary metric is better when smaller.
+        ValueError: If a task's name has a slash or dot, or its primary metric is better if smaller.
     """
 
     primary_metric = "mean_primary"
@@ -77,7 +77,7 @@ class MultiTask:
             raise ValueError(f"task names may hold no slash or dot: {', '.join(tasks)}")
         if not all(task.greater_is_better for task in tasks.values()):
             raise ValueError(
-                "a mean of primary metrics needs tasks whose primary metric is better when greater"
+                "a mean of primary metrics needs tasks whose primary metric is better if greater"
             )
         self.tasks = dict(tasks)
         self.weights = {name: 1.0 if weights is None else weights[name] for name in self.tasks}

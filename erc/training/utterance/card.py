@@ -1,4 +1,4 @@
-"""What the card of an utterance classifier shows of its run."""
+"""The model card of an utterance classifier."""
 
 from __future__ import annotations
 

@@ -37,10 +37,10 @@ def run_utterance(
 ) -> Path:
     """Trains, compresses, calibrates and saves a classifier; see `run_experiment`.
 
-    `splits` are the training and the dev split where they differ from those of `config.data`.
+    `splits` are the training and the dev split if they differ from those of `config.data`.
 
     Raises:
-        ConfigError: If the run cannot be resumed from the present inputs.
+        ConfigError: If a resumed run was started with other inputs.
         ArtefactError: If the model cannot be saved.
         InputError: If a corpus cannot be read.
     """

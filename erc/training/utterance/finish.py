@@ -1,4 +1,4 @@
-"""Makes a trained utterance classifier a model folder: compression, calibration, thresholds, policies."""
+"""Turns a trained utterance classifier into a model folder: compresses, calibrates and fits the policies."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def finish_utterance(
         The model folder.
 
     Raises:
-        ArtefactError: For weights that are not finite, or a base encoder that is not there.
+        ArtefactError: For weights that are not finite, or a base encoder without local weights.
         NoDropoutError: For a network without dropout.
     """
     texts = [example.input_ids for example in held]

@@ -45,7 +45,7 @@ class UtteranceTask:
     not weighted, because the teachers were trained with the weights.
 
     The best checkpoint is the one with the highest macro F1 on dev at cross-fitted thresholds; see
-    `MultiLabelEvaluator`. Thresholds fitted on all of dev would favour a checkpoint for its noise.
+    `MultiLabelEvaluator`. Thresholds fitted on all of dev would overfit its noise.
     """
 
     primary_metric = MultiLabelEvaluator.primary_metric
@@ -105,7 +105,7 @@ class UtteranceTask:
         return list(zip([self.loss(model, batch)], self.loss_weights(batch), strict=True))
 
     def loss_weights(self, batch: Batch) -> list[Tensor]:
-        """The number of texts: all have equal weight."""
+        """The number of texts, which all have the same weight."""
         return [torch.tensor(float(len(batch["targets"])), device=batch["targets"].device)]
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:

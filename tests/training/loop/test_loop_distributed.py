@@ -230,7 +230,9 @@ def train_unlike(rank: int, folder: Path) -> str:
 def test_processes_that_hold_other_examples_are_told_at_once(tmp_path: Path) -> None:
     told = together(train_unlike, tmp_path)
     assert told[0] == told[1]
-    assert told[0].startswith("the processes have other training examples and tokens ((24, 132), (23, 123))")
+    assert told[0].startswith(
+        "the processes have different training examples and tokens ((24, 132), (23, 123))"
+    )
 
 
 # --- errors and deaths
@@ -252,7 +254,7 @@ def test_process_that_dies_ends_the_others_and_the_run_can_be_gone_on_with(
     survivor, dead = together(dying, tmp_path / "cut", seconds=30)
     assert dead == -signal.SIGKILL
     assert survivor == 1  # an error of its own, not the end of our patience
-    with pytest.raises(ConfigError, match=r"begun by 2 process\(es\), now there are 1"):
+    with pytest.raises(ConfigError, match=r"started with 2 process\(es\), now there are 1"):
         run(tmp_path / "cut")
     resumed, other = together(train_toy, tmp_path / "cut", ToyTask, {})
     assert len(resumed["batches"]) == len(other["batches"]) == 9 - 4

@@ -317,7 +317,7 @@ def test_multitask_refuses_a_section_that_no_part_reads(
         ({"fine": CLASSIFIER, "again": CLASSIFIER}, "one utterance classifier first"),
         (
             {"fine": CLASSIFIER, "meld": TALK.replace("NAME", "meld").replace("encoder: shared, ", "")},
-            r"tiny-meld has an encoder of its own",
+            r"tiny-meld has its own encoder",
         ),
         (
             {
