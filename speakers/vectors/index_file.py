@@ -98,6 +98,6 @@ def sweep(database: Path) -> None:
 def _drafts(beside: Path, stem: str) -> list[Path]:
     """The drafts of files whose names match the regular expression `stem`.
 
-    It is no glob pattern, because the name of a database may contain `*`, `?` or `[`.
+    It is not a glob pattern, because the name of a database may contain `*`, `?` or `[`.
     """
     return [path for path in beside.parent.iterdir() if re.fullmatch(rf"{stem}\.\d+\.tmp", path.name)]

@@ -174,7 +174,7 @@ class VectorSearch:
     def _within(
         self, connection: Connection, query: np.ndarray, speaker: int, before: Point, k: int, width: int
     ) -> tuple[np.ndarray, Sequence[bytes]]:
-        """Ids and vectors that include the speaker's k nearest: a whole short past, else candidates."""
+        """Ids and vectors that include the speaker's k nearest: all of a short past, else candidates."""
         parameters = past(speaker, before)
         if len(connection.execute(_PROBE, parameters).all()) <= GATHER_LIMIT:
             return _split(connection.execute(_GATHER, parameters).all())
