@@ -175,7 +175,7 @@ def test_memory_that_another_process_finished_first_is_the_one_read(tmp_path, sc
 
 
 def test_memory_of_two_conversations_of_one_id_is_refused(tmp_path, scorer):
-    with pytest.raises(InputError, match="conversation id late stands twice"):
+    with pytest.raises(InputError, match="conversation id late is not unique"):
         corpus_memory(tmp_path, [*SCENES, SCENES[0]], scorer)
 
 

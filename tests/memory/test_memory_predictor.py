@@ -182,8 +182,8 @@ def test_remembering_warns_once_about_a_name_read_as_several_people(
     for name in "ab":
         ids = [p.speaker_id for p in remembering.label(talk(name, turns)).predictions]
     assert told == [
-        "a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, "
-        "map it to itself with --names"
+        "a: 'Ana & Ben' is read as several people, and their turns as Ana's; if it is one name, map it to "
+        "itself with --names"
     ]
     assert (len(set(ids)), ids[3] == ids[4]) == (5, True)
 
@@ -296,7 +296,7 @@ def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
 
 
 def test_live_conversation_refuses_an_invalid_begin(predictor: Predictor, registry: Registry) -> None:
-    with pytest.raises(InputError, match="conversation b: begins='yesterday' is no ISO 8601 moment"):
+    with pytest.raises(InputError, match="conversation b: begins='yesterday' is not an ISO 8601 time"):
         RememberingPredictor(predictor, registry).past(Conversation("b", ()), begins="yesterday")
 
 
@@ -413,8 +413,8 @@ def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(
     assert (
         told
         == [
-            "new: its first turn has no timestamp, so it counts as begun now; those of later turns are not "
-            "asked"
+            "new: its first turn has no timestamp, so it counts as begun now; timestamps of later turns are "
+            "ignored"
         ]
         * 2
     )

@@ -69,7 +69,7 @@ def rename(
 def alias(
     speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False
 ) -> None:
-    """Add a name that leads to a speaker. `undo` reverses it."""
+    """Add an alias to a speaker. `undo` reverses it."""
     with opened(memory, tenant) as registry:
         entry = registry.alias(speaker, name)
     show({"log": entry}, as_json, f"added; to reverse it: erc speakers undo {entry}")

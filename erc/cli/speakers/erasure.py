@@ -39,7 +39,7 @@ def readmit(
     conversation: Scope = None,
     as_json: AsJson = False,
 ) -> None:
-    """Allow a forgotten name for another person. Erased data does not come back."""
+    """Allow a forgotten name for another person. Erased data is not restored."""
     with opened(memory, tenant) as registry:
         done = registry.readmit(name, conversation_id=conversation)
     line = f"{name} is allowed again" if done else f"{name} was not forgotten here; nothing to do"
@@ -68,7 +68,7 @@ def delete(
 
 
 def expire(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Erase now what the retention policy no longer allows, and report how much that was."""
+    """Erase now what the retention policy no longer allows, and report the counts."""
     with opened(memory, tenant, expire=False) as registry:
         if registry.tenant.retention_days is None:
             say("note: no retention policy; see 'erc speakers policy --retention-days'", console=stderr)

@@ -70,7 +70,7 @@ def policy(
 
 
 def _set_retention(registry: Registry, days: float | None, yes: bool) -> list[str]:
-    """Change the retention and apply it; lines about what was erased."""
+    """Change the retention and apply it; returns lines about the erased data."""
     if days is not None and not yes and registry.speakers():
         question = f"Erase conversations older than {days:g} days, now and from now on?"
         typer.confirm(question, abort=True, err=True)
