@@ -275,7 +275,7 @@ def test_label_rejects_a_name_file_without_a_memory() -> None:
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "samples nothing")],
+    [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "draws none")],
 )
 def test_label_rejects_options_without_effect(options: tuple[str, ...], told: str) -> None:
     error = failure(run("chat.txt", *options))
