@@ -77,5 +77,5 @@ def test_evaluate_returns_the_report_of_the_command(transcript: bool, corpora: P
 
 
 def test_evaluate_rejects_language_model_options_for_other_models() -> None:
-    with pytest.raises(ConfigError, match="not one"):
+    with pytest.raises(ConfigError, match="tiny-hierarchical is none"):
         erc.evaluate("tiny-hierarchical", "meld", server="http://localhost:1/v1")

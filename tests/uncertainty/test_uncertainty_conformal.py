@@ -124,8 +124,20 @@ def test_cross_fitted_sets_cover_equally_weighted_dialogues():
     rng = np.random.default_rng(4)
     probabilities, targets, groups = dialogues(400, rng)
     found = cross_fitted_sets(probabilities, targets, groups % 5, groups=groups, alpha=0.2)
-    assert 0.77 < found.coverage < 0.84
+    # The promise is 0.8 for each class. A dialogue with many turns of a class has them surer, so that the
+    # coverage over all turns of a dialogue lies above it (0.849 on average over seeds).
+    assert 0.8 < found.coverage < 0.88
     assert 1.0 < found.mean_size < 3.0
+
+
+def test_cross_fitted_coverage_falls_with_alpha():
+    probabilities, targets, groups = dialogues(400, np.random.default_rng(4))
+    found = [
+        cross_fitted_sets(probabilities, targets, groups % 5, groups=groups, alpha=alpha)
+        for alpha in (0.05, 0.2, 0.4)
+    ]
+    assert found[0].coverage > found[1].coverage > found[2].coverage
+    assert found[0].mean_size > found[1].mean_size > found[2].mean_size
 
 
 def test_cross_fitted_sets_of_too_few_dialogues_are_none():
