@@ -86,7 +86,7 @@ class VectorSearch:
             return len(self._current(connection, stored[1].width, use_file=False))
 
     def save(self) -> None:
-        """Cache the index beside a SQLite database, unless rows were erased since it was built."""
+        """Cache the index next to a SQLite database, unless rows were erased since it was built."""
         path = self._store.path
         with self._lock:
             index = self._index

@@ -39,7 +39,7 @@ def test_checksums_equal_those_recorded_with_the_corpora(
 ) -> None:
     record = data_root / "SHA256SUMS"
     if not record.is_file():
-        pytest.skip("this data root records no checksums of its own")
+        pytest.skip("this data root records no checksums")
     recorded = dict(reversed(line.split()) for line in record.read_text(encoding="utf-8").splitlines())
     assert load_corpus(name, "train", root=data_root).files[0].sha256 == recorded[f"{name}/{folder_file}"]
 

@@ -87,7 +87,8 @@ def correct(
     utterance: Annotated[str, typer.Argument(metavar="UTTERANCE", help="Id of the turn.")],
     memory: Memory,
     emotion: Annotated[
-        str | None, typer.Argument(metavar="EMOTION", help="The right emotion, stored beside the labels.")
+        str | None,
+        typer.Argument(metavar="EMOTION", help="The right emotion, stored in addition to the labels."),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the correction of the turn.")] = False,
     tenant: Tenant = "default",

@@ -22,12 +22,12 @@ def forget(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase everything about a person for good. A later import does not bring them back."""
+    """Erase everything about a person permanently. A later import does not bring them back."""
     with opened(memory, tenant) as registry:
         person = registry.find(speaker, conversation_id=conversation)
         if not yes:
             name = printable(person.name or person.speaker_id)
-            typer.confirm(f"Erase {name} for good?", abort=True, err=True)
+            typer.confirm(f"Erase {name} permanently?", abort=True, err=True)
         done = registry.forget(person.speaker_id)
     show(done, as_json, erased(done))
 
@@ -61,7 +61,7 @@ def delete(
                 f"no conversation {conversation!r} in this memory; 'erc speakers show' lists the ids of turns"
             )
         if not yes:
-            question = f"Delete {printable(conversation)} with {turns} utterances for good?"
+            question = f"Delete {printable(conversation)} with {turns} utterances permanently?"
             typer.confirm(question, abort=True, err=True)
         done = registry.delete_conversation(conversation)
     show(done, as_json, erased(done))

@@ -63,7 +63,7 @@ def test_expire_without_a_policy_erases_nothing(memory: str) -> None:
 def test_policy_shows_the_stored_policy(memory: str) -> None:
     found = json.loads(run_command(memory, "policy", "--json"))
     assert found == {"tenant": "default", "text": True, "pseudonymous": False, "retention_days": None}
-    assert "conversations: kept for good" in run_command(memory, "policy")
+    assert "conversations: kept indefinitely" in run_command(memory, "policy")
 
 
 def test_policy_changes_the_retention_and_applies_it(memory: str) -> None:
@@ -71,7 +71,7 @@ def test_policy_changes_the_retention_and_applies_it(memory: str) -> None:
     assert json.loads(run_command(memory, "policy", "--json"))["retention_days"] is None
     assert "kept for 30 days" in run_command(memory, "policy", "--retention-days", "30", "--yes")
     assert json.loads(run_command(memory, "policy", "--json"))["retention_days"] == 30
-    assert "kept for good" in run_command(memory, "policy", "--no-retention")
+    assert "kept indefinitely" in run_command(memory, "policy", "--no-retention")
     assert json.loads(run_command(memory, "policy", "--json"))["retention_days"] is None
 
 
