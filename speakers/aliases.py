@@ -28,7 +28,7 @@ def rename(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: 
 
 
 def alias(connection: Connection, tenant: Tenant, row: Row, name: str, *, now: float) -> int:
-    """Add a name that leads to the speaker. Returns the log entry.
+    """Add an alias to the speaker. Returns the log entry.
 
     Raises:
         NameTakenError: the name is another speaker's or a forgotten person's.
@@ -62,7 +62,7 @@ def _check_not_forgotten(connection: Connection, tenant: Tenant, name: str, scop
 
 
 def merge(connection: Connection, tenant: Tenant, source: Row, target: Row, *, now: float) -> int:
-    """Make `source` the same person as `target`: its turns and names now lead there. Returns the log entry.
+    """Make `source` the same person as `target`, with its turns and names. Returns the log entry.
 
     Raises:
         InvalidRecordError: the two are one speaker already.
@@ -95,8 +95,8 @@ def split(
 ) -> tuple[int, SpeakerId]:
     """Give some of a speaker's turns to a new speaker: the log entry and the new id.
 
-    With a `name`, the name leads to the new speaker. Without one, it shows the old name and only its id leads
-    to it.
+    With a `name`, the name resolves to the new speaker. Without one, the new speaker shows the old name, and
+    only its id resolves to it.
 
     Raises:
         InvalidRecordError: no turn is chosen, or the name cannot be stored.

@@ -24,9 +24,15 @@ def write_bio(
 
     The writer runs outside any transaction, because a language model takes long. If turns were erased or
     moved to another speaker meanwhile, the bio is discarded and written again.
+
+    Raises:
+        UnknownSpeakerError: there is no such id, or the person was forgotten during the call.
+        InvalidRecordError: `embed` or `embedder` is missing, the vectors are invalid, or the memory stores no
+            words and the writer is not the deterministic one.
+        EmbedderMismatchError: the tenant stores vectors of another embedder.
     """
     if (embed is None) != (embedder is None):
-        raise InvalidRecordError("embed and embedder go together: the callable and the name of its model")
+        raise InvalidRecordError("embed and embedder must be given together: the callable and its model")
     tenant = session.tenant
     if not tenant.keeps_text and writer is not bios.DETERMINISTIC:
         raise InvalidRecordError("this memory stores no words, so only the deterministic writer may be used")

@@ -150,7 +150,7 @@ def versions(connection: Connection, speaker: Row, *, width: int | None) -> tupl
 
 
 def outdated(tenant: Tenant, speakers: Sequence[str]) -> ColumnElement[bool]:
-    """The condition that a bio of these ids does not describe their present turns.
+    """A condition that selects bios of these ids that do not describe their current turns.
 
     Such a bio may hold words that belong to another speaker now. This includes every bio of a speaker merged
     into another, because their turns may have been split off from there.

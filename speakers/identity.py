@@ -123,7 +123,7 @@ def is_erased(connection: Connection, tenant: Tenant, *digests: str) -> bool:
 
 
 def resolve(connection: Connection, tenant: Tenant, name: str, scope: str) -> Resolution | None:
-    """The speaker of a name, or that it is forgotten; None if a new speaker would have to be created."""
+    """The speaker of a name, or a result for a forgotten name; None if a new speaker is needed."""
     row = find_by_name(connection, tenant, name, scope)
     if row is not None:
         warnings = warnings_about(connection, tenant, name, row.speaker)
@@ -143,7 +143,7 @@ def create(
     speaker_id: SpeakerId | None = None,
     named: bool = True,
 ) -> int:
-    """Create a speaker and return its row number. Unless `named` is false, the name leads to it."""
+    """Create a speaker and return its row number. Unless `named` is false, the name resolves to it."""
     values = {
         "tenant": tenant.row,
         "speaker_id": speaker_id or _new_id(connection, tenant, name, scope),
@@ -165,7 +165,7 @@ def _new_id(connection: Connection, tenant: Tenant, name: str, scope: str) -> Sp
 
 
 def add_alias(connection: Connection, tenant: Tenant, row: int, name: str, scope: str) -> int:
-    """Add a name that leads to the speaker; returns its row number. The caller checks that it is free."""
+    """Add an alias to the speaker; returns its row number. The caller checks that the name is free."""
     values = {
         "tenant": tenant.row,
         "speaker": row,
@@ -206,7 +206,7 @@ def warnings_about(connection: Connection, tenant: Tenant, name: str, row: int |
 
 
 def speaker(connection: Connection, row: Row) -> Speaker:
-    """The speaker of a row, with every name that leads to it."""
+    """The speaker of a row, with every name that resolves to it."""
     rows = connection.execute(
         select(ALIASES.c.name)
         .where(ALIASES.c.speaker.in_(merged_group(connection, row.speaker)))

@@ -73,14 +73,14 @@ class Timeline:
         self._turns = sorted(stored)
 
     def add(self, turns: Sequence[tuple[int, float | None]]) -> list[float]:
-        """Times of new turns (index, timestamp or None) in rising index. The timeline then includes them."""
+        """Add turns (index, timestamp or None) by ascending index, and return their times."""
         times = []
         for index, timestamp in turns:
             at = bisect_left(self._turns, (index, -math.inf))
             earliest = self._turns[at - 1][1] if at else -math.inf
             latest = self._turns[at][1] if at < len(self._turns) else math.inf
             if timestamp is None:
-                # A later turn must not date the first one: that would change what the first turn may read.
+                # A later turn must not set the first one's time: it would change what the first may read.
                 timestamp = earliest if at else self._place.time
             time = min(max(timestamp, earliest), latest)
             insort(self._turns, (index, time))
@@ -96,7 +96,7 @@ def points(
     *,
     now: float,
 ) -> tuple[Point, ...]:
-    """The points of turns (index, timestamp or None) in rising index.
+    """The points of turns (index, timestamp or None) by ascending index.
 
     For turns that are not stored, these are the points they would get if recorded now.
     """
@@ -126,8 +126,8 @@ def record(
 ) -> Receipt:
     """Store the new turns of a conversation, inside a write transaction.
 
-    It locks the tenant first, so that sequence and row numbers rise in the order of commits. Turns that are
-    stored already keep their place and content. Turns of forgotten speakers are counted and dropped.
+    It locks the tenant first, so that sequence and row numbers increase in the order of commits. Turns that
+    are stored already keep their place and content. Turns of forgotten speakers are counted and dropped.
 
     Raises:
         InvalidRecordError: a turn is of another conversation, repeated, or at the place of another turn.

@@ -22,7 +22,7 @@ HIGHEST_INDEX = 2**53
 
 
 def check_text(value: str, what: str) -> str:
-    """The string itself, if both database engines can store it.
+    """Return the string if both database engines can store it.
 
     Raises:
         InvalidRecordError: it holds a NUL character or a lone surrogate.
@@ -80,7 +80,7 @@ class StoredUncertainty:
 
 @dataclass(frozen=True, slots=True)
 class ConversationLabel:
-    """The label of the conversation model. It is stored beside the weights and no model reads it back."""
+    """The label of the conversation model. It is stored with the weights, and no model reads it."""
 
     emotion: str
     confidence: float
@@ -88,7 +88,7 @@ class ConversationLabel:
 
 @dataclass(frozen=True, slots=True)
 class Embedder:
-    """The model that made the vectors. A tenant stores vectors of one embedder only."""
+    """The model that made the vectors. A tenant stores vectors of only one embedder."""
 
     name: str
     revision: str
@@ -257,7 +257,10 @@ class PassageHit:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Search results, nearest first; equal scores in order of recording. No speaker, no `passages`."""
+    """Search results, nearest first. Equal scores are in order of recording.
+
+    `passages` is empty if the search is not limited to one speaker.
+    """
 
     observations: tuple[Hit, ...] = ()
     passages: tuple[PassageHit, ...] = ()

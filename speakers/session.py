@@ -14,7 +14,7 @@ from speakers.vectors.recall import VectorSearch
 
 
 class Session:
-    """What the parts of a `Registry` share.
+    """The state that the parts of a `Registry` share.
 
     Attributes:
         store: the open database.

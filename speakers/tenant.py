@@ -21,7 +21,9 @@ _ALPHABET = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789ABCDEFG
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a tenant's memory stores. None is the default for a new tenant, any value for an existing one.
+    """What a tenant's memory stores.
+
+    None means the default for a new tenant and any value for an existing one.
 
     `text` and `pseudonymous` are fixed when the tenant is created; `Registry.set_retention` changes the rest.
 
@@ -109,12 +111,12 @@ _LOCK = select(TENANTS).where(TENANTS.c.tenant == bindparam("of")).with_for_upda
 
 
 def tenant_row(connection: Connection, tenant: Tenant) -> Row:
-    """The tenant's row. In a write transaction it stays locked, so that writers of one tenant run in turn."""
+    """The tenant's row. In a write transaction it stays locked, so a tenant's writers run one by one."""
     return connection.execute(_LOCK, {"of": tenant.row}).one()
 
 
 def epoch_of(connection: Connection, tenant: Tenant) -> int:
-    """How often rows of the tenant were removed. Rows read at another epoch may be gone."""
+    """The number of transactions that removed rows. Rows read at another epoch may not exist any more."""
     return connection.execute(select(TENANTS.c.epoch).where(TENANTS.c.tenant == tenant.row)).scalar_one()
 
 
@@ -180,7 +182,7 @@ def tenant_names(connection: Connection) -> tuple[str, ...]:
 
 
 def set_retention(connection: Connection, tenant: Tenant, days: float | None) -> Tenant:
-    """Change how long the tenant keeps conversations; None keeps them for good.
+    """Change how long the tenant keeps conversations; None keeps them indefinitely.
 
     Raises:
         InvalidPolicyError: `days` is below 1 or not finite.

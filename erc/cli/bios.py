@@ -74,8 +74,7 @@ def write(
         raise ConfigError(f"--model {model}: bios are written by a language model, as llm:FOLDER or llm:ID")
     if adapter is not None and server is not None:
         raise ConfigError(
-            "--adapter is for a local model: on a server the adapter has a name of its own, to be given "
-            "with --model"
+            "--adapter is for a local model: for a server, give the name of the adapter with --model"
         )
     settings = GenerationSettings(max_new_tokens=3 * max_words, temperature=temperature, seed=seed)
     with Registry.open(memory, tenant=tenant, options=Options(create=False)) as registry:
@@ -106,6 +105,6 @@ def write(
     tell(f"{written} bios written by {bios.name}")
     if unwritten:
         raise NothingWrittenError(
-            f"nothing was written about {unwritten} of {asked} people: their bios stay as they were, the "
-            "same command tries again"
+            f"nothing was written about {unwritten} of {asked} people: their bios are unchanged; run the "
+            "command again to retry"
         )

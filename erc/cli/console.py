@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 _PIPED_WIDTH = 130
-"""Width of tables without a terminal and COLUMNS. The usual 80 columns leave no room for texts."""
+"""Width of tables without a terminal and COLUMNS. In the usual 80 columns, texts have no space."""
 stdout = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH)
 """For results, so that they can be piped."""
 stderr = Console(stderr=True)

@@ -69,7 +69,7 @@ def evaluate(
         int | None, typer.Option("--limit", help="Evaluate only about the first N turns.")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="bf16, fp32, or auto for what the processor is fast at.")
+        str, typer.Option("--precision", help="bf16, fp32, or auto for the faster on this processor.")
     ] = "auto",
     adapter: Annotated[
         Path | None,
@@ -80,8 +80,8 @@ def evaluate(
         typer.Option(
             "--server",
             help=(
-                "Base URL of an OpenAI-compatible server that hosts the language model; all that prompts "
-                "show is sent to it."
+                "Base URL of an OpenAI-compatible server that hosts the language model; it receives the full "
+                "prompts."
             ),
         ),
     ] = None,
@@ -103,14 +103,14 @@ def evaluate(
         typer.Option(
             "--writer-server",
             help=(
-                "Address of a server whose model writes the bios in prompts, as `erc train --server`; words "
-                "are sent."
+                "Base URL of a server whose model writes the bios in prompts, as `erc train --server`; it "
+                "receives people's words."
             ),
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of tables.")] = False,
 ) -> None:
-    """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, value of its uncertainty."""
+    """Evaluate MODEL on the gold labels of DATA: scores per label, calibration, quality of uncertainty."""
     from erc.cli.evaluate_tables import report_tables
     from erc.evaluation.evaluate import evaluate as evaluate_model
     from erc.evaluation.find import find_candidate, report_name

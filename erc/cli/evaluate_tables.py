@@ -57,7 +57,7 @@ def report_tables(report: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _ways(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The ways to decide with their scores, the main one first."""
+    """The decision rules with their scores, the main one first."""
     tuned, shipped = report["tuned"], report.get("shipped")
     yield "cross-fitted here", tuned["cross_fitted"]
     if shipped is not None:
@@ -186,7 +186,8 @@ def _sets(scores: Mapping[str, float]) -> Table:
 def _selective(loss: str, signals: Mapping[str, Mapping[str, Any]]) -> Table:
     """Areas of every uncertainty estimate.
 
-    The last two columns subtract the AURC of the entropy of one deterministic pass, which costs nothing.
+    The last two columns compare the AURC with that of the cheapest signal, the entropy of one deterministic
+    pass: the difference and its p-value.
     """
     title = f"{_LOSSES.get(loss, loss)} of the turns kept, the surest first (lower is better)"
     table = _table(title, "ranked by", "AURC", "95% interval", "AUGRC", "- entropy", "p")

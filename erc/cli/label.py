@@ -44,7 +44,7 @@ def label(
             "--model",
             help=(
                 "Name or folder of a model; see `erc models list`. A language model is llm:FOLDER or "
-                "llm:ID; beside it goemotions-minilm names the fine emotions and makes what --memory keeps."
+                "llm:ID; goemotions-minilm then gives the fine emotions and the data that --memory stores."
             ),
         ),
     ] = DEFAULT_MODEL,
@@ -116,7 +116,7 @@ def label(
     precision: Annotated[
         str,
         typer.Option(
-            "--precision", help="bf16, fp32, auto (what the machine is fast at), for an LLM also 4bit."
+            "--precision", help="bf16, fp32, auto (the faster on this machine); for an LLM also 4bit."
         ),
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of the table.")] = False,
@@ -141,7 +141,7 @@ def label(
     if written.needs_times:
         _check_times(files, written.help, format=format, mapping=mapping)
     conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
-    hold = 0 if "-" in files else _TURNS_HELD  # a pipe is answered as it comes
+    hold = 0 if "-" in files else _TURNS_HELD  # input from a pipe is labelled without delay
     with (
         closing(predictor),
         _remembering(predictor, memory, tenant, names, output=output, hold=hold) as labeller,
@@ -151,7 +151,10 @@ def label(
 
 
 def _predictor(model: str, second: str | None, **given: Any) -> Predictor:
-    """The predictor of `model`, or its cascade with `second`, which adapter, server and cache then fit."""
+    """The predictor of `model`, or its cascade with `second`.
+
+    In a cascade, adapter, server and cache apply to `second`.
+    """
     from erc.inference.loading import load_cascade, load_predictor
 
     return load_predictor(model, **given) if second is None else load_cascade(model, second, **given)
@@ -203,9 +206,8 @@ class RunLog:
     ) -> Iterator[Conversation]:
         """Yields every conversation; a file that cannot be read is reported and skipped.
 
-        With `unique`, conversations of different files get different ids. A speaker memory does that itself,
-        by
-        content, so that a file is recognised whichever files are labelled with it.
+        With `unique`, conversations of different files get different ids. A speaker memory compares contents
+        instead, so it recognises a file whichever files are labelled with it.
         """
         from erc.transcripts import UniqueIds, iter_conversations
 
@@ -235,7 +237,7 @@ class RunLog:
                 tell(f"skipped: {error}")
 
     def problem(self, problem: Problem) -> None:
-        """Reports a broken line; after the first twenty they are only counted."""
+        """Reports a broken line; after the first twenty, lines are only counted."""
         self.problems += 1
         if self.problems <= _PROBLEMS_TOLD:
             tell(str(problem))
@@ -278,11 +280,10 @@ def _refuse_unused(
     if memory is None and names is not None:
         raise ConfigError("--names maps names to the people of a speaker memory: give --memory too")
     if memory is None and tenant is not None:
-        raise ConfigError("--tenant is a part of a speaker memory: give --memory too")
+        raise ConfigError("--tenant selects a part of a speaker memory: give --memory too")
     if samples is not None and uncertainty == "off":
         raise ConfigError(
-            "--samples sets how often dropout is sampled, and --uncertainty off samples nothing: leave one "
-            "out"
+            "--samples sets the number of dropout samples, but --uncertainty off draws none: leave one out"
         )
 
 
@@ -299,9 +300,8 @@ def _check_output(files: list[str], output: str | None) -> str:
 def _check_times(files: list[str], output: str, **reading: Any) -> None:
     """Raises InputError for the first turn without a time, before any is labelled or recorded.
 
-    The output format needs times. Pipes are not checked since they can be read only once. Unreadable files
-    are
-    reported when they are labelled.
+    The output format needs times. Pipes are not checked because they can be read only once. Unreadable files
+    are reported when they are labelled.
     """
     from erc.transcripts import iter_conversations
 

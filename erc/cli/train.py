@@ -22,15 +22,15 @@ def train(
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", help="Run folder; default runs/NAME.")] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start again instead of going on from the last checkpoint.")
+        bool, typer.Option("--fresh", help="Start again instead of resuming from the last checkpoint.")
     ] = False,
     server: Annotated[
         str | None,
         typer.Option(
             "--server",
             help=(
-                "Address of a server, ending in /v1, whose model (llm.writer) writes what a recipe learns "
-                "from."
+                "Base URL (ending in /v1) of a server whose model (llm.writer) writes the texts that a "
+                "recipe learns from."
             ),
         ),
     ] = None,
@@ -42,7 +42,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    """Train what CONFIG describes; a run that was interrupted goes on where it stopped."""
+    """Train what CONFIG describes; an interrupted run resumes from its last checkpoint."""
     from erc.api.training import find_config
     from erc.config import load_config
     from erc.memory.training_inputs import input_maker, refuse_idle_server
@@ -75,13 +75,13 @@ def _tell_leaks(kept: dict[str, Any], experiment: ExperimentConfig) -> None:
     """Reports which leaks between corpora were not filtered."""
     if not kept["tests_known"]:
         stderr.print(
-            "note: without heldout_hashes.json beside the corpora, test splits were not kept out of training",
+            "note: the data folder has no heldout_hashes.json, so test turns were not removed from training",
             soft_wrap=True,
         )
     if not kept["start_filtered"]:
         start = (
-            f"note: {experiment.artefact.init_from}, from which all began, was trained before: what it "
-            "learnt from was not filtered here"
+            f"note: the initial model {experiment.artefact.init_from} was trained before: its training data "
+            "was not filtered"
         )
         tell(start)
 

@@ -1,1 +1,1 @@
-"""The bridge between models and the speaker memory; only this room builds a speaker's past."""
+"""Connects models to the speaker memory. Only this package builds a speaker's past."""

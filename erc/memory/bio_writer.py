@@ -33,6 +33,13 @@ class LlmBios:
 
     A prompt shows the last remembered turns of the person that fit `budget` and leave room for the bio within
     the model's positions.
+
+    Attributes:
+        generator: The language model.
+        template: The prompt.
+        settings: How the model generates.
+        budget: The token limit of a prompt.
+        max_words: The word limit that the prompt asks for.
     """
 
     generator: Generator
@@ -86,16 +93,16 @@ class LlmBios:
         prompt = fit(lines, lambda kept: render(kept, known), encoder=encoder, budget=budget)
         if prompt is None:
             raise ConfigError(
-                f"the words that ask for a bio of {name} leave no room for a turn in {budget.max_tokens} "
-                "tokens: allow more"
+                f"the prompt for a bio of {name} leaves no room for a turn in {budget.max_tokens} tokens: "
+                "allow more"
             )
-        # A model wrote the text from what people said, so it is sanitized like theirs.
+        # The model wrote the text from people's turns, so it is sanitized like a turn.
         written = safe.line(
             self.generator.generate([prompt], settings=self.settings)[0], cap=_MOST_CHARACTERS
         )
         if not written:
             raise NothingWrittenError(
-                f"{self.generator.model_id} wrote nothing about {name}: use a model that was taught to answer"
+                f"{self.generator.model_id} wrote nothing about {name}: use an instruction-tuned model"
             )
         return tuple(Passage(sentence, len(texts)) for sentence in _SENTENCE.split(written) if sentence)
 
@@ -132,13 +139,13 @@ def write_bios(
     classifier: SharedClassifier | None = None,
     speakers: Sequence[Speaker] | None = None,
 ) -> Iterator[tuple[Speaker, Bio | NothingWrittenError | None]]:
-    """Writes the next version of each person's bio from everything remembered of them.
+    """Writes the next version of each person's bio from all their remembered turns.
 
-    Later conversations read it, earlier ones do not. Yields the speaker with the new bio, with None if
-    nothing
-    was said since this writer's last bio, or with an error if the model wrote nothing; then the bio is kept
-    and
-    the others are still written. `classifier` as in `write_bio`.
+    Only later conversations read it. `classifier` is as in `write_bio`.
+
+    Yields:
+        The speaker with the new bio; with None if they have no turns since this writer's last bio; or with an
+        error if the model wrote nothing. After an error the old bio is kept, and the other bios are written.
     """
     for speaker in registry.speakers() if speakers is None else speakers:
         context = registry.context(speaker.speaker_id, before=END, limit=1)

@@ -1,8 +1,8 @@
 """Keeps the bios of a speaker memory up to date for models that read bios.
 
-A bio is written before a conversation is read, from earlier turns only. It is written again once the person
-has said a quarter more. Training and labelling share this code, so bios are equally old in both. Labelling
-writes counted bios; `erc bios write` has a language model write them.
+A bio is written before a conversation is read, from earlier turns only. It is written again when the number
+of turns has grown by a quarter. Training and labelling share this code, so bios have the same age in both.
+Labelling writes bios from counts; `erc bios write` uses a language model.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from speakers import DETERMINISTIC, Bio, BioWriter, Embedder, Point, Registry, S
 from speakers.bios import MOST_TURNS
 
 GROWTH = 1.25
-"""Growth of a person's number of turns after which the bio is written again."""
+"""A bio is written again when the number of the person's turns has grown by this factor."""
 WriterOf = Callable[[Registry, SpeakerContext], BioWriter]
-"""The writer of a person's next bio."""
+"""Returns the writer of a person's next bio."""
 Note = Callable[[str], None]
 """Receives messages for the user."""
 
@@ -27,7 +27,7 @@ class NothingWrittenError(ConvemoError):
 
 
 def counted(registry: Registry, context: SpeakerContext) -> BioWriter:
-    """The writer without a language model: topics, moods and triggers with their counts."""
+    """The writer that uses counts of words and emotions instead of a language model."""
     return DETERMINISTIC
 
 
@@ -42,10 +42,9 @@ def refresh_bios(
 ) -> tuple[Bio, ...]:
     """Writes the bios of `speakers` that are missing or outdated; returns the new ones.
 
-    They rest on turns strictly before `before`. A bio by another writer, such as a language model, is never
-    replaced by a counted one. If the writer writes nothing, `note` is called; the bio is then counted, or
-    kept
-    if this writer wrote the last one. `classifier` as in `write_bio`.
+    They use only turns strictly before `before`. A bio by another writer, such as a language model, is never
+    replaced by a counted one. If the writer writes nothing, `note` is called. The bio is then written from
+    counts, or kept if this writer wrote the last one. `classifier` is as in `write_bio`.
     """
     wanted = tuple(dict.fromkeys(speakers))
     made = []
@@ -86,7 +85,7 @@ def write_bio(
 
 
 def embedder_of(classifier: SharedClassifier) -> Embedder:
-    """Identifies the vectors that a memory keeps of this classifier."""
+    """Identifies the classifier as the source of a memory's vectors."""
     return Embedder(classifier.name, classifier.revision, classifier.width)
 
 
@@ -96,7 +95,7 @@ def _due(registry: Registry, context: SpeakerContext, writer: BioWriter) -> bool
         return context.utterances > 0
     if bio.writer != writer.name:
         return bio.writer == DETERMINISTIC.name
-    # A bio reads only the last turns, so its own count does not tell how many there were.
+    # A bio reads only the last `MOST_TURNS` turns, so its count may be lower than the number of all turns.
     behind = (
         bio.utterances
         if bio.utterances < MOST_TURNS

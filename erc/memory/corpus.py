@@ -1,8 +1,8 @@
-"""Speaker memories of corpora: what labelling a corpus in broadcast order would have remembered.
+"""Speaker memories of corpora, as labelling the corpus in broadcast order would record them.
 
-Training reads them as labelling reads a user's memory, strictly from before each conversation, so both build
-the same prompts. Emotions in them come from the shared classifier, never from gold labels. A memory is
-cached in a file named by a digest of everything it was made from.
+Training reads them as labelling reads a user's memory: strictly before each conversation. Both therefore
+build the same prompts. Emotions in them come from the shared classifier, never from gold labels. A memory is
+cached in a file whose name is a digest of all its inputs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def corpus_memory(
         writer_of: Writes the bios.
         writer: Names the writer, for the digest.
         advance: Called with the number of turns recorded.
-        note: Called if bios had to be counted because their writer wrote nothing.
+        note: Called if bios were written from counts because their writer wrote nothing.
 
     Raises:
         InputError: Two conversations have the same id.
@@ -73,8 +73,8 @@ def corpus_memory(
     for identifier, count in Counter(conversation.conversation_id for conversation in ordered).items():
         if count > 1:
             raise InputError(
-                f"conversation id {identifier} stands twice, so its turns cannot be told apart: give each "
-                "conversation an id of its own"
+                f"conversation id {identifier} is not unique, so its turns are ambiguous: give each "
+                "conversation its own id"
             )
     path = folder / f"speakers-{_digest(ordered, scorer, writer)}.db"
     if not path.exists():
@@ -102,7 +102,7 @@ def fill(
     """Records conversations in the order given, each after refreshing its speakers' bios."""
     scorer.score_texts(
         [turn.text for conversation in conversations for turn in conversation]
-    )  # fills batches; one by one the texts would not
+    )  # full batches, which single texts would not fill
     remembering, unwritten = RememberingPredictor(Predictor(scorer), registry), list[str]()
     for conversation in conversations:
         if len(conversation):
@@ -119,19 +119,19 @@ def fill(
             advance(len(conversation))
     if unwritten:
         note(
-            f"{len(unwritten)} bios were counted or left as they were, for their writer wrote nothing; the "
-            f"first: {unwritten[0]}"
+            f"{len(unwritten)} bios were written from counts or kept, because their writer wrote nothing; "
+            f"the first: {unwritten[0]}"
         )
 
 
 class CorpusNotes:
-    """What training prompts show of a corpus's speakers: `TrainingNotes` over `past`.
+    """The notes on a corpus's speakers in training prompts: `TrainingNotes` over `past`.
 
     Args:
         past: The pasts of the conversations, in the memories that `corpus_memory` made.
-        shown: What the recipe's prompts show.
+        shown: The notes that the recipe's prompts show.
         emotions: Maps the fine emotions to the labels of the prompts.
-        scorer: Reads turns; a turn read before costs nothing.
+        scorer: Scores turns and caches the results.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class CorpusNotes:
         )
 
     def _said(self, turns: Sequence[Utterance], speakers: ConversationSpeakers) -> SaidTurns:
-        """What was said before in the conversation, as far as prompts show it."""
+        """The earlier turns of the conversation, if prompts show them."""
         said = SaidTurns(self.shown.past)
         if self.shown.past:
             read = self.scorer.score_texts([turn.text for turn in turns])
@@ -173,8 +173,8 @@ class CorpusNotes:
 class CorpusBios:
     """A `SpeakerPast` with the bios of a corpus's speakers and no remembered turns.
 
-    It is for models that attend to bios. Speakers keep the keys they have in training, so that turns of the
-    corpus itself are found by them; `times` gives each conversation's place in the corpus's chronology.
+    It is for models that attend to bios. Speakers keep their training keys, by which the turns of the corpus
+    are found. `times` gives each conversation's place in the corpus's chronology.
     """
 
     def __init__(self, past: CorpusPast, conversations: Sequence[Conversation]) -> None:
@@ -196,13 +196,13 @@ class CorpusBios:
         return speaker_key(self._corpora[conversation_id], name, conversation_id)
 
     def history(self, person: str, *, before: Moment, limit: int) -> SpeakerHistory:
-        """Nothing: the turns of the corpus are read directly."""
+        """An empty history: the turns of the corpus are read directly."""
         return SpeakerHistory((), 0, 0)
 
     def similar(
         self, person: str, vector: np.ndarray, *, before: Moment, limit: int
     ) -> Sequence[SimilarUtterance]:
-        """Nothing."""
+        """No turns."""
         return ()
 
     def bio(self, person: str, *, before: Moment, limit: int | None = None) -> PastBio | None:
@@ -216,7 +216,7 @@ class CorpusBios:
 
 
 def corpus_bios(bios: CorpusBios, conversations: Sequence[Conversation], embed: Embed) -> BioVectors:
-    """The bios, as vectors, that each conversation's speakers had when it began."""
+    """The bios of each conversation's speakers when it began, as vectors."""
     speakers = Speakers(bios, embed=CachedEmbedding(embed))
     for conversation in conversations:
         identifier = conversation.conversation_id

@@ -1,6 +1,6 @@
-"""A `SpeakerPast` over a speaker memory: the one piece of code that builds a speaker's past.
+"""A `SpeakerPast` over a speaker memory. Only this module builds a speaker's past.
 
-Labelling, live conversations, training and evaluation read it.
+Labelling, live conversations, training and evaluation use it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from erc.data import Conversation, Moment, PastBio, PastUtterance, SimilarUttera
 from speakers import Bio, Observation, Point, Registry, SpeakerContext, SpeakerId
 
 LookUp = Callable[[Sequence[str]], Mapping[str, SpeakerId]]
-"""From names of a conversation to people; a name without a person is left out."""
+"""Maps names of a conversation to people; a name without a person is left out."""
 _NOBODY = SpeakerHistory((), 0, 0)
 _LAST_TURNS = 12
 """Turns of a person by which passages of a bio are chosen."""
@@ -24,7 +24,7 @@ _PASTS_KEPT = 64
 
 
 class RegistryPast:
-    """What a registry holds of one conversation's speakers from strictly before `start`.
+    """The data of a registry about one conversation's speakers, strictly before `start`.
 
     Args:
         registry: The speaker memory.
@@ -135,7 +135,7 @@ class RegistryPast:
         self.people.update(self._look_up(names))
 
     def _context(self, person: SpeakerId, limit: int) -> SpeakerContext | None:
-        """The context of a person, None for a key of nobody; those of all people are loaded together."""
+        """The context of a person; None for an unknown key. The contexts of all people load together."""
         if person not in self.people.values():
             return None
         if self._loaded.get(person, -1) < limit or person not in self._contexts:
@@ -232,7 +232,7 @@ class CorpusPast:
 
 
 def people(registry: Registry, conversation_id: str, names: Sequence[str]) -> dict[str, SpeakerId]:
-    """Names as written to people; somebody who asked to be forgotten is left out."""
+    """The person of each name as written; somebody who asked to be forgotten is left out."""
     found = registry.resolve_all(tuple(names), conversation_id=conversation_id)
     return {
         name: one.speaker.speaker_id

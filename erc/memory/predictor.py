@@ -39,8 +39,7 @@ class RememberingPredictor:
     """Labels conversations one by one, each after reading its speakers' past from the memory.
 
     A conversation is recorded in one transaction, after its predictions are made and before they are
-    returned.
-    Labelling the same file again changes nothing in the memory and reads the same past.
+    returned. Labelling the same file again changes nothing in the memory and reads the same past.
 
     Args:
         predictor: The model.
@@ -74,15 +73,14 @@ class RememberingPredictor:
         if known is not None and known != self.embedder:
             raise ConvemoError(
                 f"the memory {registry.address} holds vectors of {_described(known)}, this model makes "
-                f"those of {_described(self.embedder)}: "
-                "use the model it was begun with, or another memory"
+                f"those of {_described(self.embedder)}: use the memory's model, or another memory"
             )
 
     def stream(self, conversations: Iterable[Conversation]) -> Iterator[Labelled]:
         """Labels in start-time order where first turns have timestamps; yields in input order.
 
-        A list is sorted whole, a stream within `hold` turns. A later conversation reads what an earlier one
-        left.
+        A list is sorted as a whole, a stream within `hold` turns. A later conversation can read what an
+        earlier one recorded.
         """
         hold = math.inf if isinstance(conversations, Sequence) else self.hold
         yield from labelled_in_time(conversations, self.label, began=_began, hold=hold, warn=self.warn)
@@ -97,7 +95,7 @@ class RememberingPredictor:
         ):
             self.warn(
                 f"{conversation.conversation_id}: its first turn has no timestamp, so it counts as begun "
-                "now; those of later turns are not asked"
+                "now; timestamps of later turns are ignored"
             )
         past = self.past(conversation)
         scores, made = self.predictor.predict([conversation], past=past)
@@ -114,9 +112,8 @@ class RememberingPredictor:
     def _with_own_id(self, conversation: Conversation) -> Conversation:
         """The conversation, under another id if the memory holds different text under its id.
 
-        Two files with one name, or two conversations from standard input, are different conversations; the
-        same
-        file again is the same. A memory that stores no text cannot tell and trusts the id.
+        Two files of the same name may be different conversations, and so may two conversations from standard
+        input. The same file again is the same conversation. A memory that stores no text compares ids only.
         """
         stored = self.registry.texts(conversation.conversation_id)
         if all(stored.get(utterance.utterance_id) in (None, utterance.text) for utterance in conversation):
@@ -140,9 +137,9 @@ class RememberingPredictor:
             self.warn(f"{conversation_id}: not kept in the memory: {error}")
 
     def past(self, conversation: Conversation, *, begins: str | None = None) -> RegistryPast:
-        """What the memory holds of a conversation's speakers from strictly before its first turn.
+        """The memory's data about a conversation's speakers, strictly before its first turn.
 
-        New speakers are added to the memory. Bios are brought up to date where the model reads them.
+        New speakers are added to the memory. Bios are refreshed if the model reads them.
 
         Args:
             conversation: The conversation; a live one may have no turn yet, and speakers may join later.
@@ -162,9 +159,9 @@ class RememberingPredictor:
         )
 
     def _people(self, conversation_id: str, names: Sequence[str], *, start: Point) -> dict[str, SpeakerId]:
-        """The person of each name, with a bio up to `start` where a model reads it.
+        """The person of each name. Refreshes bios up to `start` if the model reads them.
 
-        A person who asked to be forgotten has no id, and nothing is recorded of them.
+        A person who asked to be forgotten has no id, and nothing is recorded about them.
         """
         identities: dict[str, SpeakerId] = {}
         found = self.registry.resolve_all(names, conversation_id=conversation_id, mapping=self.names)
@@ -179,15 +176,14 @@ class RememberingPredictor:
         return identities
 
     def _warn_of_several(self, name: str, conversation_id: str) -> None:
-        """Warns once about a name that is read as several people's, which is wrong for a company's name."""
+        """Warns once if a name is read as several people; it may be one name, such as a company's."""
         several = owners(name)
         mapped = self.names is not None and self.names.lookup(name, conversation_id) is not None
         if len(several) > 1 and not mapped and name not in self._several:
             self._several.add(name)
             self.warn(
-                f"{conversation_id}: {name!r} is read as several people, and what they say together as "
-                f"{several[0]}'s; "
-                "if it is one name, map it to itself with --names"
+                f"{conversation_id}: {name!r} is read as several people, and their turns as "
+                f"{several[0]}'s; if it is one name, map it to itself with --names"
             )
 
     def _start(self, conversation: Conversation, begins: str | None = None) -> Point:
@@ -195,8 +191,8 @@ class RememberingPredictor:
         given = seconds(begins)
         if begins is not None and given is None:
             raise InputError(
-                f"conversation {conversation.conversation_id}: begins={begins!r} is no ISO 8601 moment such "
-                "as 2024-05-01T09:30:00Z"
+                f"conversation {conversation.conversation_id}: begins={begins!r} is not an ISO 8601 time "
+                "such as 2024-05-01T09:30:00Z"
             )
         # Timestamps of later turns are ignored: they must not change what earlier turns read.
         first = _began(conversation) if len(conversation) else given

@@ -1,7 +1,7 @@
-"""Makes what a training run reads besides its corpus, with the code that labels.
+"""Makes the inputs of a training run besides its corpus, with the same code as labelling.
 
-These inputs are bios, past turns, demonstrations' vectors and texts written by a language model. Expensive
-ones are cached in a folder beside the runs.
+They are bios, past turns, vectors of demonstrations and texts written by a language model. Expensive inputs
+are cached in a folder next to the runs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def input_maker(
 
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""From a description and a number of steps to a context whose value advances the progress."""
+"""Maps a description and a number of steps to a context whose value advances the progress."""
 
 
 def _silent(description: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -272,10 +272,10 @@ class _InputMaker:
         )
 
     def _unshared(self) -> Generator:
-        """Only the main process writes; another one did not find what it wrote."""
+        """Only the main process writes; this process did not find its texts."""
         raise ConfigError(
-            f"what the main process wrote is not in {self.folder}: name a run folder with --run that all "
-            "processes see"
+            f"texts of the main process are not in {self.folder}: name a run folder with --run that all "
+            "processes can read"
         )
 
     def _written(self) -> WrittenTexts:
@@ -295,7 +295,11 @@ class _InputMaker:
 
 
 def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
-    """Raises ConfigError if a server is named but nothing is to be written."""
+    """Check that a server is given only if texts are written.
+
+    Raises:
+        ConfigError: A server is given, but the run needs no texts by a language model.
+    """
     if server is None:
         return
     from erc.training.llm.settings import llm_recipe
@@ -307,6 +311,6 @@ def refuse_idle_server(config: ExperimentConfig, server: str | None) -> None:
         recipe.generated or (recipe.bios and config.llm is not None and config.llm.writer is not None)
     ):
         raise ConfigError(
-            f"--server {server}: '{config.name}' has nothing written by a language model; training itself "
-            "is local"
+            f"--server {server}: '{config.name}' needs no texts by a language model, and training is local: "
+            "leave --server out"
         )

@@ -12,7 +12,7 @@ from erc.transcripts.types import UNKNOWN_SPEAKER, Draft, Log
 
 
 def utterance_id(conversation_id: str, index: int) -> str:
-    """The id of a turn without an id of its own: `standup-0007` for index 7."""
+    """The id of a turn whose source gives none: `standup-0007` for index 7."""
     return f"{conversation_id}-{index:04d}"
 
 

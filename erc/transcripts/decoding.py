@@ -60,7 +60,7 @@ def what_it_looks_like(head: bytes) -> str | None:
     if head.startswith(tuple(mark for mark, _ in _MARKS)) or _utf16_without_mark(head):
         return None
     for magic, words in _MAGIC:
-        # A speaker may be called RIFF, so a signature of letters needs unprintable bytes after it.
+        # A text may start with `RIFF`, so a signature of letters needs unprintable bytes after it.
         if head.startswith(magic) and (
             not magic.isalnum() or any(byte < 9 or byte > 126 for byte in head[len(magic) : 32])
         ):

@@ -57,7 +57,7 @@ _KEPT = (
 
 
 def _contradiction(drafts: Sequence[Draft], known: Sequence[float]) -> str | None:
-    """Why turns cannot be sorted by timestamps that run backwards, in words; None if they can."""
+    """The reason why timestamps that run backwards cannot sort the turns; None if they can."""
     if len(known) < len(drafts):
         return f"{len(drafts) - len(known)} of {len(drafts)} turns have none"
     if (

@@ -1,4 +1,4 @@
-"""Detects the format of a file from its first bytes and, if they do not decide, from its name."""
+"""Detects the format of a file from its first bytes, or from its name if they are ambiguous."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LINES = 200
 def sniff(head: bytes, filename: str | None = None) -> Sniffed:
     """The most likely format of a file that starts with `head` (64 KiB are enough).
 
-    Contents outweigh the name: a CSV file called `.txt` is read as CSV. A confidence below 0.5 means that the
-    contents did not decide.
+    The content takes precedence over the name: a CSV file called `.txt` is read as CSV. A confidence below
+    0.5 means that the content is ambiguous.
     """
     suffix = PurePath(filename).suffix.lower() if filename else ""
     lines = _head_lines(head)

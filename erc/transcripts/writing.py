@@ -45,7 +45,7 @@ def open_writer(target: Target, format: str | None = None) -> Iterator[RecordWri
     """A writer of records into `target`; `format` as in `output_format`.
 
     A file is written completely or not at all: the old file is replaced when the block ends without an
-    exception (see `erc.files`). Standard output and streams get each record at once.
+    exception (see `erc.files`). Standard output and streams receive each record immediately.
 
     Raises:
         InputError: as `output_format`; when the file cannot be written.

@@ -1,4 +1,4 @@
-"""Deletes the rows of a person or a conversation, and what other rows hold of them."""
+"""Deletes the rows of a person or a conversation, and their data in other rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Removal:
 def delete_speakers(
     connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float
 ) -> Removal:
-    """Delete every row about the speakers, and what other rows hold of them. Safe to repeat."""
+    """Delete every row about the speakers, and their data in other rows. Safe to repeat."""
     counters = tenant_row(connection, tenant)
     group = sorted({one for speaker in speakers for one in identity.merged_group(connection, speaker)})
     query = select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(group))
@@ -97,7 +97,7 @@ def delete_conversations(
 
 def _first_turns(connection: Connection, inside: ColumnElement[bool]) -> Sequence[Row]:
     """Each speaker with the point of their first turn in each conversation."""
-    # Within a conversation, time follows the index, so the two minima are of one turn.
+    # Within a conversation, time follows the index, so both minima belong to the same turn.
     first = (func.min(_O.time), _O.sequence, _O.conversation_id, func.min(_O.position))
     grouped = select(_O.speaker, *first).where(inside)
     return connection.execute(grouped.group_by(_O.speaker, _O.sequence, _O.conversation_id)).all()
@@ -136,7 +136,7 @@ def _delete_imported_bios(connection: Connection, tenant: Tenant) -> int:
 
 
 def _names(connection: Connection, speakers: Sequence[int]) -> set[tuple[str, str]]:
-    """The names that lead to the speakers, as scope and matching form."""
+    """The names that resolve to the speakers, as scope and matching form."""
     rows = connection.execute(select(ALIASES).where(ALIASES.c.speaker.in_(speakers)))
     return {(row.scope, row.match_name) for row in rows}
 
@@ -144,7 +144,7 @@ def _names(connection: Connection, speakers: Sequence[int]) -> set[tuple[str, st
 def _remove_shown_names(connection: Connection, tenant: Tenant, names: set[tuple[str, str]]) -> None:
     """Remove forgotten names where other rows show them: split-off speakers and the log of renames.
 
-    A split-off speaker may show a name that does not lead to it. It keeps its id and shows no name.
+    A split-off speaker may show a name that does not resolve to it. It keeps its id and shows no name.
     """
     if tenant.pseudonymous or not names:
         return

@@ -1,4 +1,4 @@
-"""Runs erasures to their end and applies the retention policy."""
+"""Completes erasures and applies the retention policy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKGROUND_PATIENCE = 1.0
 """Seconds that a call waits for readers when it finishes an erasure that the caller did not ask for."""
 
 _IN_USE_SECONDS = 86_400.0
-"""The policy spares a speaker without turns for so long after returning its id: time to record turns."""
+"""Seconds to record turns of a returned id. Until then, the policy spares a speaker without turns."""
 
 
 class Eraser:
@@ -30,7 +30,7 @@ class Eraser:
         self._session = session
         self._busy_seconds = busy_seconds
         self._last_check = self._next_check = -math.inf
-        self._in_use: dict[str, float] = {}  # since when, in UTC seconds, by speaker id
+        self._in_use: dict[str, float] = {}  # by speaker id, UTC seconds of the last use
         self._warnings: tuple[str, ...] = ()
         self.unfinished = False
 
@@ -42,7 +42,7 @@ class Eraser:
             group = identity.merged_group(connection, row.speaker)
             number, counted = requests.request(connection, session.tenant, group, now=session.clock())
         done = self.resume().get(number)
-        # Another process may have carried the request out: then use the counts from before.
+        # If another process carried out the request, use the counts from before.
         return done if done is not None and done.speakers else counted
 
     def delete(
@@ -107,10 +107,10 @@ class Eraser:
         return warnings
 
     def resume(self, *, patience: float | None = None) -> dict[int, Erasure]:
-        """Finish all pending requests; what each of them removed, by its number.
+        """Finish all pending requests; returns what each removed, by its number.
 
         Raises:
-            ErasureIncompleteError: a reader kept the files from being cleaned.
+            ErasureIncompleteError: a reader blocked the cleaning of files.
         """
         session = self._session
         with session.store.read() as connection:

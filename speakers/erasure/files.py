@@ -59,7 +59,7 @@ def clean(store: Store, tenant: Tenant, *, patience: float) -> None:
     copy of a row, which only a rewrite removes.
 
     Raises:
-        ErasureIncompleteError: a reader kept the log from being truncated.
+        ErasureIncompleteError: a reader blocked the truncation of the log.
     """
     if store.path is not None:
         index_file.remove(store.path, tenant.row)
@@ -80,7 +80,7 @@ def checkpoint(store: Store, *, patience: float) -> None:
     """Move SQLite's write-ahead log into the database and truncate it.
 
     Raises:
-        ErasureIncompleteError: a reader kept it from being truncated for `patience` seconds.
+        ErasureIncompleteError: a reader blocked the truncation for `patience` seconds.
     """
     if store.path is None:
         return

@@ -1,4 +1,4 @@
-"""Requests to forget a person, and the digests that keep a forgotten person out."""
+"""Requests to forget a person, and the digests of forgotten ids and names, which are refused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from speakers.tenant import Tenant
 def request(
     connection: Connection, tenant: Tenant, speakers: Sequence[int], *, now: float
 ) -> tuple[int, Erasure]:
-    """Store the request to erase these speakers: its number, and counts of what is stored about them.
+    """Store a request to erase these speakers; returns its number and counts of their data.
 
-    From this transaction on, digests keep out the ids and names of the speakers.
+    From this transaction on, the ids and names of the speakers are refused.
     """
     query = select(SPEAKERS.c.speaker_id).where(SPEAKERS.c.speaker.in_(speakers))
     digests = {tenant.tombstone_of_id(one) for one in connection.execute(query).scalars()}
@@ -52,7 +52,7 @@ def remove(connection: Connection, tenant: Tenant, requests: Sequence[int]) -> N
 
 
 def readmit(connection: Connection, tenant: Tenant, name: str, scope: str) -> bool:
-    """Allow a forgotten name again; whether it was forgotten. Erased data does not come back.
+    """Allow a forgotten name again; returns whether it was forgotten. Erased data is not restored.
 
     Raises:
         InvalidRecordError: the name cannot be stored.

@@ -31,7 +31,10 @@ def expired(connection: Connection, tenant: Tenant, *, now: float) -> tuple[tupl
 
 
 def next_expiry(connection: Connection, tenant: Tenant, *, now: float) -> float:
-    """When something may expire next, in UTC seconds; within an hour, because other processes write too."""
+    """When something may expire next, in UTC seconds.
+
+    It is at most an hour ahead, because other processes write too.
+    """
     if tenant.retention_days is None:
         return math.inf
     query = select(func.min(CONVERSATIONS.c.time)).where(CONVERSATIONS.c.tenant == tenant.row)

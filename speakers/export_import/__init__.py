@@ -3,8 +3,7 @@
 The lines come in this order: `memory` (the header), `embedder`, `speaker`, `conversation`, `observation`,
 `bio`, `audit`. Vectors are base64 of their little-endian bytes.
 
-An import ignores `audit` lines. To undo a change, rows of the memory where it was made are needed, and no
-line holds them.
+An import ignores `audit` lines. Undoing a change needs rows that only the original memory has.
 """
 
 from speakers.export_import.exporter import export

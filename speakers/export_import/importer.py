@@ -141,9 +141,7 @@ class Importer:
             return
         sequence = self._sequence(data["conversation_id"])
         if sequence is None:
-            raise InvalidRecordError(
-                f"conversation {data['conversation_id']!r} has no line of its own before this one"
-            )
+            raise InvalidRecordError(f"conversation {data['conversation_id']!r} has no line before this one")
         one = _observation(data, sequence)
         parameters = {
             "of": self._tenant.row,
@@ -178,7 +176,7 @@ class Importer:
 
     def _owner(self, data: Mapping[str, Any]) -> int | None:
         if data["speaker_id"] not in self._speakers.rows:
-            raise InvalidRecordError(f"speaker {data['speaker_id']!r} has no line of its own before this one")
+            raise InvalidRecordError(f"speaker {data['speaker_id']!r} has no line before this one")
         return self._speakers.rows[data["speaker_id"]]
 
     def _add_bio(self, data: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Imports speakers with their names, and finds out which imported id is which speaker here."""
+"""Imports speakers with their names, and maps each imported id to a speaker of this memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods of a `Registry` about who is who."""
+"""Methods of a `Registry` about the identity of speakers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class IdentityMethods(RegistryPart):
             return aliases.rename(connection, self.tenant, row, name, now=self._session.clock())
 
     def alias(self, speaker: str, name: str) -> int:
-        """Add a name that leads to a speaker; returns the log entry.
+        """Add an alias to a speaker; returns the log entry.
 
         Raises:
             UnknownSpeakerError: there is no such speaker.

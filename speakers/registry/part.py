@@ -1,4 +1,4 @@
-"""What the groups of methods of a `Registry` share."""
+"""The base class of the method groups of a `Registry`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from speakers.tenant import Tenant
 
 
 class RegistryPart:
-    """Base of the groups of methods; `Registry` sets the attributes."""
+    """Base class of the method groups. `Registry` sets the attributes."""
 
     _session: Session
     _eraser: Eraser

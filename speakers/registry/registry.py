@@ -41,7 +41,7 @@ class Options:
     """How a memory is opened.
 
     Attributes:
-        policy: what a new tenant stores; for an existing tenant, what it must have.
+        policy: the policy of a new tenant; an existing tenant must match it.
         summary: how summaries are computed.
         busy_seconds: how long to wait for another process.
         create: whether to create a missing store or tenant.
@@ -165,16 +165,16 @@ class Registry(IdentityMethods, TurnMethods):
     # Erasure, export and policy
 
     def forget(self, speaker: str, *, conversation_id: str | None = None) -> Erasure:
-        """Erase a person: rows, bios, vectors, log entries, caches. Their id and names stay refused.
+        """Erase a person: rows, bios, vectors, log entries, caches. Their id and names are refused later.
 
         Raises:
             UnknownSpeakerError: there is no such speaker.
-            ErasureIncompleteError: a reader kept the files from being cleaned; the next open finishes.
+            ErasureIncompleteError: a reader blocked the cleaning of files; the next open finishes it.
         """
         return self._eraser.forget(speaker, conversation_id or identity.EVERYWHERE)
 
     def readmit(self, name: str, *, conversation_id: str | None = None) -> bool:
-        """Allow a forgotten name for another person who has it; whether it was forgotten."""
+        """Allow a forgotten name for another person; returns whether it was forgotten."""
         with self._session.write() as connection:
             return requests.readmit(connection, self.tenant, name, conversation_id or identity.EVERYWHERE)
 
@@ -182,7 +182,7 @@ class Registry(IdentityMethods, TurnMethods):
         """Delete a conversation as if it had never been recorded.
 
         Raises:
-            ErasureIncompleteError: a reader kept the files from being cleaned; the next open finishes.
+            ErasureIncompleteError: a reader blocked the cleaning of files; the next open finishes it.
         """
         return self._eraser.delete([conversation_id])
 
@@ -190,12 +190,12 @@ class Registry(IdentityMethods, TurnMethods):
         """Erase conversations recorded longer ago than the policy allows, and older speakers without data.
 
         Raises:
-            ErasureIncompleteError: a reader kept the files from being cleaned; the next open finishes.
+            ErasureIncompleteError: a reader blocked the cleaning of files; the next open finishes it.
         """
         return self._eraser.expire()
 
     def set_retention(self, days: float | None) -> None:
-        """Change how many days conversations are kept; None keeps them for good.
+        """Change how many days conversations are kept; None keeps them indefinitely.
 
         Other processes apply it when they open the memory again.
 
@@ -225,7 +225,7 @@ class Registry(IdentityMethods, TurnMethods):
     def import_lines(self, lines: Iterable[str | bytes], *, source: str = "import") -> ImportReceipt:
         """Import an export (text or UTF-8 bytes), all or none.
 
-        What is stored stays as it is; forgotten people stay forgotten. The log of changes is not imported.
+        Stored data does not change, and forgotten people stay forgotten. The log of changes is not imported.
 
         Raises:
             InvalidRecordError: a line cannot be imported; the message names `source` and the line.

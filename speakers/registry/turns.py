@@ -26,7 +26,10 @@ class TurnMethods(RegistryPart):
     def points_for(
         self, conversation_id: str, turns: Sequence[tuple[int, float | None]]
     ) -> tuple[Point, ...]:
-        """As `point_for`, for turns (index, timestamp or None) in rising index. `record` gives the same."""
+        """As `point_for`, for turns (index, timestamp or None) by ascending index.
+
+        `record` assigns the same points.
+        """
         with self._session.read() as connection:
             now = self._session.clock()
             return recording.points(connection, self.tenant, conversation_id, turns, now=now)
@@ -66,7 +69,7 @@ class TurnMethods(RegistryPart):
             return recording.texts(connection, self.tenant, conversation_id)
 
     def correct(self, conversation_id: str, utterance_id: str, emotion: str | None) -> None:
-        """Store a person's correction of a turn, beside the labels of the models; None removes it.
+        """Store a person's correction of a turn; None removes it. The labels of the models stay.
 
         Raises:
             InvalidRecordError: the turn is not stored, or the emotion is empty or cannot be stored.
@@ -118,7 +121,7 @@ class TurnMethods(RegistryPart):
     def recall(self, vector: np.ndarray, *, speaker: SpeakerId | None, before: Point, k: int) -> Recall:
         """The k past observations and bio passages nearest to a vector, strictly before a point.
 
-        Equal to an exact scan of the rows, ties included.
+        The result equals that of an exact scan of the rows, ties included.
 
         Args:
             vector: the query, shape (width,).
@@ -148,7 +151,7 @@ class TurnMethods(RegistryPart):
         `embed` makes vectors of the passages; `embedder` names its model.
 
         Raises:
-            UnknownSpeakerError: there is no such id, or the person is forgotten meanwhile.
+            UnknownSpeakerError: there is no such id, or the person was forgotten during the call.
             InvalidRecordError: `embed` or `embedder` is missing, or the vectors are invalid; or the memory
                 stores no words and the writer is not the deterministic one.
             EmbedderMismatchError: the tenant stores vectors of another embedder.

@@ -76,7 +76,7 @@ def inspect_file(path: Path, *, create: bool) -> bool:
 def create_private(path: Path) -> bool:
     """Create a missing file that only its owner can read; whether it was created.
 
-    SQLite gives the files beside it the same permissions.
+    SQLite gives its other files the same permissions.
 
     Raises:
         StoreMissingError: the file cannot be created.
@@ -84,7 +84,7 @@ def create_private(path: Path) -> bool:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return True
-    except FileExistsError:  # by another process, or an empty file with permissions of its own
+    except FileExistsError:  # by another process, or an empty file that keeps its permissions
         return False
     except OSError as error:
         raise StoreMissingError(f"{path}: cannot be created: {error.strerror}") from None

@@ -137,7 +137,7 @@ class Store:
     def owns(self, path: Path) -> bool:
         """Whether the path is, or would be, a file of the store.
 
-        These are the database, the files SQLite keeps beside it, and cached indexes with their drafts.
+        These are the database, the files that SQLite keeps next to it, and cached indexes with their drafts.
         """
         if self.path is None:
             return False

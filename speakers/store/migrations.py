@@ -23,7 +23,7 @@ INITIAL = 4
 """The version of the first released schema. Development versions 1 to 3 are not supported."""
 
 UPGRADES: tuple[tuple[str, ...], ...] = ()
-"""SQL statements for each version after `INITIAL`; the first entry leads to version `INITIAL + 1`."""
+"""SQL statements for each version after `INITIAL`; the first entry upgrades to version `INITIAL + 1`."""
 
 
 def latest() -> int:

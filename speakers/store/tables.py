@@ -35,7 +35,7 @@ _KEY = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _id(name: str) -> Column[int]:
-    """A generated row number. SQLite never gives a number again (AUTOINCREMENT)."""
+    """A generated row number. SQLite never reuses a number (AUTOINCREMENT)."""
     return Column(name, _INTEGER, Identity(), primary_key=True)
 
 
@@ -89,7 +89,7 @@ SPEAKERS = _table(
     UniqueConstraint("tenant", "speaker_id"),
     Index("speakers_by_target", "merged_into"),
 )
-"""People. `basis` is the last merge or split that changed whose turns are theirs; bios store it as well."""
+"""People. `basis` is the last merge or split that changed their turns; bios store it as well."""
 
 ALIASES = _table(
     "aliases",
@@ -104,7 +104,7 @@ ALIASES = _table(
     Index("aliases_by_speaker", "speaker"),
     Index("aliases_by_skeleton", "tenant", "skeleton"),
 )
-"""Names that lead to a speaker. `scope` is a conversation id, or empty for a name known everywhere."""
+"""Names that resolve to a speaker. `scope` is a conversation id, or empty for a name known everywhere."""
 
 AUDIT = _table(
     "audit",

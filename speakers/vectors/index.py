@@ -52,7 +52,7 @@ class VectorIndex:
         width: the length D of a vector.
         generation: the tenant's `generation` that the index includes.
         epoch: the tenant's `epoch` that the index includes.
-        ids: observation row numbers (N,), rising.
+        ids: observation row numbers (N,), ascending.
         times: times in UTC seconds (N,).
         sequences: sequence numbers of the conversations (N,).
         positions: indices of the turns (N,).
@@ -88,12 +88,12 @@ class VectorIndex:
         """Add rows newer than all in the index: unit vectors (N, D) and columns (N,).
 
         Raises:
-            ValueError: the ids do not rise. FAISS would store a repeated id twice.
+            ValueError: the ids do not ascend. FAISS would store a repeated id twice.
         """
         if not len(ids):
             return
         if (len(self.ids) and ids[0] <= self.ids[-1]) or (np.diff(ids) <= 0).any():
-            raise ValueError("ids must rise and be above those in the index")
+            raise ValueError("ids must be ascending and above those in the index")
         self._faiss.add_with_ids(
             np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64)
         )

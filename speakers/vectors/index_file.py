@@ -23,12 +23,12 @@ _STALE_SECONDS = 3_600.0
 
 
 def path_of(database: Path, tenant: int) -> Path:
-    """The cache file of a tenant's index, beside the database."""
+    """The cache file of a tenant's index, next to the database."""
     return database.with_name(f"{database.name}-index-{tenant}")
 
 
 def write_draft(path: Path, index: VectorIndex, secret: bytes, *, permissions: int = 0o600) -> Path:
-    """Write the index to a temporary file beside `path` and flush it to disk. The caller renames it."""
+    """Write the index to a temporary file next to `path` and flush it to disk. The caller renames it."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     numbers = _HEADER.pack(_MAGIC, bytes(32), index.width, len(index), index.generation, index.epoch)[40:]
     code = hmac.new(secret, numbers, hashlib.sha256)
@@ -98,6 +98,6 @@ def sweep(database: Path) -> None:
 def _drafts(beside: Path, stem: str) -> list[Path]:
     """The drafts of files whose names match the regular expression `stem`.
 
-    It is no glob pattern, because the name of a database may contain `*`, `?` or `[`.
+    It is not a glob pattern, because the name of a database may contain `*`, `?` or `[`.
     """
     return [path for path in beside.parent.iterdir() if re.fullmatch(rf"{stem}\.\d+\.tmp", path.name)]

@@ -86,7 +86,7 @@ class VectorSearch:
             return len(self._current(connection, stored[1].width, use_file=False))
 
     def save(self) -> None:
-        """Cache the index beside a SQLite database, unless rows were erased since it was built."""
+        """Cache the index next to a SQLite database, unless rows were erased since it was built."""
         path = self._store.path
         with self._lock:
             index = self._index
@@ -174,7 +174,7 @@ class VectorSearch:
     def _within(
         self, connection: Connection, query: np.ndarray, speaker: int, before: Point, k: int, width: int
     ) -> tuple[np.ndarray, Sequence[bytes]]:
-        """Ids and vectors that include the speaker's k nearest: a whole short past, else candidates."""
+        """Ids and vectors that include the speaker's k nearest: all of a short past, else candidates."""
         parameters = past(speaker, before)
         if len(connection.execute(_PROBE, parameters).all()) <= GATHER_LIMIT:
             return _split(connection.execute(_GATHER, parameters).all())

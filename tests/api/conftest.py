@@ -1,4 +1,4 @@
-"""A tiny conversation model, and a folder of the test's own to work in."""
+"""A tiny conversation model, and a working folder for each test."""
 
 from __future__ import annotations
 

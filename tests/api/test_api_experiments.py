@@ -1,4 +1,4 @@
-"""`erc.train` and `erc.evaluate` do what the verbs of the command do."""
+"""`erc.train` and `erc.evaluate` do the same as the commands."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def overrides(corpora: Path, tiny_encoder_dir: Path) -> list[str]:
     return [name, *TINY[1:], f"data.root={corpora}", "artefact.init_from=tiny-utterance"]
 
 
-def test_train_gives_a_folder_that_load_takes(overrides: list[str]) -> None:
+def test_train_returns_a_folder_that_load_accepts(overrides: list[str]) -> None:
     folder = erc.train("emonet-meld", overrides, run="runs/mine")
     assert folder == Path("runs/mine/emonet-meld-minilm")
     [turn] = erc.load(str(folder), samples=2, precision="fp32").label("Ana: Okay.")
     assert turn.model == "emonet-meld-minilm@1"
 
 
-def test_train_takes_a_configuration_object(overrides: list[str]) -> None:
+def test_train_accepts_a_configuration_object(overrides: list[str]) -> None:
     from erc.resources import resource_dir
 
     config = load_config(resource_dir("configs") / "emonet-meld.yaml", overrides)
@@ -52,13 +52,13 @@ def test_train_takes_a_configuration_object(overrides: list[str]) -> None:
     assert (erc.train(config, run="runs/object") / "artefact.json").is_file()
 
 
-def test_train_names_the_shipped_configurations_for_an_unknown_one() -> None:
+def test_train_error_for_an_unknown_configuration_names_the_shipped_ones() -> None:
     with pytest.raises(ConfigError, match="emonet-meld"):
         erc.train("emonet-melt")
 
 
 @pytest.mark.parametrize("transcript", [True, False])
-def test_evaluate_gives_the_report_of_the_command(transcript: bool, corpora: Path) -> None:
+def test_evaluate_returns_the_report_of_the_command(transcript: bool, corpora: Path) -> None:
     named: dict[str, Any] = {"columns": {"emotion": "mood"}} if transcript else {"root": corpora}
     data = "gold.csv" if transcript else "meld"
     rows = [("Ana", "I am so happy!", "joy"), ("Ben", "No.", "anger"), ("Ana", "Okay.", "neutral")] * 4
@@ -76,6 +76,6 @@ def test_evaluate_gives_the_report_of_the_command(transcript: bool, corpora: Pat
     assert json.loads(json.dumps(report)) == theirs
 
 
-def test_evaluate_refuses_options_of_language_models_for_others() -> None:
+def test_evaluate_rejects_language_model_options_for_other_models() -> None:
     with pytest.raises(ConfigError, match="tiny-hierarchical is none"):
         erc.evaluate("tiny-hierarchical", "meld", server="http://localhost:1/v1")

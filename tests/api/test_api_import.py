@@ -1,4 +1,4 @@
-"""`import erc`: light, complete and typed."""
+"""`import erc` loads no heavy package, and all public names are found and typed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
         erc.lable  # noqa: B018
 
 
-def test_type_checker_sees_every_lazy_name_where_it_is_found() -> None:
+def test_lazy_names_for_type_checkers_match_their_modules() -> None:
     tree = ast.parse(Path(erc.__file__).read_text(encoding="utf-8"))
     [guarded] = [
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
@@ -61,5 +61,5 @@ def test_type_checker_sees_every_lazy_name_where_it_is_found() -> None:
     assert any(ast.unparse(node) == "__version__: str" for node in guarded.body)
 
 
-def test_package_says_that_it_is_typed() -> None:
+def test_package_is_marked_as_typed() -> None:
     assert (Path(erc.__file__).parent / "py.typed").is_file()

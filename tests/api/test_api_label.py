@@ -1,4 +1,4 @@
-"""`label` takes every form of input and gives the labels of the command."""
+"""`label` accepts every form of input and gives the labels of the command."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def command(*arguments: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("form", list(FORMS))
-def test_every_form_gives_the_records_of_the_command(form: str, predictor: erc.LoadedPredictor) -> None:
+def test_label_of_every_input_form_gives_the_records_of_the_command(
+    form: str, predictor: erc.LoadedPredictor
+) -> None:
     named = {"conversation_id": "chat"} if form in READERS else {}
     result = predictor.label(FORMS[form](), **named)
     assert result.to_dict() == command("chat.txt")
@@ -69,7 +71,7 @@ def test_every_form_gives_the_records_of_the_command(form: str, predictor: erc.L
         ("c.vtt", "WEBVTT\n\n00:00:01.000 --> 00:00:02.000\n<v Ana>Okay.\n"),
     ],
 )
-def test_files_and_their_contents_as_text_give_the_labels_of_the_command(
+def test_label_of_a_file_or_its_text_gives_the_labels_of_the_command(
     name: str, content: str, predictor: erc.LoadedPredictor
 ) -> None:
     Path(name).write_text(content, encoding="utf-8")
@@ -78,7 +80,7 @@ def test_files_and_their_contents_as_text_give_the_labels_of_the_command(
     assert predictor.label(content, conversation_id=Path(name).stem).to_dict() == wanted
 
 
-def test_several_files_of_one_name_get_ids_of_their_own_as_in_the_command(
+def test_several_files_of_one_name_get_unique_ids_as_in_the_command(
     predictor: erc.LoadedPredictor,
 ) -> None:
     for folder in ("one", "two"):
@@ -100,7 +102,7 @@ def test_columns_name_the_text_of_a_table_and_of_a_frame(predictor: erc.LoadedPr
     assert result.to_dict() == predictor.label("calls.csv", columns=columns).to_dict()
 
 
-def test_frame_gives_the_same_as_the_csv_it_was_written_to(predictor: erc.LoadedPredictor) -> None:
+def test_label_of_a_frame_equals_that_of_its_csv_file(predictor: erc.LoadedPredictor) -> None:
     frame = pandas.DataFrame(
         {
             "conversation_id": [1, 2, 1],
@@ -142,7 +144,7 @@ def test_bad_line_is_a_problem_and_the_good_ones_are_labelled(
         predictor.label(data, strict=True)
 
 
-def test_file_that_cannot_be_read_is_a_problem_beside_others(predictor: erc.LoadedPredictor) -> None:
+def test_unreadable_file_among_others_is_a_problem(predictor: erc.LoadedPredictor) -> None:
     Path("scan.pdf").write_bytes(b"%PDF-1.7\n")
     result = predictor.label(["scan.pdf", "chat.txt"])
     assert len(result) == 3
@@ -169,7 +171,7 @@ def test_file_that_cannot_be_read_is_a_problem_beside_others(predictor: erc.Load
         ([{"said": "No."}], r"columns=\{\"text\": \"COLUMN\"\}"),
     ],
 )
-def test_input_that_cannot_be_read_is_an_error_that_says_what_was_tried(
+def test_unreadable_input_raises_an_error_that_explains_it(
     data: Any, message: str, predictor: erc.LoadedPredictor
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -196,7 +198,7 @@ def test_string_that_is_the_path_of_a_file_is_read_as_a_path(predictor: erc.Load
         (_conversation("c"), {"columns": {"text": "said"}}),
     ],
 )
-def test_option_that_would_do_nothing_is_refused(
+def test_label_rejects_options_without_effect(
     data: Any, options: dict[str, Any], predictor: erc.LoadedPredictor
 ) -> None:
     with pytest.raises(InputError, match="has no effect here"):
@@ -206,7 +208,7 @@ def test_option_that_would_do_nothing_is_refused(
 @pytest.mark.parametrize(
     "options", [{"tenant": "a"}, {"names": "n.yaml"}, {"samples": 3, "uncertainty": "off"}, {"server": "x"}]
 )
-def test_load_refuses_options_that_would_do_nothing(options: dict[str, Any]) -> None:
+def test_load_rejects_options_without_effect(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         erc.load("tiny-hierarchical", **options)
 

@@ -1,4 +1,4 @@
-"""`erc.load(memory=...)`: what is remembered, what a live conversation reads, and what is closed."""
+"""`erc.load(memory=...)`: recording, the past of a live conversation, and closing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def remembered(tenant: str = "default") -> list[str]:
         return sorted(str(speaker.name) for speaker in registry.speakers())
 
 
-def test_later_conversation_reads_what_an_earlier_one_left() -> None:
+def test_later_conversation_reads_what_an_earlier_one_recorded() -> None:
     with load() as predictor:
         first = predictor.label(MONDAY, conversation_id="monday")
         second = predictor.label(TUESDAY, conversation_id="tuesday")
@@ -44,7 +44,7 @@ def test_predictor_without_memory_remembers_nothing() -> None:
         assert predictor.memory is None
 
 
-def test_tenants_of_one_memory_are_kept_apart() -> None:
+def test_tenants_of_one_memory_are_separate() -> None:
     with load(tenant="a") as predictor:
         predictor.label(MONDAY)
     with load(tenant="b") as predictor:
@@ -96,7 +96,7 @@ def test_memory_that_cannot_be_opened_closes_the_model(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("memory", [None, "speakers.db"])
-def test_live_conversation_gives_the_answers_of_the_whole(memory: str | None) -> None:
+def test_live_conversation_equals_labelling_the_whole_conversation(memory: str | None) -> None:
     with load(memory) as predictor:
         predictor.label(MONDAY, conversation_id="monday")
         live = erc.LiveConversation(predictor, conversation_id="tuesday")
@@ -124,12 +124,12 @@ def test_saved_live_conversation_continues_with_its_memory() -> None:
         erc.LiveConversation.load("live.safetensors", load(None))
 
 
-def test_file_that_holds_no_live_conversation_is_an_input_error() -> None:
+def test_file_without_a_live_conversation_raises_an_input_error() -> None:
     with load() as predictor, pytest.raises(InputError, match="live conversation"):
         erc.LiveConversation.load("chat.txt", predictor)
 
 
-def test_live_conversation_reads_only_what_the_memory_learnt_before_it_begins() -> None:
+def test_live_conversation_reads_only_turns_recorded_before_it_begins() -> None:
     frame = [{"speaker": "Ana", "text": "Okay.", "timestamp": "2024-05-02T10:00:00Z"}]
     with load() as predictor:
         predictor.label(frame, conversation_id="thursday")

@@ -1,4 +1,4 @@
-"""What labelling returns: a sequence, a table, and its conversions."""
+"""The result of labelling: a sequence, a table, and conversions."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_result_is_a_sequence_of_turns(result: erc.LabelResult) -> None:
     assert [len(one.predictions) for one in result.conversations] == [3]
 
 
-def test_turn_names_its_uncertainty_as_the_record_does(result: erc.LabelResult) -> None:
+def test_turn_and_record_name_uncertainty_alike(result: erc.LabelResult) -> None:
     turn = result[0]
     record = turn.to_record()["uncertainty"]
     assert turn.uncertainty._asdict() == pytest.approx(record, abs=5e-5)
     assert turn.uncertainty.total == turn.total
 
 
-def test_review_holds_the_turns_for_a_person_least_certain_first(result: erc.LabelResult) -> None:
+def test_review_returns_the_turns_for_review_least_certain_first(result: erc.LabelResult) -> None:
     [labelled] = result.conversations
     made = zip(labelled.predictions, ("review", "accept", "review"), (0.3, 0.9, 0.7), strict=True)
     turns = tuple(replace(turn, decision=decision, total=total) for turn, decision, total in made)
@@ -78,7 +78,7 @@ def test_data_frame_without_pandas_names_the_package(
         result.to_pandas()
 
 
-def test_save_refuses_a_suffix_that_names_no_format(result: erc.LabelResult, tmp_path: Path) -> None:
+def test_save_rejects_a_suffix_of_no_format(result: erc.LabelResult, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="suffix"):
         result.save(tmp_path / "out.xlsx")
     with pytest.raises(InputError):
@@ -94,14 +94,14 @@ def test_print_shows_every_turn_in_a_table_without_colour_codes(result: erc.Labe
     assert max(map(len, shown.splitlines())) <= 130
 
 
-def test_print_of_a_long_result_says_what_it_leaves_out(predictor: erc.LoadedPredictor) -> None:
+def test_print_of_a_long_result_counts_the_turns_left_out(predictor: erc.LoadedPredictor) -> None:
     shown = str(predictor.label([("Ana", f"No {number}.") for number in range(104)]))
     assert "No 99." in shown
     assert "No 100." not in shown
     assert "4 more turns are not shown" in shown
 
 
-def test_notebook_table_escapes_what_the_transcript_says(predictor: erc.LoadedPredictor) -> None:
+def test_notebook_table_escapes_transcript_text(predictor: erc.LoadedPredictor) -> None:
     hostile = [("<b>Ana</b>", "<script>alert('x')</script> & \u202e\x1b[31m")]
     shown = predictor.label(hostile, conversation_id="<img src=x>")._repr_html_()
     assert "<script" not in shown

@@ -18,16 +18,16 @@ from erc.errors import ConfigError
         (["text=m", "text=m"], {"text": "m"}),
     ],
 )
-def test_columns_are_mapped_with_the_commas_of_their_names(pairs, mapping):
+def test_column_mapping_accepts_commas_in_column_names(pairs, mapping):
     assert column_mapping(pairs) == mapping
 
 
 @pytest.mark.parametrize("pair", ["", "text", "=message", "text=", 'text=""'])
-def test_columns_of_no_pair_are_refused(pair):
+def test_column_mapping_rejects_an_item_that_is_not_a_pair(pair):
     with pytest.raises(ConfigError, match="field=column"):
         column_mapping([pair])
 
 
-def test_columns_of_one_field_given_twice_are_refused():
+def test_column_mapping_rejects_two_columns_for_a_field():
     with pytest.raises(ConfigError, match=r"text twice, as 'a' and as 'b'"):
         column_mapping(["text=a", "text=b"])

@@ -53,7 +53,7 @@ def test_data_check_json_is_one_document(source: Path) -> None:
     assert entry["anomalies"][0]["kind"] == "neutral_with_others"
 
 
-def test_data_check_warns_of_the_reduced_edition(source: Path) -> None:
+def test_data_check_warns_about_the_reduced_edition(source: Path) -> None:
     path = source / "emorynlp_dev_final.csv"
     header = "Utterance,Speaker,Emotion,Scene_ID,Utterance_ID,Season,Episode,Start_Time,End_Time\n"
     path.write_text(header + "Tea.,\"['Ana Gil']\",Joyful,4,1,1,2,,\n", encoding="utf-8")

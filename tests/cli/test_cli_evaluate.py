@@ -1,4 +1,4 @@
-"""`erc evaluate`: tables, report and figures, and what it refuses."""
+"""`erc evaluate`: tables, report, figures and rejected options."""
 
 import json
 import sys
@@ -111,7 +111,7 @@ def test_evaluate_without_matplotlib_prints_scores_and_names_the_extra(
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/report"])
-def test_evaluate_rejects_an_output_path_that_is_no_folder_before_it_starts(
+def test_evaluate_rejects_an_output_path_that_is_not_a_folder_before_it_starts(
     tiny_utterance_artefact: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(

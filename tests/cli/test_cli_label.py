@@ -1,4 +1,4 @@
-"""`erc label`: transcripts in, records and tables out, and what is said where something is wrong."""
+"""`erc label`: input transcripts, output records and tables, and error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMOTIONS = {"neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"}
 
 @pytest.fixture(autouse=True)
 def place(tiny_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny models on the shelf, and a folder of the test's own to stand in."""
+    """The tiny models, and a working folder for each test."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.delenv("CONVEMO_MEMORY", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -40,12 +40,12 @@ def records(text: str) -> list[dict[str, Any]]:
 
 
 def failure(result: Result) -> ConvemoError:
-    """The error meant for the user that ended a run."""
+    """The error for the user that ended a run."""
     assert isinstance(result.exception, ConvemoError), result.output
     return result.exception
 
 
-def test_label_piped_prints_one_record_a_turn_and_talks_elsewhere() -> None:
+def test_label_piped_prints_one_record_per_turn_and_messages_on_stderr() -> None:
     result = run("chat.txt")
     found = records(result.stdout)
     assert result.exit_code == 0
@@ -77,15 +77,13 @@ def test_label_at_a_terminal_prints_the_table(monkeypatch: pytest.MonkeyPatch) -
     assert '"emotion"' not in result.stdout
 
 
-def test_label_reads_standard_input_and_calls_it_so() -> None:
+def test_label_reads_standard_input_and_names_it_stdin() -> None:
     found = records(run("-", stdin=CHAT).stdout)
     assert [one["conversation_id"] for one in found] == ["stdin"] * 3
 
 
 @pytest.mark.parametrize("name", ["export.csv", "export.jsonl"])
-def test_label_reads_the_conversations_of_an_export_in_order_of_time_as_evaluate_does(
-    name: str, place: Path
-) -> None:
+def test_label_reads_an_interleaved_export_as_evaluate_does(name: str, place: Path) -> None:
     turns = [("ab"[turn % 2], "Ana", f"This is turn {turn}.", "joy") for turn in range(7)]
     keys = ("conversation_id", "speaker", "text", "emotion")
     lines = (
@@ -104,21 +102,21 @@ def test_label_reads_the_conversations_of_an_export_in_order_of_time_as_evaluate
     assert "7 turns of 2 conversations labelled" in result.stderr
 
 
-def test_label_standard_input_whose_conversation_comes_back_is_told_what_to_do() -> None:
+def test_label_reports_a_conversation_that_continues_later_in_standard_input() -> None:
     result = run("-", stdin="conversation_id,speaker,text\na,Ana,Okay.\nb,Ben,No.\na,Ana,It hurts.\n")
     assert [one["conversation_id"] for one in records(result.stdout)] == ["a", "b", "a~2"]
     assert "stdin:4" in result.stderr
     assert "give a file" in result.stderr
 
 
-def test_label_takes_named_columns(place: Path) -> None:
+def test_label_reads_mapped_columns(place: Path) -> None:
     (place / "calls.csv").write_text("who,message\nAna,Okay.\nBen,No.\n", encoding="utf-8")
     found = records(run("calls.csv", "--map", "text=message", "--map", "speaker=who").stdout)
     assert [(one["speaker"], one["text"]) for one in found] == [("Ana", "Okay."), ("Ben", "No.")]
 
 
 @pytest.mark.parametrize("pair", ["text", "=message", "text="])
-def test_label_mapping_that_is_none_is_refused(pair: str) -> None:
+def test_label_rejects_an_invalid_mapping(pair: str) -> None:
     error = failure(run("chat.txt", "--map", pair))
     assert isinstance(error, ConfigError)
     assert "field=column" in str(error)
@@ -133,11 +131,11 @@ def test_label_reports_in_another_set(emotions: str, count: int, model: str) -> 
     assert {(len(one["probabilities"]), one["model"]) for one in found} == {(count, model)}
 
 
-def test_label_set_without_a_map_is_refused() -> None:
+def test_label_rejects_an_emotion_set_without_a_map() -> None:
     assert failure(run("chat.txt", "--emotions", "semeval2018")).exit_code == 2
 
 
-def test_label_broken_line_is_told_and_the_rest_labelled(place: Path) -> None:
+def test_label_reports_a_broken_line_and_labels_the_rest(place: Path) -> None:
     (place / "log.jsonl").write_text(
         '{"speaker": "Ana", "text": "Okay."}\n{"speaker": \n{"speaker": "Ben", "text": "No."}\n',
         encoding="utf-8",
@@ -156,7 +154,7 @@ def test_label_strict_stops_at_the_broken_line(place: Path) -> None:
     assert "log.jsonl:2" in str(error)
 
 
-def test_label_missing_file_among_several_is_told_and_the_others_written(place: Path) -> None:
+def test_label_reports_a_missing_file_and_labels_the_others(place: Path) -> None:
     result = run("chat.txt", "absent.txt", "-o", "out.jsonl")
     assert failure(result).exit_code == 2
     assert "absent.txt" in str(result.exception)
@@ -164,7 +162,7 @@ def test_label_missing_file_among_several_is_told_and_the_others_written(place: 
     assert len(records((place / "out.jsonl").read_text(encoding="utf-8"))) == 3
 
 
-def test_label_two_files_of_one_name_are_two_conversations(place: Path) -> None:
+def test_label_reads_two_files_of_one_name_as_two_conversations(place: Path) -> None:
     (place / "other").mkdir()
     (place / "other" / "chat.txt").write_text("Ana: It hurts.\n", encoding="utf-8")
     result = run("chat.txt", "other/chat.txt")
@@ -173,13 +171,13 @@ def test_label_two_files_of_one_name_are_two_conversations(place: Path) -> None:
     assert [one["conversation_id"] for one in found] == ["chat"] * 3 + ["other/chat"]
     assert found[3]["utterance_id"] == "other/chat-0000"
     assert result.stderr.count("this one is 'other/chat'") == 1
-    # The memory tells files of one name apart by their words, whatever is labelled beside them.
+    # The memory distinguishes files of one name by their content, whichever files are labelled together.
     together = records(run("chat.txt", "other/chat.txt", "--memory", "speakers.db").stdout)
     alone = records(run("other/chat.txt", "--memory", "speakers.db").stdout)
     assert together[3]["conversation_id"] == alone[0]["conversation_id"] not in ("chat", "other/chat")
 
 
-def test_label_output_that_is_the_memory_is_refused(place: Path) -> None:
+def test_label_rejects_the_memory_as_output(place: Path) -> None:
     run("chat.txt", "--memory", "people.jsonl")
     kept = (place / "people.jsonl").read_bytes()
     error = failure(run("chat.txt", "--memory", "people.jsonl", "-o", "people.jsonl"))
@@ -189,7 +187,7 @@ def test_label_output_that_is_the_memory_is_refused(place: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["chat.txt", "./sub/../chat.txt"])
-def test_label_output_that_is_an_input_is_refused(output: str, place: Path) -> None:
+def test_label_rejects_an_input_as_output(output: str, place: Path) -> None:
     (place / "sub").mkdir()
     error = failure(run("chat.txt", "-o", output))
     assert error.exit_code == 2
@@ -207,7 +205,7 @@ def test_label_unknown_model_lists_the_models() -> None:
 @pytest.mark.parametrize(
     "option", [("--samples", "0"), ("--samples", "100000"), ("--uncertainty", "some"), ("--precision", "fp8")]
 )
-def test_label_option_out_of_range_is_refused(option: tuple[str, str]) -> None:
+def test_label_rejects_an_option_out_of_range(option: tuple[str, str]) -> None:
     result = CliRunner().invoke(app, ["label", "chat.txt", "--model", "tiny-utterance", *option])
     assert failure(result).exit_code == 2
     assert option[1] in str(result.exception)
@@ -217,12 +215,12 @@ def test_label_option_out_of_range_is_refused(option: tuple[str, str]) -> None:
 # ------------------------------------------------------------------------------------------------------
 
 
-def test_label_without_a_memory_keeps_nothing(place: Path) -> None:
+def test_label_without_a_memory_stores_nothing(place: Path) -> None:
     run("chat.txt", "-o", "out.jsonl")
     assert sorted(path.name for path in place.iterdir()) == ["chat.txt", "out.jsonl"]
 
 
-def test_label_with_a_memory_knows_the_speaker_next_time(place: Path) -> None:
+def test_label_with_a_memory_recognises_the_speaker_in_a_later_run(place: Path) -> None:
     (place / "next.txt").write_text("Ana: It hurts.\nCleo: Okay.\n", encoding="utf-8")
     first = records(run("chat.txt", "--memory", "speakers.db").stdout)
     second = records(run("next.txt", "--memory", "speakers.db").stdout)
@@ -233,12 +231,12 @@ def test_label_with_a_memory_knows_the_speaker_next_time(place: Path) -> None:
     assert second[0]["speaker_id"] == first[0]["speaker_id"] is not None
 
 
-def test_label_same_file_again_answers_the_same(place: Path) -> None:
+def test_label_same_file_again_gives_the_same_output(place: Path) -> None:
     first, again = (run("chat.txt", "--memory", "speakers.db").stdout for _ in range(2))
     assert first == again
 
 
-def test_label_memory_knows_aliases_of_a_name_file(place: Path) -> None:
+def test_label_resolves_aliases_of_a_name_file(place: Path) -> None:
     (place / "names.yaml").write_text("Ana: [Ana Lima]\n", encoding="utf-8")
     (place / "next.txt").write_text("Ana Lima: It hurts.\n", encoding="utf-8")
     for name in ("chat.txt", "next.txt"):
@@ -246,7 +244,7 @@ def test_label_memory_knows_aliases_of_a_name_file(place: Path) -> None:
     assert found[0]["history"]["utterances"] == 2
 
 
-def test_label_with_a_memory_takes_dated_files_in_order_of_time_and_answers_in_that_of_the_command(
+def test_label_with_a_memory_labels_files_in_time_order_and_writes_them_in_input_order(
     place: Path,
 ) -> None:
     for day in (1, 2):
@@ -265,21 +263,21 @@ def test_label_with_a_memory_takes_dated_files_in_order_of_time_and_answers_in_t
     assert "1: begins before" in piped.stderr
 
 
-def test_label_tenants_of_one_memory_know_nothing_of_each_other() -> None:
+def test_label_keeps_tenants_of_one_memory_separate() -> None:
     run("chat.txt", "--memory", "speakers.db", "--tenant", "one")
     other = records(run("chat.txt", "--memory", "speakers.db", "--tenant", "two").stdout)
     assert [one["history"]["utterances"] for one in other] == [0, 0, 1]
 
 
-def test_label_name_file_without_a_memory_is_refused() -> None:
+def test_label_rejects_a_name_file_without_a_memory() -> None:
     assert "give --memory too" in str(failure(run("chat.txt", "--names", "names.yaml")))
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "samples nothing")],
+    [(("--tenant", "one"), "give --memory too"), (("--uncertainty", "off"), "draws none")],
 )
-def test_label_option_that_would_do_nothing_is_refused(options: tuple[str, ...], told: str) -> None:
+def test_label_rejects_options_without_effect(options: tuple[str, ...], told: str) -> None:
     error = failure(run("chat.txt", *options))
     assert isinstance(error, ConfigError)
     assert told in str(error)
@@ -291,7 +289,7 @@ def test_label_columns_with_a_comma_can_be_mapped(place: Path) -> None:
     assert [(one["speaker"], one["text"]) for one in found] == [("Ana", "Okay.")]
 
 
-def test_label_output_of_no_known_format_is_refused_without_an_option_that_is_not_there() -> None:
+def test_label_rejects_an_unknown_output_suffix_without_naming_an_absent_option() -> None:
     error = failure(run("chat.txt", "-o", "out.xlsx", model="nothing-like-it"))
     assert isinstance(error, InputError)
     assert ".jsonl" in str(error)
@@ -299,7 +297,7 @@ def test_label_output_of_no_known_format_is_refused_without_an_option_that_is_no
 
 
 @pytest.mark.parametrize("memory", [(), ("--memory", "speakers.db")])
-def test_label_captions_of_turns_without_times_are_refused_before_any_is_labelled(
+def test_label_rejects_captions_of_turns_without_times_before_labelling(
     memory: tuple[str, ...], place: Path
 ) -> None:
     (place / "timed.txt").write_text("[00:00:01] Ana: Okay.\n", encoding="utf-8")
@@ -309,13 +307,13 @@ def test_label_captions_of_turns_without_times_are_refused_before_any_is_labelle
     assert run("timed.txt", "-o", "out.vtt", *memory).exit_code == 0
 
 
-def test_label_set_without_a_map_names_every_set_there_is() -> None:
+def test_label_error_for_an_emotion_set_without_a_map_names_its_source() -> None:
     assert "goemotions comes from the utterance classifier" in str(
         failure(run("chat.txt", "--emotions", "emorynlp"))
     )
 
 
-def test_label_strict_says_nothing_of_skipping(place: Path) -> None:
+def test_label_strict_error_does_not_mention_skipping(place: Path) -> None:
     (place / "log.jsonl").write_text(
         '{"speaker": "Ana", "text": "Okay."}\n{"speaker": "A\x01", "text": "No."}\n', encoding="utf-8"
     )

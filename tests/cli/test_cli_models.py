@@ -26,7 +26,7 @@ def shelf(tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tiny_shelf
 
 
-def test_models_list_has_shipped_and_own_models(shelf: Path) -> None:
+def test_models_list_contains_shipped_and_user_models(shelf: Path) -> None:
     rows = {row["name"]: row for row in json.loads(runner.invoke(app, ["models", "list", "--json"]).stdout)}
     own = rows["tiny-window"]
     assert (own["kind"], own["emotions"], own["version"], own["shipped"]) == ("emonet", "meld", 1, False)
@@ -56,13 +56,13 @@ def test_models_path_is_the_folder(shelf: Path) -> None:
     assert runner.invoke(app, ["models", "path", "tiny-window@1"]).stdout == f"{shelf / 'tiny-window'}\n"
 
 
-def test_models_unknown_name_lists_the_known(shelf: Path) -> None:
+def test_models_error_for_an_unknown_name_lists_the_models(shelf: Path) -> None:
     error = runner.invoke(app, ["models", "show", "absent"]).exception
     assert isinstance(error, ArtefactError)
     assert "tiny-window" in str(error)
 
 
-def test_train_unknown_configuration_lists_the_shipped(
+def test_train_error_for_an_unknown_configuration_lists_the_shipped_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -72,7 +72,7 @@ def test_train_unknown_configuration_lists_the_shipped(
     assert not (tmp_path / "runs").exists()
 
 
-def test_train_wrong_override_is_refused_before_anything_is_written(
+def test_train_rejects_a_wrong_override_before_writing_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,18 +107,18 @@ def rendered(
     return out
 
 
-def test_table_says_who_what_how_strong_and_how_unsure() -> None:
+def test_table_shows_speaker_text_confidence_and_uncertainty() -> None:
     out = rendered("No.", decision="review")
     assert all(part in out for part in ("Ana", "No.", "█▌", "50%", "relief 31%, pride 20%", "1.23", "review"))
-    assert "joy 90%" not in out  # the emotion itself is no finer one
+    assert "joy 90%" not in out  # the emotion itself is not listed among the fine ones
     assert "love" not in out
 
 
-def test_table_marks_only_what_is_for_review() -> None:
+def test_table_marks_only_turns_for_review() -> None:
     assert "review" not in rendered("No.")
 
 
-def test_table_text_cannot_redraw_the_terminal_nor_style_itself() -> None:
+def test_table_text_cannot_contain_control_codes_or_markup() -> None:
     out = rendered("\x1b[2Jgone \u202eright [bold]not[/bold]", speaker="A\x07na")
     assert "\x1b" not in out
     assert "\u202e" not in out

@@ -60,7 +60,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Usage: erc" in result.stdout
 
 
-def test_help_documents_the_exit_codes_that_errors_carry() -> None:
+def test_help_documents_the_exit_codes_of_errors() -> None:
     from erc import errors
 
     codes = {
@@ -72,7 +72,7 @@ def test_help_documents_the_exit_codes_that_errors_carry() -> None:
     assert [code for code in sorted(codes) if f"{code} " not in epilog] == []
 
 
-def test_version_is_that_of_the_package() -> None:
+def test_version_equals_that_of_the_package() -> None:
     result = command("--version")
     assert (result.returncode, result.stdout) == (0, f"erc {__version__}\n")
 

@@ -1,4 +1,4 @@
-"""The shape of the tree: no crowded folders, and a known test file for every module with logic."""
+"""The folder tree: folders have few entries, and every module with logic has a known test file."""
 
 from __future__ import annotations
 
@@ -153,9 +153,10 @@ TESTED_AT = {
     "speakers.store.error_mapping": "speakers/store/test_store_engine.py",
     "speakers.store.tables": "speakers/test_speakers_recording.py",
 }
-"""Where modules are tested that no test file in their own folder imports, as MODULE: FILE under tests/.
+"""Test files of modules that no test file in their own folder imports, as MODULE: FILE under tests/.
 
-They are tested through another module or through the command."""
+They are tested through another module or through the command.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def graph() -> grimp.ImportGraph:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_room_has_at_most_twelve_entries(room: str) -> None:
-    """Files and folders directly in it; __init__.py counts, __pycache__ and hidden files do not."""
+    """Counts its files and folders, including __init__.py but not __pycache__ and hidden files."""
     entries = sorted(
         path.name
         for path in (ROOT / room).iterdir()
@@ -188,7 +189,7 @@ def test_every_module_with_logic_has_a_test_file() -> None:
 
 @pytest.mark.parametrize("module", TESTED_AT)
 def test_tested_at_names_a_test_file_that_reaches_the_module(module: str, graph: grimp.ImportGraph) -> None:
-    """The file reaches the module by imports, its own or those of what it takes from tests/support."""
+    """The file imports the module, directly or through its other imports and tests/support helpers."""
     path = TESTS / TESTED_AT[module]
     assert module in module_paths()
     assert path.is_file()

@@ -1,4 +1,4 @@
-"""What the source must not contain: unsafe loading, oversized files, stray files, paths of one machine."""
+"""The source has no unsafe loading, oversized files, unknown top-level files or machine paths."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_no_tracked_file_is_larger_than_12_mib(tracked: list[str]) -> None:
         ("`runs/work/out`", False),
     ],
 )
-def test_words_of_one_workplace_are_found(text: str, found: bool) -> None:
+def test_workplace_pattern_finds_machine_paths_and_issue_numbers(text: str, found: bool) -> None:
     assert bool(WORKPLACE.search(text)) is found
 
 

@@ -1,4 +1,4 @@
-"""The tiny encoders of conftest.py behave like real ones: offline, with dropout, independent of padding."""
+"""The tiny encoders of conftest.py work offline, have dropout, and do not depend on padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel holds the packages with their data and nothing else, and finds its data where it is unpacked."""
+"""The wheel contains only the packages with their data, and finds its data after unpacking."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def sources(folder: str) -> set[str]:
     ("folder", "place"),
     [("erc", "erc"), ("speakers", "speakers"), ("configs", "erc/_configs"), ("prompts", "erc/_prompts")],
 )
-def test_wheel_holds_every_file_of(folder: str, place: str, names: set[str]) -> None:
+def test_wheel_contains_every_file_of_the_folder(folder: str, place: str, names: set[str]) -> None:
     assert {f"{place}/{name}" for name in sources(folder)} - names == set()
 
 
-def test_wheel_holds_only_packages_and_their_metadata(names: set[str]) -> None:
+def test_wheel_contains_only_packages_and_their_metadata(names: set[str]) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"erc", "speakers", "convemo"}
     assert not [
         name
@@ -53,7 +53,7 @@ def test_wheel_holds_only_packages_and_their_metadata(names: set[str]) -> None:
     ]
 
 
-def test_wheel_carries_licence_and_command(wheel: Path, names: set[str]) -> None:
+def test_wheel_contains_licence_and_command(wheel: Path, names: set[str]) -> None:
     info = next(name.split("/")[0] for name in names if name.endswith(".dist-info/METADATA"))
     with zipfile.ZipFile(wheel) as archive:
         assert "Apache License" in archive.read(f"{info}/licenses/LICENSE").decode()

@@ -7,7 +7,7 @@ from erc.data.root import search_roots
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder with the real EmoryNLP, MELD and GoEmotions files; skips the test if there is none."""
+    """The folder with the real EmoryNLP, MELD and GoEmotions files; skips the test if none exists."""
     needed = ("emorynlp", "meld", "goemotions")
     for root in search_roots():
         if all((root / name).is_dir() for name in needed):

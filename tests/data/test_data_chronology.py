@@ -1,4 +1,4 @@
-"""The history in memory: bounded, strictly before a moment, in any order of filling."""
+"""The history in memory: limited, strictly before a moment, for any order of insertion."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_history_is_the_last_turns_strictly_before(
     history = InMemoryHistory(scope=scope)  # type: ignore[arg-type]
     for moment in moments:
         history.add("ana", turn(moment))
-        history.history("ana", before=before, limit=limit)  # looking while filling leaves no trace
+        history.history("ana", before=before, limit=limit)  # a lookup between insertions changes nothing
     found = history.history("ana", before=before, limit=limit)
     visible = [
         m
@@ -70,18 +70,18 @@ def test_history_replaces_a_turn_at_the_same_moment() -> None:
     assert found.turns[0].embedding[0] == 2.0
 
 
-def test_sequence_numbers_follow_the_order_given_and_refuse_a_repeated_id() -> None:
+def test_sequence_numbers_follow_the_given_order_and_reject_a_repeated_id() -> None:
     conversations = [Conversation(name, ()) for name in ("b", "a")]
     assert sequence_numbers(conversations) == {"b": 0.0, "a": 1.0}
     with pytest.raises(ValueError, match="b is repeated"):
         sequence_numbers([*conversations, conversations[0]])
 
 
-def test_no_history_forgets_everybody() -> None:
+def test_no_history_has_no_turns() -> None:
     assert NoHistory().history("ana", before=at(9, 9), limit=5).utterances == 0
 
 
-def test_other_speaker_history_gives_somebody_elses_turns_before_the_moment() -> None:
+def test_other_speaker_history_returns_turns_of_another_speaker_before_the_moment() -> None:
     history = InMemoryHistory()
     for number, speaker in enumerate(["ana"] * 4 + ["ben"] * 3 + ["cleo"] * 2):
         history.add(speaker, turn(at(number, 0), float(ord(speaker[0]))))
@@ -94,7 +94,7 @@ def test_other_speaker_history_gives_somebody_elses_turns_before_the_moment() ->
     assert other.history("ana", before=at(5, 0), limit=9).utterances == 1
 
 
-def test_other_speaker_history_of_one_alone_is_empty() -> None:
+def test_other_speaker_history_of_a_single_speaker_is_empty() -> None:
     history = InMemoryHistory()
     history.add("ana", turn(at(0, 0)))
     assert (
@@ -103,7 +103,7 @@ def test_other_speaker_history_of_one_alone_is_empty() -> None:
     )
 
 
-def test_shuffled_speakers_keep_how_much_each_has_and_when_anybody_spoke() -> None:
+def test_shuffled_speakers_keep_turn_counts_and_moments() -> None:
     turns = [
         (speaker, turn(at(number, 0), number)) for number, speaker in enumerate(["ana"] * 20 + ["ben"] * 10)
     ]
@@ -116,7 +116,7 @@ def test_shuffled_speakers_keep_how_much_each_has_and_when_anybody_spoke() -> No
     assert [t.moment for t in again] == [t.moment for t in pasts["ben"]]
 
 
-def test_speakers_within_dialogues_stand_once_most_turns_first() -> None:
+def test_speakers_within_dialogues_are_listed_once_most_turns_first() -> None:
     history = InMemoryHistory(scope="dialogue")
     for owner, moment in (
         ("ana", at(0, 0)),

@@ -1,4 +1,4 @@
-"""A corpus that is in the table alone works everywhere."""
+"""A corpus needs only its entry in the table to work everywhere."""
 
 import json
 from pathlib import Path
@@ -70,13 +70,13 @@ def test_toy_corpus_is_checked(file: Path) -> None:
     )
 
 
-def test_toy_corpus_without_a_copy_on_the_hub_names_its_home(file: Path, own_root: Path) -> None:
+def test_toy_corpus_without_a_copy_on_the_hub_names_its_download_page(file: Path, own_root: Path) -> None:
     with pytest.raises(InputError, match=r"download it from example\.org/toy"):
         import_corpus("toy")
 
 
 @pytest.mark.parametrize(("names_speakers", "stranger"), [(True, False), (False, True)])
-def test_table_says_whether_names_mean_people(
+def test_is_stranger_follows_the_corpus_table(
     monkeypatch: pytest.MonkeyPatch, names_speakers: bool, stranger: bool
 ) -> None:
     monkeypatch.setitem(CORPORA, "toy", toy_spec(names_speakers=names_speakers))
@@ -84,7 +84,7 @@ def test_table_says_whether_names_mean_people(
 
 
 @pytest.mark.parametrize(("series", "kept"), [("Friends", 0), ("Seinfeld", 1), (None, 1)])
-def test_held_out_episodes_count_for_corpora_of_the_same_series(
+def test_held_out_episodes_apply_to_corpora_of_the_same_series(
     file: Path, monkeypatch: pytest.MonkeyPatch, series: str | None, kept: int
 ) -> None:
     monkeypatch.setitem(CORPORA, "toy", toy_spec(series=series))
@@ -92,7 +92,7 @@ def test_held_out_episodes_count_for_corpora_of_the_same_series(
     assert len(LeakFilter.of([held_out]).apply(read_toy(file, "train").conversations)[0]) == kept
 
 
-def test_table_says_whether_splits_are_whole_episodes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_episodes_follow_the_corpus_table(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert HeldOut.of(read_toy(file, "dev")).episodes == frozenset()
     monkeypatch.setitem(CORPORA, "toy", toy_spec(split_by_episode=True))
     assert HeldOut.of(read_toy(file, "dev")).episodes == {"s01_e01"}

@@ -1,4 +1,4 @@
-"""Whether a name means one person of the corpus, or has a meaning in one conversation only."""
+"""Whether a name denotes one person of the whole corpus, or only within one conversation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from erc.data.identity import key_of, speaker_key
 from erc.models.speaker_embedding import UNKNOWN, SpeakerVocabulary
 
 
-def test_speaker_keys_live_in_their_corpus() -> None:
+def test_speaker_keys_include_their_corpus() -> None:
     assert speaker_key("meld", " Ross  Geller ", "a") == speaker_key("meld", "ross geller", "b")
     assert len({speaker_key(corpus, "Ross", "a") for corpus in ("meld", "emorynlp", None)}) == 3
 
@@ -24,7 +24,7 @@ def test_speaker_keys_live_in_their_corpus() -> None:
         ("dailydialog", "B"),
     ],
 )
-def test_speaker_key_of_a_stranger_is_one_conversations_own(corpus: str, name: str) -> None:
+def test_speaker_key_of_a_stranger_includes_the_conversation(corpus: str, name: str) -> None:
     assert speaker_key(corpus, name, "one") != speaker_key(corpus, name, "other")
     assert speaker_key(corpus, name, "one") == speaker_key(corpus, name.upper(), "one")
 

@@ -49,12 +49,12 @@ def test_import_copies_a_folder_with_checksums(folder: Path, own_root: Path) -> 
     assert len(load_corpus("goemotions", "train")) == 2
 
 
-def test_import_leaves_no_scratch_behind(folder: Path, own_root: Path) -> None:
+def test_import_leaves_no_temporary_files(folder: Path, own_root: Path) -> None:
     import_corpus("goemotions", source=folder)
     assert os.listdir(own_root) == ["goemotions"]
 
 
-def test_import_of_a_broken_file_leaves_the_root_as_it_was(folder: Path, own_root: Path) -> None:
+def test_import_of_a_broken_file_does_not_change_the_root(folder: Path, own_root: Path) -> None:
     (folder / "dev.tsv").write_text("three\t99\tc\n", encoding="utf-8")
     with pytest.raises(InputError, match="from 0 to 27"):
         import_corpus("goemotions", source=folder)
@@ -77,7 +77,7 @@ def test_import_overwrites_another_version_only_with_replace(folder: Path, own_r
     assert load_corpus("goemotions", "dev").conversations[0].utterances[0].text == "four"
 
 
-def test_import_refuses_a_source_of_another_corpus(folder: Path, own_root: Path) -> None:
+def test_import_rejects_a_source_of_another_corpus(folder: Path, own_root: Path) -> None:
     with pytest.raises(InputError, match="no file of the corpus 'meld' is there"):
         import_corpus("meld", source=folder)
 
@@ -106,7 +106,7 @@ def test_import_reads_archives_within_the_archive(own_root: Path, tmp_path: Path
     assert load_corpus("dailydialog", "dev").conversations[0].utterances[0].text == "c"
 
 
-def test_import_names_files_by_split_where_only_their_folder_did(own_root: Path, tmp_path: Path) -> None:
+def test_import_names_files_by_split_if_only_their_folder_does(own_root: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / "d" / split).mkdir(parents=True)
         (tmp_path / "d" / split / "dialogues_text.txt").write_text(f"{split} __eou__\n", encoding="utf-8")
@@ -118,13 +118,13 @@ def test_import_names_files_by_split_where_only_their_folder_did(own_root: Path,
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "/evil.txt", "a/../../evil.txt", "C:/evil.txt", "a\\..\\evil.txt"]
 )
-def test_unpack_refuses_names_that_lead_elsewhere(tmp_path: Path, name: str) -> None:
+def test_unpack_rejects_names_outside_the_target(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="points outside the archive"):
         unpack(zipped(tmp_path / "a.zip", {"ok.txt": "fine", name: "evil"}), tmp_path / "into")
     assert not list(tmp_path.rglob("evil*"))
 
 
-def test_unpack_refuses_a_link_in_a_zip(tmp_path: Path) -> None:
+def test_unpack_rejects_a_link_in_a_zip(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("train.tsv")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -134,7 +134,7 @@ def test_unpack_refuses_a_link_in_a_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_unpack_refuses_links_and_devices_in_a_tar(tmp_path: Path, kind: bytes) -> None:
+def test_unpack_rejects_links_and_devices_in_a_tar(tmp_path: Path, kind: bytes) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         info = tarfile.TarInfo("train.tsv")
         info.type, info.linkname = kind, "../../secret"
@@ -143,14 +143,14 @@ def test_unpack_refuses_links_and_devices_in_a_tar(tmp_path: Path, kind: bytes) 
         unpack(tmp_path / "a.tar", tmp_path / "into")
 
 
-def test_unpack_stops_a_bomb_by_its_ratio(tmp_path: Path) -> None:
+def test_unpack_rejects_a_bomb_by_its_ratio(tmp_path: Path) -> None:
     bomb = zipped(tmp_path / "a.zip", {"x.txt": b"0" * 4_000_000})
     with pytest.raises(InputError, match="unpacks to far more than its size"):
         unpack(bomb, tmp_path / "into", ArchiveLimits(ratio=10))
     assert sum(path.stat().st_size for path in (tmp_path / "into").rglob("*") if path.is_file()) < 2_000_000
 
 
-def test_unpack_counts_the_limit_over_all_members(tmp_path: Path) -> None:
+def test_unpack_applies_the_limit_to_all_members_together(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {f"{i}.txt": "x" * 600 for i in range(3)}, zipfile.ZIP_STORED)
     with pytest.raises(InputError, match=r"stopped at '1\.txt'"):
         unpack(archive, tmp_path / "into", ArchiveLimits(total_bytes=1000))
@@ -165,7 +165,7 @@ def test_unpack_limits_members(tmp_path: Path) -> None:
         )
 
 
-def test_unpack_refuses_a_member_twice(tmp_path: Path) -> None:
+def test_unpack_rejects_a_repeated_member(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for content in (b"one", b"two"):
             info = tarfile.TarInfo("x.txt")
@@ -213,7 +213,7 @@ class FakeHub(ModuleType):
         ("dailydialog", {"dialog": ["Tea ?"], "emotion": [4], "act": [1]}, "Tea ?", ("happiness",)),
     ],
 )
-def test_import_from_the_hub_reads_back(
+def test_import_from_the_hub_is_read_back(
     own_root: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -227,7 +227,7 @@ def test_import_from_the_hub_reads_back(
     assert (turn.text, turn.emotions) == (text, emotions)
 
 
-def test_import_of_semeval_from_the_hub_asks_for_the_parquet_copy(
+def test_import_of_semeval_from_the_hub_requests_the_parquet_copy(
     own_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [
@@ -252,12 +252,14 @@ def test_import_of_semeval_from_the_hub_asks_for_the_parquet_copy(
     assert hub.asked == [("SemEvalWorkshop/sem_eval_2018_task_1", "subtask5.english", "refs/convert/parquet")]
 
 
-def test_import_without_a_connection_says_what_to_do(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_without_a_connection_names_the_import_command(
+    own_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "datasets", FakeHub(ConnectionError("no route to the hub")))
     with pytest.raises(ConvemoError, match=r"no route to the hub.*erc data import goemotions --from PATH"):
         import_corpus("goemotions")
 
 
-def test_import_of_a_corpus_that_is_not_on_the_hub_names_its_home(own_root: Path) -> None:
+def test_import_of_a_corpus_that_is_not_on_the_hub_names_its_download_page(own_root: Path) -> None:
     with pytest.raises(InputError, match=r"github\.com/declare-lab/MELD"):
         import_corpus("meld")

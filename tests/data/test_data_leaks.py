@@ -65,7 +65,7 @@ def test_filter_drops_the_whole_conversation_and_counts() -> None:
     assert str(report) == "dropped 1 of 2 conversations (3 utterances): 1 for emorynlp/test"
 
 
-def test_filter_does_not_drop_for_short_texts() -> None:
+def test_filter_keeps_conversations_with_only_short_texts_in_common() -> None:
     kept, _ = LeakFilter.of([held_out("Hi there.")]).apply((conversation("a", "Hi there."),))
     assert len(kept) == 1
 
@@ -82,13 +82,13 @@ def test_filter_drops_conversations_of_held_out_episodes() -> None:
     assert [c.conversation_id for c in kept] == ["b", "c"]
 
 
-def test_filter_spares_the_evaluated_corpus_itself() -> None:
+def test_filter_keeps_the_evaluated_corpus() -> None:
     both = (conversation("a", LONG, corpus="meld"), conversation("b", LONG, corpus="emorynlp"))
     kept, _ = LeakFilter.of([held_out(LONG, corpus="meld")]).apply(both)
     assert [c.conversation_id for c in kept] == ["a"]
 
 
-def test_filter_refuses_a_conversation_without_a_corpus() -> None:
+def test_filter_rejects_a_conversation_without_a_corpus() -> None:
     with pytest.raises(InputError, match="conversation a has no corpus name"):
         LeakFilter.of([held_out(LONG)]).apply((conversation("a", LONG, corpus=None),))
 
@@ -125,7 +125,7 @@ def test_load_held_out_reads_lists_and_episodes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "no json", '{"meld_test": [1]}'])
-def test_load_held_out_refuses_other_files(tmp_path: Path, content: str) -> None:
+def test_load_held_out_rejects_other_files(tmp_path: Path, content: str) -> None:
     path = tmp_path / "h.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match="hash file"):

@@ -63,7 +63,7 @@ def test_meld_row_becomes_a_turn_with_seconds_and_sentiment(write: Callable[...,
     assert (turn.emotions, turn.meta["sentiment"]) == (("joy",), "positive")
 
 
-def test_meld_puts_back_misread_typographic_characters_and_counts_them(write: Callable[..., Path]) -> None:
+def test_meld_restores_misread_typographic_characters_and_counts_them(write: Callable[..., Path]) -> None:
     corpus = read_meld(write("m.csv", MELD_HEADER, meld_row("don\x92t \x93go\x94\x85 it\x92s \x96")), "train")
     assert corpus.conversations[0].utterances[0].text == "don’t “go”… it’s –"
     repaired = {entry.detail: entry.count for entry in corpus.anomalies if entry.kind == "mojibake"}
@@ -76,7 +76,7 @@ def test_meld_puts_back_misread_typographic_characters_and_counts_them(write: Ca
     }
 
 
-def test_meld_reads_a_windows_1252_file_and_says_so(write: Callable[..., Path]) -> None:
+def test_meld_reads_a_windows_1252_file_and_reports_it(write: Callable[..., Path]) -> None:
     corpus = read_meld(write("m.csv", MELD_HEADER, meld_row("it’s"), encoding="cp1252"), "train")
     assert corpus.conversations[0].utterances[0].text == "it’s"
     assert anomaly(corpus, "encoding").action == "repaired"
@@ -112,7 +112,7 @@ def test_meld_reports_falling_start_times(write: Callable[..., Path]) -> None:
     assert anomaly(corpus, "time_order").count == 1
 
 
-def test_meld_gives_a_joint_turn_to_the_first_named(write: Callable[..., Path]) -> None:
+def test_meld_assigns_a_joint_turn_to_the_first_speaker(write: Callable[..., Path]) -> None:
     (turn,) = (
         read_meld(write("m.csv", MELD_HEADER, meld_row(speaker="Ana and Ben")), "dev")
         .conversations[0]
@@ -141,7 +141,7 @@ def test_meld_dyadic_edition_is_marked(write: Callable[..., Path]) -> None:
         ("1,Hi", r"m\.csv:2: fewer fields"),
     ],
 )
-def test_meld_refuses_unreadable_rows_with_their_line(
+def test_meld_rejects_unreadable_rows_with_their_line(
     write: Callable[..., Path], row: str, complaint: str
 ) -> None:
     with pytest.raises(InputError, match=complaint):
@@ -172,7 +172,9 @@ def test_emorynlp_scene_becomes_a_conversation(write: Callable[..., Path]) -> No
     assert [turn.emotions for turn in conversation] == [("joyful",), ("mad",)]
 
 
-def test_emorynlp_gives_a_turn_of_several_to_the_first_and_keeps_the_list(write: Callable[..., Path]) -> None:
+def test_emorynlp_assigns_a_joint_turn_to_the_first_speaker_and_keeps_the_list(
+    write: Callable[..., Path],
+) -> None:
     corpus = read_emorynlp(emory(write, emory_turn(speakers=["Ana Gil", "Ben Ode", "Ana Gil"])), "dev")
     (turn,) = corpus.conversations[0].utterances
     assert (turn.speaker, turn.speakers) == ("Ana Gil", ("Ana Gil", "Ben Ode"))
@@ -189,7 +191,7 @@ def test_emorynlp_regular_file_has_no_anomaly(write: Callable[..., Path]) -> Non
     assert read_emorynlp(emory(write, emory_turn(1), emory_turn(2)), "train").anomalies == ()
 
 
-def test_emorynlp_names_a_speakerless_turn(write: Callable[..., Path]) -> None:
+def test_emorynlp_reports_a_turn_without_a_speaker(write: Callable[..., Path]) -> None:
     corpus = read_emorynlp(emory(write, emory_turn(speakers=[])), "train")
     assert corpus.conversations[0].speakers == ("unknown",)
     assert anomaly(corpus, "no_speaker").count == 1
@@ -216,14 +218,14 @@ def test_emorynlp_reports_episodes_out_of_order(write: Callable[..., Path]) -> N
         ({"transcript": None}, "s01_e15_c01_u001: 'transcript' must be a text"),
     ],
 )
-def test_emorynlp_refuses_broken_turns_by_their_id(
+def test_emorynlp_rejects_broken_turns_by_their_id(
     write: Callable[..., Path], changes: dict, complaint: str
 ) -> None:
     with pytest.raises(InputError, match=complaint):
         read_emorynlp(emory(write, emory_turn(**changes)), "train")
 
 
-def test_emorynlp_refuses_a_file_without_episodes(write: Callable[..., Path]) -> None:
+def test_emorynlp_rejects_a_file_without_episodes(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="'episodes' must be a list"):
         read_emorynlp(write("e.json", "[]"), "train")
 
@@ -239,7 +241,9 @@ def test_emorynlp_reduced_edition_is_marked_not_comparable(write: Callable[..., 
     assert "not comparable" in (corpus.note or "")
 
 
-def test_emorynlp_reduced_scenes_are_known_by_season_episode_and_scene(write: Callable[..., Path]) -> None:
+def test_emorynlp_reduced_scenes_are_identified_by_season_episode_and_scene(
+    write: Callable[..., Path],
+) -> None:
     rows = [
         f"Tea.,\"['Ana Gil']\",Sad,1,{number},1,{episode},," for episode, number in ((1, 1), (1, 2), (2, 1))
     ]
@@ -250,7 +254,7 @@ def test_emorynlp_reduced_scenes_are_known_by_season_episode_and_scene(write: Ca
     ]
 
 
-def test_emorynlp_reduced_speaker_is_read_as_a_literal_and_never_run(write: Callable[..., Path]) -> None:
+def test_emorynlp_reduced_speaker_is_parsed_and_not_evaluated_as_code(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"r\.csv:2: Speaker must be a list"):
         read_emorynlp_reduced(
             write("r.csv", REDUCED_HEADER, "Tea.,\"__import__('os').getcwd()\",Sad,1,1,1,1,,"), "dev"
@@ -270,7 +274,7 @@ def test_goemotions_comment_is_a_conversation_of_one_anonymous_turn(write: Calla
     ]
 
 
-def test_goemotions_reports_neutral_beside_other_labels(write: Callable[..., Path]) -> None:
+def test_goemotions_reports_neutral_together_with_other_labels(write: Callable[..., Path]) -> None:
     assert (
         anomaly(read_goemotions(write("train.tsv", "Fine\t3,27\ta"), "train"), "neutral_with_others").count
         == 1
@@ -286,19 +290,19 @@ def test_goemotions_reports_neutral_beside_other_labels(write: Callable[..., Pat
         ("Fine\t27", "2 tab"),
     ],
 )
-def test_goemotions_refuses_bad_rows_with_their_line(
+def test_goemotions_rejects_bad_rows_with_their_line(
     write: Callable[..., Path], row: str, complaint: str
 ) -> None:
     with pytest.raises(InputError, match=rf"train\.tsv:2: .*{complaint}"):
         read_goemotions(write("train.tsv", "ok\t0\tz", row), "train")
 
 
-def test_goemotions_refuses_a_comment_id_twice(write: Callable[..., Path]) -> None:
+def test_goemotions_rejects_a_repeated_comment_id(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="comment id a is repeated"):
         read_goemotions(write("train.tsv", "x\t0\ta", "y\t1\ta"), "train")
 
 
-def test_goemotions_refuses_another_label_order_beside_the_file(write: Callable[..., Path]) -> None:
+def test_goemotions_rejects_another_label_order_in_the_folder(write: Callable[..., Path]) -> None:
     write("emotions.txt", "amusement", "admiration")
     with pytest.raises(InputError, match="id 0 differs"):
         read_goemotions(write("train.tsv", "x\t0\ta"), "train")
@@ -309,26 +313,26 @@ SEMEVAL_HEADER = (
 )
 
 
-def test_semeval_reads_labels_and_keeps_none_for_neutral(write: Callable[..., Path]) -> None:
+def test_semeval_reads_labels_and_no_label_for_neutral(write: Callable[..., Path]) -> None:
     rows = ["t1\tyay\t0\t0\t0\t0\t1\t0\t1\t0\t0\t0\t0", "t2\tmeh\t" + "\t".join("0" * 11)]
     corpus = read_semeval2018(write("dev.txt", SEMEVAL_HEADER, *rows), "dev")
     assert [c.utterances[0].emotions for c in corpus.conversations] == [("joy", "optimism"), ()]
     assert anomaly(corpus, "no_label").count == 1
 
 
-def test_semeval_refuses_the_file_without_labels(write: Callable[..., Path]) -> None:
+def test_semeval_rejects_the_file_without_labels(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"dev\.txt:2: .*read the gold file"):
         read_semeval2018(write("dev.txt", SEMEVAL_HEADER, "t1\tyay\t" + "\t".join(["NONE"] * 11)), "dev")
 
 
-def test_semeval_refuses_columns_in_another_order(write: Callable[..., Path]) -> None:
+def test_semeval_rejects_columns_in_another_order(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"dev\.txt:1: the header"):
         read_semeval2018(
             write("dev.txt", SEMEVAL_HEADER.replace("anger\tanticipation", "anticipation\tanger")), "dev"
         )
 
 
-def test_dailydialog_text_takes_turns_between_two_speakers(write: Callable[..., Path]) -> None:
+def test_dailydialog_text_alternates_between_two_speakers(write: Callable[..., Path]) -> None:
     write("dialogues_emotion_train.txt", "0 4 6 ")
     corpus = read_dailydialog(
         write("dialogues_train.txt", "Tea ? __eou__ Yes ! __eou__ Oh . __eou__"), "train"
@@ -352,19 +356,19 @@ def test_dailydialog_drops_a_dialogue_with_a_missing_label(write: Callable[..., 
     )
 
 
-def test_dailydialog_refuses_files_of_different_length(write: Callable[..., Path]) -> None:
+def test_dailydialog_rejects_files_of_different_length(write: Callable[..., Path]) -> None:
     write("dialogues_emotion.txt", "0")
     with pytest.raises(InputError, match=r"2 dialogues, but dialogues_emotion\.txt has 1"):
         read_dailydialog(write("dialogues_text.txt", "a __eou__", "b __eou__"), "all")
 
 
-def test_dailydialog_names_the_missing_label_file(write: Callable[..., Path]) -> None:
+def test_dailydialog_error_names_the_missing_label_file(write: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"dialogues_emotion_dev\.txt are missing beside"):
         read_dailydialog(write("dialogues_dev.txt", "a __eou__"), "dev")
 
 
 @pytest.mark.parametrize("columns", [("dialog", "emotion"), ("utterances", "emotions")])
-def test_dailydialog_parquet_reads_as_the_text_does(tmp_path: Path, columns: tuple[str, str]) -> None:
+def test_dailydialog_parquet_equals_the_text_file(tmp_path: Path, columns: tuple[str, str]) -> None:
     pq.write_table(
         pa.table({columns[0]: [["Tea ?", " Yes !"]], columns[1]: [[0, 4]], "act": [[1, 1]]}),
         tmp_path / "train.parquet",
@@ -376,7 +380,7 @@ def test_dailydialog_parquet_reads_as_the_text_does(tmp_path: Path, columns: tup
     ]
 
 
-def test_dailydialog_refuses_an_unknown_label_id(write: Callable[..., Path]) -> None:
+def test_dailydialog_rejects_an_unknown_label_id(write: Callable[..., Path]) -> None:
     write("dialogues_emotion.txt", "7")
     with pytest.raises(InputError, match="between 0 and 6"):
         read_dailydialog(write("dialogues_text.txt", "a __eou__"), "all")

@@ -50,7 +50,7 @@ def goemotions(own_root: Path) -> Path:
         ("dialogues_text.txt", "a __eou__\n", ("dailydialog", "all")),
     ],
 )
-def test_sniff_knows_each_layout_and_split(
+def test_sniff_recognises_each_layout_and_split(
     tmp_path: Path, name: str, text: str, expected: tuple[str, str]
 ) -> None:
     source = sniff(put(tmp_path / "x" / name, text))
@@ -69,7 +69,7 @@ def test_sniff_knows_each_layout_and_split(
         ("bad.parquet", "no parquet"),
     ],
 )
-def test_sniff_leaves_other_files_alone(tmp_path: Path, name: str, text: str) -> None:
+def test_sniff_ignores_other_files(tmp_path: Path, name: str, text: str) -> None:
     assert sniff(put(tmp_path / name, text)) is None
 
 
@@ -77,7 +77,7 @@ def test_guess_split_does_not_find_splits_inside_words(tmp_path: Path) -> None:
     assert guess_split(tmp_path / "latest" / "trainer_devices.csv") == "all"
 
 
-def test_find_sources_lists_what_is_no_corpus_but_spares_companions(goemotions: Path) -> None:
+def test_find_sources_lists_other_files_except_companions(goemotions: Path) -> None:
     (goemotions / "emotions.txt").write_text("x", encoding="utf-8")
     (goemotions / "README.md").write_text("x", encoding="utf-8")
     sources, ignored = find_sources(goemotions)
@@ -85,33 +85,33 @@ def test_find_sources_lists_what_is_no_corpus_but_spares_companions(goemotions: 
     assert [path.name for path in ignored] == ["README.md"]
 
 
-def test_load_corpus_takes_other_names_of_a_split(goemotions: Path) -> None:
+def test_load_corpus_accepts_other_names_of_a_split(goemotions: Path) -> None:
     assert (
         load_corpus("goemotions", "validation").conversations
         == load_corpus("goemotions", "dev").conversations
     )
 
 
-def test_load_corpus_names_the_splits_there_are(goemotions: Path) -> None:
+def test_load_corpus_error_lists_the_available_splits(goemotions: Path) -> None:
     with pytest.raises(
         InputError, match="no file of the 'test' split of goemotions; splits there: dev, train"
     ):
         load_corpus("goemotions", "test")
 
 
-def test_load_corpus_says_how_to_import_an_absent_corpus(own_root: Path) -> None:
+def test_load_corpus_error_for_an_absent_corpus_names_the_import_command(own_root: Path) -> None:
     with pytest.raises(InputError, match="erc data import meld"):
         load_corpus("meld", "train")
 
 
-def test_load_corpus_refuses_unknown_names_and_splits(own_root: Path) -> None:
+def test_load_corpus_rejects_unknown_names_and_splits(own_root: Path) -> None:
     with pytest.raises(InputError, match="no corpus 'iemocap'"):
         load_corpus("iemocap", "train")
     with pytest.raises(InputError, match="no split 'eval'"):
         load_corpus("meld", "eval")
 
 
-def test_load_corpus_refuses_two_files_for_a_split(goemotions: Path) -> None:
+def test_load_corpus_rejects_two_files_for_a_split(goemotions: Path) -> None:
     put(goemotions / "old" / "train.tsv", "x\t0\tz\n")
     with pytest.raises(InputError, match="2 files claim the 'train' split"):
         load_corpus("goemotions", "train")
@@ -127,7 +127,7 @@ def test_load_corpus_prefers_the_full_edition_of_emorynlp(own_root: Path) -> Non
     assert load_corpus("emorynlp", "train").edition == "full"
 
 
-def test_load_corpus_refuses_a_file_changed_since_its_import(goemotions: Path) -> None:
+def test_load_corpus_rejects_a_file_changed_since_its_import(goemotions: Path) -> None:
     digest = load_corpus("goemotions", "dev").files[0].sha256
     put(goemotions / "SHA256SUMS", f"{digest}  dev.tsv\n")
     assert len(load_corpus("goemotions", "dev")) == 1
@@ -136,7 +136,7 @@ def test_load_corpus_refuses_a_file_changed_since_its_import(goemotions: Path) -
         load_corpus("goemotions", "dev")
 
 
-def test_split_of_is_blind_to_case() -> None:
+def test_split_of_ignores_case() -> None:
     assert [split_of(name) for name in ("TRN", "Val", "tst")] == ["train", "dev", "test"]
 
 
@@ -156,20 +156,20 @@ def test_check_path_reads_one_file(goemotions: Path) -> None:
     assert (summary.corpus, summary.split) == ("goemotions", "dev")
 
 
-def test_check_path_refuses_a_folder_without_corpora_and_a_missing_path(tmp_path: Path) -> None:
+def test_check_path_rejects_a_folder_without_corpora_and_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no file of a known corpus"):
         check_path(tmp_path)
     with pytest.raises(InputError, match="no such file or folder"):
         check_path(tmp_path / "nowhere")
 
 
-def test_list_corpora_tells_imported_splits(goemotions: Path) -> None:
+def test_list_corpora_lists_imported_splits(goemotions: Path) -> None:
     entries = {entry.corpus: entry for entry in list_corpora()}
     assert entries["goemotions"].splits == ("train", "dev")
     assert (entries["meld"].folder, entries["meld"].splits) == (None, ())
 
 
-def test_data_root_prefers_the_argument_then_the_setting_then_the_user(
+def test_data_root_prefers_the_argument_then_the_setting_then_the_user_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
@@ -185,7 +185,7 @@ def test_user_data_dir_ignores_a_relative_xdg_setting(monkeypatch: pytest.Monkey
     assert user_data_dir() == Path.home() / ".local" / "share" / "convemo" / "data"
 
 
-def test_setting_is_the_only_place_searched(own_root: Path) -> None:
+def test_search_roots_with_the_setting_have_no_other_folder(own_root: Path) -> None:
     assert search_roots() == (own_root,)
 
 
@@ -219,13 +219,13 @@ def test_chronological_sorts_by_season_episode_and_start() -> None:
     assert [c.conversation_id for c in chronological(given)] == ["a", "b", "c", "d"]
 
 
-def test_chronological_keeps_file_order_where_there_are_no_times() -> None:
+def test_chronological_keeps_file_order_without_times() -> None:
     given = [conversation("z", 1, 2, None), conversation("a", 1, 2, None), conversation("m", 1, 1, None)]
     assert [c.conversation_id for c in chronological(given)] == ["m", "z", "a"]
     plain = [Conversation("z", ()), Conversation("a", ())]
     assert chronological(plain) == tuple(plain)
 
 
-def test_chronological_refuses_a_mixture_with_undated_conversations() -> None:
+def test_chronological_rejects_a_mixture_with_undated_conversations() -> None:
     with pytest.raises(InputError, match="1 of 2 conversations have no season"):
         chronological([conversation("a", 1, 1, None), Conversation("b", ())])

@@ -34,12 +34,12 @@ def test_split_has_its_published_size(
     ("name", "folder_file"),
     [("emorynlp", "emotion-detection-trn.json"), ("meld", "train_sent_emo.csv"), ("goemotions", "train.tsv")],
 )
-def test_checksums_are_those_recorded_beside_the_corpora(
+def test_checksums_equal_those_recorded_with_the_corpora(
     data_root: Path, name: str, folder_file: str
 ) -> None:
     record = data_root / "SHA256SUMS"
     if not record.is_file():
-        pytest.skip("this data root records no checksums of its own")
+        pytest.skip("this data root records no checksums")
     recorded = dict(reversed(line.split()) for line in record.read_text(encoding="utf-8").splitlines())
     assert load_corpus(name, "train", root=data_root).files[0].sha256 == recorded[f"{name}/{folder_file}"]
 
@@ -49,7 +49,7 @@ def test_emorynlp_dev_keeps_five_turns_of_several_speakers(data_root: Path) -> N
     assert sum(len(turn.speakers) > 1 for conversation in corpus.conversations for turn in conversation) == 5
 
 
-def test_emorynlp_scenes_stand_in_order_of_broadcast(data_root: Path) -> None:
+def test_emorynlp_scenes_are_in_broadcast_order(data_root: Path) -> None:
     conversations = load_corpus("emorynlp", "train", root=data_root).conversations
     assert chronological(conversations) == conversations
 
@@ -61,7 +61,7 @@ def test_meld_train_lacks_dialogue_sixty(data_root: Path) -> None:
     ]
 
 
-def test_meld_texts_hold_no_misread_characters(data_root: Path) -> None:
+def test_meld_texts_have_no_misread_characters(data_root: Path) -> None:
     corpus = load_corpus("meld", "train", root=data_root)
     assert not [
         turn

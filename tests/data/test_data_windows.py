@@ -1,4 +1,4 @@
-"""Input of the encoder: speaker tags and token windows, against values computed by hand."""
+"""Input of the encoder: speaker tags and token windows, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_local_numbers_count_by_first_appearance() -> None:
     ("kind", "expected"),
     [("none", "Hi"), ("name", "Ana: Hi"), ("local_tag", "<s2> Hi"), ("global_tag", "<s17> Hi")],
 )
-def test_spoken_text_writes_the_speaker_asked_for(kind: str, expected: str) -> None:
+def test_spoken_text_writes_the_requested_speaker_tag(kind: str, expected: str) -> None:
     assert spoken_text("Hi", kind, name="Ana", local=1, row=17) == expected  # type: ignore[arg-type]
 
 
@@ -29,19 +29,19 @@ def test_token_window_cuts_the_beginning_of_the_past() -> None:
     assert window.target_start == 4
 
 
-def test_token_window_keeps_a_target_that_is_too_long_without_its_end() -> None:
+def test_token_window_truncates_the_end_of_a_target_that_is_too_long() -> None:
     window = token_window([[1, 11, 2]], [1, 12, 13, 14, 15, 2], limit=3)
     assert window.ids == (1, 12, 13, 14)
     assert window.target_start == 1
 
 
-def test_token_window_of_a_first_turn_is_the_turn_itself() -> None:
+def test_token_window_of_a_first_turn_is_only_the_turn() -> None:
     assert token_window([], [1, 14, 15, 2], limit=9).ids == (1, 14, 15, 2)
 
 
 @settings(deadline=None)
 @given(past=st.lists(TEXT, max_size=5), target=TEXT, limit=st.integers(1, 30))
-def test_token_window_is_the_tail_of_all_that_was_said(
+def test_token_window_is_the_tail_of_past_and_target(
     past: list[list[int]], target: list[int], limit: int
 ) -> None:
     window = token_window(past, target, limit=limit)
@@ -51,6 +51,6 @@ def test_token_window_is_the_tail_of_all_that_was_said(
     assert list(window.ids[window.target_start :]) == own
 
 
-def test_token_window_refuses_no_room() -> None:
+def test_token_window_rejects_a_limit_of_zero() -> None:
     with pytest.raises(ValueError, match="no room"):
         token_window([], [1, 2], limit=0)

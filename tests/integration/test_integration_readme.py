@@ -1,4 +1,4 @@
-"""The README is short, and its example prints what it shows. tests/docs runs the rest of its code."""
+"""The README is short, and its example prints the output it shows. tests/docs runs its other code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.shipped
-def test_five_lines_of_python_print_what_the_readme_shows(
+def test_python_example_of_the_readme_prints_the_output_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -28,6 +28,6 @@ def test_readme_is_short() -> None:
     assert len(README.splitlines()) < 130
 
 
-def test_links_of_the_readme_lead_to_files() -> None:
+def test_links_of_the_readme_point_to_existing_files() -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

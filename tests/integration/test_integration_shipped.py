@@ -1,4 +1,4 @@
-"""The shipped models: complete, small, and as accurate as their cards say."""
+"""The shipped models are complete and small, and reach the scores of their cards."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_changing_the_last_turn_changes_no_earlier_prediction(emonet: Predictor)
         assert one.probabilities == pytest.approx(two.probabilities, abs=1e-5)
 
 
-def test_live_conversation_equals_labelling_the_whole(emonet: Predictor) -> None:
+def test_live_conversation_equals_labelling_the_whole_conversation(emonet: Predictor) -> None:
     conversation = read_transcript(EXAMPLES / "dinner.vtt").conversations[0]
     live = LiveConversation(emonet, conversation_id=conversation.conversation_id)
     for utterance, whole in zip(conversation, emonet.label([conversation])[0].predictions, strict=True):

@@ -34,7 +34,7 @@ def scene(name, episode, texts, *, gold="joy", speakers="AB"):
     return Conversation(name, turns, corpus="meld", meta={"season": 1, "episode": episode})
 
 
-# In file order, not in broadcast order: the third comes first.
+# In file order, which is not the broadcast order: the third scene comes first.
 SCENES = (
     scene("late", 3, ("I am angry again", "Okay", "It hurts")),
     scene("first", 1, ("I am so happy to see you", "Why did nobody tell me?")),
@@ -83,7 +83,7 @@ def test_notes_show_earlier_conversations_in_broadcast_order_and_earlier_turns(m
     ]
 
 
-def test_notes_name_predicted_emotions_whatever_the_gold_is(tmp_path, scorer):
+def test_notes_show_predicted_emotions_and_not_gold_labels(tmp_path, scorer):
     found = []
     for gold in ("joy", "sadness"):
         scenes = [
@@ -98,7 +98,7 @@ def test_notes_name_predicted_emotions_whatever_the_gold_is(tmp_path, scorer):
     assert found[0].history[0].confidence == pytest.approx(expected.max(), abs=1e-6)
 
 
-def test_notes_do_not_change_with_what_comes_later(tmp_path, scorer, memory):
+def test_notes_do_not_depend_on_later_turns(tmp_path, scorer, memory):
     changed = [by_name("first"), by_name("second"), scene("late", 3, ("Something else entirely",) * 6)]
     with corpus_memory(tmp_path, changed, scorer) as other:
         for name, index in (("second", 0), ("second", 1), ("second", 2)):
@@ -109,7 +109,7 @@ def test_notes_do_not_change_with_what_comes_later(tmp_path, scorer, memory):
             assert both[0] == both[1]
 
 
-def test_notes_show_what_the_recipe_shows(memory, scorer):
+def test_notes_contain_the_parts_that_the_recipe_selects(memory, scorer):
     late = by_name("late")
     assert notes_over(memory, SCENES, scorer, bios=False).of(late, 2).bios == ()
     assert notes_over(memory, SCENES, scorer, history=1).of(late, 0).history[0].text == "Let us start"
@@ -118,7 +118,7 @@ def test_notes_show_what_the_recipe_shows(memory, scorer):
     assert [bio.name for bio in notes_over(memory, SCENES, scorer).of(late, 1).bios] == ["A", "B"]
 
 
-def test_memory_is_made_once(tmp_path, scorer, memory, monkeypatch):
+def test_corpus_memory_is_made_once(tmp_path, scorer, memory, monkeypatch):
     monkeypatch.setattr(module, "fill", lambda *arguments, **settings: pytest.fail("filled again"))
     with corpus_memory(tmp_path, SCENES, scorer) as again:
         assert again.address == memory.address
@@ -138,32 +138,32 @@ def test_unfinished_memory_is_not_read(tmp_path, scorer, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_is_closed_to_others(tmp_path, scorer):
+def test_corpus_memory_is_readable_by_its_owner_only(tmp_path, scorer):
     with corpus_memory(tmp_path / "inputs", SCENES, scorer):
         kept = list((tmp_path / "inputs").iterdir())
         assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
     assert (tmp_path / "inputs").stat().st_mode & 0o777 == 0o700
 
 
-def test_memory_leaves_a_folder_of_the_user_as_open_as_it_was(tmp_path, scorer):
+def test_corpus_memory_keeps_the_mode_of_an_existing_folder(tmp_path, scorer):
     tmp_path.chmod(0o755)
     corpus_memory(tmp_path, SCENES, scorer).close()
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
-def test_memory_that_cannot_be_written_is_an_error(tmp_path, scorer):
+def test_corpus_memory_that_cannot_be_written_raises(tmp_path, scorer):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArtefactError, match="file: cannot be made"):
         corpus_memory(tmp_path / "file", SCENES, scorer)
 
 
-def test_memory_that_another_process_finished_first_is_the_one_read(tmp_path, scorer, monkeypatch):
+def test_corpus_memory_that_another_process_finished_first_is_read(tmp_path, scorer, monkeypatch):
     fill = module.fill
 
     def slow(*args, **kwargs):
         monkeypatch.setattr(module, "fill", fill)
         monkeypatch.setattr(module, "part_of", lambda path: path.with_name("other.part"))
-        corpus_memory(tmp_path, SCENES, scorer).close()  # what another process does meanwhile
+        corpus_memory(tmp_path, SCENES, scorer).close()  # as another process would meanwhile
         finished.extend(path.stat().st_ino for path in tmp_path.glob("speakers-*.db"))
         fill(*args, **kwargs)
 
@@ -174,12 +174,12 @@ def test_memory_that_another_process_finished_first_is_the_one_read(tmp_path, sc
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_memory_of_two_conversations_of_one_id_is_refused(tmp_path, scorer):
-    with pytest.raises(InputError, match="conversation id late stands twice"):
+def test_corpus_memory_rejects_a_repeated_conversation_id(tmp_path, scorer):
+    with pytest.raises(InputError, match="conversation id late is not unique"):
         corpus_memory(tmp_path, [*SCENES, SCENES[0]], scorer)
 
 
-# --- bios in step
+# --- refreshing bios
 # ---
 
 
@@ -199,7 +199,7 @@ def say(registry, conversation, count, *, name="Ana"):
     return person
 
 
-def test_bio_is_written_anew_after_a_quarter_more_turns(registry):
+def test_bio_is_rewritten_after_a_quarter_more_turns(registry):
     ana = say(registry, "a", 8)
     assert [bio.utterances for bio in refresh_bios(registry, [ana], before=END)] == [8]
     say(registry, "b", 1)
@@ -208,7 +208,7 @@ def test_bio_is_written_anew_after_a_quarter_more_turns(registry):
     assert [bio.utterances for bio in refresh_bios(registry, [ana, ana], before=END)] == [10]
 
 
-def test_bio_that_rests_on_as_many_turns_as_are_read_is_written_anew_too(registry, monkeypatch):
+def test_bio_of_the_most_turns_is_rewritten_after_a_quarter_more_turns(registry, monkeypatch):
     for place in ("speakers.bios.MOST_TURNS", "erc.memory.bios.MOST_TURNS"):
         monkeypatch.setattr(place, 8)
     ana = say(registry, "a", 20)
@@ -232,7 +232,7 @@ def test_bio_of_a_language_model_is_not_replaced_by_a_counted_one(registry):
     ] == ["llm:scribe"]
 
 
-def test_language_model_takes_over_a_counted_bio(registry):
+def test_language_model_replaces_a_counted_bio(registry):
     ana = say(registry, "a", 2)
     refresh_bios(registry, [ana], before=END)
     written = BioWriter("llm:scribe", lambda turns: (Passage("Kind.", len(turns)),))
@@ -242,7 +242,7 @@ def test_language_model_takes_over_a_counted_bio(registry):
     ] == [2]
 
 
-def test_writer_who_writes_nothing_leaves_the_bio_counted_or_as_it_was(registry):
+def test_bio_is_counted_or_kept_if_the_writer_writes_nothing(registry):
     def wordless(turns):
         raise NothingWrittenError("nothing about Ana")
 
@@ -256,7 +256,7 @@ def test_writer_who_writes_nothing_leaves_the_bio_counted_or_as_it_was(registry)
     assert notes == ["nothing about Ana"] * 3
 
 
-def test_memory_notes_bios_that_the_writer_did_not_write(tmp_path, scorer):
+def test_corpus_memory_notes_bios_that_the_writer_did_not_write(tmp_path, scorer):
     def wordless(turns):
         raise NothingWrittenError("nothing about anybody")
 
@@ -288,7 +288,7 @@ def at(index, conversation="c"):
     return Moment(1.0, conversation, index)
 
 
-def test_bio_vectors_give_the_own_first_then_those_heard_in_order():
+def test_bio_vectors_return_the_own_bio_first_then_those_heard_in_order():
     found = BioVectors()
     for number, name in enumerate("abc"):
         found.add("c", name, np.full(2, float(number)))
@@ -299,7 +299,7 @@ def test_bio_vectors_give_the_own_first_then_those_heard_in_order():
     assert asked == [[2.0], [0.0, 2.0], [1.0, 2.0, 0.0], [2.0, 0.0, 1.0], [0.0, 2.0, 1.0]]
 
 
-def test_bio_vectors_of_a_second_pass_are_those_of_the_first():
+def test_bio_vectors_of_a_second_pass_equal_those_of_the_first():
     found = BioVectors()
     for number, name in enumerate("ab"):
         found.add("c", name, np.full(2, float(number)))
@@ -328,7 +328,7 @@ def test_bio_vectors_snapshot_restores_who_was_heard():
     back = found.snapshot("c")
     found.bios("b", before=at(1))
     back()
-    assert len(found.bios("a", before=at(2))) == 1  # b's turn was taken back
+    assert len(found.bios("a", before=at(2))) == 1  # the restored state is from before b's turn
 
 
 def test_bio_vector_is_the_mean_of_its_passages():
@@ -338,7 +338,7 @@ def test_bio_vector_is_the_mean_of_its_passages():
     assert bio_vector(None, lambda texts: np.zeros((0, 1))) is None
 
 
-def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, scorer):
+def test_corpus_bios_are_read_at_the_beginning_of_each_conversation(memory, scorer):
     memories = {one.conversation_id: memory for one in SCENES}
     past = CorpusPast(memories, SCENES, labels=scorer.fine_emotions.labels, limit=0)
     found = corpus_bios(CorpusBios(past, SCENES), SCENES, scorer.embed)
@@ -353,11 +353,11 @@ def test_corpus_bios_are_those_at_the_beginning_of_each_conversation(memory, sco
     assert expected.utterances == 3
 
 
-# --- texts read once
+# --- cached scores
 # ---
 
 
-def test_kept_scores_are_those_of_the_classifier(tiny_utterance_artefact, scorer):
+def test_cached_scores_equal_those_of_the_classifier(tiny_utterance_artefact, scorer):
     plain = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FAST)
     texts = [turn.text for turn in talk("a")]
     scorer.score_texts(texts[3:])
@@ -367,7 +367,7 @@ def test_kept_scores_are_those_of_the_classifier(tiny_utterance_artefact, scorer
     np.testing.assert_allclose(found.uncertainty.total, expected.uncertainty.total, atol=1e-5)
 
 
-def test_kept_scores_ask_the_classifier_once(scorer, monkeypatch):
+def test_cached_scores_call_the_classifier_once(scorer, monkeypatch):
     texts = [turn.text for turn in talk("a")]
     scorer.score_texts(texts)
     encode = "erc.inference.scorers.utterance.encode_utterances"

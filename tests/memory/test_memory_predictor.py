@@ -1,4 +1,4 @@
-"""Labelling with a speaker memory: what is read from it and what is recorded."""
+"""Labelling with a speaker memory: reading the past and recording turns."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def held_by(registry: Registry) -> list[str]:
     return list(registry.export())
 
 
-def test_remembering_predicts_from_the_store_what_the_corpus_history_predicts(
+def test_remembering_from_the_store_predicts_as_from_the_corpus_history(
     predictor: Predictor, registry: Registry
 ) -> None:
     talks = [talk("a"), talk("b", BEN), talk("c", ANA[::-1])]
@@ -85,7 +85,7 @@ def test_remembering_the_same_file_again_changes_nothing(predictor: Predictor, r
     assert held_by(registry) == held
 
 
-def test_remembering_survives_the_process(predictor: Predictor, tmp_path: Path) -> None:
+def test_remembering_works_after_reopening_the_memory(predictor: Predictor, tmp_path: Path) -> None:
     address = str(tmp_path / "speakers.db")
     with Registry.open(address) as registry:
         RememberingPredictor(predictor, registry).label(talk("a"))
@@ -101,7 +101,7 @@ def test_remembering_names_the_person_in_each_record(predictor: Predictor, regis
     assert set(ids) == {"Ana", "Ben", "Cleo"}
 
 
-def test_remembering_keeps_what_the_classifier_read_and_what_the_model_said(
+def test_remembering_stores_the_classifiers_weights_and_the_models_label(
     predictor: Predictor, registry: Registry
 ) -> None:
     labelled = RememberingPredictor(predictor, registry).label(talk("a"))
@@ -121,7 +121,7 @@ def test_remembering_keeps_what_the_classifier_read_and_what_the_model_said(
         )
 
 
-def test_remembering_forgotten_person_has_no_past_and_leaves_none(
+def test_remembering_neither_reads_nor_records_a_forgotten_person(
     predictor: Predictor, registry: Registry
 ) -> None:
     remembering = RememberingPredictor(predictor, registry)
@@ -140,7 +140,9 @@ def test_remembering_forgotten_person_has_no_past_and_leaves_none(
     assert not any("Okay." in line for line in held_by(registry) if '"text"' in line)
 
 
-def test_remembering_alias_of_the_name_map_is_one_person(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_resolves_an_alias_of_the_name_map_to_one_person(
+    predictor: Predictor, registry: Registry
+) -> None:
     remembering = RememberingPredictor(predictor, registry, names=NameMap.of({"Ana": ["Ana Lima"]}))
     remembering.label(talk("a"))
     later = remembering.label(talk("b", [("Ana Lima", "No."), ("Ana", "Okay.")])).predictions
@@ -148,7 +150,9 @@ def test_remembering_alias_of_the_name_map_is_one_person(predictor: Predictor, r
     assert later[0].past_utterances == 3
 
 
-def test_remembering_generic_names_are_nobody_elsewhere(predictor: Predictor, registry: Registry) -> None:
+def test_remembering_does_not_link_generic_names_across_conversations(
+    predictor: Predictor, registry: Registry
+) -> None:
     remembering = RememberingPredictor(predictor, registry)
     turns = [("Speaker 1", "I am so happy!"), ("Speaker 1", "Okay.")]
     remembering.label(talk("a", turns))
@@ -182,13 +186,13 @@ def test_remembering_warns_once_about_a_name_read_as_several_people(
     for name in "ab":
         ids = [p.speaker_id for p in remembering.label(talk(name, turns)).predictions]
     assert told == [
-        "a: 'Ana & Ben' is read as several people, and what they say together as Ana's; if it is one name, "
-        "map it to itself with --names"
+        "a: 'Ana & Ben' is read as several people, and their turns as Ana's; if it is one name, map it to "
+        "itself with --names"
     ]
     assert (len(set(ids)), ids[3] == ids[4]) == (5, True)
 
 
-def test_remembering_refuses_a_memory_of_another_embedder(
+def test_remembering_rejects_a_memory_of_another_embedder(
     predictor: Predictor, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     RememberingPredictor(predictor, registry).label(talk("a"))
@@ -200,7 +204,7 @@ def test_remembering_refuses_a_memory_of_another_embedder(
         RememberingPredictor(predictor, registry)
 
 
-def test_remembering_with_an_utterance_model_keeps_turns_without_a_conversation_label(
+def test_remembering_with_an_utterance_model_records_no_conversation_label(
     tiny_utterance_artefact: Path, registry: Registry
 ) -> None:
     alone = load_predictor(str(tiny_utterance_artefact), settings=FP32)
@@ -226,7 +230,7 @@ def test_remembering_passes_on_warnings_of_a_recording(
     assert told == ["an erasure is due"]
 
 
-def test_remembering_conversation_without_turns_keeps_nothing(
+def test_remembering_records_nothing_for_a_conversation_without_turns(
     predictor: Predictor, registry: Registry
 ) -> None:
     assert RememberingPredictor(predictor, registry).label(Conversation("none", ())).predictions == ()
@@ -237,7 +241,7 @@ def test_remembering_conversation_without_turns_keeps_nothing(
 def test_live_conversation_reads_the_memory_as_labelling_does(
     predictor: Predictor, registry: Registry, known: int
 ) -> None:
-    """However many turns exist at its start; speakers who join later are looked up then."""
+    """For any number of turns at its start; speakers who join later are looked up then."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
     live = LiveConversation(predictor, conversation_id="b", past=remembering.past(talk("b", BEN[:known])))
@@ -247,7 +251,7 @@ def test_live_conversation_reads_the_memory_as_labelling_does(
     assert counts(turns) == counts(whole)
 
 
-def test_live_conversation_knows_those_who_join_later(predictor: Predictor, registry: Registry) -> None:
+def test_live_conversation_looks_up_speakers_who_join_later(predictor: Predictor, registry: Registry) -> None:
     """Begins without turns; another conversation, recorded meanwhile, is not read."""
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
@@ -270,7 +274,7 @@ def test_live_conversation_knows_those_who_join_later(predictor: Predictor, regi
     assert counts([known.append_utterance(utterance) for utterance in talk("b", BEN)])[0] == (5, 2)
 
 
-def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
+def test_live_conversation_with_a_start_time_reads_only_earlier_turns(
     predictor: Predictor, registry: Registry, tmp_path: Path
 ) -> None:
     """A conversation recorded while this one is saved changes nothing in it."""
@@ -295,8 +299,8 @@ def test_live_conversation_that_is_dated_reads_what_was_said_before_then(
     assert counts(turns) == counts(whole) == [(2, 1), (2, 1), (3, 2), (3, 2), (1, 1)]
 
 
-def test_live_conversation_refuses_an_invalid_begin(predictor: Predictor, registry: Registry) -> None:
-    with pytest.raises(InputError, match="conversation b: begins='yesterday' is no ISO 8601 moment"):
+def test_live_conversation_rejects_an_invalid_begin(predictor: Predictor, registry: Registry) -> None:
+    with pytest.raises(InputError, match="conversation b: begins='yesterday' is not an ISO 8601 time"):
         RememberingPredictor(predictor, registry).past(Conversation("b", ()), begins="yesterday")
 
 
@@ -371,7 +375,7 @@ def test_another_conversation_of_the_same_name_gets_its_own_id_and_a_warning(
     assert len(registry.texts(own)) == len(BEN)
 
 
-def test_unnamed_speakers_of_two_files_of_one_name_are_two_people(
+def test_unnamed_speakers_in_two_files_of_one_name_are_two_people(
     predictor: Predictor, registry: Registry
 ) -> None:
     def call(text: str) -> Conversation:
@@ -393,7 +397,7 @@ def dated(one: Conversation, *stamps: str | None) -> Conversation:
     )
 
 
-def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(
+def test_timestamp_of_a_later_turn_does_not_change_earlier_turns(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     found, told = [], list[str]()
@@ -413,8 +417,8 @@ def test_a_later_turn_with_a_time_changes_nothing_of_the_turns_before_it(
     assert (
         told
         == [
-            "new: its first turn has no timestamp, so it counts as begun now; those of later turns are not "
-            "asked"
+            "new: its first turn has no timestamp, so it counts as begun now; timestamps of later turns are "
+            "ignored"
         ]
         * 2
     )
@@ -453,7 +457,7 @@ def test_stream_is_labelled_in_start_time_order_within_hold(
     assert [message.startswith("early: begins before") for message in told] == [True] * warned
 
 
-def test_stream_that_is_not_held_is_labelled_as_it_comes(predictor: Predictor, registry: Registry) -> None:
+def test_stream_without_hold_is_labelled_without_delay(predictor: Predictor, registry: Registry) -> None:
     def endless() -> Iterator[Conversation]:
         yield dated(talk("first"), "2024-05-03T10:00:00Z")
         raise AssertionError("read ahead")
@@ -500,7 +504,7 @@ def test_live_conversation_resumed_after_a_merge_keeps_its_past(
     assert numbers([again.append("Cleo", "No.")]).tolist() == numbers([live.append("Cleo", "No.")]).tolist()
 
 
-def test_live_state_begun_with_a_memory_needs_one_to_resume(
+def test_live_state_saved_with_a_memory_needs_one_to_resume(
     predictor: Predictor, registry: Registry, tmp_path: Path
 ) -> None:
     remembering = RememberingPredictor(predictor, registry)

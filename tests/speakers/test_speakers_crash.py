@@ -1,4 +1,4 @@
-"""Two writing processes are killed. A script does it, so that it can also run longer by hand."""
+"""Kills two writing processes with a script, which can also run longer by hand."""
 
 from __future__ import annotations
 

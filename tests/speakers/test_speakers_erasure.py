@@ -25,7 +25,7 @@ NAME, OTHER, WORDS = "Zebedee Quillfeather", "Zeb Quillfeather", "the marmalade 
 
 
 def live(registry: Registry, name: str = NAME, conversations: int = 8, turns: int = 12) -> None:
-    """A person and another one who speak in turn, so that their rows share database pages."""
+    """Records a person and another who alternate, so that their rows share database pages."""
     drawn = vectors(conversations * turns, 1)
     for number in range(conversations):
         here = f"talk{number}"
@@ -40,7 +40,7 @@ def live(registry: Registry, name: str = NAME, conversations: int = 8, turns: in
 
 
 def traces(folder: Path, *, conversations: int = 8, turns: int = 12) -> list[str]:
-    """Where files in the folder hold names, words in three encodings, or vectors of the person."""
+    """Where files in the folder contain the person's names, words (in three encodings) or vectors."""
     from speakers.vectors.index import unit
 
     drawn = vectors(conversations * turns, 1)[::2]
@@ -108,7 +108,7 @@ def test_expired_data_is_not_read(fresh: object, clock: Clock) -> None:
         assert WORDS not in "".join(registry.export())
 
 
-def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, clock: Clock) -> None:
+def test_record_succeeds_while_a_reader_holds_expired_pages(tmp_path: Path, clock: Clock) -> None:
     with Registry.open(tmp_path / "s.db", clock=clock, options=MONTH) as registry:
         live(registry, conversations=2)
         clock.now += 31 * DAY
@@ -126,7 +126,7 @@ def test_a_recording_is_kept_while_a_reader_holds_expired_pages(tmp_path: Path, 
     assert traces(tmp_path) == []
 
 
-def test_a_wrong_clock_does_not_delay_retention(fresh: object, clock: Clock) -> None:
+def test_retention_is_not_delayed_by_a_wrong_clock(fresh: object, clock: Clock) -> None:
     right = clock.now
     with Registry.open(fresh(), clock=clock, options=MONTH) as registry:  # type: ignore[operator]
         ana = meet(registry, "Ana")
@@ -138,7 +138,7 @@ def test_a_wrong_clock_does_not_delay_retention(fresh: object, clock: Clock) -> 
         assert [one.conversation_id for one in registry.context(ana, before=END).observations] == ["c1"]
 
 
-def test_an_import_from_the_future_affects_neither_clock_nor_retention(fresh: object, clock: Clock) -> None:
+def test_import_of_future_times_affects_neither_clock_nor_retention(fresh: object, clock: Clock) -> None:
     with (
         Registry.open(fresh(), clock=lambda: 9e15) as one,
         Registry.open(fresh(), clock=clock, options=MONTH) as other,
@@ -196,7 +196,7 @@ def all_rows(registry: Registry) -> str:
     return repr(dump(registry))
 
 
-def test_undoing_a_merge_deletes_the_bio_of_both(registry: Registry) -> None:
+def test_undo_of_a_merge_deletes_the_bio_written_after_it(registry: Registry) -> None:
     zeb, keeper = two(registry)
     kept = registry.write_bio(keeper, before=END)
     entry = registry.merge(zeb, keeper)
@@ -209,7 +209,9 @@ def test_undoing_a_merge_deletes_the_bio_of_both(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("how", ["forget", "delete"])
-def test_erasing_split_off_turns_deletes_the_bio_from_before(registry: Registry, how: str) -> None:
+def test_erasure_of_split_off_turns_deletes_the_bio_written_before_the_split(
+    registry: Registry, how: str
+) -> None:
     zeb, keeper = two(registry)
     registry.merge(zeb, keeper)
     registry.write_bio(keeper, before=END)
@@ -220,7 +222,7 @@ def test_erasing_split_off_turns_deletes_the_bio_from_before(registry: Registry,
     assert registry.context(keeper, before=END).utterances == 6
 
 
-def test_erasing_deletes_bios_through_a_chain_of_changes(registry: Registry) -> None:
+def test_erasure_deletes_bios_through_a_chain_of_changes(registry: Registry) -> None:
     zeb, keeper = two(registry)
     registry.write_bio(zeb, before=END)
     entry = registry.merge(zeb, keeper)
@@ -271,7 +273,7 @@ def test_import_skips_bios_that_describe_other_turns(fresh: object) -> None:
         third.import_lines(list(one.export()))
         one.merge(zeb, keeper)
         one.write_bio(keeper, before=END)
-        third.import_lines(list(one.export()))  # where they are still two
+        third.import_lines(list(one.export()))  # in which they are still two people
         one.split(keeper, conversations=["his"])
         other.import_lines(list(one.export()))
         assert other.bio_versions(keeper) == third.bio_versions(keeper) == ()
@@ -358,7 +360,7 @@ def test_forget_reports_a_reader_that_holds_old_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_forget_counts_what_was_erased_even_if_another_process_did_it(
+def test_forget_returns_counts_when_another_process_erased_the_rows(
     registry: Registry, address: str, monkeypatch: pytest.MonkeyPatch, both: bool
 ) -> None:
     zeb, _ = two(registry)
@@ -367,7 +369,7 @@ def test_forget_counts_what_was_erased_even_if_another_process_did_it(
     resume = registry._eraser.resume
 
     def overtaken() -> object:
-        with Registry.open(address) as other:  # it finishes what it finds begun
+        with Registry.open(address) as other:  # opening finishes the pending erasure
             if both:
                 with other._session.write() as connection:
                     requests.request(connection, other.tenant, [2], now=0.0)
@@ -378,7 +380,7 @@ def test_forget_counts_what_was_erased_even_if_another_process_did_it(
     assert (done.speakers, done.observations, done.bios, done.audit_entries) == (1, 3, 1, 1)
 
 
-def test_forgotten_stays_forgotten(registry: Registry) -> None:
+def test_forgotten_speaker_is_rejected_until_the_name_is_readmitted(registry: Registry) -> None:
     live(registry, conversations=2)
     zeb = meet(registry, NAME)
     held = list(registry.export(NAME))
@@ -496,7 +498,7 @@ def test_import_error_names_the_line_and_nothing_is_stored(registry: Registry, l
         ("bio", {"version": 1.5}, "whole numbers"),
     ],
 )
-def test_import_refuses_what_record_refuses(
+def test_import_rejects_what_record_rejects(
     fresh: object, kind: str, change: dict[str, object], words: str
 ) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
@@ -523,7 +525,7 @@ def test_import_shows_names_and_orders_turns_as_record_does(fresh: object) -> No
         assert [one.index for one in other.context(zeb, before=END).observations] == [0, 1, 2]
 
 
-def test_import_keeps_people_of_one_name_apart_with_a_warning(fresh: object) -> None:
+def test_import_keeps_two_people_of_one_name_separate_with_a_warning(fresh: object) -> None:
     with Registry.open(fresh()) as one, Registry.open(fresh()) as other:  # type: ignore[operator]
         live(one, conversations=1)
         here = meet(other, NAME)
@@ -540,7 +542,7 @@ def test_no_text_policy_stores_no_words(tmp_path: Path) -> None:
         registry.write_bio(meet(registry, NAME), before=END)
         found = traces(tmp_path, conversations=2)
         assert not [one for one in found if WORDS in one]
-    with Registry.open(tmp_path / "s.db") as again:  # the policy belongs to the tenant
+    with Registry.open(tmp_path / "s.db") as again:  # the policy is stored with the tenant
         assert not again.tenant.keeps_text
     with pytest.raises(PolicyMismatchError, match="keeps_text"):
         Registry.open(tmp_path / "s.db", options=Options(policy=Policy(text=True)))
@@ -553,7 +555,7 @@ def test_pseudonymous_policy_stores_no_names(tmp_path: Path) -> None:
         assert meet(registry, NAME.upper()) == zeb
         assert registry.resolve(
             "Zebedee Quillfeаther", conversation_id="x"
-        ).warnings  # a Cyrillic letter, still noticed
+        ).warnings  # about the Cyrillic letter
         registry.rename(NAME, OTHER)
         assert meet(registry, OTHER) == zeb
         assert traces(tmp_path, conversations=1, turns=1) == []
@@ -591,6 +593,6 @@ def test_expire_erases_old_conversations(fresh: object, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("days", [-1, 0, 0.5, float("nan"), float("inf")])
-def test_retention_below_a_day_or_not_finite_is_refused(days: float) -> None:
+def test_retention_below_a_day_or_not_finite_is_rejected(days: float) -> None:
     with pytest.raises(InvalidPolicyError, match="at least 1"):
         Policy(retention_days=days)

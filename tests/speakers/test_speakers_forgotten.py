@@ -1,4 +1,4 @@
-"""After any sequence of changes, no file of the memory has a byte of what was erased."""
+"""After any sequence of changes, no file of the memory contains erased data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def quote(turns: Sequence[Observation]) -> tuple[Passage, ...]:
 
 
 class Life:
-    """Changes a memory and lists what must not be found any more."""
+    """Changes a memory and lists the data that must not be found afterwards."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry, self.said = registry, 0
@@ -85,7 +85,7 @@ class Life:
             with suppress(SpeakersError):
                 if (
                     self.registry.find(name).speaker_id == who
-                ):  # who was split off may show a name that is another's
+                ):  # a split-off speaker may show another speaker's name
                     self.gone |= {form: form.encode() for form in (name, name.casefold())}
         self.gone[who] = who.encode()
         self.registry.forget(who)
@@ -102,7 +102,7 @@ class Life:
 @example([("split", 0, 0), ("rename", 3, 0), ("rebuild", 0, 0)], 0, "mem[1].db")
 @given(st.lists(CHANGES, min_size=4, max_size=12), st.integers(0, 3), st.sampled_from(FILES))
 @settings(deadline=None, max_examples=20)
-def test_no_byte_is_left_of_what_was_erased(
+def test_files_contain_no_erased_data_after_random_changes(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, int]], last: int, file_name: str
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("life")

@@ -1,4 +1,4 @@
-"""What a model may read of the past, and that it never reads the future."""
+"""What a model may read of a speaker's past. It never reads the future."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fill(registry: Registry, conversations: int = 4, turns: int = 5) -> None:
         registry.record(name, lines)
 
 
-def test_context_gives_the_last_turns_oldest_first_and_counts_all(registry: Registry) -> None:
+def test_context_returns_the_last_turns_oldest_first_and_counts_all(registry: Registry) -> None:
     fill(registry)
     context = registry.context(meet(registry, "Ana"), before=END, limit=3)
     assert [one.utterance_id for one in context.observations] == ["c2-3", "c3-1", "c3-3"]
@@ -53,7 +53,7 @@ def test_context_before_a_point_equals_that_of_a_store_without_the_rest(fresh: o
             )
 
 
-def test_contexts_answers_each_pair_as_context_does(registry: Registry) -> None:
+def test_contexts_equals_context_for_each_pair(registry: Registry) -> None:
     fill(registry)
     wanted = [
         (meet(registry, name), registry.point_for(f"c{number}", 2))
@@ -75,7 +75,7 @@ def test_a_new_speaker_has_an_empty_past(registry: Registry) -> None:
     )
 
 
-def test_context_refuses_a_negative_limit(registry: Registry) -> None:
+def test_context_rejects_a_negative_limit(registry: Registry) -> None:
     with pytest.raises(InvalidRecordError):
         registry.context(meet(registry, "Ana"), before=END, limit=-1)
 
@@ -94,7 +94,7 @@ POINTS = st.builds(
     st.lists(POINTS, min_size=1, max_size=8),
 )
 @settings(deadline=None, max_examples=15)
-def test_before_is_the_order_of_points(
+def test_before_follows_the_order_of_points(
     tmp_path_factory: pytest.TempPathFactory,
     conversations: list[tuple[float | None, int]],
     points: list[Point],
@@ -146,7 +146,7 @@ def test_deleting_a_conversation_leaves_the_state_of_a_replay_without_it(
         assert [one.name for one in whole.speakers()] == [one.name for one in part.speakers()]
 
 
-def test_bio_tells_topics_moods_and_triggers_with_counts(registry: Registry) -> None:
+def test_bio_states_topics_and_emotions_with_counts(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     said = [
         ("My exam is near", "fear"),
@@ -181,7 +181,7 @@ def test_bio_is_written_and_read_from_the_past_only(registry: Registry) -> None:
     assert registry.context(ana, before=END).bio == late
 
 
-def test_bio_rests_while_its_speaker_is_another_set_of_turns(registry: Registry) -> None:
+def test_bio_is_hidden_while_its_speaker_has_other_turns(registry: Registry) -> None:
     fill(registry)
     ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
     bio = registry.write_bio(ana, before=END)
@@ -191,7 +191,7 @@ def test_bio_rests_while_its_speaker_is_another_set_of_turns(registry: Registry)
     assert registry.context(ana, before=END).bio == bio
 
 
-def test_bio_goes_with_a_conversation_it_drew_on(registry: Registry) -> None:
+def test_bio_is_deleted_with_a_conversation_it_uses(registry: Registry) -> None:
     fill(registry)
     ana = meet(registry, "Ana")
     kept = registry.write_bio(ana, before=registry.point_for("c1", 0))
@@ -200,5 +200,5 @@ def test_bio_goes_with_a_conversation_it_drew_on(registry: Registry) -> None:
     assert registry.bio_versions(ana) == (kept,)
 
 
-def test_bio_of_a_silent_past_has_no_passage() -> None:
+def test_bio_without_turns_has_no_passage() -> None:
     assert write_from_history(()) == ()

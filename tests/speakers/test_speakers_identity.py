@@ -1,4 +1,4 @@
-"""Who is this: names, scopes, warnings, and changes that can be undone."""
+"""The identity of speakers: names, scopes, warnings, and changes that can be undone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from speakers.errors import InvalidRecordError, NameTakenError, NotReversibleErr
 LOGGED = ("audit",)
 
 
-def test_resolve_knows_a_name_again_in_another_conversation(registry: Registry) -> None:
+def test_resolve_finds_the_same_speaker_in_another_conversation(registry: Registry) -> None:
     first = registry.resolve("José", conversation_id="a")
     again = registry.resolve("JOSE\u0301", conversation_id="b")
     assert (first.created, again.created) == (True, False)
@@ -25,12 +25,12 @@ def test_ids_are_opaque(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("name", ["SPEAKER_00", "user", "ALL", "Speaker 1"])
-def test_generic_names_stay_in_their_conversation(registry: Registry, name: str) -> None:
+def test_resolve_binds_generic_names_to_their_conversation(registry: Registry, name: str) -> None:
     assert meet(registry, name, "a") == meet(registry, name, "a")
     assert meet(registry, name, "a") != meet(registry, name, "b")
 
 
-def test_mapping_turns_generic_names_into_people(registry: Registry) -> None:
+def test_mapping_resolves_generic_names_to_people(registry: Registry) -> None:
     names = NameMap.of({"Monica Geller": ["Mon"], "conversations": {"a": {"SPEAKER_00": "Monica Geller"}}})
     first = registry.resolve("SPEAKER_00", conversation_id="a", mapping=names).speaker
     second = registry.resolve("mon", conversation_id="b", mapping=names).speaker
@@ -39,7 +39,7 @@ def test_mapping_turns_generic_names_into_people(registry: Registry) -> None:
     assert (first.name, first.scope) == ("Monica Geller", None)
 
 
-def test_several_names_belong_to_the_first(registry: Registry) -> None:
+def test_resolve_of_several_names_returns_the_first(registry: Registry) -> None:
     monica = meet(registry, "Monica")
     assert meet(registry, "Monica & Rachel") == monica
     assert registry.resolve(["Monica", "Rachel"], conversation_id="x").speaker == registry.find("Monica")
@@ -47,7 +47,7 @@ def test_several_names_belong_to_the_first(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("twin", ["Аna", "Anа"])
-def test_lookalikes_warn_and_stay_two(registry: Registry, twin: str) -> None:
+def test_resolve_of_a_lookalike_warns_and_creates_another_speaker(registry: Registry, twin: str) -> None:
     ana = meet(registry, "Ana")
     found = registry.resolve(twin, conversation_id="hall")
     assert found.speaker is not None
@@ -55,7 +55,7 @@ def test_lookalikes_warn_and_stay_two(registry: Registry, twin: str) -> None:
     assert any(ana in warning for warning in found.warnings)
 
 
-def test_invisible_characters_warn(registry: Registry) -> None:
+def test_resolve_warns_about_invisible_characters(registry: Registry) -> None:
     meet(registry, "Ana")
     found = registry.resolve("A\u200bna", conversation_id="hall")
     assert not found.created
@@ -69,7 +69,7 @@ def test_rename_keeps_the_old_name_as_an_alias(registry: Registry) -> None:
     assert (found.speaker_id, found.name, found.aliases) == (ana, "Anna Lind", ("Ana",))
 
 
-def test_a_taken_name_is_refused(registry: Registry) -> None:
+def test_rename_and_alias_reject_a_taken_name(registry: Registry) -> None:
     meet(registry, "Ana")
     bo = meet(registry, "Bo")
     with pytest.raises(NameTakenError, match="merge"):
@@ -78,7 +78,7 @@ def test_a_taken_name_is_refused(registry: Registry) -> None:
         registry.alias(bo, "Ana")
 
 
-def test_merge_leads_turns_and_names_to_the_target(registry: Registry) -> None:
+def test_merge_moves_turns_and_names_to_the_target(registry: Registry) -> None:
     ana, mon = meet(registry, "Ana"), meet(registry, "Mon")
     registry.record("c", [make(ana, "c", 0), make(mon, "c", 1)])
     registry.merge("Mon", "Ana")
@@ -92,7 +92,7 @@ def test_merge_leads_turns_and_names_to_the_target(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("change", ["merge", "split", "named split", "rename", "alias"])
-def test_undo_restores_every_row_to_the_byte(registry: Registry, change: str) -> None:
+def test_undo_restores_every_row_exactly(registry: Registry, change: str) -> None:
     ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
     registry.record("c", [make(ana if index % 2 else bo, "c", index, text=f"{index}") for index in range(6)])
     registry.record("d", [make(ana, "d", 0)])
@@ -112,7 +112,7 @@ def test_undo_restores_every_row_to_the_byte(registry: Registry, change: str) ->
     assert [one.action for one in registry.log(ana)][-1] == "undo"
 
 
-def test_undo_goes_backwards_only(registry: Registry) -> None:
+def test_undo_rejects_entries_covered_undone_or_unknown(registry: Registry) -> None:
     ana, bo = meet(registry, "Ana"), meet(registry, "Bo")
     merged = registry.merge(bo, ana)
     renamed = registry.rename(ana, "Anna")
@@ -135,7 +135,7 @@ def test_turns_recorded_after_a_merge_stay_with_the_target(registry: Registry) -
     assert registry.context(bo, before=END).utterances == 0
 
 
-def test_split_moves_what_was_named(registry: Registry) -> None:
+def test_split_moves_the_named_turns(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("c", [make(ana, "c", 0), make(ana, "c", 1)])
     registry.record("d", [make(ana, "d", 0)])
@@ -147,7 +147,7 @@ def test_split_moves_what_was_named(registry: Registry) -> None:
         registry.split("Ana", conversations=["nowhere"])
 
 
-def test_split_takes_however_many_utterances_and_conversations(registry: Registry) -> None:
+def test_split_accepts_over_a_thousand_utterances_and_conversations(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("c", [make(ana, "c", index) for index in range(1300)])
     registry.record("d", [make(ana, "d", 0)])
@@ -163,12 +163,12 @@ def test_split_takes_however_many_utterances_and_conversations(registry: Registr
     assert registry.context(ana, before=END).utterances == 1301
 
 
-def test_unknown_speakers_are_unknown(registry: Registry) -> None:
+def test_find_rejects_an_unknown_speaker(registry: Registry) -> None:
     with pytest.raises(UnknownSpeakerError, match="list"):
         registry.find("Nobody")
 
 
-def test_resolve_all_gives_each_name_what_resolve_gives_and_makes_a_person_once(registry: Registry) -> None:
+def test_resolve_all_equals_resolve_and_creates_each_person_once(registry: Registry) -> None:
     made = registry.resolve_all(["Ana", "SPEAKER_00", ["Ana", "Ben"], "ana"], conversation_id="talk")
     assert [one.created for one in made] == [True, True, False, False]
     assert made[0].speaker == made[2].speaker == made[3].speaker

@@ -13,12 +13,12 @@ LABELS = ("joy", "anger")
 WEIGHTS = st.lists(st.floats(-1e5, 1e5), min_size=0, max_size=12)
 
 
-def test_capped_shares_by_hand() -> None:
+def test_capped_shares_match_a_calculation_by_hand() -> None:
     # 10 of 16 is capped at 0.4; the other 0.6 is shared as 3 : 2 : 1.
     assert capped_shares(np.log2([3.0, 10.0, 1.0, 2.0]), 0.4) == pytest.approx([0.3, 0.4, 0.1, 0.2])
 
 
-def test_capped_shares_leave_a_rest_to_nobody_when_there_are_too_few() -> None:
+def test_capped_shares_of_too_few_weights_sum_to_less_than_one() -> None:
     assert capped_shares(np.log2([100.0, 1.0]), 0.25).tolist() == [0.25, 0.25]
 
 
@@ -43,7 +43,7 @@ TURN = st.tuples(st.floats(0, 1e11), st.integers(1, 5), st.floats(0, 1, width=32
 
 @given(st.lists(TURN, max_size=25), st.sampled_from([0.1, 0.25, 0.5]))
 @settings(deadline=None)
-def test_summary_moves_at_most_the_cap_when_one_conversation_goes(
+def test_summary_changes_by_at_most_the_cap_without_one_conversation(
     turns: list[tuple[float, int, float, float]], cap: float
 ) -> None:
     turns = sorted(turns, key=lambda turn: -turn[0])
@@ -60,7 +60,7 @@ def test_summary_moves_at_most_the_cap_when_one_conversation_goes(
             assert abs(full.get(label, 0.0) - without.get(label, 0.0)) <= cap + 1e-9
 
 
-def test_a_thousand_angry_lines_move_the_summary_by_the_cap_at_most() -> None:
+def test_summary_changes_by_at_most_the_cap_for_a_long_conversation() -> None:
     calm = np.array([1, 0], "<f4").tobytes()
     angry = np.array([0, 1], "<f4").tobytes()
     before = [(0.0, sequence, LABELS, calm) for sequence in range(8)]

@@ -21,7 +21,7 @@ CONVERSATIONS = tuple(f"c{number}" for number in range(6))
 
 @dataclass
 class Person:
-    """A speaker of the model: the displayed name and the names that lead to it."""
+    """A speaker of the model: the displayed name and the names that resolve to it."""
 
     name: str
     scope: str
@@ -31,7 +31,7 @@ class Person:
 
 @dataclass
 class Model:
-    """What a memory should store, as dictionaries."""
+    """The expected content of a memory, as dictionaries."""
 
     people: dict[str, Person] = field(default_factory=dict)
     turns: dict[tuple[str, int], tuple[str, float]] = field(
@@ -46,7 +46,7 @@ class Model:
     erased: set[tuple[str, str]] = field(default_factory=set)
     log: list[tuple[int, str, str, str | None, object]] = field(
         default_factory=list
-    )  # entry, action, speaker, other, what to restore
+    )  # entry, action, speaker, other, state to restore
 
     def follow(self, who: str) -> str:
         while (target := self.people[who].merged_into) is not None:
@@ -239,7 +239,7 @@ class Memory(RuleBasedStateMachine):
 
     @rule(conversation=st.sampled_from(CONVERSATIONS))
     def crash(self, conversation: str) -> None:
-        """A writer dies in the middle of a transaction. Nothing of it is stored."""
+        """A writer is killed in the middle of a transaction. Nothing of the transaction is stored."""
         broken = self._open()
         connection = broken._session.store.engine.connect().execution_options(speakers_write=True)
         connection.begin()
@@ -270,11 +270,11 @@ class Memory(RuleBasedStateMachine):
         self.model.sequences, self.model.next_sequence = renumbered, len(renumbered) + 1
         self.model.clock = max(
             (self.model.taken_in[talk] for talk in renumbered), default=0.0
-        )  # the forgotten leave no trace in an export
+        )  # an export contains nothing about forgotten people
         self.model.log, self.model.erased = [], set()
 
     @invariant()
-    def holds_what_the_model_holds(self) -> None:
+    def store_equals_the_model(self) -> None:
         if not hasattr(self, "registry"):
             return
         shown = {speaker.speaker_id: speaker for speaker in self.registry.speakers()}

@@ -25,7 +25,7 @@ def test_map_finds_aliases_and_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- a\n", "Ana: 3\n", "{", "A: [Mon]\nB: [Mon]\n", "conversations: [x]\n"])
-def test_map_of_another_form_is_refused_by_file_name(tmp_path: Path, text: str) -> None:
+def test_map_of_an_invalid_form_is_rejected_with_the_file_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "names.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidRecordError, match=r"names\.yaml"):

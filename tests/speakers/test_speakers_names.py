@@ -27,7 +27,7 @@ from speakers.names import NameKind, display, hidden_characters, kind, normalise
         ("Ana Silva (ela/dela) ", "Ana Silva"),
     ],
 )
-def test_normalise_joins_spellings_of_one_name(one: str, other: str) -> None:
+def test_normalise_maps_spellings_of_one_name_to_one_form(one: str, other: str) -> None:
     assert normalise(one) == normalise(other)
 
 
@@ -42,7 +42,7 @@ def test_normalise_joins_spellings_of_one_name(one: str, other: str) -> None:
         ("Ana (she)", "Ana"),
     ],
 )
-def test_normalise_keeps_different_names_apart(one: str, other: str) -> None:
+def test_normalise_keeps_different_names_different(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
 
@@ -57,7 +57,7 @@ def test_normalise_twice_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", "\u200b", "a\x00b", "\ud800", "x" * 201, "\ufdfa" * 60])
-def test_normalise_refuses_what_is_no_name(name: str) -> None:
+def test_normalise_rejects_invalid_names(name: str) -> None:
     with pytest.raises(InvalidRecordError):
         normalise(name)
 
@@ -66,7 +66,7 @@ def test_normalise_refuses_what_is_no_name(name: str) -> None:
     ("one", "other"),
     [("Аnа", "Ana"), ("Іris", "lris"), ("B0b", "Bob"), ("Οlga", "Olga"), ("Modem", "Modern")],
 )
-def test_skeleton_shows_lookalikes(one: str, other: str) -> None:
+def test_skeleton_is_equal_for_lookalikes(one: str, other: str) -> None:
     assert skeleton(one) == skeleton(other)
 
 
@@ -74,11 +74,11 @@ def test_skeleton_keeps_accents() -> None:
     assert skeleton("José") != skeleton("Jose")
 
 
-def test_display_drops_what_could_redraw_a_page() -> None:
+def test_display_removes_control_and_direction_characters() -> None:
     assert display("A\u202ena\x1b[2J\n B") == "Ana[2J B"
 
 
-def test_hidden_characters_are_named() -> None:
+def test_hidden_characters_are_returned_as_code_points() -> None:
     assert hidden_characters("A\u200bn\u202ea") == ("U+200B", "U+202E")
 
 
@@ -97,17 +97,17 @@ def test_hidden_characters_are_named() -> None:
         "[Guest 3]",
     ],
 )
-def test_kind_knows_generic_names(name: str) -> None:
+def test_kind_recognises_generic_names(name: str) -> None:
     assert kind(name) is NameKind.GENERIC
 
 
 @pytest.mark.parametrize("name", ["ALL", "Everyone", "both", "The Gang"])
-def test_kind_knows_collective_names(name: str) -> None:
+def test_kind_recognises_collective_names(name: str) -> None:
     assert kind(name) is NameKind.COLLECTIVE
 
 
 @pytest.mark.parametrize("name", ["Ana", "Su", "Agent Smith", "Allie", "Manfred", "Userine", "S. Geller"])
-def test_kind_leaves_people_people(name: str) -> None:
+def test_kind_of_a_personal_name_is_person(name: str) -> None:
     assert kind(name) is NameKind.PERSON
 
 
@@ -135,5 +135,5 @@ def test_kind_leaves_people_people(name: str) -> None:
         (["Ross", "Ana"], ("Ross", "Ana")),
     ],
 )
-def test_owners_names_the_first_first(written: str | list[str], expected: tuple[str, ...]) -> None:
+def test_owners_returns_the_names_in_order(written: str | list[str], expected: tuple[str, ...]) -> None:
     assert owners(written) == expected

@@ -60,7 +60,7 @@ def test_record_keeps_every_field(registry: Registry) -> None:
     assert [getattr(kept, field) for field in fields] == [getattr(given_, field) for field in fields]
 
 
-def test_record_keeps_half_precision_as_it_is(registry: Registry) -> None:
+def test_record_keeps_float16_vectors_unchanged(registry: Registry) -> None:
     ana, half = meet(registry, "Ana"), vectors(1)[0].astype(np.float16)
     registry.record("c", [make(ana, "c", 0, vector=half)], embedder=EMBEDDER)
     kept = registry.context(ana, before=END).observations[0].vector
@@ -69,7 +69,7 @@ def test_record_keeps_half_precision_as_it_is(registry: Registry) -> None:
     assert kept.tobytes() == half.tobytes()
 
 
-def test_replay_changes_nothing(registry: Registry, clock: Clock) -> None:
+def test_record_of_stored_turns_changes_nothing(registry: Registry, clock: Clock) -> None:
     ana = meet(registry, "Ana")
     turns = [make(ana, "c", index, text=f"line {index}") for index in range(4)]
     registry.record("c", turns)
@@ -80,13 +80,13 @@ def test_replay_changes_nothing(registry: Registry, clock: Clock) -> None:
     assert dump(registry) == before
 
 
-def test_equal_texts_are_two_observations(registry: Registry) -> None:
+def test_record_stores_equal_texts_as_two_observations(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("c", [make(ana, "c", 0, text="No."), make(ana, "c", 1, text="No.")])
     assert registry.context(ana, before=END).utterances == 2
 
 
-def test_clock_that_jumps_back_never_reorders(registry: Registry, clock: Clock) -> None:
+def test_record_keeps_the_order_when_the_clock_jumps_back(registry: Registry, clock: Clock) -> None:
     ana = meet(registry, "Ana")
     for number, jump in enumerate([0.0, -5000.0, 100.0, -80_000.0]):
         clock.now += jump
@@ -95,9 +95,7 @@ def test_clock_that_jumps_back_never_reorders(registry: Registry, clock: Clock) 
     assert seen == ["c3", "c2", "c1", "c0"]
 
 
-def test_a_clock_that_was_once_far_ahead_does_not_date_later_conversations(
-    registry: Registry, clock: Clock
-) -> None:
+def test_record_ignores_an_earlier_clock_time_far_in_the_future(registry: Registry, clock: Clock) -> None:
     ana = meet(registry, "Ana")
     right = clock.now
     for name, now in (("ahead", 4e9), ("undated", right), ("dated", right + 100)):
@@ -122,7 +120,7 @@ def test_timestamps_take_precedence_over_recording_order(registry: Registry) -> 
     assert registry.context(ana, before=Point(200.0, 1, "late", 0)).utterances == 1
 
 
-def test_point_for_is_where_record_puts_the_turn(registry: Registry, clock: Clock) -> None:
+def test_point_for_equals_the_point_that_record_assigns(registry: Registry, clock: Clock) -> None:
     ana = meet(registry, "Ana")
     registry.record("first", [make(ana, "first", 0)])
     clock.now -= 500
@@ -156,21 +154,21 @@ def test_timeline_never_contradicts_the_index(timestamps: list[float | None], ra
     assert all(times[earlier] <= times[later] for earlier, later in pairwise(sorted(times)))
 
 
-def test_record_is_all_or_nothing(registry: Registry) -> None:
+def test_record_stores_all_turns_or_none(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     with pytest.raises(UnknownSpeakerError):
         registry.record("c", [make(ana, "c", 0), make(SpeakerId("spk_" + "0" * 26), "c", 1)])
     assert registry.context(ana, before=END).utterances == 0
 
 
-def test_two_utterances_cannot_hold_one_place(registry: Registry) -> None:
+def test_record_rejects_two_utterances_at_one_index(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("c", [make(ana, "c", 0)])
     with pytest.raises(InvalidRecordError, match="turn 0"):
         registry.record("c", [Observation(ana, "c", "other", 0)])
 
 
-def test_another_embedder_is_refused(registry: Registry) -> None:
+def test_record_rejects_vectors_of_another_embedder(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("c", [make(ana, "c", 0, vector=vectors(1)[0])], embedder=EMBEDDER)
     with pytest.raises(EmbedderMismatchError, match="tiny@1"):
@@ -197,13 +195,13 @@ def test_another_embedder_is_refused(registry: Registry) -> None:
         {"label": ConversationLabel("\ud800", 0.5)},
     ],
 )
-def test_what_no_engine_can_hold_is_refused(fields: dict[str, object]) -> None:
+def test_observation_rejects_values_no_engine_can_store(fields: dict[str, object]) -> None:
     with pytest.raises(InvalidRecordError, match="'c-0'"):
         make(SpeakerId("spk"), "c", 0, **fields)
 
 
 @pytest.mark.parametrize("index", [1.5, -1, True, 2**60, None])
-def test_an_index_is_a_whole_number(index: object) -> None:
+def test_observation_rejects_an_index_that_is_not_a_whole_number(index: object) -> None:
     with pytest.raises(InvalidRecordError, match="index"):
         Observation(SpeakerId("spk"), "c", "u", index)  # type: ignore[arg-type]
 
@@ -225,7 +223,7 @@ def test_numbers_that_are_not_finite_are_read_as_missing(registry: Registry) -> 
     assert "Infinity" not in "".join(registry.export())
 
 
-def test_correction_stands_beside_the_labels(registry: Registry) -> None:
+def test_correct_keeps_the_labels_of_the_models(registry: Registry) -> None:
     ana = meet(registry, "Ana")
     registry.record("c", [make(ana, "c", 0, label=ConversationLabel("joy", 0.5))])
     registry.correct("c", "c-0", "fear")

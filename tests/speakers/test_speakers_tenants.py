@@ -40,7 +40,7 @@ def test_set_retention_applies_to_the_next_read_and_is_stored(address: str, cloc
         assert again.context(ana, before=END).utterances == 1
 
 
-def test_set_retention_refuses_less_than_a_day(registry: Registry) -> None:
+def test_set_retention_rejects_less_than_a_day(registry: Registry) -> None:
     with pytest.raises(InvalidPolicyError):
         registry.set_retention(0.5)
     assert registry.tenant.retention_days is None

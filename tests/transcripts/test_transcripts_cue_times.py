@@ -6,7 +6,7 @@ from erc.transcripts.cue_times import srt_times, vtt_seconds, vtt_time
 
 
 @given(st.integers(0, 10**12))
-def test_a_written_time_is_read_back(milliseconds):
+def test_written_time_is_read_back(milliseconds):
     assert vtt_seconds(vtt_time(milliseconds / 1000)) == milliseconds / 1000
 
 
@@ -19,7 +19,7 @@ def test_times_are_rounded_to_milliseconds(seconds, text):
 
 
 @pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf"), 3.6e13])
-def test_impossible_times_are_refused(seconds):
+def test_impossible_times_are_rejected(seconds):
     with pytest.raises(ValueError, match="seconds"):
         vtt_time(seconds)
 

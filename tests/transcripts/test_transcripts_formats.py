@@ -51,7 +51,7 @@ def toy(monkeypatch):
     monkeypatch.setitem(FORMATS, "toy", entry)
 
 
-def test_a_format_of_the_table_is_written_and_read(toy, tmp_path):
+def test_format_in_the_table_is_written_and_read(toy, tmp_path):
     with open_writer(tmp_path / "a.toy") as writer:
         writer.write({"speaker": "Ana", "text": "hi: there"})
     transcript = read_transcript(tmp_path / "a.toy")
@@ -62,13 +62,13 @@ def test_a_format_of_the_table_is_written_and_read(toy, tmp_path):
     ]
 
 
-def test_a_format_of_the_table_is_sniffed_by_content_and_by_name(toy):
+def test_format_in_the_table_is_sniffed_by_content_and_by_name(toy):
     assert sniff(b"!Ana|so: hi\n").format == "toy"
     by_name = sniff(b"nothing\n", "a.toy")
     assert (by_name.format, by_name.confidence < 0.5) == ("toy", True)
 
 
-def test_a_format_of_the_table_is_offered_in_errors(toy):
+def test_format_in_the_table_is_listed_in_errors(toy):
     with pytest.raises(InputError, match="srt, toy"):
         read_transcript(io.BytesIO(b"x"), format="docx")
     with pytest.raises(InputError, match=r"\.parquet, \.toy"):
@@ -80,7 +80,7 @@ def test_a_format_of_the_table_is_offered_in_errors(toy):
     ("verb", "words"),
     [("label", ["srt or toy", ".parquet or .toy", "toy dialogue"]), ("evaluate", ["srt or toy"])],
 )
-def test_a_format_of_the_table_is_in_the_help(verb, words):
+def test_format_in_the_table_is_listed_in_the_help(verb, words):
     shown = subprocess.run(
         [sys.executable, "-c", SHOW_HELP, verb, "--help"],
         capture_output=True,
@@ -91,14 +91,14 @@ def test_a_format_of_the_table_is_in_the_help(verb, words):
     assert [word for word in words if word not in shown] == []
 
 
-def test_suffixes_belong_to_one_format_each():
+def test_each_suffix_belongs_to_one_format():
     read = [suffix for entry in FORMATS.values() if entry.reader for suffix in entry.suffixes]
     write = [suffix for entry in FORMATS.values() if entry.writer for suffix in entry.output_suffixes]
     assert len(set(read)) == len(read)
     assert len(set(write)) == len(write)
 
 
-def test_formats_that_only_write_are_not_offered_for_input():
+def test_format_without_a_reader_or_writer_is_rejected_for_that_direction():
     with pytest.raises(InputError, match="no input format 'parquet'"):
         read_transcript(io.BytesIO(b"Ana: hi\n"), format="parquet")
     with pytest.raises(InputError, match="no output format 'srt'"):
@@ -111,7 +111,7 @@ def test_caption_files_are_recognised_by_header_and_first_time():
     assert sniff(b"00:00:01.000 --> 00:00:02.000\nhi\n").format == "vtt"
 
 
-def test_a_chat_export_is_text_though_its_first_line_reads_like_a_header():
+def test_chat_export_whose_first_line_looks_like_a_header_is_text():
     export = b"text, name\n[13/05/2024, 10:01] Ana: hi\n[13/05/2024, 10:02] Ben: yo\n"
     assert sniff(export).format == "text"
     assert sniff(export, "a.csv").format == "csv"

@@ -17,7 +17,7 @@ def texts(transcript):
     return [(u.index, u.text) for u in transcript.conversations[0]]
 
 
-def test_order_newest_first_is_reversed_with_a_note():
+def test_newest_first_order_is_reversed_with_a_note():
     rows = [
         "Bob,fourth,2024-05-03T10:00:00",
         "Ana,third,2024-05-02T10:00:00",
@@ -31,7 +31,7 @@ def test_order_newest_first_is_reversed_with_a_note():
     assert "4 of 4" in transcript.notes[1]
 
 
-def test_order_of_shuffled_turns_is_that_of_time_and_ids_follow_it():
+def test_shuffled_turns_are_sorted_by_time_and_numbered_in_that_order():
     rows = [f"Ana,turn {n},{1714550400 + 60 * n}" for n in range(50)]
     random.Random(0).shuffle(rows)
     transcript = read(rows)
@@ -39,7 +39,7 @@ def test_order_of_shuffled_turns_is_that_of_time_and_ids_follow_it():
     assert [u.utterance_id for u in transcript.conversations[0]] == [f"chat-{n:04d}" for n in range(50)]
 
 
-def test_order_of_one_moment_is_that_of_the_file():
+def test_turns_with_one_timestamp_keep_the_file_order():
     rows = [
         "Ana,c,2024-05-02",
         "Ana,a,2024-05-01",
@@ -51,14 +51,14 @@ def test_order_of_one_moment_is_that_of_the_file():
 
 
 @pytest.mark.parametrize("seconds", [[0, 10, 8.5, 20], [0, -1.5], [0, 0, 0]])
-def test_order_is_kept_silently_where_clocks_jitter(seconds):
+def test_file_order_is_kept_without_a_note_for_clock_jitter(seconds):
     rows = [f"Ana,turn {n},{1714550400 + second}" for n, second in enumerate(seconds)]
     transcript = read(rows)
     assert texts(transcript) == [(n, f"turn {n}") for n in range(len(seconds))]
     assert (transcript.problems, len(transcript.notes)) == ((), 1)
 
 
-def test_order_of_overlapping_captions_is_kept_silently():
+def test_order_of_overlapping_captions_is_kept_without_a_note():
     cues = (
         "1\n00:00:01,000 --> 00:00:09,000\nAna: So.\n\n2\n00:00:08,000 --> 00:00:12,000\nBen: No.\n\n"
         "3\n00:00:02,000 --> 00:00:03,000\nCy: Ha.\n"
@@ -92,7 +92,7 @@ def test_order_of_overlapping_captions_is_kept_silently():
         ("speaker,text,start", ["Ana,0,90", "Ana,1,60", "Ana,2,30"], "it has no timestamps"),
     ],
 )
-def test_order_of_the_file_stands_loudly_where_times_contradict(header, rows, why):
+def test_file_order_is_kept_with_a_problem_if_times_contradict(header, rows, why):
     transcript = read(rows, header)
     assert texts(transcript) == [(n, str(n)) for n in range(len(rows))]
     assert len(transcript.problems) == 1
@@ -101,6 +101,6 @@ def test_order_of_the_file_stands_loudly_where_times_contradict(header, rows, wh
         read(rows, header, strict=True)
 
 
-def test_order_of_partly_dated_turns_that_rise_is_no_problem():
+def test_partly_dated_turns_in_ascending_order_are_no_problem():
     transcript = read(["Ana,0,2024-05-01", "Ana,1,", "Ana,2,2024-05-02"])
     assert (texts(transcript), transcript.problems) == ([(0, "0"), (1, "1"), (2, "2")], ())

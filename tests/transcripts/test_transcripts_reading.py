@@ -10,7 +10,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b" \n\n"])
-def test_reading_an_empty_file_is_refused(data):
+def test_reading_an_empty_file_is_rejected(data):
     with pytest.raises(InputError, match=r"empty|no turn"):
         read_transcript(io.BytesIO(data))
 
@@ -24,34 +24,34 @@ def test_reading_an_empty_file_is_refused(data):
         (b"PAR1\x15\0", "Parquet"),
     ],
 )
-def test_reading_a_binary_file_names_what_it_looks_like(data, words):
+def test_reading_a_binary_file_raises_an_error_that_names_its_type(data, words):
     with pytest.raises(InputError, match=words):
         read_transcript(io.BytesIO(data))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
-def test_reading_finds_the_encoding(encoding):
+def test_reading_detects_the_encoding(encoding):
     transcript = read_transcript(io.BytesIO("Zoë: déjà vu\n".encode(encoding)))
     assert [(u.speaker, u.text) for u in transcript.conversations[0]] == [("Zoë", "déjà vu")]
     assert bool(transcript.notes) == (encoding == "cp1252")
 
 
-def test_reading_one_damaged_line_leaves_the_others_utf8():
+def test_reading_a_damaged_line_decodes_the_others_as_utf8():
     transcript = read_transcript(io.BytesIO("Zoë: ça\n".encode() + "Zoé: là\n".encode("cp1252")))
     assert [(u.speaker, u.text) for u in transcript.conversations[0]] == [("Zoë", "ça"), ("Zoé", "là")]
 
 
-def test_reading_a_missing_file_says_so(tmp_path):
+def test_reading_a_missing_file_raises(tmp_path):
     with pytest.raises(InputError, match=r"none\.txt: cannot be read"):
         read_transcript(tmp_path / "none.txt")
 
 
-def test_reading_refuses_a_mapping_for_a_format_without_columns():
+def test_reading_rejects_a_mapping_for_a_format_without_columns():
     with pytest.raises(InputError, match="--map"):
         read_transcript(io.BytesIO(b"Ana: hi"), mapping={"text": "x"})
 
 
-def test_sniff_trusts_contents_over_the_name():
+def test_sniff_prefers_the_content_to_the_name():
     assert sniff(b"speaker,text\nAna,hi\n", "notes.txt").format == "csv"
 
 
@@ -79,7 +79,7 @@ def test_examples_are_read_without_a_problem(name, format, speakers):
     assert 12 <= len(conversation) <= 25
 
 
-def test_reading_takes_a_path_as_text(tmp_path):
+def test_reading_accepts_a_path_as_a_string(tmp_path):
     path = tmp_path / "talk.txt"
     path.write_text("Ana: hi\n")
     assert read_transcript(str(path)) == read_transcript(path)

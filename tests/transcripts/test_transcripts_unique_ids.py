@@ -34,17 +34,17 @@ def named(files, identifiers=None):
         (["d1/talk.txt", "../d2/talk.txt"], ["talk", "d2/talk"]),
     ],
 )
-def test_ids_of_files_of_one_name_tell_the_nearest_folder_or_a_number(files, ids):
+def test_ids_of_files_with_one_name_include_the_nearest_folder_or_a_number(files, ids):
     assert named(files)[0] == ids
 
 
-def test_ids_that_were_changed_are_noted_once_per_file():
+def test_changed_ids_are_noted_once_per_file():
     found, notes = named(["a.csv", "d/b.csv"], [["x", "y"], ["x", "y", "z"]])
     assert found == ["x", "y", "d/x", "d/y", "z"]
     assert notes == ["d/b.csv: an earlier file has a conversation 'x': this one is 'd/x'"]
 
 
-def test_ids_of_turns_follow_where_they_were_made_here():
+def test_generated_turn_ids_change_with_the_conversation_id():
     unique = UniqueIds(["talk.txt", "d/talk.txt"])
     list(unique.among([talk("talk")], 0))
     [(conversation, _)] = unique.among([talk("talk", "talk-0000", "own")], 1)

@@ -16,7 +16,7 @@ from erc.transcripts.spreadsheet_safety import defuse, restore
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RISKY = "=+-@\t\r\n\0＝＋－＠"
-# What a reader keeps as it is: no surrogates, no NUL, at least one character that is not white space.
+# Text that a reader does not change: no surrogates, no NUL, at least one character besides white space.
 TEXT = st.text(
     st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from("=+-@'\t\r\n\",;"),
     min_size=1,
@@ -52,7 +52,7 @@ def written(format, *records):
 
 @settings(deadline=None, max_examples=100)
 @given(TEXT, TEXT, st.sampled_from(["jsonl", "csv"]))
-def test_writers_text_comes_back_through_the_reader(text, name, format):
+def test_written_text_is_read_back_unchanged(text, name, format):
     transcript = read_transcript(
         io.BytesIO(written(format, record(text=text, speaker=name))), format=format, strict=True
     )
@@ -68,7 +68,7 @@ def test_formulas_restore_is_the_inverse_of_defuse(text):
 
 @settings(deadline=None)
 @given(st.sampled_from(RISKY), st.text(max_size=5))
-def test_csv_no_cell_of_text_opens_like_a_formula(sign, rest):
+def test_csv_text_cells_never_open_like_a_formula(sign, rest):
     data = written("csv", record(text=sign + rest, speaker=sign + rest, emotion=sign + rest)).decode()
     row = next(csv.DictReader(io.StringIO(data, newline="")))
     assert not any(row[column][:1] in RISKY for column in ("text", "speaker", "emotion") if row[column])
@@ -80,7 +80,7 @@ def test_csv_negative_number_stays_a_number():
 
 
 @pytest.mark.parametrize("cut", [True, False])
-def test_tables_say_whether_a_text_was_cut(cut, tmp_path):
+def test_csv_and_parquet_state_whether_a_text_was_truncated(cut, tmp_path):
     import pyarrow.parquet as pq
 
     row = next(csv.DictReader(io.StringIO(written("csv", record(truncated=cut)).decode())))
@@ -90,7 +90,7 @@ def test_tables_say_whether_a_text_was_cut(cut, tmp_path):
 
 
 @pytest.mark.parametrize("asked", [{"prompt": "erc/v1@1234", "score_kind": "exact"}, {}])
-def test_tables_say_what_a_language_model_was_asked(asked, tmp_path):
+def test_csv_and_parquet_state_prompt_and_score_kind(asked, tmp_path):
     import pyarrow.parquet as pq
 
     row = next(csv.DictReader(io.StringIO(written("csv", record(**asked)).decode())))
@@ -100,18 +100,18 @@ def test_tables_say_what_a_language_model_was_asked(asked, tmp_path):
     assert {name: kept[name] for name in ("prompt", "score_kind") if kept[name] is not None} == asked
 
 
-def test_csv_of_others_keeps_its_apostrophes():
+def test_csv_of_other_programs_keeps_its_apostrophes():
     transcript = read_transcript(io.BytesIO(b"speaker,text\nAna,'=yes\n"), format="csv")
     assert transcript.conversations[0].utterances[0].text == "'=yes"
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv"])
-def test_writers_refuse_nan_and_name_the_record(format):
+def test_writers_reject_nan_and_name_the_record(format):
     with pytest.raises(InputError, match="c-0000"):
         written(format, record(confidence=float("nan")))
 
 
-def test_jsonl_takes_numpy_numbers_and_replaces_surrogates():
+def test_jsonl_accepts_numpy_numbers_and_replaces_surrogates():
     line = json.loads(written("jsonl", record(confidence=np.float32(0.5), index=np.int64(3), text="a\ud800")))
     assert (line["confidence"], line["index"], line["text"]) == (0.5, 3, "a\ufffd")
 
@@ -127,7 +127,7 @@ def test_parquet_schema_is_the_same_for_full_and_bare_records(tmp_path):
     assert dict(full.to_pylist()[0]["probabilities"]) == {"joy": 0.75, "neutral": 0.25}
 
 
-def test_parquet_goes_to_a_stream_that_cannot_tell_its_place():
+def test_parquet_is_written_to_a_stream_without_a_position():
     class Pipe(io.RawIOBase):
         data = b""
 
@@ -145,7 +145,7 @@ def test_parquet_goes_to_a_stream_that_cannot_tell_its_place():
     assert pq.ParquetFile(io.BytesIO(pipe.data)).metadata.num_rows == 2500
 
 
-def test_vtt_cue_carries_emotion_class_and_voice():
+def test_vtt_cue_has_emotion_class_and_voice():
     data = written("vtt", record(text="a < b\n\n--> c", decision="review")).decode()
     assert (
         data == "WEBVTT\n\nc-0000\n00:00:01.000 --> 00:00:02.500\n"
@@ -158,7 +158,7 @@ def test_vtt_turn_without_end_lasts_until_the_next():
     assert "00:00:01.000 --> 00:00:03.000" in data
 
 
-def test_vtt_record_without_times_is_refused():
+def test_vtt_record_without_times_is_rejected():
     with pytest.raises(InputError, match=r"c-0000.*no start"):
         written("vtt", record(start=None))
 
@@ -218,7 +218,7 @@ def test_writer_full_disk_is_reported_and_the_old_file_is_kept(tmp_path, monkeyp
     assert [child.name for child in tmp_path.iterdir()] == ["out.jsonl"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_writer_full_device_is_reported():
     with pytest.raises(InputError, match="No space left"):
         write([record()], "/dev/full", "jsonl")
@@ -229,7 +229,7 @@ def test_writer_missing_folder_is_reported(tmp_path):
         write([record()], tmp_path / "none" / "out.jsonl")
 
 
-def test_writer_leaves_errors_of_the_callers_work_alone(tmp_path):
+def test_writer_passes_on_exceptions_of_the_caller(tmp_path):
     with pytest.raises(ConnectionResetError), open_writer(tmp_path / "out.jsonl"):
         raise ConnectionResetError
 
@@ -239,6 +239,6 @@ def test_writer_dash_is_standard_output(capfdbinary):
     assert json.loads(capfdbinary.readouterr().out)["utterance_id"] == "c-0000"
 
 
-def test_output_format_of_an_unknown_suffix_is_refused():
+def test_output_format_of_an_unknown_suffix_is_rejected():
     with pytest.raises(InputError, match=r"'\.docx'"):
         output_format("out.docx")

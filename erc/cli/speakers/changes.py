@@ -69,7 +69,7 @@ def rename(
 def alias(
     speaker: Who, name: NewName, memory: Memory, tenant: Tenant = "default", as_json: AsJson = False
 ) -> None:
-    """Add a name that leads to a speaker. `undo` reverses it."""
+    """Add an alias to a speaker. `undo` reverses it."""
     with opened(memory, tenant) as registry:
         entry = registry.alias(speaker, name)
     show({"log": entry}, as_json, f"added; to reverse it: erc speakers undo {entry}")
@@ -87,7 +87,8 @@ def correct(
     utterance: Annotated[str, typer.Argument(metavar="UTTERANCE", help="Id of the turn.")],
     memory: Memory,
     emotion: Annotated[
-        str | None, typer.Argument(metavar="EMOTION", help="The right emotion, stored beside the labels.")
+        str | None,
+        typer.Argument(metavar="EMOTION", help="The right emotion, stored in addition to the labels."),
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the correction of the turn.")] = False,
     tenant: Tenant = "default",

@@ -22,12 +22,12 @@ def forget(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Erase everything about a person for good. A later import does not bring them back."""
+    """Erase everything about a person permanently. A later import does not bring them back."""
     with opened(memory, tenant) as registry:
         person = registry.find(speaker, conversation_id=conversation)
         if not yes:
             name = printable(person.name or person.speaker_id)
-            typer.confirm(f"Erase {name} for good?", abort=True, err=True)
+            typer.confirm(f"Erase {name} permanently?", abort=True, err=True)
         done = registry.forget(person.speaker_id)
     show(done, as_json, erased(done))
 
@@ -39,7 +39,7 @@ def readmit(
     conversation: Scope = None,
     as_json: AsJson = False,
 ) -> None:
-    """Allow a forgotten name for another person. Erased data does not come back."""
+    """Allow a forgotten name for another person. Erased data is not restored."""
     with opened(memory, tenant) as registry:
         done = registry.readmit(name, conversation_id=conversation)
     line = f"{name} is allowed again" if done else f"{name} was not forgotten here; nothing to do"
@@ -61,14 +61,14 @@ def delete(
                 f"no conversation {conversation!r} in this memory; 'erc speakers show' lists the ids of turns"
             )
         if not yes:
-            question = f"Delete {printable(conversation)} with {turns} utterances for good?"
+            question = f"Delete {printable(conversation)} with {turns} utterances permanently?"
             typer.confirm(question, abort=True, err=True)
         done = registry.delete_conversation(conversation)
     show(done, as_json, erased(done))
 
 
 def expire(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Erase now what the retention policy no longer allows, and report how much that was."""
+    """Erase now what the retention policy no longer allows, and report the counts."""
     with opened(memory, tenant, expire=False) as registry:
         if registry.tenant.retention_days is None:
             say("note: no retention policy; see 'erc speakers policy --retention-days'", console=stderr)

@@ -91,7 +91,7 @@ def _context_lines(context: SpeakerContext) -> Iterator[str]:
 
 
 def log(memory: Memory, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """Identity changes, oldest first: number, time (UTC), the change, and the present names."""
+    """Identity changes, oldest first: number, time (UTC), the change, and the current names."""
     with opened(memory, tenant) as registry:
         entries = registry.log()
         names = registry.names(entries)

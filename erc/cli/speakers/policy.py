@@ -28,7 +28,7 @@ def policy(
         typer.Option("--retention-days", help="Erase conversations this many days after their recording."),
     ] = None,
     no_retention: Annotated[
-        bool, typer.Option("--no-retention", help="Keep conversations for good.")
+        bool, typer.Option("--no-retention", help="Keep conversations indefinitely.")
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -51,7 +51,7 @@ def policy(
         if no_retention or retention_days is not None:
             lines = _set_retention(registry, retention_days, yes)
         found = registry.tenant
-    kept = "for good" if found.retention_days is None else f"for {found.retention_days:g} days"
+    kept = "indefinitely" if found.retention_days is None else f"for {found.retention_days:g} days"
     value = {
         "tenant": found.name,
         "text": found.keeps_text,
@@ -70,7 +70,7 @@ def policy(
 
 
 def _set_retention(registry: Registry, days: float | None, yes: bool) -> list[str]:
-    """Change the retention and apply it; lines about what was erased."""
+    """Change the retention and apply it; returns lines about the erased data."""
     if days is not None and not yes and registry.speakers():
         question = f"Erase conversations older than {days:g} days, now and from now on?"
         typer.confirm(question, abort=True, err=True)

@@ -1,1 +1,1 @@
-"""Readers, one module per input format, and what they share."""
+"""Readers, one module per input format, and their shared code."""

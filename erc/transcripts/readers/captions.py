@@ -1,7 +1,7 @@
 """Code shared by the two caption formats: blocks of lines, cues, speakers, and joining of fragments.
 
-Blocks are parsed one by one, so that a broken cue is reported with its line and the others are read. Caption
-libraries drop a broken cue, or append its words to the cue before it, without an error.
+Blocks are parsed one by one, so a broken cue is reported with its line and the others are read. Caption
+libraries silently drop a broken cue or append its words to the previous cue.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Part:
 
     Attributes:
         cue: The cue.
-        speaker: The speaker's name; None if the cue names nobody.
+        speaker: The speaker's name; None if the cue has none.
         text: The words.
-        aside: What stands in brackets after the name.
+        aside: The text in brackets after the name.
         opens: Whether a dash or a second voice shows that the speaker changed.
     """
 

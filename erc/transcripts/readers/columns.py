@@ -1,4 +1,4 @@
-"""Finds out which column holds what: by an explicit mapping, then by common names."""
+"""Finds the column of each field: by an explicit mapping, then by common names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _VTT_TIMES = re.compile(r"\s*(?:\d{1,6}:)?\d{1,2}:\d{2}\.\d{1,3}\s*-->", re.ASCI
 
 
 def caption_sign(lines: Sequence[str]) -> Literal["header", "comma", "point"] | None:
-    """What marks a caption file: a WEBVTT header, or a cue time with comma or point; None for other files."""
+    """The sign of a caption file: a WEBVTT header, or a comma or point in a cue time; else None."""
     if lines and _WEBVTT.match(lines[0]):
         return "header"
     for line in lines[:3]:
@@ -30,7 +30,10 @@ def caption_sign(lines: Sequence[str]) -> Literal["header", "comma", "point"] | 
 
 
 def chat_senders(lines: Sequence[str], suffix: str) -> int:
-    """How many lines open with a date and a sender; 0 if fewer than every fifth, or in a table file."""
+    """The number of lines that open with a date and a sender.
+
+    It is 0 for a table file, and if fewer than every fifth line opens so.
+    """
     if suffix in TABLE_SUFFIXES:
         return 0
     after_date = [found[1] for line in lines if (found := take_stamp(line)) is not None]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 LONGEST_NAME = 60
 """Characters. A longer run before a colon is text."""
 
-# Every repetition is bounded, so that refusing a long line costs no more than a short one.
+# Every repetition is bounded, so a long line takes no longer to reject than a short one.
 CLOCK = r"\d{1,3}:\d{2}(?::\d{2}(?:[.,]\d{1,3})?)?"
 """A pattern for `mm:ss` and `hh:mm:ss.fff`."""
 _FULL_CLOCK = r"\d{1,3}:\d{2}:\d{2}(?:[.,]\d{1,3})?"
@@ -28,7 +28,7 @@ _TIGHT = re.compile(r"(?P<name>[^\s:：\[\](][^:：\r\n]{0,59}):(?P<text>[^\s:�
 _MARKDOWN = re.compile(r"(?P<mark>\*{1,3}|_{1,3})(?P<name>[^\s*][^*\r\n]{0,99}?)(?P=mark)")
 # After the colons of `great:D`, `Thanks:heart:` and `John 3:16` there are no words of a speaker.
 _SMILEY = re.compile(r"([DPpOo03SsXx()\[\]{}|/\\*$@#<>^-])\1{0,3}(?:\s|$)|[\w+-]{1,40}:(?:\s|$)")
-# What may precede a name without being part of it: marks of quotes, headings and lists, brackets, a clock.
+# Text that may precede a name without being part of it: marks of quotes, headings and lists, brackets, times.
 _DECORATION = re.compile(
     rf"\s{{0,8}}(?:[>*_#|~•–—-]{{1,6}}|[(\[][^()\[\]\r\n]{{1,60}}[)\]]|{CLOCK}(?=\s)|\d{{1,3}}[.)](?=\s))\s{{0,8}}"
 )
@@ -107,7 +107,7 @@ class Named:
     Attributes:
         name: The speaker.
         text: The text after the colon.
-        aside: What stands in brackets after the name.
+        aside: The text in brackets after the name.
         labelled: Whether the name is in square brackets, as speaker diarisation writes it.
         clock: A time after the name: `Ana (00:01:05): hi`.
     """
@@ -168,8 +168,8 @@ class Speakers:
     A prefix of at most four words is a speaker if one of these holds:
 
     - It looks like a name: each word has a capital, a digit, an emoji or a letter of a script without
-      capitals, or
-      it reads like `speaker 2`.
+      capitals.
+    - It has the form of `speaker 2`.
     - It opens at least two lines, or the file.
     - It differs from a speaker in capitals or numbers only.
 

@@ -33,7 +33,7 @@ class _Row:
         damaged: Text shaped like a date but invalid.
         clock: A time such as `00:01:02` in front of it.
         named: The speaker and their words.
-        undated: A name that does not count because the line has no date, as all others have.
+        undated: A name that is ignored because this line, unlike the others, has no date.
         doubtful: A name that may be a speaker but was not accepted.
     """
 
@@ -134,7 +134,7 @@ def _undated(row: _Row, speakers: Speakers) -> _Row:
 
 
 def _doubtful(row: _Row, speakers: Speakers) -> str | None:
-    named = speakers.match(row.text)  # set if only the time of day in front ruled the speaker out
+    named = speakers.match(row.text)  # set if the speaker was rejected only because of the time of day
     return speakers.doubtful(row.text) if named is None else named.name
 
 
@@ -198,7 +198,7 @@ def _begun(row: _Row, named: Named, dates: Dates) -> Draft:
 
 
 def _note_choices(rows: Sequence[_Row], dates: Dates, log: Log) -> None:
-    """Note everything that was read in one way and may have another meaning."""
+    """Note every ambiguous input and how it was read."""
     if (stamp := dates.doubtful) is not None:
         log.note(
             f"dates are read {'day' if dates.day_first else 'month'} first, as no date decides it: "

@@ -12,7 +12,7 @@ _CLOCK = re.compile(
 )
 _SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,12})?", re.ASCII)
 _NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,12})?", re.ASCII)
-# Python's parser accepts any character between date and time, so `1712121200000` would be a day in 1712.
+# Python's parser accepts any character between date and time. It would read `1712121200000` as a day in 1712.
 _ISO_DATE = re.compile(r"\d{4}-|\d{8}T", re.ASCII)
 
 

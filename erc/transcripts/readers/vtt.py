@@ -1,4 +1,4 @@
-"""WebVTT captions of Teams (`<v Name>`), Zoom (`Name: text`) and others (`(Name)` on a line of its own)."""
+"""WebVTT captions of Teams (`<v Name>`), Zoom (`Name: text`) and others (`(Name)` on a separate line)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_vtt(lines: Iterable[Line], *, mapping: Mapping[str, str], log: Log) -> 
     """Turns of a WebVTT file. Joins fragments of one speaker (see `readers.captions.joined`).
 
     A cue may hold several voices. Entities such as `&amp;` are decoded, and tags are dropped. A name on a
-    line of its own in round brackets is the speaker until the next such name. NOTE, STYLE and REGION blocks
+    separate line in round brackets is the speaker until the next such name. NOTE, STYLE and REGION blocks
     are skipped. A block without times is a problem.
     """
     del mapping

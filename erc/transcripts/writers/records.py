@@ -9,7 +9,7 @@ from erc.transcripts.decoding import scrub
 
 
 def plain(value: Any) -> Any:
-    """`value` as lists, dicts, valid UTF-8 strings and Python numbers (of NumPy's).
+    """`value` as lists, dicts, valid UTF-8 strings and Python numbers, also from NumPy values.
 
     Raises:
         TypeError: for a value of another type.

@@ -32,8 +32,8 @@ class _Pending:
 class VttWriter:
     """Writes one cue per source cue (`cues` or `meta["cues"]`), else one from `start` and `end`.
 
-    A turn without an end lasts as long as it takes to read, but not beyond the start of the next. Turns that
-    share a source cue share the written one.
+    A turn without an end gets the time needed to read it, but ends by the start of the next. Turns that share
+    a source cue share the written one.
     """
 
     def __init__(self, stream: BinaryIO) -> None:

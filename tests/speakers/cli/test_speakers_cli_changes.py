@@ -35,7 +35,7 @@ def test_changes_are_logged_and_undone(memory: str) -> None:
     ]
 
 
-def test_split_refuses_an_utterance_without_its_conversation(memory: str) -> None:
+def test_split_rejects_an_utterance_without_its_conversation(memory: str) -> None:
     run_command(memory, "split", "Bo", "--utterance", "c1", code=2)
 
 
@@ -56,7 +56,7 @@ def test_correct_needs_either_an_emotion_or_remove(memory: str) -> None:
     ("words", "message"),
     [(("c0", "nowhere", "joy"), "no utterance 'nowhere'"), (("c0", "c0-0", " "), "needs an emotion")],
 )
-def test_correct_refuses_unknown_turns_and_empty_emotions(
+def test_correct_rejects_unknown_turns_and_empty_emotions(
     memory: str, words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InvalidRecordError, match=message):

@@ -44,12 +44,12 @@ def test_delete_removes_a_conversation_after_confirmation(memory: str) -> None:
         assert registry.context(registry.find("Ana").speaker_id, before=END).utterances == 1
 
 
-def test_delete_refuses_an_unknown_conversation(memory: str) -> None:
+def test_delete_rejects_an_unknown_conversation(memory: str) -> None:
     with pytest.raises(InputError, match="no conversation 'c7'"):
         run_command(memory, "delete", "c7", "--yes")
 
 
-def test_expire_erases_and_counts_what_is_too_old(old_memory: str) -> None:
+def test_expire_erases_and_counts_old_data(old_memory: str) -> None:
     done = json.loads(run_command(old_memory, "expire", "--json"))
     assert (done["speakers"], done["observations"]) == (1, 3)
     assert [one["name"] for one in json.loads(run_command(old_memory, "list", "--json"))] == ["Bo"]
@@ -60,10 +60,10 @@ def test_expire_without_a_policy_erases_nothing(memory: str) -> None:
     assert json.loads(run_command(memory, "expire", "--json"))["observations"] == 0
 
 
-def test_policy_shows_what_is_stored(memory: str) -> None:
+def test_policy_shows_the_stored_policy(memory: str) -> None:
     found = json.loads(run_command(memory, "policy", "--json"))
     assert found == {"tenant": "default", "text": True, "pseudonymous": False, "retention_days": None}
-    assert "conversations: kept for good" in run_command(memory, "policy")
+    assert "conversations: kept indefinitely" in run_command(memory, "policy")
 
 
 def test_policy_changes_the_retention_and_applies_it(memory: str) -> None:
@@ -71,7 +71,7 @@ def test_policy_changes_the_retention_and_applies_it(memory: str) -> None:
     assert json.loads(run_command(memory, "policy", "--json"))["retention_days"] is None
     assert "kept for 30 days" in run_command(memory, "policy", "--retention-days", "30", "--yes")
     assert json.loads(run_command(memory, "policy", "--json"))["retention_days"] == 30
-    assert "kept for good" in run_command(memory, "policy", "--no-retention")
+    assert "kept indefinitely" in run_command(memory, "policy", "--no-retention")
     assert json.loads(run_command(memory, "policy", "--json"))["retention_days"] is None
 
 
@@ -84,13 +84,13 @@ def test_policy_creates_a_memory_only_when_asked(tmp_path: Path) -> None:
     assert found == {"tenant": "default", "text": False, "pseudonymous": True, "retention_days": 7}
 
 
-def test_policy_cannot_change_what_words_are_stored(memory: str) -> None:
+def test_policy_rejects_a_change_of_stored_words(memory: str) -> None:
     with pytest.raises(PolicyMismatchError, match="keeps_text"):
         run_command(memory, "policy", "--no-text")
 
 
 @pytest.mark.parametrize("days", ["0", "nan"])
-def test_policy_refuses_a_retention_below_a_day_and_creates_nothing(tmp_path: Path, days: str) -> None:
+def test_policy_rejects_a_retention_below_a_day_and_creates_nothing(tmp_path: Path, days: str) -> None:
     with pytest.raises(InvalidPolicyError):
         run_command(str(tmp_path / "new.db"), "policy", "--create", "--retention-days", days)
     assert list(tmp_path.iterdir()) == []

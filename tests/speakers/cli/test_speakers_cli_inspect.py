@@ -20,7 +20,7 @@ def test_list_counts_turns_and_conversations(memory: str) -> None:
     assert "Ana" in run_command(memory, "list")
 
 
-def test_show_prints_words_as_they_are(memory: str) -> None:
+def test_show_prints_square_brackets_unchanged(memory: str) -> None:
     assert "joy: [red] Ana" in run_command(memory, "show", "ana")
     shown = json.loads(run_command(memory, "show", "Ana", "--json"))
     assert shown["context"]["observations"][0]["text"] == "[red] Ana"

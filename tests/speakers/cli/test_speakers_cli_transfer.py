@@ -1,4 +1,4 @@
-"""`erc speakers export`, `import` and `rebuild`, and a new memory that is not used."""
+"""`erc speakers export`, `import` and `rebuild`, and the removal of an unused new memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_rebuild_counts_vectors(memory: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["s.db", "s.db-wal", "s.db-shm", "s.db-index-1", "link.db", "hard.db"])
-def test_export_refuses_the_memorys_own_files(memory: str, tmp_path: Path, name: str) -> None:
+def test_export_rejects_the_memorys_own_files(memory: str, tmp_path: Path, name: str) -> None:
     (tmp_path / "link.db").symlink_to(memory)
     os.link(memory, tmp_path / "hard.db")
     with pytest.raises(InputError, match="the speaker memory itself"):

@@ -1,4 +1,4 @@
-"""The database: damage, full disks, tenants, several writers."""
+"""The database: damaged files, full disks, tenants, several writers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def filled(path: Path, conversations: int = 30) -> None:
 
 
 @pytest.mark.parametrize("kept", [50, 4096, 40_000])
-def test_a_truncated_file_is_refused(tmp_path: Path, kept: int) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path, kept: int) -> None:
     filled(tmp_path / "s.db")
     raw = (tmp_path / "s.db").read_bytes()
     assert len(raw) > 40_960
@@ -55,7 +55,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: int) -> None:
         Registry.open(tmp_path / "s.db")
 
 
-def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_file_is_rejected(tmp_path: Path) -> None:
     filled(tmp_path / "s.db")
     raw = bytearray((tmp_path / "s.db").read_bytes())
     for start in range(4096, len(raw), 4096):
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         Registry.open(tmp_path / "s.db")
 
 
-def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
+def test_files_of_other_programs_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("dear diary, " * 20)
     with pytest.raises(CorruptStoreError, match="not a speaker store"):
         Registry.open(tmp_path / "notes.txt")
@@ -158,11 +158,11 @@ def test_a_writer_that_waits_too_long_raises_busy(registry: Registry, address: s
     with registry._session.write():
         with pytest.raises(StoreBusyError, match="another process"):
             impatient.record("c", [make(ana, "c", 0)])
-        assert impatient.context(ana, before=END).utterances == 0  # reads go on
+        assert impatient.context(ana, before=END).utterances == 0  # reading still works
     impatient.close()
 
 
-def test_an_abandoned_transaction_leaves_nothing(registry: Registry, address: str) -> None:
+def test_abandoned_transaction_stores_nothing(registry: Registry, address: str) -> None:
     ana = meet(registry, "Ana")
     before = dump(registry)
     broken = Registry.open(address)
@@ -240,7 +240,7 @@ def test_a_store_created_during_the_check_is_accepted(tmp_path: Path) -> None:
     made: list[object] = []
 
     def finish(connection: object, cursor: object, statement: str, *_: object) -> None:
-        if "application_id" in statement and not made:  # between the two questions of the check
+        if "application_id" in statement and not made:  # between the two queries of the check
             made.append(None)
             with Registry.open(path) as other:
                 made[0] = other.tenant.secret
@@ -256,7 +256,7 @@ def test_a_store_created_during_the_check_is_accepted(tmp_path: Path) -> None:
 CANARY = "kanarienvogel"
 
 
-def test_tenants_never_see_each_other(address: str, clock: Clock) -> None:
+def test_tenants_cannot_read_data_of_each_other(address: str, clock: Clock) -> None:
     with (
         Registry.open(address, tenant="a", clock=clock) as one,
         Registry.open(address, tenant="b", clock=clock) as other,
@@ -301,7 +301,7 @@ def test_tenants_never_see_each_other(address: str, clock: Clock) -> None:
         assert not other.resolve(CANARY, conversation_id="c").erased
 
 
-def test_one_tenants_answers_do_not_depend_on_another(fresh: object, clock: Clock) -> None:
+def test_answers_of_a_tenant_do_not_depend_on_other_tenants(fresh: object, clock: Clock) -> None:
     answers = []
     for crowded in (False, True):
         address = fresh()  # type: ignore[operator]

@@ -20,7 +20,7 @@ VERSIONS = sorted({int(path.name.split(".")[0].removeprefix("schema_")) for path
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """What decides how a table behaves, in a form that does not depend on how its SQL is written."""
+    """The behaviour of the tables, in a form that does not depend on the formatting of their SQL."""
     seen = inspect(connection)
     tables = {}
     for name in seen.get_table_names():
@@ -59,7 +59,7 @@ def tables_of(address: str) -> dict[str, Any]:
 
 
 def build(address: str, version: int) -> None:
-    """A store of a frozen schema, without tenants."""
+    """Makes a store of a frozen schema, without tenants."""
     url, path = locate(address)
     engine = create_engine(url)
     script = (FOLDER / f"schema_{version}.{engine.dialect.name}.sql").read_text(encoding="utf-8")
@@ -131,7 +131,7 @@ def test_upgrade_that_fails_changes_nothing(address: str, monkeypatch: pytest.Mo
         ("four", CorruptStoreError, "no readable schema version"),
     ],
 )
-def test_store_of_another_version_is_refused(
+def test_store_of_another_version_is_rejected(
     address: str, version: str, error: type[Exception], words: str
 ) -> None:
     set_version(address, version)

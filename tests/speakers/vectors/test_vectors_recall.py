@@ -82,7 +82,7 @@ def test_recall_of_a_long_past_through_the_index_equals_the_exact_scan(
     check(registry)
 
 
-def test_recall_follows_new_rows_merges_and_deletions(registry: Registry) -> None:
+def test_recall_reflects_new_rows_merges_and_deletions(registry: Registry) -> None:
     fill(registry)
     check(registry)
     bo = meet(registry, "Bo")
@@ -96,7 +96,7 @@ def test_recall_follows_new_rows_merges_and_deletions(registry: Registry) -> Non
     check(registry)
 
 
-def test_recall_sees_what_another_process_wrote_and_erased(address: str, clock: object) -> None:
+def test_recall_reflects_writes_and_erasures_of_another_process(address: str, clock: object) -> None:
     with Registry.open(address, clock=clock) as one, Registry.open(address, clock=clock) as other:  # type: ignore[arg-type]
         fill(one)
         check(other)
@@ -106,7 +106,7 @@ def test_recall_sees_what_another_process_wrote_and_erased(address: str, clock: 
         check(other)
 
 
-def test_recall_from_an_older_snapshot_does_not_see_newer_rows(registry: Registry) -> None:
+def test_recall_from_an_older_snapshot_excludes_newer_rows(registry: Registry) -> None:
     fill(registry)
     query, bo = vectors(1, 9)[0], meet(registry, "Bo")
     expected = registry.recall(query, speaker=None, before=END, k=3)
@@ -134,7 +134,7 @@ def test_recall_returns_passages_of_the_bio_before_the_point(registry: Registry)
     assert registry.recall(made[1], speaker=ana, before=registry.point_for("c7", 0), k=1).passages == ()
 
 
-def test_recall_refuses_a_query_of_another_width(registry: Registry) -> None:
+def test_recall_rejects_a_query_of_another_width(registry: Registry) -> None:
     assert registry.recall(vectors(1)[0], speaker=None, before=END, k=3).observations == ()
     fill(registry)
     with pytest.raises(EmbedderMismatchError):
@@ -205,7 +205,7 @@ def test_index_file_round_trip_keeps_every_number(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=60)
 def test_candidates_always_include_the_nearest(count: int, k: int, seed: int, close: bool) -> None:
     drawn = vectors(count, seed)
-    if close:  # neighbours nearer to each other than float32 can tell
+    if close:  # neighbours that differ by less than float32 precision
         drawn = drawn[:1] + 1e-7 * drawn
     index = VectorIndex(WIDTH)
     ids = np.arange(count) + 10

@@ -19,7 +19,7 @@ def vtt(*cues):
     )
 
 
-def test_vtt_voice_fragments_join_and_their_cues_are_kept():
+def test_vtt_voice_fragments_are_joined_and_their_cues_kept():
     utterance = (
         read(vtt((1, 2, "<v Jane Doe>Hi &amp;</v>"), (3, 4, "<v Jane Doe>you.</v>")))
         .conversations[0]
@@ -34,11 +34,11 @@ def test_vtt_voice_fragments_join_and_their_cues_are_kept():
     assert [(c["start"], c["text"]) for c in utterance.meta["cues"]] == [(1.0, "Hi &"), (3.0, "you.")]
 
 
-def test_vtt_pause_of_more_than_two_seconds_parts_turns():
+def test_vtt_pause_of_more_than_two_seconds_splits_turns():
     assert pairs(vtt((1, 2, "<v Jo>well</v>"), (4.001, 5, "<v Jo>no</v>"))) == [("Jo", "well"), ("Jo", "no")]
 
 
-def test_vtt_sentence_end_parts_turns():
+def test_vtt_sentence_end_splits_turns():
     assert pairs(vtt((1, 2, "<v Jo>Well.</v>"), (2, 3, "<v Jo>No.</v>"))) == [("Jo", "Well."), ("Jo", "No.")]
 
 
@@ -52,7 +52,7 @@ def test_vtt_zoom_names_are_speakers():
     ]
 
 
-def test_vtt_bracketed_name_holds_until_the_next():
+def test_vtt_bracketed_name_applies_until_the_next():
     text = vtt((1, 2, "(Ann Lee)\nOne."), (3, 4, "Two."), (5, 6, "(Bo)\nThree."))
     assert pairs(text) == [("Ann Lee", "One."), ("Ann Lee", "Two."), ("Bo", "Three.")]
 
@@ -66,7 +66,7 @@ def test_vtt_broken_times_are_reported_with_their_line():
     assert [p.line for p in transcript.problems] == [6]
 
 
-def test_vtt_notes_and_styles_are_no_turns():
+def test_vtt_notes_and_styles_are_not_turns():
     assert pairs("WEBVTT\n\nNOTE secret\n\nSTYLE\n::cue {}\n\n00:01.000 --> 00:02.000\nJo: hi\n") == [
         ("Jo", "hi")
     ]
@@ -79,7 +79,7 @@ def test_srt_labels_and_names_are_speakers():
     assert pairs(text) == [("SPEAKER_00", "hi."), ("ANA", "you.")]
 
 
-def test_srt_dashes_part_two_speakers():
+def test_srt_dashes_split_two_speakers():
     assert [text for _, text in pairs("1\n00:00:01,000 --> 00:00:02,000\n- Where\n- Here\n")] == [
         "Where",
         "Here",
@@ -94,7 +94,7 @@ def test_srt_blank_line_in_a_caption_loses_nothing():
     assert pairs(text) == [("ANA", "one two 42 three 42")]
 
 
-def test_srt_broken_times_do_not_leak_into_the_cue_before():
+def test_srt_cue_with_broken_times_is_not_added_to_the_previous_cue():
     transcript = read("1\n00:00:01,000 --> 00:00:02,000\nANA: one\n\n2\n00:00 --> oops\nANA: lost\n")
     assert [u.text for u in transcript.conversations[0]] == ["one"]
     assert [p.line for p in transcript.problems] == [5]

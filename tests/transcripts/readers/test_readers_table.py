@@ -17,29 +17,29 @@ def pairs(transcript):
     return [(u.speaker, u.text) for c in transcript.conversations for u in c]
 
 
-def test_csv_obvious_columns_are_found_and_reported():
+def test_csv_columns_with_common_names_are_found_and_reported():
     transcript = read("who;message;sent_at\nAna;hi, you;2026-03-03 09:15\n")
     assert pairs(transcript) == [("Ana", "hi, you")]
     assert transcript.conversations[0].utterances[0].timestamp == "2026-03-03T09:15:00"
     assert "text=message, speaker=who, timestamp=sent_at" in transcript.notes[0]
 
 
-def test_csv_mapping_wins_over_obvious_names():
+def test_csv_mapping_takes_precedence_over_common_names():
     assert pairs(read("text,line,speaker\nno,yes,Ana\n", mapping={"text": "line"})) == [("Ana", "yes")]
 
 
-def test_csv_unknown_mapped_column_lists_those_there_are():
+def test_csv_unknown_mapped_column_error_lists_the_columns():
     with pytest.raises(InputError, match="'text', 'speaker'"):
         read("text,speaker\nhi,Ana\n", mapping={"text": "body"})
 
 
-def test_csv_forgotten_quote_costs_its_own_line_only():
+def test_csv_missing_quote_affects_only_its_own_line():
     transcript = read('speaker,text\nAna,"oops\nBen,fine\nCy,"also, fine"\n')
     assert pairs(transcript) == [("Ben", "fine"), ("Cy", "also, fine")]
     assert [p.line for p in transcript.problems] == [2]
 
 
-def test_csv_forgotten_quote_before_plain_lines_costs_its_own_line_only():
+def test_csv_missing_quote_before_unquoted_lines_affects_only_its_own_line():
     transcript = read('speaker,text\nAna,"oops\nBen,fine\n')
     assert pairs(transcript) == [("Ben", "fine")]
 
@@ -62,7 +62,7 @@ def test_csv_interleaved_conversations_are_gathered():
     ]
 
 
-def test_csv_streamed_conversation_that_returns_is_kept_apart():
+def test_csv_streamed_conversation_that_continues_later_gets_a_new_id():
     problems = []
     found = list(
         iter_conversations(
@@ -88,8 +88,8 @@ def test_csv_streamed_conversation_that_returns_is_kept_apart():
         ),
     ],
 )
-def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, content):
-    """Each broken line is reported once, though the file is read twice."""
+def test_interleaved_file_gives_equal_conversations_when_streamed(tmp_path, name, content):
+    """Each broken line is reported once, although the file is read twice."""
     path, problems = tmp_path / name, []
     path.write_text(content)
     whole = read_transcript(path)
@@ -98,7 +98,7 @@ def test_export_in_order_of_time_is_streamed_as_it_is_read(tmp_path, name, conte
     assert [[turn.text for turn in one] for one in whole.conversations] == [["1", "3"], ["2", "4"]]
 
 
-def test_sorted_file_is_read_no_further_than_the_conversation_given_out(tmp_path):
+def test_sorted_file_is_read_no_further_than_the_yielded_conversation(tmp_path):
     """A broken line is reported when the reader reaches it."""
     path, problems = tmp_path / "talk.csv", []
     path.write_text("conversation_id,text\na,1\na,2\nb,3\nc,4\nc,5,too,many\n")
@@ -108,11 +108,11 @@ def test_sorted_file_is_read_no_further_than_the_conversation_given_out(tmp_path
     assert [p.line for p in problems] == [6]
 
 
-def test_csv_cell_longer_than_the_module_ceiling_is_kept():
+def test_csv_cell_longer_than_the_limit_of_the_csv_module_is_kept():
     assert pairs(read("speaker,text\nAna," + "x" * 200_000)) == [("Ana", "x" * 200_000)]
 
 
-def test_csv_streaming_reads_no_further_than_it_must():
+def test_csv_streaming_reads_no_further_than_needed():
     class Endless(io.RawIOBase):
         given = 0
 
@@ -157,7 +157,7 @@ def test_jsonl_lone_surrogate_is_replaced_and_a_pair_is_joined():
     assert len(transcript.problems) == 1
 
 
-def test_jsonl_duplicate_utterance_id_gets_a_fresh_one():
+def test_jsonl_duplicate_utterance_id_is_replaced():
     transcript = read(
         '{"utterance_id": "u", "text": "a"}\n{"utterance_id": "u", "text": "b"}\n', format="jsonl", name="c"
     )
@@ -165,7 +165,7 @@ def test_jsonl_duplicate_utterance_id_gets_a_fresh_one():
     assert [p.line for p in transcript.problems] == [2]
 
 
-def test_jsonl_mapping_reaches_into_nested_objects():
+def test_jsonl_mapping_accepts_paths_into_nested_objects():
     line = json.dumps({"body": {"plain": "hi"}, "author": {"name": "Ana"}})
     assert pairs(read(line, format="jsonl", mapping={"text": "body.plain", "speaker": "author.name"})) == [
         ("Ana", "hi")
@@ -178,7 +178,7 @@ def test_jsonl_infinite_time_is_left_out_and_the_turn_stays():
     assert len(transcript.problems) == 1
 
 
-def test_jsonl_prediction_never_passes_for_a_gold_label():
+def test_jsonl_prediction_is_not_read_as_a_gold_label():
     record = {"utterance_id": "u", "text": "a", "emotion": "joy", "decision": "accept", "model": "m@1"}
     utterance = read(json.dumps(record), format="jsonl").conversations[0].utterances[0]
     assert utterance.emotions == ()
@@ -202,7 +202,7 @@ def test_jsonl_gold_label_is_read():
         ("20240501T100000Z", "2024-05-01T10:00:00+00:00"),
     ],
 )
-def test_csv_numbers_are_moments_since_1970_as_in_json(written, moment):
+def test_csv_numeric_timestamps_count_from_1970_as_in_json(written, moment):
     [csv] = read(f"speaker,text,timestamp\nAna,hi,{written}\n").conversations
     assert csv.utterances[0].timestamp == moment
     if written.replace(".", "").isdigit():
@@ -215,7 +215,7 @@ def test_csv_numbers_are_moments_since_1970_as_in_json(written, moment):
 @pytest.mark.parametrize(
     "written", ["20240501", "10:00", "17121212 1200", "99999999999999999999", "1714550400000000"]
 )
-def test_csv_other_numbers_are_no_moments_and_are_reported(written):
+def test_csv_other_numbers_are_not_timestamps_and_are_reported(written):
     transcript = read(f"speaker,text,timestamp\nAna,hi,{written}\n")
     [turn] = transcript.conversations[0]
     assert (turn.timestamp, turn.meta["timestamp"]) == (None, written)
@@ -224,7 +224,7 @@ def test_csv_other_numbers_are_no_moments_and_are_reported(written):
 
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("name", ["talk.json", "talk"])
-def test_json_array_is_read_as_json_lines_are(indent, name):
+def test_json_array_is_read_like_json_lines(indent, name):
     records = [{"speaker": "Ana", "text": "hi]"}, {"speaker": "Ben", "text": "no", "timestamp": 1714550400}]
     transcript = read(json.dumps(records, indent=indent), name=name)
     lines = read("\n".join(map(json.dumps, records)), name=name)
@@ -232,7 +232,7 @@ def test_json_array_is_read_as_json_lines_are(indent, name):
     assert transcript.conversations[0].utterances[1].timestamp == "2024-05-01T08:00:00+00:00"
 
 
-def test_json_array_elements_that_are_no_turns_are_reported_by_number_and_line():
+def test_json_array_elements_that_are_not_turns_are_reported_by_number_and_line():
     transcript = read('[\n{"text": "a"},\n5,\n{"text": 7},\n{"text":\n"b"}\n]\n', name="a.json")
     assert [text for _, text in pairs(transcript)] == ["a", "b"]
     assert [problem.line for problem in transcript.problems] == [3, 4]
@@ -253,18 +253,18 @@ def test_json_array_elements_that_are_no_turns_are_reported_by_number_and_line()
         ('[{"text": "a"}]\nmore', "2: the array has no end, or there is text after its end"),
     ],
 )
-def test_json_array_that_is_broken_is_read_up_to_there(broken, told):
+def test_broken_json_array_is_read_up_to_the_error(broken, told):
     transcript = read(broken, name="a.json")
     assert [text for _, text in pairs(transcript)] == ["a"]
     assert [told in str(problem) for problem in transcript.problems] == [True]
 
 
-def test_json_array_without_elements_holds_no_turn():
+def test_json_array_without_elements_is_rejected():
     with pytest.raises(InputError, match="no record has a text"):
         read("[]\n", name="a.json")
 
 
-def test_csv_columns_of_one_name_are_reported_and_renamed():
+def test_csv_repeated_column_names_are_reported_and_renamed():
     text = "speaker,text,text\nAna,hi,there\n"
     transcript = read(text)
     assert pairs(transcript) == [("Ana", "hi")]
@@ -273,7 +273,7 @@ def test_csv_columns_of_one_name_are_reported_and_renamed():
     assert pairs(read(text, mapping={"text": "text (2)"})) == [("Ana", "there")]
 
 
-def test_json_array_of_slack_has_its_moments_and_no_comings_and_goings():
+def test_json_array_of_slack_has_timestamps_and_no_join_or_leave_messages():
     joined = {
         "type": "message",
         "subtype": "channel_join",

@@ -19,7 +19,7 @@ def test_plain_continuation_lines_join_the_turn_above():
     assert turns("Ana: one\n  two\n\nthree\nBen: four\n")[0] == [("Ana", "one two three"), ("Ben", "four")]
 
 
-def test_plain_aside_is_kept_apart_from_the_name():
+def test_plain_aside_is_separated_from_the_name():
     found, transcript = turns("Ana (quietly): hm\n")
     assert found == [("Ana", "hm")]
     assert transcript.conversations[0].utterances[0].meta["aside"] == "quietly"
@@ -38,11 +38,11 @@ def test_plain_diarisation_label_loses_its_brackets():
         "so there is one thing I want: quiet",
     ],
 )
-def test_plain_urls_and_times_are_no_speakers(line):
+def test_plain_urls_and_times_are_not_speakers(line):
     assert turns(f"Ana: hi\n{line}\n")[0] == [("Ana", f"hi {line}")]
 
 
-def test_plain_lower_case_speakers_count_when_they_recur():
+def test_plain_recurring_lower_case_names_are_speakers():
     assert turns("ana: a\nben: b\nana: c\nben: d\n")[0] == [
         ("ana", "a"),
         ("ben", "b"),
@@ -60,7 +60,7 @@ def test_plain_leading_clock_with_hours_becomes_the_start():
     assert transcript.conversations[0].utterances[0].start == 62.5
 
 
-def test_plain_ids_count_from_zero_and_carry_the_file_stem():
+def test_plain_ids_count_from_zero_and_contain_the_file_stem():
     _, transcript = turns("Ana: hi\n" * 8)
     assert transcript.conversations[0].utterances[7].utterance_id == "talk-0007"
 
@@ -71,7 +71,7 @@ def test_plain_line_before_the_first_speaker_is_reported_with_its_number():
     assert [(p.path, p.line) for p in transcript.problems] == [("talk.txt", 1)]
 
 
-def test_plain_strict_refuses_the_first_problem():
+def test_plain_strict_rejects_the_first_problem():
     with pytest.raises(InputError, match=r"talk\.txt:1"):
         turns("minutes of monday\nAna: hi\n", strict=True)
 
@@ -95,7 +95,7 @@ def test_plain_5000_turns_are_all_read():
     st.sampled_from(sorted(entry.name for entry in input_formats())),
     st.text(alphabet=st.characters(codec=None) | st.sampled_from(":\n\r\"',;{}[]()<>-.0123"), max_size=300),
 )
-def test_any_text_raises_nothing_but_input_error(format, text):
+def test_any_text_raises_only_input_error(format, text):
     try:
         transcript = read_transcript(io.BytesIO(text.encode("utf-8", "surrogatepass")), format=format)
     except InputError:
@@ -107,7 +107,7 @@ def test_any_text_raises_nothing_but_input_error(format, text):
 
 @settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=300))
-def test_any_bytes_raise_nothing_but_input_error(data):
+def test_any_bytes_raise_only_input_error(data):
     try:
         transcript = read_transcript(io.BytesIO(data))
     except InputError:
@@ -115,7 +115,7 @@ def test_any_bytes_raise_nothing_but_input_error(data):
     assert transcript.turns > 0
 
 
-def test_plain_line_that_might_be_a_speakers_is_reported():
+def test_plain_line_with_a_possible_speaker_is_reported():
     found, transcript = turns("Ana: hi there\nben: go away!\nsee http://x.org: it is all there\nAna: why?\n")
     assert found == [("Ana", "hi there ben: go away! see http://x.org: it is all there"), ("Ana", "why?")]
     [note] = transcript.notes
@@ -123,13 +123,13 @@ def test_plain_line_that_might_be_a_speakers_is_reported():
     assert "line 2 ('ben')" in note
 
 
-def test_plain_name_alone_on_its_line_that_might_be_a_speakers_is_reported():
+def test_plain_possible_speaker_alone_on_its_line_is_reported():
     found, transcript = turns("Ana:\nhi there\nben:\ngo away!\n")
     assert found == [("Ana", "hi there ben: go away!")]
     assert "line 3 ('ben')" in transcript.notes[0]
 
 
-def test_plain_name_in_square_brackets_counts_in_lower_case_as_the_note_says():
+def test_plain_lower_case_name_in_square_brackets_is_a_speaker():
     found, transcript = turns("Ana: hi there\n[ben]: go away!\n")
     assert (found, transcript.notes) == ([("Ana", "hi there"), ("ben", "go away!")], ())
 
@@ -146,11 +146,11 @@ def test_plain_name_of_emoji_alone_is_a_speaker(name):
 @pytest.mark.parametrize(
     "line", ["🙂 go away!", "🙂:o", "→: see below", "●: first", "☎: 555 1234", "12 🍎: cheap", ":🙂: so"]
 )
-def test_plain_symbols_and_smileys_are_no_speakers(line):
+def test_plain_symbols_and_smileys_are_not_speakers(line):
     assert turns(f"Ana: hi\n{line}\n")[0] == [("Ana", f"hi {line}")]
 
 
-def test_plain_text_without_such_lines_has_no_note():
+def test_plain_text_without_possible_speakers_has_no_note():
     assert turns("Ana: hi there\nand more of it\nBen: go: away\n")[1].notes == ()
 
 
@@ -171,12 +171,12 @@ def test_plain_text_without_such_lines_has_no_note():
         ("10:30 Ana: again", "Ana", "again"),
     ],
 )
-def test_plain_what_is_plainly_a_speakers_line_begins_a_turn(line, name, text):
+def test_plain_line_with_a_clear_speaker_begins_a_turn(line, name, text):
     found, transcript = turns(f"Ana: hi there\n{line}\nAna: bye\n")
     assert (found, transcript.notes) == ([("Ana", "hi there"), (name, text), ("Ana", "bye")], ())
 
 
-def test_plain_names_without_white_space_behind_the_colon_make_a_whole_file():
+def test_plain_file_without_white_space_after_colons_is_read():
     assert turns("Ana:hi there\nBen:I am angry\nCarla:no\n")[0] == [
         ("Ana", "hi there"),
         ("Ben", "I am angry"),
@@ -187,12 +187,12 @@ def test_plain_names_without_white_space_behind_the_colon_make_a_whole_file():
 @pytest.mark.parametrize(
     ("clock", "start"), [("(00:01:05)", 65.0), ("[00:01:05.5]", 65.5), ("00:01:05", 65.0)]
 )
-def test_plain_clock_behind_the_name_becomes_the_start(clock, start):
+def test_plain_clock_after_the_name_becomes_the_start(clock, start):
     [turn] = turns(f"Ana {clock}: hi\n")[1].conversations[0].utterances
     assert (turn.speaker, turn.text, turn.start, turn.meta.get("aside")) == ("Ana", "hi", start, None)
 
 
-def test_plain_bare_time_of_day_counts_where_most_lines_have_one():
+def test_plain_bare_times_of_day_are_accepted_if_most_lines_have_one():
     found, transcript = turns("10:30 Ana: hi\n10:31 Ben: no\n")
     assert found == [("Ana", "hi"), ("Ben", "no")]
     assert [u.meta["clock"] for u in transcript.conversations[0]] == ["10:30", "10:31"]
@@ -218,7 +218,7 @@ def test_plain_bare_time_of_day_counts_where_most_lines_have_one():
         "and there is one thing I want: quiet",
     ],
 )
-def test_plain_text_with_a_colon_continues_the_turn_as_it_was_written(line):
+def test_plain_text_with_a_colon_continues_the_turn_unchanged(line):
     assert turns(f"Ana: hi\nBen: yes\n{line}\n")[0] == [("Ana", "hi"), ("Ben", f"yes {line}")]
 
 
@@ -253,13 +253,13 @@ def test_plain_links_times_and_smileys_are_not_noted(line):
         ("Ana Maria Clara Eva Ida: no", "Ana Maria Clara Eva Ida"),
     ],
 )
-def test_plain_line_that_seems_to_open_with_a_name_is_reported_with_its_number(line, name):
+def test_plain_line_that_seems_to_open_with_a_name_is_noted_with_its_number(line, name):
     found, transcript = turns(f"Ana: hi\n{line}\nAna: bye\n")
     assert found == [("Ana", f"hi {line}"), ("Ana", "bye")]
     assert f"line 2 ({name!r})" in transcript.notes[0]
 
 
-def test_plain_every_line_that_might_be_a_speakers_is_reported_the_first_twenty_by_number():
+def test_plain_first_twenty_lines_with_a_possible_speaker_are_noted_by_number():
     _, transcript = turns("Ana: hi\n" + "".join(f"> Ana: quote {n}\n" for n in range(25)))
     assert all(f"line {number} ('Ana')" in transcript.notes[0] for number in range(2, 22))
     assert "25 line(s)" in transcript.notes[0]
@@ -288,7 +288,7 @@ FORMS = st.sampled_from(
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(FORMS, NAMES, WORDS), min_size=1, max_size=10), st.booleans())
-def test_plain_line_of_a_name_and_a_text_never_vanishes_silently(lines, dated):
+def test_plain_line_with_a_name_begins_a_turn_or_is_noted(lines, dated):
     opening = "[13/05/2024, 10:01:00] Zoe: hi\n" * 12 if dated else "Zoe: hi\n"
     above = opening.count("\n")
     _, transcript = turns(opening + "".join(form.format(name, words) + "\n" for form, name, words in lines))

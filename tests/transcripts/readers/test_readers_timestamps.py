@@ -50,7 +50,7 @@ def test_stamp_before_a_name_becomes_the_timestamp(prefix, moment):
         "1/5: so",
     ],
 )
-def test_stamp_of_no_moment_is_none(line):
+def test_stamp_of_an_invalid_date_is_none(line):
     assert take_stamp(line) is None
 
 
@@ -59,7 +59,7 @@ def test_stamp_after_a_line_without_one_begins_a_turn():
     assert found == [(None, "Ana", "hi"), ("2024-05-01T10:01:00", "Bob", "yo")]
 
 
-def test_stamp_is_missing_before_a_line_that_continues_a_message():
+def test_line_without_a_stamp_continues_a_message():
     text = (
         "[13/05/2024, 10:00:00] Ana: hi\nPS: bring wine\n\nPS: and bread\n"
         "[13/05/2024, 10:01:00] Bob: yo\n[13/05/2024, 10:02:00] Ana: ok\n"
@@ -75,7 +75,7 @@ def test_stamp_is_missing_before_a_line_that_continues_a_message():
     assert "line 2 ('PS')" in transcript.notes[0]
 
 
-def test_stamp_before_few_lines_leaves_the_others_their_speakers():
+def test_stamp_before_few_lines_keeps_speakers_of_undated_lines():
     assert [name for _, name, _ in turns(read("2024-05-01 10:00 Ana: hi\nBob: yo\nAna: ok\n"))] == [
         "Ana",
         "Bob",
@@ -97,7 +97,7 @@ def test_stamp_without_a_sender_is_skipped_with_one_note():
     )
 
 
-def test_stamp_within_a_text_without_dated_turns_is_words():
+def test_stamp_in_a_file_without_dated_turns_is_text():
     assert turns(read("Ana: we met on\n2024-05-01 10:00 and it was good\n")) == [
         (None, "Ana", "we met on 2024-05-01 10:00 and it was good")
     ]
@@ -113,12 +113,12 @@ def test_stamp_within_a_text_without_dated_turns_is_words():
             ("05/01/24", "05/12/24", "06/01/24"),
             "2024-05-01",
             True,
-        ),  # with the day first the last would lie before the second
+        ),  # with the day first, the last date would precede the second
         (("05/05/24", "06/06/24"), "2024-05-05", False),
         (("01.05.24", "02.05.24"), "2024-05-01", False),
     ],
 )
-def test_stamp_has_the_day_first_unless_the_file_says_otherwise(dates, first, told):
+def test_stamp_has_the_day_first_unless_the_file_shows_otherwise(dates, first, told):
     transcript = read("".join(f"[{date}, 10:00] Ana: hi\n" for date in dates))
     assert turns(transcript)[0][0] == f"{first}T10:00:00"
     assert [dates[0] in note and first in note for note in transcript.notes] == [True] * told
@@ -128,12 +128,12 @@ def test_stamp_has_the_day_first_unless_the_file_says_otherwise(dates, first, to
     ("written", "name"),
     [("~\u202fAna B", "Ana B"), ("\u202a+55 11 91234-5678\u202c", "+55 11 91234-5678"), ("🙂", "🙂")],
 )
-def test_stamp_goes_before_names_as_chat_programs_write_them(written, name):
+def test_stamp_precedes_names_as_chat_programs_write_them(written, name):
     assert turns(read(f"13/05/2024, 10:00 - {written}: \u200ehi\n")) == [("2024-05-13T10:00:00", name, "hi")]
 
 
 @pytest.mark.parametrize("filename", [None, "chat.txt"])
-def test_sniff_knows_an_export_whose_words_look_like_a_header(filename):
+def test_sniff_recognises_an_export_whose_text_looks_like_a_header(filename):
     assert (
         sniff(b"[13/05/2024, 10:00:00] Ana: speaker, text\n[13/05/2024, 10:00:01] Ben: no\n", filename).format
         == "text"
@@ -166,7 +166,7 @@ def test_stamp_and_name_always_begin_a_turn(lines):
 
 
 @pytest.mark.parametrize("date", ["[32/13/2024, 09:16:00]", "[14/03/2024, 25:61:00]", "2024-13-45 10:01 -"])
-def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_reported(date):
+def test_damaged_stamp_is_reported_and_its_line_begins_a_turn(date):
     transcript = read(
         f"[14/03/2024, 09:15:00] Ana: one\n{date} Ben: two\nPS: three\n[14/03/2024, 09:17:00] Ana: four\n"
     )
@@ -180,13 +180,13 @@ def test_stamp_that_is_damaged_leaves_its_line_a_turn_and_is_reported(date):
     ]
 
 
-def test_stamp_that_is_damaged_before_words_is_part_of_the_message():
+def test_damaged_stamp_without_a_name_is_part_of_the_message():
     assert turns(read("[14/03/2024, 09:15:00] Ana: one\n[32/13/2024, 09:16:00] and so\n")) == [
         ("2024-03-14T09:15:00", "Ana", "one [32/13/2024, 09:16:00] and so")
     ]
 
 
-def test_stamp_before_a_name_without_white_space_behind_its_colon_begins_a_turn():
+def test_stamp_before_a_name_without_white_space_after_its_colon_begins_a_turn():
     transcript = read("[14/03/2024, 09:15:00] Ana: one\n[14/03/2024, 09:16:00] Ben:two of them\n")
     assert [(name, words) for _, name, words in turns(transcript)] == [("Ana", "one"), ("Ben", "two of them")]
     assert transcript.notes == ()
