@@ -17,7 +17,7 @@ import torch
 
 @dataclass
 class Behaviour:
-    """What the server supports, and the faults of the next requests in order: a status or a word below."""
+    """What the server supports, and the faults of the next requests: a status or a word listed below."""
 
     model: Any = None
     completions: bool = True
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
 
     def greedy(self, does: Behaviour, ids: list[int], body: dict) -> str:
-        """The most probable token each time, up to the end of the turn, in the tokenizer of the tests."""
+        """Greedy decoding up to the end of the turn, with the tests' tokenizer."""
         from lm_parts import build_tokenizer
 
         tokenizer = build_tokenizer(chat=True)
@@ -149,8 +149,8 @@ class Handler(BaseHTTPRequestHandler):
             legend = dict(re.findall(r"^(\w) = (.+)$", text, flags=re.MULTILINE))
             if not does.top_logprobs:
                 return {"choices": [{"message": {"content": "A"}, "logprobs": None}]}
-            # The preferred label has probability 0.5, the first in the order 0.2 more than its share: a pull
-            # of position.
+            # The preferred label has probability 0.5. The first label gets 0.2 more than its share, which
+            # simulates a position bias.
             entries = [
                 {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i}
                 for i, (code, label) in enumerate(legend.items())

@@ -1,4 +1,4 @@
-"""A task that trains in a second: which of three words a text has, by one layer over token counts."""
+"""A task that trains in a second: one layer over token counts predicts which of three words occur."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ToyNet(nn.Module):
 
 @dataclass
 class ToyTask:
-    """Texts of 2 to 9 tokens; `on_step` gets the number of the training batch, from 1, before its loss."""
+    """Texts of 2 to 9 tokens; `on_step` gets the number of a training batch, from 1, before its loss."""
 
     on_step: Callable[[int], None] = lambda step: None
     score: Callable[[int, float], float] = lambda evaluation, loss: -loss
