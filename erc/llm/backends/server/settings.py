@@ -1,4 +1,4 @@
-"""Settings of a model server from the environment, so that a key is in no command line, file or message."""
+"""Settings of a model server from the environment. A key is never in a command line, file or message."""
 
 from __future__ import annotations
 
