@@ -19,7 +19,7 @@ def local_numbers(speakers: Iterable[str]) -> list[int]:
 
 
 def spoken_text(text: str, kind: SpeakerText, *, name: str, local: int, row: int) -> str:
-    """The text of a turn for the encoder, with its speaker in front.
+    """The text of a turn for the encoder, preceded by its speaker.
 
     - `name` gives `Ana: ...`.
     - `local_tag` gives `<s1> ...` in order of appearance, as plain text (CoMPM, 2022).

@@ -1,8 +1,8 @@
 """Classification scores as small frozen objects.
 
-0/0 counts as 0, as scikit-learn's `zero_division=0` has it; MCC is 0 where a margin is empty. Averages run
-over all labels, with or without support, as the published figures do; `without_support` names the labels that
-have none.
+0/0 counts as 0, as with scikit-learn's `zero_division=0`; MCC is 0 if a margin is empty. Averages are over
+all labels, with or without support, as in published figures; `without_support` names the labels without
+support.
 
 Shapes: B utterances, C labels.
 """
@@ -22,7 +22,7 @@ from erc.uncertainty.losses import hamming_loss
 
 @dataclass(frozen=True, slots=True)
 class PerLabelScores:
-    """One label against the rest; `threshold` is the one that made the decisions, where there was one."""
+    """One label against the rest; `threshold` is the decision threshold, if there is one."""
 
     label: str
     accuracy: float
@@ -37,7 +37,7 @@ class PerLabelScores:
 
 @dataclass(frozen=True, slots=True)
 class Averages:
-    """Precision, recall and F1 under one way of averaging."""
+    """Precision, recall and F1 for one kind of average."""
 
     precision: float
     recall: float
@@ -46,7 +46,7 @@ class Averages:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelReport:
-    """Scores of multi-label decisions; `subset_accuracy` counts utterances with every label right."""
+    """Scores of multi-label decisions; `subset_accuracy` is the share with every label right."""
 
     utterances: int
     per_label: tuple[PerLabelScores, ...]
@@ -65,7 +65,7 @@ class MultiLabelReport:
 
 @dataclass(frozen=True, slots=True)
 class SingleLabelReport:
-    """Scores of one class per utterance; `confusion[i][j]` counts utterances of class i that were called j.
+    """Scores of one class per utterance; `confusion[i][j]` counts utterances of class i decided as j.
 
     Micro-averaged precision, recall and F1 all equal the accuracy when every utterance has one class and one
     decision.
@@ -142,7 +142,7 @@ def matthews(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, total: int) -> np.n
     """Matthews correlation (C,) of counts (C,), 0 where a row or column of the 2x2 table is empty."""
     tp, fp, fn = (np.asarray(counts, dtype=np.float64) for counts in (tp, fp, fn))
     tn = total - tp - fp - fn
-    # The product of four counts of a large corpus leaves 64-bit integers; floats do not overflow here.
+    # The product of four counts of a large corpus overflows 64-bit integers; floats do not overflow here.
     return safe_ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 

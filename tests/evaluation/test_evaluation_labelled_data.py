@@ -59,7 +59,7 @@ def test_gold_unknown_label_is_reported_with_file_and_line(tmp_path: Path) -> No
 
 def test_gold_two_labels_in_an_exclusive_set_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "chat.csv", "speaker,text,emotion\nAna,hello,joy|fear\n")
-    with pytest.raises(InputError, match=r"chat\.csv:2: joy and fear stand together"):
+    with pytest.raises(InputError, match=r"chat\.csv:2: joy and fear are on one turn"):
         load_gold(str(path), model_set="goemotions", emotions="ekman").targets()
 
 

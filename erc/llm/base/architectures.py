@@ -78,17 +78,15 @@ def require_use(config: Any, *, name: str, use: Use) -> None:
     if strategy is None:
         raise ArtefactError(
             f"language model '{name}' is of type '{config.model_type}', whose answers cannot be scored: "
-            "that takes a decoder of full or "
-            "sliding-window attention in every layer, such as Llama, Qwen 2 and 3, Phi, Gemma or Mistral, "
-            "and no recurrent or convolutional ones; "
-            "a model of another type can label from a server (--server)"
+            "that needs a decoder with full or sliding-window attention in every layer and no recurrent or "
+            "convolutional layers, such as Llama, Qwen 2 and 3, Phi, Gemma or Mistral; other models can "
+            "label from a server (--server)"
         )
     if use == "training" and strategy != "tree":
         raise ArtefactError(
             f"language model '{name}' is of type '{config.model_type}', which can label but not be trained "
-            "here: training packs answers into one "
-            "row, and this model tells positions by the place in a row; choose a base with positions of its "
-            "own, such as Llama, Qwen, Phi or Gemma"
+            "here: training packs answers into one row, and this model derives positions from the place in "
+            "the row; choose a base with position ids, such as Llama, Qwen, Phi or Gemma"
         )
 
 

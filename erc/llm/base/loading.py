@@ -70,9 +70,8 @@ def load_base(
     except (OSError, ValueError, SafetensorError) as error:
         if "trust_remote_code" in str(error):  # the library's own message advises to allow remote code
             raise ArtefactError(
-                f"language model '{name}' is of a kind that transformers does not know and asks to run code "
-                "of its own (auto_map): "
-                "such models are refused, use one of a kind it knows"
+                f"language model '{name}' is of a type unknown to transformers and needs code of its own "
+                "(auto_map), which is never run: use a model of a known type"
             ) from None
         raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
     if not quantised:

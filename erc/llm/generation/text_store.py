@@ -74,8 +74,8 @@ class WrittenTexts:
                 self._append(line)
             except OSError as error:
                 raise ArtefactError(
-                    f"{self.path}: a written text cannot be kept ({error}): make room and start again; what "
-                    "was kept stays"
+                    f"{self.path}: a text cannot be stored ({error}): free disk space and start again; "
+                    "stored texts are kept"
                 ) from None
             self._texts[key] = text
 

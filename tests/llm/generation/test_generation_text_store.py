@@ -135,7 +135,7 @@ def test_full_disk_is_reported_and_keeps_stored_texts(tmp_path, room):
             resource.setrlimit(
                 resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1])
             )  # writing fails here, as on a full disk
-            with pytest.raises(ArtefactError, match=r"w\.jsonl: a written text cannot be kept .*make room"):
+            with pytest.raises(ArtefactError, match=r"w\.jsonl: a text cannot be stored .*free disk space"):
                 texts.put("l", "another text, longer than what is left")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)

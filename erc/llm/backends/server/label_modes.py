@@ -137,8 +137,7 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
     if not found:
         raise UnusableError(
             f"none of the codes {codes} is among the server's top tokens: the model does not answer "
-            "with a letter; "
-            "CONVEMO_SERVER_MODE=choice has it choose a label instead"
+            "with a letter; set CONVEMO_SERVER_MODE=choice to constrain it to a label instead"
         )
     left = 1.0 - sum(map(math.exp, given.values()))
     floor = min(

@@ -50,8 +50,7 @@ def asked_mode(*, environ: Mapping[str, str] | None = None) -> Mode | None:
     found: Mode | None = next((mode for mode in get_args(Mode) if mode == value), None)
     if value and found is None:
         raise ConfigError(
-            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked "
-            "what it can do"
+            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or unset it to probe the server"
         )
     return found
 
