@@ -151,7 +151,7 @@ class NoHistory:
 class OtherSpeakerHistory:
     """Control condition with the wrong memory: each speaker gets the history of one fixed other speaker.
 
-    Each speaker is paired with one that has a similar number of turns, so the amount of history is comparable.
+    Each speaker is paired with one that has a similar number of turns, so amounts of history are comparable.
     """
 
     def __init__(self, provider: HistoryProvider, speakers: Sequence[str]) -> None:

@@ -27,7 +27,16 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """System a minus system b with its percentile interval; `p_value` is two-sided for "no difference"."""
+    """System a minus system b, with its percentile interval.
+
+    Attributes:
+        difference: The metric of system a minus that of system b.
+        low: Lower bound of the interval.
+        high: Upper bound of the interval.
+        p_value: Two-sided p-value for the hypothesis of no difference.
+        level: Level of the interval.
+        resamples: Number of resamples.
+    """
 
     difference: float
     low: float

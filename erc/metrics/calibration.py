@@ -55,8 +55,15 @@ class Reliability:
 class LabelCalibration:
     """Calibration of one label.
 
-    `ece` has bins of equal mass, `ece_width` bins of equal width. `brier_skill` is the relative reduction of
-    the base rate's Brier score; None if all targets are equal.
+    Attributes:
+        label: The label.
+        ece: Expected calibration error, with bins of equal mass.
+        ece_width: Expected calibration error, with bins of equal width.
+        brier: Brier score.
+        nll: Mean negative log-likelihood in nats.
+        brier_skill: Relative reduction of the base rate's Brier score; None if all targets are equal.
+        base_rate: Share of positives.
+        mean_probability: Mean of the probabilities.
     """
 
     label: str
@@ -71,7 +78,19 @@ class LabelCalibration:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelCalibration:
-    """Averages over labels, the error over cells with p >= 0.2 (None without such cells), and each label."""
+    """Calibration of independent labels.
+
+    Attributes:
+        macro_ece: Mean of the labels' expected calibration errors.
+        weighted_ece: Their mean weighted by support.
+        all_cells_ece: Expected calibration error over all cells.
+        restricted_ece: Expected calibration error over cells with p >= 0.2; None without such cells.
+        restricted_cells: Number of these cells.
+        brier: Brier score over all cells.
+        nll: Mean negative log-likelihood over all cells in nats.
+        macro_brier_skill: Mean of the labels' Brier skills; None if no label has one.
+        per_label: Calibration of each label.
+    """
 
     macro_ece: float
     weighted_ece: float
@@ -92,9 +111,16 @@ class MultiLabelCalibration:
 class SingleLabelCalibration:
     """Calibration of exclusive classes.
 
-    `top_ece` compares the confidence of decisions with their accuracy, `classwise_ece` is the mean over
-    classes.
-    `brier` sums over classes (0 to 2), `nll` is in nats per utterance.
+    Attributes:
+        top_ece: Error of the decisions' confidence against their accuracy, with bins of equal mass.
+        top_ece_width: The same with bins of equal width.
+        classwise_ece: Mean of the classes' expected calibration errors.
+        brier: Brier score, summed over classes (0 to 2).
+        nll: Negative log-likelihood in nats per utterance.
+        brier_skill: Relative reduction of the base rates' Brier score; None if all targets are equal.
+        mean_confidence: Mean probability of the decided class.
+        accuracy: Share of right decisions.
+        per_class: Calibration of each class.
     """
 
     top_ece: float

@@ -26,8 +26,15 @@ class MultiLabelEvaluator:
 
     The primary metric is macro-F1 at per-label thresholds that are cross-fitted on the same dev set. Early
     checkpoints and weighted losses shift the probabilities, so a threshold of 0.5 would select by the shift
-    and not by the ranking. `groups` are the dialogue ids of dev, kept together in a fold; None for utterances
-    without dialogues.
+    and not by the ranking.
+
+    Attributes:
+        labels: The C labels.
+        groups: Dialogue ids of dev, kept together in a fold; None for utterances without dialogues.
+        folds: Number of folds.
+        seed: Seed of the folds.
+        primary_metric: Name of the figure that selects the checkpoint.
+        greater_is_better: Whether a larger value of it is better.
     """
 
     labels: tuple[str, ...]

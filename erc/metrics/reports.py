@@ -140,10 +140,10 @@ def singlelabel_report(
     """The report of dev softmax probabilities (B, C) and class indices (B,).
 
     The decision is the most probable class of the given probabilities. `mc` is the utterance-level
-    uncertainty
-    (B,). `subsets` are named masks (B,), such as the first utterance of each speaker; each gets scores and
-    intervals. Calibration is given for the given probabilities, and after a calibrator cross-fitted by
-    dialogue on the log-probabilities. `prediction_sets` scores 90% sets (None with too few dialogues).
+    uncertainty (B,). `subsets` are named masks (B,), such as the first utterance of each speaker; each gets
+    scores and intervals. Calibration is given for the given probabilities, and after a calibrator
+    cross-fitted by dialogue on the log-probabilities. `prediction_sets` scores 90% sets (None with too few
+    dialogues).
 
     Raises:
         ValueError: For arrays of other shapes or ranges, or fewer rows or groups than folds.

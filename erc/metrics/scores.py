@@ -22,7 +22,19 @@ from erc.uncertainty.losses import hamming_loss
 
 @dataclass(frozen=True, slots=True)
 class PerLabelScores:
-    """One label against the rest; `threshold` is the decision threshold, if there is one."""
+    """Scores of one label against the rest.
+
+    Attributes:
+        label: The label.
+        accuracy: Share of right decisions.
+        precision: Precision.
+        recall: Recall.
+        f1: F1 score.
+        mcc: Matthews correlation.
+        support: Number of utterances with the label.
+        predicted: Number of utterances for which the label was decided.
+        threshold: Decision threshold, if there is one.
+    """
 
     label: str
     accuracy: float
@@ -46,7 +58,19 @@ class Averages:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelReport:
-    """Scores of multi-label decisions; `subset_accuracy` is the share with every label right."""
+    """Scores of multi-label decisions.
+
+    Attributes:
+        utterances: Number of utterances.
+        per_label: Scores of each label.
+        macro: Averages over labels.
+        micro: Averages over all cells.
+        weighted: Averages over labels, weighted by support.
+        samples: Averages over utterances.
+        subset_accuracy: Share of utterances with every label right.
+        hamming_loss: Share of wrong cells.
+        without_support: Labels without support.
+    """
 
     utterances: int
     per_label: tuple[PerLabelScores, ...]
@@ -65,10 +89,20 @@ class MultiLabelReport:
 
 @dataclass(frozen=True, slots=True)
 class SingleLabelReport:
-    """Scores of one class per utterance; `confusion[i][j]` counts utterances of class i decided as j.
+    """Scores of one class per utterance.
 
     Micro-averaged precision, recall and F1 all equal the accuracy when every utterance has one class and one
     decision.
+
+    Attributes:
+        utterances: Number of utterances.
+        accuracy: Share of right decisions.
+        per_class: Scores of each class.
+        macro: Averages over classes.
+        micro: Averages over all decisions.
+        weighted: Averages over classes, weighted by support.
+        confusion: `confusion[i][j]` counts utterances of class i decided as j.
+        without_support: Classes without support.
     """
 
     utterances: int

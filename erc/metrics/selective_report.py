@@ -70,8 +70,7 @@ def selective_comparison(
     """Compares uncertainty signals by selective prediction.
 
     For each loss and signal: AURC, E-AURC and AUGRC with intervals, risk at fixed coverages, coverage at
-    three
-    quarters and half of the full risk, and paired differences of AURC and AUGRC to the entropy of the
+    three quarters and half of the full risk, and paired differences of AURC and AUGRC to the entropy of the
     deterministic pass (negative: better).
     """
     comparison: dict[str, Any] = {}

@@ -17,21 +17,38 @@ import torch
 
 @dataclass
 class Behaviour:
-    """What the server supports, and the faults of the next requests: a status or a word listed below."""
+    """What the server supports, and what it received.
+
+    Attributes:
+        model: The language model.
+        completions: Whether `/v1/completions` exists.
+        top_logprobs: Whether a chat returns log-probabilities.
+        constrained: Whether constrained output is supported.
+        strict: Whether requests with a field unknown to OpenAI's interface are refused.
+        system_role: Whether the chat template accepts a system message.
+        served: Name of the only served model; None accepts every name.
+        key: The required API key.
+        never: Log-probability of every code except the preferred one.
+        preferred: The most probable label.
+        written: Text of a chat without constraints.
+        faults: Faults of the next requests, in order: a status, or a word that `Handler.respond` handles.
+        requests: Paths and bodies of all requests.
+        under_way: Number of current requests.
+        most_under_way: Largest number of concurrent requests.
+        delay: Seconds before each answer.
+        held: Called before a request is answered, with its number from 1.
+        lock: Guards the counters.
+    """
 
     model: Any = None
     completions: bool = True
     top_logprobs: bool = True
     constrained: bool = True
     strict: bool = False
-    """Refuses requests with a field of which OpenAI's interface knows nothing."""
     system_role: bool = True
-    """Whether its chat template takes a system message."""
     served: str | None = None
-    """The only model there is."""
     key: str | None = None
     never: float | None = None
-    """The log-probability of every code but the preferred one."""
     preferred: str = "joy"
     written: str | None = "You asked: {}"
     faults: list[Any] = field(default_factory=list)
@@ -40,7 +57,6 @@ class Behaviour:
     most_under_way: int = 0
     delay: float = 0.0
     held: Callable[[int], object] = lambda number: None
-    """Called before a request is answered, with its number from 1."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

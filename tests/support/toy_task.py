@@ -48,7 +48,15 @@ class ToyNet(nn.Module):
 
 @dataclass
 class ToyTask:
-    """Texts of 2 to 9 tokens; `on_step` gets the number of a training batch, from 1, before its loss."""
+    """A task with texts of 2 to 9 tokens.
+
+    Attributes:
+        on_step: Called before the loss of a training batch, with its number from 1.
+        score: The evaluation's score, from its number and its loss.
+        greater_is_better: Whether a larger score is better.
+        primary_metric: Name of the figure that selects the weights.
+        count: Number of texts.
+    """
 
     on_step: Callable[[int], None] = lambda step: None
     score: Callable[[int, float], float] = lambda evaluation, loss: -loss

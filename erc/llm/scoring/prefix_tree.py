@@ -29,8 +29,13 @@ PASS_TOKENS = 1024
 class _Row:
     """The layout of one pass. Places count the cached tokens first, then the new ones.
 
-    `sees` holds the places that each new token attends to. An entry (place, token, score) of `asked` adds
-    the log-probability of `token` after `place` to score number `score`.
+    Attributes:
+        cached: Number of cached tokens.
+        ids: Ids of the new tokens.
+        positions: Position of each new token in its text.
+        sees: The places that each new token attends to.
+        asked: Entries (place, token, score), each of which adds the log-probability of `token` after `place`
+            to score number `score`.
     """
 
     cached: int
