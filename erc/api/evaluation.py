@@ -1,4 +1,4 @@
-"""`erc.evaluate`: a model against labelled data, as `erc evaluate` does it."""
+"""`erc.evaluate`: evaluates a model on labelled data, like the command `erc evaluate`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def evaluate(
     server: str | None = None,
     cache: str | Path | None = None,
 ) -> Evaluation:
-    """Scores a model on labelled data. The figures are in the `report` of what is returned, as plain values.
+    """Scores a model on labelled data. The figures are in the `report` of the result, as plain values.
 
     Args:
         model: Name or folder of a model, or a language model as `llm:FOLDER_OR_ID`.
         data: A corpus by name, a corpus file, or a transcript with a column of emotions.
         split: Split of a corpus given by name or folder.
         root: Folder of the corpora; None takes `CONVEMO_DATA`.
-        emotions: Set in which a transcript's labels are spelled; None finds the smallest that has them all.
+        emotions: Emotion set of a transcript's labels; None finds the smallest set with all of them.
         columns: Field to column of a transcript, as `{"emotion": "label"}`.
         format: Format of a transcript; None detects it.
-        limit: Evaluate about the first so many turns only.
+        limit: Evaluate only about this many turns, from the start.
         uncertainty: As in `erc.load`.
         samples: As in `erc.load`.
         seed: Seed of samples, folds and resamples.

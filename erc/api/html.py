@@ -15,9 +15,9 @@ _LEFT = ' style="text-align:left"'
 
 
 def result_html(conversations: Sequence[Labelled], *, turns: int, summary: str) -> str:
-    """The first `turns` turns as tables, one for each conversation, without scripts or outside resources.
+    """The first `turns` turns as tables, one per conversation, without scripts or external resources.
 
-    Text is escaped, and control characters are shown as their code.
+    Text is escaped, and control characters are shown as their codes.
     """
     parts, left = [], turns
     for labelled in conversations:

@@ -1,4 +1,4 @@
-"""Everything that `label` accepts, read as conversations.
+"""Reads every input that `label` accepts as conversations.
 
 Files and texts go through the transcript readers; pairs, records and data frames through the same assembly
 of turns, so the same words give the same conversations in every form.
@@ -37,7 +37,7 @@ Labelable: TypeAlias = (
 
 @dataclass(slots=True)
 class ReadInput:
-    """Conversations, and what was odd about the input they came from.
+    """Conversations, and the problems found in their input.
 
     Attributes:
         conversations: In input order.
@@ -144,7 +144,7 @@ def _existing(item: object) -> Path:
 
 
 def _files(paths: Sequence[Path], options: ReadOptions) -> ReadInput:
-    """All conversations of several files. One that cannot be read is a problem, unless no other is read."""
+    """All conversations of several files. Unreadable files are problems, or an error if all are."""
     _refuse_reading(options, "a file names its conversations itself", conversation_id=True)
     found = ReadInput()
     ids = UniqueIds([str(path) for path in paths])
@@ -238,12 +238,12 @@ def _assembled(drafts: Any, place: str, options: ReadOptions) -> ReadInput:
 
 
 def _is_frame(data: object) -> bool:
-    pandas = sys.modules.get("pandas")  # whoever has a DataFrame has imported it
+    pandas = sys.modules.get("pandas")  # a caller with a DataFrame has imported pandas
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def _frame_records(frame: Any) -> Iterator[dict[str, Any]]:
-    """The rows as plain Python values: missing cells as None, moments as ISO 8601."""
+    """The rows as plain Python values: missing cells as None, timestamps in ISO 8601."""
     names = [str(name) for name in frame.columns]
     cells = frame.astype(object).where(frame.notna(), None)
     for row in cells.itertuples(index=False, name=None):

@@ -1,4 +1,4 @@
-"""A conversation that is still going on, over what `erc.load` returns."""
+"""Live conversations, with a predictor from `erc.load`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from erc.inference.prediction import Prediction
 
 
 class LiveConversation:
-    """Labels a conversation turn by turn, with the answers that labelling it whole would give.
+    """Labels a conversation turn by turn, with the same predictions as labelling it whole.
 
-    With a memory, the speakers' earlier conversations are read. The turns themselves are not kept: pass the
-    finished conversation to `predictor.label` with the same `conversation_id` to remember it. Not for use
-    from several threads at once.
+    With a memory, the speakers' earlier conversations are read. The turns themselves are not stored: pass the
+    finished conversation to `predictor.label` with the same `conversation_id` to store it. Not thread-safe.
     """
 
     def __init__(
@@ -28,16 +27,16 @@ class LiveConversation:
         conversation_id: str = "live",
         begins: str | None = None,
     ) -> None:
-        """Begins a conversation with no turn.
+        """Starts a conversation without turns.
 
         Args:
-            predictor: What `erc.load` returned.
+            predictor: A predictor from `erc.load`.
             conversation_id: Names the conversation in predictions and in the memory.
-            begins: ISO 8601 moment at which it begins; only what the memory learnt before is read. None: now.
+            begins: ISO 8601 start time; only earlier content of the memory is read. None: now.
 
         Raises:
-            ConfigError: When the model reads each turn by itself, so that nothing connects the turns.
-            InputError: When `begins` is not an ISO 8601 moment.
+            ConfigError: When the model reads each turn separately, without context.
+            InputError: When `begins` is not an ISO 8601 time.
         """
         self._state = LiveState(
             predictor.predictor,
@@ -49,12 +48,12 @@ class LiveConversation:
     def load(
         cls, path: str | Path, predictor: LoadedPredictor, *, begins: str | None = None
     ) -> LiveConversation:
-        """Continues a conversation that `save` wrote, under its id.
+        """Resumes a conversation that `save` wrote, under the same id.
 
         Raises:
             InputError: When the file holds no conversation or is damaged.
             ArtefactError: When another model wrote it.
-            ConfigError: When it was begun with a memory and is continued without one, or the reverse.
+            ConfigError: When it was started with a memory and is resumed without one, or the reverse.
         """
         live = cls.__new__(cls)
         live._state = LiveState.load(
@@ -69,7 +68,7 @@ class LiveConversation:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes the model keeps of the conversation."""
+        """Size of the model's state in bytes."""
         return self._state.state_bytes
 
     def __len__(self) -> int:
@@ -84,7 +83,7 @@ class LiveConversation:
         start: float | None = None,
         end: float | None = None,
     ) -> Prediction:
-        """Labels the next turn. A turn whose label failed, as on a server that is down, can be given again.
+        """Labels the next turn. A turn that failed, for example because a server is down, can be retried.
 
         Raises:
             InputError: When the turn has no speaker or no words.
@@ -92,7 +91,7 @@ class LiveConversation:
         return self._state.append(speaker, text, timestamp=timestamp, start=start, end=end)
 
     def save(self, path: str | Path) -> None:
-        """Writes the state, so that another process can continue. The file is readable by its owner alone.
+        """Writes the state, so another process can resume. The file is readable by its owner only.
 
         Raises:
             InputError: When `path` cannot be written.
@@ -101,7 +100,7 @@ class LiveConversation:
 
 
 def _saved_id(path: str | Path) -> str:
-    """The id of a saved conversation; for a file that holds none any id, as reading it will fail."""
+    """The id of a saved conversation; any id for a file without one, because reading it fails later."""
     try:
         with safe_open(path, framework="pt") as file:
             return str(json.loads((file.metadata() or {})["live"])["conversation_id"])
@@ -110,7 +109,7 @@ def _saved_id(path: str | Path) -> str:
 
 
 def _past(predictor: LoadedPredictor, conversation_id: str, begins: str | None) -> SpeakerPast | None:
-    """What the memory holds from before the conversation; None without a memory."""
+    """The memory's content from before the conversation; None without a memory."""
     if predictor.remembering is None:
         return None
     return predictor.remembering.past(Conversation(conversation_id, ()), begins=begins)

@@ -1,4 +1,4 @@
-"""`erc.load`: a model, with or without a speaker memory, that labels whatever is passed to it."""
+"""`erc.load`: loads a model, with or without a speaker memory, that labels any supported input."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def load(
 ) -> LoadedPredictor:
     """Loads a model that labels conversations.
 
-    Use it as a context manager where it has a memory or a server, so that both are closed.
+    Use the result as a context manager if it has a memory or a server, so that both are closed.
 
     Args:
         model: Name or folder of a model (see `erc models list`), or a language model as `llm:FOLDER_OR_ID`.
-        memory: Speaker memory: a file, made if missing, or a `postgresql://` URL. None remembers nothing.
+        memory: Speaker memory: a file, created if missing, or a `postgresql://` URL. None: no memory.
         tenant: Tenant of the memory; None takes `default`.
         names: YAML file that maps written names to people of the memory.
         emotions: Emotion set to report in, such as `ekman`; None takes the model's own.
@@ -53,7 +53,7 @@ def load(
         precision: `bf16`, `fp32`, `auto`, or `4bit` for a language model.
         adapter: Folder of a LoRA adapter over the language model.
         server: Base URL of an OpenAI-compatible server that hosts the language model.
-        cache: Folder that keeps the server's answers.
+        cache: Folder that stores the server's answers.
         second: Language model (`llm:...`) that labels the turns `model` marks for review.
 
     Raises:
@@ -79,7 +79,7 @@ def load(
 
 
 class LoadedPredictor:
-    """Labels conversations, and remembers their speakers where it has a memory. Made by `erc.load`.
+    """Labels conversations, and remembers their speakers if it has a memory. Created by `erc.load`.
 
     Attributes:
         predictor: The `erc.inference.Predictor` that labels.
@@ -122,7 +122,7 @@ class LoadedPredictor:
         A string that is the path of an existing file is a path. A string with a line break, or one that
         starts with `NAME: `, is a text. Strings in a list are paths.
 
-        With a memory, a turn reads what its speaker said and felt before, and the turns are kept.
+        With a memory, each turn reads its speaker's earlier turns and emotions, and the new turns are stored.
 
         Args:
             data: What to label.
@@ -140,7 +140,7 @@ class LoadedPredictor:
             columns=columns,
             strict=strict,
             conversation_id=conversation_id,
-            # A memory tells conversations of one name apart by their words.
+            # A memory distinguishes conversations of the same name by their text.
             unique=self.remembering is None,
         )
         found = read_input(data, options)
@@ -197,7 +197,7 @@ class LoadedPredictor:
         )
 
     def _warn(self, message: str) -> None:
-        """A warning of the memory: a note of the result under way, else a Python warning."""
+        """Passes on a warning of the memory: as a note of the current result, else as a Python warning."""
         if self._notes is None:
             warnings.warn(message, stacklevel=2)
         else:

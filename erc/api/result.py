@@ -1,4 +1,4 @@
-"""What labelling returns: the turns with their predictions, and what was odd about the input."""
+"""The result of labelling: the turns with their predictions, and problems in the input."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _WIDTH = 120
 class LabelResult(Sequence[Prediction]):
     """The labelled turns of one call, in reading order.
 
-    A sequence of `erc.Prediction`: iterate over it, index it, take its length. `print` shows a table, and a
-    notebook shows it as HTML.
+    A sequence of `erc.Prediction`, with iteration, indexing and length. `print` shows a table, and a notebook
+        shows it as HTML.
 
     Attributes:
         conversations: One `Labelled` for each conversation, with its `predictions`.
@@ -65,7 +65,7 @@ class LabelResult(Sequence[Prediction]):
 
     @property
     def review(self) -> list[Prediction]:
-        """Turns a person should check, the least certain first."""
+        """Turns marked for review, the least certain first."""
         return sorted((turn for turn in self._turns if turn.decision == REVIEW), key=lambda turn: -turn.total)
 
     def to_dict(self) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ class LabelResult(Sequence[Prediction]):
         return [plain(turn.to_record()) for turn in self._turns]
 
     def to_jsonl(self, path: str | Path | None = None) -> str | None:
-        """JSON Lines, written to `path` or returned as text. A file is complete or untouched.
+        """JSON Lines, written to `path` or returned as text. Files are written atomically.
 
         Raises:
             InputError: When `path` cannot be written.
@@ -85,7 +85,7 @@ class LabelResult(Sequence[Prediction]):
         return buffer.getvalue().decode() if path is None else None
 
     def save(self, path: str | Path) -> None:
-        """Writes a .jsonl, .csv, .parquet or .vtt file, by its suffix. A file is complete or untouched.
+        """Writes a .jsonl, .csv, .parquet or .vtt file, by its suffix. Files are written atomically.
 
         Raises:
             InputError: When the suffix names no format, the format cannot hold a turn (WebVTT needs times),

@@ -30,8 +30,8 @@ def conversation_table(labelled: Labelled, *, turns: int | None = None, width: i
     """A table of the first `turns` turns; None shows all.
 
     Columns are speaker, text, emotion with its confidence, finer emotions, uncertainty and a review mark.
-    The emotion is always written as a word; colour only repeats it. Control characters and bidirectional
-    overrides are shown as their code, so a transcript cannot redraw the terminal. Below 110 columns of
+    The emotion is always written as a word; colour is only an addition. Control characters and bidirectional
+    overrides are shown as their codes, so a transcript cannot change the terminal. Below 110 columns of
     `width` the finer emotions are left out.
     """
     wide = width >= _WIDE
@@ -81,5 +81,5 @@ def _shorten(text: str, limit: int = 240) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with characters that cannot be printed shown as their code, so it cannot redraw a terminal."""
+    """`text` with unprintable characters shown as their codes, so it cannot change a terminal."""
     return "".join(c if c.isprintable() else " " if c in "\t\n\r" else f"<U+{ord(c):04X}>" for c in text)

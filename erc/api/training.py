@@ -1,4 +1,4 @@
-"""`erc.train`: one configuration, one run folder, one model, as `erc train` does it."""
+"""`erc.train`: trains a configuration in a run folder, like the command `erc train`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def train(
     server: str | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Trains what a configuration describes and returns the folder of the model, for `erc.load`.
+    """Trains the model of a configuration and returns its folder, for `erc.load`.
 
     For a language model, load the folder as `llm:FOLDER`. For `task: multitask` the folder holds one model
     for each part. An interrupted run resumes from its last checkpoint.
@@ -29,10 +29,10 @@ def train(
         config: A YAML file, the name of a shipped configuration, or an `ExperimentConfig`.
         overrides: Changes, as `["optim.epochs=1", "data.root=corpora"]`.
         run: Run folder; None takes `runs/NAME`.
-        resume: Continue an interrupted run; False starts again.
+        resume: Resume an interrupted run; False starts again.
         progress: Show a progress bar.
-        server: Address of a server whose model writes what a recipe learns from.
-        note: Receives remarks on what is prepared beside the corpus.
+        server: Address of a server whose model writes the training texts of a recipe.
+        note: Called with remarks on training inputs prepared besides the corpus.
 
     Raises:
         ConfigError: When the configuration is unknown or invalid, or the run folder holds another one.

@@ -1,7 +1,7 @@
 """Speaker history in memory, for training and evaluation on a corpus.
 
-Every look-up returns turns strictly before a moment. So a history filled with a whole corpus gives the same
-answers as one filled turn by turn, and a model never reads a later turn.
+Every look-up returns only turns strictly before a moment. A history filled with a whole corpus therefore
+gives the same results as one filled turn by turn, and a model never reads a later turn.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def observed_turns(
     embeddings: np.ndarray,
     probabilities: np.ndarray,
 ) -> Iterator[tuple[Conversation, Utterance, PastUtterance]]:
-    """Every turn, with what a history keeps of it.
+    """Every turn, with the values that a history stores for it.
 
     Args:
         conversations: Conversations, whose turns are U.
@@ -99,8 +99,8 @@ class _Timeline:
 class InMemoryHistory:
     """A `HistoryProvider` over a corpus, filled with `add`.
 
-    With scope `dialogue` a look-up sees only the conversation of its `before`, as in CoMPM. With `global` it
-    sees all conversations.
+    With scope `dialogue` a look-up searches only the conversation of its `before`, as in CoMPM. With `global`
+    it searches all conversations.
     """
 
     def __init__(self, *, scope: MemoryScope = "global") -> None:
@@ -151,7 +151,7 @@ class NoHistory:
 class OtherSpeakerHistory:
     """Control condition with the wrong memory: each speaker gets the history of one fixed other speaker.
 
-    Speakers are paired with a neighbour in number of turns, so that the amount of history is comparable.
+    Each speaker is paired with one that has a similar number of turns, so amounts of history are comparable.
     """
 
     def __init__(self, provider: HistoryProvider, speakers: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """How models read a speaker's past.
 
-Every lookup has a required `before`, so that reading the future is a type error. Training and evaluation
-pass a provider in memory, labelling one over the persistent speaker memory.
+Every lookup has a required `before`, so reading the future is a type error. Training and evaluation use an
+in-memory provider, labelling uses one over the persistent speaker memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PastUtterance:
     def observed(
         cls, moment: Moment, embedding: np.ndarray, probabilities: np.ndarray, text: str | None
     ) -> PastUtterance:
-        """A turn in the precision of every history: a float16 embedding, float32 probabilities."""
+        """A turn in the precision used by every history: a float16 embedding, float32 probabilities."""
         return cls(
             moment, embedding.astype("float16", copy=False), probabilities.astype("float32", copy=False), text
         )
@@ -58,7 +58,7 @@ class SpeakerHistory:
 
 
 class HistoryProvider(Protocol):
-    """Gives what a speaker said before a moment, across conversations."""
+    """Returns a speaker's turns before a moment, across conversations."""
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """At most `limit` turns of `speaker` strictly before `before`, oldest first."""
@@ -67,7 +67,7 @@ class HistoryProvider(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimilarUtterance:
-    """A remembered turn and its cosine similarity in [-1, 1] to the vector it was searched by."""
+    """A remembered turn and its cosine similarity in [-1, 1] to the query vector."""
 
     turn: PastUtterance
     similarity: float
@@ -78,7 +78,7 @@ class PastBio:
     """Passages of a person's bio in their order.
 
     `version` names the bio in records. `vectors` (R, P) are the passages' embeddings by the shared
-    classifier, None where the memory does not hold them.
+    classifier, None if the memory does not hold them.
     """
 
     passages: tuple[str, ...]
@@ -87,10 +87,10 @@ class PastBio:
 
 
 class SpeakerPast(Protocol):
-    """What is remembered of the speakers of conversations, for each conversation from before its first turn.
+    """The remembered past of the speakers of conversations, from before the first turn of each.
 
-    A speaker memory gives it when labelling, a corpus when training and evaluating. Each scorer takes what it
-    reads and ignores the rest. `before` is always a turn of the conversation that asks.
+    It comes from a speaker memory when labelling, and from a corpus in training and evaluation. Each scorer
+    reads the parts it needs. `before` is always a turn of the conversation being read.
     """
 
     def time(self, conversation_id: str) -> float:
@@ -98,7 +98,7 @@ class SpeakerPast(Protocol):
         ...
 
     def person(self, conversation_id: str, name: str) -> str | None:
-        """Id of the person whom a conversation calls `name`; None for somebody the memory does not keep.
+        """Id of the person whom a conversation calls `name`; None for a person the memory does not store.
 
         A name that is new to a live conversation is looked up as of the conversation's start.
         """
@@ -111,7 +111,7 @@ class SpeakerPast(Protocol):
     def similar(
         self, person: str, vector: np.ndarray, *, before: Moment, limit: int
     ) -> Sequence[SimilarUtterance]:
-        """At most `limit` remembered turns of a person, those nearest to `vector` (P,)."""
+        """At most `limit` remembered turns of a person, the nearest to `vector` (P,)."""
         ...
 
     def bio(self, person: str, *, before: Moment, limit: int | None = None) -> PastBio | None:

@@ -18,7 +18,7 @@ _STRANGERS = frozenset(_STRANGERS_TEXT.split("|"))
 
 
 def is_stranger(corpus: str | None, name: str) -> bool:
-    """Whether a name has a meaning in its conversation only.
+    """Whether a name identifies a person only within its conversation.
 
     Case, spacing, `#...#` and an article in front are ignored.
     """
@@ -34,7 +34,7 @@ def is_stranger(corpus: str | None, name: str) -> bool:
 def speaker_key(corpus: str | None, name: str, conversation_id: str) -> str:
     """The key of a speaker's history: corpus and name, without differences in case and spacing.
 
-    For a name that has a meaning in its conversation only, the conversation is part of the key.
+    For a name that identifies a person only within its conversation, the conversation is part of the key.
     """
     key = f"{corpus or ''}/{' '.join(name.split()).casefold()}"
     return f"{key}\0{conversation_id}" if is_stranger(corpus, name) else key

@@ -96,8 +96,8 @@ class LeakReport:
 class LeakFilter:
     """Drops every conversation with a text, or from a held-out episode, of the evaluated splits.
 
-    A corpus is not filtered by its own splits: official splits are kept as published, so that results are
-    comparable. Episodes are compared between corpora of the same series only.
+    A corpus is not filtered by its own splits: official splits are used as published, so results are
+        comparable. Episodes are compared only between corpora of the same series.
     """
 
     held_out: tuple[HeldOut, ...]

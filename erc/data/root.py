@@ -19,7 +19,7 @@ def user_data_dir() -> Path:
 
 
 def user_cache_dir() -> Path:
-    """The folder for files that can be made again: `$XDG_CACHE_HOME/convemo`, by default under `~/.cache`."""
+    """The folder for files that can be recreated: `$XDG_CACHE_HOME/convemo`, by default under `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "convemo"
 

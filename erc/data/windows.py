@@ -19,13 +19,12 @@ def local_numbers(speakers: Iterable[str]) -> list[int]:
 
 
 def spoken_text(text: str, kind: SpeakerText, *, name: str, local: int, row: int) -> str:
-    """The text of a turn for the encoder, with its speaker in front.
+    """The text of a turn for the encoder, preceded by its speaker.
 
     - `name` gives `Ana: ...`.
     - `local_tag` gives `<s1> ...` in order of appearance, as plain text (CoMPM, 2022).
     - `global_tag` gives `<s17> ...`, the speaker's row in the corpus's table, or `<s0>` for an unknown
-      speaker
-      (EmoNet, 2024).
+      speaker (EmoNet, 2024).
     - `none` gives the text alone.
     """
     if kind == "name":

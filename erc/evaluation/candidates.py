@@ -40,8 +40,8 @@ class ModelOutput:
         logits: (U, C) uncalibrated; None for mapped output.
         mc: Uncertainty per label (U, C) for multi-label sets, else per turn (U,); None without samples.
         sampling: Mode and number of samples.
-        notes: What the model was given to read, for the report.
-        asked: Emotion set of the prompts, for a language model without its own.
+        notes: Notes on the model's inputs, for the report.
+        asked: Emotion set of the prompts, for a language model without a set of its own.
     """
 
     probabilities: np.ndarray
@@ -61,7 +61,7 @@ class Candidate:
         kind: Kind of model.
         emotion_set: The model's own emotion set.
         sha256: Digest of the weights, if known.
-        believe: Gives the model's output on data.
+        believe: Computes the model's output on data.
         files: SHA-256 of its training files, by name.
         config: Configuration of its run.
         speakers: Speakers of its training.
@@ -117,7 +117,7 @@ def _trained_speakers(reads: Mapping[str, Any]) -> SpeakerVocabulary | None:
 
 
 def distribution(probabilities: np.ndarray) -> np.ndarray:
-    """Independent probabilities (U, C) normalised to sum 1; the order of labels stays."""
+    """Independent probabilities (U, C), normalised to sum 1 in the same label order."""
     total = probabilities.sum(axis=1, keepdims=True)
     return np.divide(
         probabilities, total, out=np.full_like(probabilities, 1.0 / probabilities.shape[1]), where=total > 0
@@ -128,7 +128,8 @@ def refuse_several_labels(data: GoldData, *, identity: str, own: str) -> None:
     """Raises InputError for multi-label data, which a model of exclusive emotions cannot label."""
     if data.emotions.multi_label:
         raise InputError(
-            f"{identity} knows the emotions of {own}, the data has several labels a turn", path=data.source
+            f"{identity} labels with the emotions of {own}, the data has several labels per turn",
+            path=data.source,
         )
 
 
@@ -170,7 +171,7 @@ def _conversation_output(
 def _bios(
     artefact: Artefact, utterance: CachedScorer, data: GoldData, inputs: Path | None, stack: ExitStack
 ) -> tuple[SpeakerPast | None, tuple[str, ...]]:
-    """Bios of the data's speakers as in training's dev evaluation, and a note for the report."""
+    """Bios of the data's speakers, as in the dev evaluation of training, and a note for the report."""
     files = {name.rpartition("/")[2]: sha256 for name, sha256 in artefact.info.data.items()}
     registry = stack.enter_context(
         evaluated_memory(data, utterance, inputs, config=artefact.info.config, section="emonet", files=files)

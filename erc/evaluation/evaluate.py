@@ -30,7 +30,7 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy, categorical_entropy
 
 FOLDS = 5
-_FEWEST_DIALOGUES = 2 * FOLDS  # With fewer dialogues, a fold leaves too few to fit on.
+_FEWEST_DIALOGUES = 2 * FOLDS  # With fewer dialogues, too few remain for a fit outside a fold.
 
 
 @dataclass(frozen=True, slots=True, eq=False)

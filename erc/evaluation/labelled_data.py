@@ -62,7 +62,8 @@ class GoldData:
             if not self.emotions.multi_label and matrix[row].sum() > 1:
                 both = " and ".join(utterance.emotions)
                 raise self._error(
-                    f"{both} stand together, but a turn has one emotion of '{self.emotions.name}'", utterance
+                    f"{both} are on one turn, but '{self.emotions.name}' allows one emotion per turn",
+                    utterance,
                 )
         empty_is_gold = self.emotions.neutral is None and self.edition is not None
         labelled: np.ndarray = np.ones(len(turns), dtype=bool) if empty_is_gold else np.any(matrix, axis=1)
@@ -74,7 +75,7 @@ class GoldData:
         return matrix, labelled
 
     def limited(self, turns: int | None) -> GoldData:
-        """Whole conversations until there are at least `turns` turns; None takes all."""
+        """The first whole conversations with at least `turns` turns in all; None keeps all."""
         if turns is None:
             return self
         if turns < 1:

@@ -43,8 +43,8 @@ def of_language_model(
     """The candidate of `llm:PATH_OR_ID`.
 
     An adapter is evaluated through the map from its emotion set, and reads the notes and demonstrations it
-    was
-    trained with. A model without one is asked for the data's labels, from the dialogue alone.
+    was trained with. A model without an adapter is prompted for the data's labels and reads only the
+    dialogue.
 
     Args:
         model: As in `load_llm_scorer`; likewise `adapter`, `server` and `cache`.
@@ -105,7 +105,7 @@ def of_language_model(
 def _belief(
     scorer: LlmScorer, utterance: CachedScorer, record: AdapterRecord | None, data: GoldData, memory: _Memory
 ) -> ModelOutput:
-    # fills batches; one by one the texts would not
+    # fills batches, which single texts would not
     utterance.score_texts([turn.text for turn in data.turns()])
     questions, notes = _questions(scorer, utterance, record, data, memory)
     scores = scorer.answer(questions)
@@ -156,7 +156,7 @@ def _questions(
 
 def _leaks(data: GoldData) -> LeakFilter:
     """A filter of demonstrations that share texts with the data, as in training."""
-    if data.edition is None:  # a transcript: nothing of it is in a training corpus
+    if data.edition is None:  # a transcript shares no text with a training corpus
         return NO_LEAKS
     return LeakFilter.of(
         [Corpus(data.name, data.split or "", data.conversations, data.emotions.name, data.edition, (), ())]

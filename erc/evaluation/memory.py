@@ -36,7 +36,7 @@ def evaluated_memory(
 ) -> Iterator[Registry | None]:
     """Yields the memory for evaluated conversations, or None if they belong to no corpus.
 
-    Without a corpus, one name in two transcripts need not be one person.
+    Without a corpus, the same name in two transcripts may mean two persons.
 
     Args:
         data: The evaluated data.
@@ -56,7 +56,7 @@ def evaluated_memory(
         return
     if len({talk.conversation_id for talk in data.conversations}) < len(data.conversations):
         raise InputError(
-            "a conversation id stands twice, so what was said before cannot be told", path=data.source
+            "a conversation id is repeated, so earlier conversations cannot be identified", path=data.source
         )
     reads, place = config.get(section) or {}, folder or user_cache_dir() / "inputs"
     sweep(place)

@@ -1,6 +1,6 @@
-"""Labelling: scorers, the Predictor that command, service and batch share, and live conversations.
+"""Labelling: scorers, live conversations, and the Predictor shared by command, service and batch.
 
-The names a program needs are importable from here; each is loaded on first use.
+The public names are importable from here; each is loaded on first use.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ from erc.uncertainty.policy import REVIEW, DecisionPolicy
 class CascadePredictor(Predictor):
     """Labels with `first`, then with the language model `second` where `first` asks for review.
 
-    Each prediction's `model`, decision and uncertainty belong to the model that answered. The 28 fine
-    emotions
-    and the counts of past turns always come from `first`.
+    Each prediction's `model`, decision and uncertainty belong to the model that labelled the turn. The 28
+    fine emotions and the counts of past turns always come from `first`.
 
     Raises:
         ConfigError: `second` is not a language model, or the two report in different emotion sets.
@@ -38,7 +37,7 @@ class CascadePredictor(Predictor):
             raise ConfigError(
                 f"{first.scorer.identity} reports in '{first.scorer.emotions.name}', "
                 f"{second.scorer.identity} in '{second.scorer.emotions.name}': "
-                "name with --emotions a set that both know"
+                "use --emotions with a set that both support"
             )
         self.second = second
         self._language_model: Any = second.scorer
@@ -69,7 +68,7 @@ class CascadePredictor(Predictor):
     def predict(
         self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
     ) -> tuple[Scores, list[Prediction]]:
-        """The first model's scores, and predictions of which the second replaces those for review."""
+        """The first model's scores, and predictions; the second model labels those marked for review."""
         scores, predictions = self.first.predict(conversations, past=past)
         only: dict[int, set[int]] = {}
         rows, turns = [], []

@@ -39,10 +39,9 @@ def labelled_in_time(
             if time is not None and time < latest and not told:
                 told = True
                 warn(
-                    f"{window[place].conversation_id}: begins before a conversation that was labelled ahead "
-                    "of it, which did not know of it; on "
-                    "standard input, in very long input and beside conversations without timestamps the "
-                    "order of the input stands: sort it by time"
+                    f"{window[place].conversation_id}: begins before a conversation that is already "
+                    "labelled and could not read it; standard input, very long inputs and inputs with "
+                    "missing timestamps are labelled in input order: sort them by time"
                 )
             latest = latest if time is None else max(latest, time)
             done[place] = label(window[place])

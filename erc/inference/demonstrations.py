@@ -1,4 +1,4 @@
-"""Demonstrations of an adapter's training corpus, looked up again for labelling."""
+"""Demonstrations from an adapter's training corpus, retrieved for labelling."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_LEAKS = LeakFilter.of(())
 class TrainedDemonstrations:
     """Finds at most `count` training turns per prompt, by embedding only and never by label.
 
-    `embed` is given where the adapter was trained with an embedder other than the shared classifier.
+    `embed` is given if the adapter was trained with an embedder other than the shared classifier.
     """
 
     index: DemonstrationIndex
@@ -63,7 +63,7 @@ def trained_demonstrations(
     the user's cache folder).
 
     Raises:
-        ArtefactError: The corpus is missing or has changed, or the classifier is another one.
+        ArtefactError: The corpus is missing or has changed, or the classifier is a different one.
     """
     config = record.extra.get("config", {})
     llm = config.get("llm", {})
@@ -93,7 +93,7 @@ def trained_demonstrations(
 
 
 def _embedder(record: AdapterRecord, utterance: UtteranceScorer) -> TextEmbedder:
-    """The embedder an adapter was trained with; raises ArtefactError if the one here is another."""
+    """The embedder an adapter was trained with; raises ArtefactError if it differs from the one here."""
     scorer = CachedScorer(utterance.artefact, settings=replace(utterance.settings, uncertainty="off"))
     shared = SharedEmbedder(
         scorer.embed,
@@ -120,8 +120,8 @@ def _embedder(record: AdapterRecord, utterance: UtteranceScorer) -> TextEmbedder
 def kept_vectors(embedder: TextEmbedder, folder: Path, *, checksums: Sequence[str], precision: str) -> Embed:
     """Embeds texts of corpus files, with a cache in `folder`.
 
-    A cache file is named by a digest of texts, file checksums, embedder and precision. A damaged one is
-    computed again. A folder that cannot be written to only costs time.
+    A cache file is named by a digest of texts, file checksums, embedder and precision. A damaged file is
+    recomputed. If the folder is not writable, nothing is cached.
     """
 
     def embed(texts: Sequence[str]) -> np.ndarray:
@@ -164,7 +164,7 @@ def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what:
     """
     data = config["data"]
     name, split = data["corpus"], data["train_split"]
-    # The folder may be of another machine; then the corpus is searched for in the usual places.
+    # The folder may be from another machine; then the usual places are searched for the corpus.
     root = Path(data["root"]) if data.get("root") and (Path(data["root"]) / name).is_dir() else None
     try:
         corpus = load_split(
@@ -176,9 +176,8 @@ def training_split(config: Mapping[str, Any], files: Mapping[str, str], *, what:
         )
     except InputError as error:
         raise ArtefactError(
-            f"{what} the {split} split of {name}, which is not at hand: {error}. Put the corpus under "
-            f"{VARIABLE} with "
-            f"`erc data import {name} --from PATH`"
+            f"{what} the {split} split of {name}, which is missing: {error}. Put the corpus under "
+            f"{VARIABLE} with `erc data import {name} --from PATH`"
         ) from None
     for file in corpus.files:
         if files.get(file.name) != file.sha256:

@@ -47,7 +47,7 @@ class MakeLive(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConversationModel:
-    """A kind of conversation model. `scorer` None: it is not made from an artefact folder."""
+    """A kind of conversation model. `scorer` is None if it is not made from an artefact folder."""
 
     live: MakeLive
     scorer: MakeScorer | None = None

@@ -158,7 +158,7 @@ def _served(
             f"--server needs the tokenizer of its model to fit prompts, and '{source}' has none that can be "
             f"read: {error}"
         ) from error
-    # Reads the number of positions only from local files: the server has the model.
+    # The number of positions is read from local files only: the server has the model.
     positions = known_positions(
         name if record is None else record.base,
         revision=None if record is None else record.revision,
@@ -253,9 +253,8 @@ def _described(
     several = load_emotion_set(emotion_set).multi_label
     if several and not exact:
         raise ConfigError(
-            f"the emotions of '{emotion_set}' may hold together, so each is asked for alone, which takes "
-            "the exact scores of a local model or of a "
-            "server with echoed completions: use --emotions ekman"
+            f"several emotions of '{emotion_set}' may hold at once, which needs the exact scores of a local "
+            "model or of a server with echoed completions: use --emotions ekman"
         )
     calibrator: ContextualCalibrator | OddsPrior | None = None
     if record is None and exact:
@@ -272,7 +271,9 @@ def _described(
         calibrator=calibrator,
         fitted=record is not None,
         policies={} if record is None else record.extra.get("policy", {}),
-        notes=UNTUNED_NOTES if record is None else trained,  # An adapter reads what it was trained with.
+        notes=UNTUNED_NOTES
+        if record is None
+        else trained,  # An adapter reads the same inputs as in training.
         bio_writer=writing_model(llm["writer"], base=str(llm.get("base")), revision=None)[0]
         if trained.bios and llm.get("writer")
         else None,
@@ -280,7 +281,7 @@ def _described(
 
 
 def _label_prior(backend: LabelScorer, builder: PromptBuilder) -> ContextualCalibrator:
-    """A calibrator that divides out the label prior of a content-free prompt; nothing is fitted."""
+    """A calibrator that removes the label prior of a content-free prompt; nothing is fitted."""
     return ContextualCalibrator.of_prior(
         builder.labels, content_free_prior(backend, [builder.content_free()], builder.labels)
     )
@@ -302,8 +303,9 @@ def named(
 ) -> tuple[str, Path | None, AdapterRecord | None]:
     """Resolves `llm:PATH_OR_ID` to base, adapter folder and adapter record.
 
-    An adapter folder as PATH_OR_ID stands for its base. With `adapter`, PATH_OR_ID names the base, which may
-    have moved since training. A server's model is not checked. Folder and record are None without an adapter.
+    An adapter folder as PATH_OR_ID also determines its base. With `adapter`, PATH_OR_ID names the base, which
+    may have moved since training. A server's model is not checked. Folder and record are None without an
+    adapter.
 
     Raises:
         ConfigError: No model is named, or the adapter belongs to another base.
@@ -342,12 +344,11 @@ def _require_base(name: str, adapter: Path, record: AdapterRecord) -> None:
     if not here:
         raise ArtefactError(
             f"the adapter {adapter} was trained over a base in the folder {record.base}, and {name} is no "
-            "folder here: "
-            f"say where the base lies, with --model llm:FOLDER --adapter {adapter}"
+            f"folder here: give the folder of the base with --model llm:FOLDER --adapter {adapter}"
         )
     if (found := weights_digest(Path(name))) != record.base_weights:
         raise ArtefactError(
             f"the adapter {adapter} was trained over other weights (digest {record.base_weights}) than "
-            f"{name} holds ({found}): its figures and "
-            "its calibration say nothing of these; name the base it belongs to, or train it again"
+            f"{name} holds ({found}): its figures and its calibration do not apply to these; name its own "
+            "base, or train it again"
         )

@@ -138,7 +138,7 @@ def _language_model(
     server: str | None,
     cache: Path | None,
 ) -> Predictor:
-    # Imported here because the language-model path needs more packages than the small models.
+    # Imported here because language models need more packages than the small models.
     from erc.inference.llm_loading import llm_policy, load_llm_scorer
 
     shared = load_model(SHARED_MODEL)

@@ -21,7 +21,7 @@ class FineEmotion:
 
 
 class TurnUncertainty(NamedTuple):
-    """Uncertainty of a turn's emotion in nats; the last two are None where nothing was sampled."""
+    """Uncertainty of a turn's emotion in nats; the last two are None without samples."""
 
     total: float
     aleatoric: float | None
@@ -43,11 +43,11 @@ class Prediction:
         aleatoric: Expected entropy in nats; None without samples.
         epistemic: Mutual information in nats; None without samples.
         decision: `accept` or `review`.
-        model: `name@version` of the model that answered.
-        past_utterances: Past turns of the speaker that the label may rest on.
+        model: `name@version` of the model that labelled the turn.
+        past_utterances: Past turns of the speaker that the model could read.
         past_conversations: Conversations of these turns.
         speaker_id: Id in the speaker memory; None without one.
-        truncated: Whether the text was longer than the model reads.
+        truncated: Whether the text was longer than the model's limit.
         prompt: Prompt templates and the start of their hash, for a language model.
         score_kind: How a language model was scored: `exact` (log-likelihood of whole labels), `codes`
             (one-letter codes; `codes-bounded` if a code was not among the returned tokens and has an upper
@@ -130,7 +130,7 @@ class Prediction:
 
 
 def answered_by(first: Prediction, second: Prediction) -> Prediction:
-    """The second model's answer, with the fine emotions and past counts of the first."""
+    """The second model's prediction, with the fine emotions and past counts of the first."""
     return replace(
         second,
         fine=first.fine,

@@ -51,11 +51,11 @@ class Predictor:
 
     @property
     def past_read(self) -> PastRead:
-        """What the predictor's models read of a `SpeakerPast`."""
+        """The parts of a `SpeakerPast` that the predictor's models read."""
         return self.scorer.past_read
 
     def remarks(self, *, memory: bool) -> tuple[str, ...]:
-        """What a user should know of the models; `memory` says whether a speaker memory is read."""
+        """Remarks on the models for the user; `memory` states whether a speaker memory is read."""
         return (*self.scorer.remarks, *(self.scorer.memory_remarks if memory else ()))
 
     def predict(
@@ -100,7 +100,7 @@ class Predictor:
         turns = 0
         for conversation in conversations:
             window.append(conversation)
-            turns += max(1, len(conversation))  # bounds a stream of empty conversations too
+            turns += max(1, len(conversation))  # also bounds a stream of empty conversations
             if turns >= self.settings.turns_per_window:
                 yield from self.label(window)
                 window, turns = [], 0

@@ -1,4 +1,4 @@
-"""Text embeddings for retrieval: of the shared classifier, or of a sentence-transformers model."""
+"""Text embeddings for retrieval, from the shared classifier or a sentence-transformers model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TextEmbedder(Protocol):
 
     @property
     def revision(self) -> str | None:
-        """Identifies the weights: a digest, or a hub commit; None where neither is known."""
+        """Identifies the weights: a digest, or a hub commit; None if neither is known."""
         ...
 
     @property
@@ -76,7 +76,7 @@ class SentenceEmbedder:
     def load(cls, name: str, *, device: str | None = None) -> SentenceEmbedder:
         """Loads a folder or hub id. all-MiniLM-L6-v2 comes from its package, without a network.
 
-        The model must have its weights as safetensors and brings no code of its own.
+        The model must have safetensors weights and must not need its own code.
 
         Raises:
             ArtefactError: the model cannot be found or read.
@@ -123,7 +123,7 @@ def open_embedder(name: str, *, shared: TextEmbedder) -> TextEmbedder:
 
 
 def _folder_digest(folder: Path) -> str:
-    """Twelve hexadecimal digits of the configurations and weights of a folder, its subfolders included."""
+    """Twelve hexadecimal digits of the configurations and weights of a folder and its subfolders."""
     digest = hashlib.sha256()
     try:
         for path in sorted(folder.rglob("*")):

@@ -1,8 +1,8 @@
 """Bootstrap intervals and paired differences over dialogues.
 
-Turns of one dialogue are alike, so whole dialogues are drawn; without groups the utterances are. Two systems
-are compared on the same draws. F1s need only the counts of each group, so thousands of resamples are one
-matrix product.
+Turns of one dialogue are correlated, so whole dialogues are resampled; without groups, utterances are. Two
+systems are compared on the same resamples. F1 scores need only the counts of each group, so thousands of
+resamples are one matrix product.
 
 Shapes: B utterances, C labels, G groups, R resamples.
 """
@@ -27,7 +27,16 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """System a minus system b with its percentile interval; `p_value` is two-sided for "no difference"."""
+    """System a minus system b, with its percentile interval.
+
+    Attributes:
+        difference: The metric of system a minus that of system b.
+        low: Lower bound of the interval.
+        high: Upper bound of the interval.
+        p_value: Two-sided p-value for the hypothesis of no difference.
+        level: Level of the interval.
+        resamples: Number of resamples.
+    """
 
     difference: float
     low: float
@@ -41,7 +50,7 @@ class PairedDifference:
         """From replicates (R,) of the difference.
 
         The p-value is twice the smaller share of replicates on either side of 0, ties counted on both and one
-        added to each count (Davison and Hinkley 1997), so it never is 0.
+        added to each count (Davison and Hinkley 1997), so it is never 0.
         """
         interval = Interval.of(difference, replicates, level=level)
         share = (1 + min((replicates <= 0).sum(), (replicates >= 0).sum())) / (1 + len(replicates))

@@ -1,9 +1,9 @@
-"""How far probabilities are from frequencies: calibration errors, proper scores and reliability diagrams.
+"""Calibration: calibration errors, proper scores and reliability diagrams.
 
-Bins hold equal numbers of cells unless asked otherwise; cells of equal probability share their mean outcome,
-so that no figure depends on the order of the input. The error over all cells of a multi-label task is
-trivially small because most cells are near 0, hence the errors per label, weighted by support, and over the
-cells with p >= 0.2.
+Bins hold equal numbers of cells by default. Cells of equal probability share their mean outcome, so no figure
+depends on the input order. Over all cells of a multi-label task the error is trivially small, because most
+cells are near 0. Reports therefore give the errors per label, weighted by support, and over the cells with p
+>= 0.2.
 
 Shapes: B utterances, C labels, K bins.
 """
@@ -21,7 +21,7 @@ from erc.uncertainty.counts import one_hot, safe_ratio
 
 BINS = 15
 RESTRICTED_FROM = 0.2
-_SMALLEST = 1e-12  # a certain and wrong prediction costs 27.6 nats, not infinity
+_SMALLEST = 1e-12  # a certain wrong prediction costs 27.6 nats instead of infinity
 Scheme = Literal["mass", "width"]
 
 
@@ -43,7 +43,7 @@ class Reliability:
     def error(self) -> float | None:
         """Expected calibration error.
 
-        mean |probability - frequency|, weighted by count; None without cells.
+        The mean |probability - frequency|, weighted by count; None without cells.
         """
         total = self.count.sum()
         return (
@@ -55,9 +55,15 @@ class Reliability:
 class LabelCalibration:
     """Calibration of one label.
 
-    `ece` has bins of equal mass, `ece_width` bins of equal width. `brier_skill` is the share of the base
-    rate's
-    Brier score that is saved; None if all targets are equal.
+    Attributes:
+        label: The label.
+        ece: Expected calibration error, with bins of equal mass.
+        ece_width: Expected calibration error, with bins of equal width.
+        brier: Brier score.
+        nll: Mean negative log-likelihood in nats.
+        brier_skill: Relative reduction of the base rate's Brier score; None if all targets are equal.
+        base_rate: Share of positives.
+        mean_probability: Mean of the probabilities.
     """
 
     label: str
@@ -72,7 +78,19 @@ class LabelCalibration:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelCalibration:
-    """Averages over labels, the error over cells with p >= 0.2 (None without such cells), and each label."""
+    """Calibration of independent labels.
+
+    Attributes:
+        macro_ece: Mean of the labels' expected calibration errors.
+        weighted_ece: Their mean weighted by support.
+        all_cells_ece: Expected calibration error over all cells.
+        restricted_ece: Expected calibration error over cells with p >= 0.2; None without such cells.
+        restricted_cells: Number of these cells.
+        brier: Brier score over all cells.
+        nll: Mean negative log-likelihood over all cells in nats.
+        macro_brier_skill: Mean of the labels' Brier skills; None if no label has one.
+        per_label: Calibration of each label.
+    """
 
     macro_ece: float
     weighted_ece: float
@@ -93,9 +111,16 @@ class MultiLabelCalibration:
 class SingleLabelCalibration:
     """Calibration of exclusive classes.
 
-    `top_ece` compares the confidence of decisions with their accuracy, `classwise_ece` is the mean over
-    classes.
-    `brier` sums over classes (0 to 2), `nll` is in nats per utterance.
+    Attributes:
+        top_ece: Error of the decisions' confidence against their accuracy, with bins of equal mass.
+        top_ece_width: The same with bins of equal width.
+        classwise_ece: Mean of the classes' expected calibration errors.
+        brier: Brier score, summed over classes (0 to 2).
+        nll: Negative log-likelihood in nats per utterance.
+        brier_skill: Relative reduction of the base rates' Brier score; None if all targets are equal.
+        mean_confidence: Mean probability of the decided class.
+        accuracy: Share of right decisions.
+        per_class: Calibration of each class.
     """
 
     top_ece: float
@@ -125,7 +150,7 @@ def reliability(
         raise ValueError(f"scheme={scheme!r}: expected 'mass' or 'width'")
     order = np.argsort(values, kind="stable")
     ranked = values[order]
-    # Cells of equal probability may fall into two bins of equal mass: each takes the mean outcome of its tie.
+    # A tie may span two bins of equal mass, so each of its cells takes the mean outcome of the tie.
     _, tie, sizes = np.unique(ranked, return_inverse=True, return_counts=True)
     shared = (np.bincount(tie, weights=observed[order]) / sizes)[tie] if len(values) else observed
     if scheme == "mass":

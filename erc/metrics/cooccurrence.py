@@ -1,4 +1,4 @@
-"""Which label is decided when another is true: a confusion matrix for multi-label decisions.
+"""A confusion matrix for multi-label decisions: which label is decided when another is true.
 
 Shapes: B utterances, C labels.
 """
@@ -30,10 +30,8 @@ def cooccurrence_confusion(
     """Confusion of labels (C, C) when several can be true; the diagonal is the recall.
 
     Entry [i, j] is the share of utterances with true label i for which label j was decided. Labels that are
-    often
-    true together have entries off the diagonal without an error. With `only_errors`, utterances that also
-    have
-    label j are left out of [i, j]. Rows without support are 0.
+    often true together have off-diagonal entries without an error. With `only_errors`, utterances that also
+    have label j are left out of [i, j]. Rows without support are 0.
     """
     observed = as_multi_hot(targets, shape=np.shape(targets)).astype(np.float64)
     decided = as_multi_hot(decisions, shape=observed.shape, name="decisions").astype(np.float64)

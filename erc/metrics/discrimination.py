@@ -1,8 +1,7 @@
-"""How well an uncertainty finds errors: AUROC and AUPR, with the share of errors beside them.
+"""How well an uncertainty detects errors: AUROC and AUPR, with the share of errors.
 
-Over all cells of a multi-label task the AUROC is inflated by easy negatives. So cell-level figures are
-limited
-to ambiguous cells and to decided ones.
+Over all cells of a multi-label task, easy negatives inflate the AUROC. Cell-level figures are therefore also
+given for ambiguous cells and for decided ones.
 
 Shapes: B utterances, C labels.
 """
@@ -24,7 +23,7 @@ AMBIGUOUS = (0.05, 0.95)
 class Discrimination:
     """AUROC and AUPR of finding errors.
 
-    A useless score has 0.5 and `prevalence`. Both are None unless there are right and wrong decisions.
+    An uninformative score has 0.5 and `prevalence`. Both are None unless there are right and wrong decisions.
     """
 
     auroc: float | None

@@ -1,4 +1,4 @@
-"""Evaluators that a trainer calls on dev logits: names to numbers, one of which picks the checkpoint.
+"""Evaluators that a trainer calls on dev logits. One of the figures selects the checkpoint.
 
 Shapes: B utterances, C labels.
 """
@@ -24,10 +24,17 @@ from erc.uncertainty.thresholds import LabelThresholds
 class MultiLabelEvaluator:
     """Scores sigmoid logits (B, C) against multi-hot targets.
 
-    The primary metric is macro-F1 at per-label thresholds that are cross-fitted on the very dev set: early
-    checkpoints and weighted losses put their probabilities anywhere, and 0.5 would choose by that instead of
-    by the ranking. `groups` are the dialogue ids of dev, kept together in a fold; None for utterances without
-    dialogues.
+    The primary metric is macro-F1 at per-label thresholds that are cross-fitted on the same dev set. Early
+    checkpoints and weighted losses shift the probabilities, so a threshold of 0.5 would select by the shift
+    and not by the ranking.
+
+    Attributes:
+        labels: The C labels.
+        groups: Dialogue ids of dev, kept together in a fold; None for utterances without dialogues.
+        folds: Number of folds.
+        seed: Seed of the folds.
+        primary_metric: Name of the figure that selects the checkpoint.
+        greater_is_better: Whether a larger value of it is better.
     """
 
     labels: tuple[str, ...]

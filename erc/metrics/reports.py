@@ -1,7 +1,7 @@
 """All figures of one model on one split, as one JSON-able dictionary.
 
-A calibrator and thresholds that are fitted on the split itself are reported cross-fitted by dialogue. The
-in-sample figures are given too, and marked, because most published figures are in-sample.
+Figures with a calibrator and thresholds fitted on the same split are cross-fitted by dialogue. In-sample
+figures are reported too and are marked, because most published figures are in-sample.
 
 Shapes: B utterances, C labels.
 """
@@ -37,7 +37,7 @@ from erc.uncertainty.losses import hamming_loss, jaccard_loss, zero_one_loss
 from erc.uncertainty.thresholds import LabelThresholds, fit_thresholds
 
 _SMALLEST = 1e-12
-_SELECTIVE_RESAMPLES = 1_000  # sorting is slow, and the percentiles of an area need no more
+_SELECTIVE_RESAMPLES = 1_000  # sorting is slow, and more resamples barely change the percentiles of an area
 _LOSSES = {"hamming": hamming_loss, "jaccard": jaccard_loss, "zero_one": zero_one_loss}
 
 
@@ -57,7 +57,7 @@ def multilabel_report(
 
     `mc` is the per-label Monte-Carlo uncertainty (B, C) of the same utterances. `at_half` scores the plain
     sigmoid at 0.5. `tuned.cross_fitted` is unbiased, `tuned.in_sample` is marked optimistic. `fitted` has the
-    calibrator and the thresholds fitted on the whole split: the ones to ship. `prediction_sets` scores 90%
+    calibrator and the thresholds fitted on the whole split, for use in a model. `prediction_sets` scores 90%
     sets (None with too few dialogues). Selective figures use the cross-fitted decisions.
 
     Raises:
@@ -140,11 +140,10 @@ def singlelabel_report(
     """The report of dev softmax probabilities (B, C) and class indices (B,).
 
     The decision is the most probable class of the given probabilities. `mc` is the utterance-level
-    uncertainty
-    (B,). `subsets` are named masks (B,), such as the first utterance of each speaker; each gets scores and
-    intervals. Calibration is given as is and after a calibrator cross-fitted by dialogue on the
-    log-probabilities.
-    `prediction_sets` scores 90% sets (None with too few dialogues).
+    uncertainty (B,). `subsets` are named masks (B,), such as the first utterance of each speaker; each gets
+    scores and intervals. Calibration is given for the given probabilities, and after a calibrator
+    cross-fitted by dialogue on the log-probabilities. `prediction_sets` scores 90% sets (None with too few
+    dialogues).
 
     Raises:
         ValueError: For arrays of other shapes or ranges, or fewer rows or groups than folds.

@@ -1,8 +1,8 @@
 """Classification scores as small frozen objects.
 
-0/0 counts as 0, as scikit-learn's `zero_division=0` has it; MCC is 0 where a margin is empty. Averages run
-over all labels, with or without support, as the published figures do; `without_support` names the labels that
-have none.
+0/0 counts as 0, as with scikit-learn's `zero_division=0`; MCC is 0 if a margin is empty. Averages are over
+all labels, with or without support, as in published figures; `without_support` names the labels without
+support.
 
 Shapes: B utterances, C labels.
 """
@@ -22,7 +22,19 @@ from erc.uncertainty.losses import hamming_loss
 
 @dataclass(frozen=True, slots=True)
 class PerLabelScores:
-    """One label against the rest; `threshold` is the one that made the decisions, where there was one."""
+    """Scores of one label against the rest.
+
+    Attributes:
+        label: The label.
+        accuracy: Share of right decisions.
+        precision: Precision.
+        recall: Recall.
+        f1: F1 score.
+        mcc: Matthews correlation.
+        support: Number of utterances with the label.
+        predicted: Number of utterances for which the label was decided.
+        threshold: Decision threshold, if there is one.
+    """
 
     label: str
     accuracy: float
@@ -37,7 +49,7 @@ class PerLabelScores:
 
 @dataclass(frozen=True, slots=True)
 class Averages:
-    """Precision, recall and F1 under one way of averaging."""
+    """Precision, recall and F1 for one kind of average."""
 
     precision: float
     recall: float
@@ -46,7 +58,19 @@ class Averages:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelReport:
-    """Scores of multi-label decisions; `subset_accuracy` counts utterances with every label right."""
+    """Scores of multi-label decisions.
+
+    Attributes:
+        utterances: Number of utterances.
+        per_label: Scores of each label.
+        macro: Averages over labels.
+        micro: Averages over all cells.
+        weighted: Averages over labels, weighted by support.
+        samples: Averages over utterances.
+        subset_accuracy: Share of utterances with every label right.
+        hamming_loss: Share of wrong cells.
+        without_support: Labels without support.
+    """
 
     utterances: int
     per_label: tuple[PerLabelScores, ...]
@@ -65,10 +89,20 @@ class MultiLabelReport:
 
 @dataclass(frozen=True, slots=True)
 class SingleLabelReport:
-    """Scores of one class per utterance; `confusion[i][j]` counts utterances of class i that were called j.
+    """Scores of one class per utterance.
 
     Micro-averaged precision, recall and F1 all equal the accuracy when every utterance has one class and one
     decision.
+
+    Attributes:
+        utterances: Number of utterances.
+        accuracy: Share of right decisions.
+        per_class: Scores of each class.
+        macro: Averages over classes.
+        micro: Averages over all decisions.
+        weighted: Averages over classes, weighted by support.
+        confusion: `confusion[i][j]` counts utterances of class i decided as j.
+        without_support: Classes without support.
     """
 
     utterances: int
@@ -142,7 +176,7 @@ def matthews(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, total: int) -> np.n
     """Matthews correlation (C,) of counts (C,), 0 where a row or column of the 2x2 table is empty."""
     tp, fp, fn = (np.asarray(counts, dtype=np.float64) for counts in (tp, fp, fn))
     tn = total - tp - fp - fn
-    # The product of four counts of a large corpus leaves 64-bit integers; floats do not overflow here.
+    # The product of four counts of a large corpus overflows 64-bit integers; floats do not overflow here.
     return safe_ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 

@@ -1,8 +1,8 @@
-"""Uncertainty scores side by side: Monte-Carlo parts next to what one deterministic pass already says.
+"""Comparison of uncertainty scores: Monte-Carlo parts and those of one deterministic pass.
 
-Every score is measured on the same decisions and the same resamples, and its AURC is compared with that of
-the entropy of the deterministic pass: an uncertainty that costs N passes must beat the one that costs
-nothing.
+Every score is measured on the same decisions and the same resamples. Its AURC is compared with that of the
+entropy of the deterministic pass, because an uncertainty that needs N passes must improve on one that needs
+no extra pass.
 
 Shapes: B utterances, C labels, S samples.
 """
@@ -35,9 +35,9 @@ def multilabel_signals(
     """Utterance-level uncertainties (B,) by name, high meaning uncertain.
 
     `max_probability` is 1 minus the largest label probability, `entropy` the sum of the labels' binary
-    entropies, both of the deterministic pass (B, C); `entropy_uncalibrated` is that of the probabilities
-    before calibration, which is where Monte-Carlo samples stand; `mc_total` and `mc_epistemic` sum the
-    per-label parts of `mc` (B, C).
+    entropies, both of the deterministic pass (B, C). `entropy_uncalibrated` is the entropy before
+    calibration, for comparison with the uncalibrated Monte-Carlo samples. `mc_total` and `mc_epistemic` sum
+    the per-label parts of `mc` (B, C).
     """
     signals = {
         "max_probability": 1.0 - probabilities.max(axis=1),
@@ -70,8 +70,7 @@ def selective_comparison(
     """Compares uncertainty signals by selective prediction.
 
     For each loss and signal: AURC, E-AURC and AUGRC with intervals, risk at fixed coverages, coverage at
-    three
-    quarters and half of the full risk, and paired differences of AURC and AUGRC to the entropy of the
+    three quarters and half of the full risk, and paired differences of AURC and AUGRC to the entropy of the
     deterministic pass (negative: better).
     """
     comparison: dict[str, Any] = {}

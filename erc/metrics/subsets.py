@@ -23,7 +23,7 @@ def dialogue_ids(conversations: Iterable[Conversation]) -> np.ndarray:
 
 
 def first_of_speaker(conversations: Iterable[Conversation]) -> np.ndarray:
-    """True at each speaker's first turn in a conversation; only other conversations inform about them."""
+    """True at each speaker's first turn in a conversation, where only other conversations provide history."""
     mask = []
     for conversation in conversations:
         heard: set[str] = set()
@@ -34,7 +34,7 @@ def first_of_speaker(conversations: Iterable[Conversation]) -> np.ndarray:
 
 
 def first_in_conversation(conversations: Iterable[Conversation]) -> np.ndarray:
-    """True at the first turn of each conversation, which has no past at all."""
+    """True at the first turn of each conversation, which has no past."""
     return np.array(
         [utterance.index == 0 for conversation in conversations for utterance in conversation], dtype=bool
     )

@@ -1,4 +1,4 @@
-"""The code and commands of the documentation run, each page in a folder of its own with the examples."""
+"""Runs the code and commands of the documentation, each page in its own folder with the examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_code_of_page_runs(page: Path, folder: Path) -> None:
     run_page(page)
 
 
-def test_options_and_verbs_that_the_pages_name_exist() -> None:
+def test_options_and_verbs_named_on_pages_exist() -> None:
     from typer.main import get_command
 
     from erc.cli.app import app
@@ -61,7 +61,7 @@ def test_options_and_verbs_that_the_pages_name_exist() -> None:
     assert unknown == []
 
 
-def test_block_knows_its_rule_and_place(tmp_path: Path) -> None:
+def test_block_has_its_rule_and_line_number(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# Page\n\n```sh\nerc --version\n```\n\n<!-- test: skip, needs a server -->\n```python\nx\n```\n\n"
@@ -91,7 +91,7 @@ def test_rule_without_a_reason_is_refused(rule: str, tmp_path: Path) -> None:
         ("```python\nprint(1)\n```\n\n<!-- test: output -->\n```text\n2\n```\n", "another output"),
     ],
 )
-def test_page_that_is_wrong_fails(
+def test_page_with_an_error_fails(
     page: str, message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("doc_blocks.ROOT", folder)

@@ -1,4 +1,4 @@
-"""The site of the documentation builds without a warning, is complete, and fetches nothing from elsewhere."""
+"""The documentation site builds without warnings, is complete, and loads no external files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_site_has_a_page_for_every_document(site: Path) -> None:
     assert wanted - {path.relative_to(site) for path in site.rglob("*.html")} == set()
 
 
-def test_pages_load_no_script_style_or_picture_from_elsewhere(site: Path) -> None:
+def test_pages_load_no_external_script_style_or_image(site: Path) -> None:
     loading = re.compile(
         r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?https?:[^>]*>|"""
         r"""<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|preconnect))[^>]*\bhref=["']?https?:[^>]*>"""
@@ -40,7 +40,7 @@ def test_pages_load_no_script_style_or_picture_from_elsewhere(site: Path) -> Non
     assert [one for one in found if one[1]] == []
 
 
-def test_reference_names_every_key_of_the_configuration(site: Path) -> None:
+def test_reference_documents_every_configuration_key(site: Path) -> None:
     page = (site / "reference" / "configuration.html").read_text(encoding="utf-8")
     modules = (sections, emonet, llm, multitask, utterance)
     kinds = {
@@ -55,7 +55,7 @@ def test_reference_names_every_key_of_the_configuration(site: Path) -> None:
     assert [key for key in sorted(keys) if f'id="{key}"' not in page] == []
 
 
-def test_reference_names_every_public_name(site: Path) -> None:
+def test_reference_documents_every_public_name(site: Path) -> None:
     import erc
 
     page = (site / "reference" / "python.html").read_text(encoding="utf-8")

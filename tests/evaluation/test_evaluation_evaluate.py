@@ -70,7 +70,7 @@ def of_dialogues(artefact: Artefact, dialogues: Path) -> Evaluation:
     return evaluated(artefact, dialogues, HEAD)
 
 
-def test_evaluate_shipped_figures_are_those_of_the_stored_calibrator_and_thresholds(
+def test_evaluate_shipped_figures_use_the_stored_calibrator_and_thresholds(
     artefact: Artefact, comments: Path, of_comments: Evaluation
 ) -> None:
     gold = load_gold(str(comments), model_set="goemotions")
@@ -90,7 +90,7 @@ def test_evaluate_shipped_figures_are_those_of_the_stored_calibrator_and_thresho
     assert shipped["macro"]["f1"] == pytest.approx(np.mean([row["f1"] for row in shipped["per_label"]]))
 
 
-def test_evaluate_at_half_decides_by_uncalibrated_logits(
+def test_evaluate_at_half_uses_uncalibrated_logits(
     artefact: Artefact, comments: Path, of_comments: Evaluation
 ) -> None:
     gold = load_gold(str(comments), model_set="goemotions")
@@ -99,7 +99,7 @@ def test_evaluate_at_half_decides_by_uncalibrated_logits(
     assert [row["predicted"] for row in rows] == (logits >= 0).sum(axis=0).tolist()
 
 
-def test_evaluate_file_the_model_was_tuned_on_is_named_in_sample(artefact: Artefact, comments: Path) -> None:
+def test_evaluate_on_the_tuning_file_marks_the_figures_in_sample(artefact: Artefact, comments: Path) -> None:
     sha256 = hashlib.sha256(comments.read_bytes()).hexdigest()
     tuned = replace(artefact, info=replace(artefact.info, data={"goemotions/dev.tsv": sha256}))
     report = run(tuned, comments)
@@ -108,7 +108,7 @@ def test_evaluate_file_the_model_was_tuned_on_is_named_in_sample(artefact: Artef
     assert "cross-fitted ones are the honest ones" in report["notes"][-1]
 
 
-def test_evaluate_train_split_promises_nothing(artefact: Artefact, comments: Path) -> None:
+def test_evaluate_on_the_training_file_adds_a_note(artefact: Artefact, comments: Path) -> None:
     sha256 = hashlib.sha256(comments.read_bytes()).hexdigest()
     info = replace(
         artefact.info, data={"goemotions/train.tsv": sha256}, config={"data": {"train_split": "test"}}
@@ -116,13 +116,13 @@ def test_evaluate_train_split_promises_nothing(artefact: Artefact, comments: Pat
     assert "was trained on goemotions/train.tsv" in run(replace(artefact, info=info), comments)["notes"][-1]
 
 
-def test_evaluate_unseen_file_is_not_in_sample(of_comments: Evaluation) -> None:
+def test_evaluate_on_an_unseen_file_is_not_in_sample(of_comments: Evaluation) -> None:
     report = of_comments.report
     assert report["seen_in_training"] is None
     assert not report["shipped"]["in_sample"]
 
 
-def test_evaluate_samples_add_the_monte_carlo_signals(
+def test_evaluate_with_sampling_adds_monte_carlo_signals(
     artefact: Artefact, comments: Path, of_comments: Evaluation
 ) -> None:
     without, sampled = run(artefact, comments), of_comments.report
@@ -133,7 +133,7 @@ def test_evaluate_samples_add_the_monte_carlo_signals(
     assert without["settings"]["samples"] == 0
 
 
-def test_evaluate_exclusive_labels_are_scored_by_the_likeliest_mapped_label(
+def test_evaluate_scores_exclusive_labels_by_the_likeliest_mapped_label(
     artefact: Artefact, dialogues: Path, of_dialogues: Evaluation
 ) -> None:
     gold = load_gold(str(dialogues), model_set="goemotions")
@@ -152,7 +152,7 @@ def test_evaluate_exclusive_labels_are_scored_by_the_likeliest_mapped_label(
     assert set(report["selective"]["zero_one"]) >= {"mc_total", "mc_epistemic", "entropy", "max_probability"}
 
 
-def test_evaluate_unlabelled_turns_are_left_out_and_counted(of_dialogues: Evaluation) -> None:
+def test_evaluate_leaves_out_and_counts_unlabelled_turns(of_dialogues: Evaluation) -> None:
     described = of_dialogues.report["evaluated_on"]
     assert (described["turns"], described["labelled_turns"], described["conversations"]) == (36, 24, 12)
 
@@ -164,14 +164,14 @@ def test_evaluate_folds_and_resamples_keep_dialogues_together(
     assert of_comments.report["protocol"]["resampled"] == "utterances"
 
 
-def test_evaluate_too_few_labels_are_refused(artefact: Artefact, tmp_path: Path) -> None:
+def test_evaluate_with_too_few_labels_is_refused(artefact: Artefact, tmp_path: Path) -> None:
     path = tmp_path / "chat.csv"
     path.write_text("speaker,text,emotion\nAna,hello,joy\n", encoding="utf-8")
     with pytest.raises(InputError, match="1 labelled turns: at least 5"):
         run(artefact, path)
 
 
-def test_evaluate_unknown_kind_of_model_is_refused(artefact: Artefact, comments: Path) -> None:
+def test_evaluate_of_an_unknown_kind_of_model_is_refused(artefact: Artefact, comments: Path) -> None:
     with pytest.raises(ArtefactError, match="of kind 'other'"):
         run(replace(artefact, info=replace(artefact.info, kind="other")), comments)
 

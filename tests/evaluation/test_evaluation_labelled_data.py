@@ -20,13 +20,13 @@ def test_gold_corpus_file_is_recognised_with_its_split_and_checksum(tmp_path: Pa
     assert [len(sha256) for sha256 in gold.files.values()] == [64]
 
 
-def test_gold_corpus_by_name_comes_from_the_root(tmp_path: Path) -> None:
+def test_gold_corpus_by_name_is_read_from_the_root(tmp_path: Path) -> None:
     (tmp_path / "goemotions").mkdir()
     write(tmp_path / "goemotions" / "dev.tsv", "fine\t0\ta\n")
     assert len(load_gold("goemotions", model_set="goemotions", root=tmp_path).turns()) == 1
 
 
-def test_gold_folder_takes_the_file_of_the_split(tmp_path: Path) -> None:
+def test_gold_folder_reads_the_file_of_the_split(tmp_path: Path) -> None:
     write(tmp_path / "train.tsv", "one\t0\ta\n")
     write(tmp_path / "dev.tsv", "two\t1\tb\n")
     assert [turn.text for turn in load_gold(str(tmp_path), model_set="goemotions", split="dev").turns()] == [
@@ -36,7 +36,7 @@ def test_gold_folder_takes_the_file_of_the_split(tmp_path: Path) -> None:
         load_gold(str(tmp_path), model_set="goemotions", split="test")
 
 
-def test_gold_transcript_labels_are_read_in_the_smallest_set_that_has_them(tmp_path: Path) -> None:
+def test_gold_transcript_uses_the_smallest_set_with_its_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "chat.csv", "speaker,text,emotion\nAna,hello,joy\nBen,no!,Anger\nAna,oh,\n")
     gold = load_gold(str(path), model_set="goemotions")
     matrix, labelled = gold.targets()
@@ -46,7 +46,7 @@ def test_gold_transcript_labels_are_read_in_the_smallest_set_that_has_them(tmp_p
     assert any("--emotions" in note for note in gold.notes)
 
 
-def test_gold_transcript_with_several_labels_a_turn_takes_a_set_that_allows_them(tmp_path: Path) -> None:
+def test_gold_transcript_with_several_labels_per_turn_uses_a_multilabel_set(tmp_path: Path) -> None:
     path = write(tmp_path / "chat.csv", "speaker,text,emotion\nAna,hello,joy|surprise\n")
     assert load_gold(str(path), model_set="goemotions").emotions.name == "goemotions"
 
@@ -59,7 +59,7 @@ def test_gold_unknown_label_is_reported_with_file_and_line(tmp_path: Path) -> No
 
 def test_gold_two_labels_in_an_exclusive_set_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "chat.csv", "speaker,text,emotion\nAna,hello,joy|fear\n")
-    with pytest.raises(InputError, match=r"chat\.csv:2: joy and fear stand together"):
+    with pytest.raises(InputError, match=r"chat\.csv:2: joy and fear are on one turn"):
         load_gold(str(path), model_set="goemotions", emotions="ekman").targets()
 
 
@@ -69,13 +69,13 @@ def test_gold_transcript_without_labels_is_refused(tmp_path: Path) -> None:
         load_gold(str(path), model_set="goemotions").targets()
 
 
-def test_gold_labels_of_a_corpus_cannot_be_renamed(tmp_path: Path) -> None:
+def test_gold_refuses_an_emotion_set_for_a_corpus(tmp_path: Path) -> None:
     path = write(tmp_path / "test.tsv", "fine\t0\ta\n")
     with pytest.raises(ConfigError, match="leave --emotions away"):
         load_gold(str(path), model_set="goemotions", emotions="ekman")
 
 
-def test_gold_absent_data_names_the_corpora() -> None:
+def test_gold_of_missing_data_lists_the_corpora() -> None:
     with pytest.raises(InputError, match=r"no such file, and no corpus of that name .*meld"):
         load_gold("nowhere.csv", model_set="goemotions")
 

@@ -1,4 +1,4 @@
-"""A conversation model of a new kind, added only through the tables that docs/extending.md names."""
+"""A new kind of conversation model, added only through the tables named in docs/extending.md."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Blend(nn.Module):
 
 
 class BlendScorer:
-    """Scores a turn by the classifier's emotions for it, mixed with those for the turn before it."""
+    """Scores a turn by the classifier's emotions for it, mixed with those of the previous turn."""
 
     kind = "blend"
     in_context = True
@@ -71,7 +71,7 @@ class BlendScorer:
         return self.utterance.score_texts(texts)
 
     def mixed(self, fine: np.ndarray, before: np.ndarray | None) -> np.ndarray:
-        """(C,) from fine probabilities (F,) of a turn and of the one before it."""
+        """Emotion probabilities (C,) from the fine probabilities (F,) of a turn and of the previous one."""
         own = self._map.apply(fine)
         own = own / own.sum()
         if before is None:
@@ -154,7 +154,7 @@ class BlendLive:
 
 @pytest.fixture
 def model(tiny_utterance_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a toy model; the tables have its entries for the test's time."""
+    """The folder of a toy model; the tables have its entries during the test."""
     build = ModelKind(lambda encoder, info: Blend(encoder, **info.architecture))
     monkeypatch.setitem(MODEL_KINDS, "blend", build)
     monkeypatch.setitem(CONVERSATION_MODELS, "blend", ConversationModel(live=BlendLive, scorer=BlendScorer))
@@ -198,7 +198,7 @@ def test_toy_model_labels_from_its_folder(model: Path) -> None:
     assert predictor.remarks(memory=True) == ("blend is a toy",)
 
 
-def test_toy_model_is_equal_live_and_in_batch_and_resumes(model: Path, tmp_path: Path) -> None:
+def test_toy_model_live_equals_batch_and_resumes(model: Path, tmp_path: Path) -> None:
     predictor = load_predictor(str(model), settings=FAST)
     live = LiveConversation(predictor, conversation_id="a")
     turns = [live.append_utterance(turn) for turn in talk("a").utterances[:4]]
@@ -220,6 +220,6 @@ def test_toy_model_can_be_evaluated(model: Path) -> None:
     assert of_artefact(load_artefact(model)).kind == "blend"
 
 
-def test_toy_model_of_an_empty_conversation_labels_nothing(model: Path) -> None:
+def test_toy_model_of_an_empty_conversation_returns_no_predictions(model: Path) -> None:
     predictor = load_predictor(str(model), settings=FAST)
     assert predictor.label([Conversation("none", ())])[0].predictions == ()

@@ -1,4 +1,4 @@
-"""The Predictor over an utterance classifier: batching, records, policies, settings."""
+"""The Predictor with an utterance classifier: batching, records, policies, settings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _numbers(labelled: list[Labelled]) -> np.ndarray:
     return np.array(rows)
 
 
-# --- the same whatever is labelled beside it
+# --- independence of other conversations in the batch
 # ------------------------------------------------------------------------------------
 
 
@@ -106,7 +106,7 @@ def test_predictor_is_reproducible_and_changes_with_the_seed(
 
 
 @pytest.mark.parametrize("window", [1, 5, 10_000])
-def test_predictor_stream_keeps_the_order_and_equals_label(
+def test_predictor_stream_keeps_input_order_and_equals_label(
     tiny_utterance_artefact: Path, predictor: Predictor, window: int
 ) -> None:
     conversations = [_conversation(f"c{i}", LINES[: 1 + i % 3]) for i in range(7)]
@@ -116,10 +116,10 @@ def test_predictor_stream_keeps_the_order_and_equals_label(
 
 
 @pytest.mark.parametrize(("lines", "most"), [(LINES[:2], 5), ((), 10)])
-def test_predictor_stream_holds_no_more_than_a_window(
+def test_predictor_stream_reads_at_most_one_window_ahead(
     tiny_utterance_artefact: Path, lines: tuple[str, ...], most: int
 ) -> None:
-    """Conversations without a turn fill the window too, so that it is bounded."""
+    """Conversations without turns count towards the window, so it is bounded."""
     drawn: list[int] = []
 
     def source() -> Iterator[Conversation]:
@@ -132,13 +132,13 @@ def test_predictor_stream_holds_no_more_than_a_window(
     assert len(drawn) == most
 
 
-def test_predictor_labels_nothing_where_there_is_nothing(predictor: Predictor) -> None:
+def test_predictor_of_no_turns_returns_no_predictions(predictor: Predictor) -> None:
     assert predictor.label([]) == []
     assert list(predictor.stream([])) == []
     assert [one.predictions for one in predictor.label([_conversation("empty", ())])] == [()]
 
 
-def test_predictor_gives_an_empty_text_an_emotion(predictor: Predictor) -> None:
+def test_predictor_labels_an_empty_text(predictor: Predictor) -> None:
     (one,) = predictor.label([_conversation("a", ("",))])
     assert one.predictions[0].emotion in load_emotion_set("goemotions").labels
     assert not one.predictions[0].truncated
@@ -148,7 +148,7 @@ def test_predictor_gives_an_empty_text_an_emotion(predictor: Predictor) -> None:
     "text",
     ["\ud800 lone surrogate", "nul \x00 byte", "\u202e right to left", "e" + "\u0301" * 5000, "👩‍👩‍👧" * 500],
 )
-def test_predictor_takes_any_text(predictor: Predictor, text: str) -> None:
+def test_predictor_accepts_any_text(predictor: Predictor, text: str) -> None:
     (one,) = predictor.label([_conversation("a", (text, "No."))])
     record = json.loads(json.dumps(one.predictions[0].to_record(), allow_nan=False))
     assert record["text"] == text
@@ -162,9 +162,7 @@ def test_predictor_takes_any_text(predictor: Predictor, text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "happy "])
-def test_predictor_marks_a_huge_text_truncated_and_pays_little_for_it(
-    predictor: Predictor, unit: str
-) -> None:
+def test_predictor_marks_a_huge_text_truncated_in_little_time(predictor: Predictor, unit: str) -> None:
     text = (unit * 200_000)[:200_000]
     started = time.perf_counter()
     (one,) = predictor.label([_conversation("a", (text, "No."))])
@@ -175,7 +173,7 @@ def test_predictor_marks_a_huge_text_truncated_and_pays_little_for_it(
     )
 
 
-def test_predictor_marks_truncated_exactly_what_lost_its_end(predictor: Predictor) -> None:
+def test_predictor_marks_only_truncated_texts(predictor: Predictor) -> None:
     """48 tokens hold 46 words between the two special ones."""
     (one,) = predictor.label([_conversation("a", ("happy " * 45, "happy " * 46, "happy " * 47))])
     assert [p.truncated for p in one.predictions] == [False, False, True]
@@ -214,7 +212,7 @@ def test_predictor_record_has_every_field_of_the_schema(predictor: Predictor) ->
     )
 
 
-def test_predictor_record_keeps_times_and_cues(predictor: Predictor) -> None:
+def test_predictor_record_contains_times_and_cues(predictor: Predictor) -> None:
     turn = Utterance(
         "u",
         0,
@@ -236,7 +234,7 @@ def test_predictor_record_keeps_times_and_cues(predictor: Predictor) -> None:
     assert "secret" not in record
 
 
-def test_predictor_without_sampling_leaves_its_parts_open(tiny_utterance_artefact: Path) -> None:
+def test_predictor_without_sampling_has_no_uncertainty_parts(tiny_utterance_artefact: Path) -> None:
     (one,) = _predictor(tiny_utterance_artefact, uncertainty="off").label([_conversation("a")])
     for prediction in one.predictions:
         assert prediction.total > 0
@@ -249,7 +247,7 @@ def test_predictor_without_sampling_leaves_its_parts_open(tiny_utterance_artefac
     )
 
 
-def test_predictor_parts_of_uncertainty_add_up(predictor: Predictor) -> None:
+def test_predictor_uncertainty_parts_sum_to_the_total(predictor: Predictor) -> None:
     for prediction in predictor.label([_conversation("a")])[0].predictions:
         assert prediction.aleatoric is not None
         assert prediction.epistemic is not None
@@ -257,7 +255,7 @@ def test_predictor_parts_of_uncertainty_add_up(predictor: Predictor) -> None:
         assert prediction.aleatoric + prediction.epistemic == pytest.approx(prediction.total)
 
 
-def test_predictor_with_one_sample_has_epistemic_zero(tiny_utterance_artefact: Path) -> None:
+def test_predictor_with_one_sample_has_zero_epistemic_uncertainty(tiny_utterance_artefact: Path) -> None:
     for mode in ("head", "full"):
         (one,) = _predictor(tiny_utterance_artefact, samples=1, uncertainty=mode).label([_conversation("a")])
         assert [p.epistemic for p in one.predictions] == [0.0] * len(LINES)
@@ -267,7 +265,7 @@ def test_predictor_with_one_sample_has_epistemic_zero(tiny_utterance_artefact: P
 # ---------------------------------------------------------------------------------------------
 
 
-def test_predictor_decides_by_the_policy_of_the_model(predictor: Predictor) -> None:
+def test_predictor_applies_the_policy_of_the_model(predictor: Predictor) -> None:
     assert predictor.policy is not None
     predictions = predictor.label([_conversation("a")])[0].predictions
     assert {p.decision for p in predictions} <= {"accept", "review"}
@@ -276,7 +274,7 @@ def test_predictor_decides_by_the_policy_of_the_model(predictor: Predictor) -> N
     ]
 
 
-def test_predictor_sends_a_turn_to_review_where_the_policy_says_so(
+def test_predictor_marks_a_turn_for_review_by_the_policy(
     tiny_utterance_artefact: Path, predictor: Predictor
 ) -> None:
     from erc.uncertainty.policy import DecisionPolicy
@@ -289,13 +287,13 @@ def test_predictor_sends_a_turn_to_review_where_the_policy_says_so(
     assert len(set(decisions)) == 2
 
 
-def test_predictor_without_a_policy_for_the_set_accepts(tiny_utterance_artefact: Path) -> None:
+def test_predictor_without_a_policy_for_the_set_accepts_every_turn(tiny_utterance_artefact: Path) -> None:
     predictor = _predictor(tiny_utterance_artefact, emotions="ekman")
     assert predictor.policy is None
     assert {p.decision for p in predictor.label([_conversation("a")])[0].predictions} == {"accept"}
 
 
-def test_predictor_fine_emotions_are_those_above_their_thresholds_or_the_likeliest(
+def test_predictor_fine_emotions_are_above_their_threshold_or_the_likeliest(
     predictor: Predictor,
 ) -> None:
     (one,) = predictor.label([_conversation("a")])
@@ -331,7 +329,7 @@ def test_predictor_reports_another_set_through_the_map_of_probabilities(
         assert [fine.emotion for fine in after.fine] == [fine.emotion for fine in before.fine]
 
 
-def test_predictor_refuses_a_set_it_has_no_map_to(tiny_utterance_artefact: Path) -> None:
+def test_predictor_refuses_a_set_without_a_map(tiny_utterance_artefact: Path) -> None:
     with pytest.raises(ConfigError, match="no map from 'goemotions' to 'semeval2018'"):
         _predictor(tiny_utterance_artefact, emotions="semeval2018")
 
@@ -340,7 +338,7 @@ def test_predictor_refuses_a_set_it_has_no_map_to(tiny_utterance_artefact: Path)
     "calibrator", [PerLabelPlatt(slope=(0.7,) * 28, intercept=(-0.3,) * 28), Identity("sigmoid")]
 )
 @pytest.mark.parametrize("target", ["ekman", "sentiment", "goemotions"])
-def test_sampled_uncertainty_is_that_of_the_numpy_functions(
+def test_sampled_uncertainty_equals_the_numpy_functions(
     calibrator: PerLabelPlatt | Identity, target: str
 ) -> None:
     logits = torch.randn(5, 4, 28, generator=torch.Generator().manual_seed(0)) * 4
@@ -368,7 +366,7 @@ def test_predictor_in_bf16_is_within_three_hundredths_of_fp32(
     assert 0.0 < np.abs(reduced[:, :28] - full[:, :28]).max() < 0.03
 
 
-def test_predictor_reads_the_default_sampling_from_the_model(tiny_utterance_artefact: Path) -> None:
+def test_predictor_uses_the_default_sampling_of_the_model(tiny_utterance_artefact: Path) -> None:
     scorer = UtteranceScorer(load_artefact(tiny_utterance_artefact), settings=FP32)
     assert (scorer.mode, scorer.samples, scorer.top_k) == ("head", 6, 1)
     chosen = UtteranceScorer(
@@ -398,7 +396,7 @@ def test_inference_settings_refuse_invalid_values(changes: dict[str, Any]) -> No
         InferenceSettings(**changes)
 
 
-def test_predictor_of_a_model_without_dropout_says_so_unless_nothing_is_sampled(
+def test_predictor_of_a_model_without_dropout_is_refused_unless_uncertainty_is_off(
     tiny_utterance_artefact: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_utterance_artefact, tmp_path / "m"))
@@ -411,7 +409,7 @@ def test_predictor_of_a_model_without_dropout_says_so_unless_nothing_is_sampled(
     assert _predictor(folder, uncertainty="off").label([_conversation("a")])
 
 
-def test_predictor_of_an_unknown_model_lists_the_known(
+def test_predictor_of_an_unknown_model_lists_the_known_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEMO_MODELS", str(tmp_path))

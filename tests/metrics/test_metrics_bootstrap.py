@@ -26,7 +26,7 @@ def labelled():
     return targets ^ (rng.random(targets.shape) < 0.1), targets, np.repeat(np.arange(20), 6)
 
 
-def test_interval_of_a_mean_is_the_analytic_one():
+def test_interval_of_a_mean_equals_the_analytic_interval():
     values = np.random.default_rng(0).normal(size=400)
     interval = bootstrap_interval(mean, values, resamples=2_000)
     half = 1.96 * values.std() / 20
@@ -34,8 +34,8 @@ def test_interval_of_a_mean_is_the_analytic_one():
     assert interval.high == pytest.approx(values.mean() + half, abs=0.01)
 
 
-def test_dialogues_that_move_together_widen_the_interval():
-    # 20 dialogues of 20 equal turns: the standard error is that of 20 values, not of 400.
+def test_interval_is_wider_for_correlated_turns_of_a_dialogue():
+    # 20 dialogues of 20 equal turns: the standard error is that of 20 values, not 400.
     dialogue = np.repeat(np.random.default_rng(1).normal(size=20), 20)
     groups = np.repeat(np.arange(20), 20)
     wide, narrow = (
@@ -44,7 +44,7 @@ def test_dialogues_that_move_together_widen_the_interval():
     assert (wide.high - wide.low) / (narrow.high - narrow.low) == pytest.approx(np.sqrt(20), rel=0.25)
 
 
-def test_fast_f1_replicates_are_those_of_the_resampled_rows(labelled):
+def test_fast_f1_replicates_equal_f1_of_the_resampled_rows(labelled):
     decisions, targets, groups = labelled
     fast = f1_intervals(decisions, targets, groups=groups, resamples=200, seed=3)
     for average in ("macro", "micro", "weighted"):
@@ -57,7 +57,7 @@ def test_fast_f1_replicates_are_those_of_the_resampled_rows(labelled):
         assert (fast[average].low, fast[average].high) == pytest.approx((slow.low, slow.high))
 
 
-def test_f1_intervals_repeat_with_the_seed_and_change_with_it(labelled):
+def test_f1_intervals_depend_on_the_seed_only(labelled):
     first, again, other = (
         f1_intervals(*labelled[:2], resamples=50, seed=seed)["macro"] for seed in (0, 0, 1)
     )
@@ -65,7 +65,7 @@ def test_f1_intervals_repeat_with_the_seed_and_change_with_it(labelled):
     assert first.low != other.low
 
 
-def test_names_of_groups_do_not_matter(labelled):
+def test_intervals_do_not_depend_on_group_names(labelled):
     decisions, targets, groups = labelled
     named = np.array([f"dialogue-{number:03d}" for number in groups])
     assert f1_intervals(decisions, targets, groups=named, resamples=50) == f1_intervals(
@@ -73,8 +73,8 @@ def test_names_of_groups_do_not_matter(labelled):
     )
 
 
-def test_paired_test_is_sharper_than_the_noise_both_systems_share():
-    # Both err on the same hard turns; a errs on three turns fewer. Unpaired intervals overlap widely.
+def test_paired_interval_excludes_zero_where_unpaired_intervals_overlap():
+    # Both systems err on the same hard turns; a errs on three turns fewer. Unpaired intervals overlap.
     targets = np.zeros(300, dtype=int)
     second = (np.arange(300) % 3 == 0).astype(int)
     first = second.copy()
@@ -84,7 +84,7 @@ def test_paired_test_is_sharper_than_the_noise_both_systems_share():
     assert bootstrap_interval(accuracy, second, targets, resamples=200).high > accuracy(first, targets)
 
 
-def test_p_value_is_uniform_enough_without_a_difference():
+def test_p_value_is_roughly_uniform_without_a_difference():
     rng = np.random.default_rng(0)
     p_values = []
     for _ in range(150):
@@ -101,6 +101,6 @@ def test_arrays_of_unequal_length_are_refused():
         bootstrap_interval(accuracy, np.zeros(3), np.zeros(4))
 
 
-def test_label_that_runs_empty_in_a_resample_scores_zero_without_a_warning():
+def test_label_absent_from_a_resample_scores_zero_without_a_warning():
     decisions = targets = np.array([[True], [False], [False]])
     assert f1_intervals(decisions, targets, resamples=200)["macro"].low == 0.0

@@ -15,13 +15,13 @@ from erc.metrics.calibration import (
 )
 
 
-def test_ece_of_two_hand_made_bins():
+def test_ece_of_two_bins_equals_hand_computed_value():
     # Low half: mean 0.15, frequency 0.5, gap 0.35; high half: mean 0.7, frequency 0.5, gap 0.2.
     probabilities, outcomes = np.array([0.1, 0.2, 0.6, 0.8]), np.array([0, 1, 1, 0])
     assert binary_ece(probabilities, outcomes, bins=2) == pytest.approx((0.35 + 0.2) / 2)
 
 
-def test_ece_of_bins_of_equal_width_by_hand():
+def test_ece_with_bins_of_equal_width_equals_hand_computed_value():
     # Below 0.5: one cell, gap 0.1. Above: mean 0.7, frequency 2/3, gap 1/30, three cells.
     probabilities, outcomes = np.array([0.1, 0.6, 0.7, 0.8]), np.array([0, 1, 0, 1])
     assert binary_ece(probabilities, outcomes, bins=2, scheme="width") == pytest.approx(
@@ -57,7 +57,7 @@ def test_calibrated_probabilities_have_a_small_error():
     assert binary_ece(probabilities, rng.random(50_000) < probabilities) < 0.01
 
 
-def test_constant_base_rate_has_no_error_and_no_skill():
+def test_constant_base_rate_has_zero_error_and_zero_skill():
     targets = np.array([[1], [0], [0], [0]])
     report = multilabel_calibration(np.full((4, 1), 0.25), targets, labels=("joy",))
     assert report.macro_ece == pytest.approx(0)
@@ -81,8 +81,8 @@ def test_label_without_positives_has_no_skill_value():
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_weighted_error_follows_the_supports():
-    # joy is right on average, anger says 0.9 where 0.25 holds: gap 0.65, support 1 of 3.
+def test_weighted_ece_is_weighted_by_support():
+    # joy is calibrated on average; anger predicts 0.9 at frequency 0.25: gap 0.65, support 1 of 3.
     probabilities = np.tile([0.5, 0.9], (4, 1))
     targets = np.array([[1, 1], [1, 0], [0, 0], [0, 0]])
     report = multilabel_calibration(probabilities, targets, labels=("joy", "anger"))
@@ -90,19 +90,19 @@ def test_weighted_error_follows_the_supports():
     assert report.weighted_ece == pytest.approx(0.65 / 3)
 
 
-def test_restricted_error_looks_only_at_likely_cells():
+def test_restricted_ece_ignores_unlikely_cells():
     probabilities = np.array([[0.01, 0.5], [0.01, 0.5]])
     assert restricted_ece(probabilities, np.array([[1, 1], [1, 1]])) == (pytest.approx(0.5), 2)
     assert restricted_ece(np.full((1, 2), 0.1), np.zeros((1, 2))) == (None, 0)
 
 
-def test_certain_and_wrong_costs_a_finite_loss():
+def test_certain_wrong_prediction_has_a_finite_loss():
     report = singlelabel_calibration(np.array([[1.0, 0.0]]), np.array([1]), labels=("a", "b"))
     assert report.nll == pytest.approx(-np.log(1e-12))
     assert report.brier == pytest.approx(2.0)
 
 
-def test_single_label_errors_by_hand():
+def test_single_label_ece_equals_hand_computed_value():
     # Confidence 0.8 four times, right twice: top error 0.3. Each class is off by 0.3 as well.
     probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.8, 0.2]])
     report = singlelabel_calibration(probabilities, np.array([0, 0, 1, 1]), labels=("a", "b"))

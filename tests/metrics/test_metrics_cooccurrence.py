@@ -17,21 +17,21 @@ def test_diagonal_is_the_recall(cells, only_errors):
     np.testing.assert_allclose(np.diag(matrix), recall_score(cells[1], cells[0], average=None))
 
 
-def test_labels_that_are_true_together_are_no_error():
+def test_cooccurring_true_labels_are_not_counted_as_errors():
     both = np.array([[1, 1], [1, 1], [1, 0]])
     decisions = np.array([[1, 1], [1, 1], [1, 1]])
     assert cooccurrence_confusion(decisions, both)[0, 1] == 1.0
     assert cooccurrence_confusion(decisions[:2], both[:2], only_errors=True)[0, 1] == 0.0
     assert (
         cooccurrence_confusion(decisions, both, only_errors=True)[0, 1] == 1.0
-    )  # one utterance without label 1, and it was decided
+    )  # one utterance lacks label 1, and label 1 was predicted for it
 
 
 def test_label_without_support_has_an_empty_row():
     assert cooccurrence_confusion(np.array([[1, 1]]), np.array([[1, 0]]))[1].tolist() == [0.0, 0.0]
 
 
-def test_confused_pairs_come_largest_first_and_leave_out_single_cases():
+def test_confused_pairs_are_sorted_by_rate_and_exclude_single_cases():
     targets = np.array([[1, 0, 0]] * 6)
     decisions = np.array([[0, 1, 0]] * 4 + [[0, 0, 1]] + [[1, 0, 0]])
     pairs = confused_pairs(decisions, targets, labels=("anger", "annoyance", "fear"))

@@ -69,7 +69,7 @@ def draw(name, cells, path):
         "ridges",
     ],
 )
-def test_figure_is_written_as_a_png_that_is_not_blank(name, cells, tmp_path):
+def test_figure_is_written_as_a_nonblank_png(name, cells, tmp_path):
     from matplotlib.image import imread
 
     path = draw(name, cells, tmp_path / "new folder" / f"{name}.png")
@@ -79,14 +79,14 @@ def test_figure_is_written_as_a_png_that_is_not_blank(name, cells, tmp_path):
     assert 0.01 < (pixels[..., :3].min(axis=2) < 0.9).mean() < 0.9
 
 
-def test_certain_model_and_empty_labels_can_be_drawn(tmp_path):
+def test_figures_of_a_certain_model_and_empty_labels_are_drawn(tmp_path):
     targets = np.zeros((20, 28), dtype=bool)
     assert draw("ridges", (np.zeros((2, 20, 28)), targets), tmp_path / "ridges.png").exists()
     assert draw("distribution", (np.zeros((2, 20, 28)), targets), tmp_path / "bars.png").exists()
     assert draw("risk", (np.zeros((2, 20, 28)), targets), tmp_path / "risk.png").exists()
 
 
-def test_equal_data_give_an_equal_file(cells, tmp_path):
+def test_equal_data_give_an_identical_file(cells, tmp_path):
     first, second = (draw("risk", cells, tmp_path / f"{number}.png") for number in range(2))
     assert first.read_bytes() == second.read_bytes()
 
@@ -97,7 +97,7 @@ def test_missing_matplotlib_names_the_extra(monkeypatch, tmp_path):
         figures.label_distribution_figure([1, 2], ["a", "b"], tmp_path / "x.png", utterances=3)
 
 
-def test_importing_the_figures_leaves_matplotlib_alone():
+def test_import_of_the_figures_does_not_import_matplotlib():
     code = (
         "import sys, erc.metrics.figures, erc.metrics.reports; sys.exit('matplotlib' in sys.modules or "
         "'torch' in sys.modules)"

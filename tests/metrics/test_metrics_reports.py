@@ -14,7 +14,7 @@ LABELS = ("joy", "anger", "fear", "grief")
 
 @pytest.fixture(scope="module")
 def multilabel():
-    """Calibrated logits of four labels; the weighted loss has inflated them by 1.5."""
+    """Logits of four labels, inflated by 1.5 as by a weighted loss."""
     rng = np.random.default_rng(0)
     honest = rng.normal([-0.5, -1.5, -2.5, -5.5], 2.0, size=(600, 4))
     targets = rng.random(honest.shape) < expit(honest)
@@ -54,7 +54,7 @@ def singlelabel():
     )
 
 
-def test_reports_are_plain_json(multilabel, singlelabel):
+def test_reports_are_json_serialisable(multilabel, singlelabel):
     for report in (multilabel[-1], singlelabel[-1]):
         assert json.loads(json.dumps(report, allow_nan=False)) == json.loads(json.dumps(report))
 
@@ -65,7 +65,7 @@ def test_multilabel_report_undoes_inflated_probabilities(multilabel):
     assert calibration["cross_fitted"]["nll"] < calibration["uncalibrated"]["nll"]
 
 
-def test_in_sample_figures_are_marked_and_reproduced_by_what_was_fitted(multilabel):
+def test_in_sample_figures_are_marked_and_reproduced_by_the_fitted_parts(multilabel):
     logits, targets, _, report = multilabel
     in_sample = report["tuned"]["in_sample"]
     assert in_sample["optimistic"] is True
@@ -76,7 +76,7 @@ def test_in_sample_figures_are_marked_and_reproduced_by_what_was_fitted(multilab
     assert in_sample["hamming_loss"] == pytest.approx((decisions != targets).mean())
 
 
-def test_every_signal_stands_next_to_the_deterministic_entropy(multilabel):
+def test_every_signal_is_compared_with_the_deterministic_entropy(multilabel):
     for loss in ("hamming", "jaccard", "zero_one"):
         signals = multilabel[-1]["selective"][loss]
         assert set(signals) == {
@@ -91,7 +91,7 @@ def test_every_signal_stands_next_to_the_deterministic_entropy(multilabel):
         assert signals["mc_total"]["against_entropy"]["aurc"]["difference"] == pytest.approx(gap)
 
 
-def test_full_risk_equals_the_loss_of_the_honest_decisions(multilabel):
+def test_full_coverage_risk_equals_the_loss_of_cross_fitted_decisions(multilabel):
     report = multilabel[-1]
     assert report["selective"]["hamming"]["entropy"]["risk"] == pytest.approx(
         report["tuned"]["cross_fitted"]["hamming_loss"]
@@ -101,13 +101,13 @@ def test_full_risk_equals_the_loss_of_the_honest_decisions(multilabel):
     )
 
 
-def test_intervals_hold_their_estimates(multilabel, singlelabel):
+def test_intervals_contain_their_estimates(multilabel, singlelabel):
     for scores in (multilabel[-1]["tuned"]["cross_fitted"], singlelabel[-1]["scores"]):
         for interval in scores["intervals"].values():
             assert interval["low"] <= interval["estimate"] <= interval["high"]
 
 
-def test_report_without_monte_carlo_has_the_deterministic_signals(multilabel):
+def test_report_without_monte_carlo_has_only_deterministic_signals(multilabel):
     report = multilabel_report(*multilabel[:2], labels=LABELS, resamples=10)
     assert set(report["selective"]["hamming"]) == {"max_probability", "entropy", "entropy_uncalibrated"}
     assert report["protocol"]["resampled"] == "utterances"
@@ -120,14 +120,14 @@ def test_monte_carlo_of_other_utterances_is_refused(multilabel):
         )
 
 
-def test_singlelabel_report_cools_an_overconfident_model(singlelabel):
+def test_singlelabel_report_calibrates_an_overconfident_model(singlelabel):
     calibration = singlelabel[-1]["calibration"]
     assert calibration["cross_fitted"]["top_ece"] < 0.5 * calibration["as_given"]["top_ece"]
     assert calibration["cross_fitted"]["accuracy"] == pytest.approx(singlelabel[-1]["scores"]["accuracy"])
     assert load_calibrator(singlelabel[-1]["fitted"]["calibrator"]).temperature == pytest.approx(3.0, rel=0.3)
 
 
-def test_subsets_are_scored_by_themselves_and_empty_ones_are_none(singlelabel):
+def test_subsets_are_scored_separately_and_empty_ones_are_none(singlelabel):
     subsets = singlelabel[-1]["subsets"]
     assert subsets["first"]["utterances"] == 50
     assert subsets["nobody"] is None

@@ -66,7 +66,7 @@ def test_label_without_support_is_named_and_scores_zero():
     assert report.weighted.f1 == 1.0
 
 
-def test_mcc_of_a_hand_worked_table():
+def test_mcc_equals_hand_computed_value():
     # tp 3, fp 1, fn 2, tn 4: (3*4 - 1*2) / sqrt(4 * 5 * 5 * 6).
     targets = np.array([1] * 5 + [0] * 5)[:, None]
     decisions = np.array([1, 1, 1, 0, 0, 1, 0, 0, 0, 0])[:, None]
@@ -94,7 +94,7 @@ def test_report_has_a_json_form_with_thresholds():
     ],
     ids=["shape", "empty", "soft"],
 )
-def test_unusable_decisions_are_refused(decisions, targets, message):
+def test_invalid_decisions_are_refused(decisions, targets, message):
     with pytest.raises(ValueError, match=message):
         multilabel_scores(decisions, targets, labels=LABELS)
 

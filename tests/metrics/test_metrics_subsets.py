@@ -22,7 +22,7 @@ def scenes():
     return [conversation("a", ["Ross", "Joey", "Ross"]), conversation("b", ["Joey", "Phoebe"])]
 
 
-def test_masks_follow_the_reading_order(scenes):
+def test_masks_are_in_reading_order(scenes):
     assert dialogue_ids(scenes).tolist() == ["a", "a", "a", "b", "b"]
     assert first_of_speaker(scenes).tolist() == [True, True, False, True, True]
     assert first_in_conversation(scenes).tolist() == [True, False, False, True, False]
@@ -36,19 +36,19 @@ def test_masks_follow_the_reading_order(scenes):
     assert not known_speakers(scenes, SpeakerVocabulary("emorynlp", ("Joey",))).any()
 
 
-def test_position_buckets_split_the_turns():
+def test_position_buckets_partition_the_turns():
     buckets = position_buckets([conversation("a", ["Ross"] * 15)])
     assert list(buckets) == ["0", "1-2", "3-5", "6-10", "11+"]
     assert [int(mask.sum()) for mask in buckets.values()] == [1, 2, 3, 5, 4]
     np.testing.assert_array_equal(np.sum(list(buckets.values()), axis=0), np.ones(15))
 
 
-def test_edges_must_rise():
+def test_edges_that_do_not_increase_are_refused():
     with pytest.raises(ValueError, match="rising"):
         position_buckets([], edges=(3, 1))
 
 
-def test_no_conversations_give_empty_masks():
+def test_masks_of_no_conversations_are_empty():
     assert (
         first_of_speaker([]).shape
         == first_in_conversation([]).shape

@@ -39,7 +39,7 @@ def test_draw_differs_by_position_and_feature() -> None:
     assert len({tuple(column.tolist()) for column in kept.T}) == 50
 
 
-def test_draw_of_a_longer_text_starts_with_that_of_a_shorter_one() -> None:
+def test_draw_mask_of_a_shorter_text_is_a_prefix_of_a_longer_one() -> None:
     long = _draw(torch.ones(1, 100, 8))
     for tokens in (1, 31, 32, 33, 64, 99):
         assert torch.equal(_draw(torch.ones(1, tokens, 8)), long[:, :tokens])
@@ -63,7 +63,7 @@ def test_draw_of_pooled_rows_uses_the_first_position() -> None:
 
 
 def test_draw_follows_given_positions() -> None:
-    """Two utterances packed into one row have the masks that each has alone."""
+    """Two utterances packed into one row have the same masks as in separate rows."""
     alone = _draw(torch.ones(1, 4, 16))[0]
     packed = Draw(seed=0, samples=(0,), positions=torch.tensor([[0, 1, 2, 3, 0, 1]])).apply(
         torch.ones(1, 6, 16), site=0, p=0.3
@@ -71,12 +71,12 @@ def test_draw_follows_given_positions() -> None:
     assert torch.equal(packed, torch.cat([alone, alone[:2]]))
 
 
-def test_draw_refuses_rows_that_do_not_hold_all_samples() -> None:
+def test_draw_refuses_a_row_count_that_samples_do_not_divide() -> None:
     with pytest.raises(ValueError, match="5 rows cannot hold 2 samples"):
         _draw(torch.ones(5, 3), samples=(0, 1))
 
 
-def test_draw_leaves_the_global_generator_alone() -> None:
+def test_draw_does_not_use_the_global_generator() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
@@ -102,7 +102,7 @@ def test_seeded_dropout_refuses_an_impossible_rate(p: float) -> None:
         SeededDropout(p, site=0)
 
 
-def test_drawn_ends_with_its_block_even_after_an_error() -> None:
+def test_drawn_ends_with_its_block_after_an_error_too() -> None:
     outer, inner = Draw(seed=1, samples=(0,)), Draw(seed=2, samples=(0,))
 
     def fail_inside() -> None:
@@ -117,7 +117,7 @@ def test_drawn_ends_with_its_block_even_after_an_error() -> None:
     assert active_draw() is None
 
 
-def test_drawn_is_not_seen_by_another_thread() -> None:
+def test_drawn_does_not_affect_another_thread() -> None:
     seen: list[Draw | None] = []
     with drawn(Draw(seed=0, samples=(0,))):
         thread = threading.Thread(target=lambda: seen.append(active_draw()))
@@ -133,7 +133,7 @@ def test_drawn_is_not_seen_by_another_thread() -> None:
         (SeededDropout(0.0, site=0), "above 0"),
     ],
 )
-def test_require_dropout_says_why_it_cannot_sample(module: nn.Module, words: str) -> None:
+def test_require_dropout_without_dropout_gives_the_reason(module: nn.Module, words: str) -> None:
     with pytest.raises(NoDropoutError, match=words):
         require_dropout(module, name="the model")
 

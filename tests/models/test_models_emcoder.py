@@ -1,4 +1,4 @@
-"""EmCoder: the published size, its dropouts, the interface of the other encoders; learnt dropout."""
+"""EmCoder: the published size, its dropouts and the encoder interface; learned dropout rates."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_concrete_dropout_learns_its_rate() -> None:
     torch.manual_seed(0)
     site = ConcreteDropout(0.4, site=1).train()
     optimizer = torch.optim.Adam(site.parameters(), lr=0.1)
-    for _ in range(60):  # noise only hurts here, and no regulariser defends the rate
+    for _ in range(60):  # noise only increases this loss, and there is no regulariser, so the rate falls
         optimizer.zero_grad()
         (site(torch.ones(64, 16)) - 1.0).square().mean().backward()
         optimizer.step()
     assert site.p < 0.1
 
 
-def test_concrete_regulariser_has_the_value_of_its_formula() -> None:
+def test_concrete_regulariser_equals_its_formula() -> None:
     site = ConcreteDropout(0.5, site=1)
     value = site.regulariser(
         features=10, weights=torch.full((2, 10), 2.0), weight_scale=0.25, dropout_scale=0.1
@@ -84,7 +84,7 @@ def test_concrete_regulariser_has_the_value_of_its_formula() -> None:
     assert float(value.detach()) == pytest.approx(0.25 * 80 / 0.5 + 0.1 * 10 * -0.6931472, rel=1e-5)
 
 
-def test_concrete_dropout_samples_by_seed_with_hard_masks() -> None:
+def test_concrete_dropout_samples_hard_masks_by_seed() -> None:
     site = ConcreteDropout(0.5, site=1).eval()
     with drawn(Draw(seed=1, samples=(0, 1))):
         first, second = site(torch.ones(2, 64)), site(torch.ones(2, 64))

@@ -18,7 +18,7 @@ def test_linear_head_is_one_layer() -> None:
 
 @pytest.mark.parametrize("rows", [1, 40])
 @torch.no_grad()
-def test_linear_head_samples_are_the_drawn_networks_of_forward(rows: int) -> None:
+def test_linear_head_samples_equal_forward_under_the_same_draw(rows: int) -> None:
     head, pooled = LinearHead(width=40, emotions=5, dropout=0.3).eval(), torch.randn(rows, 40)
     with drawn(Draw(seed=3, samples=tuple(range(6)))):
         expected = head(pooled.repeat(6, 1)).view(6, rows, -1)
@@ -29,8 +29,8 @@ def test_linear_head_samples_are_the_drawn_networks_of_forward(rows: int) -> Non
 @pytest.mark.parametrize("rows", [1, 31, 32, 70])
 @pytest.mark.parametrize(("p", "hidden_p"), [(0.1, 0.1), (0.3, 0.0), (0.5, 0.2), (0.0, 0.3)])
 @torch.no_grad()
-def test_head_samples_are_the_drawn_networks_of_forward(rows: int, p: float, hidden_p: float) -> None:
-    """The faster computation has the masks of `forward` under the same draw."""
+def test_head_samples_equal_forward_under_the_same_draw(rows: int, p: float, hidden_p: float) -> None:
+    """The faster computation uses the same masks as `forward` under the same draw."""
     torch.manual_seed(1)
     head = EmotionHead(width=40, hidden=24, emotions=5, dropout=p).eval()
     head.hidden_dropout.p = hidden_p
@@ -42,7 +42,7 @@ def test_head_samples_are_the_drawn_networks_of_forward(rows: int, p: float, hid
 
 
 @torch.no_grad()
-def test_head_samples_in_bf16_are_near_those_in_fp32() -> None:
+def test_head_samples_in_bf16_are_close_to_fp32() -> None:
     torch.manual_seed(1)
     head, pooled = EmotionHead(width=40, hidden=24, emotions=5, dropout=0.1).eval(), torch.randn(50, 40)
     full = head.sample(pooled, samples=range(6), seed=3)

@@ -56,7 +56,7 @@ def _forward(model: UtteranceClassifier, batch: Batch) -> torch.Tensor:
         return model(input_ids=batch[0], attention_mask=batch[1]).logits
 
 
-def test_classifier_gives_logits_and_the_embedding_the_head_read(
+def test_classifier_returns_logits_and_the_head_input_embedding(
     classifier: UtteranceClassifier, batch: Batch
 ) -> None:
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_classifier_embedding_width_follows_the_pooling(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_gives_samples_by_utterances_by_emotions(
+def test_mc_forward_returns_samples_by_utterances_by_emotions(
     classifier: UtteranceClassifier, batch: Batch, mode: McMode
 ) -> None:
     logits = classifier.mc_forward(*batch, 5, mode=mode)
@@ -107,10 +107,10 @@ def test_mc_forward_leaves_the_deterministic_pass_bit_identical(
 @pytest.mark.parametrize("mode", MODES)
 @settings(deadline=None, max_examples=12, derandomize=True)
 @given(data=st.data())
-def test_mc_forward_does_not_depend_on_how_utterances_are_batched(
+def test_mc_forward_does_not_depend_on_batching(
     classifier: UtteranceClassifier, batch: Batch, tokens: list[list[int]], mode: McMode, data: st.DataObject
 ) -> None:
-    """Batch, order, padding and sub-batches are random; samples are always those of the whole batch."""
+    """Batch, order, padding and sub-batches are random; samples always equal those of the whole batch."""
     chosen = data.draw(st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, unique=True))
     rows = data.draw(st.integers(1, 50))
     padding = data.draw(st.integers(0, 20))
@@ -138,7 +138,7 @@ def test_mc_forward_of_other_families_does_not_depend_on_the_batch(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_of_more_samples_starts_with_those_of_fewer(
+def test_mc_forward_with_fewer_samples_is_a_prefix_of_more(
     classifier: UtteranceClassifier, batch: Batch, mode: McMode
 ) -> None:
     torch.testing.assert_close(
@@ -147,7 +147,7 @@ def test_mc_forward_of_more_samples_starts_with_those_of_fewer(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_mc_forward_differs_with_the_seed_and_repeats_with_it(
+def test_mc_forward_depends_on_the_seed_only(
     classifier: UtteranceClassifier, batch: Batch, mode: McMode
 ) -> None:
     first = classifier.mc_forward(*batch, 3, seed=1, mode=mode)
@@ -164,7 +164,7 @@ def test_mc_forward_does_not_use_the_global_generator(classifier: UtteranceClass
     assert torch.equal(classifier.mc_forward(*batch, 2, mode="full"), first)
 
 
-def test_mc_forward_and_deterministic_passes_mix_in_two_threads(
+def test_mc_forward_and_deterministic_passes_run_in_two_threads(
     classifier: UtteranceClassifier, batch: Batch
 ) -> None:
     plain, sampled = _forward(classifier, batch), classifier.mc_forward(*batch, 3, seed=4, mode="full")
@@ -186,7 +186,7 @@ def test_mc_forward_and_deterministic_passes_mix_in_two_threads(
     assert not wrong
 
 
-def test_mc_forward_of_one_sample_has_no_epistemic_part(
+def test_mc_forward_with_one_sample_has_zero_epistemic_uncertainty(
     classifier: UtteranceClassifier, batch: Batch
 ) -> None:
     for mode in MODES:
@@ -216,7 +216,7 @@ def test_mc_forward_mean_of_many_samples_is_the_expectation(tiny_encoder_dir: Pa
     assert error.min() > 0
 
 
-def test_mc_forward_top_k_of_all_layers_is_full(classifier: UtteranceClassifier, batch: Batch) -> None:
+def test_mc_forward_top_k_with_all_layers_equals_full(classifier: UtteranceClassifier, batch: Batch) -> None:
     full = classifier.mc_forward(*batch, 3, mode="full")
     assert torch.equal(classifier.mc_forward(*batch, 3, mode="top-k", top_k=2), full)
     assert torch.equal(classifier.mc_forward(*batch, 3, mode="top-k", top_k=9), full)
@@ -245,7 +245,7 @@ def test_mc_forward_head_equals_sampling_the_head_over_the_embedding(
     )
 
 
-def test_mc_forward_passes_at_most_max_batch_size_utterances(
+def test_mc_forward_encodes_at_most_max_batch_size_utterances_at_once(
     classifier: UtteranceClassifier, batch: Batch
 ) -> None:
     seen: list[int] = []
@@ -260,7 +260,7 @@ def test_mc_forward_passes_at_most_max_batch_size_utterances(
     assert max(seen) <= 3
 
 
-def test_mc_forward_samples_at_most_max_batch_size_rows_of_the_head(
+def test_mc_forward_head_samples_at_most_max_batch_size_rows_at_once(
     classifier: UtteranceClassifier, batch: Batch
 ) -> None:
     seen: list[int] = []
@@ -293,9 +293,7 @@ def test_mc_forward_refuses_a_model_without_dropout(
         build_classifier(tiny_encoder_dir, dropout=0.0, hidden_dropout=0.0).mc_forward(*batch, 2, mode=mode)
 
 
-def test_mc_forward_head_refuses_a_head_without_dropout_over_a_noisy_encoder(
-    tiny_encoder_dir: Path, batch: Batch
-) -> None:
+def test_mc_forward_head_mode_refuses_a_head_without_dropout(tiny_encoder_dir: Path, batch: Batch) -> None:
     model = build_classifier(tiny_encoder_dir, dropout=0.0, hidden_dropout=0.1)
     with pytest.raises(NoDropoutError):
         model.mc_forward(*batch, 2, mode="head")

@@ -1,4 +1,4 @@
-"""Batched passes of the utterance classifier: input order, precision of the weights, samples and runners."""
+"""Batched passes of the utterance classifier: input order, precision, samples and runners."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _mean(logits: torch.Tensor) -> dict[str, np.ndarray]:
     return {"mean": logits.mean(dim=0).numpy(), "count": np.full(logits.shape[1], logits.shape[0])}
 
 
-def test_encode_utterances_gives_results_in_input_order(tiny_classifier: UtteranceClassifier) -> None:
+def test_encode_utterances_returns_results_in_input_order(tiny_classifier: UtteranceClassifier) -> None:
     found = encode_utterances(tiny_classifier, TEXTS, pad_id=0, batch_tokens=24)
     for row, text in enumerate(TEXTS):
         ids = torch.tensor([text])
@@ -31,7 +31,7 @@ def test_encode_utterances_gives_results_in_input_order(tiny_classifier: Utteran
 
 
 @pytest.mark.parametrize("mode", SAMPLED_MODES)
-def test_encode_utterances_draws_the_samples_of_mc_forward(
+def test_encode_utterances_samples_equal_those_of_mc_forward(
     mode: McMode, tiny_classifier: UtteranceClassifier
 ) -> None:
     draw = McDraw(mode, 3, _mean, seed=5)
@@ -43,7 +43,7 @@ def test_encode_utterances_draws_the_samples_of_mc_forward(
     assert found.drawn["count"].tolist() == [3] * len(TEXTS)
 
 
-def test_encode_utterances_hands_every_text_to_its_runner_once(tiny_classifier: UtteranceClassifier) -> None:
+def test_encode_utterances_passes_every_text_to_its_runner_once(tiny_classifier: UtteranceClassifier) -> None:
     seen: list[int] = []
 
     def backwards(work: Callable[[list[int]], None], batches: Sequence[list[int]]) -> None:
@@ -58,7 +58,7 @@ def test_encode_utterances_hands_every_text_to_its_runner_once(tiny_classifier: 
     np.testing.assert_array_equal(found.logits, expected.logits)
 
 
-def test_encode_utterances_leaves_training_mode_as_it_was(tiny_classifier: UtteranceClassifier) -> None:
+def test_encode_utterances_restores_training_mode(tiny_classifier: UtteranceClassifier) -> None:
     expected = encode_utterances(tiny_classifier, TEXTS, pad_id=0, batch_tokens=24).logits
     found = encode_utterances(tiny_classifier.train(), TEXTS, pad_id=0, batch_tokens=24).logits
     assert tiny_classifier.training
@@ -78,6 +78,6 @@ def test_first_sampled_layer_of_six(mode: str, top_k: int, expected: int | None)
     assert first_sampled_layer(McMode(mode), layers=6, top_k=top_k) == expected
 
 
-def test_first_sampled_layer_refuses_a_mode_without_samples() -> None:
+def test_first_sampled_layer_refuses_a_mode_without_sampling() -> None:
     with pytest.raises(ValueError, match="mode='off': use one of head, top-k, full"):
         first_sampled_layer(McMode.OFF, layers=6, top_k=1)

@@ -1,4 +1,4 @@
-"""Artefact folders: round trips, and refusal of damaged, foreign or code-carrying ones."""
+"""Artefact folders: round trips, and refusal of damaged, unknown or code-carrying ones."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _logits(network: torch.nn.Module) -> torch.Tensor:
 
 
 def _reseal(folder: Path) -> None:
-    """Writes the manifest anew, as someone would who can alter the whole folder."""
+    """Rewrites the manifest, like an attacker who can change the whole folder."""
     write_manifest(folder)
 
 
@@ -85,10 +85,10 @@ def _reseal(folder: Path) -> None:
 
 @pytest.mark.parametrize(("delta", "share"), [("none", 0.0), ("int8", 0.08), ("int4", 0.4)])
 @pytest.mark.parametrize("fixture", ["tiny_encoder_dir", "tiny_roberta_dir", "tiny_modernbert_dir"])
-def test_artefact_round_trip_gives_the_network_back(
+def test_artefact_round_trip_restores_the_network(
     request: pytest.FixtureRequest, tmp_path: Path, fixture: str, delta: DeltaKind, share: float
 ) -> None:
-    """Loss is measured against what training changed; random changes are the hardest to compress."""
+    """The error is relative to the change by training; random changes are hardest to compress."""
     base: Path = request.getfixturevalue(fixture)
     network = _moved(base)
     loaded = load_artefact(_save(tmp_path / "m", base, network=network, delta=delta))
@@ -101,7 +101,7 @@ def test_artefact_round_trip_gives_the_network_back(
     assert loaded.tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(base)(text)["input_ids"]
 
 
-def test_artefact_whole_weights_need_no_base_encoder(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_with_whole_weights_needs_no_base_encoder(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(tiny_encoder_dir, tmp_path / "base"))
     network = _moved(base)
     folder = _save(tmp_path / "m", base, network=network, delta="none")
@@ -109,7 +109,7 @@ def test_artefact_whole_weights_need_no_base_encoder(tiny_encoder_dir: Path, tmp
     assert torch.equal(_logits(load_artefact(folder).network), _logits(network))
 
 
-def test_artefact_round_trip_gives_every_description_back(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_round_trip_restores_every_description(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     network = build_classifier(tiny_encoder_dir)
     loaded = load_artefact(
         _save(
@@ -129,7 +129,7 @@ def test_artefact_round_trip_gives_every_description_back(tiny_encoder_dir: Path
     assert load_info(loaded.folder) == loaded.info
 
 
-def test_artefact_stores_only_what_moved(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_stores_only_changed_weights(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     network = build_classifier(tiny_encoder_dir)
@@ -141,7 +141,7 @@ def test_artefact_stores_only_what_moved(tiny_encoder_dir: Path, tmp_path: Path)
     }
 
 
-def test_artefact_hash_follows_its_weights(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_hash_changes_with_its_weights(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     network = build_classifier(tiny_encoder_dir)
     first, same = (
         load_artefact(_save(tmp_path / place / "m", tiny_encoder_dir, network=network)) for place in "ab"
@@ -150,7 +150,7 @@ def test_artefact_hash_follows_its_weights(tiny_encoder_dir: Path, tmp_path: Pat
     assert first.sha256 == same.sha256 != other.sha256
 
 
-def test_artefact_figures_that_are_not_numbers_are_refused(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_with_non_finite_figures_is_refused(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         _save(
             tmp_path / "m",
@@ -161,7 +161,7 @@ def test_artefact_figures_that_are_not_numbers_are_refused(tiny_encoder_dir: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-# --- writing at once
+# --- atomic writes
 
 
 @pytest.mark.parametrize("broken", ["write_manifest", "replace_folder", "encode"])
@@ -181,7 +181,7 @@ def test_artefact_crash_while_saving_keeps_the_old_folder(
     assert load_artefact(folder).metrics == {"f1": 0.5}
 
 
-def test_artefact_crash_between_the_two_renames_puts_the_old_folder_back(
+def test_artefact_crash_between_the_two_renames_restores_the_old_folder(
     tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = build_classifier(tiny_encoder_dir)
@@ -201,10 +201,10 @@ def test_artefact_crash_between_the_two_renames_puts_the_old_folder_back(
     assert load_artefact(folder).metrics == {"f1": 0.5}
 
 
-def test_artefact_is_replaced_even_where_a_kill_left_an_older_one_behind(
+def test_artefact_save_replaces_a_folder_after_an_earlier_kill(
     tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the new folder took its place but before the old one was removed."""
+    """The earlier save was killed after the renames, before the removal of the old folder."""
     network = build_classifier(tiny_encoder_dir)
     folder = _save(tmp_path / "m", tiny_encoder_dir, network=network)
     with monkeypatch.context() as patched:
@@ -216,7 +216,9 @@ def test_artefact_is_replaced_even_where_a_kill_left_an_older_one_behind(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_artefact_never_replaces_a_folder_that_is_no_model(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_save_refuses_to_replace_a_folder_that_is_no_model(
+    tiny_encoder_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "precious.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(ArtefactError, match="not a model folder"):
@@ -224,13 +226,13 @@ def test_artefact_never_replaces_a_folder_that_is_no_model(tiny_encoder_dir: Pat
     assert [path.name for path in tmp_path.rglob("*")] == ["letters", "precious.txt"]
 
 
-def test_artefact_folder_has_the_permissions_of_any_other(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_artefact_folder_has_default_permissions(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     folder = _save(tmp_path / "m", tiny_encoder_dir, network=build_classifier(tiny_encoder_dir))
     assert folder.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-# --- what does not come back
+# --- refusals
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_artefact_with_a_missing_file_is_refused_by_its_name(copy: Path, name: s
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "extra.py", "encoder/MANIFEST.json"])
-def test_artefact_with_a_file_more_is_refused(copy: Path, name: str) -> None:
+def test_artefact_with_an_extra_file_is_refused(copy: Path, name: str) -> None:
     (copy / name).parent.mkdir(exist_ok=True)
     (copy / name).write_text("{}", encoding="utf-8")
     with pytest.raises(ArtefactError, match=f"{name} is not in the manifest"):
@@ -272,7 +274,7 @@ def test_artefact_with_a_file_more_is_refused(copy: Path, name: str) -> None:
     ],
     ids=["list", "no files", "no entry", "empty entry", "cut off", "null", "deep"],
 )
-def test_artefact_with_a_manifest_that_is_none_is_refused(copy: Path, manifest: str) -> None:
+def test_artefact_with_an_invalid_manifest_is_refused(copy: Path, manifest: str) -> None:
     (copy / "MANIFEST.json").write_text(manifest, encoding="utf-8")
     with pytest.raises(ArtefactError):
         check_manifest(copy)
@@ -290,7 +292,7 @@ class _Touch:
     "name", ["weights.safetensors", "model.safetensors", "pytorch_model.bin", "tokenizer.json"]
 )
 @pytest.mark.parametrize("resealed", [False, True])
-def test_artefact_with_a_planted_pickle_runs_nothing(
+def test_artefact_with_a_planted_pickle_runs_no_code(
     copy: Path, tmp_path: Path, name: str, resealed: bool
 ) -> None:
     canary = tmp_path / "canary"
@@ -302,7 +304,7 @@ def test_artefact_with_a_planted_pickle_runs_nothing(
         with pytest.raises(ArtefactError):
             load_artefact(copy)
     else:
-        load_artefact(copy)  # a file of no meaning that the manifest lists is not opened
+        load_artefact(copy)  # an unknown file listed in the manifest is not opened
     assert not canary.exists()
 
 
@@ -310,7 +312,7 @@ def test_artefact_with_a_planted_pickle_runs_nothing(
     "content",
     [b"", b"\x00" * 7, (2**63).to_bytes(8, "little") + b"{}", (40).to_bytes(8, "little") + b'{"w":{"dtype"'],
 )
-def test_artefact_with_a_broken_weight_header_is_refused(copy: Path, content: bytes) -> None:
+def test_artefact_with_a_damaged_weight_header_is_refused(copy: Path, content: bytes) -> None:
     (copy / "weights.safetensors").write_bytes(content)
     _reseal(copy)
     with pytest.raises(ArtefactError, match=r"weights\.safetensors"):
@@ -343,7 +345,7 @@ def _edit(folder: Path, name: str, **changes: Any) -> None:
         ({"delta": "int2"}, "int2"),
     ],
 )
-def test_artefact_that_this_version_cannot_build_is_refused(
+def test_artefact_of_an_unsupported_version_or_kind_is_refused(
     copy: Path, changes: dict[str, Any], words: str
 ) -> None:
     _edit(copy, "artefact.json", **changes)
@@ -357,14 +359,14 @@ def test_artefact_description_that_is_no_mapping_is_refused(copy: Path) -> None:
         load_info(copy)
 
 
-def test_artefact_whose_tokenizer_asks_to_run_code_is_refused(copy: Path) -> None:
+def test_artefact_whose_tokenizer_needs_remote_code_is_refused(copy: Path) -> None:
     _edit(copy, "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Tokenizer", None]})
     with pytest.raises(ArtefactError, match="auto_map"):
         load_artefact(copy)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "own-type"])
-def test_artefact_whose_encoder_asks_to_run_code_is_refused(
+def test_artefact_whose_encoder_needs_remote_code_is_refused(
     tiny_encoder_dir: Path, tmp_path: Path, model_type: str
 ) -> None:
     folder = _save(tmp_path / "m", tiny_encoder_dir, network=build_classifier(tiny_encoder_dir), delta="none")
@@ -380,12 +382,12 @@ def test_artefact_whose_encoder_asks_to_run_code_is_refused(
     assert not (tmp_path / "canary").exists()
 
 
-def test_artefact_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_artefact_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="is not a model folder"):
         load_artefact(tmp_path / "nowhere")
 
 
-def test_artefact_info_is_frozen_and_names_its_version(tiny_utterance_artefact: Path) -> None:
+def test_artefact_info_is_frozen_and_holds_its_version(tiny_utterance_artefact: Path) -> None:
     info = load_artefact(tiny_utterance_artefact).info
     assert info.identity == "tiny-utterance@3"
     assert replace(info, version=4).identity == "tiny-utterance@4"

@@ -1,4 +1,4 @@
-"""The catalog of models: which model a name means."""
+"""The catalog of models: resolving a name to a model folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from erc.persistence import catalog, find_model, list_models
 def places_of_models(
     tiny_utterance_artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Path]:
-    """A shipped folder with `one`, the user's with `one` and `two`, and an empty working folder."""
+    """A shipped folder with `one`, a user folder with `one` and `two`, and an empty working folder."""
     places = {name: tmp_path / name for name in ("shipped", "user", "here")}
     for place in places.values():
         place.mkdir()
@@ -36,18 +36,18 @@ def test_catalog_lists_each_name_once_and_shipped_models_first(places_of_models:
     ]
 
 
-def test_catalog_finds_a_shipped_model_before_a_users_of_the_same_name(
+def test_catalog_prefers_a_shipped_model_to_a_user_model_of_the_same_name(
     places_of_models: dict[str, Path],
 ) -> None:
     assert find_model("one") == places_of_models["shipped"] / "one"
     assert find_model("two") == places_of_models["user"] / "two"
 
 
-def test_catalog_takes_a_path_for_what_it_is(places_of_models: dict[str, Path]) -> None:
+def test_catalog_resolves_a_path_to_itself(places_of_models: dict[str, Path]) -> None:
     assert find_model(str(places_of_models["user"] / "one")) == places_of_models["user"] / "one"
 
 
-def test_catalog_finds_the_version_that_was_asked_for_or_says_which_there_is(
+def test_catalog_finds_the_given_version_or_names_the_available_one(
     places_of_models: dict[str, Path],
 ) -> None:
     assert find_model("one@3") == places_of_models["shipped"] / "one"
@@ -61,12 +61,14 @@ def test_catalog_finds_the_version_that_was_asked_for_or_says_which_there_is(
     ["three", "", "three@1", "../user/nothing", "x" * 5000, "a\0b", "~nobody-of-this-name/model"],
     ids=range(7),
 )
-def test_catalog_without_the_model_says_which_there_are(places_of_models: dict[str, Path], name: str) -> None:
+def test_catalog_without_the_model_lists_the_known_models(
+    places_of_models: dict[str, Path], name: str
+) -> None:
     with pytest.raises(ArtefactError, match="known: one, two"):
         find_model(name)
 
 
-def test_catalog_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_catalog_reports_that_it_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "SHIPPED", tmp_path / "none")
     monkeypatch.setenv("CONVEMO_MODELS", str(tmp_path / "neither"))
     assert list_models() == ()
@@ -82,7 +84,7 @@ def test_catalog_that_is_empty_says_so(tmp_path: Path, monkeypatch: pytest.Monke
         ({"HOME": "/c"}, "/c/.local/share/convemo/models"),
     ],
 )
-def test_catalog_of_the_user_follows_the_environment(
+def test_user_catalog_folder_is_set_by_the_environment(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
 ) -> None:
     for name in ("CONVEMO_MODELS", "XDG_DATA_HOME", "HOME"):
@@ -92,7 +94,7 @@ def test_catalog_of_the_user_follows_the_environment(
     assert catalog.user_models() == Path(expected)
 
 
-def test_catalog_knows_the_default_by_that_name_unless_a_model_has_it(
+def test_catalog_resolves_default_unless_a_model_has_that_name(
     places_of_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "DEFAULT_MODEL", "two")

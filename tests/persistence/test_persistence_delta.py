@@ -1,4 +1,4 @@
-"""Weights as a small difference: how much is lost, what is stored and what it weighs."""
+"""Weights stored as a compressed difference: error, content and size."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def _pair(shape: tuple[int, int], seed: int, size: float) -> tuple[dict[str, Ten
 
 @settings(deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 99), size=st.sampled_from([1e-3, 1e-2, 1.0]))
-def test_delta_int8_errs_by_at_most_half_a_step_of_each_row(
+def test_delta_int8_error_is_at_most_half_a_step_of_each_row(
     shape: tuple[int, int], seed: int, size: float
 ) -> None:
     weights, base = _pair(shape, seed, size)
     restored = decode(encode(weights, base, "int8"), base)["w"]
     peak = (weights["w"] - base["w"]).abs().amax(dim=1, keepdim=True)
-    # Half a step of peak / 127; and the step is a half-precision number, off by 2^-11 or by 3e-8, 127 times
-    # in the largest entry.
+    # Half a step of peak / 127. The half-precision step adds an error of 2^-11 or 3e-8, times 127 in the
+    # largest entry.
     assert ((restored - weights["w"]).abs() <= peak * (0.5 / 127 + 2**-11) + 127 * 3e-8).all()
 
 
 @settings(deadline=None)
 @given(shape=SHAPES, seed=st.integers(0, 99))
-def test_delta_int4_errs_no_more_than_plain_rounding(shape: tuple[int, int], seed: int) -> None:
+def test_delta_int4_error_is_at_most_that_of_plain_rounding(shape: tuple[int, int], seed: int) -> None:
     weights, base = _pair(shape, seed, 1e-2)
     difference = weights["w"] - base["w"]
     step = (difference.abs().amax(dim=1, keepdim=True) / 7).half().float()
@@ -48,7 +48,7 @@ def test_delta_int4_errs_no_more_than_plain_rounding(shape: tuple[int, int], see
     assert (found <= plain * 1.001 + 1e-12).all()
 
 
-def test_delta_int4_clips_a_lone_large_entry_where_that_errs_less() -> None:
+def test_delta_int4_clips_a_single_large_entry_to_reduce_the_error() -> None:
     base = torch.zeros(1, 64)
     weights = torch.full((1, 64), 0.055)
     weights[0, 0] = 0.8
@@ -56,14 +56,14 @@ def test_delta_int4_clips_a_lone_large_entry_where_that_errs_less() -> None:
     assert restored[0, 0] < 0.79
     assert (
         restored - weights
-    ).square().sum() < 0.7 * 63 * 0.055**2  # what plain rounding errs: it takes every small entry for 0
+    ).square().sum() < 0.7 * 63 * 0.055**2  # error of plain rounding, which sets every small entry to 0
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 8, 9])
-def test_delta_int4_packs_two_codes_a_byte_and_any_number_of_columns(columns: int) -> None:
+def test_delta_int4_packs_two_codes_per_byte_for_any_number_of_columns(columns: int) -> None:
     base = torch.zeros(3, columns)
     codes = torch.arange(3 * columns).view(3, columns) % 15 - 7
-    codes[:, 0] = 7  # so that the step is exactly 0.5
+    codes[:, 0] = 7  # the step is exactly 0.5
     stored = encode({"w": codes * 0.5}, {"w": base}, "int4")
     packed = next(value for name, value in stored.items() if value.dtype == torch.uint8)
     assert packed.shape == (3, -(-columns // 2))
@@ -71,8 +71,8 @@ def test_delta_int4_packs_two_codes_a_byte_and_any_number_of_columns(columns: in
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4", "none"])
-def test_delta_of_restored_weights_is_lossless(kind: DeltaKind) -> None:
-    """What was fitted on the restored weights stays true of the ones that are saved and loaded again."""
+def test_delta_of_restored_weights_is_exact(kind: DeltaKind) -> None:
+    """So parameters fitted on the restored weights stay valid after saving and loading."""
     weights, base = _pair((20, 33), 1, 3e-3)
     weights["bias"], weights["new"] = torch.randn(7), torch.randn(4, 4)
     base["bias"] = torch.zeros(7)
@@ -90,7 +90,7 @@ def test_delta_none_is_exact_and_needs_no_base() -> None:
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
-def test_delta_stores_nothing_of_what_training_left_alone(kind: DeltaKind) -> None:
+def test_delta_stores_no_unchanged_weights(kind: DeltaKind) -> None:
     weights, base = _pair((4, 6), 3, 1e-2)
     base["still"] = weights["still"] = torch.randn(50, 8)
     stored = encode(weights, base, kind)
@@ -99,14 +99,14 @@ def test_delta_stores_nothing_of_what_training_left_alone(kind: DeltaKind) -> No
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
-def test_delta_of_a_row_that_did_not_move_is_exact(kind: DeltaKind) -> None:
+def test_delta_of_an_unchanged_row_is_exact(kind: DeltaKind) -> None:
     weights, base = _pair((4, 6), 4, 1e-2)
     weights["w"][2] = base["w"][2]
     assert torch.equal(decode(encode(weights, base, kind), base)["w"][2], base["w"][2])
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
-def test_delta_survives_its_file(kind: DeltaKind, tmp_path: Path) -> None:
+def test_delta_round_trips_through_a_file(kind: DeltaKind, tmp_path: Path) -> None:
     weights, base = _pair((9, 11), 5, 1e-2)
     stored = encode(weights, base, kind)
     save_file(stored, tmp_path / "w.safetensors")
@@ -120,7 +120,7 @@ def test_delta_does_not_share_memory_with_its_base() -> None:
 
 
 @pytest.mark.parametrize("damage", ["no such base", "other shape", "no scales", "no columns"])
-def test_delta_that_does_not_fit_gives_an_artefact_error(damage: str) -> None:
+def test_delta_with_a_mismatched_base_or_missing_part_raises_an_artefact_error(damage: str) -> None:
     weights, base = _pair((4, 6), 6, 1e-2)
     stored = encode(weights, base, "int4")
     if damage == "no such base":
@@ -140,7 +140,7 @@ def test_delta_that_does_not_fit_gives_an_artefact_error(damage: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
-def test_delta_refuses_weights_that_are_not_numbers(kind: DeltaKind) -> None:
+def test_delta_refuses_non_finite_weights(kind: DeltaKind) -> None:
     weights, base = _pair((4, 6), 7, 1e-2)
     weights["w"][1, 2] = float("nan")
     with pytest.raises(ArtefactError, match=r"'w' .* not finite"):
@@ -148,7 +148,7 @@ def test_delta_refuses_weights_that_are_not_numbers(kind: DeltaKind) -> None:
 
 
 def test_delta_of_the_default_encoder_stays_within_twelve_megabytes() -> None:
-    """Every matrix but the frozen word embeddings moved, as after training."""
+    """As after training, every matrix except the frozen word embeddings has changed."""
     base = load_file(Path(resolve_encoder(DEFAULT_ENCODER)) / "model.safetensors")
     base = {name: value.float() for name, value in base.items() if value.is_floating_point()}
     frozen = "embeddings.word_embeddings.weight"
@@ -163,7 +163,7 @@ def test_delta_of_the_default_encoder_stays_within_twelve_megabytes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4"])
-def test_large_new_matrix_is_stored_in_eight_bits_and_restored_within_half_a_step(kind: str) -> None:
+def test_large_new_matrix_is_stored_in_int8_and_restored_within_half_a_step(kind: str) -> None:
     torch.manual_seed(3)
     value = torch.randn(64, 96)
     stored = encode({"gru.weight": value}, {}, kind)  # type: ignore[arg-type]

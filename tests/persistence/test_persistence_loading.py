@@ -1,4 +1,4 @@
-"""How a conversation model finds the utterance classifier it was trained with, without the catalog."""
+"""A conversation model finds its utterance classifier without the catalog."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _apart(tmp_path: Path, classifier: Path) -> tuple[Artefact, Artefact, Path]:
     return shared, load_artefact(folder), folder
 
 
-def test_load_shared_finds_the_classifier_where_training_recorded_it(
+def test_load_shared_finds_the_classifier_at_the_recorded_path(
     tmp_path: Path, tiny_utterance_artefact: Path
 ) -> None:
     shared, model, _ = _apart(tmp_path, tiny_utterance_artefact)
     assert load_shared(model).folder == shared.folder
 
 
-def test_load_shared_finds_the_classifier_after_both_folders_were_moved(
+def test_load_shared_finds_the_classifier_after_both_folders_moved(
     tmp_path: Path, tiny_utterance_artefact: Path
 ) -> None:
     _apart(tmp_path / "old", tiny_utterance_artefact)
@@ -39,7 +39,7 @@ def test_load_shared_finds_the_classifier_after_both_folders_were_moved(
     assert found.folder == tmp_path / "new" / "classifiers" / "tiny-utterance"
 
 
-def test_load_shared_finds_the_classifier_after_the_model_was_moved(
+def test_load_shared_finds_the_classifier_after_the_model_moved(
     tmp_path: Path, tiny_utterance_artefact: Path
 ) -> None:
     shared, _, folder = _apart(tmp_path, tiny_utterance_artefact)
@@ -67,7 +67,9 @@ def test_load_shared_skips_another_classifier_of_the_same_name_beside_the_model(
     assert load_shared(model).folder == shared.folder
 
 
-def test_load_shared_lists_every_place_it_tried(tmp_path: Path, tiny_utterance_artefact: Path) -> None:
+def test_load_shared_without_a_classifier_lists_every_path_tried(
+    tmp_path: Path, tiny_utterance_artefact: Path
+) -> None:
     shared, model, folder = _apart(tmp_path, tiny_utterance_artefact)
     shared.folder.rename(tmp_path / "hidden")
     with pytest.raises(ArtefactError, match="was trained with the classifier 'tiny-utterance'") as raised:

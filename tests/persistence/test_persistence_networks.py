@@ -1,4 +1,4 @@
-"""Networks of conversation models from their folders."""
+"""Networks of conversation models are built from their folders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def test_emonet_folder_gives_the_same_network_each_time(
     )
 
 
-def test_emonet_own_memory_has_weights_of_its_own(tiny_utterance_artefact: Path, tmp_path: Path) -> None:
+def test_emonet_with_an_own_memory_encoder_does_not_share_weights(
+    tiny_utterance_artefact: Path, tmp_path: Path
+) -> None:
     network = load_artefact(
         save_tiny_emonet(
             tmp_path / "m", load_artefact(tiny_utterance_artefact), context="window", memory="own"
@@ -43,7 +45,9 @@ def test_emonet_own_memory_has_weights_of_its_own(tiny_utterance_artefact: Path,
     assert len(set(pointers)) == len(pointers)
 
 
-def test_build_network_names_what_does_not_fit(tiny_shelf: Path, tiny_encoder_dir: Path) -> None:
+def test_build_network_with_invalid_settings_names_the_cause(
+    tiny_shelf: Path, tiny_encoder_dir: Path
+) -> None:
     info = load_artefact(tiny_shelf / "tiny-window").info
     encoder = load_encoder(str(tiny_encoder_dir))
     with pytest.raises(ArtefactError, match="'tiny-window' is of kind 'other', known are: emonet, utterance"):
@@ -53,7 +57,7 @@ def test_build_network_names_what_does_not_fit(tiny_shelf: Path, tiny_encoder_di
 
 
 @pytest.mark.parametrize("changes", [{"context": "sideways"}, {"embedding_width": None}, {"bio": "linear"}])
-def test_build_network_refuses_settings_that_make_no_network(
+def test_build_network_refuses_unbuildable_settings(
     changes: dict[str, object], tiny_shelf: Path, tiny_encoder_dir: Path
 ) -> None:
     info = load_artefact(tiny_shelf / "tiny-window").info

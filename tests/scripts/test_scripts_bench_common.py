@@ -1,4 +1,4 @@
-"""Timing and output that the benchmarks share."""
+"""Timing and output functions of the benchmarks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from bench_common import Stopwatch, interleaved, print_table, verdict
 
 
-def test_candidates_take_turns() -> None:
+def test_candidates_are_timed_alternately() -> None:
     calls: list[str] = []
     seconds = interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, 3)
     assert "".join(calls) == "ababab"

@@ -1,4 +1,4 @@
-"""Generated corpora in which one ingredient decides the label: recipes learn from it alone."""
+"""Generated corpora in which a single ingredient determines the label."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_nearest_demonstration_has_the_label_of_the_target():
         assert shown.emotion == turn.emotions[0]
 
 
-def test_splits_share_no_codes():
+def test_held_out_splits_share_no_codes_with_other_splits():
     world = plant("demonstration", seed=3, sizes=SMALL)
     splits = (world.train, world.trial, world.held_out)
     trained, tried, held_out = (
@@ -78,7 +78,7 @@ def test_world_without_its_ingredient_keeps_the_other_notes(ingredient):
         ("speaker-memory", "dialogue", (240, 12, 40), 5.0),
     ],
 )
-def test_recipe_learns_from_its_ingredient_and_guesses_without_it(
+def test_recipe_learns_from_its_ingredient_and_is_at_chance_without_it(
     tmp_path, base, recipe, ingredient, sizes, epochs
 ):
     world = plant(ingredient, seed=0, sizes=sizes)

@@ -174,15 +174,17 @@ def test_table_shows_the_difference_to_the_untuned_base(
         for line in table.splitlines()
         if (cells := line.split("|"))
     }
-    # Perfect decisions have 1. The same label for every turn has F1 2 * 1/3 / (1 + 1/3) = 1/2 for a label
-    # with a third of the turns, and 0 for the other: 1/6.
+    # Perfect decisions have F1 1. One label for every turn has F1 2 * 1/3 / (1 + 1/3) = 1/2 for that label,
+    # which has a third of the turns, and 0 for the others: 1/6.
     assert rows["speaker-memory"][1].startswith("1.000")
     assert rows["untuned"][1].startswith("0.167")
     assert rows["speaker-memory"][2].startswith("+0.833")
     assert rows["untuned"][2] == ""
 
 
-def test_record_without_inputs_is_made_again(study: ModuleType, trained: list[str], tmp_path: Path) -> None:
+def test_study_replaces_a_record_without_inputs(
+    study: ModuleType, trained: list[str], tmp_path: Path
+) -> None:
     record = tmp_path / "out" / "meld" / "speaker-memory.0.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"variant": "speaker-memory", "seed": 0, **FIGURES}), encoding="utf-8")

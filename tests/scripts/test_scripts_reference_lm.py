@@ -114,11 +114,11 @@ def test_comment_prompts_oversample_rare_emotions(tokenizer):
         PromptBuilder(encoder=PromptEncoder(tokenizer), labels=load_emotion_set("ekman").labels)
     )
     made = comment_prompts(comments, prompts, count=100, seed=0)
-    assert len({one.prompt.user for one in made}) == 100  # no comment is drawn twice
+    assert len({one.prompt.user for one in made}) == 100  # no comment is sampled twice
     assert 10 < sum(one.answer == "fear" for one in made) <= 20  # 5 of 100 comments have it
 
 
-def test_question_alone_is_the_end_of_the_whole_prompt(tokenizer):
+def test_question_is_the_end_of_the_whole_prompt(tokenizer):
     encoder = PromptEncoder(tokenizer)
     prompts = TaskPrompts(PromptBuilder(encoder=encoder, labels=load_emotion_set("ekman").labels))
     made = comment_prompts([("so glad", "joy"), ("oh no", "fear")], prompts, count=2, seed=0)[0]

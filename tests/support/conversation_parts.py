@@ -83,7 +83,7 @@ def tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
 def remembered(
     talk: Conversation, *, time: float, width: int = OBSERVATION
 ) -> list[tuple[str, PastUtterance]]:
-    """Observations of each turn: fixed noise."""
+    """Observations of each turn with fixed random values."""
     random = np.random.default_rng(11)
     return [
         (
@@ -143,7 +143,7 @@ def builder(
 
 
 def open_up(model: torch.nn.Module) -> None:
-    """Set parameters that start at zero to noise, so that all parts contribute."""
+    """Sets zero-initialised parameters to random values, so that all parts contribute."""
     generator = torch.Generator().manual_seed(5)
     for name, parameter in model.named_parameters():
         if "encoder." not in name and bool((parameter == 0).all()):
@@ -193,7 +193,7 @@ def emonet(
 
 
 def changed_last(talk: Conversation) -> Conversation:
-    """The conversation with another last turn."""
+    """The conversation with a different last turn."""
     last = replace(
         talk.utterances[-1],
         text="Zebras quietly juggle 42 violins: why not?",

@@ -1,11 +1,11 @@
 """Code blocks of the documentation, and how they are run.
 
-A fenced block of `python` or `sh` is run, in the order of its page. A comment above changes that:
+Fenced blocks of `python` or `sh` are run in page order. A comment above a block changes this:
 
 - `<!-- test: skip, REASON -->` leaves it out.
-- `<!-- test: append ARGUMENTS -->` adds arguments to each command, to make it smaller.
-- `<!-- test: exit CODE -->` says that the command ends with this code.
-- `<!-- test: output -->` before a `text` block compares it with what the block before it printed.
+- `<!-- test: append ARGUMENTS -->` adds arguments to each command, to make it run faster.
+- `<!-- test: exit CODE -->` sets the expected exit code of the command.
+- `<!-- test: output -->` before a `text` block compares it with the output of the previous block.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """The README and every page of the documentation that holds code to run."""
+    """The README and every documentation page with code to run."""
     files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [path for path in files if any(block.language in ("python", "sh") for block in blocks(path))]
 
@@ -100,7 +100,7 @@ def _lines(code: str) -> list[str]:
 
 
 def _command(line: str, block: Block, place: str) -> str:
-    """What one command of `erc` prints; other programs must be skipped by a rule."""
+    """The output of one `erc` command; other programs need a `skip` rule."""
     from typer.testing import CliRunner
 
     from erc.cli.app import app

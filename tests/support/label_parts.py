@@ -1,4 +1,4 @@
-"""What the tests of the command with language models share."""
+"""Helpers for the tests of the `erc` command with language models."""
 
 from __future__ import annotations
 

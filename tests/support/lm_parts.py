@@ -65,6 +65,6 @@ def build_model(
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
         for parameter in model.parameters():
-            # Random initial weights give nearly uniform outputs, under which a wrong mask would hardly show.
+            # Small initial weights give nearly uniform outputs, which would hide a wrong mask.
             parameter.data.mul_(4.0) if parameter.dim() >= 2 else None
     return model.eval()

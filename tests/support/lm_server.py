@@ -17,21 +17,38 @@ import torch
 
 @dataclass
 class Behaviour:
-    """What the server supports, and the faults of the next requests in order: a status or a word below."""
+    """What the server supports, and what it received.
+
+    Attributes:
+        model: The language model.
+        completions: Whether `/v1/completions` exists.
+        top_logprobs: Whether a chat returns log-probabilities.
+        constrained: Whether constrained output is supported.
+        strict: Whether requests with a field unknown to OpenAI's interface are refused.
+        system_role: Whether the chat template accepts a system message.
+        served: Name of the only served model; None accepts every name.
+        key: The required API key.
+        never: Log-probability of every code except the preferred one.
+        preferred: The most probable label.
+        written: Text of a chat without constraints.
+        faults: Faults of the next requests, in order: a status, or a word that `Handler.respond` handles.
+        requests: Paths and bodies of all requests.
+        under_way: Number of current requests.
+        most_under_way: Largest number of concurrent requests.
+        delay: Seconds before each answer.
+        held: Called before a request is answered, with its number from 1.
+        lock: Guards the counters.
+    """
 
     model: Any = None
     completions: bool = True
     top_logprobs: bool = True
     constrained: bool = True
     strict: bool = False
-    """Refuses requests with a field of which OpenAI's interface knows nothing."""
     system_role: bool = True
-    """Whether its chat template takes a system message."""
     served: str | None = None
-    """The only model there is."""
     key: str | None = None
     never: float | None = None
-    """The log-probability of every code but the preferred one."""
     preferred: str = "joy"
     written: str | None = "You asked: {}"
     faults: list[Any] = field(default_factory=list)
@@ -40,7 +57,6 @@ class Behaviour:
     most_under_way: int = 0
     delay: float = 0.0
     held: Callable[[int], object] = lambda number: None
-    """Called before a request is answered, with its number from 1."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -127,7 +143,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": values}}]}
 
     def greedy(self, does: Behaviour, ids: list[int], body: dict) -> str:
-        """The most probable token each time, up to the end of the turn, in the tokenizer of the tests."""
+        """Greedy decoding up to the end of the turn, with the tests' tokenizer."""
         from lm_parts import build_tokenizer
 
         tokenizer = build_tokenizer(chat=True)
@@ -149,8 +165,8 @@ class Handler(BaseHTTPRequestHandler):
             legend = dict(re.findall(r"^(\w) = (.+)$", text, flags=re.MULTILINE))
             if not does.top_logprobs:
                 return {"choices": [{"message": {"content": "A"}, "logprobs": None}]}
-            # The preferred label has probability 0.5, the first in the order 0.2 more than its share: a pull
-            # of position.
+            # The preferred label has probability 0.5. The first label gets 0.2 more than its share, which
+            # simulates a position bias.
             entries = [
                 {"token": code, "logprob": -0.7 if label == does.preferred else -1.6 - 0.4 * i}
                 for i, (code, label) in enumerate(legend.items())

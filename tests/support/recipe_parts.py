@@ -1,4 +1,4 @@
-"""What the tests of recipes from the command share."""
+"""Helpers for the tests of recipes with the `erc` command."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class RequiredGroups:
         return report
 
     def problems(self) -> list[str]:
-        """One line for each skipped test and for each group of which no test ran."""
+        """One line for each skipped test and for each group in which no test ran."""
         lines = [
             f"{node} was skipped, but the group '{name}' is required"
             for name, nodes in self.skipped.items()

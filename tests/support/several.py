@@ -1,7 +1,7 @@
-"""Runs a function in several processes that are joined as a launcher joins them.
+"""Runs a function in several connected processes, as a launcher does.
 
-They are forked from a process that has imported the trainer once, so that each starts at once; the launcher
-itself is tested elsewhere.
+They are forked from a process that has already imported the trainer, so they start quickly. Other tests
+cover the launcher itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CONTEXT.set_forkserver_preload(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port without a listener."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -32,9 +32,8 @@ def together(
 ) -> list[Any]:
     """Results of `work(rank, *arguments)` in each of `processes` processes.
 
-    A process that ended without a result gives its exit code. Processes still running after `seconds` are
-    killed
-    and give -9.
+    The result of a process that ended without one is its exit code. Processes still running after `seconds`
+    are killed and give -9.
     """
     port, ends, children = free_port(), [], []
     for rank in range(processes):

@@ -1,4 +1,4 @@
-"""A task that trains in a second: which of three words a text has, by one layer over token counts."""
+"""A task that trains in a second: one layer over token counts predicts which of three words occur."""
 
 from __future__ import annotations
 
@@ -48,7 +48,15 @@ class ToyNet(nn.Module):
 
 @dataclass
 class ToyTask:
-    """Texts of 2 to 9 tokens; `on_step` gets the number of the training batch, from 1, before its loss."""
+    """A task with texts of 2 to 9 tokens.
+
+    Attributes:
+        on_step: Called before the loss of a training batch, with its number from 1.
+        score: The evaluation's score, from its number and its loss.
+        greater_is_better: Whether a larger score is better.
+        primary_metric: Name of the figure that selects the weights.
+        count: Number of texts.
+    """
 
     on_step: Callable[[int], None] = lambda step: None
     score: Callable[[int, float], float] = lambda evaluation, loss: -loss

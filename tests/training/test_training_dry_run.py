@@ -1,4 +1,4 @@
-"""What a training run would take: which values of an encoder are trained under which configuration."""
+"""Dry runs: memory use, and the trained and frozen parameters of an encoder by configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from erc.models.encoder.encoder import DEFAULT_ENCODER, load_encoder
 from erc.resources import resource_dir
 from erc.training.dry_run import plan_training
 
-# all-MiniLM-L6-v2 without its pooler: 22,713,216 values less 384 * 384 + 384.
+# all-MiniLM-L6-v2 without its pooler: 22,713,216 parameters minus 384 * 384 + 384.
 MINILM = 22_565_376
 WORDS = 30_522 * 384
 
 
-# As the models' own pages count them; encoders without a pooler.
+# Published parameter counts; encoders without a pooler.
 PARAMETERS = {
     "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
     "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
@@ -37,20 +37,20 @@ SHIPPED = sorted(path.name for path in resource_dir("configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_dry_run_of_every_shipped_configuration_asks_the_network_nothing(name, monkeypatch):
+def test_dry_run_of_a_shipped_configuration_needs_no_network(name, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *place, **settings: pytest.fail(f"asked for {place[0]}"))
     config = load_config(resource_dir("configs") / name)
     plan = plan_training(config)
     doubled = config.emonet is not None and config.emonet.memory_encoder == "own"
     assert plan.parameters == PARAMETERS[plan.base] * (2 if doubled else 1)
-    if plan.note is not None:  # else this machine has the description
+    if plan.note is not None:  # no note if this machine has the model's configuration
         assert plan.base != DEFAULT_ENCODER
         assert plan.note.startswith(f"the configuration of {plan.base} is not in the local cache")
     if config.llm is not None:
         assert plan.memory.total > plan.memory.weights > 0
 
 
-def test_dry_run_of_steps_in_parts_holds_the_activations_of_one_part():
+def test_dry_run_with_micro_batches_counts_the_activations_of_one_micro_batch():
     path = resource_dir("configs") / "llm-llama-3.2-1b.yaml"
     config = load_config(path, ["optim.micro_batch_size="])
     parts = load_config(path, [f"optim.micro_batch_size={config.optim.batch_size // 4}"])
@@ -59,7 +59,7 @@ def test_dry_run_of_steps_in_parts_holds_the_activations_of_one_part():
     assert part.weights == whole.weights
 
 
-def test_dry_run_of_an_encoder_that_nothing_is_known_of_says_so():
+def test_dry_run_of_an_unknown_model_is_refused_by_name():
     with pytest.raises(ArtefactError, match="some/encoder"):
         plan_of("utterance", "some/encoder")
     with pytest.raises(ArtefactError, match=r"some/model.*cannot be read"):
@@ -73,7 +73,7 @@ def plan_of(task: str, encoder: str, **sections: object):
     return plan_training(ExperimentConfig(name="toy", task=task, data={"corpus": "meld"}, **sections))
 
 
-def test_dry_run_describes_the_default_encoder_from_its_package():
+def test_dry_run_reads_the_default_encoder_from_its_package():
     plan = plan_training(load_config(resource_dir("configs") / "goemotions-minilm.yaml"))
     frozen = (
         WORDS
@@ -84,7 +84,7 @@ def test_dry_run_describes_the_default_encoder_from_its_package():
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-def test_dry_run_leaves_frozen_word_embeddings_out_of_what_is_trained(tiny_encoder_dir, freeze):
+def test_dry_run_does_not_count_frozen_word_embeddings_as_trained(tiny_encoder_dir, freeze):
     encoder = load_encoder(str(tiny_encoder_dir))
     encoder.word_embeddings.weight.requires_grad_(not freeze)
     trained = sum(value.numel() for value in encoder.parameters() if value.requires_grad)
@@ -92,12 +92,12 @@ def test_dry_run_leaves_frozen_word_embeddings_out_of_what_is_trained(tiny_encod
     assert (f"{trained:,} of them trained" if freeze else "all of them trained") in summary
 
 
-def test_dry_run_of_a_shared_encoder_trains_none_of_it(tiny_encoder_dir):
+def test_dry_run_of_a_shared_encoder_counts_no_trained_parameters(tiny_encoder_dir):
     emonet = {"encoder": "shared", "context": "hierarchical", "speaker_text": "none"}
     assert "none of them trained" in plan_of("emonet", str(tiny_encoder_dir), emonet=emonet).summary
 
 
-def test_dry_run_counts_the_second_encoder_of_an_own_memory(tiny_encoder_dir):
+def test_dry_run_with_an_own_memory_encoder_counts_both_encoders(tiny_encoder_dir):
     one, two = (
         plan_of("emonet", str(tiny_encoder_dir), emonet={"memory_encoder": kind}) for kind in ("none", "own")
     )

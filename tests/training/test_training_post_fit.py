@@ -1,4 +1,4 @@
-"""What is chosen on dev: which dropouts to sample, which promise a policy makes, what compression leaves."""
+"""Choices made on dev: the sampling mode, the decision policy and the compressed weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from erc.training.post_fit import choose_mode, compress_in_place, fit_policy
 LOSSES = np.array([0.0, 0.0, 0.0, 1.0])
 RIGHT = np.array(
     [0.1, 0.2, 0.3, 0.4]
-)  # the wrong turn is the least sure one: risks 0, 0, 0, 1/4, so AURC 1/16
-WRONG = np.array([0.4, 0.3, 0.2, 0.1])  # the wrong turn is the surest one: risks 1, 1/2, 1/3, 1/4
+)  # the wrong turn is the least certain: risks 0, 0, 0, 1/4, so AURC 1/16
+WRONG = np.array([0.4, 0.3, 0.2, 0.1])  # the wrong turn is the most certain: risks 1, 1/2, 1/3, 1/4
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ WRONG = np.array([0.4, 0.3, 0.2, 0.1])  # the wrong turn is the surest one: risk
         (RIGHT, WRONG, WRONG, "head"),
     ],
 )
-def test_choose_mode_takes_the_cheapest_as_good_as_sampling_everything(
+def test_choose_mode_takes_the_cheapest_mode_as_good_as_full_sampling(
     head: np.ndarray, top_k: np.ndarray, full: np.ndarray, expected: McMode
 ) -> None:
     given = dict(zip(SAMPLED_MODES, (head, top_k, full), strict=True))
@@ -38,10 +38,10 @@ def test_choose_mode_takes_the_cheapest_as_good_as_sampling_everything(
 
 
 @pytest.mark.parametrize(("place", "expected"), [(899, "head"), (897, "full")])
-def test_choose_mode_allows_two_percent(place: int, expected: McMode) -> None:
-    """One wrong turn among 1,000, at place p from the sure end: AURC is (1/p + ... + 1/1000) / 1000.
+def test_choose_mode_accepts_an_aurc_up_to_two_percent_worse(place: int, expected: McMode) -> None:
+    """One wrong turn among 1,000, at rank p by certainty: AURC is (1/p + ... + 1/1000) / 1000.
 
-    From place 900 the sum is 0.1065; one place earlier adds 1.0% of it, three places earlier 3.1%.
+    At rank 900 the sum is 0.1065. One rank earlier adds 1.0%, three ranks earlier add 3.1%.
     """
     losses = np.zeros(1000)
     losses[0] = 1.0
@@ -58,7 +58,7 @@ def test_choose_mode_allows_two_percent(place: int, expected: McMode) -> None:
 
 
 def dev(error: float, *, rows: int = 4000) -> tuple[np.ndarray, np.ndarray]:
-    """Turns whose surer half is wrong with the given share, and whose other half is always wrong."""
+    """Turns whose most certain 60% are wrong at rate `error`; the other turns are always wrong."""
     rng = np.random.default_rng(3)
     confidence = np.sort(rng.uniform(size=rows))[::-1]
     wrong = np.ones(rows)
@@ -67,7 +67,7 @@ def dev(error: float, *, rows: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("error", "risk"), [(0.05, 0.15), (0.22, 0.25), (0.37, 0.4)])
-def test_fit_policy_makes_the_strictest_promise_that_accepts_half(error: float, risk: float) -> None:
+def test_fit_policy_takes_the_lowest_risk_level_that_accepts_half(error: float, risk: float) -> None:
     confidence, wrong = dev(error)
     policy = fit_policy(confidence, wrong)
     assert policy.fitted is not None
@@ -77,7 +77,7 @@ def test_fit_policy_makes_the_strictest_promise_that_accepts_half(error: float, 
     assert wrong[accepted].mean() <= risk
 
 
-def test_fit_policy_that_can_promise_nothing_accepts_the_surer_half() -> None:
+def test_fit_policy_without_a_reachable_risk_accepts_the_more_certain_half() -> None:
     confidence = np.linspace(0.0, 1.0, 100)
     policy = fit_policy(confidence, np.ones(100))
     assert policy.fitted is not None
@@ -85,7 +85,7 @@ def test_fit_policy_that_can_promise_nothing_accepts_the_surer_half() -> None:
     assert (policy.accepts(confidence) == (confidence >= np.median(confidence))).all()
 
 
-def test_fit_policy_over_few_dialogues_promises_less_than_over_many() -> None:
+def test_fit_policy_of_fewer_dialogues_bounds_a_higher_risk() -> None:
     confidence, wrong = dev(0.17)
     groups = np.arange(len(wrong)) % 12
     alone, grouped = fit_policy(confidence, wrong), fit_policy(confidence, wrong, groups=groups)
@@ -96,7 +96,7 @@ def test_fit_policy_over_few_dialogues_promises_less_than_over_many() -> None:
 
 
 @pytest.mark.parametrize(("kind", "most"), [("int8", 0.01), ("int4", 0.15)])
-def test_compress_in_place_leaves_the_weights_the_artefact_will_have(kind: str, most: float) -> None:
+def test_compress_in_place_sets_the_weights_the_artefact_restores(kind: str, most: float) -> None:
     from erc.persistence.delta import decode, encode
 
     torch.manual_seed(0)
@@ -110,7 +110,7 @@ def test_compress_in_place_leaves_the_weights_the_artefact_will_have(kind: str, 
     torch.testing.assert_close(again["weight"], network.weight.detach(), atol=1e-3, rtol=0)
 
 
-def test_compress_in_place_without_a_difference_changes_nothing() -> None:
+def test_compress_in_place_of_kind_none_changes_nothing() -> None:
     network = nn.Linear(8, 8)
     trained = network.weight.detach().clone()
     assert compress_in_place(network, {}, "none") == 4 * (64 + 8)

@@ -1,4 +1,4 @@
-"""A run is gone on with over what it was begun from, or not at all."""
+"""A run can be resumed only with the inputs it was started with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from erc.training.provenance import begin_from
         ({"train.csv": "2", "base model": "b", "prompts": "p"}, "prompts, train.csv"),
     ],
 )
-def test_run_over_something_else_is_refused_by_its_name(
+def test_resume_with_a_changed_input_is_refused_by_name(
     tmp_path: Path, now: dict[str, str | None], told: str
 ) -> None:
     run = tmp_path / "run"

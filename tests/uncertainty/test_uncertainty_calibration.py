@@ -14,14 +14,14 @@ def platt_data(slopes, intercepts, n=20_000, seed=0):
     return logits, rng.random(logits.shape) < expit(logits * np.array(slopes) + np.array(intercepts))
 
 
-def test_platt_recovers_the_slope_and_intercept_that_made_the_data():
+def test_platt_recovers_the_slope_and_intercept_of_the_data():
     fitted = PerLabelPlatt.fit(*platt_data([0.5, 1.0, 2.0], [-1.0, 0.0, 0.7]))
     np.testing.assert_allclose(fitted.slope, [0.5, 1.0, 2.0], atol=0.08)
     np.testing.assert_allclose(fitted.intercept, [-1.0, 0.0, 0.7], atol=0.08)
 
 
 def test_platt_undoes_the_shift_of_a_weighted_loss():
-    # A positive weight of w moves the logit by ln w.
+    # A positive weight of w shifts the logit by ln w.
     weight = np.array([2.0, 8.0])
     rng = np.random.default_rng(1)
     honest = rng.normal(-2.0, 1.5, size=(20_000, 2))
@@ -31,19 +31,19 @@ def test_platt_undoes_the_shift_of_a_weighted_loss():
     )
 
 
-def test_platt_holds_a_rare_label_near_slope_one_and_the_pooled_intercept():
+def test_platt_shrinks_a_rare_label_to_slope_one_and_the_pooled_intercept():
     rng = np.random.default_rng(2)
     logits = rng.normal(-2.0, 1.5, size=(4_000, 2))
     targets = rng.random(logits.shape) < expit(logits - 1.0)
     targets[:, 1] = False
     targets[np.argsort(logits[:, 1])[:3], 1] = (
-        True  # three positives with the lowest scores: by themselves they ask for a negative slope
+        True  # three positives with the lowest scores: without shrinkage the slope is negative
     )
     free = PerLabelPlatt.fit(logits, targets, slope_strength=0.0, intercept_strength=1e-6)
     held = PerLabelPlatt.fit(logits, targets, slope_strength=100.0, intercept_strength=100.0)
     assert free.slope[1] == pytest.approx(0.05)
     assert held.slope[1] > 0.7
-    assert abs(held.intercept[0] + 1.0) < 0.3  # the frequent label still learns its own
+    assert abs(held.intercept[0] + 1.0) < 0.3  # the frequent label is fitted by its own data
 
 
 def test_platt_of_a_label_without_positives_is_finite_and_monotone():
@@ -60,7 +60,7 @@ def test_platt_refuses_another_number_of_labels():
         PerLabelPlatt((1.0, 1.0), (0.0, 0.0))(np.zeros((1, 3)))
 
 
-def test_temperature_recovers_the_scale_that_made_the_data():
+def test_temperature_recovers_the_scale_of_the_data():
     rng = np.random.default_rng(3)
     honest = rng.normal(0, 2, size=(20_000, 4))
     targets = (softmax(honest, axis=1).cumsum(axis=1) < rng.random((len(honest), 1))).sum(axis=1).clip(max=3)
@@ -75,18 +75,18 @@ def test_temperature_bias_recovers_a_class_shift():
     assert fitted.bias[0] - fitted.bias[1] == pytest.approx(-1.0, abs=0.1)
 
 
-def test_temperature_stays_finite_when_everything_is_right():
+def test_temperature_is_finite_without_errors():
     logits = np.eye(3)[[0, 1, 2, 0]] * 5
     assert 0 < Temperature.fit(logits, np.array([0, 1, 2, 0])).temperature < 1
 
 
-def test_temperature_keeps_the_argmax():
+def test_temperature_does_not_change_the_argmax():
     logits = np.random.default_rng(5).normal(size=(200, 7))
     fitted = Temperature.fit(logits, np.arange(200) % 7)
     np.testing.assert_array_equal(fitted(logits).argmax(axis=1), logits.argmax(axis=1))
 
 
-def test_identity_sigmoid_is_the_plain_link():
+def test_identity_calibrator_applies_only_the_link_function():
     np.testing.assert_allclose(Identity("sigmoid")(np.array([[0.0, np.log(3)]])), [[0.5, 0.75]])
 
 
@@ -100,7 +100,7 @@ def test_identity_sigmoid_is_the_plain_link():
     ],
     ids=["identity", "platt", "temperature", "temperature-bias"],
 )
-def test_calibrator_survives_json(calibrator):
+def test_calibrator_round_trips_through_json(calibrator):
     assert load_calibrator(json.loads(json.dumps(calibrator.to_dict()))) == calibrator
 
 
@@ -116,6 +116,6 @@ def test_calibrator_survives_json(calibrator):
     ],
     ids=str,
 )
-def test_load_calibrator_refuses_a_record_it_does_not_understand(change):
+def test_load_calibrator_refuses_an_unknown_record(change):
     with pytest.raises(ArtefactError):
         load_calibrator({**PerLabelPlatt((1.0, 1.0), (0.0, 0.0)).to_dict(), **change})

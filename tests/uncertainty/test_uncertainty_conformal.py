@@ -7,21 +7,21 @@ from erc.errors import InputError
 from erc.uncertainty.conformal import ConformalSets, FalseNegativeControl, cross_fitted_sets
 
 
-def test_class_threshold_by_hand():
+def test_class_threshold_equals_hand_computed_value():
     # Nine calibration scores, alpha 0.2: floor(10 * 0.2) - 1 = 1 score may lie below the threshold.
     true = np.arange(1, 10) / 10
     sets = ConformalSets.fit(np.column_stack([true, 1 - true]), np.zeros(9, dtype=int), alpha=0.2)
     assert sets.thresholds[0] == pytest.approx(0.2)
 
 
-def test_class_with_too_few_examples_stands_in_every_set():
+def test_class_with_too_few_examples_is_in_every_set():
     probabilities = np.array([[0.9, 0.1]] * 20 + [[0.4, 0.6]] * 8)
     sets = ConformalSets.fit(probabilities, np.array([0] * 20 + [1] * 8), alpha=0.1)
     assert sets.thresholds[1] == 0.0
     assert sets.sets(np.array([[1.0, 0.0]])).tolist() == [[True, True]]
 
 
-def test_long_dialogue_weighs_no_more_than_a_short_one():
+def test_long_and_short_dialogues_have_equal_weight():
     # 9 dialogues of one turn at 0.8, and one of 100 turns at 0.1: at alpha 0.2 the single dialogue may be
     # missed.
     true = np.array([0.8] * 9 + [0.1] * 100)
@@ -35,7 +35,7 @@ def test_long_dialogue_weighs_no_more_than_a_short_one():
 
 
 def dialogues(count, rng):
-    """Miscalibrated softmax scores, targets and groups of dialogues of 1 to 8 turns with a common mood."""
+    """Miscalibrated softmax scores, targets and groups for dialogues of 1 to 8 correlated turns."""
     sizes = rng.integers(1, 9, count)
     groups = np.repeat(np.arange(count), sizes)
     signal = rng.normal(size=(len(groups), 3)) + rng.normal(size=(count, 3))[groups]
@@ -57,13 +57,13 @@ def test_sets_cover_a_random_turn_of_a_new_dialogue():
         rows = one_turn_each(fresh[2], rng)
         hits = sets.sets(fresh[0][rows])[np.arange(len(rows)), fresh[1][rows]]
         covered, tried = covered + hits.sum(), tried + len(hits)
-    # At least 1 - alpha within a binomial band, and not by giving everything away.
+    # Coverage is at least 1 - alpha within a binomial band, and sets do not hold every class.
     assert covered >= binom.ppf(0.001, tried, 0.8)
     assert covered / tried < 0.88
 
 
-def test_false_negative_control_by_hand():
-    # Four utterances of one true label each: missing one costs 1/5, and 1/5 stands for the unseen one.
+def test_false_negative_control_equals_hand_computed_value():
+    # Four utterances with one true label each: a miss costs 1/5, and 1/5 is reserved for the new utterance.
     probabilities = np.array([[0.9], [0.7], [0.5], [0.3]])
     assert FalseNegativeControl.fit(probabilities, np.ones((4, 1)), alpha=0.4).threshold == 0.5
     assert FalseNegativeControl.fit(probabilities, np.ones((4, 1)), alpha=0.39).threshold == 0.3
@@ -95,7 +95,7 @@ def test_false_negative_rate_is_controlled_over_new_dialogues():
     assert np.mean(rates) >= 0.15 - 1 / 61 - 3 * error - 0.01  # tight up to 1/(G + 1)
 
 
-def test_cross_fitted_sets_by_hand():
+def test_cross_fitted_sets_equal_hand_computed_values():
     """Folds of nine rows: the threshold of each class is the lowest score of the other fold, at alpha 0.1."""
     scores = np.array([*np.linspace(0.5, 0.9, 9), 0.4, *np.linspace(0.6, 0.9, 8)])
     probabilities = np.column_stack([scores, 1 - scores])
@@ -108,7 +108,7 @@ def test_cross_fitted_sets_by_hand():
     assert found.empty == 0.0
 
 
-def test_cross_fitted_sets_of_many_labels_by_hand():
+def test_cross_fitted_multilabel_sets_equal_hand_computed_values():
     probabilities = np.tile(np.array([[0.9, 0.2], [0.5, 0.1]]), (10, 1))
     targets = np.tile(np.array([[1, 0], [1, 0]]), (10, 1))
     targets[0] = [1, 1]
@@ -140,6 +140,6 @@ def test_cross_fitted_coverage_falls_with_alpha():
     assert found[0].mean_size > found[1].mean_size > found[2].mean_size
 
 
-def test_cross_fitted_sets_of_too_few_dialogues_are_none():
+def test_cross_fitted_sets_with_too_few_dialogues_return_none():
     probabilities, targets, groups = dialogues(10, np.random.default_rng(2))
     assert cross_fitted_sets(probabilities, targets, groups % 5, groups=groups) is None

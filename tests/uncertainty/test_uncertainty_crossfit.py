@@ -12,7 +12,7 @@ def dialogues():
     return np.repeat([f"d{number}" for number in range(30)], 8)
 
 
-def test_no_dialogue_stands_on_two_sides(dialogues):
+def test_folds_keep_dialogues_together(dialogues):
     targets = np.random.default_rng(0).integers(0, 3, size=len(dialogues))
     for labels in (targets, targets[:, None] == np.arange(3)):
         fold = assign_folds(labels, groups=dialogues, folds=5, seed=1)
@@ -21,7 +21,7 @@ def test_no_dialogue_stands_on_two_sides(dialogues):
 
 
 def test_folds_of_single_labels_are_stratified(dialogues):
-    # Half the dialogues are all of class 0, half all of class 1: plain group folds would often mix unevenly.
+    # Half the dialogues have only class 0, half only class 1: unstratified folds would often be uneven.
     targets = np.repeat(np.arange(30) % 2, 8)
     fold = assign_folds(targets, groups=dialogues, folds=5, seed=0)
     assert all(targets[fold == number].mean() == pytest.approx(0.5) for number in range(5))
@@ -33,7 +33,7 @@ def test_class_rarer_than_the_folds_raises_no_warning(dialogues):
     assert set(assign_folds(targets, groups=dialogues, folds=5)) == set(range(5))
 
 
-def test_folds_repeat_with_the_seed(dialogues):
+def test_folds_with_the_same_seed_are_equal(dialogues):
     targets = np.zeros((len(dialogues), 2), dtype=bool)
     first, again, other = (assign_folds(targets, groups=dialogues, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
@@ -45,8 +45,8 @@ def test_more_folds_than_dialogues_is_refused(dialogues):
         assign_folds(np.zeros(len(dialogues), dtype=int), groups=dialogues, folds=31)
 
 
-def test_fitting_never_sees_the_held_fold():
-    n = 20  # each row's logits are its own number
+def test_fitting_excludes_the_held_out_fold():
+    n = 20  # each row's logits equal its row number
     targets = np.random.default_rng(0).random((n, 3)) < 0.5
     logits = np.arange(n, dtype=float)[:, None] + np.zeros(3)
     seen = []
@@ -65,9 +65,9 @@ def test_fitting_never_sees_the_held_fold():
         assert seen[2 * number] == seen[2 * number + 1] == rows
 
 
-def test_noise_scores_gain_nothing_out_of_fold():
-    # In-sample thresholds on noise beat the base rate by luck; out of fold they may not beat "always yes" F1
-    # = 2r/(1+r).
+def test_cross_fitted_f1_on_noise_does_not_beat_the_base_rate():
+    # In-sample thresholds on noise beat the base rate by chance.
+    # Out of fold, they must not beat the F1 of "always yes", 2r/(1+r).
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(size=(400, 20)), rng.random((400, 20)) < 0.1
     decisions = cross_fitted(logits, targets).decisions
@@ -80,5 +80,5 @@ def test_classes_are_calibrated_out_of_fold():
     logits = rng.normal(size=(300, 4)) * 3
     fitted = cross_fitted_classes(logits, rng.integers(0, 4, 300), groups=np.arange(300) // 10)
     np.testing.assert_allclose(fitted.probabilities.sum(axis=1), 1.0)
-    assert fitted.probabilities.max() < 0.6  # the logits are noise, so confidence must have been taken back
+    assert fitted.probabilities.max() < 0.6  # the logits are noise, so calibration must reduce confidence
     np.testing.assert_array_equal(fitted.decisions, logits.argmax(axis=1))

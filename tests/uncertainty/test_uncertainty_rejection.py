@@ -16,14 +16,14 @@ def scored():
     return flips + rng.random(400), decisions, targets
 
 
-def test_full_coverage_is_plain_macro_f1(scored):
+def test_f1_at_full_coverage_equals_macro_f1(scored):
     curve = rejection_curve(*scored, coverages=(1.0,))
     assert curve.macro_f1[0] == pytest.approx(f1_score(scored[2], scored[1], average="macro"))
     assert curve.micro_f1[0] == pytest.approx(f1_score(scored[2], scored[1], average="micro"))
     assert curve.random_macro_f1[0] == pytest.approx(curve.macro_f1[0])
 
 
-def test_rejecting_the_faulty_beats_rejecting_at_random(scored):
+def test_rejecting_wrong_turns_beats_random_rejection(scored):
     curve = rejection_curve(*scored, coverages=(0.6,))
     assert curve.macro_f1[0] > 0.95
     assert curve.random_macro_f1[0] == pytest.approx(
@@ -31,16 +31,16 @@ def test_rejecting_the_faulty_beats_rejecting_at_random(scored):
     )
 
 
-def test_supports_are_the_positives_that_are_left(scored):
+def test_supports_count_the_remaining_positives(scored):
     uncertainty, decisions, targets = scored
     curve = rejection_curve(uncertainty, decisions, targets, coverages=(0.5,))
     np.testing.assert_array_equal(curve.supports[0], targets[np.argsort(uncertainty)[:200]].sum(axis=0))
 
 
-def test_ties_at_the_border_are_kept_and_counted():
+def test_ties_at_the_cutoff_are_kept_and_counted():
     curve = rejection_curve(np.array([0.0, 1.0, 1.0, 1.0]), np.eye(4) > 0, np.eye(4), coverages=(0.5,))
     assert curve.coverage.tolist() == [1.0]
 
 
-def test_curve_has_a_json_form(scored):
+def test_curve_is_json_serialisable(scored):
     assert len(json.loads(json.dumps(rejection_curve(*scored).to_dict()))["supports"]) == 11

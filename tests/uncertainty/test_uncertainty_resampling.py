@@ -5,7 +5,7 @@ from erc.uncertainty import resampling
 from erc.uncertainty.resampling import Interval, group_draws
 
 
-def test_every_draw_holds_as_many_groups_as_there_are():
+def test_every_draw_has_as_many_groups_as_the_data():
     draws = np.concatenate(list(group_draws(7, 50, seed=0)))
     assert draws.shape == (50, 7)
     assert (draws.sum(axis=1) == 7).all()
@@ -23,6 +23,6 @@ def test_groups_are_drawn_evenly():
     np.testing.assert_allclose(draws.var(), 0.9, atol=0.05)  # binomial(10, 1/10)
 
 
-def test_interval_is_the_percentiles_of_the_replicates():
+def test_interval_bounds_are_percentiles_of_the_replicates():
     interval = Interval.of(50.0, np.arange(101.0), level=0.9)
     assert (interval.low, interval.high) == pytest.approx((5.0, 95.0))

@@ -27,26 +27,26 @@ pairs = st.lists(
 )
 
 
-def test_aurc_of_three_samples_by_hand():
+def test_aurc_of_three_samples_equals_hand_computed_value():
     # Kept losses 0 | 0 1 | 0 1 0: risks 0, 1/2, 1/3.
     assert aurc(np.array([0.1, 0.2, 0.3]), np.array([0, 1, 0])) == pytest.approx(5 / 18)
 
 
-def test_augrc_of_three_samples_by_hand():
+def test_augrc_of_three_samples_equals_hand_computed_value():
     # Summed losses over n at coverage 0, 1/3, 2/3, 1: 0, 0, 1/3, 1/3; trapezoids (0 + 1/6 + 1/3) / 3.
     assert augrc(np.array([0.1, 0.2, 0.3]), np.array([0, 1, 0])) == pytest.approx(1 / 6)
 
 
-def test_everything_right_scores_zero():
+def test_areas_without_errors_are_zero():
     assert aurc(np.arange(5.0), np.zeros(5)) == augrc(np.arange(5.0), np.zeros(5)) == 0.0
 
 
-def test_everything_wrong_scores_one_and_a_half():
+def test_areas_with_only_errors_are_one_and_one_half():
     assert aurc(np.arange(5.0), np.ones(5)) == pytest.approx(1.0)
     assert augrc(np.arange(5.0), np.ones(5)) == pytest.approx(0.5)
 
 
-def test_oracle_order_has_no_excess_and_half_the_squared_error_rate():
+def test_oracle_order_has_zero_excess_and_augrc_of_half_the_squared_error_rate():
     losses = np.array([0] * 7 + [1] * 3)
     assert e_aurc(losses.astype(float), losses) == 0.0
     assert augrc(losses.astype(float), losses) == pytest.approx(0.3**2 / 2)
@@ -69,7 +69,7 @@ def test_constant_score_has_the_risk_of_random_rejection():
 
 @given(pairs, st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_areas_do_not_depend_on_the_order_of_the_input(rows, random):
+def test_areas_do_not_depend_on_the_input_order(rows, random):
     mixed = rows.copy()
     random.shuffle(mixed)
     for area in (
@@ -82,7 +82,7 @@ def test_areas_do_not_depend_on_the_order_of_the_input(rows, random):
         assert area(*np.array(rows).T) == pytest.approx(area(*np.array(mixed).T), abs=1e-12)
 
 
-def test_tie_gives_the_mean_over_its_orders():
+def test_area_of_a_tie_is_the_mean_over_its_orders():
     # Tied second and third: losses 0, then {1, 0}; the two orders give (0 + 1/2 + 1/3)/3 and (0 + 0 + 1/3)/3.
     assert aurc(np.array([0.1, 0.5, 0.5]), np.array([0, 1, 0])) == pytest.approx((5 / 18 + 2 / 18) / 2)
 
@@ -97,7 +97,7 @@ def test_no_order_beats_the_oracle(rows):
 
 @given(pairs)
 @settings(deadline=None)
-def test_areas_ignore_a_monotone_change_of_scale(rows):
+def test_areas_do_not_change_under_a_monotone_transformation(rows):
     scores, losses = np.array(rows).T
     assert aurc(np.exp(3 * scores), losses) == pytest.approx(aurc(scores, losses))
 
@@ -109,7 +109,7 @@ def test_curve_has_one_point_per_distinct_uncertainty():
     np.testing.assert_allclose(curve.threshold, [0.1, 0.2, 0.3])
 
 
-def test_coverage_at_risk_takes_the_last_crossing():
+def test_coverage_at_risk_is_that_of_the_last_crossing():
     scores, losses = np.arange(4.0), np.array([1, 0, 0, 0])
     assert coverage_at_risk(scores, losses, 0.34) == 1.0
     assert coverage_at_risk(scores, losses, 0.2) == 0.0
@@ -121,7 +121,7 @@ def test_risk_at_coverage_counts_up_to_the_next_whole_utterance():
     assert risk_at_coverage(scores, losses, 0.51) == pytest.approx(2 / 3)
 
 
-def test_replicates_equal_areas_of_the_drawn_rows():
+def test_replicates_equal_areas_of_the_resampled_rows():
     rng = np.random.default_rng(0)
     scores, losses = rng.random(30).round(1), rng.random(30)
     groups = np.arange(30) // 5
@@ -141,7 +141,7 @@ def test_replicates_equal_areas_of_the_drawn_rows():
     )
 
 
-def test_interval_holds_the_estimate_and_repeats_with_the_seed():
+def test_interval_contains_the_estimate_and_is_reproducible():
     rng = np.random.default_rng(0)
     losses = (rng.random(400) < 0.3).astype(float)
     scores = losses + np.arange(400) / 300
@@ -153,18 +153,18 @@ def test_interval_holds_the_estimate_and_repeats_with_the_seed():
     assert first.aurc.low < first.aurc.estimate < first.aurc.high
 
 
-def test_keep_most_certain_keeps_all_ties_at_the_border():
+def test_keep_most_certain_keeps_all_ties_at_the_cutoff():
     masks = keep_most_certain(np.array([0.5, 0.1, 0.5, 0.9]), [0.5, 0.25])
     assert masks[0].tolist() == [True, True, True, False]
     assert masks[1].tolist() == [False, True, False, False]
 
 
-def test_not_a_number_is_refused():
+def test_nan_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         aurc(np.array([0.1, np.nan]), np.zeros(2))
 
 
-def test_losses_by_hand():
+def test_losses_equal_hand_computed_values():
     decided = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]])
     true = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0]])
     assert zero_one_loss(decided, true).tolist() == [1, 0, 0]

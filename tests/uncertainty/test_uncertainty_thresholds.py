@@ -26,21 +26,21 @@ def test_threshold_of_a_calibrated_label_is_half_its_best_f1():
     assert thresholds.values[0] == pytest.approx(best / 2, abs=0.04)
 
 
-def test_thresholds_separate_what_can_be_separated():
+def test_thresholds_separate_separable_labels():
     probabilities = np.array([[0.1], [0.12], [0.3], [0.34], [0.11]] * 20)
     targets = np.array([[0], [0], [1], [1], [0]] * 20)
     thresholds = fit_thresholds(probabilities, targets)
     np.testing.assert_array_equal(thresholds.decide(probabilities), targets)
 
 
-def test_rare_label_shrinks_by_its_share_of_positives():
+def test_threshold_of_a_rare_label_shrinks_to_the_pooled_threshold():
     probabilities, targets = scored([0.3, 0.3])
     targets[:, 1] = False
-    targets[np.argsort(-probabilities[:, 1])[:10], 1] = True  # the label's own optimum is far up
+    targets[np.argsort(-probabilities[:, 1])[:10], 1] = True  # the label's own optimum is much higher
     free = fit_thresholds(probabilities, targets, prior_positives=0)
     shrunk = fit_thresholds(probabilities, targets, prior_positives=30)
     assert free.values[1] > free.pooled
-    # 10 positives against a prior of 30: a quarter of the way from pooled to its own, on the logit scale.
+    # 10 positives and a prior of 30: a quarter of the way from pooled to own, on the logit scale.
     expected = 0.25 * logit(free.values[1]) + 0.75 * logit(free.pooled)
     assert logit(shrunk.values[1]) == pytest.approx(expected)
 
@@ -74,7 +74,7 @@ def test_shrinkage_raises_macro_f1_on_new_data_with_rare_labels():
     assert np.mean(gains) > 0
 
 
-def test_in_sample_optimism_is_below_that_of_the_raw_f1_curve():
+def test_in_sample_optimism_is_smaller_than_for_the_raw_f1_curve():
     grid = np.linspace(0.02, 0.98, 97)
     optimism = []
     for seed in range(4):
@@ -105,11 +105,11 @@ def test_probabilities_of_zero_and_one_are_accepted():
     np.testing.assert_array_equal(thresholds.decide(np.array([[0.0], [1.0]])), [[False], [True]])
 
 
-def test_decide_keeps_a_probability_equal_to_its_threshold():
+def test_decide_accepts_a_probability_equal_to_its_threshold():
     assert LabelThresholds.constant(0.5, 2).decide(np.array([[0.5, 0.4999]])).tolist() == [[True, False]]
 
 
-def test_thresholds_survive_json():
+def test_thresholds_round_trip_through_json():
     thresholds = fit_thresholds(*scored([0.3, 0.01]))
     assert LabelThresholds.from_dict(json.loads(json.dumps(thresholds.to_dict()))) == thresholds
 

@@ -20,8 +20,8 @@ from typing import IO
 from erc.errors import InputError
 
 _BLOCK = 1 << 16
-# zipfile raises RuntimeError for an encrypted member. The last two mean that a member's folder is another
-# member's file.
+# zipfile raises RuntimeError for an encrypted member. The last two are raised if a member's folder is also a
+# file.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,

@@ -15,7 +15,7 @@ from erc.errors import InputError
 Action = Literal["repaired", "kept", "dropped"]
 SPLITS = ("train", "dev", "test")
 
-# Typographic characters of Windows-1252 that were read as Latin-1: the bytes 0x85 and 0x91 to 0x97.
+# Typographic characters of Windows-1252 that were decoded as Latin-1: the bytes 0x85 and 0x91 to 0x97.
 _CP1252 = {code: bytes([code]).decode("cp1252") for code in (0x85, *range(0x91, 0x98))}
 
 

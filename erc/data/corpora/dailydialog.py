@@ -1,6 +1,6 @@
 """DailyDialog: the text files of the original archive, and the Parquet files of the hub.
 
-The corpus does not name speakers. Two people take turns, so they are called `A` and `B` in each dialogue.
+The corpus does not name speakers. Two people speak alternately, so they are called `A` and `B`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _read_texts(path: Path, beside: Path, log: AnomalyLog) -> list[tuple[list[st
 
 
 def _read_parquet(path: Path) -> list[tuple[list[str], list[int]]]:
-    import pyarrow.parquet as pq  # a reader of text files needs no Arrow
+    import pyarrow.parquet as pq  # reading text files needs no Arrow
 
     table = pq.read_table(path)
     text, emotion = (_column(names, table.column_names, path) for names in (_TEXT_COLUMNS, _EMOTION_COLUMNS))

@@ -1,4 +1,4 @@
-"""What the table of corpora says of one corpus. Each corpus's module makes its own `CorpusSpec`."""
+"""The entry of one corpus in the table of corpora. Each corpus's module creates its `CorpusSpec`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from erc.data.corpora.corpus import Corpus
 
 
 def no_companions(path: Path) -> tuple[Path, ...]:
-    """For layouts whose files stand alone."""
+    """For layouts whose files have no companions."""
     return ()
 
 
@@ -59,7 +59,7 @@ class CorpusSpec:
         licence: Title and licence, as cards of models trained on the corpus show them.
         layouts: Its file layouts. If several files hold a split, the earlier layout is read.
         hub: Where to download the corpus; None if the hub has no copy in Parquet.
-        home: Where people get a corpus that is not on the hub.
+        home: Where to get a corpus that is not on the hub.
         names_speakers: Whether a speaker's name means one person in all conversations of the corpus.
         series: The television series of the dialogues. Corpora of one series may share episodes.
         split_by_episode: Whether the splits consist of whole episodes, so that the leak filter also drops

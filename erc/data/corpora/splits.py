@@ -21,7 +21,7 @@ def sampled(corpus: Corpus, limit: int | None, *, seed: int = 0) -> Corpus:
 def load_split(
     name: str, split: str, *, root: Path | None = None, limit: int | None = None, seed: int = 0
 ) -> Corpus:
-    """As `load_corpus`, with at most `limit` conversations drawn by `seed`.
+    """Same as `load_corpus`, with at most `limit` conversations sampled by `seed`.
 
     Raises:
         InputError: as `load_corpus`.

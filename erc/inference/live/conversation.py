@@ -1,6 +1,6 @@
 """Live conversations: one turn in, one prediction out, with a state of bounded size.
 
-The state does not grow with the length of the conversation. It grows by some kilobytes per speaker.
+The state does not grow with the length of the conversation, only by some kilobytes per speaker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TENSORS = "tensors"
 
 
 class LiveConversation:
-    """Labels a conversation turn by turn, with the answers that labelling it whole would give.
+    """Labels a conversation turn by turn, with the same predictions as labelling it whole.
 
     The state is bounded: a conversation model keeps its window over the conversation and the last
     observations of each speaker, a language model the part of the dialogue that its prompt holds. A cascade
@@ -35,10 +35,10 @@ class LiveConversation:
         predictor: The model, as `load_predictor` returns it.
         conversation_id: Id of the conversation in records.
         corpus: Corpus whose speakers the conversation model knows, if it is one of them.
-        past: What a speaker memory holds of the speakers (`RememberingPredictor.past`, which may be asked
-            before the first turn).
+        past: The speakers' past in a speaker memory (`RememberingPredictor.past`, available before the first
+            turn).
 
-    Not safe for use from several threads at once.
+    Not thread-safe.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LiveConversation:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the state: the model's tensors, remembered observations, words of the dialogue."""
+        """Bytes of the state: the model's tensors, remembered observations, text of the dialogue."""
         return self._reader.nbytes
 
     def append(
@@ -80,7 +80,7 @@ class LiveConversation:
         if not speaker.strip():
             raise InputError("a turn needs a speaker")
         if not text.strip():
-            raise InputError("a turn needs a text: this one has none, and the conversation stands as it was")
+            raise InputError("a turn needs a text: this one has none; the conversation is unchanged")
         index = len(self)
         utterance = Utterance(
             utterance_id=utterance_id(self.conversation_id, index),
@@ -117,7 +117,7 @@ class LiveConversation:
     def save(self, path: str | Path) -> None:
         """Writes the state to a safetensors file (mode 0600), atomically, to resume it in another process.
 
-        A language model's cache is not written: its first turn after resuming reads the dialogue again.
+        A language model's cache is not written; the first turn after resuming reads the dialogue again.
 
         Raises:
             InputError: The file cannot be written.
@@ -149,8 +149,8 @@ class LiveConversation:
         Raises:
             InputError: The file holds no conversation, or is damaged.
             ArtefactError: Another model wrote it.
-            ConfigError: The answers would change: other networks are sampled, or a speaker memory was read
-                before and is not now (or the reverse).
+            ConfigError: The predictions would change: the sampling settings differ, or only one of the two
+                runs has a speaker memory.
         """
         path = Path(path)
         record, tensors = _read(path)
@@ -195,7 +195,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
-    """Names and shapes of the tensors, by which a missing one is noticed."""
+    """Names and shapes of the tensors, to detect a missing one."""
     return {name: list(value.shape) for name, value in tensors.items()}
 
 

@@ -47,7 +47,7 @@ class LivePast:
 
 
 class LiveEmoNet:
-    """The state of an `EmoNetScorer` in one conversation; `past` is what is remembered from before it."""
+    """The state of an `EmoNetScorer` in one conversation; `past` holds remembered turns from before it."""
 
     kind = "emonet"
 
@@ -78,7 +78,7 @@ class LiveEmoNet:
     def nbytes(self) -> int:
         """Bytes of the state.
 
-        the model's tensors, remembered observations, and texts the model reads again.
+        The model's tensors, remembered observations, and texts the model reads again.
         """
         remembered = sum(_size(turn) for turns in self._past.turns.values() for turn in turns)
         return self._state.nbytes + self._sampled.nbytes + remembered
@@ -122,11 +122,11 @@ class LiveEmoNet:
         self._remember(turn.moment, utterance, read.embedding[0], read.probabilities[0])
         counts = np.array([[seen.utterances, seen.conversations]]) * (
             self._past.limit > 0
-        )  # without a memory nothing depends on the past
+        )  # without a memory, no output depends on the past
         return scorer.scores(logits, samples, read, counts, np.array([turn.truncated]))
 
     def pass_over(self, utterance: Utterance) -> None:
-        """Appends the next turn; a conversation model has to read it for that."""
+        """Appends the next turn; a conversation model must read it to do so."""
         self.read(utterance)
 
     def _answer(self, batch: TurnBatch) -> tuple[np.ndarray, np.ndarray | None]:
@@ -152,7 +152,7 @@ class LiveEmoNet:
 
     @property
     def _drawn(self) -> dict[str, Any] | None:
-        """Which sampled networks the state belongs to; None if the mode keeps no sampled state."""
+        """The sampling settings that the state belongs to; None if the mode keeps no sampled state."""
         scorer = self._scorer
         if scorer.mode in ("off", "head"):
             return None
@@ -198,7 +198,7 @@ class LiveEmoNet:
         return tensors
 
     def record(self) -> dict[str, Any]:
-        """The model, the sampled networks, and who said how much; speakers by key."""
+        """The model, the sampling settings, and the number of turns per speaker key."""
         return {
             "model": self._scorer.artefact.sha256,
             "drawn": self._drawn,
@@ -217,7 +217,7 @@ class LiveEmoNet:
 
         Raises:
             ArtefactError: Another model wrote it.
-            ConfigError: Other networks were sampled.
+            ConfigError: The sampling settings differ.
             KeyError: The file is damaged; likewise TypeError and ValueError.
         """
         if record.get("model") != self._scorer.artefact.sha256:
@@ -228,8 +228,8 @@ class LiveEmoNet:
         if self._drawn is not None and self._drawn != record.get("drawn"):
             wanted = ", ".join(f"{name}={value}" for name, value in self._drawn.items())
             raise ConfigError(
-                f"{path} was not sampled with {wanted}: go on with the settings it was begun with, or in "
-                "mode head or off"
+                f"{path} was not sampled with {wanted}: continue with its original settings, or in mode head "
+                "or off"
             )
         self.time = float(record["time"])
         self._speakers, self._names = dict(record["speakers"]), dict(record["names"])
@@ -246,7 +246,7 @@ class LiveEmoNet:
             == self._past.counts.keys()
             == record["turns"].keys()
         ):
-            raise ValueError(f"{path} does not agree with itself about who said how many turns")
+            raise ValueError(f"{path} has inconsistent numbers of turns per speaker")
         for number, (speaker, turns) in enumerate(record["turns"].items()):
             embeddings, probabilities = (
                 tensors[f"past.{number}.embedding"].numpy(),
@@ -261,11 +261,10 @@ class LiveEmoNet:
             self._known.bios.heard(self.conversation_id, self._speakers)
 
     def _meet_again(self) -> None:
-        """Files the speakers under their present identity.
+        """Assigns the speakers to their current identities.
 
-        Since the state was saved, a memory may have merged two people or forgotten one. Names that became one
-        person keep the number of the first to speak and the turns of all. The network's state stays as it
-        was.
+        Since the state was saved, a memory may have merged two people or deleted one. Merged names keep the
+        number of the first to speak and the turns of all. The network's state is unchanged.
         """
         people: dict[str, list[str]] = {}
         for old in sorted(self._names, key=self._speakers.__getitem__):

@@ -1,6 +1,6 @@
 """The state of a language model in a live conversation.
 
-recent dialogue, and what the model has read of it.
+The state holds the recent dialogue, and the cache of a local model.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ class LiveLlm:
         )
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Empty: the cache is rebuilt from the words."""
+        """Empty: the cache is rebuilt from the text."""
         return {}
 
     def record(self) -> dict[str, Any]:
-        """The model, its prompts with their budget, and the words."""
+        """The model, its prompts with their budget, and the text."""
         return {
             **self._asked,
             **self._window.record(),
@@ -124,6 +124,6 @@ class LiveLlm:
             )
         self._window.restore(record)
         if len(self) != sum(self._window.spoken.values()):
-            raise ValueError(f"{path} does not agree with itself about who said how many turns")
+            raise ValueError(f"{path} has inconsistent numbers of turns per speaker")
         if self._said is not None:
             self._said.restore(record["said"], self._scorer.read)

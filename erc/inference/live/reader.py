@@ -21,7 +21,7 @@ _SECOND = "second"
 
 
 class LiveReader(Protocol):
-    """Reads a live conversation; the methods are those of `LiveTurns`, with predictions for scores."""
+    """Reads a live conversation; the methods are those of `LiveTurns`, with predictions instead of scores."""
 
     @property
     def kind(self) -> str:
@@ -98,7 +98,7 @@ class SingleReader:
         """Restores the state of one model.
 
         Raises:
-            ConfigError: The file is of a cascade.
+            ConfigError: A cascade wrote the file.
         """
         if _SECOND in record:
             raise ConfigError(
@@ -150,14 +150,14 @@ class CascadeReader:
         return {**self.first.record(), _SECOND: self.second.record()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors of the first model's state; the second rebuilds its own from the words."""
+        """The tensors of the first model's state; the second rebuilds its own from the text."""
         return self.first.tensors()
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, Tensor], *, path: Path) -> None:
         """Restores both states.
 
         Raises:
-            ConfigError: The file is of a single model.
+            ConfigError: A single model wrote the file.
             ValueError: The two states differ in their number of turns.
         """
         if _SECOND not in record:

@@ -1,1 +1,1 @@
-"""Scorers: models as the Predictor uses them, and what they read of a speaker's past."""
+"""Scorers: the models behind the Predictor, and what they read of a speaker's past."""

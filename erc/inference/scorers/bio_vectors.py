@@ -13,7 +13,7 @@ from erc.data import Moment, PastBio
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """Texts (R) to the shared classifier's embeddings (R, P)."""
-_MOST_PASSAGES = 10_000  # vectors kept at a time, about 15 MB
+_MOST_PASSAGES = 10_000  # vectors in the cache, about 15 MB
 
 
 def bio_vector(bio: PastBio | None, embed: Embed) -> np.ndarray | None:
@@ -25,7 +25,7 @@ def bio_vector(bio: PastBio | None, embed: Embed) -> np.ndarray | None:
 
 
 class CachedEmbedding:
-    """Keeps embeddings of texts: a bio is read in every conversation of its person and seldom changes."""
+    """Caches embeddings of texts: a bio is read in every conversation of its person and seldom changes."""
 
     def __init__(self, embed: Embed) -> None:
         self._embed = embed
@@ -45,8 +45,8 @@ class CachedEmbedding:
 class BioVectors:
     """A `BioProvider` over the bios known when each conversation began, by conversation id and speaker key.
 
-    A speaker counts as heard after their first lookup, and every turn looks its speaker up. So a live
-    conversation is read as a finished one.
+    A speaker counts as heard after their first lookup, and every turn looks up its speaker. A live
+    conversation therefore reads the same bios as a finished one.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class BioVectors:
     def bios(self, speaker: str, *, before: Moment) -> Sequence[np.ndarray | None]:
         """Bio vectors (P,) of the speaker, then of the others heard before.
 
-        The first is None for a speaker without a bio; the list is empty where nobody has one.
+        The first is None for a speaker without a bio; the list is empty if no speaker has one.
         """
         first = self._first.setdefault(before.conversation_id, {})
         first[speaker] = min(before.index, first.get(speaker, before.index))

@@ -1,4 +1,4 @@
-"""The shared classifier with a cache of texts, for corpora whose turns are read many times."""
+"""The shared classifier with a cache of scores, for corpora whose turns are read many times."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _PARTS = ("total", "aleatoric", "epistemic")
 class CachedScorer(UtteranceScorer):
     """An `UtteranceScorer` that caches the scores of each text, without samples.
 
-    Score a whole corpus at once to fill batches; later requests for single texts cost nothing. Equal texts
-    share one score, since the classifier sees no context.
+    Score a whole corpus at once to fill batches; later requests for single texts use the cache. Equal texts
+    share one score, since the classifier reads no context.
     """
 
     def __init__(self, artefact: Artefact, *, settings: InferenceSettings) -> None:
@@ -31,7 +31,7 @@ class CachedScorer(UtteranceScorer):
         self._empty = self._split(super().score_texts([]))
 
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
-        """Scores of the texts, in their order; texts not met before are scored together."""
+        """Scores of the texts, in their order; new texts are scored together."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._rows]
         if fresh:
             values = self._split(super().score_texts(fresh))

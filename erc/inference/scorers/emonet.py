@@ -72,7 +72,7 @@ class EmoNetScorer:
         self.network: EmoNet = in_precision(artefact.network, device=self.settings.device, dtype=self.dtype)
         self.artefact = replace(
             artefact, network=self.network
-        )  # keeps no copy of the weights in their first precision
+        )  # keeps no copy of the weights in their original precision
         self.utterance = utterance
         self._embed = CachedEmbedding(utterance.embed)
         self.calibrator = load_calibrator(artefact.calibrator)
@@ -108,7 +108,7 @@ class EmoNetScorer:
 
     @property
     def past_read(self) -> PastRead:
-        """Remembered turns where the model was trained across conversations, and bios where it reads them."""
+        """Remembered turns if the model was trained across conversations, and bios if it reads them."""
         return PastRead(turns=self.history_limit if self.remembers else 0, bios=self.reads_bios)
 
     @property
@@ -125,24 +125,24 @@ class EmoNetScorer:
         """Does nothing: the model holds no connections."""
 
     def speakers(self, past: SpeakerPast | None) -> Speakers:
-        """Who speaks, as `past` knows them."""
+        """The speakers of the conversations, as identified by `past`."""
         return Speakers(past, embed=self._embed if self.reads_bios else None)
 
     def builder(self, history: HistoryProvider, speakers: Speakers) -> TurnBuilder:
-        """Builds batches as in training, over this history and these speakers."""
+        """A builder of batches as in training, with this history and these speakers."""
         return make_builder(self.artefact, history, bios=speakers.bios, person=speakers.person)
 
     def score(self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None) -> Scores:
-        """Scores every turn from its own conversation, after what `past` remembers of its speaker."""
+        """Scores every turn from its own conversation and its speaker's remembered past."""
         return self._score(ensure_unique_ids(conversations), past, scope="dialogue")
 
     def score_corpus(
         self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
     ) -> Scores:
-        """Scores as training evaluates on dev: speakers are known from conversations broadcast earlier.
+        """Scores as in the dev evaluation of training: speakers are known from earlier broadcasts.
 
-        A model trained on single conversations reads each by itself here too. So are transcripts of no
-        corpus: two that both name an "Ana" need not mean one person.
+        A model trained on single conversations reads each separately here too. Transcripts are also read
+        separately, because "Ana" may be different persons in two of them.
         """
         known = self.remembers and all(conversation.corpus is not None for conversation in conversations)
         return self._score(conversations, past, scope="global" if known else "dialogue")
@@ -186,9 +186,9 @@ class EmoNetScorer:
         Args:
             logits: (U, C).
             samples: (S, U, C) sampled logits, or None.
-            turns: What the shared classifier made of the turns.
+            turns: The shared classifier's output for the turns.
             seen: (U, 2) past turns and conversations of each speaker.
-            cut: (U,) bool, turns the model did not read to the end.
+            cut: (U,) bool, turns whose text the model truncated.
         """
         probabilities = (
             self._map.apply(self.calibrator(logits)) if len(logits) else np.zeros((0, len(self._emotions)))
@@ -234,9 +234,10 @@ class EmoNetScorer:
         return logits, samples
 
     def _encoded(self, prepared: Sequence[Sequence[PreparedTurn]]) -> Sequence[Sequence[PreparedTurn]]:
-        """Encodes turns in batches of similar length, across conversations, where each turn is encoded alone.
+        """Encodes turns in batches of similar length, across conversations, if each turn is encoded alone.
 
-        Not possible if a layer of the encoder is sampled. It makes a long conversation several batches.
+        This is not possible if a layer of the encoder is sampled. A long conversation becomes several
+        batches.
         """
         context, turns = self.network.context, [turn for one in prepared for turn in one]
         if (
@@ -303,14 +304,13 @@ def _remembers(artefact: Artefact) -> bool:
     """Whether the model was trained with a speaker's turns of other conversations.
 
     Raises:
-        ArtefactError: The model is a control, trained with somebody else's past.
+        ArtefactError: The model is a control, trained with another speaker's past.
     """
     kind = artefact.info.reads.get("history", "global")
     if kind not in ("off", "dialogue", "global"):
         raise ArtefactError(
-            f"{artefact.info.identity} was trained as a control (history: {kind}), with a past that is not "
-            "its speakers': "
-            "it can only be compared by the figures of its training"
+            f"{artefact.info.identity} was trained as a control (history: {kind}), with the history of "
+            "other speakers: only its training figures can be compared"
         )
     return kind == "global" and artefact.info.reads.get("memory_encoder", "none") != "none"
 
@@ -318,7 +318,7 @@ def _remembers(artefact: Artefact) -> bool:
 def make_builder(
     artefact: Artefact, history: HistoryProvider, *, bios: BioProvider | None = None, person: Person = own_key
 ) -> TurnBuilder:
-    """The `TurnBuilder` an artefact was trained with, over another history, other bios and other people."""
+    """The `TurnBuilder` an artefact was trained with, for another history, other bios and other speakers."""
     return EmoNetReads.from_dict(artefact.info.reads).builder(
         tokenizer=artefact.tokenizer,
         max_tokens=artefact.info.max_tokens,
@@ -329,7 +329,7 @@ def make_builder(
 
 
 def ensure_unique_ids(conversations: Sequence[Conversation]) -> list[Conversation]:
-    """Gives conversations with equal ids unique ones, so that none is read as another's past."""
+    """Gives conversations with equal ids unique ones, so none is read as the past of another."""
     seen: set[str] = set()
     apart = []
     for number, conversation in enumerate(conversations):

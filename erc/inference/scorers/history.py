@@ -1,4 +1,4 @@
-"""A speaker's past within one scoring pass: turns of the conversations read, after what is remembered.
+"""A speaker's past within one scoring pass: remembered turns, then turns of the conversations read.
 
 Shapes: U turns, P embedding width.
 """
@@ -19,10 +19,10 @@ from erc.models.turn_batch import PreparedTurn
 
 
 class Speakers:
-    """The speakers of the conversations being read: who they are to a memory, and their bios as vectors.
+    """The speakers of the conversations being read: their identities in a memory, and their bios as vectors.
 
     Names that the memory resolves to one person share one key. Without a memory each name is its own key.
-    `embed` is given where the model reads bios.
+    `embed` is given if the model reads bios.
     """
 
     def __init__(self, past: SpeakerPast | None, *, embed: Embed | None = None) -> None:
@@ -32,7 +32,7 @@ class Speakers:
         self._keys: dict[tuple[str, str], str] = {}
 
     def meet(self, conversation_id: str, *, corpus: str | None, name: str, time: float) -> str:
-        """The key of a speaker, who is looked up in the memory at the first meeting."""
+        """The key of a speaker; the first call looks the speaker up in the memory."""
         key = speaker_key(corpus, name, conversation_id)
         if self.past is None:
             return key
@@ -46,14 +46,14 @@ class Speakers:
         return self._keys[place]
 
     def person(self, conversation_id: str, key: str) -> str:
-        """The key that all names of a person share, from a name's own key."""
+        """The key shared by all names of a person, from a name's own key."""
         return self._keys.get((conversation_id, key), key)
 
 
 def preceded(
     recent: SpeakerHistory, past: HistoryProvider | None, person: str, *, before: Moment, limit: int
 ) -> SpeakerHistory:
-    """`recent` turns of a conversation behind those that `past` remembers, at most `limit` in all."""
+    """Turns that `past` remembers, then the `recent` ones of a conversation, at most `limit` in all."""
     if past is None:
         return recent
     start = Moment(before.time, before.conversation_id, 0)
@@ -68,8 +68,8 @@ def preceded(
 class ConversationPast:
     """The history of one pass: turns of the conversations read, preceded by remembered ones.
 
-    With scope `global` a speaker's turns in earlier conversations of the pass count too. `past` is read for
-    remembered turns; without it only the conversations themselves are.
+    With scope `global`, a speaker's turns in earlier conversations of the pass count too. Remembered turns
+    come from `past`; without it, only the conversations themselves are read.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ConversationPast:
         return preceded(recent, self._past, speaker, before=before, limit=limit)
 
     def counts(self, prepared: Sequence[Sequence[PreparedTurn]]) -> np.ndarray:
-        """(U, 2): past turns of the speaker that each prediction may rest on, and their conversations."""
+        """(U, 2): past turns of the speaker that each prediction could read, and their conversations."""
         found = [
             self.history(turn.speaker, before=turn.moment, limit=0) for turns in prepared for turn in turns
         ]

@@ -42,7 +42,7 @@ class LlmScorer:
 
     Raises:
         ConfigError: The uncertainty mode does not exist for language models.
-        NoDropoutError: Sampling is asked for without an adapter that has dropout.
+        NoDropoutError: Sampling is requested without an adapter that has dropout.
     """
 
     kind = "llm"
@@ -64,8 +64,8 @@ class LlmScorer:
         self._map = load_emotion_map(own.name, self._emotions.name)
         if any(self.settings.uncertainty == mode for mode, kind in ESTIMATORS.items() if kind.encoder_only):
             raise ConfigError(
-                f"--uncertainty {self.settings.uncertainty}: of a language model only its adapter's dropout "
-                "is drawn; use full or off"
+                f"--uncertainty {self.settings.uncertainty}: a language model can only sample its "
+                "adapter's dropout; use full or off"
             )
         if self.settings.uncertainty == "full" and not model.dropout:
             raise NoDropoutError(
@@ -91,7 +91,7 @@ class LlmScorer:
 
     @property
     def emotions(self) -> EmotionSet:
-        """The set reported in."""
+        """The reported set."""
         return self._emotions
 
     @property
@@ -101,12 +101,12 @@ class LlmScorer:
 
     @property
     def past_read(self) -> PastRead:
-        """What prompts show of a speaker memory."""
+        """The parts of a speaker memory that prompts show."""
         return PastRead(turns=self.model.notes.past, bios=self.model.notes.bios)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """How the model runs here, and whether its probabilities can be trusted."""
+        """Remarks on how the model runs here, and whether its probabilities are calibrated."""
         if self.calibrated:
             return self.model.remarks
         return (
@@ -117,14 +117,14 @@ class LlmScorer:
 
     @property
     def memory_remarks(self) -> tuple[str, ...]:
-        """What of a speaker memory is sent to a server, and whose bios the adapter was trained with."""
+        """Remarks on memory text sent to a server, and on the writer of the adapter's training bios."""
         if not self.model.notes.any:
             return ()
         remarks = []
         if self.model.server is not None:
             remarks.append(
-                "what the speaker memory holds of the speakers (bios, earlier words and emotions) is sent to "
-                f"{self.model.server} with their dialogues"
+                "text of the speaker memory (bios, earlier words and emotions) is sent to "
+                f"{self.model.server} with the dialogues"
             )
         if self.model.bio_writer is not None:
             writer = f"{LLM_PREFIX}{self.model.bio_writer.removeprefix(LLM_PREFIX)}"
@@ -150,7 +150,7 @@ class LlmScorer:
         past: SpeakerPast | None = None,
         only: Mapping[int, Collection[int]] | None = None,
     ) -> Scores:
-        """Scores every turn from its dialogue, and from what `past` remembers of its speakers.
+        """Scores every turn from its dialogue and its speakers' remembered past.
 
         `only` restricts the turns: the position of a conversation -> indices of its turns.
         """
@@ -203,7 +203,7 @@ class LlmScorer:
         return SaidTurns(shown.past) if shown.past and (past is not None or shown.without_memory) else None
 
     def read(self, text: str) -> ReadTurn:
-        """A text as the shared classifier reads it by itself."""
+        """The shared classifier's reading of a single text."""
         found = self.utterance.score_texts([text])
         return ReadTurn(text, found.embedding[0], found.probabilities[0])
 
@@ -219,8 +219,8 @@ class LlmScorer:
     ) -> Question:
         """The question about `turn` after the turns in `window`.
 
-        Demonstrations never come from the turn's `source`. `said` holds what speakers said in the
-        conversation, where prompts show it. `reading` is given where the turn was read in a batch before.
+        Demonstrations never come from the turn's `source`. `said` holds the speakers' turns in the
+        conversation, if prompts show them. `reading` is given if the turn was already read in a batch.
         """
         reading = self._read([turn])[0] if reading is None else reading
         vector, person = reading.embedding, speakers.person(turn.speaker)
@@ -243,7 +243,7 @@ class LlmScorer:
         return Question(turn, prompts, self._seen(window, turn, speakers), reading)
 
     def answer(self, questions: Sequence[Question], *, backend: LabelScorer | None = None) -> Scores:
-        """Scores of the turns asked about. `backend` may cache a conversation; None takes the model's own."""
+        """Scores of the turns in question. `backend` may cache a conversation; None takes the model's own."""
         belief = self._belief(questions, backend or self.model.backend)
         readings = [question.reading for question in questions]
         epistemic = [reading.epistemic for reading in readings if reading.epistemic is not None]
@@ -263,7 +263,7 @@ class LlmScorer:
         )
 
     def _read(self, turns: Sequence[Utterance]) -> list[Reading]:
-        """Each turn as the shared classifier reads it; a turn is encoded only here."""
+        """The shared classifier's reading of each turn; a turn is encoded only here."""
         read = self.utterance.score_texts([turn.text for turn in turns])
         epistemic = [None] * len(turns) if read.per_label is None else list(read.per_label.epistemic)
         return [Reading(*one) for one in zip(read.embedding, read.probabilities, epistemic, strict=True)]

@@ -35,7 +35,7 @@ _TURNS_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelBelief:
-    """Probabilities (U, C), their uncertainty (U,), and how each turn's scores came about."""
+    """Probabilities (U, C), their uncertainty (U,), and the kind of each turn's scores."""
 
     probabilities: np.ndarray
     uncertainty: Uncertainty
@@ -54,7 +54,7 @@ def belief_in_one(
 ) -> LabelBelief:
     """Probabilities over exclusive `labels`, mapped to the target set of `to`.
 
-    With `samples` > 0, that many networks are sampled with `seed`.
+    With `samples` > 0, that many Monte-Carlo samples are drawn with `seed`.
     """
 
     def calibrated(scores: LabelScores) -> LabelScores:
@@ -65,7 +65,7 @@ def belief_in_one(
     scores = calibrated(backend.score(prompts, labels))
     probabilities = to.apply(scores.probabilities)
     if not samples:
-        # A bare choice says nothing about certainty; reporting entropy 0 would be false.
+        # A bare choice has no probabilities; reporting entropy 0 would be wrong.
         total = (
             np.full(len(prompts), np.nan)
             if scores.score_kind == "none"

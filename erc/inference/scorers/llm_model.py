@@ -1,4 +1,4 @@
-"""What a scorer needs to know of a language model, and the questions it asks.
+"""The parts of a language model that a scorer uses, and its questions about turns.
 
 Shapes: P embedding width, F fine emotions.
 """
@@ -86,23 +86,23 @@ class LanguageModel:
     calibrator: ContextualCalibrator | OddsPrior | None = None
     """Calibrates the scores; None takes them as they are. `OddsPrior` is for multi-label sets."""
     fitted: bool = True
-    """Whether the calibrator was fitted on labelled dialogues, and does not only divide out a prior."""
+    """Whether the calibrator was fitted on labelled dialogues; False if it only removes a prior."""
     policies: Mapping[str, Any] = field(default_factory=dict)
     dropout: bool = False
     notes: PromptNotes = field(default_factory=PromptNotes)
     demonstrations: Shown | None = None
     """Finds the demonstrations an adapter was trained with."""
     bio_writer: str | None = None
-    """Language model that wrote the bios of training; None if they were counted or not shown."""
+    """Language model that wrote the training bios; None for counted bios, or without bios."""
     server: str | None = None
     """URL of the server that runs the model; None for a local one."""
     remarks: tuple[str, ...] = ()
-    """What a user should know of how the model runs here."""
+    """Remarks for the user on how the model runs here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """A turn as the shared classifier reads it.
+    """The shared classifier's reading of a turn.
 
     embedding (P,), probabilities (F,), epistemic (F,) or None.
     """
@@ -124,7 +124,7 @@ class Question:
         turn: The turn.
         prompts: Its prompt, or one per label for a multi-label set.
         seen: Past turns of the speaker, and their conversations, that the prompt may show.
-        reading: The turn as the shared classifier reads it.
+        reading: The shared classifier's reading of the turn.
     """
 
     turn: Utterance

@@ -1,7 +1,7 @@
 """Uncertainty of Monte-Carlo logits, computed in torch where the logits are.
 
-Same numbers as `erc.uncertainty`, in single precision: 50 samples of 28 labels are 1,400 probabilities per
-turn, whose logarithms in double precision would cost as much as the encoder.
+The results equal those of `erc.uncertainty`, in single precision. 50 samples of 28 labels are 1,400
+    probabilities per turn; their logarithms in double precision would take as long as the encoder.
 
 Shapes: S samples, B turns, F own labels, C mapped labels.
 """
@@ -76,7 +76,7 @@ def _affine(calibrator: Calibrator) -> tuple[Tensor, Tensor] | None:
 def _split(probabilities: Tensor) -> Uncertainty:
     """Uncertainty (B, C) of samples (S, B, C).
 
-    Mean and samples use the same formula, so that one sample gives epistemic 0.
+    Mean and samples use the same formula, so one sample gives epistemic 0.
     """
     total = _entropy(probabilities.mean(dim=0))
     aleatoric = torch.minimum(_entropy(probabilities).mean(dim=0), total)

@@ -77,10 +77,9 @@ def chosen_turns(
         remembered: Turns from before the conversation, oldest first.
         said: Turns of the conversation so far, oldest first.
         near: Cosine similarity to the target of the nearest remembered turns, by position.
-        vector: Gives the target's embedding.
-        retrieval: `recency` takes the last turns, `similarity` the nearest, `both` the nearest for half of
-            the
-            places and the last ones for the rest. Of equally near turns the later one is nearer.
+        vector: Computes the target's embedding.
+        retrieval: `recency` takes the last turns, `similarity` the nearest. `both` takes the nearest for half
+            of the places and the last ones for the rest. Ties go to the later turn.
         limit: Number of turns.
     """
     turns = [*remembered, *said]
@@ -99,7 +98,7 @@ def chosen_turns(
 
 
 def entries(turns: Iterable[ReadTurn], emotions: EmotionMap) -> tuple[HistoryEntry, ...]:
-    """Turns as a prompt shows them, in the labels of `emotions`; turns without stored text are left out."""
+    """Turns in the form of a prompt, with labels of `emotions`; turns without stored text are left out."""
     found = []
     for turn in turns:
         if turn.text is not None:

@@ -1,6 +1,6 @@
-"""What a prompt shows of its conversation's speakers: bios, and past turns of who speaks.
+"""What a prompt shows of the speakers: bios of all, and past turns of the target's speaker.
 
-Labelling, evaluation and training build it here, from the same `SpeakerPast`.
+Labelling, evaluation and training build these notes here, from a `SpeakerPast`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MOST_PASSAGES = 8
 
 @dataclass(frozen=True, slots=True)
 class ConversationSpeakers:
-    """The speakers of one conversation as its prompts know them; `past` None means without a memory."""
+    """The speakers of one conversation, for its prompts; `past` None means no memory."""
 
     conversation_id: str
     past: SpeakerPast | None = None
 
     def person(self, name: str) -> str:
-        """A key that all names of one person share; the name itself for somebody unknown."""
+        """A key shared by all names of one person; the name itself for an unknown speaker."""
         return self._known(name) or name
 
     def counts(self, name: str) -> tuple[int, int]:
@@ -48,12 +48,12 @@ class ConversationSpeakers:
         shown: PromptNotes,
         emotions: EmotionMap,
     ) -> SpeakerNotes:
-        """The notes for turn `index` by `speaker`, after the speakers `heard` and what `speaker` has `said`.
+        """The notes for turn `index` by `speaker`, given the speakers `heard` and the speaker's turns `said`.
 
-        Past turns follow the rule of `chosen_turns`; `vector` gives the turn's embedding. `emotions` maps the
-        fine emotions, by which past turns are remembered, to the labels of the prompt. A remembered turn's
-        emotion comes from its words alone: a conversation model's answer is never read back, so that its
-        errors cannot feed on themselves.
+        Past turns follow the rule of `chosen_turns`; `vector` computes the turn's embedding. `emotions` maps
+        the stored fine emotions of past turns to the labels of the prompt. A remembered turn's emotion comes
+        from its text only. A conversation model's prediction is never read back, so its errors do not
+        accumulate.
         """
         if self.past is not None and not shown.any:
             return NO_NOTES
@@ -86,7 +86,7 @@ class ConversationSpeakers:
         )
 
     def _bios(self, names: Sequence[str]) -> tuple[SpeakerBio, ...]:
-        """Bios in one order for all turns, so that a prompt's beginning is read once."""
+        """Bios in the same order for all turns, so a backend reads the prompt's prefix once."""
         if self.past is None:
             return ()
         first_names: dict[str, str] = {}

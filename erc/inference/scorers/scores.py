@@ -1,4 +1,4 @@
-"""The Protocol of a scorer, and the scores it gives.
+"""The Protocol of a scorer, and the scores it returns.
 
 Shapes: U turns in the order of the conversations given, C emotions, F = 28 fine emotions, P embedding width.
 """
@@ -30,10 +30,10 @@ class Scores:
         fine: (U, F) probabilities of the shared utterance classifier.
         fine_epistemic: (U, F) their epistemic uncertainty, or None without samples.
         embedding: (U, P) float32 of the shared utterance classifier.
-        seen: (U, 2) past utterances and past conversations of the speaker that the scores may rest on.
-        truncated: (U,) bool, turns longer than the model reads.
+        seen: (U, 2) past utterances and past conversations of the speaker that the model could read.
+        truncated: (U,) bool, turns longer than the model's limit.
         prompt: Name and hash of a language model's prompt templates.
-        score_kinds: How a language model's scores came about, one per turn.
+        score_kinds: How a language model's scores were computed, one per turn.
     """
 
     probabilities: np.ndarray
@@ -98,14 +98,14 @@ class LiveTurns(Protocol):
 
         Raises:
             ArtefactError: Another model wrote the file.
-            ConfigError: Other settings would change the answers.
+            ConfigError: The settings differ, which would change the predictions.
             KeyError: The file is damaged; likewise TypeError and ValueError.
         """
         ...
 
 
 class SharedClassifier(Protocol):
-    """The utterance classifier that a speaker memory keeps the output of."""
+    """The utterance classifier whose output a speaker memory stores."""
 
     @property
     def name(self) -> str:
@@ -133,7 +133,7 @@ class SharedClassifier(Protocol):
 
 
 class ConversationScorer(Protocol):
-    """A model as the Predictor uses it."""
+    """The interface of a model for the Predictor."""
 
     @property
     def kind(self) -> str:
@@ -157,17 +157,17 @@ class ConversationScorer(Protocol):
 
     @property
     def utterance(self) -> SharedClassifier:
-        """The shared utterance classifier, whose output a speaker memory keeps."""
+        """The shared utterance classifier, whose output a speaker memory stores."""
         ...
 
     @property
     def in_context(self) -> bool:
-        """Whether turns are scored in their conversation, and not each by itself."""
+        """Whether turns are scored with their conversation as context."""
         ...
 
     @property
     def past_read(self) -> PastRead:
-        """What is read of a `SpeakerPast`."""
+        """The parts of a `SpeakerPast` that are read."""
         ...
 
     @property
@@ -177,7 +177,7 @@ class ConversationScorer(Protocol):
 
     @property
     def memory_remarks(self) -> tuple[str, ...]:
-        """What a user should know where a speaker memory is read."""
+        """Remarks for the user that apply if a speaker memory is read."""
         ...
 
     @property
@@ -186,13 +186,13 @@ class ConversationScorer(Protocol):
         ...
 
     def score(self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None) -> Scores:
-        """Scores every turn from its own conversation's past, after what `past` remembers of its speaker."""
+        """Scores every turn from its own conversation's past and its speaker's remembered past."""
         ...
 
     def score_corpus(
         self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None
     ) -> Scores:
-        """Scores a corpus as training evaluates on dev: speakers may be known from earlier conversations."""
+        """Scores a corpus as in dev evaluation: speakers may be known from earlier conversations."""
         ...
 
     def close(self) -> None:

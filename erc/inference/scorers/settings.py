@@ -10,7 +10,7 @@ from erc.models.mc_modes import McMode, listed
 
 DEFAULT_UNCERTAINTY: Final = "default"
 """Samples what the model's description says."""
-MAX_SAMPLES = 1000  # More samples add nothing and could occupy a machine for hours.
+MAX_SAMPLES = 1000  # More samples do not improve the estimate and could occupy a machine for hours.
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class InferenceSettings:
         uncertainty: A `McMode` or its name; `default` takes the model's own setting.
         samples: Number of Monte-Carlo samples; None takes the model's own.
         seed: Seed of the samples.
-        precision: `bf16`, `fp32`, `4bit` (language models), or `auto`: what the machine is fast at, for an
-            adapter what it was trained with.
+        precision: `bf16`, `fp32`, `4bit` (language models), or `auto`: the fastest on this device, or for an
+            adapter the precision of its training.
         device: Torch device.
         tokens_per_batch: Maximum padded tokens of an encoder pass.
         turns_per_window: Turns of a stream that are held and sorted by length.
@@ -51,5 +51,5 @@ class InferenceSettings:
             )
 
     def for_encoders(self) -> InferenceSettings:
-        """The settings for small models beside a language model, which do not run in 4 bit."""
+        """The settings for the small models next to a language model; they do not run in 4 bit."""
         return replace(self, precision="auto") if self.precision == "4bit" else self

@@ -28,7 +28,7 @@ from erc.persistence.artefact import Artefact
 from erc.uncertainty.calibration import load_calibrator
 from erc.uncertainty.decomposition import Uncertainty, binary_entropy
 
-_CPU_TOKENS = 1024  # More tokens leave a core's cache, which costs a fifth of the speed.
+_CPU_TOKENS = 1024  # More tokens exceed a core's cache, which reduces the speed by a fifth.
 _PARTS = ("total", "aleatoric", "epistemic")
 
 
@@ -56,7 +56,7 @@ class UtteranceScores:
 
 
 class UtteranceScorer:
-    """The scorer of an utterance classifier: each turn by itself.
+    """The scorer of an utterance classifier, which reads each turn separately.
 
     `target` names the emotion set to report in, through a map of probabilities; None keeps the classifier's
     own.
@@ -83,7 +83,7 @@ class UtteranceScorer:
         network = in_precision(
             artefact.network, device=self.settings.device, dtype=torch_dtype(self.settings.precision)
         )
-        # keeps no copy of the weights in their first precision
+        # keeps no copy of the weights in their original precision
         self.artefact = replace(artefact, network=network)
         self.calibrator = load_calibrator(artefact.calibrator)
         self._fine = load_emotion_set(artefact.info.emotion_set)
@@ -148,7 +148,7 @@ class UtteranceScorer:
         return self.score(conversations, past=past)
 
     def score(self, conversations: Sequence[Conversation], *, past: SpeakerPast | None = None) -> Scores:
-        """Scores every turn by its text alone; `past` is not read."""
+        """Scores every turn from its text only; `past` is not read."""
         texts = [utterance.text for conversation in conversations for utterance in conversation]
         scores = self.score_texts(texts)
         fine_epistemic = None if scores.per_label is None else scores.per_label.epistemic
@@ -167,12 +167,12 @@ class UtteranceScorer:
         return self.score_texts(texts).embedding
 
     def tokenize(self, texts: Sequence[str]) -> tuple[list[tuple[int, ...]], np.ndarray]:
-        """Token ids of each text, cut to the model's limit, and which texts were cut."""
+        """Token ids of each text, truncated to the model's limit, and which texts were truncated."""
         tokens, cut = encode_texts(self.artefact.tokenizer, texts, max_tokens=self.artefact.info.max_tokens)
         return tokens, np.array(cut, dtype=bool)
 
     def score_texts(self, texts: Sequence[str]) -> UtteranceScores:
-        """Scores of U texts, in their order; how they are batched does not change a score beyond rounding."""
+        """Scores of U texts, in their order; batching changes a score only by rounding."""
         tokens, truncated = self.tokenize(texts)
         device, width = self.settings.device, self.network.encoder.hidden_size
         outputs = encode_utterances(

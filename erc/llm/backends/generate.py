@@ -23,9 +23,9 @@ class GenerationSettings:
 
     Attributes:
         max_new_tokens: Most tokens of a text.
-        temperature: 0 takes the most probable token each time; above 0, tokens are drawn.
-        top_p: Tokens are drawn among the most probable ones that together have this probability.
-        seed: Seed of the draw.
+        temperature: 0 takes the most probable token each time; above 0, tokens are sampled.
+        top_p: Tokens are sampled from the most probable ones with this total probability.
+        seed: Seed of the sampling.
     """
 
     max_new_tokens: int = 160
@@ -68,10 +68,9 @@ def generate(
 ) -> list[str]:
     """The text after each prompt, up to the token that ends the model's turn.
 
-    Greedy texts are generated in batches of similar length, padded on the left, with at most `max_tokens`
-    tokens of prompts and texts. Each is the text its prompt gets alone, except where two tokens are equally
-    probable to within rounding. A drawn text is generated alone, so that it depends only on its own prompt
-    and the seed.
+    Greedy texts are generated in left-padded batches of similar length, with at most `max_tokens` tokens of
+    prompts and texts. Each equals the text its prompt gets alone, except for ties within rounding error. A
+    sampled text is generated alone, so it depends only on its own prompt and the seed.
     """
     rows = [encoder.prompt_ids(prompt) for prompt in prompts]
     written: list[list[int]] = [[] for _ in rows]
@@ -105,7 +104,7 @@ def _written(
         if settings.temperature
         else {}
     )
-    # A model's own generation settings are ignored, so that "greedy" means the same for all models.
+    # The model's own generation settings are ignored, so "greedy" means the same for all models.
     chosen = {"do_sample": False, **sampled, "max_new_tokens": settings.max_new_tokens}
     config = GenerationConfig(**chosen, eos_token_id=terminator, pad_token_id=pad_id)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -1,7 +1,7 @@
 """Scores one live conversation, keeping keys and values between turns.
 
-The next turn's prompt mostly begins like the last one (instruction, bios, dialogue so far). The cache is
-cut back to the common beginning, and only the rest is read.
+The prompt of the next turn shares most of its prefix with the last one (instruction, bios, dialogue so
+far). The cache is truncated to the shared prefix, and only the rest is computed.
 
 Shapes: B prompts, K labels, S samples.
 """
@@ -24,7 +24,7 @@ _LONG_PROMPT = 1024
 
 
 class LiveScorer:
-    """Scores the prompts of one conversation, given one after the other; each reads only what is new.
+    """Scores the prompts of one conversation in sequence; each call reads only new tokens.
 
     The networks of a Monte-Carlo pass have their own caches, each as large as the model's. A pass holds at
     most `max_tokens` tokens.

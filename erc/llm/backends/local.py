@@ -30,8 +30,8 @@ from erc.models.encoder.batching import length_buckets
 class LocalScorer:
     """Scores closed label sets exactly. `max_tokens` bounds the padded prompt tokens of one batch.
 
-    The strategy `tree` reads what prompts share once. `repeat` is for models whose positions depend on the
-    place in the row. None takes what the model's architecture allows.
+    The strategy `tree` reads shared prefixes once. `repeat` is for models whose positions depend on the
+    place in the row. None takes the best strategy for the model's architecture.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class LocalScorer:
     ) -> LocalScorer:
         """Loads the model `name` (folder or hub id), with the adapter in `adapter`.
 
-        Its id ends in a digest of the weights that are local folders. A model loaded for `writing` may be
-        of a type that cannot score.
+        Its id ends in a digest of the weights, where they are local folders. A model loaded for `writing` may
+        be of a type that cannot score.
 
         Raises:
-            ArtefactError: the model or the adapter cannot be loaded or used so.
+            ArtefactError: the model or the adapter cannot be loaded, or not be put to this use.
             ConfigError: the precision is unknown or cannot be used here.
         """
         model, tokenizer = load_base(name, revision=revision, precision=precision, device=device, use=use)
@@ -97,7 +97,7 @@ class LocalScorer:
     ) -> np.ndarray:
         """Log-likelihoods (S, B, K) under `samples` networks drawn by the adapter's dropout.
 
-        A draw is a whole network, the same for every prompt and batch.
+        One sample is one set of dropout masks, the same for every prompt and batch.
 
         Raises:
             NoDropoutError: the adapter has no dropout.
@@ -123,7 +123,7 @@ class LocalScorer:
         )
 
     def live(self) -> LiveScorer | None:
-        """A scorer for one live conversation that keeps what it has read; None with the strategy `repeat`."""
+        """A scorer for one live conversation with a key-value cache; None with the strategy `repeat`."""
         return (
             LiveScorer(self.model, self.encoder, model_id=self.model_id, max_tokens=self.max_tokens)
             if self.strategy == "tree"
@@ -149,7 +149,7 @@ class LocalScorer:
     def _shared(
         self, rows: Sequence[Ids], answers: Sequence[Sequence[Ids]], draw: DrawSpec | None
     ) -> np.ndarray:
-        """Scores prompts, reading what they share once."""
+        """Scores prompts, reading shared prefixes once."""
         reader, networks = PrefixReader(self.model, draw=draw), 1 if draw is None else draw.rows
         values = np.zeros((networks, len(rows), len(answers[0]) if answers else 0))
         for chosen in passes(rows, answers, max_tokens=min(PASS_TOKENS, self.max_tokens // networks)):

@@ -125,7 +125,7 @@ class AdapterRecord:
 
 
 def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) -> Any:
-    """`model` with fresh LoRA layers whose dropouts are seeded; all other weights are frozen.
+    """`model` with new LoRA layers with seeded dropouts; all other weights are frozen.
 
     Initial values are drawn from `seed`, without touching torch's global generators. None draws from those.
 
@@ -160,14 +160,14 @@ def attach_lora(model: Any, settings: LoraSettings, *, seed: int | None = None) 
         raise ConfigError(f"LoRA cannot be attached to targets {targets}: {error}") from None
     _require_every_target(adapted, targets)
     for attached in adapted.peft_config.values():
-        # With a name, PEFT would ask the hub about the base at every checkpoint. `save_adapter` writes it.
+        # With a name here, PEFT would query the hub at every checkpoint. `save_adapter` writes the name.
         attached.base_model_name_or_path = ""
     seed_lora_dropouts(adapted)
     return adapted
 
 
 def _require_every_target(adapted: Any, targets: str | list[str]) -> None:
-    """Refuses unknown target names. PEFT ignores one as long as another matches."""
+    """Refuses unknown target names. PEFT ignores an unknown name if another one matches."""
     if isinstance(targets, str):
         return
     reached = {name.rpartition(".")[2] for name in adapted.base_model.targeted_module_names}
@@ -187,7 +187,7 @@ def _require_every_target(adapted: Any, targets: str | list[str]) -> None:
 
 @contextmanager
 def _quiet_peft() -> Iterator[None]:
-    """Silences one warning: PEFT reads an attribute of transformers under its old name."""
+    """Suppresses one warning: PEFT reads an attribute of transformers by its old name."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
@@ -209,7 +209,7 @@ def seed_lora_dropouts(model: nn.Module) -> int:
 
 
 def save_adapter(model: Any, folder: Path, record: AdapterRecord) -> None:
-    """Writes a PEFT folder (safetensors) that vLLM and plain PEFT load, with our record in it."""
+    """Writes a PEFT folder (safetensors) with its `AdapterRecord`; vLLM and plain PEFT can load it."""
     for config in model.peft_config.values():
         config.base_model_name_or_path = record.base
         config.revision = record.revision

@@ -30,10 +30,10 @@ _SCALED = ("linear", "dynamic", "yarn")
 def strategy_of(config: Any, kind: type) -> Strategy | None:
     """The cheapest strategy that scores answers of a model of class `kind` correctly; None without one.
 
-    `tree` puts tokens elsewhere in a row than in the text. The model must therefore take position ids, and
-    nothing in it may depend on the place in the row: no linear bias (ALiBi), no window or chunk of its own.
-    `repeat` only needs keys and values that can be copied and extended, which stateful layers do not have.
-    Encoders used as decoders, and the decoders of encoder-decoders, count positions in other ways.
+    With `tree`, the place of a token in the row differs from its position in the text. The model must accept
+    position ids, and nothing else may depend on the place: no linear bias (ALiBi), no built-in window or
+    chunks. `repeat` only needs keys and values that can be copied and extended, which stateful layers lack.
+    Encoders used as decoders, and decoders of encoder-decoder models, count positions differently.
     """
     text, takes = text_config(config), inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
     kinds = set(getattr(text, "layer_types", None) or ())
@@ -78,22 +78,20 @@ def require_use(config: Any, *, name: str, use: Use) -> None:
     if strategy is None:
         raise ArtefactError(
             f"language model '{name}' is of type '{config.model_type}', whose answers cannot be scored: "
-            "that takes a decoder of full or "
-            "sliding-window attention in every layer, such as Llama, Qwen 2 and 3, Phi, Gemma or Mistral, "
-            "and no recurrent or convolutional ones; "
-            "a model of another type can label from a server (--server)"
+            "that needs a decoder with full or sliding-window attention in every layer and no recurrent or "
+            "convolutional layers, such as Llama, Qwen 2 and 3, Phi, Gemma or Mistral; other models can "
+            "label from a server (--server)"
         )
     if use == "training" and strategy != "tree":
         raise ArtefactError(
             f"language model '{name}' is of type '{config.model_type}', which can label but not be trained "
-            "here: training packs answers into one "
-            "row, and this model tells positions by the place in a row; choose a base with positions of its "
-            "own, such as Llama, Qwen, Phi or Gemma"
+            "here: training packs answers into one row, and this model derives positions from the place in "
+            "the row; choose a base with position ids, such as Llama, Qwen, Phi or Gemma"
         )
 
 
 def positions_of(config: Any) -> int | None:
-    """How many tokens, prompt and answer together, the model has positions for; None for no stated limit."""
+    """The number of positions, for prompt and answer together; None without a stated limit."""
     text = text_config(config)
     stated = next(
         (n for key in ("max_position_embeddings", "max_seq_len") if (n := getattr(text, key, None))), None

@@ -1,4 +1,4 @@
-"""Digests of weights and tokenizers, which tell models of the same name apart."""
+"""Digests of weights and tokenizers, which distinguish models of the same name."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SAMPLE = RenderedPrompt(
 def weights_digest(folder: Path) -> str | None:
     """Twelve hexadecimal digits of a folder's configurations and safetensors files; None without weights.
 
-    The digest depends on file names and contents, not on place or time. Of a file of several gigabytes,
-    size, header and evenly spaced slices are read.
+    The digest depends on file names and contents, not on path or time. For a file of several gigabytes,
+    only the size, the header and evenly spaced slices are read.
 
     Raises:
         ArtefactError: a file cannot be read.
@@ -70,7 +70,7 @@ def known_weights(name: str, adapter: Path | None = None) -> str | None:
 
 
 def reading_digest(encoder: PromptEncoder) -> str:
-    """Twelve hexadecimal digits of tokenizer and chat template, which decide what a model reads.
+    """Twelve hexadecimal digits of tokenizer and chat template, which determine a model's input.
 
     The digest depends on their behaviour (vocabulary, tokens of a sample, the template's text), not on
     their file format.
@@ -87,7 +87,7 @@ def hub_commit(name: str, revision: str | None = None) -> str | None:
 
     try:
         found = try_to_load_from_cache(name, "config.json", revision=revision)
-    except HFValidationError:  # a folder's name
+    except HFValidationError:  # the name of a folder
         return None
     return Path(found).parent.name if isinstance(found, str) else None
 

@@ -1,4 +1,4 @@
-"""Weights in 4 bits: where they can be used, and how bitsandbytes is kept out of all other runs."""
+"""4-bit weights: where they can be used, and imports of bitsandbytes only for them."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def four_bit_settings(device: str) -> Any:
 def without_bitsandbytes(model: Any = None) -> Iterator[None]:
     """Hides bitsandbytes within the block, unless `model` is quantized or the package is imported already.
 
-    PEFT imports bitsandbytes wherever it is installed. That costs time, and on a machine without a GPU
-    it prints errors about kernels that nothing asked for.
+    PEFT imports bitsandbytes whenever it is installed. That takes time, and on a machine without a GPU it
+    prints errors about missing kernels.
     """
     quantized = getattr(model, "is_quantized", False) or getattr(model, "is_loaded_in_4bit", False)
     if quantized or _PACKAGE in sys.modules:
@@ -60,7 +60,7 @@ def without_bitsandbytes(model: Any = None) -> Iterator[None]:
 
 
 def _forget_availability() -> None:
-    """Clears what libraries cached in the block, so that a 4-bit model can be loaded later in the process."""
+    """Clears import checks that libraries cached in the block, so a 4-bit model can be loaded later."""
     for module, names in (
         ("peft.import_utils", ("is_bnb_available", "is_bnb_4bit_available")),
         ("transformers.utils.import_utils", ("is_bitsandbytes_available",)),

@@ -15,7 +15,7 @@ LlmPrecision = Literal["auto", "fp32", "bf16", "4bit"]
 
 
 def require_place(name: str) -> None:
-    """Refuses a name written like a folder's where no such folder exists.
+    """Refuses a name that looks like a folder path if no such folder exists.
 
     Raises:
         ArtefactError: there is no such folder.
@@ -37,14 +37,14 @@ def load_base(
 ) -> tuple[Any, Any]:
     """Loads (model in evaluation mode, tokenizer) of a folder or hub id.
 
-    `4bit` is NF4 with double quantization (QLoRA). A model that brings its own code is loaded by the class
+    `4bit` is NF4 with double quantization (QLoRA). A model with its own code is loaded by the class
     of that type in transformers.
 
     Raises:
         ArtefactError: the model cannot be found, has no safetensors, or is of a type that cannot be put to
             `use`. The type is checked before weights are read.
-        ConfigError: the precision is unknown, or `4bit` is asked for without a CUDA GPU.
-        MissingExtraError: `4bit` is asked for without bitsandbytes.
+        ConfigError: the precision is unknown, or `4bit` is requested without a CUDA GPU.
+        MissingExtraError: `4bit` is requested without bitsandbytes.
     """
     import torch
     from safetensors import SafetensorError
@@ -68,24 +68,23 @@ def load_base(
                 name, config=config, dtype=dtype, use_safetensors=True, **quantised, **shared
             )
     except (OSError, ValueError, SafetensorError) as error:
-        if "trust_remote_code" in str(error):  # the library's advice is to allow it
+        if "trust_remote_code" in str(error):  # the library's own message advises to allow remote code
             raise ArtefactError(
-                f"language model '{name}' is of a kind that transformers does not know and asks to run code "
-                "of its own (auto_map): "
-                "such models are refused, use one of a kind it knows"
+                f"language model '{name}' is of a type unknown to transformers and needs code of its own "
+                "(auto_map), which is never run: use a model of a known type"
             ) from None
         raise ArtefactError(f"language model '{name}' cannot be loaded: {error}") from error
     if not quantised:
         model = model.to(place)
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token serves
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token works
     return model.eval(), tokenizer
 
 
 def described(name: str, *, revision: str | None = None, at_hand: bool = False) -> Any:
-    """The configuration of a folder or hub id; None where it cannot be read.
+    """The configuration of a folder or hub id; None if it cannot be read.
 
-    With `at_hand` the network is not used.
+    `at_hand` reads only local files and uses no network.
     """
     from transformers import AutoConfig
 
@@ -98,14 +97,14 @@ def described(name: str, *, revision: str | None = None, at_hand: bool = False) 
 
 
 def known_positions(name: str, *, revision: str | None = None, at_hand: bool = False) -> int | None:
-    """`positions_of` a model that is not loaded; None also where its configuration cannot be read."""
+    """`positions_of` for a model that is not loaded; None also if its configuration cannot be read."""
     config = described(name, revision=revision, at_hand=at_hand)
     return None if config is None else positions_of(config)
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Turns off the library's progress bars within the block: standard error belongs to the command."""
+    """Turns off transformers' progress bars within the block; only the command writes to stderr."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()

@@ -1,7 +1,7 @@
 """Estimates the memory of training or labelling with a language model from its architecture.
 
-Counted before anything is loaded: weights, adapter, gradients, optimizer state, activations, logits, and
-the keys and values of a prompt. Not counted is what the framework itself holds, about a gigabyte on a GPU.
+Nothing is loaded for it. It counts weights, adapter, gradients, optimizer state, activations, logits, and
+the keys and values of a prompt. It does not count the framework itself, about a gigabyte on a GPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BYTES = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The architecture in numbers of values.
+    """The dimensions of a model architecture.
 
     Attributes:
         vocab: Vocabulary size.
@@ -107,7 +107,7 @@ class Shape:
 
     @property
     def linear_parameters(self) -> int:
-        """Weights of all blocks' linear layers, which 4-bit storage shrinks."""
+        """Weights of all blocks' linear layers, which 4-bit storage compresses."""
         return self.layers * sum(inputs * outputs for inputs, outputs in self.linears.values())
 
     @property
@@ -226,10 +226,9 @@ def estimate_memory(
 
     Training keeps the adapter, its gradients and the two moments of AdamW in fp32. Activations are what
     every block keeps for its backward pass (`Shape.kept_by_block`). With gradient checkpointing they are
-    the input of every block and one block in full. Added are the input of the last norm in fp32, the
-    attention mask, and below fp32 the adapter's weights in the computing precision. A dropout mask takes
-    one byte a value on a GPU and four on a CPU. `answer_tokens`, of all rows together, have logits in fp32,
-    three times.
+    the input of every block and one full block. The input of the last norm in fp32 and the attention mask
+    are added, and for lower precisions a copy of the adapter's weights. A dropout mask takes one byte per
+    value on a GPU and four on a CPU. The `answer_tokens` of all rows have three copies of logits in fp32.
 
     Raises:
         ArtefactError: the estimate does not know the model type.

@@ -1,1 +1,1 @@
-"""Text that a language model writes, and the file that keeps it."""
+"""Text generation by language models, and the file that stores the texts."""

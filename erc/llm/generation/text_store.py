@@ -1,8 +1,8 @@
-"""Texts that a language model generates once, which CKERC and LaERC-S train on, kept on disk.
+"""Stores generated texts on disk, such as those that CKERC and LaERC-S train on.
 
-The file has one JSON object a line and is only appended to, so several runs may write to it. After a crash,
-the next run starts after the last whole line; an unreadable line is skipped and its text generated again.
-The key is made of prompt, model, task and settings, so one file serves many runs.
+The file has one JSON object per line and is append-only, so several runs may write to it. After a crash, the
+next run starts after the last complete line. An unreadable line is skipped and its text is generated again.
+The key consists of prompt, model, task and settings, so many runs can share one file.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _AT_ONCE = 32
 
 
 class WrittenTexts:
-    """The texts of one file by key, readable by its owner alone (0600), since they quote conversations.
+    """The texts of one file by key, readable by its owner only (0600), because they quote conversations.
 
-    Thread-safe; each process opens the file itself and does not see what others add later.
+    Thread-safe. Each process opens the file itself and does not see texts that others add later.
 
     Raises:
         ArtefactError: the file cannot be read or appended to.
@@ -48,7 +48,7 @@ class WrittenTexts:
         self.path = path
         self._lock = threading.Lock()
         try:
-            # Split at newlines alone: a text may contain other line ends.
+            # Split at newlines only: a text may contain other line ends.
             lines = private_file(path).read_bytes().split(b"\n")
             self._file = path.open("a+b", buffering=0)
         except OSError as error:
@@ -63,7 +63,7 @@ class WrittenTexts:
             return self._texts.get(key)
 
     def put(self, key: str, text: str) -> None:
-        """Stores `text`; the operating system has it on return.
+        """Stores `text`; it has been passed to the operating system on return.
 
         Raises:
             ArtefactError: the file cannot be written.
@@ -74,13 +74,13 @@ class WrittenTexts:
                 self._append(line)
             except OSError as error:
                 raise ArtefactError(
-                    f"{self.path}: a written text cannot be kept ({error}): make room and start again; what "
-                    "was kept stays"
+                    f"{self.path}: a text cannot be stored ({error}): free disk space and start again; "
+                    "stored texts are kept"
                 ) from None
             self._texts[key] = text
 
     def _append(self, line: bytes) -> None:
-        # One write per line, so that lines of several processes do not mix. A partial line is ended first.
+        # One write per line, so lines of several processes do not mix. A partial line is terminated first.
         if end := self._file.seek(0, os.SEEK_END):
             self._file.seek(end - 1)
             line = line if self._file.read(1) == b"\n" else b"\n" + line
@@ -119,10 +119,10 @@ def write_texts(
     texts: WrittenTexts,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-    """What the model writes after each prompt; texts in `texts` are not generated again, new ones are added.
+    """The model's text after each prompt; texts found in `texts` are reused, new ones are added.
 
-    `advance` gets the number of texts done. An empty text is returned but not stored, so a later run asks
-    again. Prompts are sorted by length to reduce padding.
+    `advance` gets the number of finished texts. An empty text is returned but not stored, so a later run
+    generates it again. Prompts are sorted by length to reduce padding.
 
     Raises:
         ArtefactError: the file cannot be written.
@@ -155,7 +155,7 @@ def generated_answers(
 ) -> dict[str, dict[tuple[str, int], str]]:
     """Answers of the recipe's generated tasks, by `answers_of` and by (conversation id, turn index).
 
-    Each text is made from its turn and those before it. Turns without text are left out. Prompts take the
+    Each text is made from its turn and those before it. Turns without text are left out. Prompts use the
     part of `budget` that leaves room for the longest text within the writer's positions.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Language models that write text: loaded when first needed, and with their texts kept on disk."""
+"""Language models that write text: loaded when first needed, with their texts stored on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from erc.llm.prompts.template import RenderedPrompt
 
 
 class Writer:
-    """A `Generator` whose backend is loaded when the first text is asked for. Not thread-safe."""
+    """A `Generator` whose backend is loaded for the first text. Not thread-safe."""
 
     def __init__(self, load: Callable[[], Generator], *, encoder: PromptEncoder, model_id: str) -> None:
         self.encoder = encoder
@@ -78,9 +78,9 @@ def open_text_writer(
 ) -> Writer:
     """The writer `name`: a folder or hub id, or with `server` (an address) the model of that name there.
 
-    The id ends in a digest of the weights, where `name` is a folder, and of tokenizer and chat template.
-    Another model in the same place, or one that reads differently, is therefore another writer. The
-    tokenizer is read in any case, because prompts are fitted by it.
+    The id ends in a digest of tokenizer and chat template, and of the weights if `name` is a folder. The id
+    therefore changes if the folder holds another model or another chat template. The tokenizer is always
+    read, because it fits prompts to the budget.
 
     Raises:
         ArtefactError: the tokenizer cannot be read.

@@ -19,7 +19,7 @@ class Budget:
         max_turns: Past turns; None takes as many as fit.
         block: Turns that are dropped at once, oldest first. Up to `block - 1` more than `max_turns` may
             remain.
-        reserve: Share of the tokens beside the template's own that the dialogue leaves to what changes
+        reserve: Share of the tokens beyond the template's own that is kept for the parts that change
             every turn: remembered turns, demonstrations and the question.
     """
 
@@ -45,7 +45,7 @@ class Budget:
         `positions` is the number of tokens the model has positions for; None means no known limit.
 
         Raises:
-            ConfigError: the answer alone takes all positions.
+            ConfigError: the answer alone uses all positions.
         """
         if positions is None or self.max_tokens + answer <= positions:
             return self
@@ -81,7 +81,8 @@ def fit(
     while over > 0:
         if dropped >= past:
             return None
-        # A line costs about what it costs alone, so one step drops most lines; the loops correct the rest.
+        # The costs of single lines are nearly additive, so one step drops most lines. The loops correct the
+        # rest.
         freed, target = 0, dropped
         while target < past and (freed < over or target == dropped):
             freed += sum(encoder.count(line) + 1 for line in lines[target : min(target + budget.block, past)])

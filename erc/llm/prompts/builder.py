@@ -4,9 +4,9 @@ The instruction, the bios and the beginning of the dialogue stay the same from t
 reads them once. Which of the oldest turns are dropped depends on the dialogue and the bios alone. The start
 of the shown dialogue therefore only moves forward, several turns at a time.
 
-What changes every turn has a reserved part of the budget. Where it needs more, parts are dropped in this
-order: demonstrations (least similar first), remembered turns, dialogue, bios. The target is always shown.
-It is shown whole where it fits, else without its middle.
+A part of the budget is reserved for the parts that change every turn. If they need more, parts are dropped
+in this order: demonstrations (least similar first), remembered turns, dialogue, bios. The target is always
+shown, without its middle if it does not fit whole.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST_PER_TOKEN = 16
 
 
 class PromptBuilder:
-    """Makes the prompts of one label set for one tokenizer; user text passes through the sanitizer here."""
+    """Builds the prompts of one label set for one tokenizer, and sanitizes user text."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class PromptBuilder:
 
     @property
     def sha256(self) -> str:
-        """One hash of both templates and of how they are filled."""
+        """One hash of both templates and of the version of their format."""
         parts = f"{self.template.sha256}{self.few_shot.sha256}format {FORMAT}"
         return hashlib.sha256(parts.encode()).hexdigest()
 
@@ -174,7 +174,7 @@ class PromptBuilder:
         return self.encoder.count(line) + 1
 
     def content_free(self, label: str | None = None) -> RenderedPrompt:
-        """The prompt with nothing to judge, for the model's prior over labels (Zhao et al. 2021)."""
+        """The prompt without content, for the model's prior over labels (Zhao et al. 2021)."""
         return self._prompt(Parts(), "Someone", "N/A", {} if label is None else {"label": label})
 
     def _prompt(
@@ -198,7 +198,7 @@ class PromptBuilder:
         return len(self.encoder.prompt_ids(prompt)) <= self.budget.max_tokens
 
     def _may_fit(self, name: str, text: str, extra: dict[str, Any]) -> bool:
-        """False where a long target does not fit even alone, so that no smaller context is tried."""
+        """False if a long target does not fit even alone, so no smaller context is tried."""
         return len(text) <= self.safe.limits.utterance or self._fits(self._prompt(Parts(), name, text, extra))
 
     def _cut(self, name: str, text: str, extra: dict[str, Any]) -> RenderedPrompt:
@@ -229,7 +229,7 @@ class PromptBuilder:
 
     @property
     def _room(self) -> int:
-        """Tokens beside the template's own words; negative where the budget does not hold those."""
+        """Tokens left after the template's own words; negative if the budget does not hold those."""
         return self.budget.max_tokens - self._fixed
 
     def _own_cost(self, bios: tuple[SpeakerBio, ...]) -> int:
@@ -244,7 +244,7 @@ class PromptBuilder:
     def _bios(self, notes: SpeakerNotes, heard: Sequence[str]) -> tuple[SpeakerBio, ...]:
         """The bios in order of their speakers' first appearance.
 
-        Bios that take more than their share lose the last passages of the longest one.
+        Bios that exceed their share lose passages from the end of the longest one.
         """
         place = {name: index for index, name in enumerate(dict.fromkeys(heard))}
         known = tuple(

@@ -1,8 +1,8 @@
 """Demonstrations for a prompt: labelled turns of a training corpus, the most similar to the target.
 
-They are found by embedding alone. A search that sees the target's label gives the answer away, as published
-code did, so `search` takes no label. Never shown are turns of the target's own conversation or episode, and
-turns with exactly the target's text. The corpus passes the leak filter first.
+They are found by embedding only. A search that reads the target's label leaks the answer, as in published
+code, so `search` takes no label. Turns of the target's own conversation or episode, and turns with exactly
+the target's text, are never shown. The corpus passes the leak filter first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class TurnSource:
-    """Where a target comes from: its conversation, and its episode if known. Nothing from there is shown."""
+    """The conversation of a target, and its episode if known. No turn of either is shown."""
 
     conversation_id: str | None = None
     episode: tuple[int, int] | None = None
@@ -77,7 +77,7 @@ class DemonstrationIndex:
 
         Args:
             conversations: The training split.
-            embed: Makes the vectors (N, D) of N texts.
+            embed: Computes the vectors (N, D) of N texts.
             leaks: Decides which conversations are left out.
             labels: The label set.
             turns: Most turns before the labelled one.
@@ -129,7 +129,7 @@ def _demonstration(conversation: Conversation, turn: Utterance, *, turns: int, n
 def _balanced(found: Sequence[tuple[Conversation, Utterance]]) -> list[tuple[Conversation, Utterance]]:
     """Equally many turns of each label, in the order given.
 
-    A hash of a turn's id decides whether it is chosen, so leaving out a conversation changes few others.
+    The choice depends on a hash of the turn id, so leaving out a conversation changes few other choices.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, (_, turn) in enumerate(found):
@@ -145,7 +145,7 @@ def _balanced(found: Sequence[tuple[Conversation, Utterance]]) -> list[tuple[Con
 
 
 def _keys(origin: TurnSource, text: str) -> list[tuple[str, object]]:
-    """What a demonstration and a target may not share."""
+    """Keys that a demonstration and a target must not share."""
     keys: list[tuple[str, object]] = [("text", normalise(text))]
     if origin.conversation_id is not None:
         keys.append(("conversation", origin.conversation_id))

@@ -1,4 +1,4 @@
-"""A dialogue as its prompts see it: the lines still in use, and each speaker's number of turns."""
+"""The part of a dialogue that prompts show: the lines still in use, and each speaker's number of turns."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from erc.llm.prompts.template import RenderedPrompt
 class DialogueWindow:
     """The past of one conversation, in bounded memory: lines that no later prompt can show are deleted.
 
-    Prompts are the same as with the whole past. Lines are deleted in whole blocks. Beside the lines, only
-    the number of turns of each speaker is kept.
+    Prompts are the same as with the whole past. Lines are deleted in whole blocks. Besides the lines, only
+    the number of turns of each speaker is stored.
     """
 
     def __init__(self, builder: PromptBuilder) -> None:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from erc.errors import ArtefactError
 from erc.llm.prompts.template import RenderedPrompt
 
-# Some chat templates print today's date or let the model think first, which would change equal prompts.
+# Some chat templates print the current date or enable thinking, which would change equal prompts.
 _TEMPLATE_SETTINGS: Mapping[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
 _PROBE = "joy"
 
@@ -60,7 +60,7 @@ class PromptEncoder:
         return "\n".join(part for part in (prompt.system, prompt.user, prompt.lead) if part)
 
     def prompt_ids(self, prompt: RenderedPrompt) -> list[int]:
-        """Token ids of the prompt, with exactly one beginning-of-text token where the model expects one."""
+        """Token ids of the prompt, with exactly one beginning-of-text token if the model expects one."""
         ids = self._ids(self.text(prompt))
         bos = self.tokenizer.bos_token_id
         if not self.has_template and bos is not None and self._adds_bos():

@@ -1,7 +1,7 @@
-"""What a prompt shows beside the dialogue: bios, the speaker's past emotions, demonstrations.
+"""What a prompt shows besides the dialogue: bios, the speaker's past emotions, demonstrations.
 
-The caller that holds the speaker memory fills these in. Nothing here looks anything up, and nothing here
-may be newer than the target.
+The owner of the speaker memory fills these in; this module does no look-ups. Nothing here may be newer than
+the target.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadTurn:
-    """An earlier turn as the shared classifier reads it.
+    """An earlier turn with the shared classifier's outputs.
 
-    `embedding` is (P,), `probabilities` of the fine emotions (F,). `text` is None where it was not stored.
+    `embedding` is (P,), `probabilities` of the fine emotions (F,). `text` is None if it was not stored.
     """
 
     text: str | None

@@ -1,13 +1,13 @@
-"""Makes user text in prompts safe: text that could steer a model's reader is broken up but stays legible.
+"""Sanitizes user text in prompts: markers that a tokenizer or chat template would read are broken up.
 
-Utterances, names, bios and demonstrations may be written to steer the model. Three rules keep them text:
+Utterances, names, bios and demonstrations may hold prompt injections. Three rules limit them:
 
-- They are put on one line, so that no text can forge a turn or close a fence.
+- They are put on one line, so no text can forge a turn or close a fence.
 - Strings that a tokenizer or chat template reads as control tokens get a middle dot after their first
   character: `<|im_start|>` becomes `<·|im_start|>`.
 - Every text except the turn asked about has a maximum length.
 
-A text can still sway the judgement of its own dialogue. It can never add a label, because labels are
+A text can still influence the labels of its own dialogue. It can never add a label, because labels are
 scored, not read from generated text.
 """
 
@@ -26,10 +26,10 @@ _FAMILIES = (
     r"<{1,2}/?(?:s|sys|bos|eos|pad|unk|mask|user|system|assistant)>{1,2}",
     r"<{1,2}/?(?:tool_call|tool_response|think|start_of_turn|end_of_turn)>{1,2}",
     r"\[/?(?:inst|sys|system_prompt|available_tools|tool_calls|tool_results|cls|sep|pad|mask|unk|bos|eos)\]",
-    r"\[/?(?:end of )?(?:dialogue|example)\]",  # the marks of our own prompts
+    r"\[/?(?:end of )?(?:dialogue|example)\]",  # markers of the shipped prompts
     r"<[｜|][^<>]{0,40}[｜|]>",  # the full-width bars of DeepSeek's template
 )
-_KEPT_FORMATS = "\u200d\u200c"  # joiners: emoji and several scripts are spelled with them
+_KEPT_FORMATS = "\u200d\u200c"  # joiners, which emoji and several scripts need
 
 
 @dataclass(frozen=True, slots=True)

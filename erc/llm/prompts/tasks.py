@@ -1,8 +1,8 @@
-"""What a language model is trained on: prompts with their answers.
+"""Training prompts of a language model, with their answers.
 
 Emotions are the main task. The auxiliary tasks are speaker identification and emotion impact (InstructERC),
-speaker characteristics (LaERC-S) and commonsense about speaker and listeners (CKERC). They shape the
-adapter and cost nothing when labelling.
+speaker characteristics (LaERC-S) and commonsense about speaker and listeners (CKERC). They are used in
+training only and add no cost when labelling.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TaskPrompts:
 
     @property
     def sha256(self) -> str:
-        """One hash of all templates and of how they are filled."""
+        """One hash of all templates and of the version of their format."""
         parts = [
             self.builder.sha256,
             *(f"{task} {template.sha256}" for task, template in sorted(self._templates.items())),

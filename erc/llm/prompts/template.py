@@ -1,8 +1,8 @@
 """Prompt templates: data files with declared variables, rendered in a sandbox, named and hashed.
 
-A template is `prompts/<name>/v<version>.yaml`. Its segments are in the order in which a server or a live
-conversation can reuse what it has read: fixed parts first, then the growing dialogue, then what changes
-every turn.
+A template is `prompts/<name>/v<version>.yaml`. Its segments are ordered for reuse of cached prefixes by a
+server or a live conversation: fixed parts first, then the growing dialogue, then the parts that change every
+turn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a prompt shows beside the target, and the order in which parts are dropped."""
+"""What a prompt shows besides the target, and the order in which parts are dropped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from erc.llm.prompts.notes import Demonstration, SpeakerBio
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a prompt shows beside the target.
+    """What a prompt shows besides the target.
 
     Attributes:
         lines: Lines of the past, oldest first.
@@ -26,7 +26,7 @@ class Parts:
 
 
 def truncations(parts: Parts, *, block: int) -> Iterator[Parts]:
-    """Yields `parts`, then ever smaller versions, down to nothing.
+    """Yields `parts`, then smaller and smaller versions, down to empty parts.
 
     Dropped first are demonstrations, the least similar first. Then remembered turns, oldest first; then
     `block` lines of the past at a time; last the bios, passage by passage.

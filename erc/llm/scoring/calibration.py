@@ -1,9 +1,9 @@
 """From label log-likelihoods to calibrated probabilities.
 
-A language model favours some words whatever it has read. Contextual calibration (Zhao et al. 2021) asks it
-about a dialogue without content and subtracts the log-probabilities it then gives each label. A temperature
-and a bias per label, fitted on dev, follow. The subtraction needs no labels, so it also applies where
-nothing was fitted.
+A language model prefers some words independent of its input. Contextual calibration (Zhao et al. 2021)
+scores a dialogue without content and subtracts the resulting log-probability of each label. A temperature
+and a bias per label, fitted on dev, follow. The subtraction needs no gold labels, so it also applies without
+a fit.
 
 Shapes: B prompts, K labels.
 """
@@ -68,7 +68,7 @@ class ContextualCalibrator:
         return self.after(_relative(log_likelihood, np.array(self.prior)))
 
     def calibrated(self, scores: LabelScores) -> LabelScores:
-        """The scores with calibrated probabilities and their entropy. A bare choice stays as it is.
+        """The scores with calibrated probabilities and entropy; unchanged for the score kind `none`.
 
         Raises:
             ArtefactError: the labels or their order differ from those it was fitted for.
@@ -115,7 +115,7 @@ class ContextualCalibrator:
 
 @dataclass(frozen=True, slots=True)
 class OddsPrior:
-    """The log-odds (K,) of each label without content, to subtract where labels are asked for one by one."""
+    """The log-odds (K,) of each label without content, subtracted when each label is scored separately."""
 
     prior: tuple[float, ...]
 
@@ -133,6 +133,6 @@ def content_free_prior(
 
 
 def _relative(log_likelihood: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    # Only differences between labels count. Normalized, the numbers stay near 0, and a label that a server
-    # left out becomes a finite, small number.
+    # Only differences between labels matter. Normalized values stay near 0, and a label missing from a
+    # server's answer gets a finite, small value.
     return np.maximum(log_softmax(np.asarray(log_likelihood, dtype=np.float64), axis=1), -100.0) - prior

@@ -29,7 +29,7 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class DrawSpec:
-    """The networks of a Monte-Carlo pass: the sample numbers `samples` of seed `seed`."""
+    """The dropout samples of a Monte-Carlo pass: the sample numbers `samples` of seed `seed`."""
 
     seed: int
     samples: tuple[int, ...]
@@ -42,14 +42,14 @@ class DrawSpec:
 
 @dataclass(slots=True)
 class PrefixState:
-    """Prompts that have been read.
+    """The state after reading prompts.
 
     Attributes:
         cache: Keys and values of T tokens.
         mask: bool (R, T), False for padding.
         lengths: (R,) real tokens.
         next_log_probs: (R, V) float32, log-probabilities of the next token.
-        draw: The networks that read, if drawn.
+        draw: The dropout samples used, if any.
     """
 
     cache: DynamicCache
@@ -60,7 +60,7 @@ class PrefixState:
 
 
 def drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[None]:
-    """Runs the networks of `draw`, if any, within the block, over tokens at `positions` (S*B, T)."""
+    """Applies the dropout samples of `draw`, if any, within the block, to tokens at `positions` (S*B, T)."""
     if draw is None:
         return nullcontext()
     inputs = positions.shape[0] // draw.rows
@@ -71,10 +71,10 @@ def drawing(draw: DrawSpec | None, positions: Tensor) -> AbstractContextManager[
 def read_prefixes(
     model: Any, prefixes: Sequence[Ids], *, pad_id: int, draw: DrawSpec | None = None
 ) -> PrefixState:
-    """Reads prompts of any lengths, padded on the left, and keeps their keys and values.
+    """Reads prompts of any lengths, padded on the left, and caches their keys and values.
 
-    The cache keeps every token in every layer, also in layers with a sliding window, so that it can be cut
-    back.
+    The cache keeps every token in every layer, also in layers with a sliding window, so it can be
+    truncated.
     """
     device = model.get_input_embeddings().weight.device
     width = max(map(len, prefixes))
@@ -176,7 +176,7 @@ def _tree_pass(model: Any, state: PrefixState, rows: Sequence[Sequence[Ids]]) ->
             at += size
     input_ids, target, depth, branch = (x.to(device) for x in (input_ids, target, depth, branch))
     positions = state.lengths[:, None] + depth
-    # Every answer is its own segment. Its trunk, the prompt, is in the cache and seen by all.
+    # Every answer is its own segment. Its trunk, the prompt, is in the cache and visible to all answers.
     among = tree_mask(segments=branch, branches=torch.zeros_like(branch))
     mask = torch.cat([state.mask[:, None, :].expand(-1, width, -1), among], dim=2)
     trunk = (state.mask.long().cumsum(dim=1) - 1).clamp_min(0)

@@ -1,9 +1,9 @@
-"""Tree attention: several continuations of one trunk in one row, none of which sees another.
+"""Tree attention: several continuations of one trunk in one row that do not attend to each other.
 
-A token has a segment (packed example; -1 is padding, -2 the beginning that all segments share), a branch (0
-is the trunk, then one number per continuation) and a place in the row. It sees the row's shared beginning,
-its own segment's trunk and its own branch, up to itself. This one rule serves label scoring over a cached
-prompt, training over all labels of an example, and packed examples.
+A token has a segment (packed example; -1 is padding, -2 the prefix shared by all segments), a branch (0 is
+the trunk, then one number per continuation) and a place in the row. It attends to the row's shared prefix,
+its own segment's trunk and its own branch, up to itself. This rule is used for label scoring over a cached
+prompt, for training over all labels of an example, and for packed examples.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SHARED = -2
 
 
 def tree_mask(*, segments: Tensor, branches: Tensor) -> Tensor:
-    """Who sees whom, bool (R, T, T), queries before keys, from segments and branches (R, T).
+    """The attention mask, bool (R, T, T), queries before keys, from segments and branches (R, T).
 
-    A padding token sees itself, so that its softmax is defined.
+    A padding token attends to itself, so its softmax is defined.
     """
     width = segments.shape[1]
     same = segments[:, :, None] == segments[:, None, :]
@@ -47,10 +47,10 @@ def additive(mask: Tensor, *, dtype: torch.dtype) -> Tensor:
 def attention_argument(
     mask: Tensor, positions: Tensor, key_positions: Tensor, *, config: Any, dtype: torch.dtype
 ) -> Any:
-    """What to pass as `attention_mask` for a tree mask (R, Q, K).
+    """The `attention_mask` argument for a tree mask (R, Q, K).
 
-    It is a mapping by kind of layer where some layers have a sliding window. `positions` (R, Q) and
-    `key_positions` (R, K) are positions in the text, which a window is measured by.
+    It is a mapping by kind of layer if some layers have a sliding window. `positions` (R, Q) and
+    `key_positions` (R, K) are positions in the text, in which a window is measured.
     """
     window = sliding_window(config)
     if window is None:
@@ -73,7 +73,7 @@ def sliding_window(config: Any) -> int | None:
 
 
 def computing_dtype(model: nn.Module) -> torch.dtype:
-    """The dtype of the model's hidden states: autocast's where it is on, else that of the weights."""
+    """The dtype of the model's hidden states: that of autocast if enabled, else that of the weights."""
     device = next(model.parameters()).device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)

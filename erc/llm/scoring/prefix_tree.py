@@ -1,10 +1,10 @@
-"""Scores prompts with a common beginning together: what they share is read once.
+"""Scores prompts with a shared prefix together; the prefix is read once.
 
-The prompts of a dialogue grow at one end, so each shares all but its last lines with the one before. They
-are arranged in one row as the tree they form. Every token attends to its own prompt up to itself, every
-answer to its prompt and to itself. The keys and values of the last prompt are kept for the next call.
+The prompts of a dialogue grow at the end, so each shares all but its last lines with the previous one. They
+form a tree, which is laid out in one row. Every token attends to its own prompt up to itself, every answer
+to its prompt and to itself. The keys and values of the last prompt are cached for the next call.
 
-Shapes: B prompts, K answers, N new tokens of a pass, C cached tokens, S drawn networks (1 without a draw).
+Shapes: B prompts, K answers, N new tokens of a pass, C cached tokens, S dropout samples (1 without a draw).
 """
 
 from __future__ import annotations
@@ -29,8 +29,13 @@ PASS_TOKENS = 1024
 class _Row:
     """The layout of one pass. Places count the cached tokens first, then the new ones.
 
-    `sees` holds the places that each new token attends to. An entry (place, token, score) of `asked` adds
-    the log-probability of `token` after `place` to score number `score`.
+    Attributes:
+        cached: Number of cached tokens.
+        ids: Ids of the new tokens.
+        positions: Position of each new token in its text.
+        sees: The places that each new token attends to.
+        asked: Entries (place, token, score), each of which adds the log-probability of `token` after `place`
+            to score number `score`.
     """
 
     cached: int
@@ -55,7 +60,7 @@ class _Row:
         )
 
     def mask(self) -> Tensor:
-        """Who sees whom, bool (1, N, C + N)."""
+        """The attention mask, bool (1, N, C + N)."""
         mask = np.zeros((1, len(self.ids), self.cached + len(self.ids)), dtype=bool)
         for row, places in enumerate(self.sees):
             mask[0, row, places] = True
@@ -63,9 +68,9 @@ class _Row:
 
 
 class PrefixReader:
-    """Scores prompts and remembers the last one; not thread-safe. A fresh reader gives the same scores.
+    """Scores prompts and caches the last one; not thread-safe. A new reader gives the same scores.
 
-    With `draw`, each drawn network reads with its own keys and values.
+    With `draw`, each dropout sample has its own keys and values.
     """
 
     def __init__(self, model: Any, *, draw: DrawSpec | None = None) -> None:
@@ -88,8 +93,8 @@ class PrefixReader:
     def score(self, prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]]) -> Tensor:
         """Log-likelihoods (S, B, K) float64 on the CPU of K token sequences after each prompt, in one pass.
 
-        `answers` holds K sequences for each prompt, of any length. A prompt shares its beginning with the
-        one before, so similar prompts should be neighbours.
+        `answers` holds K sequences for each prompt, of any length. A prompt reuses the prefix it shares with
+        the previous one, so similar prompts should be neighbours.
 
         Raises:
             ValueError: a prompt or an answer has no token, or the prompts have different numbers of
@@ -99,7 +104,7 @@ class PrefixReader:
         if not all(prompts):
             raise ValueError("a prompt without tokens")
         shared, cache, held = shared_tokens(self._ids, prompts[0]), self._cache, len(self._ids)
-        self._ids, self._cache = [], DynamicCache()  # in case the pass fails
+        self._ids, self._cache = [], DynamicCache()  # the cache is invalid if the pass fails
         if shared:
             cache.crop(shared - held)
         else:
@@ -163,7 +168,7 @@ def _laid_out(
 
 
 def _keep(cache: DynamicCache, places: np.ndarray) -> None:
-    """Keeps only the keys and values at these places, which begin as the cache does."""
+    """Keeps only the keys and values at these places, which start with a prefix of the cache."""
     layers: list[Any] = list(cache.layers)
     if len(places) == places[-1] + 1:
         cache.crop(len(places) - cache.get_seq_length())
@@ -174,7 +179,7 @@ def _keep(cache: DynamicCache, places: np.ndarray) -> None:
 
 
 def shared_tokens(before: Ids, ids: Ids) -> int:
-    """How many tokens of `ids` need not be read after `before`.
+    """The number of tokens of `ids` that need not be read again after `before`.
 
     The last one is always read, because answers follow its output.
     """
@@ -182,7 +187,7 @@ def shared_tokens(before: Ids, ids: Ids) -> int:
 
 
 def common_prefix(first: Ids, second: Ids) -> int:
-    """How many tokens two sequences share at their beginning."""
+    """The length of the shared prefix of two sequences."""
     shared = 0
     for a, b in zip(first, second, strict=False):
         if a != b:
@@ -194,7 +199,7 @@ def common_prefix(first: Ids, second: Ids) -> int:
 def passes(
     prompts: Sequence[Ids], answers: Sequence[Sequence[Ids]], *, max_tokens: int
 ) -> Iterator[list[int]]:
-    """Yields groups of prompt indices with at most `max_tokens` new tokens, prompts that share most together.
+    """Yields groups of prompt indices with at most `max_tokens` new tokens; similar prompts are together.
 
     A longer prompt has a pass of its own.
     """

@@ -1,4 +1,4 @@
-"""Scores of a closed label set, and the Protocol of the backends that make them.
+"""Scores of a closed label set, and the Protocol of the backends that compute them.
 
 Shapes: B prompts, K labels, S samples.
 """
@@ -32,8 +32,8 @@ class LabelScores:
         labels: The labels in order.
         log_likelihood: (B, K) natural logarithm of the probability of each label's tokens.
         probabilities: (B, K), summing to 1 over the labels.
-        entropy: (B,) in nats; NaN for the score kind `none`, whose probability of 1 means nothing.
-        score_kind: How the scores were made.
+        entropy: (B,) in nats; NaN for the score kind `none`, which has no real probabilities.
+        score_kind: How the scores were computed.
         truncated: (B,) whether some label was not among the log-probabilities a server returned and got a
             bound.
     """
@@ -94,7 +94,7 @@ class LabelScores:
 
     @classmethod
     def stack(cls, parts: Sequence[LabelScores]) -> LabelScores:
-        """The scores of several calls over the same labels, as one; the least exact kind holds for all.
+        """Concatenates scores over the same labels; the result has the least exact kind.
 
         Raises:
             ValueError: the labels differ.
@@ -130,10 +130,10 @@ class LabelScorer(Protocol):
 def yes_no_odds(
     scorer: LabelScorer, prompts: Sequence[Sequence[RenderedPrompt]]
 ) -> tuple[np.ndarray, ScoreKind]:
-    """Log-odds (B, K) of yes against no, and how they were made.
+    """Log-odds (B, K) of yes against no, and the kind of scores.
 
-    `prompts[b][k]` asks about label k of turn b. The prompts of a turn differ only at their end, so what
-    they share is read once.
+    `prompts[b][k]` asks about label k of turn b. The prompts of a turn differ only at their end, so their
+    shared prefix is read once.
     """
     scores = scorer.score([prompt for of_turn in prompts for prompt in of_turn], YES_NO)
     odds = scores.log_likelihood[:, 0] - scores.log_likelihood[:, 1]

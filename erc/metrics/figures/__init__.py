@@ -1,7 +1,7 @@
 """The figures of a report, each a function of arrays that writes one PNG and returns its path.
 
-matplotlib comes with the extra `report` and is imported when a figure is drawn; figures are drawn on their
-own canvas, so no back end is chosen and no global setting is touched.
+matplotlib comes with the extra `report` and is imported when a figure is drawn. Figures are drawn on their
+own canvas, so no backend is selected and no global setting is changed.
 """
 
 from erc.metrics.figures.curves import rejection_figure, reliability_figure, risk_coverage_figure

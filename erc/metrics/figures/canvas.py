@@ -1,7 +1,7 @@
-"""What the figures share: colours that the colour-blind can tell apart, a plain frame, and saving.
+"""Common parts of the figures: a colour-blind safe palette, the frame of the axes, and saving.
 
-The colours are those of Okabe and Ito (2008); series also differ by dash or marker, so that a grey print can
-be read.
+The colours are those of Okabe and Ito (2008). Series also differ by dash or marker, so they are readable in a
+grey print.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DASHES: tuple[Any, ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
     (0, (2, 1)),
 )
-SEQUENTIAL = "Blues"  # one hue from light to dark: readable in grey and with any colour vision
+SEQUENTIAL = "Blues"  # one hue from light to dark: readable in grey and for colour-blind readers
 _DPI = 160
 
 
@@ -51,7 +51,7 @@ def new_figure(
 
 
 def frame(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: str | None = "y") -> None:
-    """Titles, light grid lines on one axis or both, and no box."""
+    """Sets titles, light grid lines on one axis or both, and no box."""
     axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)

@@ -1,4 +1,4 @@
-"""Reliability, rejection and risk-coverage curves, each with what it must be compared to."""
+"""Reliability, rejection and risk-coverage curves, each with its baselines."""
 
 from __future__ import annotations
 
@@ -67,9 +67,8 @@ def rejection_figure(
 ) -> Path:
     """Macro and micro F1 against the rejected share of named uncertainties, with random rejection.
 
-    The lower panel shows how many labels keep at least ten positives: a macro F1 that rises while labels run
-    empty
-    means little.
+    The lower panel shows how many labels keep at least ten positives. If this number falls, a rise of the
+        macro F1 is not meaningful.
     """
     figure, grid = new_figure(9.0, 5.4, rows=2, columns=2, height_ratios=(4, 1), sharex=True)
     for column, (field, name) in enumerate((("macro_f1", "macro-F1"), ("micro_f1", "micro-F1"))):
@@ -125,7 +124,7 @@ def risk_coverage_figure(
 ) -> Path:
     """Mean loss of the kept turns against coverage, with random rejection and the oracle.
 
-    `areas` go into the legend.
+    `areas` are shown in the legend.
     """
     figure, axes = new_figure(6.4, 5.0)
     for number, (name, curve) in enumerate(curves.items()):
@@ -140,7 +139,7 @@ def risk_coverage_figure(
     frame(axes, title=title, x="coverage: share of utterances kept", y=f"mean {loss} of the kept")
     axes.xaxis.set_major_formatter(_percent)
     axes.set_xlim(0, 1)
-    # The first few kept utterances swing between 0 and 1 and would squeeze everything else.
+    # The risk of the first few kept utterances varies between 0 and 1 and would dominate the scale.
     settled = [curve.risk[curve.coverage >= 0.02] for curve in curves.values()]
     axes.set_ylim(0, 1.15 * max(whole, *(risks.max(initial=0.0) for risks in settled)) or 1.0)
     figure.legend(loc="outside lower center", fontsize=8.5, frameon=False, ncols=2)

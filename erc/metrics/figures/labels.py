@@ -1,4 +1,4 @@
-"""Figures with one row per label: how often it occurs, how well it is found, what it is taken for."""
+"""Figures with one row per label: frequency, F1, and confusion with other labels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def per_class_f1_figure(
     intervals: Sequence[tuple[float, float]] | None = None,
     title: str = "F1 per label",
 ) -> Path:
-    """Bars of F1 by label in falling order, with supports, and intervals if given.
+    """Bars of F1 by label in descending order, with supports, and intervals if given.
 
     The dashed line is the macro average; colours are tiers.
     """
@@ -132,7 +132,7 @@ def cooccurrence_figure(
     *,
     title: str = "Decided given true (%): the diagonal is the recall",
 ) -> Path:
-    """The matrix of `cooccurrence_confusion`, in percent; cells below 1% stay empty."""
+    """The matrix of `cooccurrence_confusion`, in percent; cells below 1% are left empty."""
     shares = np.asarray(matrix, dtype=np.float64)
     texts = [[_percent(value) for value in row] for row in shares]
     return _matrix(shares, texts, labels, path, title=title, bar="share of utterances with the true label")

@@ -1,4 +1,4 @@
-"""Uncertainty of each emotion: against its probability, and as distributions of its two parts.
+"""Uncertainty of each emotion, by probability and as distributions of its two parts.
 
 Shapes: B utterances, C labels.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from erc.metrics.figures.canvas import BLUE, GREEN, GREY, INK, ORANGE, RED, frame, new_figure, save
 from erc.uncertainty.decomposition import Uncertainty
 
-_POINTS = 1_500  # of one panel: more only blacken it
+_POINTS = 1_500  # points per panel: more would only overlap
 
 
 def probability_uncertainty_figure(
@@ -30,7 +30,7 @@ def probability_uncertainty_figure(
 ) -> Path:
     """One panel per emotion: each cell of (B, C) by mean probability and uncertainty, positives in front.
 
-    The vertical line is the label's threshold. Every positive is shown, of the negatives a seeded sample.
+    The vertical line is the label's threshold. All positives and a seeded sample of negatives are shown.
     """
     observed = np.asarray(targets).astype(bool)
     columns = min(7, len(labels))
@@ -82,7 +82,7 @@ def uncertainty_ridges_figure(
 ) -> Path:
     """Smoothed distributions of the aleatoric and epistemic parts (B, C), one ridge per emotion.
 
-    The emotion with the largest mean is on top. Each ridge has its own height; the tick is the mean.
+    The emotion with the largest mean is on top. Each ridge is scaled separately; the tick is the mean.
     """
     order = np.argsort(-uncertainty.total.mean(axis=0), kind="stable")
     figure, panels = new_figure(9.0, 1.3 + 0.27 * len(labels), rows=1, columns=2, sharey=True)
@@ -107,7 +107,7 @@ def uncertainty_ridges_figure(
 def _ridge(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """A histogram density smoothed over 1/50 of the scale, with peak 1.
 
-    It is reflected at the ends; its square root is taken so that tails show.
+    It is reflected at the ends. The square root makes the tails visible.
     """
     from scipy.ndimage import gaussian_filter1d
 

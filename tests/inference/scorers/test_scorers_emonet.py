@@ -1,4 +1,4 @@
-"""EmoNet's scorer: predictions independent of batching, and equal live and in batch."""
+"""EmoNet's scorer: predictions do not depend on batching and are equal live and in batch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shelf(tiny_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(tiny_shelf: Path) -> Iterator[dict[str, Predictor]]:
-    """One predictor of each context, in fp32 with the artefact's own sampling."""
+    """One predictor per context mode, in fp32 with the artefact's own sampling."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVEMO_MODELS", str(tiny_shelf))
         yield {context: load_predictor(f"tiny-{context}", settings=FP32) for context in CONTEXTS}
@@ -67,7 +67,7 @@ def counts(predictions: Any) -> list[tuple[int, int]]:
     return [(p.past_utterances, p.past_conversations) for p in predictions]
 
 
-# --- the same whatever is labelled beside it
+# --- independence of other conversations in the batch
 # ------------------------------------------------------------------------------------
 
 
@@ -82,7 +82,7 @@ def test_emonet_scores_do_not_depend_on_batches_or_order(context: str, loaded: d
     np.testing.assert_allclose(numbers(small[1].predictions), alone, atol=1e-5)
 
 
-def test_emonet_numbers_do_not_depend_on_threads(loaded: dict[str, Predictor]) -> None:
+def test_emonet_scores_do_not_depend_on_threads(loaded: dict[str, Predictor]) -> None:
     threads = torch.get_num_threads()
     one = numbers(loaded["hierarchical"].label([talk("a")])[0].predictions)
     try:
@@ -102,16 +102,18 @@ def test_emonet_in_bf16_is_within_five_hundredths_of_fp32(context: str, loaded: 
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_later_turn_changes_no_earlier_prediction(context: str, loaded: dict[str, Predictor]) -> None:
+def test_emonet_change_of_a_later_turn_leaves_earlier_predictions_unchanged(
+    context: str, loaded: dict[str, Predictor]
+) -> None:
     turns = [*ANA[:4], ("Ana", "I am angry, and it hurts!"), *ANA[5:]]
     before, after = (
         numbers(loaded[context].label([talk("a", given)])[0].predictions) for given in (ANA, turns)
     )
     np.testing.assert_allclose(after[:4], before[:4], atol=1e-5)
-    assert np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4  # later turns do see the change
+    assert np.abs(after[4:] - before[4:]).max(axis=1).min() > 1e-4  # later turns depend on the change
 
 
-# --- whose past it is
+# --- speaker history
 # -----------------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +125,7 @@ def test_emonet_speakers_of_two_transcripts_with_one_name_share_no_history(
     assert counts(second.predictions) == [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]
 
 
-def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: dict[str, Predictor]) -> None:
+def test_emonet_predictions_do_not_depend_on_stream_order_or_window(loaded: dict[str, Predictor]) -> None:
     """Neither the order of a stream nor its windows change a prediction."""
     given = [
         talk("a", corpus="meld"),
@@ -139,7 +141,7 @@ def test_emonet_conversations_of_a_corpus_are_labelled_each_as_if_alone(loaded: 
         assert counts(one.predictions) == counts(together.predictions) == counts(alone.predictions)
 
 
-def test_emonet_on_a_corpus_reads_speakers_earlier_conversations(
+def test_emonet_on_a_corpus_reads_earlier_conversations_of_speakers(
     loaded: dict[str, Predictor],
 ) -> None:
     scorer = loaded["hierarchical"].scorer
@@ -151,7 +153,7 @@ def test_emonet_on_a_corpus_reads_speakers_earlier_conversations(
     assert np.abs(seen.probabilities[7:] - alone.probabilities)[0].max() > 1e-4
 
 
-def test_emonet_on_transcripts_reads_no_other_conversation(loaded: dict[str, Predictor]) -> None:
+def test_emonet_on_transcripts_reads_only_the_same_conversation(loaded: dict[str, Predictor]) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     together, alone = scorer.score_corpus([talk("a"), talk("b", BEN)]), scorer.score([talk("b", BEN)])
@@ -164,7 +166,9 @@ def trained_to_remember(scorer: EmoNetScorer, kind: str) -> EmoNetScorer:
     return EmoNetScorer(replace(scorer.artefact, info=info), utterance=scorer.utterance, settings=FP32)
 
 
-def test_emonet_trained_on_the_past_of_a_dialogue_reads_no_other(loaded: dict[str, Predictor]) -> None:
+def test_emonet_trained_on_dialogue_history_reads_only_the_same_dialogue(
+    loaded: dict[str, Predictor],
+) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     within = trained_to_remember(scorer, "dialogue")
@@ -174,7 +178,7 @@ def test_emonet_trained_on_the_past_of_a_dialogue_reads_no_other(loaded: dict[st
     assert within.score_corpus(corpus).seen[7:].tolist() == alone.seen.tolist() != [[0, 0]] * 5
 
 
-def test_emonet_trained_without_a_past_reads_none(loaded: dict[str, Predictor]) -> None:
+def test_emonet_trained_without_history_reads_none(loaded: dict[str, Predictor]) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     without = trained_to_remember(scorer, "off").score([talk("a")])
@@ -185,7 +189,7 @@ def test_emonet_trained_without_a_past_reads_none(loaded: dict[str, Predictor]) 
 
 
 @pytest.mark.parametrize("kind", ["shuffled_speakers", "other_speaker"])
-def test_emonet_trained_on_somebody_elses_past_is_refused(kind: str, loaded: dict[str, Predictor]) -> None:
+def test_emonet_trained_on_a_control_history_is_refused(kind: str, loaded: dict[str, Predictor]) -> None:
     scorer = loaded["hierarchical"].scorer
     assert isinstance(scorer, EmoNetScorer)
     with pytest.raises(ArtefactError, match=f"control .history: {kind}."):
@@ -193,7 +197,7 @@ def test_emonet_trained_on_somebody_elses_past_is_refused(kind: str, loaded: dic
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_emonet_spelling_of_a_name_makes_no_second_speaker(
+def test_emonet_treats_spelling_variants_of_a_name_as_one_speaker(
     context: str, loaded: dict[str, Predictor]
 ) -> None:
     spelled = talk(
@@ -217,8 +221,8 @@ def test_emonet_reads_text_with_lone_surrogates(context: str, loaded: dict[str, 
     np.testing.assert_allclose(numbers(whole), numbers(marked), atol=1e-6)
 
 
-def test_emonet_two_transcripts_of_one_name_are_both_labelled(loaded: dict[str, Predictor]) -> None:
-    """Two files may have one name; each is read by itself."""
+def test_emonet_labels_two_transcripts_with_the_same_name(loaded: dict[str, Predictor]) -> None:
+    """Two files may have the same name; each is read separately."""
     first, second = loaded["hierarchical"].label([talk("chat"), talk("chat", BEN)])
     for one, turns in ((first, ANA), (second, BEN)):
         alone = loaded["hierarchical"].label([talk("chat", turns)])[0]
@@ -226,13 +230,13 @@ def test_emonet_two_transcripts_of_one_name_are_both_labelled(loaded: dict[str, 
         assert counts(one.predictions) == counts(alone.predictions)
 
 
-def test_emonet_empty_conversations_are_labelled_with_nothing(loaded: dict[str, Predictor]) -> None:
+def test_emonet_of_empty_conversations_returns_no_predictions(loaded: dict[str, Predictor]) -> None:
     assert loaded["hierarchical"].label([]) == []
     labelled = loaded["hierarchical"].label([talk("none", ()), talk("a"), talk("nothing", ())])
     assert [len(one.predictions) for one in labelled] == [0, len(ANA), 0]
 
 
-# --- what is reported
+# --- reported emotions
 # -----------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +269,7 @@ def test_emonet_reports_sentiment_through_the_map_of_probabilities(loaded: dict[
         )
 
 
-def test_emonet_asked_for_the_28_emotions_hands_over_to_the_classifier_it_reads() -> None:
+def test_emonet_asked_for_the_28_emotions_uses_its_classifier() -> None:
     prediction = (
         load_predictor("tiny-hierarchical", settings=FP32, emotions="goemotions")
         .label([talk("a")])[0]
@@ -274,9 +278,7 @@ def test_emonet_asked_for_the_28_emotions_hands_over_to_the_classifier_it_reads(
     assert (prediction.model, len(prediction.probabilities)) == ("tiny-utterance@3", 28)
 
 
-def test_emonet_over_another_classifier_than_it_was_trained_with_is_refused(
-    shelf: Path, tmp_path: Path
-) -> None:
+def test_emonet_with_another_classifier_than_in_training_is_refused(shelf: Path, tmp_path: Path) -> None:
     shared = load_artefact(shelf / "tiny-utterance")
     folder = save_tiny_emonet(tmp_path / "strange", replace(shared, sha256="0" * 64), context="window")
     with pytest.raises(
@@ -304,7 +306,7 @@ def test_emonet_with_own_memory_encoder_is_equal_live_and_in_batch(
         assert set(counts(whole)) == {(0, 0)}
 
 
-# --- a conversation that is still going on
+# --- live conversations
 # --------------------------------------------------------------------------------------
 
 
@@ -342,7 +344,7 @@ def test_live_conversation_resumes_from_its_file(context: str, mode: str, tmp_pa
     assert counts(turns) == counts(whole[4:])
 
 
-def test_live_turn_without_words_is_refused_and_not_taken(loaded: dict[str, Predictor]) -> None:
+def test_live_turn_without_words_is_refused_and_not_added(loaded: dict[str, Predictor]) -> None:
     live = LiveConversation(loaded["hierarchical"])
     for text in ("", " \n"):
         with pytest.raises(InputError, match="needs a text"):
@@ -350,7 +352,7 @@ def test_live_turn_without_words_is_refused_and_not_taken(loaded: dict[str, Pred
     assert (len(live), live.append("Ana", "Okay.").utterance.index) == (0, 0)
 
 
-def test_live_state_is_kept_under_a_path_given_as_text(loaded: dict[str, Predictor], tmp_path: Path) -> None:
+def test_live_state_is_saved_to_a_path_given_as_str(loaded: dict[str, Predictor], tmp_path: Path) -> None:
     live, path = LiveConversation(loaded["hierarchical"]), str(tmp_path / "live.safetensors")
     live.append("Ana", "Okay.")
     live.save(path)
@@ -358,7 +360,7 @@ def test_live_state_is_kept_under_a_path_given_as_text(loaded: dict[str, Predict
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None:
+def test_live_state_has_the_same_size_after_20_and_60_turns(context: str) -> None:
     live = LiveConversation(predictor(context, uncertainty="off"))
     sizes = []
     for number in range(60):
@@ -375,7 +377,7 @@ def test_live_state_is_as_large_after_60_turns_as_after_20(context: str) -> None
         SafetensorError("I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
+def test_live_state_write_failure_keeps_the_old_file(
     failure: Exception, loaded: dict[str, Predictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, path = LiveConversation(loaded["hierarchical"], conversation_id="a"), tmp_path / "live.safetensors"
@@ -393,7 +395,7 @@ def test_live_state_that_cannot_be_written_leaves_the_file_as_it_was(
         live.save(path)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
-    assert path.stat().st_mode & 0o077 == 0  # it holds what people said
+    assert path.stat().st_mode & 0o077 == 0  # the file holds conversation text
 
 
 def test_live_state_of_another_model_is_refused(loaded: dict[str, Predictor], tmp_path: Path) -> None:
@@ -412,8 +414,10 @@ def test_live_state_of_another_model_is_refused(loaded: dict[str, Predictor], tm
         ("head", {"uncertainty": "full"}),
     ],
 )
-def test_live_state_of_other_samples_is_refused(begun: str, changes: dict[str, Any], tmp_path: Path) -> None:
-    """Sampled states belong to certain networks; others would continue a past that is not theirs."""
+def test_live_state_with_other_sampling_settings_is_refused(
+    begun: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """A sampled state belongs to specific dropout masks and is invalid with others."""
     live = LiveConversation(predictor("hierarchical", uncertainty=begun, samples=2))
     live.append("Ana", "No.")
     live.save(tmp_path / "live.safetensors")
@@ -437,7 +441,7 @@ def test_live_state_resumes_in_a_mode_without_sampled_state(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no such state", b"\x02\0\0\0\0\0\0\0{}"])
-def test_live_state_in_another_file_is_refused(
+def test_live_state_file_missing_or_invalid_is_refused_by_name(
     content: bytes | None, loaded: dict[str, Predictor], tmp_path: Path
 ) -> None:
     path = tmp_path / "live.safetensors"
@@ -447,7 +451,7 @@ def test_live_state_in_another_file_is_refused(
         LiveConversation.load(path, loaded["hierarchical"])
 
 
-def test_live_turn_out_of_order_is_refused_and_changes_nothing(loaded: dict[str, Predictor]) -> None:
+def test_live_turn_out_of_order_is_refused_without_a_state_change(loaded: dict[str, Predictor]) -> None:
     live = LiveConversation(loaded["hierarchical"], conversation_id="a")
     live.append_utterance(talk("a").utterances[0])
     for index in (0, 2):
@@ -467,8 +471,8 @@ def test_live_conversation_needs_a_conversation_model(tiny_utterance_artefact: P
         LiveConversation(load_predictor(str(tiny_utterance_artefact), settings=FP32))
 
 
-def test_live_speaker_reads_no_more_than_the_limit_of_their_past(loaded: dict[str, Predictor]) -> None:
-    """Turns beyond the window and the last observations are forgotten: two pasts, one answer."""
+def test_live_prediction_ignores_turns_beyond_the_history_limits(loaded: dict[str, Predictor]) -> None:
+    """Pasts that differ only beyond the window and the last observations give the same prediction."""
     answers = []
     for opening in ("I am so happy!", "It hurts, no."):
         live = LiveConversation(loaded["turn_causal"])
@@ -505,8 +509,8 @@ def test_conversation_model_with_invalid_sampling_is_refused(
         EmoNetScorer(broken, utterance=scorer.utterance, settings=FP32)
 
 
-def test_emonet_turn_cut_for_its_speaker_tag_is_marked(shelf: Path) -> None:
-    """The classifier reads 48 tokens, the model 32 including the tag; cuts by either are marked."""
+def test_emonet_turn_truncated_for_its_speaker_tag_is_marked(shelf: Path) -> None:
+    """The classifier reads 48 tokens, the model 32 with the tag; truncation by either is marked."""
     longer = talk("a", (("Ana", "Okay."), ("Ana", "okay " * 40), ("Ben", "Okay.")))
     model = predictor("turn_causal", uncertainty="off")
     assert not model.scorer.utterance.score_texts(["okay " * 40]).truncated[0]  # type: ignore[attr-defined]
@@ -515,7 +519,7 @@ def test_emonet_turn_cut_for_its_speaker_tag_is_marked(shelf: Path) -> None:
     assert whole == [live.append_utterance(turn).truncated for turn in longer] == [False, True, False]
 
 
-def test_scorers_of_two_precisions_leave_each_other_alone(loaded: dict[str, Predictor]) -> None:
+def test_scorers_of_two_precisions_do_not_affect_each_other(loaded: dict[str, Predictor]) -> None:
     artefact = loaded["hierarchical"].scorer.artefact  # type: ignore[attr-defined]
     utterance = loaded["hierarchical"].scorer.utterance.artefact  # type: ignore[attr-defined]
 
@@ -533,7 +537,7 @@ def test_scorers_of_two_precisions_leave_each_other_alone(loaded: dict[str, Pred
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-def test_live_state_keeps_no_more_of_a_text_than_the_model_reads_again(
+def test_live_state_stores_only_the_text_the_model_rereads(
     context: str, loaded: dict[str, Predictor], tmp_path: Path
 ) -> None:
     live, path = LiveConversation(loaded[context]), tmp_path / "live.safetensors"
@@ -575,7 +579,7 @@ def test_damaged_live_state_is_refused(damage: str, loaded: dict[str, Predictor]
 
 
 @pytest.mark.parametrize("folder", ["none", "file"])
-def test_live_state_cannot_be_saved_where_there_is_no_folder(
+def test_live_state_save_to_a_missing_folder_is_refused(
     folder: str, loaded: dict[str, Predictor], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

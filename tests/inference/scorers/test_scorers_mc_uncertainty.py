@@ -18,7 +18,7 @@ PLATT = PerLabelPlatt(slope=tuple(RNG.uniform(0.5, 1.5, 28)), intercept=tuple(RN
     [PLATT, Identity("sigmoid"), Temperature(1.5)],
     ids=["platt", "identity", "without a closed form"],
 )
-def test_sampled_agrees_with_the_double_precision_functions(
+def test_sampled_equals_the_double_precision_functions(
     target: str, calibrator: PerLabelPlatt | Identity | Temperature
 ) -> None:
     emotion_map = load_emotion_map("goemotions", target)
@@ -30,7 +30,7 @@ def test_sampled_agrees_with_the_double_precision_functions(
             np.testing.assert_allclose(getattr(found, part), getattr(wanted, part), atol=2e-5)
 
 
-def test_sampled_one_sample_has_no_epistemic_part() -> None:
+def test_sampled_with_one_sample_has_zero_epistemic_uncertainty() -> None:
     own, mapped = SampledUncertainty(PLATT, load_emotion_map("goemotions", "ekman"))(
         torch.from_numpy(LOGITS[:1])
     )
@@ -39,7 +39,7 @@ def test_sampled_one_sample_has_no_epistemic_part() -> None:
     assert (own.total > 0).all()
 
 
-def test_sampled_extreme_logits_stay_finite() -> None:
+def test_sampled_with_extreme_logits_is_finite() -> None:
     logits = torch.tensor([[[1e4] * 14 + [-1e4] * 14]])
     own, mapped = SampledUncertainty(Identity("sigmoid"), load_emotion_map("goemotions", "ekman"))(logits)
     assert np.abs(own.total).max() < 1e-20

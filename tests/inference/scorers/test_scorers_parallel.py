@@ -1,4 +1,4 @@
-"""Parallel batches: all are processed, errors arrive, other threads keep their settings."""
+"""Parallel batches: all are processed, errors are raised, other threads keep their settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None) -> None:
+def test_run_parallel_processes_every_item_once_in_single_threaded_workers(two_threads: None) -> None:
     done: list[int] = []
     seen: set[tuple[str, int, bool]] = set()
     meeting = threading.Barrier(2, timeout=30)
 
     def work(item: int) -> None:
         if item < 2:
-            meeting.wait()  # breaks unless the first two run at once
+            meeting.wait()  # fails unless the first two items run concurrently
         seen.add(
             (
                 threading.current_thread().name.rpartition("_")[0],
@@ -43,7 +43,7 @@ def test_every_item_is_done_once_by_threads_that_compute_alone(two_threads: None
     assert torch.get_num_threads() == 2
 
 
-def test_many_threads_are_divided_among_eight_workers() -> None:
+def test_run_parallel_divides_many_threads_among_eight_workers() -> None:
     before, seen = torch.get_num_threads(), set[int]()
     torch.set_num_threads(24)
     try:
@@ -54,7 +54,7 @@ def test_many_threads_are_divided_among_eight_workers() -> None:
     assert seen == {3}
 
 
-def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
+def test_thread_started_after_run_parallel_has_the_previous_thread_count(two_threads: None) -> None:
     run_parallel(lambda item: None, range(2), device="cpu", width=32)
     found: list[int] = []
     later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
@@ -64,7 +64,7 @@ def test_threads_that_begin_later_keep_the_setting(two_threads: None) -> None:
 
 
 @pytest.mark.parametrize(("width", "threads"), [(384, 1), (768, 2)])
-def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(
+def test_run_parallel_of_one_item_uses_all_threads_for_a_wide_network(
     two_threads: None, width: int, threads: int
 ) -> None:
     seen: list[tuple[bool, int, bool]] = []
@@ -83,7 +83,7 @@ def test_single_item_is_shared_by_all_threads_where_the_network_is_wide(
     assert alone(torch.get_num_threads, device="cpu", width=width) == threads
 
 
-def test_error_is_raised_after_all_items_have_stopped(two_threads: None) -> None:
+def test_run_parallel_raises_an_error_after_all_items_have_stopped(two_threads: None) -> None:
     release, under_way = threading.Event(), threading.Semaphore(0)
     finished: list[int] = []
 
@@ -101,7 +101,7 @@ def test_error_is_raised_after_all_items_have_stopped(two_threads: None) -> None
     assert finished == [1]
 
 
-def test_items_within_an_item_are_done_by_its_own_thread(two_threads: None) -> None:
+def test_nested_run_parallel_runs_in_the_thread_of_its_item(two_threads: None) -> None:
     names: list[tuple[str, str]] = []
 
     def work(item: int) -> None:
@@ -127,7 +127,7 @@ def _in_child(done: multiprocessing.queues.Queue[int]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_forked_process_has_threads_of_its_own(two_threads: None) -> None:
+def test_forked_process_creates_its_own_threads(two_threads: None) -> None:
     run_parallel(lambda item: None, range(2), device="cpu", width=32)
     context = multiprocessing.get_context("fork")
     done = context.Queue()
@@ -137,7 +137,7 @@ def test_forked_process_has_threads_of_its_own(two_threads: None) -> None:
     child.join(timeout=60)
 
 
-def test_other_devices_go_one_by_one() -> None:
+def test_run_parallel_on_other_devices_is_sequential() -> None:
     assert worker_count("cuda") == 1
     assert share(10_000, most=4096, device="cuda") == 4096
 
@@ -145,7 +145,5 @@ def test_other_devices_go_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("tokens", "shared"), [(100, 256), (300, 256), (1001, 501), (4096, 2048), (100_000, 4096)]
 )
-def test_batches_keep_every_worker_busy_and_no_batch_is_tiny(
-    two_threads: None, tokens: int, shared: int
-) -> None:
+def test_batches_use_every_worker_and_are_not_tiny(two_threads: None, tokens: int, shared: int) -> None:
     assert share(tokens, most=4096, device="cpu") == shared

@@ -1,4 +1,4 @@
-"""Which earlier turns of a speaker a prompt shows."""
+"""The choice of a speaker's earlier turns for a prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAP = load_emotion_map("goemotions", "ekman")
 
 
 def turn(text, degrees=90.0, *, probabilities=None):
-    """A turn whose embedding has an angle to the target's."""
+    """A turn whose embedding has the given angle to the target's."""
     angle = np.deg2rad(degrees)
     return ReadTurn(
         text,
@@ -43,13 +43,13 @@ def chosen(retrieval, limit, *, remembered=REMEMBERED, said=SAID, near=NEAR):
         ("recency", 9, ["r0", "r1", "r2", "s0", "s1"]),
         ("similarity", 2, ["r0", "s0"]),  # 10 and 40 degrees from the target
         ("similarity", 3, ["r0", "r2", "s0"]),
-        ("both", 4, ["r0", "r2", "s0", "s1"]),  # the nearest two, then the last two of the others
-        ("both", 3, ["r0", "s0", "s1"]),  # half of three is one
+        ("both", 4, ["r0", "r2", "s0", "s1"]),  # the nearest two, then the latest two of the others
+        ("both", 3, ["r0", "s0", "s1"]),  # half of three, rounded down, is one
         ("both", 2, ["r0", "s1"]),
         ("none", 4, []),
     ],
 )
-def test_turns_of_the_conversation_and_of_the_memory_are_chosen_by_one_rule(retrieval, limit, expected):
+def test_turns_of_the_conversation_and_of_the_memory_are_chosen_by_the_same_rule(retrieval, limit, expected):
     assert chosen(retrieval, limit) == expected
 
 
@@ -58,7 +58,7 @@ def test_without_a_memory_turns_come_from_the_conversation():
     assert chosen("similarity", 1, remembered=[], near={}) == ["s0"]
 
 
-def test_vector_is_computed_only_for_similarity():
+def test_target_vector_is_computed_only_for_similarity():
     def never():
         raise AssertionError("asked for")
 
@@ -66,7 +66,7 @@ def test_vector_is_computed_only_for_similarity():
     assert len(chosen_turns([], SAID, near={}, vector=never, retrieval="both", limit=1)) == 1
 
 
-def test_of_equally_near_turns_the_later_is_shown():
+def test_of_equally_similar_turns_the_later_is_chosen():
     assert chosen("similarity", 1, said=[turn("s0", 40), turn("s1", 40)], remembered=[], near={}) == ["s1"]
 
 
@@ -77,7 +77,7 @@ def test_of_equally_near_turns_the_later_is_shown():
     retrieval=st.sampled_from(["recency", "similarity", "both", "none"]),
 )
 @settings(deadline=None)
-def test_chosen_turns_are_in_order_without_doubles_and_within_the_limit(count, said, limit, retrieval):
+def test_chosen_turns_are_ordered_unique_and_within_the_limit(count, said, limit, retrieval):
     remembered, spoken = (
         [turn(f"r{i}", 7 * i) for i in range(count)],
         [turn(f"s{i}", 5 * i) for i in range(said)],
@@ -89,7 +89,7 @@ def test_chosen_turns_are_in_order_without_doubles_and_within_the_limit(count, s
     assert len(found) == (0 if retrieval == "none" else min(limit, count + said))
 
 
-def test_entries_name_the_likeliest_emotion_of_turns_whose_words_were_kept():
+def test_entries_hold_the_likeliest_emotion_of_turns_with_stored_text():
     weights = np.zeros(28)
     weights[MAP.source.labels.index("grief")], weights[MAP.source.labels.index("curiosity")] = 0.7, 0.2
     found = entries([turn("I miss her.", probabilities=weights), ReadTurn(None, np.zeros(2), weights)], MAP)
@@ -99,14 +99,14 @@ def test_entries_name_the_likeliest_emotion_of_turns_whose_words_were_kept():
     )
 
 
-def test_said_turns_are_the_last_of_each_speaker_whatever_the_spelling():
+def test_said_turns_hold_the_last_turns_of_each_speaker_for_any_spelling():
     said = SaidTurns(2)
     for speaker, text in (("Ana", "1"), ("Ben", "2"), ("ana ", "3"), ("ANA", "4")):
         said.append(speaker, turn(text))
     assert [[one.text for one in said.of(who)] for who in ("Ana", "Ben", "Cleo")] == [["3", "4"], ["2"], []]
 
 
-def test_said_turns_restore_a_snapshot_and_a_record():
+def test_said_turns_are_restored_from_a_snapshot_and_a_record():
     said = SaidTurns(2)
     said.append("Ana", turn("1"))
     back = said.snapshot()
@@ -121,7 +121,7 @@ def test_said_turns_restore_a_snapshot_and_a_record():
     assert [[one.text for one in said.of(who)] for who in ("Ana", "Ben")] == [["1"], []]
 
 
-def test_said_turns_stop_growing():
+def test_said_turns_have_bounded_size():
     said, sizes = SaidTurns(3), []
     for _ in range(9):
         said.append("Ana", turn("four"))

@@ -1,4 +1,4 @@
-"""A live conversation gives the answers of labelling it whole, with a state of bounded size."""
+"""A live conversation equals labelling it whole, with a state of bounded size."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def tiny_backend(*, dropout=None):
 def predictor_of(
     backend, *, room=400, block=3, max_turns=None, notes=None, settings=FP32, encoder=None, dropout=False
 ):
-    """A language model whose prompts have `room` tokens for the dialogue."""
+    """A predictor whose prompts have `room` tokens for the dialogue."""
     encoder = backend.encoder if encoder is None else encoder
     fixed = len(encoder.prompt_ids(PromptBuilder(encoder=encoder, labels=LABELS).content_free()))
     builder = PromptBuilder(
@@ -103,7 +103,7 @@ def counts(predictions):
 
 
 @pytest.mark.parametrize("limits", [{}, {"max_turns": 4}, {"room": 10_000}])
-def test_live_llm_gives_the_answers_of_the_whole_conversation(backend, limits):
+def test_live_llm_equals_labelling_the_whole_conversation(backend, limits):
     predictor, talk = predictor_of(backend, **limits), dialogue()
     whole, live = predictor.label([talk])[0].predictions, LiveConversation(predictor, conversation_id="a")
     found = [live.append_utterance(turn) for turn in talk]
@@ -116,7 +116,7 @@ def test_live_llm_gives_the_answers_of_the_whole_conversation(backend, limits):
 
 @pytest.mark.parametrize("retrieval", ["recency", "similarity", "both"])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_live_llm_shows_what_was_felt_so_far_as_batch_does(backend, tmp_path, retrieval, resumed):
+def test_live_llm_with_emotion_history_equals_batch_labelling(backend, tmp_path, retrieval, resumed):
     predictor, talk = (
         predictor_of(backend, room=2000, notes=PromptNotes(history=2, retrieval=retrieval)),
         dialogue(9),
@@ -133,7 +133,7 @@ def test_live_llm_shows_what_was_felt_so_far_as_batch_does(backend, tmp_path, re
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_turn_is_encoded_once_for_its_demonstrations_and_its_fine_emotions(backend, monkeypatch, live):
+def test_turn_is_encoded_once_for_demonstrations_and_fine_emotions(backend, monkeypatch, live):
     predictor, talk, found, read = predictor_of(backend), dialogue(5), [], []
     expected = predictor.scorer.utterance.score_texts([turn.text for turn in talk])
     shown = lambda vector, text, origin: found.append(vector) or ()  # noqa: E731
@@ -152,7 +152,7 @@ def test_turn_is_encoded_once_for_its_demonstrations_and_its_fine_emotions(backe
     np.testing.assert_allclose(found, expected.embedding, atol=1e-5)
 
 
-def test_live_llm_reads_only_what_is_new(backend):
+def test_live_llm_reads_only_new_tokens(backend):
     predictor, talk = predictor_of(backend, room=10_000), dialogue()
     live, lengths = LiveConversation(predictor), []
     for turn in talk:
@@ -165,10 +165,10 @@ def test_live_llm_reads_only_what_is_new(backend):
 
 
 def test_live_llm_reads_only_new_tokens_at_the_limit_for_every_speaker(backend):
-    """One speaker has a long past, the others none; that must not move the first turn shown."""
+    """One speaker has a long past and the others have none; the first turn shown must not change."""
 
     class Remembered:
-        """A past of three turns for everybody called A."""
+        """A past of three turns for each speaker named A."""
 
         def time(self, conversation_id):
             return 5.0
@@ -200,7 +200,7 @@ def test_live_llm_reads_only_new_tokens_at_the_limit_for_every_speaker(backend):
     assert live.tokens_read - before < 0.5 * sum(lengths[30:])
 
 
-def test_turn_that_a_prompt_cannot_hold_whole_is_labelled_and_marked(backend):
+def test_turn_longer_than_a_prompt_is_labelled_and_marked_truncated(backend):
     talk = Conversation(
         "a",
         (
@@ -216,7 +216,7 @@ def test_turn_that_a_prompt_cannot_hold_whole_is_labelled_and_marked(backend):
     ]
 
 
-def test_live_llm_draws_the_networks_of_the_whole_conversation():
+def test_live_llm_samples_equal_labelling_the_whole_conversation():
     backend = tiny_backend(dropout=0.3)
     predictor = predictor_of(backend, settings=replace(FP32, uncertainty="full", samples=3), dropout=True)
     talk = dialogue(9)
@@ -226,7 +226,7 @@ def test_live_llm_draws_the_networks_of_the_whole_conversation():
     assert max(one.epistemic for one in found) > 1e-3
 
 
-def test_live_llm_state_stops_growing(backend):
+def test_live_llm_state_has_bounded_size(backend):
     live, sizes = LiveConversation(predictor_of(backend)), []
     for turn in dialogue(60):
         live.append_utterance(turn)
@@ -235,7 +235,7 @@ def test_live_llm_state_stops_growing(backend):
     assert sizes[0] > live._reader.turns._window.nbytes
 
 
-def test_live_llm_resumed_gives_the_same_answers_and_keeps_no_cache(backend, tmp_path):
+def test_live_llm_resumed_gives_the_same_predictions_without_a_stored_cache(backend, tmp_path):
     predictor, talk = predictor_of(backend), dialogue(20)
     live = LiveConversation(predictor, conversation_id="a")
     for turn in talk.utterances[:12]:
@@ -249,7 +249,7 @@ def test_live_llm_resumed_gives_the_same_answers_and_keeps_no_cache(backend, tmp
     assert (resumed.conversation_id, len(resumed)) == ("a", 20)
 
 
-def test_live_llm_state_is_refused_by_another_model_prompt_budget_or_kind(backend, tmp_path):
+def test_live_llm_state_of_another_model_prompt_budget_or_kind_is_refused(backend, tmp_path):
     path = tmp_path / "live.safetensors"
     live = LiveConversation(predictor_of(backend))
     live.append("Ana", "Hello.")
@@ -283,7 +283,7 @@ def test_damaged_live_llm_state_is_reported(backend, tmp_path, missing):
 
 
 @pytest.mark.parametrize("joining", [False, True])
-def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
+def test_live_llm_with_memory_equals_batch_labelling(backend, tmp_path, joining):
     predictor = predictor_of(backend, notes=PromptNotes(bios=True, history=2))
     with Registry.open(str(tmp_path / "speakers.db")) as registry:
         remembering = RememberingPredictor(predictor, registry)
@@ -301,7 +301,7 @@ def test_live_llm_reads_the_memory_as_batch_does(backend, tmp_path, joining):
         LiveConversation.load(tmp_path / "live.safetensors", predictor)
 
 
-def test_live_llm_on_a_server_keeps_text_alone(backend):
+def test_live_llm_on_a_server_stores_only_text(backend):
     from lm_server import Behaviour, running
 
     from erc.llm.backends.server import ServerScorer, Transport
@@ -320,7 +320,7 @@ def test_live_llm_on_a_server_keeps_text_alone(backend):
 
 @pytest.mark.parametrize("history", [0, 2])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_path, resumed, history):
+def test_live_cascade_equals_labelling_the_whole_conversation(backend, tmp_path, resumed, history):
     first = load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman")
     talk = dialogue(10)
     confidence = sorted(one.confidence for one in first.label([talk])[0].predictions)
@@ -337,7 +337,7 @@ def test_live_cascade_gives_the_answers_of_the_whole_conversation(backend, tmp_p
     assert {one.model for one in found} == {"tiny-hierarchical@1", "llm:tiny"}
 
 
-def test_live_cascade_resumes_only_with_a_memory_as_it_began(backend, tmp_path):
+def test_live_cascade_started_with_a_memory_cannot_resume_without_one(backend, tmp_path):
     first, notes_of = (
         load_predictor("tiny-hierarchical", settings=FP32, emotions="ekman"),
         predictor_of(backend, notes=PromptNotes(bios=True)),
@@ -353,7 +353,7 @@ def test_live_cascade_resumes_only_with_a_memory_as_it_began(backend, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["cascade", "tiny-hierarchical", "llm"])
-def test_live_turn_that_failed_can_be_given_again(backend, monkeypatch, kind):
+def test_live_turn_can_be_retried_after_an_error(backend, monkeypatch, kind):
     if kind == "llm":
         predictor = predictor_of(backend, notes=PromptNotes(history=2))
     else:

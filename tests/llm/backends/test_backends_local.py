@@ -1,4 +1,4 @@
-"""The local backend: exact label scores, drawn networks, yes-or-no questions, live conversations."""
+"""The local backend: exact label scores, Monte-Carlo samples, yes-or-no questions, live use."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def plain_log_likelihood(model, prefix, ids):
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_score_equals_plain_passes_over_prompt_and_label(chat, tiny_lm):
+def test_score_equals_separate_passes_over_prompt_and_label(chat, tiny_lm):
     tokenizer = build_tokenizer(chat=chat)
     scorer = LocalScorer(tiny_lm, tokenizer, model_id="tiny", max_tokens=900)
     prompts = prompts_of(tokenizer)
@@ -76,7 +76,7 @@ def test_score_equals_plain_passes_over_prompt_and_label(chat, tiny_lm):
     assert scores.score_kind == "exact"
 
 
-def test_samples_are_the_passes_of_the_drawn_networks(chat_tokenizer):
+def test_samples_equal_separate_passes_under_the_same_draw(chat_tokenizer):
     model = adapted()
     scorer = LocalScorer(model, chat_tokenizer, model_id="tiny", max_tokens=1500)
     prompts = prompts_of(chat_tokenizer, 3)
@@ -93,7 +93,7 @@ def test_samples_are_the_passes_of_the_drawn_networks(chat_tokenizer):
     assert samples.std(axis=0).max() > 0.05
 
 
-def test_samples_leave_deterministic_scores_alone(chat_tokenizer):
+def test_samples_do_not_change_deterministic_scores(chat_tokenizer):
     scorer = LocalScorer(adapted(), chat_tokenizer, model_id="tiny")
     prompts = prompts_of(chat_tokenizer, 2)
     before = scorer.score(prompts, LABELS).log_likelihood
@@ -122,7 +122,7 @@ def test_yes_no_odds_equal_separate_passes(tiny_lm, chat_tokenizer):
             assert odds[b, k] == pytest.approx(yes - no, abs=1e-4)
 
 
-def test_live_scores_equal_batch_scores_and_reread_little(tiny_lm, chat_tokenizer):
+def test_live_scores_equal_batch_scores_and_reread_few_tokens(tiny_lm, chat_tokenizer):
     scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny")
     prompts = prompts_of(chat_tokenizer, 6)
     live = scorer.live()
@@ -131,10 +131,10 @@ def test_live_scores_equal_batch_scores_and_reread_little(tiny_lm, chat_tokenize
     assert live.tokens_read < 0.6 * sum(len(scorer.encoder.prompt_ids(prompt)) for prompt in prompts)
 
 
-def test_live_samples_equal_batch_samples_and_reread_little(chat_tokenizer):
+def test_live_samples_equal_batch_samples_and_reread_few_tokens(chat_tokenizer):
     scorer = LocalScorer(
         adapted(), chat_tokenizer, model_id="tiny", max_tokens=2048
-    )  # two networks to a cache, so three need two caches
+    )  # two samples per cache, so three need two caches
     prompts = prompts_of(chat_tokenizer, 4)
     live = scorer.live()
     drawn_live = np.concatenate(
@@ -166,7 +166,7 @@ def record():
     return AdapterRecord("tiny/base", "main", "erc/v1", "ab", None, LABELS, "ekman", {"kind": "identity"})
 
 
-def test_adapter_comes_back_with_the_same_scores_and_record(tmp_path, chat_tokenizer):
+def test_adapter_round_trip_gives_the_same_scores_and_record(tmp_path, chat_tokenizer):
     model = adapted()
     prompts = prompts_of(chat_tokenizer, 2)
     expected = LocalScorer(model, chat_tokenizer, model_id="a").score(prompts, LABELS).log_likelihood
@@ -181,7 +181,7 @@ def test_adapter_comes_back_with_the_same_scores_and_record(tmp_path, chat_token
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-def test_adapter_folder_is_plain_peft(tmp_path, chat_tokenizer):
+def test_adapter_folder_loads_with_peft(tmp_path, chat_tokenizer):
     model = adapted()
     save_adapter(model, tmp_path, record())
     plain = PeftModel.from_pretrained(build_model(), str(tmp_path)).eval()
@@ -203,7 +203,7 @@ def test_base_loads_from_a_folder_and_scores(tiny_lm_dir, chat_tokenizer):
     assert scorer.score(prompts_of(chat_tokenizer, 1), LABELS).best[0] in LABELS
 
 
-def test_base_that_is_missing_is_an_artefact_error(tmp_path):
+def test_missing_base_raises_an_artefact_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtefactError, match="cannot be loaded"):
         load_base(str(tmp_path / "empty"), precision="fp32", device="cpu")
@@ -221,13 +221,13 @@ def test_base_that_is_missing_is_an_artefact_error(tmp_path):
         "models\\nowhere",
     ],
 )
-def test_base_named_like_a_folder_that_is_not_there_says_so(name):
+def test_base_given_as_a_missing_folder_is_reported(name):
     with pytest.raises(ArtefactError, match="no such folder"):
         load_base(name, precision="fp32", device="cpu")
 
 
 def with_code(folder, copy, model_type):
-    """A model folder whose configuration names classes of its own, in a file that must never be run."""
+    """A model folder whose configuration names its own classes, in a file that must never be run."""
     shutil.copytree(folder, copy)
     content = json.loads((copy / "config.json").read_text())
     names = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}
@@ -236,18 +236,18 @@ def with_code(folder, copy, model_type):
     return str(copy)
 
 
-def test_base_that_brings_code_along_is_loaded_by_the_librarys_own_class(tiny_lm_dir, tmp_path):
+def test_base_with_remote_code_is_loaded_by_the_library_class(tiny_lm_dir, tmp_path):
     model, _ = load_base(with_code(tiny_lm_dir, tmp_path / "copy", "llama"), precision="fp32", device="cpu")
     assert type(model).__module__.startswith("transformers.models.llama")
 
 
 @pytest.mark.parametrize("model_type", ["foreign", "vit"])
-def test_base_that_needs_code_of_its_own_is_refused(tiny_lm_dir, tmp_path, model_type):
+def test_base_that_needs_remote_code_is_refused(tiny_lm_dir, tmp_path, model_type):
     with pytest.raises(ArtefactError, match="code of its own"):
         load_base(with_code(tiny_lm_dir, tmp_path / "copy", model_type), precision="fp32", device="cpu")
 
 
-def test_base_whose_weights_are_damaged_is_an_artefact_error(tiny_lm_dir, tmp_path):
+def test_base_with_damaged_weights_raises_an_artefact_error(tiny_lm_dir, tmp_path):
     copy = shutil.copytree(tiny_lm_dir, tmp_path / "copy")
     (copy / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ArtefactError, match="cannot be loaded"):

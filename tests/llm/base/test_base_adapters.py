@@ -1,4 +1,4 @@
-"""An adapter loads its base by weights, wherever they are, and the prompt versions of its record."""
+"""An adapter identifies its base by the weights and loads its recorded prompt versions."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def own(adapter, tmp_path):
 def test_adapter_over_another_base_is_refused(own):
     with pytest.raises(ArtefactError, match="llm:FOLDER --adapter"):
         load_predictor("llm:another/base", settings=FAST, adapter=own)
-    replace(AdapterRecord.load(own), base="made/tiny", extra={}).save(own)  # of the hub
+    replace(AdapterRecord.load(own), base="made/tiny", extra={}).save(own)  # a hub revision
     with pytest.raises(ConfigError, match=r"was trained over made/tiny, not over another/base"):
         load_predictor("llm:another/base", settings=FAST, adapter=own)
 
 
-def test_base_is_known_by_its_weights_and_not_by_its_place(own, tiny_lm_dir, tmp_path):
-    """A folder that was moved serves as before; other weights under the recorded path do not."""
+def test_base_is_identified_by_its_weights_and_not_by_its_path(own, tiny_lm_dir, tmp_path):
+    """A moved folder is accepted; other weights under the recorded path are refused."""
     moved = tmp_path / "moved"
     shutil.copytree(tiny_lm_dir, moved)
     here = load_predictor(f"llm:{own}", settings=FAST).label([SHORT])[0]
@@ -70,7 +70,7 @@ def test_base_is_known_by_its_weights_and_not_by_its_place(own, tiny_lm_dir, tmp
 
 @pytest.fixture
 def prompt_folder(tmp_path, monkeypatch):
-    """A copy of the shipped prompts, to which versions are added."""
+    """A copy of the shipped prompts, to which tests add versions."""
     folder = tmp_path / "prompts"
     shutil.copytree(resource_dir("prompts"), folder)
     monkeypatch.setattr(template, "resource_dir", lambda name: folder)
@@ -78,7 +78,7 @@ def prompt_folder(tmp_path, monkeypatch):
 
 
 def add_version(folder, name, version):
-    """Adds a version of a prompt with other words than the newest."""
+    """Adds a version of a prompt with a text that differs from the newest version."""
     newest = PromptTemplate.load(name)
     text = newest.path.read_text(encoding="utf-8").replace(
         f"version: {newest.version}\n", f"version: {version}\n"
@@ -88,7 +88,7 @@ def add_version(folder, name, version):
     path.write_text(text.replace("dialogue]", "talk]").replace("example]", "sample]"), encoding="utf-8")
 
 
-def test_adapter_keeps_its_prompt_version_when_newer_ones_are_added(adapter, prompt_folder):
+def test_adapter_keeps_its_prompt_version_after_newer_ones_are_added(adapter, prompt_folder):
     recorded = AdapterRecord.load(adapter).prompt
     for name in ("erc", "few_shot"):
         add_version(prompt_folder, name, 9)
@@ -98,7 +98,7 @@ def test_adapter_keeps_its_prompt_version_when_newer_ones_are_added(adapter, pro
     assert "[dialogue]" in builder.content_free().user
 
 
-def test_adapter_recorded_with_a_newer_version_loads_that_one(adapter, own, prompt_folder, chat_tokenizer):
+def test_adapter_recorded_with_a_newer_prompt_version_loads_it(adapter, own, prompt_folder, chat_tokenizer):
     for name in ("erc", "few_shot"):
         add_version(prompt_folder, name, 9)
     newest = PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=("joy",))
@@ -109,7 +109,7 @@ def test_adapter_recorded_with_a_newer_version_loads_that_one(adapter, own, prom
     assert "[talk]" in builder.content_free().user
 
 
-def test_adapter_whose_prompt_file_was_changed_is_refused(adapter, prompt_folder):
+def test_adapter_with_a_changed_prompt_file_is_refused(adapter, prompt_folder):
     path = prompt_folder / "erc" / "v2.yaml"
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     with pytest.raises(
@@ -119,7 +119,7 @@ def test_adapter_whose_prompt_file_was_changed_is_refused(adapter, prompt_folder
 
 
 @pytest.mark.parametrize("prompt", ["erc/v7+few_shot/v2", "erc", "erc/v2", "../erc/v2+few_shot/v2"])
-def test_adapter_whose_prompt_is_not_there_is_refused(prompt, own):
+def test_adapter_with_a_missing_prompt_is_refused(prompt, own):
     replace(AdapterRecord.load(own), prompt=prompt).save(own)
     with pytest.raises(ArtefactError, match=r"adapter's prompt '.*' cannot be loaded"):
         load_predictor(f"llm:{own}", settings=FAST)

@@ -1,4 +1,4 @@
-"""Every strategy an architecture allows scores correctly; a model without one is refused before loading."""
+"""Every scoring strategy of an architecture is correct; a model without one is refused before loading."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def model_of(kind, sizes):
 
 
 def prompts():
-    """Two prompts with a common beginning, longer than the windows above."""
+    """Two prompts with a shared prefix, longer than the windows above."""
     said = (f"Ana: there is nothing to tell\nBo: {last}" for last in ("no", "well, yes"))
     return [
         RenderedPrompt("Which emotion does Bo express?", (("dialogue", lines),), "Answer:", "probe/v1", "")
@@ -122,7 +122,7 @@ def naive(model, prompt, answer):
 
 
 @pytest.mark.parametrize("name", SCORED)
-def test_scores_are_those_of_plain_passes_in_the_way_an_architecture_allows(name):
+def test_scores_by_the_best_strategy_equal_separate_passes(name):
     strategy, kind, sizes = SCORED[name]
     model = model_of(kind, sizes)
     scorer = LocalScorer(model, build_tokenizer(chat=False), model_id="tiny")
@@ -138,14 +138,14 @@ def test_scores_are_those_of_plain_passes_in_the_way_an_architecture_allows(name
 
 
 @pytest.mark.parametrize("kind", UNSCORED)
-def test_model_whose_answers_cannot_be_scored_is_refused_before_its_weights_are_read(kind, tmp_path):
-    config_of(kind, UNSCORED[kind]).save_pretrained(tmp_path / "base")  # and no weights at all
+def test_model_without_a_scoring_strategy_is_refused_before_its_weights_are_read(kind, tmp_path):
+    config_of(kind, UNSCORED[kind]).save_pretrained(tmp_path / "base")  # the folder has no weights
     with pytest.raises(ArtefactError, match=rf"type '{kind}'.*full or sliding-window attention"):
         load_base(str(tmp_path / "base"))
 
 
-def test_model_that_cannot_score_writes(tmp_path):
-    """A text in a batch equals the one written alone."""
+def test_model_without_a_scoring_strategy_generates_text(tmp_path):
+    """A text generated in a batch equals the text generated alone."""
     folder = tmp_path / "base"
     model_of("lfm2", UNSCORED["lfm2"]).save_pretrained(folder)
     build_tokenizer(chat=True).save_pretrained(folder)
@@ -160,7 +160,7 @@ def test_model_that_cannot_score_writes(tmp_path):
         writer.score(prompts(), LABELS)
 
 
-def test_training_refuses_a_base_whose_answers_cannot_share_a_row(tmp_path):
+def test_training_refuses_a_base_that_cannot_pack_answers_in_a_row(tmp_path):
     config_of("mpt", SCORED["mpt"][2]).save_pretrained(tmp_path / "base")
     data = write_corpora(tmp_path / "data")
     call = [
@@ -177,7 +177,7 @@ def test_training_refuses_a_base_whose_answers_cannot_share_a_row(tmp_path):
     assert "type 'mpt', which can label but not be trained" in str(result.exception)
 
 
-def test_adapter_changes_nothing_of_what_is_allowed():
+def test_adapter_does_not_change_the_scoring_strategy():
     from erc.llm.base.adapters import LoraSettings, attach_lora
 
     assert best_strategy(attach_lora(model_of("mpt", SCORED["mpt"][2]), LoraSettings(r=2))) == "repeat"
@@ -216,5 +216,5 @@ def test_adapter_changes_nothing_of_what_is_allowed():
         ),
     ],
 )
-def test_positions_are_what_a_configuration_states(kind, sizes, positions):
+def test_positions_equal_the_limit_in_the_configuration(kind, sizes, positions):
     assert positions_of(config_of(kind, sizes)) == positions

@@ -31,7 +31,7 @@ def test_digest_depends_on_the_content_of_a_folder(folder, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["trained again", "other scale", "other name", "other shape"])
-def test_digest_separates_folders_of_one_name(folder, tmp_path, change):
+def test_digest_differs_for_folders_of_the_same_name(folder, tmp_path, change):
     other, values = tmp_path / "other" / folder.name, np.arange(5000, dtype=np.float32)
     shutil.copytree(folder, other)
     weights = other / "adapter_model.safetensors"
@@ -51,7 +51,7 @@ def test_folder_without_weights_has_no_digest(tmp_path):
     assert known_weights("Organisation/Model") is None
 
 
-def test_known_weights_are_those_of_base_and_adapter(folder, tmp_path):
+def test_known_weights_include_base_and_adapter(folder, tmp_path):
     base = shutil.copytree(folder, tmp_path / "base")
     (base / "adapter_config.json").unlink()
     assert known_weights("Organisation/Model", folder) == weights_digest(folder)
@@ -64,7 +64,7 @@ def reading(change=lambda tokenizer: None, *, chat=True):
     return reading_digest(PromptEncoder(tokenizer))
 
 
-def test_reading_digest_does_not_depend_on_what_was_read_before(tmp_path):
+def test_reading_digest_does_not_depend_on_earlier_use(tmp_path):
     tokenizer = build_tokenizer(chat=True)
     before = reading_digest(PromptEncoder(tokenizer))
     tokenizer(["one", "two more"], padding=True, truncation=True, max_length=3)
@@ -77,7 +77,7 @@ def test_reading_digest_does_not_depend_on_what_was_read_before(tmp_path):
     assert len(before) == 12
 
 
-def test_reading_digest_separates_templates_and_tokenizers():
+def test_reading_digest_differs_for_templates_and_tokenizers():
     from tokenizers import normalizers
     from tokenizers.processors import TemplateProcessing
 

@@ -1,4 +1,4 @@
-"""Parameters and memory against tiny models of each family; every shipped configuration trains over one."""
+"""Parameter counts and memory of each model family; shipped configurations train with tiny models."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from erc.llm.prompts.builder import PromptBuilder
 from erc.resources import resource_dir
 from erc.training.dry_run import published_shape
 
-# Published shapes and parameter counts, so that the counting is held against something it did not make
-# itself.
+# Published shapes and parameter counts, as an independent reference.
 PUBLISHED = {
     "Llama-3.2-1B": ("llama", 1_235_814_400, (128256, 2048, 16, 32, 8, 64, 8192, True)),
     "Qwen2.5-1.5B": ("qwen2", 1_543_714_304, (151936, 1536, 28, 12, 2, 128, 8960, True)),
@@ -48,14 +47,14 @@ def config_of(name):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_parameters_are_counted_exactly(family, tied):
+def test_parameter_count_is_exact(family, tied):
     model = build_model(family, tie_word_embeddings=tied)
     assert Shape.of(model.config).parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ("o_proj", "attention")])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_adapter_parameters_are_counted_exactly(family, targets):
+def test_adapter_parameter_count_is_exact(family, targets):
     attention = ("qkv_proj",) if family == "phi3" else ("q_proj", "v_proj")
     settings = LoraSettings(r=3, targets=targets if targets == "all-linear" else ("o_proj", *attention))
     model = attach_lora(build_model(family), settings)
@@ -67,8 +66,8 @@ def test_adapter_parameters_are_counted_exactly(family, targets):
 @pytest.mark.parametrize(
     ("family", "missing", "there"), [("phi3", "q_proj", "qkv_proj"), ("llama", "qkv_proj", "q_proj")]
 )
-def test_target_that_no_layer_is_called_is_refused(family, missing, there):
-    """Other targets match, so PEFT and the estimate alone would ignore it."""
+def test_lora_target_that_matches_no_layer_is_refused(family, missing, there):
+    """Other targets match, so neither PEFT nor the estimate would report it."""
     settings, model = LoraSettings(r=3, targets=("o_proj", missing)), build_model(family)
     with pytest.raises(ConfigError, match=rf"called {missing}; there are .*{there}"):
         Shape.of(model.config).lora_parameters(settings)
@@ -77,16 +76,16 @@ def test_target_that_no_layer_is_called_is_refused(family, missing, there):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_of_published_models_are_met(name):
+def test_parameter_count_equals_that_of_published_models(name):
     assert Shape.of(config_of(name)).parameters == PUBLISHED[name][1]
 
 
-def test_four_bit_weights_take_about_a_quarter_of_bf16():
+def test_four_bit_weights_need_about_a_quarter_of_bf16_memory():
     small, large = (estimate_memory(config_of("Llama-2-7B"), precision=p).weights for p in ("4bit", "bf16"))
     assert 0.25 < small / large < 0.32
 
 
-def test_checkpointing_trades_activations():
+def test_gradient_checkpointing_reduces_activation_memory():
     settings = {"lora": LoraSettings(), "rows": 4}
     plain, saving = (
         estimate_memory(config_of("Llama-3.2-1B"), gradient_checkpointing=on, **settings)
@@ -96,7 +95,7 @@ def test_checkpointing_trades_activations():
     assert saving.weights == plain.weights
 
 
-def test_labelling_needs_no_gradients_and_keeps_a_cache():
+def test_labelling_memory_has_a_cache_and_no_gradients():
     found = estimate_memory(
         config_of("Llama-3.2-1B"), training=False, lora=LoraSettings(), rows=2, row_tokens=512
     )
@@ -105,7 +104,7 @@ def test_labelling_needs_no_gradients_and_keeps_a_cache():
     assert found.total == found.weights + found.adapter + found.activations + found.logits + found.cache
 
 
-def test_unknown_family_is_an_artefact_error():
+def test_unknown_family_raises_an_artefact_error():
     with pytest.raises(ArtefactError, match="bert"):
         estimate_memory(AutoConfig.for_model("bert"))
 
@@ -139,8 +138,8 @@ def bases(tmp_path_factory, chat_tokenizer):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_shipped_configuration_of_a_model_trains_its_architecture(name, data, bases, tmp_path):
-    """Every layer that the estimate counts gets an adapter that changes; 4-bit bases run unquantized here."""
+def test_shipped_configuration_trains_a_tiny_model_of_its_architecture(name, data, bases, tmp_path):
+    """Training changes the adapter of every counted layer; 4-bit bases run unquantized here."""
     shipped = load_config(resource_dir("configs") / name).llm
     base = bases(published_shape(shipped.base)["model_type"])
     quick = [

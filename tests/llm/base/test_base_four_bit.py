@@ -1,4 +1,4 @@
-"""bitsandbytes is imported for 4-bit weights alone."""
+"""bitsandbytes is imported for 4-bit weights only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SentenceEmbedder.load("sentence-transformers/all-MiniLM-L6-v2")
 
 @pytest.fixture
 def fake_package(tmp_path):
-    """A folder with a package called bitsandbytes that can be found and imported."""
+    """A folder with an importable package named bitsandbytes."""
     nn = "import torch\nLinear4bit = Linear8bitLt = type('Linear', (torch.nn.Module,), {})\n"
     (tmp_path / "bitsandbytes" / "nn").mkdir(parents=True)
     (tmp_path / "bitsandbytes" / "__init__.py").write_text("from . import nn\n__version__ = '0.50.0'\n")
@@ -45,9 +45,7 @@ def fake_package(tmp_path):
 
 
 @pytest.mark.parametrize("script", [ADAPTER, TRAINER, ENCODER], ids=["adapter", "trainer", "embedder"])
-def test_bitsandbytes_is_not_imported_where_nothing_asks_for_4bit(
-    script, fake_package, tiny_lm_dir, tmp_path
-):
+def test_bitsandbytes_is_not_imported_without_4bit_weights(script, fake_package, tiny_lm_dir, tmp_path):
     lines = f"""
 import sys
 from importlib.util import find_spec
@@ -69,7 +67,7 @@ print("imported" if "bitsandbytes" in sys.modules else "not imported")
     assert done.stdout.strip() == "not imported"
 
 
-def test_hidden_package_is_found_again_after_the_block(fake_package, monkeypatch):
+def test_hidden_package_is_importable_after_the_block(fake_package, monkeypatch):
     monkeypatch.syspath_prepend(str(fake_package))
     monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
     with without_bitsandbytes():
@@ -94,7 +92,7 @@ def test_package_stays_visible_for_a_quantized_model(monkeypatch):
         assert sys.modules["bitsandbytes"] is imported
 
 
-def test_4bit_on_a_processor_is_impossible():
+def test_4bit_on_a_cpu_is_unavailable():
     assert not can_four_bit("cpu")
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
         four_bit_settings("cpu")

@@ -1,4 +1,4 @@
-"""The estimate of activations against what autograd keeps for the backward pass of tiny models."""
+"""The activation estimate equals what autograd keeps for the backward pass of tiny models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LORA = LoraSettings(r=4, alpha=8, dropout=0.05)
 
 @contextmanager
 def counted(model):
-    """Counts the bytes of every storage kept for a backward pass in the block, except those of weights."""
+    """Counts the bytes that autograd keeps for a backward pass in the block, without weights."""
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor):
@@ -43,7 +43,7 @@ def counted(model):
 
 
 def measured(family, *, precision, lora=LORA, layers=2, checkpointing=False, **sizes):
-    """Bytes kept by a forward pass through all but the vocabulary, and the configuration of the model."""
+    """Bytes kept by a forward pass without the vocabulary layer, and the model's configuration."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     model = attach_lora(
         build_model(family, **{**SIZES, **sizes}, num_hidden_layers=layers).to(dtype), lora, seed=0
@@ -82,33 +82,33 @@ def assert_close(estimate, kept):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_activations_are_those_that_training_keeps(family, precision):
+def test_activation_estimate_equals_the_bytes_kept_by_training(family, precision):
     kept, config = measured(family, precision=precision)
     assert_close(estimated(config, precision=precision), kept)
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3"])
-def test_activations_of_as_many_keys_as_queries_are_met(family):
+def test_activation_estimate_with_multi_head_attention_equals_the_bytes_kept(family):
     kept, config = measured(family, precision="bf16", num_key_value_heads=4)
     assert_close(estimated(config, precision="bf16"), kept)
 
 
 @pytest.mark.parametrize(("dropout", "targets"), [(0.0, "all-linear"), (0.05, ("q_proj", "v_proj"))])
-def test_activations_follow_the_adapter(dropout, targets):
+def test_activation_estimate_with_an_adapter_equals_the_bytes_kept(dropout, targets):
     lora = LoraSettings(r=4, alpha=8, dropout=dropout, targets=targets)
     kept, config = measured("llama", precision="bf16", lora=lora)
     assert_close(estimated(config, precision="bf16", lora=lora), kept)
 
 
-def test_activations_on_a_gpu_hold_dropout_masks_of_a_byte(monkeypatch):
-    """A GPU keeps a mask of the kept values; a CPU keeps the noise itself."""
+def test_activation_estimate_on_a_gpu_counts_one_byte_dropout_masks(monkeypatch):
+    """A GPU keeps a byte mask; a CPU keeps the noise tensor."""
     monkeypatch.setattr(F, "dropout", lambda x, p, training: torch.native_dropout(x, p, training)[0])
     kept, config = measured("llama", precision="bf16")
     assert_close(estimated(config, precision="bf16", device="cuda"), kept)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
-def test_checkpointed_activations_are_the_blocks_inputs_and_one_block(family):
+def test_activation_estimate_with_checkpointing_counts_block_inputs_and_one_block(family):
     inputs, config = measured(family, precision="bf16", layers=8, checkpointing=True)
     block = measured(family, precision="bf16", layers=3)[0] - measured(family, precision="bf16")[0]
     assert_close(estimated(config, precision="bf16", gradient_checkpointing=True), inputs + block)

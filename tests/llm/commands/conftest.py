@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the command with language models."""
+"""Fixtures for the tests of the `erc` command with language models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def short_texts(monkeypatch):
 
 @pytest.fixture
 def cascade(adapter):
-    """A first model that is unsure of some turns and sure of others."""
+    """A cascade whose first model is uncertain about some turns only."""
     made = load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=FAST)
     confidence = sorted(one.confidence for one in made.first.label([talk("a")])[0].predictions)
     made.first.policy = DecisionPolicy(min_confidence=confidence[3])
@@ -58,7 +58,7 @@ def data(tmp_path_factory):
         with (root / "meld" / f"{split}_sent_emo.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, ["Sr No.", *COLUMNS])
             writer.writeheader()
-            for dialogue in reversed(range(count)):  # MELD's numbers are in no order of broadcast
+            for dialogue in reversed(range(count)):  # MELD's dialogue numbers are not in broadcast order
                 for turn in range(3):
                     mood = next(moods)
                     row = {
@@ -103,13 +103,13 @@ def overrides(data, tiny_lm_dir):
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """The folder of shared runs, and the results of each."""
+    """The folder of shared runs, and the result of each run."""
     return tmp_path_factory.mktemp("runs"), {}
 
 
 @pytest.fixture
 def trained(runs, overrides, monkeypatch):
-    """Trains a recipe by the command once: its adapter, and the arguments of its `finish_llm`."""
+    """Trains a recipe once with the command: its adapter, and the arguments of its `finish_llm`."""
     folder, ended = runs
     finish = llm_experiment.finish_llm
 

@@ -1,4 +1,4 @@
-"""`erc evaluate` with language models: the figures of training, memories and writers of bios."""
+"""`erc evaluate` with language models: training figures, memories and writers of bios."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("short_texts")
 
 @pytest.fixture
 def heard(monkeypatch):
-    """The prompts that local models are asked to score."""
+    """The prompts that local models score."""
     prompts = []
     score = LocalScorer.score
     monkeypatch.setattr(
@@ -63,8 +63,10 @@ def evaluated(model, data, folder, *more):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, tmp_path, monkeypatch, heard):
-    """Notes, demonstrations and calibrated scores of the last dev evaluation of training."""
+def test_evaluate_command_uses_the_dev_prompts_and_scores_of_training(
+    name, trained, data, tmp_path, monkeypatch, heard
+):
+    """Notes, demonstrations and calibrated scores equal those of the last dev evaluation of training."""
     adapter, (_, _, model, tokenizer, _, splits, examples, _, _) = trained(name)
     heard.clear()
     monkeypatch.setenv("CONVEMO_DATA", str(data))
@@ -87,7 +89,7 @@ def test_evaluate_command_asks_on_dev_what_training_asked(name, trained, data, t
     assert {"entropy", "max_probability"} <= set(report["selective"]["zero_one"])
 
 
-def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_lm_dir, tmp_path, heard):
+def test_evaluate_command_accepts_a_language_model_without_an_adapter(data, tiny_lm_dir, tmp_path, heard):
     report = evaluated(
         f"llm:{tiny_lm_dir}", data, tmp_path / "out", "--limit", "6", "--inputs", tmp_path / "inputs"
     )
@@ -98,7 +100,7 @@ def test_evaluate_command_takes_a_language_model_without_an_adapter(data, tiny_l
     assert len(heard) == 7  # the turns, and the prompt without content
 
 
-def test_evaluate_command_refuses_a_language_model_several_labels_a_turn(tiny_lm_dir, tmp_path):
+def test_evaluate_command_refuses_a_language_model_with_multilabel_data(tiny_lm_dir, tmp_path):
     path = tmp_path / "test.tsv"
     path.write_text("".join(f"I am happy {i}\t{i % 28}\tc{i}\n" for i in range(30)), encoding="utf-8")
     result = CliRunner().invoke(app, ["evaluate", f"llm:{tiny_lm_dir}", str(path)])
@@ -112,7 +114,7 @@ def test_evaluate_command_refuses_a_server_without_a_language_model():
     assert isinstance(result.exception, ConfigError)
 
 
-def test_evaluation_knows_of_training_where_training_on_dev_did(
+def test_evaluation_memory_holds_training_turns_with_dev_sees_train(
     overrides, data, tmp_path, tiny_utterance_artefact
 ):
     config = load_config(
@@ -132,7 +134,7 @@ def test_evaluation_knows_of_training_where_training_on_dev_did(
 
 
 @pytest.mark.parametrize("writer", ["base", "TINY"])
-def test_evaluation_reads_bios_by_the_writer_of_training(
+def test_evaluation_reads_bios_of_the_training_writer(
     overrides, data, tmp_path, tiny_lm, tiny_lm_dir, tiny_utterance_artefact, writer
 ):
     more = [*overrides, f"llm.writer={writer.replace('TINY', str(tiny_lm_dir))}"]
@@ -153,8 +155,10 @@ def test_evaluation_reads_bios_by_the_writer_of_training(
     assert len(list(tmp_path.glob("speakers-*.db"))) == 2
 
 
-def test_evaluate_command_has_the_writer_of_bios_asked_on_its_server(trained, data, tmp_path, tiny_lm, heard):
-    """Without the training inputs, bios are written again and are the same as in training."""
+def test_evaluate_command_with_a_writer_server_rewrites_the_training_bios(
+    trained, data, tmp_path, tiny_lm, heard
+):
+    """Without the training inputs, bios are written again and equal those of training."""
     adapter, _ = trained("bioserc")
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend.")
     with running(behaviour) as url:

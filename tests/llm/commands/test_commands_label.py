@@ -1,4 +1,4 @@
-"""Language models in the Predictor and the command: records, calibration, cascade, speaker memory."""
+"""Language models in the Predictor and `erc label`: records, calibration, cascade, memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from erc.llm.prompts.template import PromptTemplate
 from erc.uncertainty.policy import DecisionPolicy
 
 
-def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue_less_those_of_nothing(tiny_lm_dir):
+def test_predictor_subtracts_the_content_free_prior_from_turn_scores(tiny_lm_dir):
     predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="meld")
     predictions = predictor.label([SHORT, talk("b", BEN[:2])])[0].predictions
     scorer = LocalScorer.load(str(tiny_lm_dir), precision="fp32")
@@ -47,8 +47,8 @@ def test_predictor_gives_the_scores_of_each_turn_in_its_dialogue_less_those_of_n
     )
 
 
-def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm):
-    """Long labels are less probable than short ones; the prior is subtracted, locally and on a server."""
+def test_model_without_an_adapter_is_uniform_for_content_free_text(tiny_lm_dir, tiny_lm):
+    """Subtracting the prior removes the effect of label length, locally and on a server."""
     nothing = Conversation("n", (Utterance("n0", 0, "Someone", "N/A"),))
     with running(Behaviour(model=tiny_lm)) as url:
         for server in (None, url):
@@ -62,7 +62,7 @@ def test_model_without_an_adapter_has_no_opinion_of_nothing(tiny_lm_dir, tiny_lm
 
 
 @pytest.mark.parametrize("served", [False, True])
-def test_emotions_that_may_hold_together_are_asked_for_one_by_one(tiny_lm_dir, tiny_lm, served):
+def test_multilabel_emotions_are_scored_by_yes_or_no_questions(tiny_lm_dir, tiny_lm, served):
     fine = load_emotion_set("goemotions").labels
     with running(Behaviour(model=tiny_lm)) as url:
         given = {"server": url} if served else {}
@@ -100,9 +100,7 @@ def test_emotions_that_may_hold_together_are_asked_for_one_by_one(tiny_lm_dir, t
         ({}, {"settings": InferenceSettings(uncertainty="head")}),
     ],
 )
-def test_connection_is_closed_where_what_is_asked_for_cannot_be(
-    tiny_lm_dir, tiny_lm, monkeypatch, can, given
-):
+def test_connection_is_closed_after_an_unsupported_request(tiny_lm_dir, tiny_lm, monkeypatch, can, given):
     made, opened = [], llm_loading.open_transport
     monkeypatch.setattr(llm_loading, "open_transport", lambda url: made.append(opened(url)) or made[-1])
     with running(Behaviour(model=tiny_lm, **can)) as url, pytest.raises(ConfigError):
@@ -110,7 +108,7 @@ def test_connection_is_closed_where_what_is_asked_for_cannot_be(
     assert [one._client.is_closed for one in made] == [True]
 
 
-def test_emotions_that_may_hold_together_need_exact_scores(tiny_lm_dir, tiny_lm):
+def test_multilabel_emotions_need_exact_scores(tiny_lm_dir, tiny_lm):
     with (
         running(Behaviour(model=tiny_lm, completions=False)) as url,
         pytest.raises(ConfigError, match="exact scores"),
@@ -118,7 +116,7 @@ def test_emotions_that_may_hold_together_need_exact_scores(tiny_lm_dir, tiny_lm)
         load_predictor(f"llm:{tiny_lm_dir}", settings=FAST, emotions="goemotions", server=url)
 
 
-def test_predictor_takes_the_fine_emotions_from_the_shared_classifier(tiny_lm_dir):
+def test_predictor_fine_emotions_come_from_the_shared_classifier(tiny_lm_dir):
     found, expected = (
         load_predictor(name, settings=FAST).label([SHORT])[0].predictions
         for name in (f"llm:{tiny_lm_dir}", "tiny-utterance")
@@ -126,7 +124,7 @@ def test_predictor_takes_the_fine_emotions_from_the_shared_classifier(tiny_lm_di
     assert [one.fine for one in found] == [one.fine for one in expected]
 
 
-def test_predictor_without_calibration_sends_every_turn_to_review(tiny_lm_dir):
+def test_predictor_without_calibration_marks_every_turn_for_review(tiny_lm_dir):
     predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST)
     assert {one.decision for one in predictor.label([SHORT])[0].predictions} == {"review"}
 
@@ -145,7 +143,7 @@ def test_predictor_of_an_adapter_applies_its_calibrator_and_policy(adapter):
     ]
 
 
-def test_predictor_of_an_adapter_draws_its_dropout(adapter):
+def test_predictor_of_an_adapter_samples_its_dropout(adapter):
     drawn = (
         load_predictor(f"llm:{adapter}", settings=InferenceSettings(precision="fp32", samples=3))
         .label([SHORT])[0]
@@ -180,7 +178,7 @@ def trained_over(adapter, folder, **changes):
         ("auto", "bf16", False, "auto"),
     ],
 )
-def test_base_is_loaded_in_the_precision_that_its_adapter_was_trained_over(
+def test_base_is_loaded_in_the_precision_of_adapter_training(
     adapter, tmp_path, monkeypatch, asked, trained, able, loaded
 ):
     folder, load, found = trained_over(adapter, tmp_path / "copy", precision=trained), LocalScorer.load, []
@@ -199,7 +197,7 @@ def test_base_is_loaded_in_the_precision_that_its_adapter_was_trained_over(
     assert len(predictor.scorer.model.remarks) == (trained == "4bit" and not able)
 
 
-def test_four_bit_is_refused_where_it_cannot_be(adapter):
+def test_four_bit_precision_is_refused_if_unsupported(adapter):
     four_bit = InferenceSettings(precision="4bit", uncertainty="off")
     with pytest.raises(ConfigError, match="language models"):
         load_predictor("tiny-hierarchical", settings=four_bit)
@@ -212,13 +210,13 @@ def test_four_bit_is_refused_where_it_cannot_be(adapter):
             load_cascade("tiny-hierarchical", f"llm:{adapter}", settings=four_bit)
 
 
-def test_predictor_does_not_see_the_future(adapter):
+def test_predictor_ignores_later_turns(adapter):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)
     whole, start = (predictor.label([one])[0].predictions for one in (talk("a", ANA[:4]), talk("a", ANA[:2])))
     np.testing.assert_allclose(numbers(whole[:2]), numbers(start), atol=1e-6)
 
 
-def test_predictor_reports_in_a_mapped_set(adapter):
+def test_predictor_reports_a_mapped_emotion_set(adapter):
     found = (
         load_predictor(f"llm:{adapter}", settings=FAST, emotions="sentiment").label([SHORT])[0].predictions
     )
@@ -232,7 +230,7 @@ def test_predictor_reports_in_a_mapped_set(adapter):
     assert {one.decision for one in found} == {"review"}  # no policy was fitted for this set
 
 
-def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
+def test_served_model_gives_the_same_records_as_the_local_model(tiny_lm_dir, tiny_lm):
     with (
         running(Behaviour(model=tiny_lm)) as url,
         closing(
@@ -246,12 +244,12 @@ def test_served_model_gives_the_records_of_the_local_one(tiny_lm_dir, tiny_lm):
 
 
 def trained_again(folder):
-    """Replaces an adapter's weights by others."""
+    """Replaces an adapter's weights."""
     path = folder / "adapter_model.safetensors"
     save_file({name: values * 1.01 for name, values in load_file(path).items()}, path)
 
 
-def test_adapters_of_one_name_are_two_models(adapter, tmp_path):
+def test_adapters_with_the_same_name_are_different_models(adapter, tmp_path):
     copies = [shutil.copytree(adapter, tmp_path / place / adapter.name) for place in ("here", "there")]
     names = [load_predictor(f"llm:{copy}", settings=FAST).scorer.identity for copy in copies]
     trained_again(copies[1])
@@ -263,7 +261,7 @@ def test_adapters_of_one_name_are_two_models(adapter, tmp_path):
     assert load_predictor(f"llm:{copies[1]}", settings=FAST).scorer.identity != names[0]
 
 
-def test_kept_answers_of_an_adapter_are_not_those_of_one_trained_again(adapter, tmp_path, tiny_lm):
+def test_cached_answers_are_not_used_for_a_retrained_adapter(adapter, tmp_path, tiny_lm):
     folder, behaviour, asked = shutil.copytree(adapter, tmp_path / "copy"), Behaviour(model=tiny_lm), []
     with running(behaviour) as url:
         for again in (False, False, True):
@@ -277,7 +275,7 @@ def test_kept_answers_of_an_adapter_are_not_those_of_one_trained_again(adapter, 
     assert asked[0] == asked[2] > asked[1] == 0
 
 
-def test_bare_choice_of_a_server_has_no_uncertainty_and_no_calibration(adapter, tiny_lm):
+def test_choice_mode_of_a_server_has_no_uncertainty_and_no_calibration(adapter, tiny_lm):
     with (
         running(Behaviour(model=tiny_lm, completions=False, top_logprobs=False, preferred="anger")) as url,
         closing(load_predictor("llm:served", settings=FAST, adapter=adapter, server=url)) as predictor,
@@ -299,7 +297,7 @@ def test_bare_choice_of_a_server_has_no_uncertainty_and_no_calibration(adapter, 
         ("llm:./absent", FAST, {}, ArtefactError),
     ],
 )
-def test_what_a_language_model_cannot_do_is_refused(name, settings, given, error, tiny_lm_dir, adapter):
+def test_unsupported_language_model_settings_are_refused(name, settings, given, error, tiny_lm_dir, adapter):
     with pytest.raises(error):
         load_predictor(name.format(base=tiny_lm_dir, adapter=adapter), settings=settings, **given)
 
@@ -320,7 +318,7 @@ def test_adapter_trained_with_another_chat_template_is_refused(adapter, tmp_path
         ({"completions": False, "top_logprobs": False}, "none"),
     ],
 )
-def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, can, kind):
+def test_record_names_the_prompt_and_the_kind_of_scores(adapter, tiny_lm, can, kind):
     with (
         running(Behaviour(model=tiny_lm, preferred="anger", **can)) as url,
         closing(load_predictor("llm:served", settings=FAST, adapter=adapter, server=url)) as predictor,
@@ -341,7 +339,7 @@ def test_record_names_the_prompt_and_how_its_scores_were_made(adapter, tiny_lm, 
 # --- cascade
 
 
-def test_cascade_asks_the_second_of_the_turns_for_review_alone(cascade, adapter):
+def test_cascade_uses_the_second_model_only_for_turns_under_review(cascade, adapter):
     found = cascade.label([talk("a")])[0].predictions
     first = load_predictor("tiny-hierarchical", settings=FAST).label([talk("a")])[0].predictions
     second = load_predictor(f"llm:{adapter}", settings=FAST).label([talk("a")])[0].predictions
@@ -353,7 +351,7 @@ def test_cascade_asks_the_second_of_the_turns_for_review_alone(cascade, adapter)
         np.testing.assert_allclose(numbers([answer]), numbers([expected]), atol=1e-5)
 
 
-def test_cascade_samples_each_model_in_its_own_way(adapter):
+def test_cascade_samples_each_model_with_its_own_settings(adapter):
     made = load_cascade(
         "tiny-hierarchical",
         f"llm:{adapter}",
@@ -365,7 +363,7 @@ def test_cascade_samples_each_model_in_its_own_way(adapter):
     assert all(one.epistemic > 1e-4 for one in found)
 
 
-def test_cascade_of_two_sets_is_refused(adapter):
+def test_cascade_with_two_emotion_sets_is_refused(adapter):
     with pytest.raises(ConfigError):
         load_cascade("tiny-utterance", f"llm:{adapter}", settings=FAST)
     with pytest.raises(ConfigError, match="language model"):
@@ -375,7 +373,7 @@ def test_cascade_of_two_sets_is_refused(adapter):
 # --- the command
 
 
-def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir):
+def test_label_command_with_an_uncalibrated_model_warns(tmp_path, tiny_lm_dir):
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
     result = CliRunner().invoke(
         app,
@@ -397,7 +395,7 @@ def test_label_command_with_an_uncalibrated_model_says_so(tmp_path, tiny_lm_dir)
     assert "is not calibrated" in result.stderr
 
 
-def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter, monkeypatch):
+def test_label_command_with_a_second_model_names_the_answering_model(tmp_path, adapter, monkeypatch):
     monkeypatch.setattr(
         loading, "policy_for", lambda artefact, emotion_set: DecisionPolicy(min_confidence=2.0)
     )
@@ -421,7 +419,7 @@ def test_label_command_with_a_second_model_names_who_answered(tmp_path, adapter,
     }
 
 
-def test_label_command_draws_no_bars_of_the_library(tmp_path, tiny_lm_dir):
+def test_label_command_shows_no_library_progress_bars(tmp_path, tiny_lm_dir):
     (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
     result = CliRunner().invoke(
         app, ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{tiny_lm_dir}", "--json"]
@@ -430,7 +428,7 @@ def test_label_command_draws_no_bars_of_the_library(tmp_path, tiny_lm_dir):
     assert "%|" not in result.stderr
 
 
-def test_label_command_keeps_a_servers_answers_for_its_owner_alone(tmp_path, tiny_lm_dir, tiny_lm):
+def test_label_command_creates_a_private_server_cache(tmp_path, tiny_lm_dir, tiny_lm):
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
     behaviour, printed, asked = Behaviour(model=tiny_lm, completions=False), [], []
     with running(behaviour) as url:
@@ -458,7 +456,7 @@ def test_label_command_keeps_a_servers_answers_for_its_owner_alone(tmp_path, tin
 
 
 @pytest.mark.parametrize("server", [[], ["--server", "http://127.0.0.1:9/v1"]])
-def test_label_command_says_that_the_folder_of_a_model_is_not_there(tmp_path, server):
+def test_label_command_with_a_missing_model_folder_reports_it(tmp_path, server):
     (tmp_path / "chat.txt").write_text("Ana: Hello.\n", encoding="utf-8")
     error = (
         CliRunner()
@@ -475,7 +473,7 @@ def test_label_command_refuses_a_cache_without_a_server(tmp_path, tiny_lm_dir):
             load_predictor(model, settings=FAST, cache=tmp_path)
 
 
-def test_label_command_says_that_remembered_text_goes_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
+def test_label_command_warns_that_remembered_text_is_sent_to_the_server(tmp_path, tiny_lm_dir, tiny_lm):
     (tmp_path / "chat.txt").write_text("Ana: No.\n", encoding="utf-8")
     with running(Behaviour(model=tiny_lm)) as url:
         call = [
@@ -505,7 +503,7 @@ def test_label_command_says_that_remembered_text_goes_to_the_server(tmp_path, ti
         ({}, 0),
     ],
 )
-def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path, adapter, changes, told):
+def test_label_command_names_the_training_bio_writer_once(tmp_path, adapter, changes, told):
     folder = trained_over(adapter, tmp_path / "adapter", **changes)
     (tmp_path / "chat.txt").write_text("Ana: No.\nBen: Thank you!\n", encoding="utf-8")
     call = ["label", str(tmp_path / "chat.txt"), "--model", f"llm:{folder}", "--uncertainty", "off", "--json"]
@@ -517,7 +515,7 @@ def test_label_command_says_once_whose_bios_an_adapter_was_trained_with(tmp_path
     assert "erc bios write" not in alone.stderr
 
 
-def test_help_documents_the_exit_code_of_a_server_that_fails():
+def test_label_help_documents_the_exit_code_of_a_server_failure():
     epilog = " ".join(
         CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.partition("Exit codes:")[2].split()
     )

@@ -1,4 +1,4 @@
-"""Language models with a speaker memory: what prompts show of a speaker's past, and what is recorded."""
+"""Language models with a speaker memory: the past in prompts, and the recorded predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from erc.memory.predictor import RememberingPredictor
 from speakers import END
 
 
-def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry):
+def test_memory_adds_bio_and_predicted_history_to_the_prompt(adapter, registry):
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     before = remembering.label(talk("a")).predictions
     later = talk("b", BEN)
@@ -47,7 +47,7 @@ def test_memory_puts_bio_and_predicted_history_into_the_prompt(adapter, registry
     assert [(one.past_utterances, one.past_conversations) for one in after[:2]] == [(3, 1), (3, 1)]
 
 
-def test_memory_is_read_by_a_model_without_an_adapter_too(tiny_lm_dir, registry, monkeypatch):
+def test_model_without_an_adapter_reads_the_memory(tiny_lm_dir, registry, monkeypatch):
     predictor = load_predictor(f"llm:{tiny_lm_dir}", settings=FAST)
     remembering = RememberingPredictor(predictor, registry)
     backend, asked = predictor.scorer.model.backend, []
@@ -66,7 +66,7 @@ def test_memory_is_read_by_a_model_without_an_adapter_too(tiny_lm_dir, registry,
     predictor.label([talk("a")])
     assert not any(
         "seemed to feel before" in prompt.user for prompt in asked[2]
-    )  # without a memory it is shown the dialogue alone
+    )  # without a memory, the prompt shows only the dialogue
 
 
 def felt(prompt):
@@ -74,7 +74,7 @@ def felt(prompt):
     return re.findall(r'^- \w+ \(\d+%\): "(.*)"$', prompt.user, flags=re.MULTILINE)
 
 
-def test_adapter_is_shown_what_the_speaker_felt_so_far_and_before(adapter, registry):
+def test_adapter_prompt_shows_emotions_of_this_and_earlier_conversations(adapter, registry):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)  # its prompts show two past turns
     said = [text for name, text in ANA if name == "Ana"]
     alone = {question.turn.index: question.prompt for question in predictor.scorer.questions(talk("a"))}
@@ -89,7 +89,7 @@ def test_adapter_is_shown_what_the_speaker_felt_so_far_and_before(adapter, regis
     ]
 
 
-def test_two_names_of_one_person_have_one_past_and_one_bio(adapter, registry):
+def test_merged_names_of_one_person_share_past_and_bio(adapter, registry):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)
     remembering = RememberingPredictor(predictor, registry)
     remembering.label(talk("a"))
@@ -112,19 +112,19 @@ def test_two_names_of_one_person_have_one_past_and_one_bio(adapter, registry):
     ] == [1] * 4
 
 
-def test_past_of_a_turn_is_shown_whether_or_not_it_was_asked_of(adapter):
+def test_prompt_of_a_turn_does_not_depend_on_the_other_labelled_turns(adapter):
     scorer = load_predictor(f"llm:{adapter}", settings=FAST).scorer
     whole = {question.turn.index: question.prompt for question in scorer.questions(talk("a"))}
     assert [question.prompt for question in scorer.questions(talk("a"), only={5})] == [whole[5]]
 
 
-def test_later_turns_change_no_earlier_prompt(adapter):
+def test_later_turns_do_not_change_earlier_prompts(adapter):
     scorer = load_predictor(f"llm:{adapter}", settings=FAST).scorer
     whole, begun = (scorer.questions(talk("a", turns)) for turns in (ANA, ANA[:4]))
     assert [question.prompt for question in whole[:4]] == [question.prompt for question in begun]
 
 
-def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, registry):
+def test_memory_retrieval_returns_similar_and_recent_turns_without_duplicates(adapter, registry):
     remembering = RememberingPredictor(load_predictor(f"llm:{adapter}", settings=FAST), registry)
     remembering.label(talk("a"))
     later = talk("b", BEN)
@@ -149,7 +149,7 @@ def test_memory_finds_similar_turns_and_both_kinds_without_doubles(adapter, regi
     assert texts("none", 2) == []
 
 
-def test_memory_searched_by_likeness_reads_no_turn_a_second_time(adapter, registry, monkeypatch):
+def test_memory_similarity_search_encodes_no_turn_twice(adapter, registry, monkeypatch):
     predictor = load_predictor(f"llm:{adapter}", settings=FAST)
     predictor.scorer.model = replace(
         predictor.scorer.model, notes=replace(predictor.scorer.model.notes, retrieval="both")
@@ -169,12 +169,12 @@ def past_of(registry, **people):
     return RegistryPast(registry, start, people, look_up=lambda names: people, labels=(), limit=4)
 
 
-def test_past_answers_only_turns_of_its_conversation(registry):
+def test_past_refuses_turns_of_another_conversation(registry):
     with pytest.raises(ValueError, match="not a turn of conversation c"):
         past_of(registry).history("spk_x", before=Moment(0.0, "d", 0), limit=1)
 
 
-def test_notes_know_nothing_of_a_person_without_identity(registry):
+def test_notes_of_a_speaker_without_identity_are_empty(registry):
     speakers = ConversationSpeakers("c", past_of(registry))
     found = speakers.notes(
         "Ana",
@@ -188,7 +188,7 @@ def test_notes_know_nothing_of_a_person_without_identity(registry):
     assert (found.bios, found.history, speakers.counts("Ana")) == ((), (), (0, 0))
 
 
-def test_memory_keeps_what_the_answering_model_of_a_cascade_said(cascade, registry):
+def test_memory_stores_the_prediction_of_the_answering_model_of_a_cascade(cascade, registry):
     labelled = RememberingPredictor(cascade, registry).label(talk("a")).predictions
     assert len({one.model for one in labelled}) == 2
     for speaker in registry.speakers():

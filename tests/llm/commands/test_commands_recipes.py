@@ -1,4 +1,4 @@
-"""Every recipe through the command: training on corpus files, then labelling a transcript."""
+"""Every recipe with the `erc` command: training on corpus files, then labelling a transcript."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("short_texts")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_train_command_makes_an_adapter_of_every_recipe_that_labels(
+def test_train_command_with_each_recipe_saves_an_adapter_that_labels(
     name, trained, data, tmp_path, monkeypatch
 ):
     adapter, _ = trained(name)
@@ -76,8 +76,8 @@ class _Asked:
         return self.backend.score(prompts, labels)
 
 
-def test_prompts_of_training_are_those_of_labelling_the_corpus(overrides, data, tmp_path):
-    """Dev labelled in order of broadcast has the prompts of training: bios, history and demonstrations."""
+def test_training_prompts_equal_labelling_prompts_of_the_corpus(overrides, data, tmp_path):
+    """Dev labelled in broadcast order has the training prompts: bios, history and demonstrations."""
     invoke("train", "llm-speaker-memory-meld", *overrides, "--run", tmp_path / "runs" / "r", "--quiet")
     config = load_config(resource_dir("configs") / "llm-speaker-memory-meld.yaml", overrides)
     train, dev = load_splits(config)
@@ -124,7 +124,7 @@ def shown(tmp_path, data, tiny_lm_dir, tiny_utterance_artefact):
     return AdapterRecord(str(tiny_lm_dir), None, "p", "", None, labels, "meld", None, extra), scorer
 
 
-def test_demonstrations_are_those_of_the_sample_trained_on_and_never_of_the_own_dialogue(shown, data):
+def test_demonstrations_come_from_the_training_sample_and_another_dialogue(shown, data):
     record, scorer = shown
     found = trained_demonstrations(record, scorer)
     config = load_config(
@@ -152,11 +152,11 @@ def read(monkeypatch):
 
 
 def searched(found):
-    """The vectors that are searched."""
+    """The vectors of the searched demonstrations."""
     return np.stack([found.index._index.reconstruct(row) for row in range(len(found.index))])
 
 
-def test_demonstrations_are_embedded_once_for_all_starts(shown, tmp_path, read):
+def test_demonstrations_are_embedded_once_with_a_cache(shown, tmp_path, read):
     record, scorer = shown
     first = trained_demonstrations(record, scorer, cache=tmp_path / "cache")
     assert sum(read) == len(first.index)
@@ -168,7 +168,7 @@ def test_demonstrations_are_embedded_once_for_all_starts(shown, tmp_path, read):
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"no safetensors at all"])
-def test_broken_file_of_demonstrations_is_computed_again(broken, shown, tmp_path, read):
+def test_damaged_demonstration_cache_is_recomputed(broken, shown, tmp_path, read):
     record, scorer = shown
     first = trained_demonstrations(record, scorer, cache=tmp_path)
     [path] = tmp_path.glob("demonstrations/*")
@@ -181,7 +181,7 @@ def test_broken_file_of_demonstrations_is_computed_again(broken, shown, tmp_path
     assert path.read_bytes() == whole
 
 
-def test_demonstrations_of_other_texts_or_another_precision_are_not_mixed_up(shown, tmp_path, read):
+def test_demonstration_cache_separates_texts_and_precisions(shown, tmp_path, read):
     record, scorer = shown
     trained_demonstrations(record, scorer, cache=tmp_path)
     config = {**record.extra["config"], "data": {**record.extra["config"]["data"], "train_limit": 2}}
@@ -192,7 +192,7 @@ def test_demonstrations_of_other_texts_or_another_precision_are_not_mixed_up(sho
     assert (len(list(tmp_path.glob("demonstrations/*"))), sum(read)) == (3, 9 + 6 + 9)
 
 
-def test_demonstrations_go_without_a_folder_to_keep_them_in(shown, tmp_path):
+def test_demonstrations_work_without_a_writable_cache_folder(shown, tmp_path):
     record, scorer = shown
     (tmp_path / "cache").write_text("a file", encoding="utf-8")
     assert len(trained_demonstrations(record, scorer, cache=tmp_path / "cache").index) == 9
@@ -202,7 +202,7 @@ def altered(record, **changes):
     return replace(record, extra={**record.extra, **changes})
 
 
-def test_demonstrations_of_a_corpus_that_is_not_at_hand_say_where_it_belongs(shown, tmp_path, monkeypatch):
+def test_demonstrations_of_a_missing_corpus_name_its_expected_folder(shown, tmp_path, monkeypatch):
     record, scorer = shown
     config = {
         **record.extra["config"],
@@ -224,7 +224,7 @@ def test_demonstrations_of_another_file_or_classifier_are_refused(shown):
 
 
 def with_embedder(record, folder, revision):
-    """The record as training with this embedder leaves it."""
+    """The record of an adapter trained with this embedder."""
     config = record.extra["config"]
     inputs = {**record.extra["inputs"], "embedder": str(folder), "embedder_revision": revision}
     return altered(
@@ -232,7 +232,9 @@ def with_embedder(record, folder, revision):
     )
 
 
-def test_demonstrations_are_found_by_the_embedder_of_the_adapter(shown, tiny_sentence_transformer, tmp_path):
+def test_demonstrations_are_retrieved_with_the_embedder_of_the_adapter(
+    shown, tiny_sentence_transformer, tmp_path
+):
     record, scorer = shown
     embedder = SentenceEmbedder.load(str(tiny_sentence_transformer))
     own = with_embedder(record, tiny_sentence_transformer, embedder.revision)
@@ -254,7 +256,7 @@ def test_demonstrations_of_another_embedder_are_refused(shown, tiny_sentence_tra
         trained_demonstrations(own, scorer, cache=tmp_path)
 
 
-def test_instructerc_shows_demonstrations_without_names_of_a_balanced_base(shown):
+def test_instructerc_demonstrations_are_balanced_and_without_names(shown):
     record, scorer = shown
     found = trained_demonstrations(record, scorer).index.demonstrations
     assert {name for one in found for name, _ in one.turns} == {None}
@@ -280,10 +282,10 @@ def test_adapter_without_demonstrations_needs_no_corpus(shown):
     assert trained_demonstrations(altered(record, config={"llm": {"demonstrations": 0}}), scorer) is None
 
 
-# --- what a language model writes
+# --- texts written by a language model
 
 
-def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):
+def test_train_command_requests_texts_from_the_server_once(overrides, tmp_path, tiny_lm):
     behaviour = Behaviour(model=tiny_lm, completions=False)
     with running(behaviour) as url:
         invoke(
@@ -311,9 +313,7 @@ def test_train_command_has_a_server_write_once(overrides, tmp_path, tiny_lm):
         json.loads(line)
         for line in (tmp_path / "runs" / "inputs" / "written.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    assert (
-        len(lines) == asked - 1 == 21
-    )  # the turns of seven dialogues; one request asked what the server can do
+    assert len(lines) == asked - 1 == 21  # the turns of seven dialogues, and one probe request
     assert all(line["text"].startswith("You asked: [dialogue]") for line in lines)
     assert len(behaviour.requests) == asked
     assert (
@@ -342,8 +342,8 @@ def test_train_command_refuses_a_server_with_nothing_to_write(overrides, tmp_pat
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, tiny_lm, tiny_lm_dir, named):
-    """The writer is the one named, or the base where the recipe says so."""
+def test_training_bios_are_written_from_earlier_turns_only(overrides, tmp_path, tiny_lm, tiny_lm_dir, named):
+    """The writer is the named model, or the base model if the recipe says so."""
     behaviour = Behaviour(model=tiny_lm, completions=False, written="A friend. Says much.")
     more = [f"llm.writer=llm:{tiny_lm_dir}", "llm.base=another"] if named else []
     config = load_config(resource_dir("configs") / "llm-bioserc-meld.yaml", [*overrides, *more])
@@ -365,10 +365,10 @@ def test_writer_writes_the_bios_of_training_from_the_past(overrides, tmp_path, t
     ]
     assert not any(
         f"train {ordered[-1].meta['episode'] - 1}" in text for text in told
-    )  # the last dialogue's words are in nobody's bio
+    )  # no bio holds text of the last dialogue
 
 
-def test_half_a_memory_of_a_killed_run_is_taken_away(overrides, tmp_path):
+def test_incomplete_memory_of_a_killed_run_is_removed(overrides, tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left = [tmp_path / f"speakers-0.db.{gone.pid}.part{end}" for end in ("", "-wal")]
@@ -380,7 +380,7 @@ def test_half_a_memory_of_a_killed_run_is_taken_away(overrides, tmp_path):
 
 
 @pytest.mark.parametrize("sees", [False, True])
-def test_dev_knows_of_training_only_where_asked(sees, overrides, tmp_path):
+def test_dev_history_holds_training_turns_only_with_dev_sees_train(sees, overrides, tmp_path):
     config = load_config(
         resource_dir("configs") / "llm-speaker-memory-meld.yaml",
         [*overrides, f"llm.dev_sees_train={str(sees).lower()}"],
@@ -396,7 +396,7 @@ def test_dev_knows_of_training_only_where_asked(sees, overrides, tmp_path):
     assert told == ({"train", "dev"} if sees else {"dev"})
 
 
-def test_bios_command_writes_by_a_server(tmp_path, tiny_lm, tiny_lm_dir):
+def test_bios_command_writes_bios_with_a_server(tmp_path, tiny_lm, tiny_lm_dir):
     with Registry.open(tmp_path / "speakers.db") as registry:
         ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
         registry.record("a", [Observation(ana, "a", "a0", 0, "We won!")])

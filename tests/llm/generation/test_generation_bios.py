@@ -1,4 +1,4 @@
-"""Text of the local backend, and bios that it writes for a speaker memory."""
+"""Text generation by the local backend, and bios for a speaker memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_greedy_text_takes_the_most_probable_token_each_time(scorer):
     assert found == [plain_greedy(scorer, prompt, 12) for prompt in PROMPTS]
 
 
-def test_text_stops_at_the_end_of_the_turn(scorer):
+def test_text_ends_at_the_end_of_turn_token(scorer):
     model = build_model()
     stop = scorer.encoder.terminator
     calls = []
@@ -79,8 +79,8 @@ MANY = [
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
-def test_greedy_texts_in_a_batch_are_those_written_alone(family, chat_tokenizer):
-    # gpt2 counts positions in a table, mistral and gemma2 see a window: padding must move neither.
+def test_greedy_texts_in_a_batch_equal_texts_generated_alone(family, chat_tokenizer):
+    # gpt2 has a position table, mistral and gemma2 a window; padding must not affect either.
     narrow = {"sliding_window": 8} if family in ("mistral", "gemma2") else {}
     scorer = LocalScorer(build_model(family, **narrow), chat_tokenizer, model_id="tiny")
     widths = []
@@ -95,7 +95,7 @@ def test_greedy_texts_in_a_batch_are_those_written_alone(family, chat_tokenizer)
     assert len(set(together)) > 1
 
 
-def test_texts_side_by_side_stay_within_the_tokens_of_a_batch(tiny_lm, chat_tokenizer):
+def test_generated_batches_stay_within_the_token_limit(tiny_lm, chat_tokenizer):
     scorer = LocalScorer(tiny_lm, chat_tokenizer, model_id="tiny", max_tokens=250)
     sizes = []
     handle = tiny_lm.register_forward_pre_hook(
@@ -108,7 +108,7 @@ def test_texts_side_by_side_stay_within_the_tokens_of_a_batch(tiny_lm, chat_toke
     assert all(rows * (width + 10) <= 250 for rows, width in read)
 
 
-def test_drawn_text_hangs_on_its_seed_alone(scorer):
+def test_sampled_text_depends_on_its_seed_only(scorer):
     first, again, other = (
         scorer.generate(PROMPTS, settings=GenerationSettings(12, temperature=2.0, seed=seed))
         for seed in (1, 1, 2)
@@ -118,7 +118,7 @@ def test_drawn_text_hangs_on_its_seed_alone(scorer):
     assert alone == first[1:]
 
 
-def test_drawing_leaves_the_random_state_alone(scorer):
+def test_sampling_text_does_not_change_the_global_random_state(scorer):
     before = torch.random.get_rng_state()
     scorer.generate(PROMPTS[:1], settings=GenerationSettings(3, temperature=1.0))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -163,7 +163,7 @@ def bios_by(generator, **settings):
     return LlmBios(generator, PromptTemplate.load("speaker_bio"), GenerationSettings(8), Budget(**settings))
 
 
-def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
+def test_bio_is_stored_as_sentences_with_its_writer(registry, scorer):
     ana = said(registry, "a", SAID)
     bios = bios_by(Scribe("Takes trains. Wins often!", scorer.encoder))
     [(speaker, bio)] = write_bios(registry, bios)
@@ -172,7 +172,7 @@ def test_bio_is_kept_in_sentences_with_its_writer(registry, scorer):
     assert bio.writer.startswith("llm:scribe speaker_bio/v2@")
 
 
-def test_person_of_whom_nothing_is_written_keeps_none_of_the_others_from_a_bio(registry, scorer):
+def test_empty_bio_of_one_person_does_not_stop_the_others(registry, scorer):
     class Shy(Scribe):
         def generate(self, prompts, *, settings=None):
             return [
@@ -199,7 +199,7 @@ def test_bio_is_read_by_later_conversations_only(registry, scorer):
     assert registry.context(ana, before=registry.point_for("b", 0)).bio.text == "Kind."
 
 
-def test_bio_is_written_again_only_after_something_new_and_from_the_bio_before(registry, scorer):
+def test_bio_is_rewritten_from_the_previous_bio_only_after_new_turns(registry, scorer):
     ana = said(registry, "a", SAID)
     scribe = Scribe("Kind.", scorer.encoder)
     for _ in range(2):
@@ -225,7 +225,7 @@ def test_bio_prompt_sanitizes_text_and_keeps_the_last_turns(registry, scorer):
 
 
 @pytest.mark.parametrize("max_tokens", [3000, 800])
-def test_rewritten_bio_reads_every_sentence_of_a_long_earlier_one(registry, scorer, max_tokens):
+def test_rewritten_bio_reads_every_sentence_of_a_long_previous_bio(registry, scorer, max_tokens):
     sentences = [
         f"Sentence number {i} says that trains are late and that it rains on day {i}." for i in range(9)
     ]
@@ -241,7 +241,7 @@ def test_rewritten_bio_reads_every_sentence_of_a_long_earlier_one(registry, scor
 
 
 @pytest.mark.parametrize("text", ["😀" * 300, "ก" * 420, "没" * 360])
-def test_bio_is_written_from_a_turn_of_many_tokens(registry, scorer, text):
+def test_bio_is_written_from_a_very_long_turn(registry, scorer, text):
     said(registry, "a", ["Hello.", text])
     scribe = Scribe("Kind.", scorer.encoder)
     [(_, bio)] = write_bios(registry, bios_by(scribe, max_tokens=800))
@@ -250,7 +250,7 @@ def test_bio_is_written_from_a_turn_of_many_tokens(registry, scorer, text):
     assert text[:20] in scribe.prompts[0].user
 
 
-def test_bios_command_writes_everybody_and_names_the_model(tmp_path, tiny_lm_dir):
+def test_bios_command_writes_a_bio_for_every_speaker_and_names_the_model(tmp_path, tiny_lm_dir):
     address = str(tmp_path / "speakers.db")
     with Registry.open(address) as registry:
         said(registry, "a", SAID)
@@ -303,7 +303,7 @@ def test_bios_command_continues_after_an_empty_bio_and_exits_with_1(tmp_path, ti
     assert [line.partition(":")[0] for line in result.stdout.splitlines()][:1] == ["Ana"]
 
 
-def test_bios_command_refuses_another_kind_of_model(tmp_path):
+def test_bios_command_refuses_a_model_that_is_no_language_model(tmp_path):
     result = CliRunner().invoke(
         app, ["bios", "write", "--memory", str(tmp_path / "none.db"), "--model", "emonet-meld-minilm"]
     )
@@ -311,7 +311,7 @@ def test_bios_command_refuses_another_kind_of_model(tmp_path):
 
 
 class Placed:
-    """A classifier whose vectors point one way for texts about work, the other way for all others."""
+    """A classifier with one vector for texts about work and the opposite vector for all others."""
 
     name, revision, width = "placed", "0" * 16, 2
 
@@ -320,10 +320,8 @@ class Placed:
 
 
 @pytest.mark.parametrize(("last", "shown"), [("Work, always work.", "work"), ("My garden!", "garden")])
-def test_prompt_shows_the_passages_of_a_long_bio_that_the_last_turns_are_near_to(
-    registry, scorer, last, shown
-):
-    """Eight of sixteen, in the bio's order; a memory without vectors shows the first."""
+def test_prompt_shows_the_passages_of_a_long_bio_nearest_to_the_last_turns(registry, scorer, last, shown):
+    """It shows eight of sixteen, in the bio's order; a memory without vectors shows the first eight."""
     placed = Placed()
     ana = registry.resolve("Ana", conversation_id="a").speaker.speaker_id
     turn = Observation(

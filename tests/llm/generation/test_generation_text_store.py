@@ -59,7 +59,7 @@ def ask(generator, texts, prompts=PROMPTS, **changes):
     return write_texts(generator, prompts, **{"task": "t", "settings": GREEDY, "texts": texts, **changes})
 
 
-def test_written_texts_are_asked_for_once(tmp_path, encoder):
+def test_written_texts_are_generated_once(tmp_path, encoder):
     first, second, heard = Scribe(encoder), Scribe(encoder), []
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         found = ask(first, texts, [*PROMPTS, PROMPTS[0]])
@@ -72,13 +72,13 @@ def test_written_texts_are_asked_for_once(tmp_path, encoder):
     assert (len(first.prompts), second.prompts, heard) == (40, [], [40])
 
 
-def test_killed_writing_resumes_where_it_stopped(tmp_path, encoder):
+def test_killed_writing_resumes_at_the_first_missing_text(tmp_path, encoder):
     path = tmp_path / "w.jsonl"
     with WrittenTexts(path) as texts, pytest.raises(KeyboardInterrupt):
         ask(Scribe(encoder, lives=1), texts)
     kept = len(path.read_text(encoding="utf-8").splitlines())
     assert 0 < kept < 40
-    path.write_bytes(path.read_bytes()[:-9])  # the last line was under way
+    path.write_bytes(path.read_bytes()[:-9])  # the last line is incomplete
     second = Scribe(encoder)
     with WrittenTexts(path) as texts:
         assert ask(second, texts) == [prompt.user.upper() for prompt in PROMPTS]
@@ -88,7 +88,7 @@ def test_killed_writing_resumes_where_it_stopped(tmp_path, encoder):
 @pytest.mark.parametrize(
     "line", [b"{not json}\n", b'{"key": 3, "text": "x"}\n', b"[]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"]
 )
-def test_bad_line_is_passed_over_and_written_again(tmp_path, encoder, line):
+def test_invalid_line_is_ignored_and_its_text_generated_again(tmp_path, encoder, line):
     path = tmp_path / "w.jsonl"
     with WrittenTexts(path) as texts:
         ask(Scribe(encoder), texts, PROMPTS[:3])
@@ -103,16 +103,16 @@ def test_bad_line_is_passed_over_and_written_again(tmp_path, encoder, line):
         assert len(texts) == 3
 
 
-def test_two_runs_in_one_file_after_a_kill_keep_what_both_wrote(tmp_path):
+def test_concurrent_runs_in_one_file_keep_all_texts_after_a_kill(tmp_path):
     path = tmp_path / "w.jsonl"
     path.write_bytes(b'{"key": "old", "text": "kept"}\n{"key": "hal')  # a killed run's last line
     with WrittenTexts(path) as first, WrittenTexts(path) as second:
         first.put("a", "of the first")
-        with WrittenTexts(path) as third:  # opened while others write
+        with WrittenTexts(path) as third:  # opened while other processes write
             third.put("c", "of the third")
         second.put("b", "of the second\u2028with a line end of its own")
         with path.open("ab") as torn:
-            torn.write(b'{"key": "d", "te')  # another run dies here
+            torn.write(b'{"key": "d", "te')  # another run is killed here
         first.put("e", "after that")
     with WrittenTexts(path) as texts:
         found = {key: texts.get(key) for key in ("old", "a", "b", "c", "e")}
@@ -126,7 +126,7 @@ def test_two_runs_in_one_file_after_a_kill_keep_what_both_wrote(tmp_path):
 
 
 @pytest.mark.parametrize("room", [0, 20])
-def test_full_disk_is_reported_and_loses_nothing_stored_before(tmp_path, room):
+def test_full_disk_is_reported_and_keeps_stored_texts(tmp_path, room):
     resource = pytest.importorskip("resource")
     path, limits = tmp_path / "w.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
     with WrittenTexts(path) as texts:
@@ -134,8 +134,8 @@ def test_full_disk_is_reported_and_loses_nothing_stored_before(tmp_path, room):
         try:
             resource.setrlimit(
                 resource.RLIMIT_FSIZE, (path.stat().st_size + room, limits[1])
-            )  # here writing ends as on a full disk
-            with pytest.raises(ArtefactError, match=r"w\.jsonl: a written text cannot be kept .*make room"):
+            )  # writing fails here, as on a full disk
+            with pytest.raises(ArtefactError, match=r"w\.jsonl: a text cannot be stored .*free disk space"):
                 texts.put("l", "another text, longer than what is left")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -144,7 +144,7 @@ def test_full_disk_is_reported_and_loses_nothing_stored_before(tmp_path, room):
         assert [texts.get(key) for key in "klm"] == ["a text", None, "once there was room again"]
 
 
-def test_text_is_kept_by_prompt_model_task_and_settings():
+def test_text_key_depends_on_prompt_model_task_and_settings():
     key = text_key(PROMPTS[0], model_id="m", task="t", settings=GREEDY)
     others = [
         text_key(PROMPTS[1], model_id="m", task="t", settings=GREEDY),
@@ -156,7 +156,7 @@ def test_text_is_kept_by_prompt_model_task_and_settings():
     assert key == text_key(PROMPTS[0], model_id="m", task="t", settings=GREEDY)
 
 
-def test_written_texts_stay_private_when_a_bad_line_is_removed(tmp_path):
+def test_written_texts_stay_private_after_removal_of_an_invalid_line(tmp_path):
     path = tmp_path / "inputs" / "w.jsonl"
     for content in (b"", b"half a line"):
         with WrittenTexts(path) as texts:
@@ -168,7 +168,7 @@ def test_written_texts_stay_private_when_a_bad_line_is_removed(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_empty_text_is_not_kept_and_asked_for_again(tmp_path, encoder):
+def test_empty_text_is_not_stored_and_generated_again(tmp_path, encoder):
     class Wordless(Scribe):
         def generate(self, prompts, *, settings=None):
             return [text if "3" in text else "" for text in super().generate(prompts, settings=settings)]
@@ -176,7 +176,7 @@ def test_empty_text_is_not_kept_and_asked_for_again(tmp_path, encoder):
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         first = ask(Wordless(encoder), texts, PROMPTS[:5])
         key = text_key(PROMPTS[0], model_id="scribe", task="t", settings=GREEDY)
-        texts.put(key, "")  # as files of an earlier version have them
+        texts.put(key, "")  # files of an earlier version contain empty texts
     assert [bool(text) for text in first] == [False, False, False, True, False]
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         scribe = Scribe(encoder)
@@ -186,12 +186,12 @@ def test_empty_text_is_not_kept_and_asked_for_again(tmp_path, encoder):
     ]
 
 
-def test_folder_in_the_place_of_written_texts_is_reported(tmp_path):
+def test_folder_at_the_path_of_written_texts_is_reported(tmp_path):
     with pytest.raises(ArtefactError, match="written texts"):
         WrittenTexts(tmp_path)
 
 
-def test_generated_answers_see_no_later_turn_and_leave_out_silence(tmp_path, encoder):
+def test_generated_answers_ignore_later_turns_and_skip_empty_turns(tmp_path, encoder):
     recipe = Recipe(
         (
             Stage("a", {"interlocutor_commonsense": 1.0}),
@@ -209,7 +209,7 @@ def test_generated_answers_see_no_later_turn_and_leave_out_silence(tmp_path, enc
     assert [("Fine, you?" in prompt.user) for prompt in scribe.prompts] == [False, True, False, True]
 
 
-# --- by a server
+# --- with a server
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def behaviour(tiny_lm):
 
 @pytest.fixture
 def connect(encoder):
-    """Makes generators on a server, and closes them."""
+    """Creates server generators, and closes them after the test."""
     fast = TransportSettings(connect_timeout=1.0, read_timeout=5.0, retries=2, backoff=0.01)
     with ExitStack() as stack:
 
@@ -238,7 +238,7 @@ def server(behaviour):
         yield url
 
 
-def test_server_writes_what_the_local_model_writes(server, connect, tiny_lm, chat_tokenizer):
+def test_server_text_equals_the_text_of_the_local_model(server, connect, tiny_lm, chat_tokenizer):
     served = connect(server)
     found = served.generate(PROMPTS[:4], settings=GREEDY)
     assert (served.mode, served.model_id) == ("completions", "tiny")
@@ -247,7 +247,7 @@ def test_server_writes_what_the_local_model_writes(server, connect, tiny_lm, cha
     )
 
 
-def test_server_without_completions_is_asked_by_chat(server, behaviour, connect):
+def test_server_without_completions_is_used_by_chat(server, behaviour, connect):
     behaviour.completions = False
     served = connect(server)
     found = served.generate(PROMPTS[:2], settings=GenerationSettings(9, temperature=0.5, top_p=0.9, seed=4))
@@ -257,14 +257,14 @@ def test_server_without_completions_is_asked_by_chat(server, behaviour, connect)
     assert body["messages"][0] == {"role": "system", "content": "You answer."}
 
 
-def test_server_that_fails_at_first_is_asked_again(server, behaviour, connect):
+def test_server_request_that_fails_once_is_retried(server, behaviour, connect):
     behaviour.faults = [503, "garbage"]
     assert connect(server, mode="chat").generate(PROMPTS[:1], settings=GREEDY) == [
         "You asked: Who is number 0?"
     ]
 
 
-def test_served_model_that_writes_nothing_does_not_stop_the_others(server, behaviour, connect):
+def test_empty_text_of_a_served_model_does_not_stop_the_others(server, behaviour, connect):
     behaviour.written = None
     assert connect(server, mode="chat").generate(PROMPTS[:2]) == ["", ""]
 
@@ -288,12 +288,12 @@ def test_unreachable_server_is_reported_before_anything_is_written(connect):
         connect("http://127.0.0.1:9/v1")
 
 
-def test_thoughts_of_a_served_model_are_no_part_of_its_text(server, behaviour, connect):
+def test_text_of_a_served_model_excludes_its_thoughts(server, behaviour, connect):
     behaviour.written = "<think>Who\nknows?</think>\nA friend."
     assert connect(server, mode="chat").generate(PROMPTS[:1]) == ["A friend."]
 
 
-def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch):
+def test_writer_loads_its_model_only_for_new_texts(tmp_path, tiny_lm_dir, monkeypatch):
     loaded = []
     load = LocalScorer.load
     monkeypatch.setattr(
@@ -310,10 +310,10 @@ def test_writer_loads_its_model_only_to_write(tmp_path, tiny_lm_dir, monkeypatch
     assert found == load(str(tiny_lm_dir), precision="fp32").generate(PROMPTS[:2], settings=GREEDY)
 
 
-def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tiny_lm_dir):
+def test_writer_id_changes_with_the_weights_in_its_folder(tmp_path, tiny_lm_dir):
     folder = Path(shutil.copytree(tiny_lm_dir, tmp_path / "model"))
     first = open_text_writer(str(folder)).model_id
-    os.utime(folder / "model.safetensors", (0, 0))  # as another copy of the same model has it
+    os.utime(folder / "model.safetensors", (0, 0))  # another copy of the same model
     assert open_text_writer(str(folder)).model_id == first
     weights = load_file(folder / "model.safetensors")
     save_file(
@@ -325,7 +325,7 @@ def test_writer_of_other_weights_in_the_same_folder_is_another_one(tmp_path, tin
     assert first.startswith(f"{folder}#")
 
 
-def test_text_of_another_chat_template_is_written_again(tmp_path, tiny_lm_dir):
+def test_text_with_another_chat_template_is_generated_again(tmp_path, tiny_lm_dir):
     folder, kept = Path(shutil.copytree(tiny_lm_dir, tmp_path / "model")), []
     with WrittenTexts(tmp_path / "w.jsonl") as texts:
         for role in ("assistant", "assistant", "model"):
@@ -338,7 +338,7 @@ def test_text_of_another_chat_template_is_written_again(tmp_path, tiny_lm_dir):
     assert kept == [1, 1, 2]
 
 
-def test_writer_on_a_server_is_the_one_that_its_folder_holds(tiny_lm_dir):
+def test_writer_id_is_the_same_on_a_server_and_locally(tiny_lm_dir):
     assert (
         open_text_writer(str(tiny_lm_dir), server="http://127.0.0.1:9/v1").model_id
         == open_text_writer(str(tiny_lm_dir)).model_id
@@ -350,13 +350,13 @@ def test_writer_without_a_tokenizer_is_refused(tmp_path):
         open_text_writer(str(tmp_path))
 
 
-def test_thoughts_that_came_to_no_end_are_nothing_written(server, behaviour, connect):
+def test_unfinished_thoughts_give_an_empty_text(server, behaviour, connect):
     behaviour.written = "<think>\nOkay, who is it? Let me"
     assert connect(server, mode="chat").generate(PROMPTS[:1]) == [""]
 
 
 @pytest.mark.parametrize(("fault", "error"), [(503, "asked 3 times"), (401, "answered 401")])
-def test_server_that_fails_is_not_taken_for_one_without_completions(server, behaviour, connect, fault, error):
+def test_failing_server_raises_an_error_instead_of_a_mode_change(server, behaviour, connect, fault, error):
     behaviour.faults = [fault] * 3
     with pytest.raises(ServerError, match=error):
         connect(server)

@@ -35,7 +35,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def tokens_dir(family: str, request: pytest.FixtureRequest) -> Path:
-    """A folder whose tokenizer serves the family."""
+    """A folder with a tokenizer for the encoder family."""
     return request.getfixturevalue(
         {"roberta": "tiny_roberta_dir", "modernbert": "tiny_modernbert_dir"}.get(family, "tiny_encoder_dir")
     )
@@ -43,7 +43,7 @@ def tokens_dir(family: str, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def weights_dir(family: str, tokens_dir: Path) -> Path | None:
-    """The same folder, None for EmCoder, which has no saved weights."""
+    """The same folder, or None for EmCoder, which has no saved weights."""
     return None if family == "emcoder" else tokens_dir
 
 
@@ -53,7 +53,7 @@ def mode(request: pytest.FixtureRequest) -> ContextMode:
 
 
 @torch.no_grad()
-def test_context_changing_a_later_turn_changes_no_earlier_output(
+def test_context_change_of_a_later_turn_leaves_earlier_outputs_unchanged(
     mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
 ) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
@@ -65,7 +65,7 @@ def test_context_changing_a_later_turn_changes_no_earlier_output(
 
 
 @torch.no_grad()
-def test_context_an_earlier_turn_within_the_window_is_seen(
+def test_context_output_depends_on_an_earlier_turn_within_the_window(
     mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
 ) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
@@ -95,7 +95,7 @@ def test_context_outputs_do_not_depend_on_the_batch(
 
 
 @torch.no_grad()
-def test_context_live_turns_equal_the_batch(
+def test_context_live_outputs_equal_the_batch(
     mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
 ) -> None:
     model, turns = emonet(mode, encoder_of(weights_dir)), builder(tokens_dir)
@@ -108,7 +108,7 @@ def test_context_live_turns_equal_the_batch(
 
 
 @torch.no_grad()
-def test_context_starts_exactly_as_the_utterance_model(
+def test_context_before_training_equals_the_utterance_model(
     mode: ContextMode, weights_dir: Path | None, tokens_dir: Path
 ) -> None:
     encoder = encoder_of(weights_dir)
@@ -116,7 +116,7 @@ def test_context_starts_exactly_as_the_utterance_model(
     batch = builder(tokens_dir).batch([conversation()], times=TIMES)
     expected = classifier(input_ids=batch.input_ids, attention_mask=batch.attention_mask).embedding
     found = emonet(mode, encoder, opened=False)(batch=batch).embedding
-    rows = slice(0, 1) if mode == "window" else slice(None)  # a window sees its past from the start
+    rows = slice(0, 1) if mode == "window" else slice(None)  # a window reads past turns before training too
     torch.testing.assert_close(found[rows], expected[rows], atol=1e-5, rtol=1e-5)
 
 
@@ -141,11 +141,11 @@ def test_context_sigmoid_gate_starts_nearly_closed(tiny_encoder_dir: Path) -> No
 
 
 @torch.no_grad()
-def test_context_turn_causal_ignores_turns_beyond_its_reach(tiny_encoder_dir: Path) -> None:
+def test_context_turn_causal_ignores_turns_beyond_its_receptive_field(tiny_encoder_dir: Path) -> None:
     model, turns = emonet("turn_causal", encoder_of(tiny_encoder_dir)).double(), builder(tiny_encoder_dir)
     long = tuple(
         ("Ana", f"I am number {i}.") for i in range(8)
-    )  # 2 layers that look back 2 turns each: turn 4 is reached, turn 5 is not
+    )  # 2 layers that look back 2 turns each: turn 4 is within the receptive field, turn 5 is not
     first = model(batch=turns.batch([conversation(long)], times=TIMES)).logits
     second = model(batch=turns.batch([conversation((("Ana", "Zebras!"), *long[1:]))], times=TIMES)).logits
     assert (first[4] - second[4]).abs().max() > 1e-6
@@ -165,7 +165,7 @@ def test_context_same_speaker_bias_distinguishes_speakers(tiny_encoder_dir: Path
     assert (first[2] - second[2]).abs().max() > 1e-5
 
 
-def test_context_live_state_does_not_grow(mode: ContextMode, tiny_encoder_dir: Path) -> None:
+def test_context_live_state_has_constant_size(mode: ContextMode, tiny_encoder_dir: Path) -> None:
     model, turns = emonet(mode, encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
     state, sizes = model.live_state(), []
     for turn in turns.prepare(
@@ -177,7 +177,7 @@ def test_context_live_state_does_not_grow(mode: ContextMode, tiny_encoder_dir: P
     assert sizes[-1] == sizes[11] > 0
 
 
-def test_context_gradient_reaches_closed_gates(tiny_encoder_dir: Path) -> None:
+def test_context_closed_gates_receive_a_gradient(tiny_encoder_dir: Path) -> None:
     context = build_context(EmoNetSettings(context="turn_causal"), encoder=encoder_of(tiny_encoder_dir))
     batch = builder(tiny_encoder_dir).batch([conversation()], times=TIMES)
     context.eval()(batch).square().sum().backward()
@@ -186,7 +186,7 @@ def test_context_gradient_reaches_closed_gates(tiny_encoder_dir: Path) -> None:
     assert all(float(layer.gate.grad.abs().sum()) > 0 for layer in context.cross)  # type: ignore[union-attr]
 
 
-def test_context_window_refuses_more_than_the_encoder_reads(tiny_encoder_dir: Path) -> None:
+def test_context_window_longer_than_the_encoder_limit_is_refused(tiny_encoder_dir: Path) -> None:
     with pytest.raises(ValueError, match="exceed the 128 tokens"):
         build_context(
             EmoNetSettings(context="window", token_window=128), encoder=encoder_of(tiny_encoder_dir)
@@ -194,10 +194,10 @@ def test_context_window_refuses_more_than_the_encoder_reads(tiny_encoder_dir: Pa
 
 
 @torch.no_grad()
-def test_window_without_separators_reads_one_cls_and_the_plain_tokens(
+def test_window_without_separators_reads_one_cls_and_text_tokens_only(
     tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As published for CoMPM: CLS, then the tagged texts one after the other."""
+    """As published for CoMPM: CLS, then the concatenated texts with speaker tags."""
     talk = conversation((("Ana", "No."), ("Ben", "Okay."), ("Ana", "Why did nobody tell me?")))
     turns = builder(tiny_encoder_dir, separators=False)
     tokenizer = turns.tokenizer
@@ -229,7 +229,7 @@ def test_context_dropout_sites_are_distinct(mode: ContextMode, tiny_encoder_dir:
 
 
 @torch.no_grad()
-def test_hierarchical_encoded_in_parts_gives_the_same(
+def test_hierarchical_context_encoded_in_parts_gives_the_same_output(
     tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, turns = emonet("hierarchical", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
@@ -251,10 +251,10 @@ def test_hierarchical_encoded_in_parts_gives_the_same(
 
 
 @torch.no_grad()
-def test_context_window_holds_the_rows_of_one_pass_at_a_time(
+def test_context_window_embeds_the_rows_of_one_pass_at_a_time(
     tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A long conversation has one window a turn; embedding all at once would need unbounded memory."""
+    """A conversation has one window per turn; embedding all windows at once needs unbounded memory."""
     model, turns = emonet("window", encoder_of(tiny_encoder_dir)), builder(tiny_encoder_dir)
     batch = turns.batch([conversation()], times=TIMES)
     expected = model(batch=batch).logits
@@ -275,10 +275,10 @@ def test_context_window_holds_the_rows_of_one_pass_at_a_time(
 
 
 @pytest.mark.parametrize("copies", [1, 3])
-def test_groups_of_different_sizes_are_run_separately_with_little_padding(
+def test_groups_of_different_sizes_run_separately_with_little_padding(
     monkeypatch: pytest.MonkeyPatch, copies: int
 ) -> None:
-    """One speaker with 60 turns and 40 with one or two: padding all to 60 would make 2,460 rows of 120."""
+    """One speaker has 60 turns and 40 have one or two; padding all to 60 gives 2,460 rows instead of 120."""
     torch.manual_seed(0)
     gru, padded = torch.nn.GRU(4, 3, batch_first=True), []
     group = (

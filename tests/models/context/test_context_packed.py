@@ -21,7 +21,7 @@ TALKS = st.lists(
 
 
 def rows(talks: list[list[tuple[int, int]]]) -> Row:
-    """The row of conversations given as (tokens, speaker) of each turn."""
+    """The packed row of conversations; each turn is given as (tokens, speaker)."""
     turns = [
         (talk, turn, tokens, speaker)
         for talk, given in enumerate(talks)
@@ -43,7 +43,7 @@ def layer(window: int) -> CrossTurn:
 
 
 def plainly(parts: Projected, row: Row, cross: CrossTurn, window: int, distance: int | None) -> Tensor:
-    """The same attention over all pairs of tokens in the row."""
+    """The same attention, computed for all pairs of tokens in the row."""
     query, key, value = (part.transpose(1, 2) for part in parts)
     scores = query @ key.transpose(-1, -2) / WIDTH**0.5
     behind = row.turn[:, None] - row.turn[None]
@@ -79,7 +79,7 @@ def test_attention_over_chunks_equals_attention_over_all_pairs(
     torch.testing.assert_close(found, plainly(parts, row, cross, window, distance), atol=1e-10, rtol=0)
 
 
-def test_chunks_of_a_longer_conversation_are_more_not_larger() -> None:
+def test_chunk_size_does_not_depend_on_the_conversation_length() -> None:
     short, long = (
         cut(row, row, first=0, window=3) for row in (rows([[(10, 0)] * 40]), rows([[(10, 0)] * 400]))
     )

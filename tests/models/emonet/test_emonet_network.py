@@ -62,7 +62,7 @@ def memory(request: pytest.FixtureRequest) -> str:
 def parts(
     folder: Path, mode: ContextMode, memory: str, *, opened: bool = True
 ) -> tuple[EmoNet, TurnBatch, list[TurnBatch]]:
-    """A model with all parts, a conversation as a batch, and the same conversation turn by turn."""
+    """A model with all parts, a conversation as a batch, and the batches of its single turns."""
     own = encoder_of(folder) if memory == "own" else None
     model = emonet(mode, encoder_of(folder), memory=memory, own=own, bio=True, opened=opened)
     turns = builder(folder, history=history_of(EARLIER, TALK), own=memory == "own", bios=True)
@@ -71,7 +71,7 @@ def parts(
 
 
 @torch.no_grad()
-def test_emonet_live_with_memory_equals_the_batch(
+def test_emonet_live_outputs_with_memory_equal_the_batch(
     mode: ContextMode, memory: str, tiny_encoder_dir: Path
 ) -> None:
     model, batch, turns = parts(tiny_encoder_dir, mode, memory)
@@ -104,7 +104,7 @@ def test_emonet_live_state_refuses_a_turn_out_of_order(tiny_encoder_dir: Path) -
 
 
 @torch.no_grad()
-def test_emonet_memory_changes_the_output_only_of_speakers_with_a_past(
+def test_emonet_memory_changes_only_outputs_of_speakers_with_a_past(
     memory: str, tiny_encoder_dir: Path
 ) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)
@@ -118,18 +118,20 @@ def test_emonet_memory_changes_the_output_only_of_speakers_with_a_past(
         False,
         True,
         True,
-    ]  # Cleo speaks for the first time in turn 3
+    ]  # Cleo first speaks in turn 3
 
 
 @torch.no_grad()
-def test_emonet_closed_memory_contributes_exactly_nothing(memory: str, tiny_encoder_dir: Path) -> None:
+def test_emonet_memory_with_a_closed_gate_contributes_exactly_zero(
+    memory: str, tiny_encoder_dir: Path
+) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory, opened=False)
     alone = emonet("hierarchical", model.context.encoder, opened=False)
     torch.testing.assert_close(model(batch=batch).embedding, alone(batch=batch).embedding, atol=1e-6, rtol=0)
 
 
 class _OnlyBen:
-    """Only Ben has a bio; the speakers after his first turn know it."""
+    """Only Ben has a bio; the turns after his first turn can read it."""
 
     def bios(self, speaker: str, *, before: Moment) -> list[np.ndarray | None]:
         ben = np.full(6, 2.0, dtype=np.float32)
@@ -138,7 +140,7 @@ class _OnlyBen:
 
 @pytest.mark.parametrize(("kind", "reads"), [("linear", "Ben"), ("attention", "all who have heard of him")])
 @torch.no_grad()
-def test_bio_of_another_speaker_is_read_by_attention_only(
+def test_only_bio_attention_reads_the_bio_of_another_speaker(
     kind: BioKind, reads: str, tiny_encoder_dir: Path
 ) -> None:
     turns = builder(tiny_encoder_dir)
@@ -147,14 +149,14 @@ def test_bio_of_another_speaker_is_read_by_attention_only(
     torch.manual_seed(6)
     join = BioJoin(kind=kind, width=8, bio_width=6)
     open_up(join)
-    context = torch.randn(2 * len(TALK), 8)  # two drawn networks
+    context = torch.randn(2 * len(TALK), 8)  # two Monte-Carlo samples
     differs = (join(context, batch) - context).abs().amax(dim=1) > 1e-4
     by_ben = [turn.speaker == "Ben" for turn in TALK]
     assert differs.tolist() == 2 * (by_ben if reads == "Ben" else [False] + [True] * (len(TALK) - 1))
 
 
 @torch.no_grad()
-def test_emonet_history_reads_only_what_was_said_before(tiny_encoder_dir: Path) -> None:
+def test_emonet_history_reads_only_earlier_turns(tiny_encoder_dir: Path) -> None:
     model = emonet("hierarchical", encoder_of(tiny_encoder_dir), memory="shared")
     past_only = builder(tiny_encoder_dir, history=history_of(EARLIER)).batch([EARLIER, TALK], times=TIMES)
     with_future = builder(tiny_encoder_dir, history=history_of(EARLIER, TALK)).batch(
@@ -191,9 +193,7 @@ def test_emonet_live_samples_equal_the_batch(
         torch.testing.assert_close(logits[:, 0], expected[:, row], atol=1e-5, rtol=0)
 
 
-def test_emonet_sampling_fewer_is_a_prefix_of_sampling_more(
-    mode: ContextMode, tiny_encoder_dir: Path
-) -> None:
+def test_emonet_fewer_samples_are_a_prefix_of_more_samples(mode: ContextMode, tiny_encoder_dir: Path) -> None:
     model, batch, _ = parts(tiny_encoder_dir, mode, "shared")
     torch.testing.assert_close(
         model.mc_forward(batch, 1, mode="full"),
@@ -203,7 +203,7 @@ def test_emonet_sampling_fewer_is_a_prefix_of_sampling_more(
     )
 
 
-def test_emonet_sampling_leaves_the_model_as_it_was(tiny_encoder_dir: Path) -> None:
+def test_emonet_sampling_restores_the_model(tiny_encoder_dir: Path) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "turn_causal", "shared")
     with torch.no_grad():
         before = model(batch=batch).logits
@@ -256,7 +256,7 @@ def test_emonet_refuses_a_classifier_over_another_encoder(
 
 
 @torch.no_grad()
-def test_shared_memory_reads_the_last_real_observation() -> None:
+def test_shared_memory_ignores_padding_but_not_order() -> None:
     torch.manual_seed(0)
     memory = shared_memory().eval()
     seen = torch.randn(1, 2, OBSERVATION)
@@ -285,10 +285,10 @@ def test_shared_memory_reads_the_last_real_observation() -> None:
 
 
 @torch.no_grad()
-def test_shared_memory_reads_probabilities_with_a_fair_share_of_the_variance() -> None:
-    """Under one LayerNorm with an embedding of 768 values, 28 probabilities hold less than a percent."""
+def test_shared_memory_normalises_probabilities_separately_from_embeddings() -> None:
+    """One LayerNorm over 768 embedding values and 28 log-odds leaves the latter under 1% of the variance."""
     generator = torch.Generator().manual_seed(0)
-    embedding = torch.randn(400, 768, generator=generator) * 0.56  # as that of the shipped classifier
+    embedding = torch.randn(400, 768, generator=generator) * 0.56  # as in the shipped classifier
     log_odds = torch.randn(400, 28, generator=generator) - 4.0
     observations = torch.cat([embedding, log_odds.sigmoid()], dim=1)
     together = torch.nn.functional.layer_norm(observations, [796]).var(dim=0)
@@ -301,7 +301,7 @@ def test_shared_memory_reads_probabilities_with_a_fair_share_of_the_variance() -
 
 
 @torch.no_grad()
-def test_shared_memory_reads_log_odds_that_stay_finite() -> None:
+def test_shared_memory_log_odds_of_zero_and_one_are_finite() -> None:
     memory = SharedMemory(embedding_width=4, labels=3, projection=2, width=8).eval()
     observations = torch.cat([torch.zeros(1, 4), torch.tensor([[0.0, 0.5, 1.0]])], dim=1)
     # Clamped log-odds -9.21, 0, 9.21 have mean 0 and standard deviation 7.52.
@@ -311,7 +311,7 @@ def test_shared_memory_reads_log_odds_that_stay_finite() -> None:
     torch.testing.assert_close(rounded.float(), expected, atol=1e-2, rtol=0)
 
 
-def test_direct_sum_adds_the_memory_as_it_is() -> None:
+def test_direct_sum_adds_the_memory_without_parameters() -> None:
     join = build_join("direct_sum", width=3, memory=3, zero_start=False)
     context, memory = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.5, -2.0, 0.0]])
     assert join(context, memory).tolist() == [[1.5, 0.0, 3.0]]
@@ -326,7 +326,7 @@ def test_direct_sum_adds_the_memory_as_it_is() -> None:
         ("product", 3, False, "use sum, concat, direct_sum"),
     ],
 )
-def test_build_join_refuses_what_it_cannot_build(
+def test_build_join_refuses_invalid_settings(
     kind: JoinKind, memory: int, zero_start: bool, match: str
 ) -> None:
     with pytest.raises(ValueError, match=match):
@@ -368,7 +368,7 @@ def test_emonet_with_head_dropout_allows_every_sampling_mode(tiny_encoder_dir: P
     assert model.sampling_modes == ("head", "top-k", "full")
 
 
-def test_concat_join_starts_as_the_context() -> None:
+def test_concat_join_before_training_returns_the_context() -> None:
     join = build_join("concat", width=4, memory=3)
     context = torch.randn(5, 4)
     assert torch.equal(join(context, torch.randn(5, 3)), context)
@@ -377,7 +377,7 @@ def test_concat_join_starts_as_the_context() -> None:
     )
 
 
-def test_speaker_table_hides_a_share_of_speakers_in_training_only() -> None:
+def test_speaker_table_masks_speakers_in_training_only() -> None:
     table = SpeakerTable(rows=3, width=1, dropout=0.25)
     table.embedding.weight.data.copy_(torch.tensor([[0.0], [1.0], [1.0]]))
     rows = torch.tensor([1, 2]).repeat(4000)
@@ -386,7 +386,7 @@ def test_speaker_table_hides_a_share_of_speakers_in_training_only() -> None:
     assert float(table.eval()(rows).detach().mean()) == 1.0
 
 
-def test_speaker_vocabulary_knows_names_of_its_corpus_only() -> None:
+def test_speaker_vocabulary_knows_only_the_names_of_its_corpus() -> None:
     talks = [conversation(name=f"t{i}") for i in range(2)] + [conversation(corpus="elsewhere", name="x")]
     vocabulary = SpeakerVocabulary.from_conversations(talks, corpus="tiny", min_turns=3)
     assert vocabulary.names == ("Ana", "Ben")
@@ -394,13 +394,13 @@ def test_speaker_vocabulary_knows_names_of_its_corpus_only() -> None:
     assert vocabulary.row(None, "Ana") == vocabulary.row("elsewhere", "Ana") == 0
 
 
-def test_turn_builder_names_an_unknown_label(tiny_encoder_dir: Path) -> None:
+def test_turn_builder_with_an_unknown_label_names_it(tiny_encoder_dir: Path) -> None:
     turn = replace(TALK.utterances[0], emotions=("grumpy",))
     with pytest.raises(InputError, match="talk-0: its emotion 'grumpy'"):
         builder(tiny_encoder_dir).prepare(replace(TALK, utterances=(turn,)), time=0.0)
 
 
-def test_turn_builder_refuses_observations_of_another_model(tiny_encoder_dir: Path) -> None:
+def test_turn_builder_refuses_observations_of_another_width(tiny_encoder_dir: Path) -> None:
     history = InMemoryHistory()
     speaker, turn = remembered(EARLIER, time=0.0, width=OBSERVATION + 2)[0]
     history.add(speaker, turn)
@@ -409,8 +409,8 @@ def test_turn_builder_refuses_observations_of_another_model(tiny_encoder_dir: Pa
         builder(tiny_encoder_dir, history=history).batch([TALK], times=TIMES)
 
 
-def test_turn_builder_writes_a_share_of_the_speakers_as_unknown(tiny_encoder_dir: Path) -> None:
-    """The same speakers each time, for whole conversations, so that training shows the unknown's tag."""
+def test_turn_builder_replaces_a_share_of_speakers_by_the_unknown_tag(tiny_encoder_dir: Path) -> None:
+    """It replaces the same speakers on every call, for whole conversations."""
     talks = [replace(TALK, conversation_id=f"talk{number}") for number in range(60)]
 
     def tagged(share: float) -> list[dict[str, set[tuple[int, ...]]]]:
@@ -428,12 +428,12 @@ def test_turn_builder_writes_a_share_of_the_speakers_as_unknown(tiny_encoder_dir
     shown = tagged(0.0)
     assert all(
         tags["Ana"] == tags["Ben"] == {False} and tags["Cleo"] == {True} for tags in shown
-    )  # she is nobody to this corpus
+    )  # she is unknown in this corpus
     hidden = tagged(0.3)
     assert hidden == tagged(0.3)
     assert all(
         len(one) == 1 for tags in hidden for one in tags.values()
-    )  # somebody is hidden in all turns of a conversation or in none
+    )  # a speaker is replaced in all turns of a conversation or in none
     share = np.mean([tags[name] == {True} for tags in hidden for name in ("Ana", "Ben")])
     assert 0.15 < share < 0.45
 
@@ -445,10 +445,10 @@ def test_turn_builder_encodes_a_past_text_once(tiny_encoder_dir: Path) -> None:
     assert batch.memory_ids is not None
     assert batch.history_mask is not None
     assert int(batch.history_mask.sum()) == 0 + 0 + 1 + 1 + 2 + 0 + 2 + 3
-    assert batch.memory_ids.shape[0] == 5  # every text but the last of each speaker
+    assert batch.memory_ids.shape[0] == 5  # all texts except the last of each speaker
 
 
-def test_conversation_buckets_keep_the_token_budget(tiny_encoder_dir: Path) -> None:
+def test_conversation_buckets_stay_within_the_token_budget(tiny_encoder_dir: Path) -> None:
     prepared = [builder(tiny_encoder_dir).prepare(talk, time=0.0) for talk in (TALK, EARLIER, EARLIER, TALK)]
     lengths = [sum(len(turn.input_ids) for turn in turns) for turns in prepared]
     budget = 2 * lengths[1]
@@ -461,7 +461,7 @@ def test_conversation_buckets_keep_the_token_budget(tiny_encoder_dir: Path) -> N
 
 
 @torch.no_grad()
-def test_emonet_live_in_bf16_stays_near_the_batch(
+def test_emonet_live_outputs_in_bf16_are_close_to_the_batch(
     mode: ContextMode, memory: str, tiny_encoder_dir: Path
 ) -> None:
     model, batch, turns = parts(tiny_encoder_dir, mode, memory)
@@ -476,12 +476,12 @@ def test_emonet_live_in_bf16_stays_near_the_batch(
     torch.testing.assert_close(together, exact, atol=0.15, rtol=0)
 
 
-# --- vectors that another pass of the encoder gave
+# --- precomputed turn vectors
 # ------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def test_emonet_given_vectors_of_its_encoder_gives_the_same_output(
+def test_emonet_with_precomputed_encoder_vectors_gives_the_same_output(
     memory: str, tiny_encoder_dir: Path
 ) -> None:
     model, batch, turns = parts(tiny_encoder_dir, "hierarchical", memory)
@@ -500,7 +500,7 @@ def test_emonet_given_vectors_of_its_encoder_gives_the_same_output(
 
 
 @torch.no_grad()
-def test_emonet_reads_the_vectors_given_and_not_the_tokens(tiny_encoder_dir: Path) -> None:
+def test_emonet_with_precomputed_vectors_ignores_the_tokens(tiny_encoder_dir: Path) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
     vectors = torch.randn(len(batch), model.context.width, generator=torch.Generator().manual_seed(0))
     first, second = (
@@ -512,17 +512,17 @@ def test_emonet_reads_the_vectors_given_and_not_the_tokens(tiny_encoder_dir: Pat
 
 
 @pytest.mark.parametrize("sampled", ["full", "top-k"])
-def test_emonet_samples_its_encoder_even_if_vectors_are_given(
+def test_emonet_that_samples_its_encoder_ignores_precomputed_vectors(
     sampled: McMode, tiny_encoder_dir: Path
 ) -> None:
-    """Given vectors are those of the deterministic encoder, so they are ignored if the encoder is sampled."""
+    """Precomputed vectors come from the deterministic encoder, so they cannot replace sampled ones."""
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", "shared")
     with_vectors = replace(batch, vectors=torch.zeros(len(batch), model.context.width))
     expected = model.mc_forward(batch, 3, mode=sampled)
     torch.testing.assert_close(model.mc_forward(with_vectors, 3, mode=sampled), expected, atol=0, rtol=0)
 
 
-def test_build_emonet_shared_encoder_is_for_the_hierarchical_context(tiny_encoder_dir: Path) -> None:
+def test_build_emonet_shared_encoder_requires_the_hierarchical_context(tiny_encoder_dir: Path) -> None:
     settings = EmoNetSettings(context="window", encoder="shared", memory_encoder="none", token_window=40)
     with pytest.raises(ValueError, match="use context 'hierarchical'"):
         build_emonet(settings, encoder=encoder_of(tiny_encoder_dir), emotions=3)
@@ -533,7 +533,7 @@ def test_turn_builder_stores_a_past_turn_once(tiny_encoder_dir: Path) -> None:
     assert batch.observations is not None
     assert batch.history_mask is not None
     assert batch.history_index is not None
-    assert batch.observations.shape == (5, OBSERVATION)  # every turn but the last of each speaker
+    assert batch.observations.shape == (5, OBSERVATION)  # all turns except the last of each speaker
     past = [
         batch.observations[row[mask]]
         for row, mask in zip(batch.history_index, batch.history_mask, strict=True)
@@ -543,7 +543,7 @@ def test_turn_builder_stores_a_past_turn_once(tiny_encoder_dir: Path) -> None:
 
 
 @torch.no_grad()
-def test_long_conversation_computed_in_parts_gives_the_same(
+def test_long_conversation_computed_in_parts_gives_the_same_output(
     memory: str, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, batch, _ = parts(tiny_encoder_dir, "hierarchical", memory)

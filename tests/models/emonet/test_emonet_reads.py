@@ -1,4 +1,4 @@
-"""The stored inputs of a conversation model, and the builder made from them."""
+"""The stored input description of a conversation model, and the turn builder made from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READS = EmoNetReads(
 )
 
 
-def test_reads_survive_json() -> None:
+def test_reads_round_trip_through_json() -> None:
     assert EmoNetReads.from_dict(json.loads(json.dumps(READS.to_dict()))) == READS
 
 
@@ -59,7 +59,7 @@ def test_reads_builder_reads_history_bios_and_tags(tiny_encoder_dir: Path) -> No
     ("memory", "history", "reads"),
     [("none", "global", False), ("shared", "off", False), ("shared", "dialogue", True)],
 )
-def test_reads_builder_looks_up_a_past_only_for_a_model_with_memory(
+def test_reads_builder_reads_history_only_for_a_model_with_memory(
     memory: str, history: str, reads: bool, tiny_encoder_dir: Path
 ) -> None:
     changed = EmoNetReads.from_dict(

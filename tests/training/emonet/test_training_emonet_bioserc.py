@@ -1,4 +1,4 @@
-"""BiosERC's encoder variant through the commands: training, and labelling with and without a memory."""
+"""BiosERC's encoder variant in the commands: training, and labelling with and without a memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def overrides(
         "optim.head_learning_rate=0.05",
         "optim.ema_decay=",
         "artefact.delta=int8",
-    ]  # so that bios have a say after few steps
+    ]  # bios affect the output after few steps
     return [
         f"data.root={data}",
         f"backbone.name={tiny_encoder_dir}",
@@ -85,7 +85,7 @@ def probabilities(predictions) -> np.ndarray:
     )
 
 
-def test_training_reads_bios_of_the_past_only(overrides: list[str], tmp_path: Path) -> None:
+def test_training_bios_hold_earlier_turns_only(overrides: list[str], tmp_path: Path) -> None:
     config = load_config(resource_dir("configs") / "bioserc-encoder-meld.yaml", overrides)
     with input_maker(config, tmp_path) as maker:
         parts = gather(config, cache_dir=None, inputs=maker)
@@ -96,12 +96,11 @@ def test_training_reads_bios_of_the_past_only(overrides: list[str], tmp_path: Pa
     assert last["bios"].shape == (4, 2, parts.bio_width)
     assert last["bio_mask"].tolist() == [[True, False], [True, True], [True, True], [True, True]]
     dev = [task.dev_builder.collate([talk]) for talk in task.dev]
-    assert (
-        sum(batch.bios is None for batch in dev) == 1
-    )  # dev begins with nothing known, whatever was said in training
+    # dev starts with an empty memory
+    assert sum(batch.bios is None for batch in dev) == 1
 
 
-def test_training_reads_bios_that_a_language_model_wrote(
+def test_training_with_a_writer_reads_bios_written_by_the_language_model(
     overrides: list[str], tmp_path: Path, tiny_lm: PreTrainedModel, tiny_lm_dir: Path
 ) -> None:
     path = resource_dir("configs") / "bioserc-encoder-meld.yaml"
@@ -123,19 +122,19 @@ def test_training_reads_bios_that_a_language_model_wrote(
     ]
     known = bios[0].abs().sum(-1) > 0
     assert bool(known.any())
-    same_text = bios[0][known] - bios[0][known][0]  # everybody's bio is the same sentence
+    same_text = bios[0][known] - bios[0][known][0]  # all speakers have the same bio
     assert float(same_text.abs().max()) < 1e-5
     assert float((bios[0] - bios[1]).abs().max()) > 1e-3
 
 
-def test_model_remembers_that_it_reads_bios(model: Path) -> None:
+def test_artefact_records_how_the_model_reads_bios(model: Path) -> None:
     artefact = load_artefact(model)
     assert artefact.info.reads["bio"] == "attention"
     assert isinstance(artefact.network, EmoNet)
     assert artefact.network.bio is not None
 
 
-def test_label_command_reads_bios_from_the_memory_or_does_without(model: Path, tmp_path: Path) -> None:
+def test_label_command_reads_bios_only_with_a_memory(model: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(f"{who}: {text}\n" for who, text in ANA), encoding="utf-8")
     (tmp_path / "b.txt").write_text("".join(f"{who}: {text}\n" for who, text in BEN), encoding="utf-8")
 
@@ -165,8 +164,8 @@ def test_label_command_reads_bios_from_the_memory_or_does_without(model: Path, t
 
 
 @pytest.mark.parametrize("known", [len(BEN), 0])
-def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: Path, known: int) -> None:
-    """Whatever number of its turns was known before."""
+def test_live_conversation_with_bios_equals_batch_labelling(model: Path, tmp_path: Path, known: int) -> None:
+    """The result does not depend on how many turns were known at the start."""
     predictor = load_predictor(str(model), settings=FAST)
     with Registry.open(tmp_path / "speakers.db") as registry:
         remembering = RememberingPredictor(predictor, registry)
@@ -183,7 +182,7 @@ def test_live_conversation_reads_the_bios_of_a_whole_one(model: Path, tmp_path: 
     np.testing.assert_allclose(probabilities(found), probabilities(whole), atol=1e-5)
 
 
-def test_passage_of_a_bio_is_encoded_once_for_many_conversations(
+def test_label_encodes_each_bio_passage_once_for_all_conversations(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor, read = load_predictor(str(model), settings=FAST), list[str]()
@@ -227,7 +226,7 @@ def evaluated(model: Path, overrides: list[str], folder: Path, *more: str) -> di
     return json.loads(result.stdout)
 
 
-def test_evaluate_command_gives_the_dev_figures_of_training(
+def test_evaluate_command_reproduces_the_dev_figures_of_training(
     model: Path, overrides: list[str], tmp_path: Path, monkeypatch
 ) -> None:
     trained = json.loads((model.parent / "report.json").read_text(encoding="utf-8"))
@@ -247,7 +246,7 @@ def test_evaluate_command_gives_the_dev_figures_of_training(
     )
 
 
-def test_evaluate_command_finds_the_memory_of_training(
+def test_evaluate_command_reuses_the_training_inputs(
     model: Path, overrides: list[str], tmp_path: Path
 ) -> None:
     inputs = model.parent.parent / "inputs"
@@ -256,7 +255,7 @@ def test_evaluate_command_finds_the_memory_of_training(
     assert sorted(inputs.iterdir()) == before
 
 
-def test_evaluate_command_knows_no_speaker_of_a_transcript(
+def test_evaluate_command_on_a_transcript_reads_no_bios(
     model: Path, overrides: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "chat.csv"

@@ -132,9 +132,7 @@ def make_model(folder: Path, features: Features) -> EmoNet:
     return build_emonet(settings, encoder=encoder(folder), emotions=len(LABELS))
 
 
-def test_emonet_task_trains_by_the_trainer(
-    tiny_encoder_dir: Path, features: Features, tmp_path: Path
-) -> None:
+def test_trainer_trains_the_emonet_task(tiny_encoder_dir: Path, features: Features, tmp_path: Path) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
     optim = OptimSettings(
         epochs=8,
@@ -162,10 +160,10 @@ def test_emonet_task_trains_on_labelled_turns_only(tiny_encoder_dir: Path, featu
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 2.0])])
-def test_emonet_task_losses_weighted_by_turns_equal_the_loss_of_all(
+def test_emonet_task_partial_losses_weighted_by_turns_sum_to_the_whole_loss(
     weights: torch.Tensor | None, tiny_encoder_dir: Path, features: Features
 ) -> None:
-    """Processes that share a step need it: a conversation counts by the number of its labelled turns."""
+    """A conversation is weighted by its number of labelled turns, as distributed steps require."""
     builder = partial(make_builder, tiny_encoder_dir, features=features)
     task = EmoNetTask(
         train=TRAIN, dev=DEV, builder=builder, features=features, class_weights=weights, precision="fp32"
@@ -181,7 +179,7 @@ def test_emonet_task_losses_weighted_by_turns_equal_the_loss_of_all(
     assert shares[0] != shares[1]
 
 
-def test_emonet_task_second_epoch_sees_what_the_first_saw(tiny_encoder_dir: Path, features: Features) -> None:
+def test_emonet_task_inputs_are_the_same_in_every_epoch(tiny_encoder_dir: Path, features: Features) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
     first = [task.collate([conversation]) for conversation in task.examples]
     task.evaluate(model.eval())
@@ -191,7 +189,7 @@ def test_emonet_task_second_epoch_sees_what_the_first_saw(tiny_encoder_dir: Path
         assert all(torch.equal(value, again[name]) for name, value in before.items())
 
 
-def test_emonet_task_gives_the_head_rate_to_all_parameters_but_encoders(
+def test_emonet_task_uses_the_head_learning_rate_outside_encoders(
     tiny_encoder_dir: Path, features: Features
 ) -> None:
     task, model = make_task(tiny_encoder_dir, features), make_model(tiny_encoder_dir, features)
@@ -202,7 +200,7 @@ def test_emonet_task_gives_the_head_rate_to_all_parameters_but_encoders(
     assert body == {f"context.encoder.{name}" for name, _ in model.context.encoder.named_parameters()}
 
 
-def test_predict_turns_keeps_order_whatever_the_token_budget(
+def test_predict_turns_keeps_input_order_for_every_token_budget(
     tiny_encoder_dir: Path, features: Features
 ) -> None:
     model = make_model(tiny_encoder_dir, features).eval()
@@ -257,7 +255,7 @@ def test_emonet_task_dev_history_is_chronological(
     assert [count for _, _, count in sorted(asked)] == expected
 
 
-def test_controls_give_as_much_history_of_another_speaker(features: Features) -> None:
+def test_control_histories_have_the_length_of_the_speakers_own_history(features: Features) -> None:
     times = sequence_numbers(TRAIN)
     before = Moment(9.0, "end", 0)
     own, other = (corpus_history(kind, TRAIN, times, features) for kind in ("global", "other_speaker"))
@@ -272,10 +270,10 @@ def test_controls_give_as_much_history_of_another_speaker(features: Features) ->
     assert moments(shuffled, a) != moments(own, a)
 
 
-def test_emonet_task_figures_by_hand_and_without_unlabelled_turns(
+def test_emonet_task_figures_leave_out_unlabelled_turns(
     tiny_encoder_dir: Path, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DEV has the labels a j j and j - a; the turn without a label does not count."""
+    """DEV has the labels a j j and j - a; the turn without a label is left out."""
     task = make_task(tiny_encoder_dir, features)
     right, wrong = [2.0, 0.0], [0.0, 2.0]  # joy is class 0
     logits = [np.array([wrong, right, wrong]), np.array([right, [5.0, 0.0], wrong])]
@@ -293,9 +291,7 @@ def test_emonet_task_refuses_a_dev_split_without_labels(tiny_encoder_dir: Path, 
         task.evaluate(make_model(tiny_encoder_dir, features).eval())
 
 
-def test_emonet_task_histories_hold_the_features_made_for_them(
-    tiny_encoder_dir: Path, features: Features
-) -> None:
+def test_emonet_task_histories_hold_the_history_features(tiny_encoder_dir: Path, features: Features) -> None:
     other = Features(
         embeddings=features.embeddings + np.float16(1),
         probabilities=features.probabilities / 2,
@@ -318,7 +314,7 @@ def test_emonet_task_histories_hold_the_features_made_for_them(
     assert all(tuple(row) in rows for row in observed)
 
 
-def test_features_replaced_by_others_change_only_their_utterances(features: Features) -> None:
+def test_replacing_features_changes_only_the_given_utterances(features: Features) -> None:
     one = TRAIN[1].conversation_id
     other = Features(
         embeddings=np.full((2, features.embeddings.shape[1]), 7, dtype=np.float16),
@@ -336,7 +332,7 @@ def test_features_replaced_by_others_change_only_their_utterances(features: Feat
         features.replaced_by(Features(other.embeddings[:, 1:], other.probabilities, rows=other.rows))
 
 
-def test_features_of_two_conversations_of_one_id_are_refused(tiny_encoder_dir):
+def test_features_refuse_a_duplicate_conversation_id(tiny_encoder_dir):
     twice = [*TRAIN, TRAIN[1]]
     with pytest.raises(InputError, match=f"two conversations have the id {TRAIN[1].conversation_id}"):
         corpus_features(
@@ -348,7 +344,7 @@ def test_features_of_two_conversations_of_one_id_are_refused(tiny_encoder_dir):
         )
 
 
-def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_features_are_read_from_the_cache_on_the_second_call(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
     first = corpus_features(classifier, tokenizer, TRAIN, cache_dir=tmp_path, precision="fp32")
     classifier.forward = None  # type: ignore[method-assign, assignment]
@@ -360,7 +356,7 @@ def test_features_are_read_from_disk_the_second_time(tiny_encoder_dir: Path, tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors at all", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_features_in_a_broken_file_are_computed_anew(
+def test_features_with_a_damaged_cache_file_are_recomputed(
     content: bytes, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
@@ -373,7 +369,7 @@ def test_features_in_a_broken_file_are_computed_anew(
     assert path.read_bytes() == whole
 
 
-def test_features_are_those_of_the_classifier(tiny_encoder_dir: Path, features: Features) -> None:
+def test_features_equal_the_classifiers_outputs(tiny_encoder_dir: Path, features: Features) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
     encoded = tokenizer(DEV[1].utterances[2].text, return_tensors="pt")
     with torch.no_grad():
@@ -386,7 +382,7 @@ def test_features_are_those_of_the_classifier(tiny_encoder_dir: Path, features: 
 
 
 @pytest.mark.parametrize("change", ["text", "checksum", "weights"])
-def test_features_of_other_inputs_are_computed_anew(
+def test_features_with_changed_inputs_are_recomputed(
     change: str, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     classifier, tokenizer = tiny_classifier(tiny_encoder_dir), load_tokenizer(str(tiny_encoder_dir))
@@ -406,8 +402,8 @@ def test_features_of_other_inputs_are_computed_anew(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_multitask_loss_counts_each_task_by_its_weight(tiny_encoder_dir: Path, features: Features) -> None:
-    """A batch of three with 1.5 expected of each task: the first task has 1, the second 2."""
+def test_multitask_loss_is_weighted_by_task(tiny_encoder_dir: Path, features: Features) -> None:
+    """A batch of three expects 1.5 examples of each task; here the first task has 1 and the second has 2."""
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
     model = MultiTaskModel(
@@ -428,7 +424,7 @@ def test_multitask_loss_counts_each_task_by_its_weight(tiny_encoder_dir: Path, f
     )
 
 
-def test_multitask_trains_a_shared_encoder_once_and_every_head(
+def test_multitask_trains_the_shared_encoder_and_every_head(
     tiny_encoder_dir: Path, features: Features, tmp_path: Path
 ) -> None:
     shared = encoder(tiny_encoder_dir)
@@ -445,10 +441,10 @@ def test_multitask_trains_a_shared_encoder_once_and_every_head(
     assert any(name.startswith("parts.one.context.encoder.") for name in moved)
     assert not any(
         name.startswith("parts.two.context.encoder.") for name in before
-    )  # the same weights, listed once
+    )  # shared weights are listed once
 
 
-def test_multitask_state_holds_shared_weights_once_and_loads_them(tiny_encoder_dir: Path) -> None:
+def test_multitask_state_stores_shared_weights_once(tiny_encoder_dir: Path) -> None:
     shared = encoder(tiny_encoder_dir)
     settings = EmoNetSettings(context="turn_causal", turn_window=2, memory_encoder="none")
     model = MultiTaskModel(
@@ -532,15 +528,15 @@ def test_emonet_configuration_trains_and_samples_on_a_tiny_backbone(
     assert any(isinstance(module, SeededDropout) for module in model.context.encoder.modules())
 
 
-def test_emonet_settings_have_the_defaults_of_the_configuration() -> None:
-    """Fields are copied by name, so fields of one name must have one default."""
+def test_emonet_settings_defaults_equal_the_configuration_defaults() -> None:
+    """Fields are copied by name, so fields with the same name must have the same default."""
     shared = {one.name for one in fields(EmoNetSettings)} & set(EmoNetConfig.model_fields)
     assert shared >= {"context", "memory_projection", "memory_width", "join", "gate_bias", "bio"}
     for name in shared:
         assert getattr(EmoNetSettings(), name) == EmoNetConfig.model_fields[name].default, name
 
 
-def test_emonet_settings_copy_what_the_configuration_changes() -> None:
+def test_emonet_settings_copy_changed_configuration_values() -> None:
     config = load_config(
         resource_dir("configs") / "emonet-meld.yaml",
         ["emonet.memory_projection=7", "emonet.gate_bias=-3", "emonet.join=concat", "head.dropout=0.4"],
@@ -548,7 +544,7 @@ def test_emonet_settings_copy_what_the_configuration_changes() -> None:
     settings = emonet_settings(config, embedding_width=10, observed_labels=4, speaker_rows=9, bio_width=6)
     assert (settings.memory_projection, settings.gate_bias, settings.join) == (7, -3.0, "concat")
     assert (settings.dropout, settings.embedding_width, settings.observed_labels) == (0.4, 10, 4)
-    assert (settings.speaker_rows, settings.bio_width) == (0, None)  # neither is asked for
+    assert (settings.speaker_rows, settings.bio_width) == (0, None)  # the configuration sets neither
 
 
 def test_compm_configurations_have_the_published_parts() -> None:
@@ -559,7 +555,7 @@ def test_compm_configurations_have_the_published_parts() -> None:
         assert (settings.context, settings.pooling, settings.token_window) == ("window", "cls", 511)
         assert config.emonet is not None
         assert not config.emonet.separators
-        assert config.data.max_tokens == 512  # a CLS and the 511 tokens of the window
+        assert config.data.max_tokens == 512  # CLS and the 511 tokens of the window
 
 
 @pytest.mark.parametrize(
@@ -576,7 +572,7 @@ def test_emonet_settings_refuse_contradictions(name: str, change: str, match: st
         emonet_settings(load_config(resource_dir("configs") / name, [change]))
 
 
-def test_emonet_settings_say_what_is_missing() -> None:
+def test_emonet_settings_with_a_missing_input_name_it() -> None:
     with pytest.raises(ConfigError, match=r"artefact\.init_from"):
         emonet_settings(shrunk("emonet-meld.yaml"))
     with pytest.raises(ConfigError, match="needs bios"):

@@ -1,4 +1,4 @@
-"""Policies of an adapter are fitted on dialogues that their calibrator has not seen."""
+"""An adapter's policies are fitted on dialogues that the calibrator was not fitted on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABELS = load_emotion_set("meld").labels
 
 
 def made(dialogues: int, *, right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores whose top label is gold in a share `right` of the turns, ten turns a dialogue."""
+    """Scores whose top label is correct in a share `right` of the turns, with ten turns per dialogue."""
     generator = np.random.default_rng(4)
     targets = np.arange(10 * dialogues) % len(LABELS)
     scores = generator.normal(size=(len(targets), len(LABELS)))
@@ -23,7 +23,7 @@ def made(dialogues: int, *, right: float) -> tuple[np.ndarray, np.ndarray, np.nd
     return scores, targets, np.repeat(np.arange(dialogues), 10)
 
 
-def test_fit_policies_promise_more_of_a_model_that_errs_less() -> None:
+def test_fit_policies_bound_a_lower_risk_for_a_better_model() -> None:
     prior = np.zeros(len(LABELS))
     risks = []
     for right in (1.0, 0.75):
@@ -38,6 +38,6 @@ def test_fit_policies_promise_more_of_a_model_that_errs_less() -> None:
     assert risks[0] == 0.15 < risks[1]
 
 
-def test_fit_policies_of_one_dialogue_are_none() -> None:
+def test_fit_policies_of_one_dialogue_return_no_policy() -> None:
     scores, targets, groups = made(1, right=1.0)
     assert fit_policies(scores, targets, groups, label_set="meld", prior=np.zeros(len(LABELS))) == {}

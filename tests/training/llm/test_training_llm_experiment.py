@@ -1,4 +1,4 @@
-"""A recipe from configuration to adapter folder, over a toy corpus and a tiny model."""
+"""Training a recipe from its configuration to an adapter folder, with a toy corpus and a tiny model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def config_of(base, **llm):
     return ExperimentConfig(name="toy", task="llm", data={"corpus": "meld"}, llm=section, optim=optim)
 
 
-def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_shelf, monkeypatch):
+def test_run_experiment_with_two_stages_saves_an_adapter_that_labels(
+    tmp_path, tiny_lm_dir, tiny_shelf, monkeypatch
+):
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
     monkeypatch.setattr(llm_experiment, "load_splits", lambda config: (toy("train", 3), toy("dev", 2)))
@@ -115,7 +117,7 @@ def test_two_stages_leave_an_adapter_that_labels(tmp_path, tiny_lm_dir, tiny_she
 
 @pytest.fixture
 def cached(tmp_path, tiny_lm_dir, monkeypatch):
-    """The tiny model as a hub model in the local cache: its id, and the commit of its main branch."""
+    """The tiny model in the local hub cache, as its model id and the commit of its main branch."""
     commit, place = "0123456789abcdef" * 2 + "01234567", tmp_path / "hub" / "models--made--tiny"
     shutil.copytree(tiny_lm_dir, place / "snapshots" / commit)
     (place / "refs").mkdir()
@@ -124,7 +126,7 @@ def cached(tmp_path, tiny_lm_dir, monkeypatch):
     return "made/tiny", commit
 
 
-def test_adapter_names_the_commit_of_its_base(cached, tiny_lm_dir, tmp_path, tiny_shelf, monkeypatch):
+def test_adapter_records_the_commit_of_its_base(cached, tiny_lm_dir, tmp_path, tiny_shelf, monkeypatch):
     name, commit = cached
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_shelf))
     monkeypatch.setattr(loading, "SHARED_MODEL", "tiny-utterance")
@@ -138,13 +140,13 @@ def test_adapter_names_the_commit_of_its_base(cached, tiny_lm_dir, tmp_path, tin
     record = AdapterRecord.load(folder)
     assert (record.base, record.revision, record.base_weights) == (name, commit, None)
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["revision"] == commit
-    shutil.rmtree(tmp_path / "hub" / "models--made--tiny" / "refs")  # as where main has moved on
+    shutil.rmtree(tmp_path / "hub" / "models--made--tiny" / "refs")  # main no longer points at this commit
     predictor = load_predictor(
         f"llm:{folder}", settings=InferenceSettings(precision="fp32", uncertainty="off")
     )
     assert len(predictor.label(toy("dev", 1).conversations)[0].predictions) == 4
 
-    elsewhere = tmp_path / "a-copy"  # as on a machine without the hub
+    elsewhere = tmp_path / "a-copy"  # a machine without access to the hub
     shutil.copytree(tiny_lm_dir, elsewhere)
     predictor = load_predictor(
         f"llm:{elsewhere}", adapter=folder, settings=InferenceSettings(precision="fp32", uncertainty="off")
@@ -152,7 +154,7 @@ def test_adapter_names_the_commit_of_its_base(cached, tiny_lm_dir, tmp_path, tin
     assert any("on trust" in remark for remark in predictor.scorer.model.remarks)
 
 
-def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir, monkeypatch):
+def test_initial_adapter_weights_depend_on_the_run_seed_only(tmp_path, tiny_lm_dir, monkeypatch):
     class StopError(Exception):
         pass
 
@@ -168,7 +170,7 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
         monkeypatch.setattr(llm_experiment, "run_stages", seen)
         config = config_of(tiny_lm_dir)
         config = config.model_copy(update={"optim": config.optim.model_copy(update={"seed": seed})})
-        torch.rand(before)  # whatever else drew numbers in this process
+        torch.rand(before)  # other code in this process may draw random numbers
         with pytest.raises(StopError):
             llm_experiment.run_llm(
                 config, tmp_path, resume=False, progress=False, splits=(toy("train", 2), toy("dev", 1))
@@ -181,8 +183,8 @@ def test_initial_adapter_is_drawn_from_the_seed_of_the_run(tmp_path, tiny_lm_dir
     assert not any(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
-    """Turns with one label of the set, in order, with the number of their dialogue."""
+def test_examples_record_their_dialogue(chat_tokenizer):
+    """Turns with one label of the set, in order, with the index of their dialogue."""
     emotions = (("joy",), ("joy", "sadness"), (), ("unknown",), ("neutral",))
     talks = [
         Conversation(
@@ -198,7 +200,7 @@ def test_examples_say_which_dialogue_they_are_cut_from(chat_tokenizer):
     assert dialogue_groups(made).tolist() == [0, 0, 1, 1]
 
 
-def test_examples_say_of_which_task_they_are(chat_tokenizer):
+def test_examples_record_their_task(chat_tokenizer):
     turns = tuple(Utterance(str(i), i, "AB"[i % 2], "x", emotions=("joy",)) for i in range(3))
     corpus = Corpus("meld", "train", (Conversation("c", turns),), "meld", "toy", (), ())
     prompts = TaskPrompts(PromptBuilder(encoder=PromptEncoder(chat_tokenizer), labels=EMOTIONS))
@@ -210,7 +212,7 @@ def test_examples_say_of_which_task_they_are(chat_tokenizer):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_shipped_recipe_ends_by_teaching_emotions(name):
+def test_shipped_recipe_trains_emotion_recognition_in_its_last_stage(name):
     assert "erc" in llm_recipe(load_config(resource_dir("configs") / name)).stages[-1].tasks
 
 
@@ -226,12 +228,12 @@ def test_shipped_recipe_ends_by_teaching_emotions(name):
         ),
     ],
 )
-def test_recipe_without_what_it_needs_says_so(changes, message):
+def test_recipe_with_a_missing_input_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         check_inputs(llm_recipe(config_of("base", **changes)), TrainingInputs())
 
 
-def test_writer_who_has_nothing_to_write_is_refused():
+def test_recipe_with_an_unused_writer_is_refused():
     written = {"a": {"tasks": {"speaker_characteristic": 1.0}}, "b": {"tasks": {"erc": 1.0}}}
     for changes in ({"bios": True}, {"stages": written}):
         assert llm_recipe(config_of("base", writer="llm:other", **changes))
@@ -239,14 +241,12 @@ def test_writer_who_has_nothing_to_write_is_refused():
         llm_recipe(config_of("base", writer="llm:other"))
 
 
-def test_recipe_that_never_teaches_emotions_is_refused():
+def test_recipe_without_emotion_recognition_is_refused():
     with pytest.raises(ConfigError, match="last stage"):
         llm_recipe(config_of("base", stages={"a": {"tasks": {"speaker_identification": 1.0}}}))
 
 
-def test_corpus_whose_turns_have_several_emotions_is_refused_before_anything_is_read(
-    tiny_lm_dir, tmp_path, monkeypatch
-):
+def test_multilabel_corpus_is_refused_before_any_file_is_read(tiny_lm_dir, tmp_path, monkeypatch):
     splits = [replace(toy(split, 1), emotion_set="goemotions") for split in ("train", "dev")]
     config = config_of(tiny_lm_dir).model_copy(update={"data": DataConfig(corpus="goemotions")})
     for run in (

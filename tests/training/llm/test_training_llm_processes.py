@@ -1,4 +1,4 @@
-"""A recipe trained by several processes: one generates the texts that all train on."""
+"""A recipe trained by several processes: one process generates the texts for all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config(tmp_path_factory, tiny_lm_dir):
 
 
 def train(rank, config, folder):
-    """The adapter, the number of texts this process wrote, and the figures; rank 0 has empty texts."""
+    """The adapter, the number of texts this process wrote, and the figures; rank 0's texts are empty."""
     asked = []
 
     def written(self, prompts, *, settings=None):
@@ -47,7 +47,7 @@ def train(rank, config, folder):
     return adapter, len(asked), AdapterRecord.load(adapter).extra["figures"]
 
 
-def test_only_the_main_process_has_texts_written_and_all_learn_from_them(config, tmp_path):
+def test_main_process_writes_texts_and_all_processes_train_on_them(config, tmp_path):
     (adapter, asked, figures), (same, unasked, others) = together(train, config, tmp_path, seconds=120)
     assert asked > unasked == 0
     assert (adapter, figures) == (same, others)

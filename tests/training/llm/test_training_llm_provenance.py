@@ -1,4 +1,4 @@
-"""A finished run is not reused with other weights or other turns."""
+"""A finished run is not reused with a changed base model or changed training turns."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def toy(split: str, digest: str = "1") -> Corpus:
     return Corpus("meld", split, talks, "meld", "toy", (), (CorpusFile(f"{split}.csv", digest),))
 
 
-def test_finished_adapter_is_not_taken_over_other_weights_or_turns(
+def test_finished_adapter_with_changed_weights_or_turns_is_refused(
     tiny_lm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All stages are finished, so only the record would change."""
+    """All stages are finished, so a resumed run would change only the record."""
     base = Path(shutil.copytree(tiny_lm_dir, tmp_path / "base"))
     splits = {"train": toy("train"), "dev": toy("dev")}
     monkeypatch.setattr(llm_experiment, "load_splits", lambda config: (splits["train"], splits["dev"]))

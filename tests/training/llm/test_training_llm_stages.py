@@ -1,4 +1,4 @@
-"""The stages of a recipe are trained once each, in order, also after a crash; and limited splits."""
+"""Stages of a recipe are trained once each and in order, also after a crash; sampled splits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIM = OptimSettings(
 
 
 class Killed(BaseException):
-    """The end of a process."""
+    """Simulates the end of a process."""
 
 
 def make_model() -> nn.Module:
@@ -62,7 +62,7 @@ def task_of(stage: Stage) -> LlmTask:
 
 
 class Run:
-    """Trains in a folder and records which stages made examples; it stops at an evaluation of `dies_at`."""
+    """Trains in a folder and records which stages made examples. It stops at an evaluation of `dies_at`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,9 +113,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> b
 
 
 @pytest.mark.parametrize(("dies_at", "left"), [(("one", 1), ["one", "two"]), (("two", 1), ["two"])])
-def test_killed_run_resumes_in_its_stage_with_the_result_of_an_uninterrupted_one(
-    tmp_path, unbroken, dies_at, left
-):
+def test_killed_run_resumed_in_its_stage_equals_an_uninterrupted_run(tmp_path, unbroken, dies_at, left):
     run = Run(tmp_path)
     with pytest.raises(Killed):
         run(dies_at=dies_at)
@@ -124,7 +122,7 @@ def test_killed_run_resumes_in_its_stage_with_the_result_of_an_uninterrupted_one
     assert same(found, unbroken)
 
 
-def test_run_killed_between_stages_does_not_train_the_finished_one_again(tmp_path, monkeypatch, unbroken):
+def test_run_killed_between_stages_resumes_at_the_next_stage(tmp_path, monkeypatch, unbroken):
     run = Run(tmp_path)
 
     def dying(**settings):
@@ -178,7 +176,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("name", "content"), sorted(DAMAGED))
-def test_damaged_finished_stage_is_reported_with_what_to_do(tmp_path, name, content):
+def test_damaged_finished_stage_error_names_the_fresh_option(tmp_path, name, content):
     one = tmp_path / "one"
     one.mkdir()
     (one / RECORD).write_text('{"figures": {"loss": 1.0}}', encoding="utf-8")
@@ -212,7 +210,7 @@ WHOLE = Corpus(
 )
 
 
-def test_sample_of_a_split_keeps_its_order_and_hangs_on_the_seed():
+def test_split_sample_keeps_the_order_and_depends_on_the_seed():
     first, again, other = (sampled(WHOLE, 6, seed=seed).conversations for seed in (1, 1, 2))
     assert first == again != other
     assert list(first) == [talk for talk in WHOLE.conversations if talk in first]
@@ -220,5 +218,5 @@ def test_sample_of_a_split_keeps_its_order_and_hangs_on_the_seed():
 
 
 @pytest.mark.parametrize("limit", [None, 20, 50])
-def test_sample_of_a_split_that_is_small_enough_is_the_split(limit):
+def test_split_sample_of_a_small_split_is_the_whole_split(limit):
     assert sampled(WHOLE, limit) is WHOLE

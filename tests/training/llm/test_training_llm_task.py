@@ -1,4 +1,4 @@
-"""Training a language model: masks, packing, losses, weights, noise, and that it learns."""
+"""Training a language model: masks, packing, losses, weights and noise."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def naive(model, one):
     ],
 )
 @torch.no_grad()
-def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
+def test_scores_of_a_packed_row_equal_separate_passes(family, extra, row_tokens):
     model = build_model(family, **extra)
     examples = [example(1, 12), example(2, 5), example(3, 17), example(4, 8, answers=ANSWERS[:2])]
     scores, counts = answer_scores(model, collate_examples(examples, pad_id=0, row_tokens=row_tokens))
@@ -54,8 +54,8 @@ def test_scores_in_a_packed_row_equal_plain_passes(family, extra, row_tokens):
 
 
 @torch.no_grad()
-def test_logits_are_made_for_answer_tokens_alone():
-    """Columns of one row are not computed in the others."""
+def test_logits_are_computed_for_answer_tokens_only():
+    """Columns needed by one row are not computed for the other rows."""
     model, seen = build_model(), []
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
     batch = collate_examples([example(1, 12), example(2, 5), example(3, 17)], pad_id=0)
@@ -65,7 +65,7 @@ def test_logits_are_made_for_answer_tokens_alone():
 
 
 def alike(seed, length, beginning=20, **settings):
-    """An example whose prompt has the common beginning."""
+    """An example whose prompt starts with the shared prefix."""
     head = torch.randint(11, 60, (beginning,), generator=torch.Generator().manual_seed(99)).tolist()
     one = example(seed, length, **settings)
     return replace(one, prompt=(*head, *one.prompt))
@@ -74,7 +74,7 @@ def alike(seed, length, beginning=20, **settings):
 @pytest.mark.parametrize("row_tokens", [60, 120, 1000])
 @pytest.mark.parametrize(("family", "extra"), [("llama", {}), ("mistral", {"sliding_window": 9})])
 @torch.no_grad()
-def test_scores_after_a_shared_beginning_equal_plain_passes(family, extra, row_tokens):
+def test_scores_after_a_shared_prefix_equal_separate_passes(family, extra, row_tokens):
     model = build_model(family, **extra)
     examples = [
         alike(1, 12),
@@ -91,7 +91,7 @@ def test_scores_after_a_shared_beginning_equal_plain_passes(family, extra, row_t
     assert (batch["segments"] == SHARED).sum() >= 20
 
 
-def test_gradients_after_a_shared_beginning_equal_those_of_plain_rows():
+def test_gradients_after_a_shared_prefix_equal_those_of_separate_rows():
     model, examples = build_model(), [alike(1, 12, target=0), alike(2, 5), alike(3, 9, target=2)]
     gradients = []
     for row_tokens in (None, 500):
@@ -105,7 +105,7 @@ def test_gradients_after_a_shared_beginning_equal_those_of_plain_rows():
         torch.testing.assert_close(packed, plain, atol=1e-5, rtol=1e-3)
 
 
-def test_shared_beginning_is_in_a_row_once():
+def test_shared_prefix_is_stored_once_per_row():
     examples = [alike(i, 6, beginning=50) for i in range(8)]
     batch = collate_examples(examples, pad_id=0, row_tokens=400)
     assert batch["input_ids"].shape == (1, 50 + 8 * (examples[0].length - 50))
@@ -115,7 +115,7 @@ def test_shared_beginning_is_in_a_row_once():
     prompts=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), min_size=2, max_size=6)
 )
 @settings(deadline=None)
-def test_common_beginning_is_the_longest_that_leaves_everyone_a_token(prompts):
+def test_common_beginning_is_the_longest_shared_prefix_shorter_than_every_prompt(prompts):
     length = common_beginning(prompts)
     fits = [
         n for n in range(9) if n < min(map(len, prompts)) and len({prompt[:n] for prompt in prompts}) == 1
@@ -131,7 +131,7 @@ def test_packing_keeps_every_example_once_and_within_a_row(lengths, row):
     assert all(sum(lengths[i] for i in part) <= row or len(part) == 1 for part in rows)
 
 
-def test_packing_saves_padding():
+def test_packing_reduces_padding():
     examples = [example(i, length) for i, length in enumerate([40, 5, 6, 7, 8, 5])]
     packed, plain = (
         collate_examples(examples, pad_id=0, row_tokens=size)["input_ids"].numel() for size in (60, None)
@@ -140,7 +140,7 @@ def test_packing_saves_padding():
 
 
 def answer_loss(*given, **settings):
-    """The loss: the sum of its means."""
+    """The loss as the sum of its means."""
     return sum(mean for mean, _ in answer_losses(*given, **settings))
 
 
@@ -158,7 +158,7 @@ def test_token_loss_is_the_mean_over_answer_tokens():
     assert loss.item() == pytest.approx((3 + 1) / 5)
 
 
-def test_label_loss_is_the_cross_entropy_over_the_set_with_class_weights():
+def test_label_loss_is_the_class_weighted_cross_entropy_over_the_set():
     examples = [example(1, target=0, emotion=True), example(2, target=1, emotion=True)]
     scores, counts = torch.tensor([[0.0, -1.0, -2.0], [-2.0, -2.0, 0.0]]), torch.ones(2, 3)
     found = answer_loss(
@@ -173,7 +173,7 @@ def test_label_loss_is_the_cross_entropy_over_the_set_with_class_weights():
     assert found.item() == pytest.approx(((expected[0] + 3 * expected[1]) / 4).item(), rel=1e-5)
 
 
-def test_class_weights_leave_auxiliary_tasks_alone():
+def test_class_weights_do_not_apply_to_auxiliary_tasks():
     examples = [example(1, target=0), example(2, target=1)]
     scores, counts = torch.tensor([[0.0, -1.0, -2.0], [-2.0, -2.0, 0.0]]), torch.ones(2, 3)
     settings = {"kind": "labels", "label_smoothing": 0.0}
@@ -188,7 +188,7 @@ def test_class_weights_leave_auxiliary_tasks_alone():
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
 def test_dev_loss_does_not_depend_on_batches(kind):
-    """In one batch or example by example, every token or closed example weighs the same."""
+    """Every token or closed example has the same weight, in one batch or example by example."""
     model = build_model()
     parts = {
         "train": [],
@@ -206,7 +206,7 @@ def test_dev_loss_does_not_depend_on_batches(kind):
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
 def test_task_weight_does_not_depend_on_the_rest_of_the_batch(kind):
-    """Dividing by the weights would cancel them: a batch of one task alone would count in full."""
+    """Dividing by the weights would cancel them in a batch of a single task."""
     scores, counts = torch.tensor([[-0.5, -1.0], [-5.0, -0.2]]), torch.ones(2, 2)
     given = {"kind": kind, "class_weights": None, "label_smoothing": 0.0}
     full, tenth = ([example(1, target=0), example(2, target=0, weight=weight)] for weight in (1.0, 0.1))
@@ -216,8 +216,8 @@ def test_task_weight_does_not_depend_on_the_rest_of_the_batch(kind):
     assert beside[0] - beside[1] == pytest.approx(0.9 * alone[0] / 2, rel=1e-5)
 
 
-def test_every_batch_holds_its_share_of_each_task():
-    """Also where the tasks' examples differ in length, by which batches are filled."""
+def test_every_batch_holds_the_same_share_of_each_task():
+    """This holds even if the lengths, by which batches are filled, differ between tasks."""
     made = [example(i, length=30) for i in range(80)] + [
         example(i, length=8, weight=0.1, kind=1) for i in range(40)
     ]
@@ -229,7 +229,7 @@ def test_every_batch_holds_its_share_of_each_task():
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
-def test_free_text_is_learnt_by_its_tokens(kind):
+def test_free_text_loss_is_the_mean_over_tokens(kind):
     free = example(1, target=0, answers=((5, 6, 2),))
     scores, counts = torch.tensor([[-3.0]]), torch.tensor([[3.0]])
     found = answer_loss(scores, counts, batch_of(free), kind=kind, class_weights=None, label_smoothing=0.2)
@@ -237,7 +237,7 @@ def test_free_text_is_learnt_by_its_tokens(kind):
 
 
 def test_label_loss_with_free_text_is_the_sum_of_both_means():
-    """3 tokens of -3 nats cost 1 a token; two equal labels cost ln 2; neither dilutes the other."""
+    """3 tokens of -3 nats in all cost 1 per token; two equal labels cost ln 2; the means are summed."""
     free, closed = example(1, target=0, answers=((5, 6, 2),)), example(2, target=1, answers=ANSWERS[:2])
     scores, counts = torch.tensor([[-3.0, -torch.inf], [-4.0, -4.0]]), torch.tensor([[3.0, 0.0], [2.0, 2.0]])
     found = answer_loss(
@@ -247,7 +247,7 @@ def test_label_loss_with_free_text_is_the_sum_of_both_means():
 
 
 @pytest.mark.parametrize("kind", ["tokens", "labels", "both"])
-def test_gradients_are_finite_where_candidates_differ_in_number(kind):
+def test_gradients_are_finite_with_unequal_numbers_of_candidates(kind):
     model = build_model()
     scores, counts = answer_scores(
         model,
@@ -265,7 +265,7 @@ def test_gradients_are_finite_where_candidates_differ_in_number(kind):
 
 
 def noise_of(model, batch, alpha):
-    """What is added to the input embeddings of a training batch, (R, T, D)."""
+    """The noise added to the input embeddings of a training batch, (R, T, D)."""
     seen = []
     handle = model.model.layers[0].register_forward_pre_hook(
         lambda module, inputs, keywords: seen.append((*inputs, keywords.get("hidden_states"))[0]),
@@ -277,7 +277,7 @@ def noise_of(model, batch, alpha):
 
 
 @pytest.mark.parametrize("row_tokens", [None, 400])
-def test_noise_is_scaled_by_the_length_of_each_example_and_not_of_its_row(row_tokens):
+def test_noise_is_scaled_by_the_length_of_the_example(row_tokens):
     model, examples = build_model().train(), [example(1, 12), example(2, 40), example(3, 90)]
     batch = collate_examples(examples, pad_id=0, row_tokens=row_tokens)
     assert len(batch["input_ids"]) == (3 if row_tokens is None else 1)
@@ -292,7 +292,7 @@ def test_noise_is_scaled_by_the_length_of_each_example_and_not_of_its_row(row_to
     assert not noise[batch["example_tokens"] == 0].any()
 
 
-def test_noise_of_a_shared_beginning_is_scaled_by_the_mean_length():
+def test_noise_of_a_shared_prefix_is_scaled_by_the_mean_length():
     batch = collate_examples([alike(1, 10), alike(2, 40)], pad_id=0, row_tokens=200)
     noise = noise_of(build_model().train(), batch, 5.0)
     mean = (alike(1, 10).length + alike(2, 40).length) / 2
@@ -300,7 +300,7 @@ def test_noise_of_a_shared_beginning_is_scaled_by_the_mean_length():
     assert 0.95 * size < noise[batch["segments"] == SHARED].abs().max() <= size * (1 + 1e-4)
 
 
-def test_noise_is_there_in_training_only():
+def test_noise_is_added_in_training_mode_only():
     model, batch = build_model(), collate_examples([example(1)], pad_id=0)
     assert not noise_of(model, batch, 50.0).any()
     model.train()
@@ -314,7 +314,7 @@ def test_noise_is_there_in_training_only():
     assert torch.equal(quiet, model(input_ids=batch["input_ids"]).logits)
 
 
-def test_task_trains_with_the_noise_it_is_given():
+def test_task_trains_with_the_given_noise():
     losses = []
     for alpha in (0.0, 50.0):
         task = LlmTask(train=[example(1)], dev=[example(1)], labels=LABELS, pad_id=0, neftune=alpha)
@@ -322,7 +322,7 @@ def test_task_trains_with_the_noise_it_is_given():
     assert losses[0] != losses[1]
 
 
-def test_checkpointing_gives_the_same_gradients():
+def test_gradient_checkpointing_gives_the_same_gradients():
     gradients = []
     for checkpointing in (False, True):
         model = attach_lora(build_model(), LoraSettings(r=2, dropout=0.0)).train()
@@ -340,14 +340,14 @@ def test_checkpointing_gives_the_same_gradients():
 
 
 @pytest.mark.parametrize("extra", [{}, {"sliding_window": 6}])
-def test_dev_scores_equal_plain_passes(extra):
+def test_dev_scores_equal_separate_passes(extra):
     model, examples = (
         build_model("mistral" if extra else "llama", **extra),
         [example(i, length) for i, length in enumerate((4, 9, 30))],
     )
     grown = [
         replace(examples[2], prompt=examples[2].prompt[:cut]) for cut in (12, 25)
-    ]  # turns of one dialogue begin alike
+    ]  # prompts of one dialogue share a prefix
     every = [*examples, *grown]
     expected = torch.stack([naive(model, one) for one in every]).double().detach()
     for limit in (40, 1024):
@@ -368,7 +368,7 @@ def planted(count, seed):
 
 
 @pytest.mark.parametrize(("loss", "learning_rate", "epochs"), [("labels", 2e-2, 5), ("tokens", 5e-3, 12)])
-def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_path):
+def test_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_path):
     model = attach_lora(build_model(), LoraSettings(r=8, alpha=32, dropout=0.05), seed=2)
     task = LlmTask(
         train=planted(120, 1), dev=planted(45, 2), labels=LABELS, pad_id=0, loss=loss, row_tokens=256
@@ -386,8 +386,8 @@ def test_an_adapter_learns_a_planted_signal(loss, learning_rate, epochs, tmp_pat
     assert figures["accuracy"] > 0.9
 
 
-def test_dev_figures_do_not_favour_labels_of_few_tokens():
-    """Scores that separate the classes, minus a cost per label token, so the top label is the shortest."""
+def test_dev_figures_correct_for_label_length():
+    """Scores separate the classes, but a cost per label token makes the shortest label the top one."""
     targets = np.arange(300) % 3
     scores = 3.0 * np.eye(3)[targets] - np.array([8.0, 4.0, 10.0])
     assert set(scores.argmax(axis=1)) == {1}
@@ -400,8 +400,8 @@ def test_dev_figures_of_uninformative_scores_stay_at_chance():
     assert (as_labelled(scores, targets, groups=np.arange(300)).argmax(axis=1) == targets).mean() < 0.45
 
 
-def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
-    """Each of two dialogues is calibrated on the other, although their turns are mixed."""
+def test_dev_figures_of_a_dialogue_are_calibrated_on_other_dialogues():
+    """Each of two dialogues is calibrated on the other, even if their turns alternate."""
     generator = np.random.default_rng(1)
     groups = generator.permutation(np.arange(60) % 2)
     targets = np.where(
@@ -415,7 +415,7 @@ def test_dev_figures_of_a_dialogue_rest_on_the_others_alone():
     assert (as_labelled(scores, targets, groups=np.zeros(60)) == scores).all()
 
 
-def test_task_judges_dev_by_its_dialogues():
+def test_task_calibrates_dev_scores_across_dialogues():
     """Scores of a single dialogue are not calibrated."""
     model, examples = build_model(), [example(seed, target=seed % 3, emotion=True) for seed in range(12)]
     scores, targets = predict_answers(model, examples).numpy(), np.array([one.target for one in examples])
@@ -425,8 +425,8 @@ def test_task_judges_dev_by_its_dialogues():
         assert LlmTask(train=[], dev=dev, labels=LABELS, pad_id=0).evaluate(model) == pytest.approx(expected)
 
 
-def test_token_loss_has_the_gradients_of_an_ordinary_language_model_loss():
-    """Packed rows with all candidates against one padded row per prompt with its answer alone."""
+def test_token_loss_gradients_equal_those_of_a_causal_language_model_loss():
+    """Compares packed rows with all candidates to one padded row per prompt with only its answer."""
     model = attach_lora(build_model(), LoraSettings(r=4, dropout=0.0)).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

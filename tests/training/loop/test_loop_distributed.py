@@ -27,7 +27,7 @@ from erc.training.loop import distributed as processes
 
 
 class UnequalTask(ToyTask):
-    """Its loss is a mean over tokens, of which every batch has another number."""
+    """Its loss is a mean over tokens; batches have different numbers of tokens."""
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         losses = F.binary_cross_entropy_with_logits(
@@ -72,11 +72,11 @@ def assert_close(first: dict[str, Any], second: dict[str, Any]) -> None:
 
 
 def train_both(rank: int, folder: Path, changes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Two runs, one after the other, as the stages of a recipe are."""
+    """Two runs in sequence, like the stages of a recipe."""
     return [train_toy(rank, folder / kind.__name__, kind, changes) for kind in (ToyTask, UnequalTask)]
 
 
-def test_two_processes_with_half_the_batch_train_as_one_with_the_whole(tmp_path: Path) -> None:
+def test_two_processes_with_half_batches_equal_one_process(tmp_path: Path) -> None:
     alone = train_both(0, tmp_path / "one", {"dropout": 0.0, "batch_size": 4})
     pairs = together(train_both, tmp_path / "two", {"dropout": 0.0, "batch_size": 2})
     for whole, first, second in zip(alone, *pairs, strict=True):
@@ -92,12 +92,12 @@ def test_two_processes_with_half_the_batch_train_as_one_with_the_whole(tmp_path:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """The folder of a whole run of two processes, and what each of them saw."""
+    """The folder of a complete run of two processes, and the record of each process."""
     folder = tmp_path_factory.mktemp("pair")
     return folder, together(train_toy, folder, ToyTask, {})
 
 
-def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(
+def test_two_processes_share_batches_and_the_main_process_evaluates_and_writes(
     pair: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     """24 examples, four per process: three steps per epoch, so two evaluations per epoch are one per step."""
@@ -119,7 +119,7 @@ def test_two_processes_share_the_work_and_one_of_them_judges_and_writes(
 
 
 def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]]:
-    """Whether a language model's adapter has moved, and its weights."""
+    """Whether training changed a language model's adapter, and its weights."""
     from lm_examples import LABELS, build_model, example
 
     from erc.llm.base.adapters import LoraSettings, attach_lora
@@ -128,7 +128,7 @@ def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]
     from erc.training.loop.settings import OptimSettings
     from erc.training.loop.trainer import train
 
-    torch.manual_seed(rank)  # adapters are drawn: what the main process drew counts
+    torch.manual_seed(rank)  # initial adapters are random; all processes must use those of the main process
     model = attach_lora(build_model(), LoraSettings(r=2))
     enable_checkpointing(model)
     before = {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
@@ -142,7 +142,7 @@ def train_adapter(rank: int, folder: Path) -> tuple[bool, dict[str, list[float]]
     }
 
 
-def test_two_processes_train_one_adapter_of_a_language_model(tmp_path: Path) -> None:
+def test_two_processes_train_the_same_language_model_adapter(tmp_path: Path) -> None:
     first, second = together(train_adapter, tmp_path)
     assert first[0]
     assert first == second
@@ -185,8 +185,8 @@ def train_unequal(
     return found
 
 
-def test_steps_in_parts_are_the_steps_of_whole_batches(tmp_path: Path) -> None:
-    """However unequal the parts are, and where the last one of an epoch is short."""
+def test_micro_batches_equal_whole_batches(tmp_path: Path) -> None:
+    """Parts may be unequal, and the last batch of an epoch may be short."""
     for kind in (ToyTask, UnequalTask):
         whole, parts = (
             train_toy(
@@ -205,7 +205,7 @@ def test_steps_in_parts_are_the_steps_of_whole_batches(tmp_path: Path) -> None:
         assert_close(parts[loss], weights)
 
 
-def test_two_processes_that_take_steps_in_parts_train_as_one_with_whole_batches(tmp_path: Path) -> None:
+def test_two_processes_with_micro_batches_equal_one_process_with_whole_batches(tmp_path: Path) -> None:
     alone = train_unequal(0, tmp_path / "one", 4)
     first, second = together(train_unequal, tmp_path / "two", 2, 1)
     for kind, weights in alone.items():
@@ -213,7 +213,7 @@ def test_two_processes_that_take_steps_in_parts_train_as_one_with_whole_batches(
         assert_close(first[kind], weights)
 
 
-def test_two_processes_with_half_the_batch_train_the_adapter_of_one(tmp_path: Path) -> None:
+def test_two_processes_with_half_batches_train_the_adapter_of_one_process(tmp_path: Path) -> None:
     alone = train_unequal(0, tmp_path / "one", 4)
     first, second = together(train_unequal, tmp_path / "two", 2)
     for kind, weights in alone.items():
@@ -227,7 +227,7 @@ def train_unlike(rank: int, folder: Path) -> str:
     return str(found.value)
 
 
-def test_processes_that_hold_other_examples_are_told_at_once(tmp_path: Path) -> None:
+def test_processes_with_different_examples_are_refused_before_training(tmp_path: Path) -> None:
     told = together(train_unlike, tmp_path)
     assert told[0] == told[1]
     assert told[0].startswith(
@@ -247,13 +247,13 @@ def dying(rank: int, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.crash
-def test_process_that_dies_ends_the_others_and_the_run_can_be_gone_on_with(
+def test_process_death_ends_the_other_process_and_the_run_can_be_resumed(
     tmp_path: Path, pair: tuple[Path, list[dict[str, Any]]]
 ) -> None:
     whole = pair[1][0]
     survivor, dead = together(dying, tmp_path / "cut", seconds=30)
     assert dead == -signal.SIGKILL
-    assert survivor == 1  # an error of its own, not the end of our patience
+    assert survivor == 1  # it failed by itself and was not killed for the timeout
     with pytest.raises(ConfigError, match=r"started with 2 process\(es\), now there are 1"):
         run(tmp_path / "cut")
     resumed, other = together(train_toy, tmp_path / "cut", ToyTask, {})
@@ -281,7 +281,7 @@ def told(rank: int) -> list[tuple[str, str, Any]]:
     return heard
 
 
-def test_on_main_gives_its_result_and_its_errors_to_all() -> None:
+def test_on_main_shares_its_result_and_its_errors_with_all_processes() -> None:
     first, second = together(told)
     assert first[:2] == second[:2]
     assert first[0] == ("InputError", "a.csv:3: no such turn", 2)
@@ -291,7 +291,7 @@ def test_on_main_gives_its_result_and_its_errors_to_all() -> None:
     assert first[3] == second[3] == ("value", "of 0", None)
 
 
-def test_on_main_alone_only_runs_its_work() -> None:
+def test_on_main_in_a_single_process_runs_the_work() -> None:
     assert (
         processes.count(),
         processes.is_main(),
@@ -332,7 +332,7 @@ def config(
 
 @pytest.fixture(scope="module")
 def launched(config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The run folder of a run that torchrun started as two processes, and how it ended."""
+    """The folder of a run started by torchrun as two processes, and the completed process."""
     run_dir = config.parent / "runs" / "tiny"
     launcher = [
         sys.executable,
@@ -354,7 +354,7 @@ def launched(config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
     return run_dir, done
 
 
-def test_command_under_torchrun_leaves_one_model_that_loads(
+def test_train_command_under_torchrun_saves_one_model_that_loads(
     launched: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     run_dir, done = launched
@@ -371,8 +371,8 @@ def test_command_under_torchrun_leaves_one_model_that_loads(
     ]
 
 
-def test_command_under_accelerate_launch_leaves_a_model_that_loads(config: Path, tmp_path: Path) -> None:
-    """On a processor it starts one process; the module it starts is the same."""
+def test_train_command_under_accelerate_launch_saves_a_model_that_loads(config: Path, tmp_path: Path) -> None:
+    """On a CPU it starts a single process of the same module."""
     launcher = [
         sys.executable,
         "-m",
@@ -402,10 +402,10 @@ def test_command_under_accelerate_launch_leaves_a_model_that_loads(config: Path,
     assert load_artefact(tmp_path / "run" / "emonet-meld-minilm").info.kind == "emonet"
 
 
-def test_command_under_torchrun_writes_each_figure_once(
+def test_train_command_under_torchrun_writes_each_figure_once(
     launched: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    """8 dialogues, two in each of two processes: two steps an epoch."""
+    """8 dialogues, two in each of two processes: two steps per epoch."""
     found = records(launched[0])
     assert [record["step"] for record in found if "eval_weighted_f1" in record] == [2, 4]
     assert [record["step"] for record in found if "learning_rate" in record] == [1, 2, 3, 4]
@@ -415,10 +415,10 @@ def again(rank: int, config: ExperimentConfig, run_dir: Path) -> Path:
     return run_experiment(config, run_dir, progress=False)
 
 
-def test_run_of_several_processes_goes_on_where_it_stopped(
+def test_run_of_two_processes_resumes_from_its_last_checkpoint(
     launched: tuple[Path, subprocess.CompletedProcess[str]], config: Path, tmp_path: Path
 ) -> None:
-    """Without its last checkpoint and its model, as after a kill, it makes the same model again."""
+    """A run without its last checkpoint and its model, as after a kill, produces the same model."""
     import shutil
 
     run_dir = Path(shutil.copytree(launched[0].parent, tmp_path / "runs")) / "tiny"

@@ -1,4 +1,4 @@
-"""The one Trainer: it learns, records figures, keeps the best weights and resumes after a kill."""
+"""The Trainer: it learns, records figures, keeps the best weights and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _records(folder: Path) -> list[dict[str, float]]:
 
 
 class _Killed(BaseException):
-    """Not an Exception: nothing in between may swallow it, as nothing swallows a kill."""
+    """Simulates a kill. A BaseException, so `except Exception` cannot catch it."""
 
 
 def _kill_at(step: int) -> ToyTask:
@@ -59,7 +59,7 @@ def test_training_lowers_the_loss_and_leaves_the_model_in_evaluation_mode(tmp_pa
     assert net.frozen.tolist() == [1.0, 1.0]
 
 
-def test_training_repeats_itself_with_its_seed(tmp_path: Path) -> None:
+def test_training_with_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     first, _, _ = run(tmp_path / "a")
     second, _, _ = run(tmp_path / "b")
     other, _, _ = run(tmp_path / "c", seed=2)
@@ -67,7 +67,7 @@ def test_training_repeats_itself_with_its_seed(tmp_path: Path) -> None:
     assert not _same(first, other)
 
 
-def test_training_writes_settings_and_a_line_for_each_figure(tmp_path: Path) -> None:
+def test_training_writes_its_settings_and_one_line_per_figure(tmp_path: Path) -> None:
     run(tmp_path)
     settings = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     assert settings["batch_size"] == 4
@@ -86,27 +86,25 @@ def test_training_writes_nothing_to_standard_output(
     assert capsys.readouterr().out == ""
 
 
-def test_training_for_part_of_an_epoch_still_leaves_evaluated_weights(tmp_path: Path) -> None:
+def test_training_for_part_of_an_epoch_evaluates_at_the_end(tmp_path: Path) -> None:
     net, task, figures = run(tmp_path, epochs=0.5, evaluations_per_epoch=1)
     assert figures["step"] == 3.0
     assert figures["loss"] == pytest.approx(task.evaluate(net)["loss"], abs=1e-6)
 
 
-def test_training_in_bf16_leaves_a_model_that_computes_in_fp32(tmp_path: Path) -> None:
+def test_training_in_bf16_returns_a_model_that_computes_in_fp32(tmp_path: Path) -> None:
     net, _, _ = run(tmp_path, epochs=1.0, precision="bf16")
     counts = torch.randn(4, 12)
     hidden = torch.tanh(F.linear(counts, net.body.weight, net.body.bias))
     assert torch.equal(net(counts), F.linear(hidden, net.head.weight, net.head.bias))
 
 
-# --- going on after a kill
+# --- resuming after a kill
 
 
 @pytest.mark.parametrize("step", [2, 5, 8, 14, 18])
 @pytest.mark.parametrize("bucketing", [True, False])
-def test_training_resumed_after_a_kill_ends_with_the_same_weights(
-    tmp_path: Path, step: int, bucketing: bool
-) -> None:
+def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, step: int, bucketing: bool) -> None:
     """Killed before the first checkpoint, in the middle of epochs and at the last step."""
     whole, whole_task, figures = run(tmp_path / "whole", length_bucketing=bucketing)
     with pytest.raises(_Killed):
@@ -120,7 +118,7 @@ def test_training_resumed_after_a_kill_ends_with_the_same_weights(
     }
 
 
-def test_training_resumed_writes_each_evaluation_once(tmp_path: Path) -> None:
+def test_resumed_training_writes_each_evaluation_once(tmp_path: Path) -> None:
     with pytest.raises(_Killed):
         run(tmp_path, _kill_at(8))
     run(tmp_path)
@@ -131,7 +129,7 @@ def test_training_resumed_writes_each_evaluation_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.crash
-def test_training_survives_a_kill_of_its_process(tmp_path: Path) -> None:
+def test_training_resumes_after_its_process_was_killed(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:  # pragma: no cover
         run(
@@ -148,31 +146,33 @@ def test_training_survives_a_kill_of_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["trainer_state.json", "ema.safetensors", "optimizer.pt"])
-def test_training_passes_over_a_checkpoint_that_was_cut_off(tmp_path: Path, missing: str) -> None:
-    """A kill while a checkpoint is written leaves a folder without its last files."""
+def test_resume_ignores_an_incomplete_checkpoint(tmp_path: Path, missing: str) -> None:
+    """A kill during the write of a checkpoint leaves a folder without the last files."""
     whole, _, _ = run(tmp_path / "whole")
     with pytest.raises(_Killed):
         run(tmp_path / "cut", _kill_at(8))
     (tmp_path / "cut" / "checkpoint-6" / missing).unlink()
-    (tmp_path / "cut" / "checkpoint-6" / "ema.safetensors").unlink(missing_ok=True)  # it is written last
+    (tmp_path / "cut" / "checkpoint-6" / "ema.safetensors").unlink(missing_ok=True)  # written last
     resumed, task, _ = run(tmp_path / "cut")
     assert task.steps == 15
     assert _same(resumed, whole)
 
 
 @pytest.mark.parametrize("name", ["best.json", "best.safetensors", "checkpoint-6/ema.safetensors"])
-def test_training_that_cannot_go_on_from_a_damaged_file_says_what_to_do(tmp_path: Path, name: str) -> None:
+def test_resume_from_a_damaged_file_raises_an_error_that_names_the_fresh_option(
+    tmp_path: Path, name: str
+) -> None:
     with pytest.raises(_Killed):
         run(tmp_path, _kill_at(8))
     (tmp_path / name).write_bytes(b"nothing of use")
     with pytest.raises(ArtefactError, match=f"{Path(name).name}.* --fresh"):
         run(
             tmp_path, ToyTask(score=lambda evaluation, loss: -float(evaluation))
-        )  # nothing better comes to take its place
+        )  # no later evaluation replaces the best weights
     run(tmp_path, resume=False)
 
 
-def test_training_that_is_finished_is_not_done_again(tmp_path: Path) -> None:
+def test_resume_of_a_finished_run_trains_nothing(tmp_path: Path) -> None:
     first, _, figures = run(tmp_path)
     again, task, repeated = run(tmp_path)
     assert task.steps == 0
@@ -180,7 +180,7 @@ def test_training_that_is_finished_is_not_done_again(tmp_path: Path) -> None:
     assert repeated["score"] == figures["score"]
 
 
-def test_training_without_resume_starts_anew_in_a_used_folder(tmp_path: Path) -> None:
+def test_training_without_resume_replaces_an_earlier_run(tmp_path: Path) -> None:
     expected, _, figures = run(
         tmp_path / "fresh", ToyTask(score=lambda evaluation, loss: float(evaluation)), seed=3, epochs=1.0
     )
@@ -202,7 +202,7 @@ def test_training_without_resume_starts_anew_in_a_used_folder(tmp_path: Path) ->
     assert [record["step"] for record in _records(tmp_path / "used") if "eval_score" in record] == [3, 6]
 
 
-# --- which weights are kept
+# --- choice of the weights
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_training_keeps_the_weights_of_the_best_evaluation(
     assert not torch.equal(net.head.bias, task.seen_weights[-1])
 
 
-def test_training_judges_the_averaged_weights_and_goes_on_with_its_own(tmp_path: Path) -> None:
+def test_training_evaluates_averaged_weights_but_continues_with_raw_weights(tmp_path: Path) -> None:
     averaged = run(tmp_path / "averaged")[1]
     plain = run(tmp_path / "plain", ema_decay=None)[1]
     assert averaged.batches == plain.batches
@@ -232,7 +232,7 @@ def test_training_judges_the_averaged_weights_and_goes_on_with_its_own(tmp_path:
     assert all(torch.equal(value, last_plain[name]) for name, value in last_averaged.items())
 
 
-def test_training_stops_early_where_dev_no_longer_improves(tmp_path: Path) -> None:
+def test_training_stops_early_when_dev_no_longer_improves(tmp_path: Path) -> None:
     task = ToyTask(score=lambda evaluation, loss: float(-evaluation))
     _, task, figures = run(tmp_path, task, early_stopping=2)
     assert task.evaluations == 3
@@ -246,26 +246,26 @@ def _spread(batches: list[list[int]]) -> float:
     return sum(max(batch) - min(batch) for batch in batches) / len(batches)
 
 
-def test_training_fills_batches_with_neighbours_in_length(tmp_path: Path) -> None:
+def test_training_batches_examples_of_similar_length(tmp_path: Path) -> None:
     bucketed = run(tmp_path / "a", ToyTask(count=96), epochs=2.0)[1]
     shuffled = run(tmp_path / "b", ToyTask(count=96), epochs=2.0, length_bucketing=False)[1]
     assert _spread(bucketed.batches) < 0.6 * _spread(shuffled.batches)
     for task in (bucketed, shuffled):
         assert sorted(length for batch in task.batches[:24] for length in batch) == sorted(task.lengths)
-    assert bucketed.batches[:24] != bucketed.batches[24:]  # another order in each epoch
+    assert bucketed.batches[:24] != bucketed.batches[24:]  # the order differs between epochs
 
 
 @pytest.mark.parametrize(
     ("batch", "most", "parts"),
     [(16, None, 1), (16, 16, 1), (16, 99, 1), (16, 8, 2), (16, 6, 4), (15, 4, 5), (7, 3, 7), (1, 1, 1)],
 )
-def test_batch_is_taken_in_the_fewest_equal_parts_within_the_limit(
+def test_micro_batches_are_the_fewest_equal_parts_within_the_limit(
     batch: int, most: int | None, parts: int
 ) -> None:
     assert OptimSettings(batch_size=batch, micro_batch_size=most).parts == parts
 
 
-def test_training_gives_the_head_its_rate_and_vectors_no_decay() -> None:
+def test_optimizer_uses_the_head_learning_rate_and_no_weight_decay_for_vectors() -> None:
     net = ToyNet()
     groups = _parameter_groups(
         net, ToyTask(), OptimSettings(learning_rate=1.0, head_learning_rate=2.0, weight_decay=0.5)
@@ -279,7 +279,7 @@ def test_training_gives_the_head_its_rate_and_vectors_no_decay() -> None:
     }
 
 
-def test_training_schedule_warms_up_and_falls_to_nothing(tmp_path: Path) -> None:
+def test_learning_rate_warms_up_and_decays_to_zero(tmp_path: Path) -> None:
     run(tmp_path, warmup_fraction=0.34, epochs=3.0)
     rates = [record["learning_rate"] for record in _records(tmp_path) if "learning_rate" in record]
     top = rates.index(max(rates))
@@ -289,7 +289,7 @@ def test_training_schedule_warms_up_and_falls_to_nothing(tmp_path: Path) -> None
     assert rates[-1] < 0.02 * max(rates)
 
 
-def test_training_folder_can_be_moved_and_resumed(tmp_path: Path) -> None:
+def test_run_folder_can_be_moved_and_resumed(tmp_path: Path) -> None:
     whole, _, _ = run(tmp_path / "whole")
     with pytest.raises(_Killed):
         run(tmp_path / "here", _kill_at(8))

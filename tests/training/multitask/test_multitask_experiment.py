@@ -1,4 +1,4 @@
-"""Several models trained over one encoder, from corpus files to models that label together."""
+"""Several models trained with one shared encoder, from corpus files to labelling."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_unlike(folder: Path) -> Path:
-    """Corpora without a common sentence, so that the leak filter keeps all of them."""
+    """Corpora that share no sentence, so the leak filter keeps all of them."""
     root = write_corpora(folder)
     for path in (root / "emorynlp").iterdir():
         text = path.read_text(encoding="utf-8")
@@ -101,7 +101,7 @@ def models(data: Path, tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPath
     return run_experiment(configured(folder, data, tiny_encoder_dir), folder / "run", progress=False)
 
 
-def test_multitask_run_saves_every_model_in_one_folder(models: Path) -> None:
+def test_multitask_run_saves_all_models_in_one_folder(models: Path) -> None:
     assert sorted(path.name for path in models.iterdir()) == ["tiny-emorynlp", "tiny-fine", "tiny-meld"]
     fine = load_model(str(models / "tiny-fine"))
     for name in ("tiny-meld", "tiny-emorynlp"):
@@ -117,8 +117,8 @@ def test_multitask_run_trains_the_encoder(models: Path) -> None:
     assert any(not torch.allclose(value, end[name], atol=1e-5) for name, value in start.items())
 
 
-def test_multitask_conversation_model_labels_as_its_card_says(models: Path, data: Path) -> None:
-    """The classifier beside the model is read, not one from a catalog."""
+def test_multitask_conversation_model_reproduces_the_accuracy_of_its_card(models: Path, data: Path) -> None:
+    """It reads the classifier in the same parent folder, not one from the catalog."""
     predictor = load_predictor(
         str(models / "tiny-meld"), settings=InferenceSettings(precision="fp32", uncertainty="off")
     )
@@ -135,7 +135,7 @@ def test_multitask_conversation_model_labels_as_its_card_says(models: Path, data
 
 
 @pytest.mark.parametrize(("figure", "kept"), [(0.0, False), (1.0, True)])
-def test_multitask_heads_are_kept_only_if_they_are_better_on_dev(
+def test_multitask_keeps_refitted_heads_only_if_better_on_dev(
     figure: float,
     kept: bool,
     models: Path,
@@ -162,10 +162,10 @@ def test_multitask_heads_are_kept_only_if_they_are_better_on_dev(
     assert bool(saved["head.output.weight"].any()) is not kept
 
 
-def test_multitask_training_histories_come_from_a_classifier_that_has_not_seen_them(
+def test_multitask_training_histories_use_a_classifier_not_trained_on_them(
     models: Path, data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
-    """The stored encoder was trained on the training turns; dev histories hold what labelling reads."""
+    """The stored encoder was trained on the training turns. Dev histories hold what labelling reads."""
     start, saved = (load_artefact(path / "tiny-fine") for path in (models.parent / "start", models))
     config = configured(tmp_path, data, tiny_encoder_dir)
     part = next(part for part in part_configs(config) if part.name == "tiny-meld")
@@ -193,7 +193,7 @@ def test_multitask_training_histories_come_from_a_classifier_that_has_not_seen_t
     assert dev
 
 
-def test_multitask_refuses_a_classifier_that_has_seen_the_training_turns(
+def test_multitask_refuses_a_classifier_trained_on_the_training_turns(
     data: Path, tiny_utterance_artefact: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     config = configured(tmp_path, data, tiny_encoder_dir)
@@ -206,7 +206,7 @@ def test_multitask_refuses_a_classifier_that_has_seen_the_training_turns(
         multitask_experiment._check_unseen(seen, part)
 
 
-def test_multitask_run_records_what_was_kept_out(models: Path) -> None:
+def test_multitask_run_records_the_splits_kept_out_of_training(models: Path) -> None:
     told = json.loads((models.parent / "leaks.json").read_text(encoding="utf-8"))
     assert told == {
         "kept_out": ["goemotions/dev", "meld/dev", "emorynlp/dev"],
@@ -215,10 +215,10 @@ def test_multitask_run_records_what_was_kept_out(models: Path) -> None:
     }
 
 
-def test_multitask_keeps_test_splits_out_by_their_hashes(
+def test_multitask_drops_dialogues_that_share_a_text_with_a_test_split(
     data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
-    """A training dialogue of one corpus with a text of the other's test split is dropped, whole."""
+    """A training dialogue with a text of another corpus's test split is dropped as a whole."""
     write_corpora(tmp_path / "data")
     sentence = text_hash(SAID["anger"])
     (tmp_path / "data" / "heldout_hashes.json").write_text(
@@ -238,10 +238,10 @@ def test_multitask_keeps_test_splits_out_by_their_hashes(
 LEAKED = "I am happy today and it hurts no more"
 
 
-def test_multitask_trains_on_no_text_that_a_part_is_evaluated_on(
+def test_multitask_trains_on_no_evaluation_text_of_any_part(
     tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At no stage: neither the classifier to start from nor the layers of the conversation models."""
+    """This holds for the initial classifier and for the layers of the conversation models."""
     data = write_unlike(tmp_path / "data")
     comments, talks = data / "goemotions" / "train.tsv", data / "meld" / "train_sent_emo.csv"
     comments.write_text(comments.read_text(encoding="utf-8") + f"{LEAKED}\t3\tcleaked\n", encoding="utf-8")
@@ -261,7 +261,7 @@ def test_multitask_trains_on_no_text_that_a_part_is_evaluated_on(
     assert seen == {"start": 56, "together": 28 + 7 + 8, "heads-tiny-meld": 7, "heads-tiny-emorynlp": 8}
 
 
-def test_multitask_records_that_a_named_start_was_not_filtered_here(
+def test_multitask_with_init_from_records_an_unfiltered_start(
     data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     parts = part_configs(configured(tmp_path, data, tiny_encoder_dir))
@@ -338,14 +338,14 @@ def test_multitask_refuses_a_section_that_no_part_reads(
         ),
     ],
 )
-def test_multitask_refuses_parts_that_cannot_share_an_encoder(
+def test_multitask_refuses_parts_with_incompatible_encoders(
     parts: dict[str, str], message: str, data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         part_configs(configured(tmp_path, data, tiny_encoder_dir, **parts))
 
 
-def test_multitask_names_a_missing_part(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_multitask_with_a_missing_part_names_it(data: Path, tiny_encoder_dir: Path, tmp_path: Path) -> None:
     configured(tmp_path, data, tiny_encoder_dir)
     with pytest.raises(
         ConfigError, match="'nowhere' is neither a configuration file nor the name of a shipped one"
@@ -361,8 +361,8 @@ def test_multitask_without_parts_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "c.yaml")
 
 
-def test_mixed_sampler_spreads_every_kind_and_visits_each_example_once() -> None:
-    """With 90 + 10 examples, every twenty in a row hold two of the second kind; epochs differ in order."""
+def test_mixed_sampler_spreads_every_kind_evenly_and_visits_each_example_once() -> None:
+    """With 90 + 10 examples, any 20 in a row hold two of the second kind; the order differs by epoch."""
     kinds = [0] * 90 + [1] * 10
     sampler = _Mixed(20, list(range(1, 101)), kinds=kinds, seed=3)
     first = list(sampler)

@@ -1,4 +1,4 @@
-"""A whole run, from corpus files and a configuration to a model folder that labels."""
+"""Complete training runs, from corpus files and a configuration to a model folder that labels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CONFIGS = sorted(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with a few dialogues of MELD's and EmoryNLP's layouts, and comments of GoEmotions'."""
+    """A data root with a few dialogues in MELD's and EmoryNLP's layouts and comments in GoEmotions'."""
     return write_corpora(tmp_path_factory.mktemp("data"))
 
 
@@ -79,7 +79,7 @@ def emonet(emonet_run: Path) -> Artefact:
     return load_artefact(emonet_run / "emonet-meld-minilm")
 
 
-def test_run_experiment_emonet_says_what_it_reads(emonet: Artefact, tiny_utterance_artefact: Path) -> None:
+def test_run_experiment_emonet_records_its_inputs(emonet: Artefact, tiny_utterance_artefact: Path) -> None:
     info, shared = emonet.info, load_artefact(tiny_utterance_artefact)
     assert (info.kind, info.emotion_set, info.labels) == ("emonet", "meld", load_emotion_set("meld").labels)
     assert info.reads["utterance_sha256"] == shared.sha256
@@ -90,14 +90,14 @@ def test_run_experiment_emonet_says_what_it_reads(emonet: Artefact, tiny_utteran
     assert info.config["optim"]["epochs"] == 1.0
 
 
-def test_run_experiment_emonet_predicts_from_its_folder_what_it_was_calibrated_on(
+def test_run_experiment_emonet_predictor_reproduces_the_dev_accuracy(
     emonet_run: Path,
     emonet: Artefact,
     data: Path,
     tiny_utterance_artefact: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Accuracy on dev through the Predictor equals the card's: both read the same past."""
+    """The Predictor's dev accuracy equals that of the card, because both read the same past."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
     predictor = load_predictor(
         str(emonet.folder), settings=InferenceSettings(precision="fp32", uncertainty="off")
@@ -124,7 +124,9 @@ def test_run_experiment_emonet_card_has_the_figures(emonet: Artefact) -> None:
 
 
 @pytest.mark.parametrize(("target", "stated"), [("risk", True), ("coverage", False)])
-def test_emonet_card_states_what_limits_a_bound(target: str, stated: bool, emonet: Artefact) -> None:
+def test_emonet_card_with_a_risk_policy_states_the_limits_of_its_bound(
+    target: str, stated: bool, emonet: Artefact
+) -> None:
     fitted = {"target": target, "level": 0.3, "delta": 0.1, "risk": 0.2, "coverage": 0.6}
     card = emonet_card(emonet.info, emonet.metrics, {"meld": {"fitted": fitted}})
     assert ("fitted on the dev split that also chose the checkpoint" in card) is stated
@@ -138,7 +140,7 @@ def shared_encoder_run(
     tiny_utterance_artefact: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The artefact of a conversation model over the shared classifier's encoder."""
+    """The artefact of a conversation model that uses the shared classifier's encoder."""
     changes = [
         "emonet.encoder=shared",
         "emonet.speaker_text=none",
@@ -160,15 +162,15 @@ def test_run_experiment_shared_encoder_is_neither_trained_nor_stored(
     assert not [name for name in load_file(shared_encoder_run / "weights.safetensors") if "encoder" in name]
 
 
-def test_run_experiment_shared_encoder_cannot_be_loaded_without_it(shared_encoder_run: Path) -> None:
+def test_run_experiment_shared_encoder_model_needs_the_shared_classifier(shared_encoder_run: Path) -> None:
     with pytest.raises(ArtefactError, match="no encoder of its own: load it together with tiny-utterance"):
         load_artefact(shared_encoder_run)
 
 
-def test_run_experiment_shared_encoder_labels_as_it_was_calibrated(
+def test_run_experiment_shared_encoder_model_labels_as_in_training(
     shared_encoder_run: Path, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cached vectors of training equal those of the shared classifier's pass when labelling."""
+    """The vectors cached for training equal those computed by the shared classifier for labelling."""
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
     predictor = load_predictor(
         str(shared_encoder_run), settings=InferenceSettings(precision="fp32", uncertainty="off")
@@ -189,7 +191,7 @@ def test_run_experiment_shared_encoder_labels_as_it_was_calibrated(
         ("artefact.init_from=", "it with artefact.init_from"),
     ],
 )
-def test_run_experiment_shared_encoder_refuses_what_reads_turns_otherwise(
+def test_run_experiment_shared_encoder_refuses_settings_that_change_its_inputs(
     change: str,
     message: str,
     data: Path,
@@ -220,7 +222,7 @@ def test_run_experiment_refuses_the_folder_of_another_configuration(
     assert (emonet_run / "config.yaml").read_text(encoding="utf-8") == before
 
 
-def test_run_experiment_records_the_configuration_it_can_be_run_from(
+def test_run_experiment_saves_a_configuration_that_reproduces_the_run(
     emonet_config: ExperimentConfig, emonet_run: Path
 ) -> None:
     assert load_config(emonet_run / "config.yaml") == emonet_config
@@ -254,7 +256,7 @@ def test_run_experiment_utterance_saves_a_model_that_labels(
     assert len(predictor.label([talk])[0].predictions[0].probabilities) == 28
 
 
-def test_evaluating_a_conversation_model_gives_its_training_figures_and_tells_known_speakers_apart(
+def test_evaluate_reproduces_the_training_figures_and_separates_known_speakers(
     emonet: Artefact, data: Path, tiny_utterance_artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEMO_MODELS", str(tiny_utterance_artefact.parent))
@@ -288,7 +290,7 @@ def test_shipped_configuration_trains_from_corpus_files(
     )
     start = [f"artefact.init_from={tiny_utterance_artefact}"] if plain.artefact.init_from is not None else []
     shared = plain.emonet is not None and plain.emonet.encoder == "shared"
-    length = ["data.max_tokens=48"] if shared else []  # as the tiny classifier reads turns
+    length = ["data.max_tokens=48"] if shared else []  # the token limit of the tiny classifier
     config = configured(
         name,
         data,
@@ -313,7 +315,7 @@ def test_shipped_configuration_trains_from_corpus_files(
     )
 
 
-def test_direct_sum_needs_a_memory_as_wide_as_the_context(
+def test_direct_sum_with_unequal_widths_is_refused(
     data: Path, tiny_encoder_dir: Path, tmp_path: Path
 ) -> None:
     config = load_config(
@@ -330,10 +332,10 @@ def test_direct_sum_needs_a_memory_as_wide_as_the_context(
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if "roberta" in name or "modernbert" in name])
-def test_shipped_configuration_of_a_large_backbone_ends_in_a_model_that_labels(
+def test_shipped_configuration_of_a_large_backbone_trains_a_model_that_labels(
     name: str, data: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Random weights, trained and stored whole: the loaded model labels dev as the card says."""
+    """Weights are random, trained and stored whole. The loaded model reproduces the dev accuracy."""
     backbone = request.getfixturevalue("tiny_modernbert_dir" if "modernbert" in name else "tiny_roberta_dir")
     folder = run_experiment(
         configured(name, data, backbone, *PARTS, "optim.epochs=0.5"), tmp_path / "run", progress=False

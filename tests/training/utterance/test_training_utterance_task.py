@@ -1,4 +1,4 @@
-"""The utterance classifier's task: a tiny encoder learns it, and its figures are what they are called."""
+"""The utterance classifier's task: training of a tiny encoder, losses and figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tokenizer(tiny_encoder_dir: Path) -> PreTrainedTokenizerBase:
 
 
 def _examples(tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[LabelledText]:
-    """Texts of fillers with each of three words at probability one half; each word is its label."""
+    """Filler texts that contain each of three words with probability 0.5; each word is a label."""
     generator = np.random.default_rng(seed)
     fillers = ["i", "was", "about", "it", "and", "then", "she", "us", "report"]
     texts, targets = [], []
@@ -52,7 +52,7 @@ def _classifier(folder: Path) -> UtteranceClassifier:
     return UtteranceClassifier(encoder=build_classifier(folder).encoder, emotions=3, head_hidden=16)
 
 
-def test_utterance_task_is_learned_by_a_tiny_encoder(
+def test_tiny_encoder_learns_the_utterance_task(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     task = UtteranceTask(
@@ -80,7 +80,7 @@ def test_utterance_task_is_learned_by_a_tiny_encoder(
     assert task.evaluate(model)["macro_f1"] == pytest.approx(figures["macro_f1"])
 
 
-def test_utterance_task_puts_the_head_alone_in_the_heads_group(
+def test_utterance_task_head_parameters_are_those_of_the_head_only(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     task = UtteranceTask(
@@ -90,10 +90,10 @@ def test_utterance_task_puts_the_head_alone_in_the_heads_group(
     assert task.head_parameters(_classifier(tiny_encoder_dir)) == names
 
 
-def test_utterance_task_loss_mixes_labels_and_teachers(
+def test_utterance_task_loss_combines_labels_and_teacher_probabilities(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """If teachers equal the labels, the two loss parts differ by the positives' weight alone."""
+    """If teachers equal the labels, the two loss parts differ only by the weight of positives."""
     examples = [LabelledText(e.input_ids, e.targets, soft=e.targets) for e in _examples(tokenizer, 8, 0)]
     model = _classifier(tiny_encoder_dir).eval()
 
@@ -108,13 +108,13 @@ def test_utterance_task_loss_mixes_labels_and_teachers(
     assert loss(torch.full((3,), 4.0), 0.25) == pytest.approx(0.75 * weighted + 0.25 * plain, rel=1e-5)
 
 
-def test_tokenize_cuts_at_the_limit_and_keeps_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_tokenize_truncates_to_the_limit_and_keeps_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     short, long = encode_texts(tokenizer, ["happy", "happy " * 50], max_tokens=7)[0]
     assert len(long) == 7
     assert (short[0], short[-1]) == (long[0], long[-1]) == (2, 3)
 
 
-def test_predict_logits_keeps_the_order_of_the_texts(
+def test_predict_logits_keeps_the_input_order(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model = _classifier(tiny_encoder_dir).eval()
@@ -129,7 +129,7 @@ def test_predict_logits_keeps_the_order_of_the_texts(
 def test_utterance_task_chooses_checkpoints_by_cross_fitted_thresholds(
     tiny_encoder_dir: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Labels unrelated to the texts: thresholds fitted on the scored texts themselves would look better."""
+    """Labels are unrelated to texts, so thresholds fitted on the scored texts would give better figures."""
     generator = np.random.default_rng(5)
     dev = [
         replace(one, targets=(generator.random(3) < 0.2).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Keeps a server's answers on disk, so that a repeated or resumed run does not ask again."""
+"""Stores a server's answers on disk, so a repeated or resumed run sends no request twice."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def cache_key(
 ) -> str:
     """The key of one prompt's scores: a hash of prompt, model, mode and labels in order. It stores no text.
 
-    `tokens` are those of prompt and labels, so that another tokenizer or chat template has other keys.
+    `tokens` are those of prompt and labels, so the key depends on the tokenizer and the chat template.
     """
     asked = [_VERSION, prompt_sha256, model_id, mode, list(labels), [list(ids) for ids in tokens]]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
 
 class AnswerCache:
-    """A SQLite file of JSON values by key, readable by its owner alone (0600).
+    """A SQLite file of JSON values by key, readable by its owner only (0600).
 
-    Safe among threads, and among processes as far as SQLite is. SQLite's own side files inherit the
-    permissions. A file that others lock is waited for, about `patience` seconds.
+    Thread-safe, and safe across processes within the limits of SQLite. SQLite's own side files inherit the
+    permissions. A locked file is retried for about `patience` seconds.
 
     Raises:
-        ArtefactError: the file cannot be used. The message says what to do; only a damaged file is to be
+        ArtefactError: the file cannot be used. The message gives the remedy; only a damaged file has to be
             removed.
     """
 
@@ -108,8 +108,8 @@ class AnswerCache:
 def _opened(path: Path, patience: float) -> sqlite3.Connection:
     """A connection to the file, whose table is created if missing.
 
-    SQLite waits for most locks, but not for the one that creates a new file's journal. Of several processes
-    that start together, all but one get an error at once and must retry.
+    SQLite waits for most locks, but not for the one that creates a new file's journal. If several
+    processes start together, all but one get an error immediately and must retry.
     """
     until = time.monotonic() + patience
     while True:

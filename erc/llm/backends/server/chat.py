@@ -1,4 +1,4 @@
-"""Chat with a model on a server, which is asked not to think before it answers."""
+"""Chat completions of a model on a server, with thinking disabled."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Chat:
     """Chat completions of one model, in the form the server accepts.
 
     Retries without `enable_thinking` if the server rejects it. The instruction precedes the user's text if
-    the chat template has no system role: at once where `encoder` shows that, else after the server rejects
-    the role. What the server accepts is kept after the first answer.
+    the chat template has no system role: immediately if `encoder` shows that, else after the server rejects
+    the role. The form that the server accepts is reused after the first answer.
     """
 
     def __init__(self, transport: Transport, model: str, *, encoder: PromptEncoder | None = None) -> None:

@@ -22,9 +22,9 @@ _THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 class ServerGenerator:
     """Generates text on an OpenAI-compatible server (vLLM, llama.cpp, SGLang), several prompts at a time.
 
-    `encoder` has the tokenizer of the server's model. Prompts are fitted by it, and sent as its tokens
-    where the server takes them. `mode` None probes the server once. Texts are stored under `model`,
-    whatever the server's address.
+    `encoder` has the tokenizer of the server's model. It fits prompts to the budget; prompts are sent as its
+    tokens if the server accepts token ids. `mode` None probes the server once. Texts are stored under
+    `model`, independent of the server's address.
 
     Raises:
         ServerError: the server cannot be reached or does not generate text.

@@ -47,11 +47,11 @@ def echoed(
     """Exact log-likelihoods by `/v1/completions` with `echo`.
 
     Prompt and label are sent as token ids, so the server cannot add a second beginning token or merge
-    tokens across the boundary. The first label is asked alone. If the server refuses it, the others are not
-    asked; if it caches prompts, the others reuse the first one's. The others are asked concurrently.
+    tokens across the boundary. The first label is sent alone; if the server refuses it, no other request is
+    sent. The other labels are sent concurrently and can reuse the server's prompt cache.
 
     Raises:
-        ServerError: the server refuses, or echoes something else.
+        ServerError: the server refuses the request, or echoes other tokens.
     """
     prefix = encoder.prompt_ids(prompt)
 
@@ -137,13 +137,12 @@ def _one_order(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> tup
     if not found:
         raise UnusableError(
             f"none of the codes {codes} is among the server's top tokens: the model does not answer "
-            "with a letter; "
-            "CONVEMO_SERVER_MODE=choice has it choose a label instead"
+            "with a letter; set CONVEMO_SERVER_MODE=choice to constrain it to a label instead"
         )
     left = 1.0 - sum(map(math.exp, given.values()))
     floor = min(
         *given.values(), math.log(max(left, _LEAST_LEFT))
-    )  # no more probable than the last one given, nor than all the rest
+    )  # at most as probable as the last given token, and as all the rest
     raw = [_log_sum(found[code]) if code in found else floor for code in codes]
     total = _log_sum(raw)
     return [value - total for value in raw], len(found) < len(codes)
@@ -153,7 +152,7 @@ def chosen(chat: Chat, prompt: RenderedPrompt, labels: Sequence[str]) -> PromptS
     """One label by constrained output: 0 for it and minus infinity for the others.
 
     Raises:
-        ServerError: the server refuses, or answers without a label of the set.
+        ServerError: the server refuses the request, or its answer is no label of the set.
     """
     schema = {
         "type": "object",

@@ -33,14 +33,14 @@ class ServerScorer:
     """Scores labels on an OpenAI-compatible server.
 
     Args:
-        transport: The connection. It is closed if the scorer cannot be made.
+        transport: The connection. It is closed if the constructor fails.
         model: Name of the model on the server.
         encoder: The tokenizer of the server's model. Exact scores (mode `completions`) need it; a chat
-            learns from it whether the model takes a system message.
-        mode: How to ask; None probes the server once, from exact scores to a bare choice.
-        probe: A prompt and labels like those that will be asked.
-        cache: File that keeps answers.
-        weights: Digest of the served weights, where known. Cached answers of other weights are not used.
+            uses it to find out whether the model accepts a system message.
+        mode: The scoring mode; None probes the server once, from exact scores to a bare choice.
+        probe: A prompt and labels like those of later requests.
+        cache: File that stores answers.
+        weights: Digest of the served weights, if known. Cached answers of other weights are not used.
 
     Raises:
         ServerError: the server offers no usable mode or cannot be reached.
@@ -85,8 +85,8 @@ class ServerScorer:
         """The most exact mode in which the server answers `probe`.
 
         Raises:
-            ServerError: there is none (the message lists what was tried), or a failure says nothing about
-                the modes, such as a wrong key.
+            ServerError: no mode works (the message lists what was tried), or a request failed for a reason
+                that does not depend on the mode, such as a wrong key.
         """
         modes: tuple[Mode, ...] = (
             ("codes", "choice") if self.encoder is None else ("completions", "codes", "choice")
@@ -100,10 +100,10 @@ class ServerScorer:
         raise ServerError(f"{self.transport.url} offers no way to score labels.\n" + "\n".join(problems))
 
     def score(self, prompts: Sequence[RenderedPrompt], labels: Sequence[str]) -> LabelScores:
-        """Scores every prompt over `labels`, several requests at a time; cached answers are not asked again.
+        """Scores every prompt over `labels`, several requests at a time; cached answers need no request.
 
         Raises:
-            ServerError: the server gives no scores.
+            ServerError: the server returns no scores.
         """
         found = self.transport.map(lambda prompt: self._cached(prompt, labels), prompts)
         values = np.array([scores.values for scores in found], dtype=np.float64).reshape(
@@ -117,7 +117,7 @@ class ServerScorer:
         )
 
     def live(self) -> None:
-        """None: a server caches what it likes and is sent each prompt whole."""
+        """None: a server does its own caching and gets each prompt whole."""
 
     def close(self) -> None:
         """Closes connections and cache."""
@@ -169,8 +169,8 @@ class ServerScorer:
 def lacking(ask: Callable[[], object]) -> ServerError | None:
     """None where `ask` succeeds; else why the server does not support this request.
 
-    All other failures are raised. A busy server, a wrong key or a wrong model name say nothing about the
-    modes.
+    All other failures are raised, because a busy server, a wrong key or a wrong model name does not depend
+    on the mode.
 
     Raises:
         ServerError: `ask` failed for another reason.

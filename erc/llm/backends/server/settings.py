@@ -1,4 +1,4 @@
-"""Settings of a model server from the environment, so that a key is in no command line, file or message."""
+"""Settings of a model server from the environment. A key is never in a command line, file or message."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def asked_mode(*, environ: Mapping[str, str] | None = None) -> Mode | None:
     found: Mode | None = next((mode for mode in get_args(Mode) if mode == value), None)
     if value and found is None:
         raise ConfigError(
-            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or leave it out to have the server asked "
-            "what it can do"
+            f"{MODE}={value}: write {', '.join(get_args(Mode))}, or unset it to probe the server"
         )
     return found
 

@@ -38,13 +38,13 @@ class UnreachableError(ServerError):
 
 
 class UnusableError(ServerError):
-    """The server responded, but not with what this mode needs."""
+    """The server's response lacks what this mode needs."""
 
 
 class RefusedError(ServerError):
     """The server refused the request (a 4xx status); a retry would not help.
 
-    `words` is the beginning of the response.
+    `words` is the beginning of the response text.
     """
 
     def __init__(self, message: str, *, status: int, words: str = "") -> None:
@@ -54,7 +54,7 @@ class RefusedError(ServerError):
 
     @property
     def unsupported(self) -> bool:
-        """Whether the server does not support such a request, as opposed to this model or this key."""
+        """Whether the server does not support this kind of request; False for a wrong model name or key."""
         return self.status in _UNSUPPORTED and not _NO_SUCH_MODEL.search(self.words)
 
 
@@ -68,8 +68,8 @@ class TransportSettings:
         retries: Attempts after the first.
         backoff: Seconds; the wait before retry n is drawn from [0, min(backoff_cap, backoff * 2^n)]. A
             server's Retry-After is the least wait.
-        backoff_cap: Most seconds of such a wait.
-        concurrency: Most requests at a time.
+        backoff_cap: Maximum of such a wait in seconds.
+        concurrency: Maximum number of requests at a time.
     """
 
     connect_timeout: float = 5.0
@@ -83,7 +83,7 @@ class TransportSettings:
 class Transport:
     """Posts JSON to `url`, such as http://localhost:8000/v1. Safe to share among threads.
 
-    `api_key` goes into the Authorization header only. `sleep` and `jitter` are replaced in tests.
+    `api_key` is sent in the Authorization header only. `sleep` and `jitter` are replaced in tests.
 
     Raises:
         ConfigError: the address is invalid or contains a password.
@@ -187,7 +187,7 @@ def _object(response: httpx2.Response) -> dict[str, Any]:
 
 
 def _retry_after(response: httpx2.Response) -> float:
-    """Seconds a server asks to wait, at most a minute; 0 where it says nothing or gives a date."""
+    """Seconds to wait by Retry-After, at most a minute; 0 without the header or for a date."""
     try:
         return min(60.0, max(0.0, float(response.headers.get("Retry-After", "0"))))
     except ValueError:
@@ -198,7 +198,7 @@ def _address(url: str) -> str:
     """The address without a trailing slash.
 
     Raises:
-        ConfigError: the address is invalid, or contains a user or password, which records would then show.
+        ConfigError: the address is invalid, or contains a user or password, which records would show.
     """
     try:
         found = httpx2.URL(url)

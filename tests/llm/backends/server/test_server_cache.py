@@ -1,4 +1,4 @@
-"""The cache of a server's answers: several processes, and errors of files that cannot be used."""
+"""The cache of a server's answers: use by several processes, and errors for unusable files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def path(tmp_path):
 
 @pytest.fixture
 def other(path):
-    """Another user's connection to a file that is as yet nothing but new."""
+    """Another process's connection to a new, empty cache file."""
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
         yield connection
 
 
 @pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
-def test_cache_that_another_begins_at_the_same_moment_is_waited_for(path, other, lock):
+def test_cache_waits_for_a_process_that_creates_it(path, other, lock):
     other.execute(f"BEGIN {lock}")
     release = threading.Timer(0.2, other.execute, ["COMMIT"])
     release.start()
@@ -35,7 +35,7 @@ def test_cache_that_another_begins_at_the_same_moment_is_waited_for(path, other,
     release.join()
 
 
-def test_locked_cache_is_reported_as_locked_and_not_changed(path, other):
+def test_locked_cache_raises_an_error_and_is_unchanged(path, other):
     with AnswerCache(path) as cache:
         cache.put("key", [1.0])
     other.execute("PRAGMA journal_mode=DELETE")
@@ -50,7 +50,7 @@ def test_locked_cache_is_reported_as_locked_and_not_changed(path, other):
         assert cache.get("key") == [1.0]
 
 
-def test_answer_that_a_lock_keeps_from_being_stored_is_reported_so(path, other):
+def test_put_into_a_locked_cache_raises_an_error(path, other):
     with AnswerCache(path, patience=0.05) as cache:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(ArtefactError, match="another process locks it") as found:
@@ -58,7 +58,7 @@ def test_answer_that_a_lock_keeps_from_being_stored_is_reported_so(path, other):
     assert "remove" not in str(found.value)
 
 
-def test_only_a_damaged_cache_is_to_be_removed(tmp_path, path):
+def test_cache_error_advises_removal_only_of_a_damaged_file(tmp_path, path):
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(ArtefactError, match="remove the file"):
         AnswerCache(path)
@@ -67,7 +67,7 @@ def test_only_a_damaged_cache_is_to_be_removed(tmp_path, path):
     assert "remove" not in str(found.value)
 
 
-def test_answer_that_is_no_json_is_reported_as_damage(path):
+def test_cached_answer_of_invalid_json_is_reported_as_damage(path):
     with AnswerCache(path) as cache:
         cache._connection.execute("INSERT INTO answers VALUES ('key', '{half')")
         with pytest.raises(ArtefactError, match="remove the file"):

@@ -51,7 +51,7 @@ def roles(behaviour):
 
 @pytest.mark.parametrize("mode", ["codes", "choice"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_server_without_a_system_role_is_given_the_instruction_with_the_text(
+def test_server_without_a_system_role_gets_the_instruction_in_the_user_message(
     transport, behaviour, mode, strict
 ):
     behaviour.top_logprobs, behaviour.strict = mode == "codes", strict
@@ -66,13 +66,15 @@ def test_server_without_a_system_role_is_given_the_instruction_with_the_text(
 
 
 @pytest.mark.parametrize("template", [REFUSING, None])
-def test_tokenizer_says_what_its_server_would_refuse(transport, behaviour, template):
-    """Without a template of its own it says nothing, and the server is asked."""
+def test_scorer_learns_from_the_chat_template_that_the_system_role_is_unsupported(
+    transport, behaviour, template
+):
+    """Without a chat template, the scorer tries a system message first."""
     scorer = ServerScorer(transport, model="tiny", encoder=encoder(template))
     assert (scorer.mode, ("system+user" in roles(behaviour))) == ("codes", template is None)
 
 
-def test_server_that_takes_a_system_role_is_given_one(transport, behaviour):
+def test_server_with_a_system_role_gets_a_system_message(transport, behaviour):
     behaviour.system_role = True
     ServerScorer(transport, model="tiny", mode="choice").score(PROMPTS, LABELS)
     assert roles(behaviour) == ["system+user"] * 3
@@ -85,7 +87,7 @@ def test_refusal_for_another_reason_is_reported_unchanged(transport, behaviour):
     assert len(behaviour.requests) == 4
 
 
-def test_once_a_form_is_known_a_refusal_is_not_asked_again(transport, behaviour):
+def test_refusal_after_the_message_form_is_known_is_not_retried(transport, behaviour):
     scorer = ServerScorer(transport, model="tiny", mode="choice")
     scorer.score(PROMPTS[:1], LABELS)
     behaviour.requests.clear()
@@ -96,15 +98,15 @@ def test_once_a_form_is_known_a_refusal_is_not_asked_again(transport, behaviour)
 
 
 @pytest.mark.parametrize("template", [REFUSING, CHAT_TEMPLATE])
-def test_server_without_a_system_role_writes(transport, behaviour, template):
+def test_generator_works_with_a_server_without_a_system_role(transport, behaviour, template):
     writer = ServerGenerator(transport, model="tiny", encoder=encoder(template))
     assert writer.generate(PROMPTS[:2]) == [f"You asked: Judge.\nA: hi number {i}" for i in range(2)]
     assert roles(behaviour)[-2:] == ["user", "user"]
     assert ("system+user" in roles(behaviour)) == (template is CHAT_TEMPLATE)
 
 
-def test_kept_answers_to_messages_of_another_form_are_not_taken(transport, behaviour, tmp_path):
-    """Both templates make the same tokens, one from a system message and one without; servers may differ."""
+def test_cached_answers_of_another_message_form_are_not_used(transport, behaviour, tmp_path):
+    """Both templates give the same tokens, one from a system message and one without; servers may differ."""
     behaviour.system_role = True
     turns = (
         "{% for m in messages %}{{ m['content'] }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"

@@ -1,4 +1,4 @@
-"""The server backend against a real HTTP server: equal scores, modes, faults and the cache."""
+"""The server backend with a real HTTP server: equal scores, modes, faults and the cache."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def encoder(chat_tokenizer):
     return PromptEncoder(chat_tokenizer)
 
 
-def test_echoed_scores_equal_the_local_back_end(transport, encoder, tiny_lm, chat_tokenizer):
+def test_echoed_scores_equal_the_local_backend(transport, encoder, tiny_lm, chat_tokenizer):
     scorer = ServerScorer(transport, model="tiny", encoder=encoder)
     assert scorer.mode == "completions"
     found, expected = (
@@ -77,7 +77,7 @@ def test_echoed_scores_equal_the_local_back_end(transport, encoder, tiny_lm, cha
     assert found.score_kind == "exact"
 
 
-def test_codes_average_two_orders(transport, behaviour):
+def test_codes_average_two_label_orders(transport, behaviour):
     scorer = ServerScorer(transport, model="tiny")
     scores = scorer.score(PROMPTS[:1], LABELS)
     assert scorer.mode == "codes"
@@ -99,7 +99,7 @@ def test_codes_outside_the_top_tokens_are_bounded_and_flagged(transport):
     assert np.isfinite(scores.log_likelihood).all()
 
 
-def test_choice_is_marked_as_uncalibrated(transport, behaviour):
+def test_choice_scores_have_no_probabilities(transport, behaviour):
     behaviour.completions = behaviour.top_logprobs = False
     behaviour.preferred = "sadness"
     scorer = ServerScorer(transport, model="tiny")
@@ -115,7 +115,7 @@ def test_server_that_ignores_constraints_is_refused(transport, behaviour):
 
 
 class Answering:
-    """A chat whose first token has these probabilities, whatever is asked."""
+    """A chat whose first token always has these probabilities."""
 
     def __init__(self, **likeliest):
         self.entries = [{"token": token, "logprob": math.log(value)} for token, value in likeliest.items()]
@@ -127,11 +127,11 @@ class Answering:
 @pytest.mark.parametrize(
     ("likeliest", "bound"),
     [
-        ({"A": 0.6, "The": 0.3}, 0.1),  # 0.1 is left for all that is not named
-        ({"A": 0.6, "The": 0.05}, 0.05),  # what is not named is no likelier than the last that is
+        ({"A": 0.6, "The": 0.3}, 0.1),  # 0.1 remains for all unnamed tokens
+        ({"A": 0.6, "The": 0.05}, 0.05),  # unnamed tokens are at most as probable as the last named one
     ],
 )
-def test_label_without_a_code_is_no_more_probable_than_the_rest(likeliest, bound):
+def test_label_outside_the_top_tokens_gets_the_bound_of_the_rest(likeliest, bound):
     scores = coded(Answering(**likeliest), PROMPTS[0], LABELS)
     named, other = 0.6 / (0.6 + 2 * bound), bound / (0.6 + 2 * bound)
     # A is the first label in one order and the last in the other.
@@ -139,7 +139,7 @@ def test_label_without_a_code_is_no_more_probable_than_the_rest(likeliest, bound
     assert scores.truncated
 
 
-def test_what_a_server_can_do_is_found_out_by_what_it_will_be_asked(transport, behaviour):
+def test_scorer_probes_the_server_with_the_given_prompt_and_labels(transport, behaviour):
     ServerScorer(transport, model="tiny", probe=(PROMPTS[3], LABELS))
     assert all(PROMPTS[3].user in body["messages"][-1]["content"] for _, body in behaviour.requests)
     assert {
@@ -147,7 +147,7 @@ def test_what_a_server_can_do_is_found_out_by_what_it_will_be_asked(transport, b
     } >= {"A = joy", "A = neutral"}
 
 
-def test_way_of_asking_can_be_named_in_the_environment():
+def test_mode_is_read_from_the_environment():
     assert asked_mode(environ={}) is None
     assert asked_mode(environ={"CONVEMO_SERVER_MODE": " choice "}) == "choice"
     with pytest.raises(ConfigError, match=r"CONVEMO_SERVER_MODE=chat: write completions, codes, choice"):
@@ -155,7 +155,7 @@ def test_way_of_asking_can_be_named_in_the_environment():
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, "garbage", "nested", "drop"])
-def test_server_that_is_busy_is_not_taken_for_one_that_can_do_less(transport, behaviour, encoder, fault):
+def test_busy_server_raises_an_error_instead_of_a_mode_change(transport, behaviour, encoder, fault):
     behaviour.faults = [fault] * (FAST.retries + 1)
     with pytest.raises(ServerError, match="asked 4 times"):
         ServerScorer(transport, model="tiny", encoder=encoder)
@@ -178,13 +178,13 @@ def test_wrong_key_and_wrong_model_are_reported_at_once(transport, behaviour, en
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 422, 501])
-def test_server_that_refuses_a_way_of_asking_is_asked_in_another(transport, behaviour, encoder, status):
+def test_server_that_refuses_a_mode_is_used_in_the_next_mode(transport, behaviour, encoder, status):
     behaviour.faults = [status]
     assert ServerScorer(transport, model="tiny", encoder=encoder).mode == "codes"
 
 
 @pytest.mark.parametrize("making", [ServerScorer, ServerGenerator])
-def test_connection_is_closed_where_the_server_cannot_be_used(behaviour, server, encoder, making):
+def test_connection_to_an_unusable_server_is_closed(behaviour, server, encoder, making):
     behaviour.key = "secret"
     transport = Transport(server, settings=FAST)
     with pytest.raises(RefusedError):
@@ -194,7 +194,7 @@ def test_connection_is_closed_where_the_server_cannot_be_used(behaviour, server,
 
 @pytest.mark.parametrize("never", [-9999.0, -math.inf, -800.0])
 @pytest.mark.parametrize("preferred", ["joy", "neutral"])
-def test_codes_that_are_next_to_impossible_are_no_error(transport, behaviour, never, preferred):
+def test_codes_with_near_zero_probability_give_finite_scores(transport, behaviour, never, preferred):
     behaviour.never, behaviour.preferred = never, preferred
     scores = ServerScorer(transport, model="tiny", mode="codes").score(PROMPTS[:1], LABELS)
     assert scores.best == (preferred,)
@@ -202,7 +202,7 @@ def test_codes_that_are_next_to_impossible_are_no_error(transport, behaviour, ne
     np.testing.assert_allclose(scores.probabilities.sum(), 1.0)
 
 
-def test_chat_asks_for_no_thoughts_and_does_without_where_that_is_refused(transport, behaviour):
+def test_chat_disables_thinking_and_omits_the_option_if_refused(transport, behaviour):
     ServerScorer(transport, model="tiny", mode="choice").score(PROMPTS[:1], LABELS)
     assert [body.get("chat_template_kwargs") for _, body in behaviour.requests] == [
         {"enable_thinking": False}
@@ -219,8 +219,10 @@ def test_exact_scores_need_a_tokenizer(transport):
 
 
 @pytest.mark.parametrize("fault", [500, 503, "garbage", "drop", "hang"])
-def test_transient_fault_is_asked_again(server, behaviour, encoder, waits, fault):
-    patience = replace(FAST, read_timeout=0.8) if fault == "hang" else FAST  # it hangs for longer
+def test_transient_fault_is_retried(server, behaviour, encoder, waits, fault):
+    patience = (
+        replace(FAST, read_timeout=0.8) if fault == "hang" else FAST
+    )  # it hangs longer than the timeout
     with closing(Transport(server, settings=patience, sleep=waits.append, jitter=lambda: 0.5)) as transport:
         scorer = ServerScorer(transport, model="tiny", encoder=encoder, mode="completions")
         expected = scorer.score(PROMPTS[:1], LABELS).log_likelihood
@@ -229,27 +231,27 @@ def test_transient_fault_is_asked_again(server, behaviour, encoder, waits, fault
     assert waits == [0.5, 1.0]
 
 
-def test_rate_limit_waits_as_long_as_the_server_asks(transport, behaviour, encoder, waits):
+def test_rate_limit_waits_for_the_time_in_retry_after(transport, behaviour, encoder, waits):
     behaviour.faults = [429]
     ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], LABELS)
     assert waits == [7.0]
 
 
-def test_lasting_fault_is_an_error_after_all_retries(transport, behaviour, encoder):
+def test_lasting_fault_raises_an_error_after_all_retries(transport, behaviour, encoder):
     behaviour.faults = [500] * 50
     with pytest.raises(ServerError, match=r"answered 500.*asked 4 times"):
         ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], LABELS)
     assert len(behaviour.requests) == 4
 
 
-def test_refusal_is_not_asked_again(transport, behaviour, encoder, waits):
+def test_refusal_is_not_retried(transport, behaviour, encoder, waits):
     behaviour.faults = [400]
     with pytest.raises(RefusedError, match="answered 400"):
         ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS[:1], LABELS)
     assert (len(behaviour.requests), waits) == (1, [])
 
 
-def test_address_without_a_server_is_named_at_once(encoder):
+def test_unreachable_address_is_named_without_retries(encoder):
     waits: list[float] = []
     transport = Transport("http://127.0.0.1:9/v1", settings=FAST, sleep=waits.append)
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
@@ -258,14 +260,16 @@ def test_address_without_a_server_is_named_at_once(encoder):
     transport.close()
 
 
-def test_requests_under_way_are_limited(transport, behaviour, encoder):
+def test_concurrent_requests_are_limited(transport, behaviour, encoder):
     behaviour.delay = 0.02
     ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(PROMPTS * 2, LABELS)
     assert 2 <= behaviour.most_under_way <= FAST.concurrency
 
 
-def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder, tiny_lm, chat_tokenizer):
-    """All requests after the first run concurrently: three must arrive at the same time to go on."""
+def test_labels_of_one_turn_are_requested_concurrently(
+    transport, behaviour, encoder, tiny_lm, chat_tokenizer
+):
+    """All requests after the first run concurrently; the server answers only after three arrive."""
     meeting = threading.Barrier(FAST.concurrency)
     behaviour.held = lambda number: number > 1 and meeting.wait(timeout=2.0)
     labels = (*LABELS, "anger", "fear", "surprise", "disgust")
@@ -277,7 +281,7 @@ def test_labels_of_one_turn_are_asked_side_by_side(transport, behaviour, encoder
     assert (len(behaviour.requests), behaviour.most_under_way) == (len(labels), FAST.concurrency)
 
 
-def test_label_that_fails_among_others_is_reported(transport, behaviour, encoder):
+def test_failed_request_among_concurrent_ones_is_reported(transport, behaviour, encoder):
     behaviour.faults = [None, None, 400]
     with pytest.raises(RefusedError, match="answered 400"):
         ServerScorer(transport, model="tiny", encoder=encoder, mode="completions").score(
@@ -285,7 +289,7 @@ def test_label_that_fails_among_others_is_reported(transport, behaviour, encoder
         )
 
 
-def test_answers_on_disk_are_not_asked_again(server, behaviour, encoder, tmp_path):
+def test_cached_answers_are_not_requested_again(server, behaviour, encoder, tmp_path):
     rows = []
     for _ in range(2):
         transport = Transport(server, settings=FAST)
@@ -314,7 +318,7 @@ def test_cache_separates_labels_models_and_prompts(transport, behaviour, tmp_pat
 
 
 def test_cache_separates_weights_and_tokenizers(transport, behaviour, tmp_path):
-    """A model retrained under its name, or with another chat template, is asked again."""
+    """A model retrained under the same name, or with another chat template, is queried again."""
     asked = []
     for weights, chat in [("a", True), ("a", True), ("b", True), (None, True), ("a", False)]:
         encoder = PromptEncoder(build_tokenizer(chat=chat))
@@ -339,7 +343,7 @@ def test_cache_holds_no_text(transport, tmp_path):
     assert all(b"canary-7731" not in path.read_bytes() for path in tmp_path.iterdir())
 
 
-def test_cache_damaged_later_is_reported(transport, tmp_path):
+def test_cache_damaged_after_use_is_reported(transport, tmp_path):
     scorer = ServerScorer(transport, model="tiny", mode="codes", cache=tmp_path / "kept.sqlite")
     scorer.score(PROMPTS, LABELS)
     scorer.cache._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -349,7 +353,7 @@ def test_cache_damaged_later_is_reported(transport, tmp_path):
         AnswerCache(tmp_path / "kept.sqlite").get("anything")
 
 
-def test_cache_file_that_is_no_database_is_an_artefact_error(transport, tmp_path):
+def test_cache_file_that_is_no_database_raises_an_artefact_error(transport, tmp_path):
     (tmp_path / "answers.sqlite").write_bytes(b"no database at all" * 100)
     with pytest.raises(ArtefactError, match="answer cache"):
         ServerScorer(transport, model="tiny", mode="choice", cache=tmp_path / "answers.sqlite")
@@ -366,12 +370,12 @@ def test_cache_file_that_is_no_database_is_an_artefact_error(transport, tmp_path
         None,
     ],
 )
-def test_echo_that_does_not_fit_is_an_error(values):
+def test_malformed_echo_raises_a_server_error(values):
     with pytest.raises(ServerError):
         echoed_sum({"choices": [{"logprobs": {"token_logprobs": values}}]}, prefix=2, answer=1)
 
 
-def test_echo_of_an_impossible_token_is_a_finite_number():
+def test_echo_of_an_impossible_token_gives_a_finite_score():
     assert (
         echoed_sum(
             {"choices": [{"logprobs": {"token_logprobs": [None, -1.0, -math.inf]}}]}, prefix=2, answer=1
@@ -380,7 +384,7 @@ def test_echo_of_an_impossible_token_is_a_finite_number():
     )
 
 
-def test_environment_gives_key_timeout_and_concurrency(server, behaviour, encoder, monkeypatch):
+def test_environment_sets_key_timeout_and_concurrency(server, behaviour, encoder, monkeypatch):
     behaviour.key = "secret-7731"
     for name, value in {"KEY": " secret-7731\n", "TIMEOUT": "2.5", "CONCURRENCY": "3"}.items():
         monkeypatch.setenv(f"CONVEMO_SERVER_{name}", value)
@@ -399,7 +403,7 @@ def test_environment_gives_key_timeout_and_concurrency(server, behaviour, encode
         ("CONCURRENCY", "2.5"),
     ],
 )
-def test_environment_that_cannot_be_is_named_and_a_key_never_shown(name, value):
+def test_invalid_environment_variable_is_named_without_showing_the_key(name, value):
     with pytest.raises(ConfigError, match=f"CONVEMO_SERVER_{name}") as caught:
         open_transport("http://localhost:1/v1", environ={f"CONVEMO_SERVER_{name}": value})
     assert name != "KEY" or value.split()[0] not in str(caught.value)
@@ -411,7 +415,7 @@ def test_invalid_address_is_refused_before_any_request(url):
         Transport(url)
 
 
-def test_password_in_an_address_is_refused_and_not_repeated():
+def test_password_in_an_address_is_refused_without_showing_it():
     with pytest.raises(ConfigError, match="CONVEMO_SERVER_KEY") as found:
         Transport("http://bob:hunter2@host/v1")
     assert "hunter2" not in str(found.value)
