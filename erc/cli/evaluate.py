@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from erc.cli.columns import column_mapping
 from erc.cli.console import stderr, stdout, tell
+from erc.cli.map_option import column_mapping
 from erc.errors import InputError, MissingExtraError
 from erc.models.mc_modes import UNCERTAINTY_HELP
 from erc.transcripts.formats import format_help

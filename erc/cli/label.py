@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from erc.cli.columns import column_mapping
 from erc.cli.console import progress_bar, stderr, stdout, tell
+from erc.cli.map_option import column_mapping
 from erc.errors import ConfigError, InputError
 from erc.models.mc_modes import UNCERTAINTY_HELP
 from erc.resources import DEFAULT_MODEL

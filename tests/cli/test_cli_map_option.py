@@ -1,6 +1,6 @@
 import pytest
 
-from erc.cli.columns import column_mapping
+from erc.cli.map_option import column_mapping
 from erc.errors import ConfigError
 
 
