@@ -97,17 +97,21 @@ class _Timeline:
 
 
 class InMemoryHistory:
-    """A `HistoryProvider` over a corpus, filled with `add`.
+    """A `HistoryProvider` over a corpus, filled with `turns` (pairs of key and turn) and with `add`.
 
     With scope `dialogue` a look-up searches only the conversation of its `before`, as in CoMPM. With `global`
     it searches all conversations.
     """
 
-    def __init__(self, *, scope: MemoryScope = "global") -> None:
+    def __init__(
+        self, turns: Iterable[tuple[str, PastUtterance]] = (), *, scope: MemoryScope = "global"
+    ) -> None:
         self.scope: MemoryScope = scope
         self._timelines: dict[
             tuple[str, str | None], _Timeline
         ] = {}  # by speaker, and within a dialogue by conversation id
+        for speaker, turn in turns:
+            self.add(speaker, turn)
 
     def add(self, speaker: str, turn: PastUtterance) -> None:
         """Store `turn` for the key `speaker`; replaces a turn at the same moment."""
@@ -177,7 +181,4 @@ def shuffled_speakers(
     given = list(turns)
     owners = [speaker for speaker, _ in given]
     random.Random(seed).shuffle(owners)
-    history = InMemoryHistory(scope=scope)
-    for owner, (_, turn) in zip(owners, given, strict=True):
-        history.add(owner, turn)
-    return history
+    return InMemoryHistory(zip(owners, (turn for _, turn in given), strict=True), scope=scope)

@@ -83,7 +83,6 @@ class ConversationPast:
     ) -> None:
         self._past = speakers.past if remembers else None
         self.times = _times(conversations, speakers.past, scope)
-        self._read = InMemoryHistory(scope=scope)
         for conversation in conversations:
             identifier, time = conversation.conversation_id, self.times[conversation.conversation_id]
             for name in conversation.speakers:
@@ -91,9 +90,13 @@ class ConversationPast:
         observed = observed_turns(
             conversations, self.times, embeddings=turns.embedding, probabilities=turns.probabilities
         )
-        for conversation, utterance, turn in observed:
-            key = key_of(conversation, utterance)
-            self._read.add(speakers.person(conversation.conversation_id, key), turn)
+        self._read = InMemoryHistory(
+            (
+                (speakers.person(conversation.conversation_id, key_of(conversation, utterance)), turn)
+                for conversation, utterance, turn in observed
+            ),
+            scope=scope,
+        )
 
     def history(self, speaker: str, *, before: Moment, limit: int) -> SpeakerHistory:
         """At most `limit` turns of a speaker strictly before `before`, oldest first."""

@@ -22,7 +22,7 @@ from scipy.special import expit
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from erc.data.chronology import InMemoryHistory, observed_turns
+from erc.data.chronology import observed_turns
 from erc.data.conversation import Conversation
 from erc.data.history import PastUtterance
 from erc.data.identity import key_of
@@ -162,13 +162,6 @@ def observations(
         embeddings, probabilities = features.embeddings[rows], features.probabilities[rows]
     turns = observed_turns(conversations, times, embeddings=embeddings, probabilities=probabilities)
     return [(key_of(conversation, turn), past) for conversation, turn, past in turns]
-
-
-def filled(history: InMemoryHistory, turns: Iterable[tuple[str, PastUtterance]]) -> InMemoryHistory:
-    """Add `turns` to `history` and return it."""
-    for speaker, turn in turns:
-        history.add(speaker, turn)
-    return history
 
 
 def module_digest(module: nn.Module) -> str:

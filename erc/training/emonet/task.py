@@ -38,7 +38,7 @@ from erc.models.turn_batch import (
     token_count,
 )
 from erc.models.turn_builder import TurnBuilder
-from erc.training.emonet.features import Features, filled, observations
+from erc.training.emonet.features import Features, observations
 from erc.training.loop.losses import weighted_cross_entropy
 from erc.training.loop.task import Batch
 from erc.uncertainty.calibration import Calibrator, calibrate_samples
@@ -69,7 +69,7 @@ def corpus_history(
     turns = observations(conversations, times, features)
     if kind == "shuffled_speakers":
         return shuffled_speakers(turns, seed=seed)
-    history = filled(InMemoryHistory(scope="dialogue" if kind == "dialogue" else "global"), turns)
+    history = InMemoryHistory(turns, scope="dialogue" if kind == "dialogue" else "global")
     return OtherSpeakerHistory(history, history.speakers) if kind == "other_speaker" else history
 
 
