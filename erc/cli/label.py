@@ -137,17 +137,17 @@ def label(
     )
     for remark in predictor.remarks(memory=memory is not None):
         tell(remark)
-    talk = RunLog()
+    log = RunLog()
     if written.needs_times:
         _check_times(files, written.help, format=format, mapping=mapping)
-    conversations = talk.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
+    conversations = log.read(files, format=format, mapping=mapping, strict=strict, unique=memory is None)
     hold = 0 if "-" in files else _TURNS_HELD  # input from a pipe is labelled without delay
     with (
         closing(predictor),
         _remembering(predictor, memory, tenant, names, output=output, hold=hold) as labeller,
     ):
-        _put(output, _progress(labeller, conversations), talk, json=json)
-    talk.close()
+        _put(output, _progress(labeller, conversations), log, json=json)
+    log.close()
 
 
 def _predictor(model: str, second: str | None, **given: Any) -> Predictor:
@@ -331,13 +331,13 @@ def _progress(
             yield labelled
 
 
-def _put(output: str | None, labelled: Iterator[Labelled], talk: RunLog, *, json: bool) -> None:
+def _put(output: str | None, labelled: Iterator[Labelled], log: RunLog, *, json: bool) -> None:
     """Writes records to the output, or tables to a terminal."""
     sink = output if output is not None else ("-" if json or not stdout.is_terminal else None)
     if sink is None:
-        _print_tables(labelled, talk)
+        _print_tables(labelled, log)
     else:
-        _write(sink, labelled, talk, table=sink != "-" and not json)
+        _write(sink, labelled, log, table=sink != "-" and not json)
 
 
 def _print_table(labelled: Labelled, turns: int) -> None:
@@ -346,10 +346,10 @@ def _print_table(labelled: Labelled, turns: int) -> None:
     stdout.print(conversation_table(labelled, turns=turns, width=stdout.width))
 
 
-def _print_tables(stream: Iterator[Labelled], talk: RunLog) -> None:
+def _print_tables(stream: Iterator[Labelled], log: RunLog) -> None:
     shown = 0
     for labelled in stream:
-        talk.count(labelled)
+        log.count(labelled)
         if shown < _TABLE_TURNS:
             _print_table(labelled, _TABLE_TURNS - shown)
         shown += len(labelled.predictions)
@@ -359,13 +359,13 @@ def _print_tables(stream: Iterator[Labelled], talk: RunLog) -> None:
         )
 
 
-def _write(sink: str, stream: Iterator[Labelled], talk: RunLog, *, table: bool) -> None:
+def _write(sink: str, stream: Iterator[Labelled], log: RunLog, *, table: bool) -> None:
     from erc.transcripts import open_writer
 
     shown = 0
     with open_writer(sink) as writer:
         for labelled in stream:
-            talk.count(labelled)
+            log.count(labelled)
             for prediction in labelled.predictions:
                 writer.write(prediction.to_record())
             if table and shown < _TABLE_TURNS:

@@ -133,7 +133,7 @@ def _questions(
     """The questions about every turn, and notes on what prompts show."""
     shown, extra = scorer.model.notes, {} if record is None else record.extra
     if record is None or not shown.any:
-        return [one for talk in data.conversations for one in scorer.questions(talk)], ()
+        return [one for conversation in data.conversations for one in scorer.questions(conversation)], ()
     config = extra.get("config", {})
     with ExitStack() as stack:
         registry = stack.enter_context(
@@ -144,7 +144,9 @@ def _questions(
                 "the conversations are no corpus's, so nothing is known of their speakers: prompts show "
                 "neither bios nor earlier turns"
             )
-            return [one for talk in data.conversations for one in scorer.questions(talk)], (alone,)
+            return [one for conversation in data.conversations for one in scorer.questions(conversation)], (
+                alone,
+            )
         past = corpus_past(registry, data, utterance, limit=shown.past)
         return [
             one

@@ -51,10 +51,10 @@ def evaluated_memory(
         InputError: Two conversations have the same id.
         ArtefactError: The training split or the writer is missing.
     """
-    if not data.conversations or any(talk.corpus is None for talk in data.conversations):
+    if not data.conversations or any(conversation.corpus is None for conversation in data.conversations):
         yield None
         return
-    if len({talk.conversation_id for talk in data.conversations}) < len(data.conversations):
+    if len({conversation.conversation_id for conversation in data.conversations}) < len(data.conversations):
         raise InputError(
             "a conversation id is repeated, so earlier conversations cannot be identified", path=data.source
         )

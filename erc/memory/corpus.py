@@ -227,8 +227,11 @@ def corpus_bios(bios: CorpusBios, conversations: Sequence[Conversation], embed: 
 
 def _digest(conversations: Sequence[Conversation], scorer: CachedScorer, writer: str) -> str:
     turns = [
-        [talk.conversation_id, [[turn.utterance_id, turn.speaker, turn.text] for turn in talk]]
-        for talk in conversations
+        [
+            conversation.conversation_id,
+            [[turn.utterance_id, turn.speaker, turn.text] for turn in conversation],
+        ]
+        for conversation in conversations
     ]
     made = [
         _FORMAT,

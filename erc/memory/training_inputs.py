@@ -200,7 +200,12 @@ class _InputMaker:
         shown = PromptNotes(bios=llm.bios, history=llm.history, retrieval=llm.retrieval)
         if shown.past:
             scorer.score_texts(
-                [turn.text for corpus in (train, dev) for talk in corpus.conversations for turn in talk]
+                [
+                    turn.text
+                    for corpus in (train, dev)
+                    for conversation in corpus.conversations
+                    for turn in conversation
+                ]
             )
         return CorpusNotes(
             self._past(memories, train, dev, scorer, limit=shown.past),
